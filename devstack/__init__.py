@@ -1,0 +1,1 @@
+"""The embedded Azure: storage emulator, session pool and function host for a laptop. Never deployed."""

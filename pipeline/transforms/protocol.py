@@ -1,0 +1,159 @@
+"""What goes into a session and what comes back: the job document, the report, and the line that carries the report.
+
+Both sides import this module, so that neither can drift. The report is printed as the last line of standard output.
+The service cuts streams (at 4,096 characters unless told otherwise) without leaving a mark, so the line carries its
+own length and checksum; a report that is longer than `LINE_LIMIT` goes into a file that the line names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any, TypedDict
+
+VERSION = 1
+LINE_LIMIT = 3500
+MARK = "pipeline-report"
+
+
+class Step(TypedDict):
+    """One transform: its name and its validated parameters."""
+
+    name: str
+    params: dict[str, Any]
+
+
+class Limits(TypedDict):
+    """What a source and its renditions may cost. Pixels count over all frames."""
+
+    max_pixels: int
+    max_frames: int
+    max_rendition_bytes: int
+    max_rendition_pixels: int
+
+
+class RenditionJob(TypedDict):
+    """One rendition to make: `file` is the name it gets in the session's directory."""
+
+    name: str
+    file: str
+    format: str
+    options: dict[str, Any]
+    transforms: list[Step]
+
+
+class Job(TypedDict):
+    """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first."""
+
+    version: int
+    source: str
+    report: str
+    remove: list[str]
+    formats: list[str]
+    limits: Limits
+    transforms: list[Step]
+    renditions: list[RenditionJob]
+
+
+class Failure(TypedDict):
+    """Why there are no renditions: a stable kind and a sentence that says what to change."""
+
+    kind: str
+    message: str
+
+
+class RenditionReport(TypedDict):
+    """One rendition as made: size in bytes, sides in pixels, SHA-256 in hexadecimal."""
+
+    name: str
+    file: str
+    format: str
+    size: int
+    sha256: str
+    width: int
+    height: int
+    ms: float
+
+
+class SourceReport(TypedDict):
+    """The source as decoded: sides in pixels after orientation."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    frames: int
+
+
+class Report(TypedDict):
+    """What the session says of one job. `ms` holds milliseconds per stage."""
+
+    version: int
+    versions: dict[str, str]
+    source: SourceReport | None
+    renditions: list[RenditionReport]
+    failure: Failure | None
+    ms: dict[str, float]
+
+
+class ProtocolError(ValueError):
+    """A report that is not whole, or not a report."""
+
+
+def encode_job(job: Job) -> str:
+    """The job document as base64 of UTF-8 JSON: the only form in which it ever stands in code."""
+    return base64.b64encode(json.dumps(job, separators=(",", ":")).encode()).decode("ascii")
+
+
+def decode_job(text: str) -> Job:
+    """The inverse of `encode_job`."""
+    job: Job = json.loads(base64.b64decode(text, validate=True))
+    if job.get("version") != VERSION:
+        raise ProtocolError(f"job document of version {job.get('version')!r}; this engine reads version {VERSION}")
+    return job
+
+
+def dump_report(report: Report) -> bytes:
+    """The report as UTF-8 JSON with only ASCII characters in it."""
+    return json.dumps(report, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def report_line(body: bytes, file: str | None = None) -> str:
+    """The line that carries `body`, or that says in which `file` it lies."""
+    digest = hashlib.sha256(body).hexdigest()
+    carried = f"file:{file}" if file else body.decode("ascii")
+    return f"{MARK} {len(body)} {digest} {carried}"
+
+
+class ReportRef(TypedDict):
+    """A report line taken apart: either the `body` itself, or the `file` that holds it."""
+
+    size: int
+    sha256: str
+    body: bytes | None
+    file: str | None
+
+
+def parse_report_line(stdout: str) -> ReportRef | None:
+    """The last report line in `stdout`; None when there is none. A cut line raises ProtocolError."""
+    lines = [line for line in stdout.splitlines() if line.startswith(MARK + " ")]
+    if not lines:
+        return None
+    try:
+        _, size, digest, carried = lines[-1].split(" ", 3)
+        ref = ReportRef(size=int(size), sha256=digest, body=None, file=None)
+    except ValueError:
+        raise ProtocolError("the report line is cut short") from None
+    if carried.startswith("file:"):
+        ref["file"] = carried.removeprefix("file:")
+        return ref
+    ref["body"] = check_report(carried.encode("utf-8", "replace"), ref)
+    return ref
+
+
+def check_report(body: bytes, ref: ReportRef) -> bytes:
+    """`body` again, when it has the size and the checksum that the line promised."""
+    if len(body) != ref["size"] or hashlib.sha256(body).hexdigest() != ref["sha256"]:
+        raise ProtocolError("the report is not whole: its length or checksum differs")
+    return body
