@@ -73,6 +73,7 @@ class Slots:
                 while not (slot := self._best()):
                     self._look_for_more()
                     await self._changed.wait()
+                slot.jobs += 1
         except TimeoutError:
             raise PoolFull(
                 f"no session came free within {self._settings.slot_wait:g} s; all {self._settings.pool_max_sessions} "
@@ -80,7 +81,6 @@ class Slots:
             ) from None
         finally:
             self._waiting -= 1
-        slot.jobs += 1
         if slot.jobs > 1:
             self._look_for_more()
         return slot
@@ -157,6 +157,7 @@ class Slots:
             log.warning("slot %s cannot be written: %s", slot.name, error)
             self._drop(slot)
             return
+        slot.idle_since = time.monotonic()
         slot.in_chore = False
         await self._tell()
 

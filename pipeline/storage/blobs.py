@@ -22,6 +22,11 @@ GENERATION = "pipeline_generation"
 MARKS = (MARK, GENERATION)
 
 
+def plain(etag: str) -> str:
+    """An ETag without its quotation marks: a listing leaves them out, a read does not."""
+    return etag.strip('"')
+
+
 class Source:
     """A blob pinned by its ETag: `size` in bytes, `metadata`, and its bytes in chunks of at most 4 MiB.
 
@@ -31,7 +36,7 @@ class Source:
     def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
         facts = first.properties
         self.container, self.name = container, blob.blob_name
-        self.etag: str = facts.etag
+        self.etag = plain(facts.etag)
         self.size: int = facts.size
         self.metadata: dict[str, str] = dict(facts.metadata or {})
         self._blob = blob
@@ -48,13 +53,13 @@ class Source:
                 raise JobOvertaken(f"{self.container}/{self.name} changed or went while it was read") from error
 
     async def _again(self) -> StorageStreamDownloader[bytes]:
-        return await self._blob.download_blob(etag=self.etag, match_condition=MatchConditions.IfNotModified)
+        return await self._blob.download_blob(etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified)
 
     async def is_current(self) -> bool:
         """Whether the blob still is this version."""
         with translated(f"checking {self.container}/{self.name}"):
             try:
-                return bool((await self._blob.get_blob_properties()).etag == self.etag)
+                return plain((await self._blob.get_blob_properties()).etag) == self.etag
             except ResourceNotFoundError:
                 return False
 
@@ -90,7 +95,12 @@ class Sources:
         """All sources below `prefix`, in pages as storage cuts them (at most 5,000)."""
         with translated(f"listing {container}"):
             async for page in self._container(container).list_blobs(name_starts_with=prefix or None).by_page():
-                yield [Listed(blob.name, blob.etag, blob.size) async for blob in page]
+                yield [Listed(blob.name, plain(blob.etag), blob.size) async for blob in page]
+
+    async def exists(self, container: str, name: str) -> bool:
+        """Whether there is such a blob now."""
+        with translated(f"looking for {container}/{name}"):
+            return bool(await self._container(container).get_blob_client(name).exists())
 
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
         """Store an image that came with a request."""

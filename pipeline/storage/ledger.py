@@ -6,6 +6,7 @@ the next write. `generation` grows with every claim and decides between two comm
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +23,7 @@ from pipeline.errors import JobOvertaken
 from pipeline.storage.account import Account, translated
 from pipeline.storage.keys import JobKey
 
-State = Literal["queued", "running", "done", "failed"]
+State = Literal["queued", "running", "done", "failed", "overtaken"]
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "busy"]
 
@@ -207,6 +208,7 @@ class Claim:
 
     def __init__(self, ledger: Ledger, entry: Entry, ttl: timedelta) -> None:
         self._ledger, self._ttl = ledger, ttl
+        self._writing = asyncio.Lock()
         self.entry = entry
 
     @property
@@ -221,23 +223,36 @@ class Claim:
     async def done(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
         """Record the result. JobOvertaken when the claim is lost."""
         return await self._write(
-            state="done", renditions=renditions, report=report, error_kind="", error_message="", stage=""
+            state="done",
+            attempts=self.entry.attempts + 1,
+            renditions=renditions,
+            report=report,
+            error_kind="",
+            error_message="",
+            stage="",
         )
 
     async def failed(self, kind: str, message: str, stage: str) -> Entry:
         """Record a failure with its reason. JobOvertaken when the claim is lost."""
-        return await self._write(state="failed", error_kind=kind, error_message=message, stage=stage)
+        tries = self.entry.attempts + 1
+        return await self._write(state="failed", attempts=tries, error_kind=kind, error_message=message, stage=stage)
 
-    async def give_back(self, kind: str, message: str, stage: str) -> Entry:
+    async def give_back(self, kind: str, message: str, stage: str, *, tried: bool) -> Entry:
         """Record that the job waits for another attempt. JobOvertaken when the claim is lost."""
-        return await self._write(state="queued", error_kind=kind, error_message=message, stage=stage)
+        tries = self.entry.attempts + int(tried)
+        return await self._write(state="queued", attempts=tries, error_kind=kind, error_message=message, stage=stage)
+
+    async def let_go(self, message: str) -> Entry:
+        """Record that nothing is left to do: the source went, or changed. JobOvertaken when the claim is lost."""
+        return await self._write(state="overtaken", error_kind="overtaken", error_message=message)
 
     async def _write(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
-        written = await self._ledger._try(replace(self.entry, **changes))
-        if written is None:
-            raise JobOvertaken("another process has taken this job over")
-        self.entry = written
-        return written
+        async with self._writing:
+            written = await self._ledger._try(replace(self.entry, **changes))
+            if written is None:
+                raise JobOvertaken("another process has taken this job over")
+            self.entry = written
+            return written
 
 
 def _claimed(fresh: Entry, entry: Entry | None, expires: datetime) -> Entry:
@@ -247,7 +262,7 @@ def _claimed(fresh: Entry, entry: Entry | None, expires: datetime) -> Entry:
     return replace(
         fresh,
         generation=before.generation + 1,
-        attempts=before.attempts + 1 if same else 1,
+        attempts=before.attempts if same else 0,
         expires=expires,
         row_etag=before.row_etag,
     )
