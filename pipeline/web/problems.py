@@ -41,7 +41,7 @@ BY_CLASS: tuple[tuple[type[PipelineError], int, str], ...] = (
 )
 
 
-class BadRequest(PipelineError):
+class BadRequest(PipelineError):  # noqa: N818 - named as HTTP names it
     """The request is not one that this API takes; the message says what to change."""
 
     default_kind = "bad_request"
@@ -51,7 +51,7 @@ def problem(error: PipelineError, **more: Any) -> func.HttpResponse:  # noqa: AN
     """The answer for an error."""
     status, title = next(
         ((status, title) for kind, status, title in BY_CLASS if isinstance(error, kind)),
-        (400, "The request is not right"),
+        (400, "The request is wrong"),
     )
     status = BY_KIND.get(error.kind, status)
     document = {"type": TYPE + error.kind, "title": title, "status": status, "detail": error.message, **more}
