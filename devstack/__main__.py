@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+
 import typer
 
-from devstack import azurite, host, session_pool, up
+COMMANDS = {"up": "up", "azurite": "azurite", "session-pool": "session_pool", "host": "host"}
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command("up")(up.command)
-app.command("azurite")(azurite.command)
-app.command("session-pool")(session_pool.command)
-app.command("host")(host.command)
+
+def build(asked: str) -> typer.Typer:
+    """The command line. Only the command that is asked for is imported: the others cost a second to load."""
+    app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        app.command(name)(import_module(f"devstack.{COMMANDS[name]}").command)
+    return app
+
 
 if __name__ == "__main__":
-    app()
+    build(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="python -m devstack")

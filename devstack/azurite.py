@@ -1,0 +1,101 @@
+"""Azurite, the storage emulator: blobs, queues and tables on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from devstack import child, foreground, node
+from devstack.state import STATE
+
+DATA = STATE / "azurite"
+ACCOUNT = "devstoreaccount1"
+# The emulator's account and key are the same everywhere and published: no secret.
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+SERVICES = ("blob", "queue", "table")
+START_TIMEOUT = 60.0
+# Longer than any client keeps a quiet connection, so that none is closed just as a request goes out on it.
+KEEP_ALIVE = 600
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where each service listens; 0 is any free port."""
+
+    blob: int = 0
+    queue: int = 0
+    table: int = 0
+
+
+@dataclass(frozen=True)
+class Azurite:
+    """A running emulator."""
+
+    blob: str
+    queue: str
+    table: str
+    process: child.Child
+
+    @property
+    def connection_string(self) -> str:
+        """What the Azure SDKs take, and what goes into AzureWebJobsStorage."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+            f"BlobEndpoint={self.blob};QueueEndpoint={self.queue};TableEndpoint={self.table};"
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(
+    data: Path | None = DATA, ports: Ports = Ports(), output: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Azurite]:
+    """Run Azurite for as long as the block lasts, with its data in the folder `data`, or in memory when that is None.
+
+    The first time on a machine it is installed (about half a minute).
+
+    Raises:
+        ChildError: it did not start: a port is taken, or the data cannot be read.
+        NodeError: it cannot be installed.
+    """
+    package = await asyncio.to_thread(node.package, "azurite")
+    argv: list[str | Path] = [package.node, package.script, *_options(data, ports)]
+    async with child.running("azurite", argv, output=output) as process:
+        blob, queue, table = await _listening(process)
+        yield Azurite(blob, queue, table, process)
+
+
+def _options(data: Path | None, ports: Ports) -> list[str]:
+    # The check would refuse today's SDKs, which speak a newer version of the API than Azurite knows.
+    options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+    for service in SERVICES:
+        options += [f"--{service}Port", str(getattr(ports, service)), f"--{service}KeepAliveTimeout", str(KEEP_ALIVE)]
+    return [*options, "--inMemoryPersistence"] if data is None else [*options, "--location", str(data)]
+
+
+async def _listening(process: child.Child) -> list[str]:
+    lines = [rf"(?i){service} service is successfully listening at (\S+)" for service in SERVICES]
+    found = await asyncio.gather(*(process.line(line, START_TIMEOUT) for line in lines))
+    return [f"{match[1]}/{ACCOUNT}" for match in found]
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = DATA,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
+    blob_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
+    queue_port: int = 0,
+    table_port: int = 0,
+) -> None:
+    """Run the storage emulator alone, until Ctrl-C."""
+    foreground.run(_serve(None if in_memory else data, Ports(blob_port, queue_port, table_port)))
+
+
+async def _serve(data: Path | None, ports: Ports) -> None:
+    async with running(data, ports) as azurite:
+        typer.echo(f"azurite ready: {azurite.connection_string}")
+        raise await azurite.process.ended()

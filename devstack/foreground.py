@@ -1,0 +1,34 @@
+"""How a part of the stack runs in a terminal: until Ctrl-C or SIGTERM, or until something it needs fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import typer
+
+from devstack.errors import DevstackError
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main`, which is cancelled by Ctrl-C and SIGTERM and cleans up after itself.
+
+    Exits with status 0 after a stop that was asked for, and with 1 and one message after a `DevstackError`.
+    """
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(_until_asked(main))
+    except DevstackError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+async def _until_asked(main: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await main

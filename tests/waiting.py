@@ -1,0 +1,17 @@
+"""Waiting for what other processes do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+
+async def eventually(condition: Callable[[], object | Awaitable[object]], timeout: float = 15.0) -> None:  # noqa: ASYNC109
+    """Look until `condition` holds; fail when it still does not after `timeout` seconds."""
+    async with asyncio.timeout(timeout):
+        while True:
+            held = condition()
+            if await held if inspect.isawaitable(held) else held:
+                return
+            await asyncio.sleep(0.02)
