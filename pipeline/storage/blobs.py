@@ -164,7 +164,7 @@ class Renditions:
         JobOvertaken when a newer generation of this job has written it.
         """
         with translated(f"committing {self.container}/{blob.path}"):
-            condition: dict[str, Any] = {"etag": "*", "match_condition": MatchConditions.IfMissing}
+            condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
             for _ in range(5):
                 if await staged.write(blob, owner, condition):
                     return
@@ -187,7 +187,7 @@ class Renditions:
         try:
             there = await self._client.get_blob_client(path).get_blob_properties()
         except ResourceNotFoundError:
-            return {"etag": "*", "match_condition": MatchConditions.IfMissing}
+            return {"match_condition": MatchConditions.IfMissing}
         marks = there.metadata or {}
         if marks.get(MARK) != owner.job:
             whose = f"job {marks[MARK]}" if MARK in marks else "something else than this pipeline"
@@ -224,8 +224,7 @@ class Staged:
         }
         try:
             if not self._blocks:
-                overwrite = condition["match_condition"] is not MatchConditions.IfMissing
-                await self._blob.upload_blob(bytes(self._buffer), overwrite=overwrite, **options)
+                await self._blob.upload_blob(bytes(self._buffer), **options)
             else:
                 await self._flush()
                 await self._blob.commit_block_list(self._blocks, **options)

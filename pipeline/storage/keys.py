@@ -8,7 +8,6 @@ prefix is a prefix of the key.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 from typing import Self
@@ -67,7 +66,7 @@ class JobKey:
         recipe, _, encoded = job_id.partition(".")
         try:
             row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             row = ""
         if not recipe or not row:
             raise RecipeError(f"{job_id[:100]!r} is not the id of a job", kind="unknown_job")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
@@ -89,7 +88,7 @@ class LeasedDocuments:
 
     async def _make(self, name: str) -> None:
         try:
-            await self._container.upload_blob(name, b"{}", etag="*", match_condition=MatchConditions.IfMissing)
+            await self._container.upload_blob(name, b"{}", overwrite=False)
         except ResourceExistsError:
             return
 
