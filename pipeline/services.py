@@ -40,6 +40,7 @@ class Services:
     ledger: Ledger
     queue: JobQueue
     pool: PoolClient
+    slot_documents: LeasedDocuments
     slots: Slots
     credential: AsyncTokenCredential | None
 
@@ -51,7 +52,7 @@ class Services:
         credential = _credential(storage.client_id) if needs_identity else None
         account = Account.open(storage, credential)
         pool = PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None)
-        slots = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
+        documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
         return cls(
             settings=settings,
             recipes=recipe_file,
@@ -61,7 +62,8 @@ class Services:
             ledger=Ledger(account, settings.ledger_table, settings.claim_seconds),
             queue=JobQueue(account, settings.queue),
             pool=pool,
-            slots=Slots(settings, slots, pool),
+            slot_documents=documents,
+            slots=Slots(settings, documents, pool),
             credential=credential,
         )
 

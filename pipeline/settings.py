@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -193,5 +192,5 @@ def _problems(cls: type[Settings], error: ValidationError) -> Iterator[str]:
             near = difflib.get_close_matches(name, cls.model_fields, n=1)
             yield f"{variable(name)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
         else:
-            message = re.sub(r"^(Value error|Input should be), ?", "", problem["msg"])
+            message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             yield f"{variable(name)}={problem['input']!r}: {message}" if name else message

@@ -14,6 +14,7 @@ from rich.console import Console
 from pipeline.errors import PipelineError
 from pipeline.runs import reconcile as find_jobs
 from pipeline.services import Process, Services
+from pipeline.sessions.drain import drain as end_sessions
 from pipeline.storage.setup import create_all
 
 T = TypeVar("T")
@@ -37,6 +38,16 @@ def init() -> None:
 def reconcile() -> None:
     """Queue every job that should be done and that nothing has brought in."""
     console.print(f"{_with_services(find_jobs)} jobs queued")
+
+
+@app.command()
+def drain() -> None:
+    """End every session that no running process holds."""
+
+    async def end(services: Services) -> int:
+        return await end_sessions(services.settings, services.slot_documents, services.pool)
+
+    console.print(f"{_with_services(end)} sessions ended")
 
 
 def _with_services(work: Callable[[Services], Awaitable[T]]) -> T:
