@@ -2,9 +2,9 @@
 
     python harness.py APP_FOLDER < calls.json > results.json
 
-The runtime package receives the protobuf classes of its wire as a parameter, so that small stand-ins will do in place of
-gRPC. Each call is `{"function": …, "inputs": {parameter: {"string": …} | {"http": …} | {"blob": …} | {"json": …}}}`; the
-first result is the index: the bindings of every function. Needs Python 3.13 or later, and nothing of this project.
+The runtime package receives the protobuf classes of its wire as a parameter, so that small stand-ins do in place of
+gRPC. Each call is `{"function": …, "inputs": {parameter: {"string": …} | {"http": …} | {"blob": …} | {"json": …}}}`;
+the first result is the index: the bindings of every function. Needs Python 3.13 or later, and nothing of this project.
 """
 
 from __future__ import annotations
