@@ -7,12 +7,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pipeline import verify
 from pipeline.errors import (
     ConfigError,
     JobOvertaken,
+    OutputError,
     PermanentError,
     PipelineError,
     PoolFull,
@@ -31,7 +32,7 @@ from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, logger
 from pipeline.together import together
 from pipeline.transforms.failures import KINDS
-from pipeline.transforms.protocol import Limits
+from pipeline.transforms.protocol import Limits, RenditionReport
 
 log = logger(__name__)
 # A session may be found replaced by an empty one this often in one job, before that counts as losing it.
@@ -200,10 +201,17 @@ async def _download(
     """Fetch and verify every declared rendition; only those count."""
     facts = verify.declared(report, names.renditions, services.settings)
     jobs = [
-        _fetch(services, session, rendition, facts[rendition.name], recipe.output_path(rendition, source.name))
+        _fetch(services, session, rendition, facts[rendition.name], _path(recipe, rendition, source, facts))
         for rendition in recipe.renditions
     ]
     return await together(*jobs)
+
+
+def _path(recipe: Recipe, rendition: Rendition, source: Source, facts: dict[str, RenditionFacts]) -> str:
+    try:
+        return recipe.output_path(rendition, source.name, cast("RenditionReport", facts[rendition.name].model_dump()))
+    except ValueError as error:
+        raise OutputError(f"no path for rendition {rendition.name}: {error}", kind="bad_path") from error
 
 
 async def _fetch(services: Services, session: Session, rendition: Rendition, facts: RenditionFacts, path: str) -> Made:

@@ -12,6 +12,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
 
 from pipeline import recipes, telemetry
+from pipeline.errors import ConfigError
 from pipeline.recipes import Recipes
 from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
@@ -78,12 +79,16 @@ class Services:
 
 def load_recipes(settings: Settings) -> Recipes:
     """The recipe file that `settings` names. ConfigError lists what is wrong in it."""
-    return recipes.load(
-        ROOT / settings.recipes,
-        input_container=settings.input_container,
-        output_container=settings.output_container,
-        max_renditions=settings.max_renditions,
+    loaded = recipes.load(
+        ROOT / settings.recipes, input_container=settings.input_container, output_container=settings.output_container
     )
+    many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
+    if many:
+        raise ConfigError(
+            f"{settings.recipes}: more than {settings.max_renditions} renditions (PIPELINE_MAX_RENDITIONS) in the "
+            f"recipes {', '.join(many)}: split them"
+        )
+    return loaded
 
 
 class Process:

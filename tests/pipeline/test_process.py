@@ -14,7 +14,7 @@ from pipeline.process import process
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import Message
 from tests.images import form, picture, sides
-from tests.pipeline.conftest import Stack, opened
+from tests.stack import Stack, opened
 
 
 async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> Entry:

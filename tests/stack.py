@@ -1,4 +1,4 @@
-"""The pipeline's services on the embedded stack: a real session pool with real kernels, and a real storage emulator."""
+"""The pipeline's services on the embedded stack, as tests use them: a real session pool with real kernels, and a real storage emulator."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pytest
-import pytest_asyncio
 
 from pipeline.services import Services, load_recipes
 from pipeline.sessions.drain import drain
@@ -69,17 +66,8 @@ class Stack:
         return (await queue.get_queue_properties()).approximate_message_count or 0
 
 
-@pytest.fixture
-def recipe_file(tmp_path: Path) -> Path:
-    """The recipes of these tests."""
-    path = tmp_path / "recipes.yaml"
-    path.write_text(RECIPES)
-    return path
-
-
-@pytest.fixture
-def environ(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str]:
-    """The environment of a function app on the embedded stack."""
+def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str]:
+    """The environment of a function app on the embedded stack, with containers and so on of its own."""
     own = secrets.token_hex(4)
     return {
         "AzureWebJobsStorage": azurite,
@@ -111,10 +99,3 @@ async def opened(environ: dict[str, str]) -> AsyncIterator[Stack]:
         await services.slots.close()
         await drain(settings, services.slot_documents, services.pool)
         await services.close()
-
-
-@pytest_asyncio.fixture
-async def stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Services with the settings above."""
-    async with opened(environ) as stack:
-        yield stack
