@@ -1,4 +1,4 @@
-"""The pipeline's services on the embedded stack, as tests use them: a real session pool with real kernels, and a real storage emulator."""
+"""The pipeline's services on the embedded stack, as tests use them: real sessions, real storage."""
 
 from __future__ import annotations
 

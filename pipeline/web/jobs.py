@@ -37,6 +37,11 @@ async def answered(answer: Callable[[], Awaitable[func.HttpResponse]]) -> func.H
         return unexpected()
 
 
+async def gone_on() -> None:
+    """Wait for the jobs that go on after their requests were answered."""
+    await asyncio.gather(*_going_on, return_exceptions=True)
+
+
 async def submit(services: Services, request: func.HttpRequest) -> func.HttpResponse:
     """`POST /api/jobs`: do a job and answer with its renditions, or say where to look when that takes longer."""
     asked, prefer = wanted(request, services.settings), Preferences.of(request, services.settings)
