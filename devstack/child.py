@@ -65,6 +65,10 @@ class Child:
             await self._process.wait()
         await self._reader
 
+    def kill(self) -> None:
+        """SIGKILL, without waiting."""
+        self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
