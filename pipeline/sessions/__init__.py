@@ -1,0 +1,1 @@
+"""The session pool: its REST client, the slots that divide it, and one leased session at work."""

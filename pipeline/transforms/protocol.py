@@ -64,7 +64,10 @@ class Failure(TypedDict):
 
 
 class RenditionReport(TypedDict):
-    """One rendition as made: size in bytes, sides in pixels, SHA-256 in hexadecimal."""
+    """One rendition as made: size in bytes, sides in pixels, SHA-256 in hexadecimal.
+
+    `format` is the one that was written, also where the recipe left the choice. `extra` is for the blob's metadata.
+    """
 
     name: str
     file: str
@@ -74,6 +77,7 @@ class RenditionReport(TypedDict):
     width: int
     height: int
     ms: float
+    extra: dict[str, str]
 
 
 class SourceReport(TypedDict):

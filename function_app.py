@@ -1,0 +1,57 @@
+"""The triggers: bind, parse, call, answer. Everything else is in `pipeline`."""
+
+import os
+
+import azure.functions as func
+import azurefunctions.extensions.bindings.blob as blob
+
+from pipeline import deliveries, runs
+from pipeline.services import Process
+from pipeline.settings import CONNECTION
+from pipeline.web import jobs
+
+process = Process(os.environ)
+settings = process.settings
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+
+@app.blob_trigger(
+    arg_name="source",
+    path=f"{settings.input_container}/{{name}}",
+    connection=CONNECTION,
+    source=func.BlobSource.EVENT_GRID,
+)
+async def image_dropped(source: blob.BlobClient) -> None:
+    """A source is new or has changed. The binding is used for its name alone: our own clients read the data."""
+    await deliveries.blob_dropped(process.services(), source.container_name, source.blob_name)
+
+
+@app.queue_trigger(arg_name="message", queue_name=settings.queue, connection=CONNECTION)
+async def job_waiting(message: func.QueueMessage) -> None:
+    """A job's turn has come: another attempt, a free session, or its place in a run."""
+    await deliveries.message_received(process.services(), message.get_body())
+
+
+@app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
+async def reconcile(timer: func.TimerRequest) -> None:
+    """Find the jobs that nothing brought in."""
+    await runs.reconcile(process.services())
+
+
+@app.route("jobs", methods=[func.HttpMethod.POST])
+async def submit_job(req: func.HttpRequest) -> func.HttpResponse:
+    """Ask for a job."""
+    return await jobs.answered(lambda: jobs.submit(process.services(), req))
+
+
+@app.route("jobs/{id}", methods=[func.HttpMethod.GET])
+async def show_job(req: func.HttpRequest) -> func.HttpResponse:
+    """Look at a job."""
+    return await jobs.answered(lambda: jobs.show(process.services(), req.route_params["id"]))
+
+
+@app.route("jobs/{id}/renditions/{rendition}", methods=[func.HttpMethod.GET])
+async def fetch_rendition(req: func.HttpRequest) -> func.HttpResponse:
+    """Fetch one rendition of a job."""
+    params = req.route_params
+    return await jobs.answered(lambda: jobs.rendition(process.services(), params["id"], params["rendition"]))

@@ -1,0 +1,87 @@
+"""What brings jobs in, and what becomes of a job that is not done yet: it waits in the queue, or is a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from pipeline.errors import JobOvertaken, PipelineError, PoolFull, RecipeError, TransientError
+from pipeline.process import process
+from pipeline.services import Services
+from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Claim, Entry, Version
+from pipeline.storage.queue import Message
+from pipeline.telemetry import about_job, logger
+
+log = logger(__name__)
+LONGEST_DELAY = 3600.0
+
+
+async def blob_dropped(services: Services, container: str, name: str) -> None:
+    """Do every job that the recipes have for a new or changed source; without one, nothing happens."""
+    messages = [Message(recipe=one.name, container=container, name=name) for one in services.recipes.match(name)]
+    # One job's trouble does not stop its neighbours.
+    ends = await asyncio.gather(*(deliver(services, message) for message in messages), return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+
+
+async def message_received(services: Services, body: bytes) -> None:
+    """Do the job that a queue message asks for. RecipeError when it is not a job message."""
+    await deliver(services, Message.parse(body))
+
+
+async def deliver(services: Services, message: Message) -> Entry | None:
+    """Do a job; hand it to the queue when it cannot be done now, record a failure when it was tried often enough.
+
+    Raises only when not even that can be written down: then the host's own redelivery keeps the job.
+    """
+    with about_job(JobKey.of(message.recipe, message.container, message.name).id):
+        try:
+            recipe = services.recipes.get(message.recipe)
+            return await process(services, message.container, message.name, recipe, again=message.again)
+        except JobOvertaken as error:
+            log.info("nothing to do: %s", error)
+        except RecipeError as error:
+            log.warning("the message is dropped: %s", error)
+        except PoolFull as error:
+            log.info("waits for a session: %s", error)
+            await services.queue.send(message, _delay(services, 0))
+        except TransientError as error:
+            await _later(services, message, error)
+        except PipelineError:
+            raise
+        except Exception as error:  # the boundary: a bug must not lose a job
+            log.exception("a bug: the job is tried again")
+            told = TransientError(f"internal error ({type(error).__name__}); the log has the details", kind="internal")
+            await _later(services, message, told)
+    return None
+
+
+async def _later(services: Services, message: Message, error: TransientError) -> None:
+    """Queue the next attempt, or record the failure when there have been enough."""
+    attempt = message.attempt + 1
+    if attempt >= services.settings.max_attempts:
+        await _give_up(services, message, error)
+        return
+    delay = max(_delay(services, attempt), error.retry_after or 0)
+    log.info("attempt %d did not succeed; the next one in about %.0f s: %s", attempt, delay, error)
+    await services.queue.send(message.model_copy(update={"attempt": attempt}), delay)
+
+
+async def _give_up(services: Services, message: Message, error: TransientError) -> None:
+    recipe = services.recipes.get(message.recipe)
+    source = await services.sources.open(message.container, message.name)
+    key = JobKey.of(message.recipe, message.container, message.name)
+    version = Version(source.etag, recipe.hash)
+    claim = await services.ledger.claim(key, (message.container, message.name), version, source.is_current, again=True)
+    if isinstance(claim, Claim):
+        await claim.failed(error.kind, f"{error.message}; given up after {message.attempt + 1} attempts", "queue")
+        log.error("failed after %d attempts: %s", message.attempt + 1, error)
+
+
+def _delay(services: Services, attempt: int) -> float:
+    """Seconds to wait: doubling with every attempt, with jitter so that many jobs do not come back at once."""
+    delay = min(services.settings.requeue_delay * 2.0**attempt, LONGEST_DELAY)
+    return delay * random.uniform(0.75, 1.25)  # noqa: S311 - jitter

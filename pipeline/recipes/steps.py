@@ -1,0 +1,63 @@
+"""Transforms and formats as the recipe file writes them, made into pydantic models out of their own classes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, create_model
+
+from pipeline.transforms.base import Transform
+from pipeline.transforms.protocol import Step
+from pipeline.transforms.registry import TRANSFORMS
+
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StepModel(BaseModel):
+    """One transform of a list: a mapping of its name to its parameters."""
+
+    model_config = STRICT
+
+    def transform(self) -> Transform:
+        """The transform with its parameters."""
+        (name,) = type(self).model_fields
+        value: Transform = getattr(self, name)
+        return value
+
+    def step(self) -> Step:
+        """The transform as it stands in a job document."""
+        transform = self.transform()
+        return Step(name=transform.name, params=asdict(transform))
+
+
+def _model(kind: type[Transform]) -> type[StepModel]:
+    doc = (kind.__doc__ or "").splitlines()[0]
+    field: dict[str, Any] = {kind.name: kind}
+    return create_model(f"{kind.__name__}Step", __base__=StepModel, __doc__=doc, **field)
+
+
+def _normal(value: Any) -> Any:  # noqa: ANN401 - anything may stand in the file
+    """`grayscale` and `grayscale:` (nothing after the colon) both mean: with the default parameters."""
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, dict) and len(value) == 1:
+        return {name: {} if params is None else params for name, params in value.items()}
+    return value
+
+
+def _tag(value: Any) -> str | None:  # noqa: ANN401
+    if isinstance(value, StepModel):
+        return value.transform().name
+    return next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
+
+
+STEP_MODELS = {name: _model(kind) for name, kind in TRANSFORMS.items()}
+
+if TYPE_CHECKING:
+    AnyStep = StepModel
+else:
+    _UNION = reduce(or_, (Annotated[model, Tag(name)] for name, model in STEP_MODELS.items()))
+    AnyStep = Annotated[Annotated[_UNION, Discriminator(_tag)], BeforeValidator(_normal)]

@@ -1,0 +1,122 @@
+"""Everything that a process makes once: settings, recipes, clients, slots. The composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
+
+from pipeline import recipes, telemetry
+from pipeline.errors import ConfigError
+from pipeline.recipes import Recipes
+from pipeline.sessions import archive
+from pipeline.sessions.client import PoolClient
+from pipeline.sessions.slots import Slots
+from pipeline.sessions.token import PoolToken
+from pipeline.settings import Settings, StorageAccount
+from pipeline.storage.account import Account
+from pipeline.storage.blobs import Renditions, Sources
+from pipeline.storage.leases import LeasedDocuments
+from pipeline.storage.ledger import Ledger
+from pipeline.storage.queue import JobQueue
+
+ROOT = Path(__file__).parents[1]
+SLOT_PREFIX = "slots/"
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the triggers and the command line work with."""
+
+    settings: Settings
+    recipes: Recipes
+    account: Account
+    sources: Sources
+    renditions: Renditions
+    ledger: Ledger
+    queue: JobQueue
+    pool: PoolClient
+    slot_documents: LeasedDocuments
+    slots: Slots
+    credential: AsyncTokenCredential | None
+
+    @classmethod
+    def open(cls, settings: Settings, recipe_file: Recipes, environ: Mapping[str, str]) -> Self:
+        """Make the clients; nothing is sent yet. To be called where the event loop runs."""
+        storage = StorageAccount.load(environ)
+        needs_identity = storage.connection_string is None or settings.pool_needs_token
+        credential = _credential(storage.client_id) if needs_identity else None
+        account = Account.open(storage, credential)
+        pool = PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None)
+        documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
+        return cls(
+            settings=settings,
+            recipes=recipe_file,
+            account=account,
+            sources=Sources(account, (settings.input_container, settings.upload_container)),
+            renditions=Renditions(account, settings.output_container),
+            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds),
+            queue=JobQueue(account, settings.queue),
+            pool=pool,
+            slot_documents=documents,
+            slots=Slots(settings, documents, pool),
+            credential=credential,
+        )
+
+    async def close(self) -> None:
+        """Give slots back and close all connections."""
+        await self.slots.close()
+        await self.pool.close()
+        await self.account.close()
+        if self.credential:
+            await self.credential.close()
+
+
+def load_recipes(settings: Settings) -> Recipes:
+    """The recipe file that `settings` names. ConfigError lists what is wrong in it."""
+    loaded = recipes.load(
+        ROOT / settings.recipes, input_container=settings.input_container, output_container=settings.output_container
+    )
+    many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
+    if many:
+        raise ConfigError(
+            f"{settings.recipes}: more than {settings.max_renditions} renditions (PIPELINE_MAX_RENDITIONS) in the "
+            f"recipes {', '.join(many)}: split them"
+        )
+    return loaded
+
+
+class Process:
+    """The services of this process, made at first use, since clients belong to the event loop they are made in.
+
+    Settings and recipes are read at once, so that what is wrong with them shows when the app starts.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        telemetry.quiet_libraries()
+        self._environ = environ
+        self.settings = Settings.load(environ)
+        self.recipes = load_recipes(self.settings)
+        archive.build()
+        self._services: Services | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def services(self) -> Services:
+        """The services of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._services is None or self._loop is not loop:
+            self._services, self._loop = Services.open(self.settings, self.recipes, self._environ), loop
+        return self._services
+
+
+def _credential(client_id: str | None) -> AsyncTokenCredential:
+    """The managed identity on Azure; on a developer's machine whoever is signed in to the Azure CLI.
+
+    DefaultAzureCredential would also read secrets out of the environment, which nothing here is to depend on.
+    """
+    return ChainedTokenCredential(ManagedIdentityCredential(client_id=client_id), AzureCliCredential())

@@ -1,0 +1,124 @@
+"""What the session pool's answers mean: success, which of the pipeline's errors, and how a run ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError, SourceError
+
+ANSWER_LIMIT = 1024 * 1024
+# What a full pool says with 429, and was seen to say with 500.
+FULL_TEXT = "allocating pod"
+TIMEOUT_TEXT = "Request timed out waiting for code execution to complete"
+DIED_TEXTS = ("Execution aborted", "Kernel restarted")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run ended. `ok` is the service's word that the code ended without an exception."""
+
+    ok: bool
+    stdout: str
+    stderr: str
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn httpx's errors into the pipeline's. `doing` is the verb, for the message.
+
+    A run that breaks off may have happened or not, and its source may be gone: that session is not asked again.
+    """
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise PoolUnavailable(
+            "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        lost = SessionLost if doing == "run" else PoolUnavailable
+        raise lost(f"{doing}: the session pool broke off ({type(error).__name__})") from error
+
+
+def worth_another_try(error: Exception) -> bool | float:
+    """Whether to repeat a call, or after how many seconds."""
+    if not isinstance(error, PoolUnavailable | PoolFull):
+        return False
+    return getattr(error, "retry_after", None) or True
+
+
+async def limited(response: httpx.Response) -> bytes:
+    """The body, as far as it stays within bounds."""
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_LIMIT:
+            raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")
+    return bytes(body)
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """The JSON object in a body, or {} when it is something else."""
+    try:
+        value = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        value = {}
+    return value if isinstance(value, dict) else {}
+
+
+def refusal(response: httpx.Response, text: bytes, doing: str) -> PipelineError:
+    """What an answer other than success means. Of the body only the code is quoted: it may hold the identifier."""
+    status, code, message = response.status_code, *_said(text)
+    if status == httpx.codes.TOO_MANY_REQUESTS or FULL_TEXT in message:
+        return PoolFull("the session pool has no free session")
+    if status in (401, 403):
+        return PoolUnavailable(
+            f"{doing}: the session pool refuses the sign-in (HTTP {status}); the identity needs the role "
+            "'Azure ContainerApps Session Executor' on the pool, and PIPELINE_POOL_API_VERSION must be one it serves",
+            kind="pool_denied",
+        )
+    if status == httpx.codes.NOT_FOUND and doing in ("upload", "run"):
+        return PoolUnavailable(
+            f"{doing}: there is no session pool at PIPELINE_POOL_ENDPOINT (HTTP 404 {code})", kind="pool_not_found"
+        )
+    if status == httpx.codes.NOT_FOUND:
+        return SessionLost(f"{doing}: the session does not have what was there before; it has been replaced")
+    if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+        return SourceError("the session pool does not take a file of this size (128 MB at most)", kind="too_many_bytes")
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return PoolUnavailable(f"{doing}: the session pool answers {status}", retry_after=_retry_after(response))
+    return SessionReplyError(f"{doing}: the session pool answers {status} {code}".rstrip())
+
+
+def execution(answer: dict[str, Any]) -> Execution:
+    """How a run ended; SessionLost when the session was stopped under it."""
+    result = answer.get("result")
+    result = result if isinstance(result, dict) else {}
+    stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
+    ok = str(answer.get("status", "")).lower() in ("succeeded", "success")
+    if not ok and TIMEOUT_TEXT in stderr:
+        raise SessionLost("the run took too long and was stopped", kind="run_timeout")
+    if not ok and any(text in stderr for text in DIED_TEXTS):
+        raise SessionLost(
+            "the session's interpreter was stopped, which happens when it runs out of memory", kind="session_died"
+        )
+    return Execution(ok, stdout, stderr)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    after = response.headers.get("Retry-After", "")
+    return min(float(after), 120.0) if after.isdigit() else None
+
+
+def _said(text: bytes) -> tuple[str, str]:
+    """Code and message of an error body, in any of the forms that were seen."""
+    body = json_object(text)
+    error = body.get("error")
+    error = error if isinstance(error, dict) else body
+    code, message = error.get("code"), error.get("message")
+    return (code[:80] if isinstance(code, str) else ""), (message if isinstance(message, str) else "")

@@ -1,0 +1,74 @@
+"""The transforms package as an archive, named by its content, and the constant program that runs it in a session."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+DIRECTORY = "/mnt/data"
+MISSING = "pipeline-engine-missing"
+_ROOT = Path(__file__).parents[1] / "transforms"
+# A fixed time, so that the same content gives the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The engine as a file: `name` in the session, `data` to upload, `digest` of its content."""
+
+    name: str
+    data: bytes
+    digest: str
+
+    def program(self, encoded_job: str) -> str:
+        """The code of one execution: a constant, but for the job document in base64."""
+        return _PROGRAM.format(
+            directory=DIRECTORY,
+            archive=self.name,
+            package=f"transforms_{self.digest}",
+            missing=MISSING,
+            job=encoded_job,
+        )
+
+
+# Only base64 and names made of hexadecimal digits are ever put into this text.
+_PROGRAM = """\
+def _pipeline_run():
+    import importlib, os, sys
+    path = "{directory}/{archive}"
+    if "{package}" not in sys.modules:
+        if not os.path.exists(path):
+            return print("{missing}")
+        if path not in sys.path:
+            sys.path.insert(0, path)
+        importlib.invalidate_caches()
+    importlib.import_module("{package}.engine").main("{job}", "{directory}")
+_pipeline_run()
+"""
+
+
+@cache
+def build() -> Archive:
+    """Pack `pipeline/transforms`; the same sources give the same bytes."""
+    files = {
+        path.relative_to(_ROOT).as_posix(): path.read_bytes()
+        for path in sorted(_ROOT.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    content = hashlib.sha256()
+    for name, data in files.items():
+        content.update(f"{name}\0{len(data)}\0".encode() + data)
+    digest = content.hexdigest()[:16]
+    return Archive(f"transforms-{digest}.zip", _pack(f"transforms_{digest}", files), digest)
+
+
+def _pack(package: str, files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(f"{package}/{name}", _EPOCH), data, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()

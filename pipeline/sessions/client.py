@@ -1,0 +1,171 @@
+"""The session pool's REST API, as five verbs on a session: put, run, get, remove, end.
+
+Data plane 2024-10-02-preview and later (paths `executions` and `files`, flat bodies); bodies are read tolerantly,
+since the container behind a custom pool answers a little differently. The other side is not trusted: bodies are read
+within limits, redirects are not followed, and a failed run is a 200 whose body says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import stamina
+
+from pipeline.errors import PoolUnavailable, SessionLost, SessionReplyError
+from pipeline.sessions.answers import Execution, execution, json_object, limited, refusal, translated, worth_another_try
+from pipeline.sessions.token import PoolToken
+from pipeline.settings import Settings
+
+STREAM_LIMIT = 8192
+# The service answers a run that takes too long by itself; we wait this much longer for that answer.
+GRACE = 15.0
+POLL = 0.5
+
+Chunks = Callable[[], AsyncIterator[bytes]]
+
+
+class PoolClient:
+    """One HTTP client and one token for the process."""
+
+    def __init__(
+        self, settings: Settings, token: PoolToken | None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._settings, self._token = settings, token
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            timeout=httpx.Timeout(settings.transfer_timeout, connect=5.0),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
+            headers={"User-Agent": "image-pipeline/1"},
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def put(self, identifier: str, name: str, size: int, chunks: Chunks) -> None:
+        """Upload `size` bytes as the file `name`; `chunks` gives them anew for every try."""
+        boundary = secrets.token_hex(16)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield head
+            async for chunk in chunks():
+                yield chunk
+            yield tail
+
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + size + len(tail)),
+        }
+        await self._call("POST", "files", identifier, "upload", content=body, headers=headers)
+
+    async def run(self, identifier: str, code: str) -> Execution:
+        """Run `code`; SessionLost when it was stopped, timed out, or its end could not be seen."""
+        seconds = self._settings.run_timeout
+        request = {
+            "codeInputType": "Inline",
+            "executionType": "Synchronous",
+            "code": code,
+            "timeoutInSeconds": seconds,
+            "outputStreamsMaxLength": STREAM_LIMIT,
+        }
+        timeout = httpx.Timeout(self._settings.transfer_timeout, connect=5.0, read=seconds + GRACE)
+        answer = await self._call("POST", "executions", identifier, "run", json_body=request, timeout=timeout)
+        return execution(await self._finished(identifier, answer, seconds + GRACE))
+
+    @asynccontextmanager
+    async def get(self, identifier: str, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Download the file `name` as a stream; the caller counts and checks what comes."""
+        with translated("download"):
+            request = await self._request("GET", f"files/{quote(name)}/content", identifier)
+            response = await self._http.send(request, stream=True)
+            try:
+                if response.status_code != httpx.codes.OK:
+                    raise refusal(response, await limited(response), "download")
+                yield response.aiter_bytes(256 * 1024)
+            finally:
+                await response.aclose()
+
+    async def remove(self, identifier: str, name: str) -> None:
+        """Delete the file `name`; fine when it is not there."""
+        try:
+            await self._call("DELETE", f"files/{quote(name)}", identifier, "delete a file")
+        except SessionLost:
+            return
+
+    async def end(self, identifier: str) -> None:
+        """End a session and everything in it; fine when it is not there. PoolUnavailable when the pool cannot."""
+        custom = self._settings.pool_is_custom_container
+        method, path = ("POST", ".management/stopSession") if custom else ("DELETE", "session")
+        try:
+            await self._call(method, path, identifier, "end a session")
+        except SessionLost:
+            return
+        except SessionReplyError as error:
+            if "NotFound" not in error.message:
+                raise PoolUnavailable(f"the pool cannot end a session: {error.message}") from error
+
+    async def _finished(self, identifier: str, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Follow an execution that the service chose to answer before its end."""
+        try:
+            async with asyncio.timeout(seconds):
+                while str(answer.get("status", "")).lower() in ("running", "notstarted"):
+                    await asyncio.sleep(POLL)
+                    answer = await self._call("GET", f"executions/{quote(str(answer.get('id')))}", identifier, "follow")
+        except TimeoutError:
+            raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="run_timeout") from None
+        return answer
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        identifier: str,
+        doing: str,
+        *,
+        content: Callable[[], AsyncIterator[bytes]] | None = None,
+        json_body: dict[str, Any] | None = None,
+        **options: Any,  # noqa: ANN401 - options of httpx
+    ) -> dict[str, Any]:
+        """One call with its tries: the answer's JSON object, or {} when the body is something else."""
+        settings = self._settings
+        tries = stamina.retry_context(
+            on=worth_another_try,
+            attempts=settings.retry_tries,
+            timeout=settings.retry_seconds,
+            wait_initial=0.2,
+            wait_max=8.0,
+            wait_jitter=0.5,
+        )
+        async for attempt in tries:
+            with attempt, translated(doing):
+                body = {"content": content()} if content else {"json": json_body} if json_body else {}
+                request = await self._request(method, path, identifier, **body, **options)
+                response = await self._http.send(request, stream=True)
+                try:
+                    text = await limited(response)
+                finally:
+                    await response.aclose()
+                if response.is_success:
+                    return json_object(text)
+                if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
+                    self._token.forget()
+                raise refusal(response, text, doing)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx
+        options.setdefault("headers", {})
+        if self._token:
+            options["headers"] = {**options["headers"], **await self._token.header()}
+        params = {"api-version": self._settings.pool_api_version, "identifier": identifier}
+        return self._http.build_request(method, f"{self._settings.pool_endpoint}/{path}", params=params, **options)

@@ -1,0 +1,69 @@
+"""The session's report, as far as it is believed: every field checked, within bounds, nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import SessionReplyError
+from pipeline.transforms import protocol
+
+Side = Annotated[int, Field(ge=1, le=2**31)]
+Word = Annotated[str, Field(max_length=100)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class SourceFacts(_Part):
+    """The source as decoded, sides in pixels after orientation."""
+
+    format: Word
+    mode: Word
+    width: Side
+    height: Side
+    frames: Side
+
+
+class RenditionFacts(_Part):
+    """One rendition as made: size in bytes, sides in pixels."""
+
+    name: Word
+    file: Word
+    format: Word
+    size: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    width: Side
+    height: Side
+
+
+class FailureFacts(_Part):
+    """Why there are no renditions."""
+
+    kind: str = Field(pattern=r"^[a-z_]{1,40}$")
+    message: str = Field(max_length=2000)
+
+
+class SessionReport(_Part):
+    """What the session says of one job; milliseconds per stage in `ms`."""
+
+    version: int
+    versions: dict[Word, Word] = Field(max_length=50)
+    source: SourceFacts | None
+    renditions: list[RenditionFacts] = Field(max_length=100)
+    failure: FailureFacts | None
+    ms: dict[Word, float] = Field(max_length=50)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Read a report; SessionReplyError when it is not one."""
+        try:
+            report = cls.model_validate(json.loads(body))
+        except (ValueError, RecursionError, ValidationError) as error:
+            raise SessionReplyError(f"the session's report cannot be read: {str(error)[:300]}") from None
+        if report.version != protocol.VERSION:
+            raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")
+        return report

@@ -1,0 +1,123 @@
+"""One slot of the pool: its document, the session it names, and whether further jobs should start there."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from pipeline.sessions import archive
+from pipeline.sessions.client import PoolClient
+from pipeline.sessions.session import Session
+from pipeline.settings import Settings
+
+# A lease counts as ours for this much less than its length: a call that starts then may take a while to arrive.
+MARGIN = 5.0
+
+
+class Document(Protocol):
+    """A slot's document while this process holds it."""
+
+    content: dict[str, Any]
+
+    async def write(self, content: dict[str, Any]) -> None:
+        """Replace the content."""
+
+    async def renew(self) -> None:
+        """Start the lease's time anew."""
+
+    async def release(self) -> None:
+        """Give it back."""
+
+
+class Documents(Protocol):
+    """Where the slots' documents are."""
+
+    async def free(self, count: int) -> list[str]:
+        """Those of the first `count` that nobody holds."""
+
+    async def take(self, name: str) -> Document | None:
+        """Hold one, unless another process does."""
+
+
+@dataclass(eq=False)
+class Slot:
+    """A slot that this process has leased. `leased` is the monotonic time of the last renewal, `born` wall time."""
+
+    name: str
+    document: Document
+    settings: Settings
+    client: PoolClient
+    leased: float
+    identifier: str = ""
+    generation: int = 0
+    used: int = 0
+    born: float = 0.0
+    jobs: int = 0
+    idle_since: float = 0.0
+    doubt: str = ""
+    lost: bool = False
+    in_chore: bool = True
+    renewing: bool = False
+    session: Session = field(init=False)
+
+    @classmethod
+    def found(cls, name: str, document: Document, settings: Settings, client: PoolClient, leased: float) -> Self:
+        """The slot as its document describes it. In doubt when its last holder did not give it back."""
+        said = document.content
+        slot = cls(name, document, settings, client, leased)
+        slot.generation, slot.used = int(said.get("generation", 0)), int(said.get("used", 0))
+        # A session that was left to cool down has ended by itself when somebody may take its slot.
+        slot.identifier = "" if said.get("state") == "cooling" else str(said.get("identifier", ""))
+        slot.born = float(said.get("born", 0))
+        slot.session = slot.new_session(equipped=said.get("engine") == archive.build().digest)
+        if said.get("state") != "free":
+            slot.doubt = "taken over" if slot.identifier else "new"
+        return slot
+
+    @property
+    def cooling(self) -> bool:
+        """Whether a session that could not be ended may still be there."""
+        return self.document.content.get("state") == "cooling" and self.document.content.get("until", 0) > time.time()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the lease certainly holds."""
+        return not self.lost and time.monotonic() < self.leased + self.settings.slot_lease - MARGIN
+
+    @property
+    def worn(self) -> bool:
+        """Whether no further job should start in this session."""
+        old = time.time() - self.born > self.settings.session_age
+        return bool(self.doubt) or old or self.used + self.jobs >= self.settings.session_jobs or not self.is_ours
+
+    @property
+    def has_seat(self) -> bool:
+        """Whether a job may start here now."""
+        return not self.in_chore and not self.worn and self.jobs < self.settings.session_depth
+
+    def new_session(self, *, equipped: bool) -> Session:
+        """The session that `identifier` names."""
+        return Session(self.client, self.identifier, equipped=equipped, is_ours=lambda: self.is_ours)
+
+    def start_over(self) -> None:
+        """A new identifier, under which no session exists yet."""
+        self.identifier, self.generation, self.used = secrets.token_hex(16), self.generation + 1, 0
+        self.born, self.doubt = time.time(), ""
+        self.session = self.new_session(equipped=False)
+
+    async def write(self, state: str, **more: Any) -> None:  # noqa: ANN401 - JSON
+        """Write the document: `in use` while this process holds it, `free` when clean, `cooling` until a time."""
+        engine = archive.build().digest if self.session.equipped else ""
+        await self.document.write(
+            {
+                "state": state,
+                "identifier": self.identifier,
+                "generation": self.generation,
+                "used": self.used,
+                "born": self.born,
+                "engine": engine,
+                **more,
+            }
+        )

@@ -1,0 +1,240 @@
+"""The pool's capacity as slots, shared by all processes through leased documents.
+
+A slot's document names the session's identifier before the session is first used, and says `in use` while a process
+holds it. So every session that exists is named by some slot, never more exist than there are slots, and whoever takes
+over from a process that died finds `in use` and starts with a new session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
+from pipeline.sessions.client import PoolClient
+from pipeline.sessions.session import Session
+from pipeline.sessions.slot import Documents, Slot
+from pipeline.settings import Settings
+from pipeline.telemetry import logger
+
+log = logger(__name__)
+
+# How often the keeper looks after the slots, and the least time between two looks for more of them.
+TICK = 1.0
+
+
+class Slots:
+    """This process's share of the pool: leases as work piles up, seats for jobs, recycling, giving back."""
+
+    def __init__(self, settings: Settings, documents: Documents, client: PoolClient) -> None:
+        self._settings, self._documents, self._client = settings, documents, client
+        self._share = min(settings.slots_per_process, settings.pool_max_sessions)
+        self._slots: list[Slot] = []
+        self._changed = asyncio.Condition()
+        self._waiting = 0
+        self._looked = 0.0
+        self._keeper: asyncio.Task[None] | None = None
+        self._chores: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def seat(self) -> AsyncIterator[Session]:
+        """A session for one job. PoolFull when none comes free in time.
+
+        An error that leaves the session's state in doubt makes it the last job there.
+        """
+        slot = await self._sit_down()
+        try:
+            yield slot.session
+        except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
+            slot.doubt = slot.doubt or getattr(error, "kind", "cancelled")
+            raise
+        finally:
+            await self._stand_up(slot)
+
+    async def close(self) -> None:
+        """Give all slots back."""
+        keeper, self._keeper = self._keeper, None
+        tasks = [task for task in (keeper, *self._chores) if task and task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
+
+    async def _sit_down(self) -> Slot:
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.slot_wait), self._changed:
+                while not (slot := self._best()):
+                    self._look_for_more()
+                    await self._changed.wait()
+                slot.jobs += 1
+        except TimeoutError:
+            raise PoolFull(
+                f"no session came free within {self._settings.slot_wait:g} s; all {self._settings.pool_max_sessions} "
+                "slots are held by running jobs or by other processes"
+            ) from None
+        finally:
+            self._waiting -= 1
+        if slot.jobs > 1:
+            self._look_for_more()
+        return slot
+
+    async def _stand_up(self, slot: Slot) -> None:
+        slot.jobs -= 1
+        slot.used += 1
+        slot.idle_since = time.monotonic()
+        if slot.jobs == 0 and slot.worn:
+            self._start(slot, self._recycle(slot))
+        await self._tell()
+
+    def _best(self) -> Slot | None:
+        """The slot with the fewest jobs that has a seat left."""
+        return min((slot for slot in self._slots if slot.has_seat), key=lambda slot: slot.jobs, default=None)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _start(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
+        """Do something with a slot, in which no job may start meanwhile."""
+        slot.in_chore = True
+        self._spawn(chore)
+
+    def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    # -- taking slots ------------------------------------------------------------------------------------------------
+
+    def _look_for_more(self) -> None:
+        """Take more slots in the background, when this process may have more and has not looked just now."""
+        now = time.monotonic()
+        if len(self._slots) < self._share and now - self._looked >= TICK:
+            self._looked = now
+            self._spawn(self._take_more())
+
+    async def _take_more(self) -> None:
+        try:
+            names = await self._documents.free(self._settings.pool_max_sessions)
+            names = sorted(set(names) - {slot.name for slot in self._slots})
+            random.shuffle(names)
+            for name in names:
+                crowded = self._waiting or any(slot.jobs > 1 for slot in self._slots)
+                if not crowded or len(self._slots) >= self._share:
+                    return
+                await self._take(name)
+        except PipelineError as error:
+            log.warning("cannot lease a slot: %s", error)
+
+    async def _take(self, name: str) -> None:
+        started = time.monotonic()
+        document = await self._documents.take(name)
+        if document is None:
+            return
+        slot = Slot.found(name, document, self._settings, self._client, started)
+        if slot.cooling:
+            await document.release()
+            return
+        self._slots.append(slot)
+        log.info("leased slot %s, generation %d", slot.name, slot.generation)
+        if slot.worn:
+            await self._recycle(slot)
+        else:
+            await self._open(slot)
+
+    async def _open(self, slot: Slot) -> None:
+        """Let jobs in, once the document says that the session is in use."""
+        try:
+            await slot.write("in use")
+        except PipelineError as error:
+            log.warning("slot %s cannot be written: %s", slot.name, error)
+            self._drop(slot)
+            return
+        slot.idle_since = time.monotonic()
+        slot.in_chore = False
+        await self._tell()
+
+    # -- keeping and giving back -------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Renew leases, give idle slots back, look for slots while jobs wait. Ends by giving everything back."""
+        try:
+            while True:
+                await asyncio.sleep(TICK)
+                for slot in list(self._slots):
+                    self._tend(slot)
+                if self._waiting:
+                    self._look_for_more()
+        except asyncio.CancelledError:
+            # The loop is being stopped, which is how a function host ends: the slots are to be free at once.
+            if self._keeper is not None:
+                await self.close()
+            raise
+
+    def _tend(self, slot: Slot) -> None:
+        now = time.monotonic()
+        if not slot.renewing and now - slot.leased > self._settings.slot_lease / 3:
+            self._spawn(self._renew(slot))
+        if slot.jobs or slot.in_chore:
+            return
+        if slot.worn:
+            self._start(slot, self._recycle(slot))
+        elif now - slot.idle_since > self._settings.session_idle:
+            self._start(slot, self._give_back(slot))
+
+    async def _renew(self, slot: Slot) -> None:
+        started = time.monotonic()
+        slot.renewing = True
+        try:
+            await slot.document.renew()
+            slot.leased = started
+        except PipelineError as error:
+            log.warning("slot %s could not be renewed: %s", slot.name, error)
+            if error.kind == "lease_lost":
+                self._drop(slot)
+        finally:
+            slot.renewing = False
+
+    async def _recycle(self, slot: Slot) -> None:
+        """End the session and give the slot a new identifier."""
+        reason = slot.doubt or "worn"
+        try:
+            if slot.identifier:
+                await slot.session.end()
+        except PipelineError as error:
+            log.warning("slot %s: its session cannot be ended and is left to cool down: %s", slot.name, error)
+            await self._let_cool(slot)
+            return
+        slot.start_over()
+        log.info("slot %s gets a new session, generation %d (%s)", slot.name, slot.generation, reason)
+        await self._open(slot)
+
+    async def _let_cool(self, slot: Slot) -> None:
+        self._drop(slot)
+        with suppress(PipelineError):
+            await slot.write("cooling", until=time.time() + self._settings.pool_cooldown)
+            await slot.document.release()
+
+    async def _give_back(self, slot: Slot) -> None:
+        """Clean the session and free the slot; one in doubt stays `in use`, so that its next holder ends it."""
+        try:
+            if slot.jobs == 0 and not slot.doubt and slot.is_ours:
+                await slot.session.clean()
+                await slot.write("free")
+            await slot.document.release()
+        except PipelineError as error:
+            log.warning("giving slot %s back: %s", slot.name, error)
+        self._drop(slot)
+        log.info("gave slot %s back", slot.name)
+
+    def _drop(self, slot: Slot) -> None:
+        slot.lost = True
+        if slot in self._slots:
+            self._slots.remove(slot)

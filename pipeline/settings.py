@@ -1,0 +1,196 @@
+"""Every setting in one place: its environment variable, default, bounds and meaning.
+
+A field `max_pixels` is set by the environment variable `PIPELINE_MAX_PIXELS`. The storage account follows the
+convention of Azure Functions for the connection named `IMAGES`: either `IMAGES` holds a connection string (the
+emulator), or `IMAGES__blobServiceUri`, `IMAGES__queueServiceUri` and `IMAGES__tableServiceUri` name the services and
+a managed identity signs in (`IMAGES__clientId` when it is a user-assigned one).
+
+None of these can be changed by a request.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import ConfigError
+
+PREFIX = "PIPELINE_"
+CONNECTION = "IMAGES"
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+MIB = 1024 * 1024
+ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")]
+
+
+class StorageAccount(BaseModel):
+    """Where blobs, queues and tables are: a connection string, or three endpoints and an identity."""
+
+    model_config = ConfigDict(frozen=True)
+
+    connection_string: str | None = Field(default=None, repr=False)
+    blob_uri: str | None = None
+    queue_uri: str | None = None
+    table_uri: str | None = None
+    client_id: str | None = None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Read the connection `IMAGES` from `environ`; ConfigError says what is missing."""
+        connection = environ.get(CONNECTION)
+        if connection:
+            return cls(connection_string=connection)
+        uris = {kind: environ.get(f"{CONNECTION}__{kind}ServiceUri") for kind in ("blob", "queue", "table")}
+        missing = [f"{CONNECTION}__{kind}ServiceUri" for kind, uri in uris.items() if not uri]
+        if missing:
+            raise ConfigError(
+                f"no storage account: set {CONNECTION} to a connection string, or set {', '.join(missing)} "
+                "to its endpoints (the identity then signs in)"
+            )
+        return cls(
+            blob_uri=uris["blob"],
+            queue_uri=uris["queue"],
+            table_uri=uris["table"],
+            client_id=environ.get(f"{CONNECTION}__clientId"),
+        )
+
+
+class Settings(BaseModel):
+    """All settings but the storage account. Times are in seconds, sizes in bytes, pixels over all frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipes: Path = Field(Path("recipes.yaml"), description="The recipe file; relative to the app's folder.")
+    input_container: ContainerName = Field("input", description="Container that sources are dropped into.")
+    output_container: ContainerName = Field("output", description="Container that renditions are committed to.")
+    upload_container: ContainerName = Field("uploads", description="Container for images sent with a request.")
+    state_container: ContainerName = Field("pipeline", description="Container for the slots of the session pool.")
+    queue: ContainerName = Field("jobs", description="Queue for jobs that wait: retries, a full pool, runs.")
+    ledger_table: str = Field(
+        "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table that says what happened to every job."
+    )
+    schedule: str = Field(
+        "0 0 3 * * *", description="When the timer looks for jobs that nothing brought in (NCRONTAB, six fields, UTC)."
+    )
+
+    pool_endpoint: str = Field(description="The pool's `poolManagementEndpoint`, in either form that Azure uses.")
+    pool_max_sessions: int = Field(5, ge=1, le=600, description="The pool's `maxConcurrentSessions`: one slot each.")
+    pool_api_version: str = Field(
+        "2025-10-02-preview",
+        pattern=r"^20\d\d-\d\d-\d\d(-preview)?$",
+        description="Version of the session pool's data plane; 2024-10-02-preview or later.",
+    )
+    pool_cooldown: int = Field(300, ge=1, le=3600, description="The pool's `cooldownPeriodInSeconds`.")
+    slots_per_process: int = Field(600, ge=1, le=600, description="The most slots that one process leases at once.")
+    slot_wait: float = Field(60, ge=0, le=1800, description="How long a job waits for a session before it is queued.")
+    slot_lease: int = Field(60, ge=15, le=60, description="Length of a slot's blob lease, renewed at a third of it.")
+    session_depth: int = Field(2, ge=1, le=8, description="Jobs at once in a session: transfers overlap with one run.")
+    session_jobs: int = Field(200, ge=1, le=100_000, description="Recycle a session after this many jobs.")
+    session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
+    session_idle: float = Field(120, ge=0, le=3600, description="Give a slot back when it had no work for this long.")
+
+    run_timeout: int = Field(
+        120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
+    )
+    transfer_timeout: float = Field(
+        30, ge=1, le=600, description="A transfer that stands still for this long is cut off."
+    )
+    job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
+    claim_seconds: int = Field(
+        60, ge=15, le=3600, description="Length of a claim in the ledger, renewed at a third of it."
+    )
+    http_wait: float = Field(
+        60, ge=0, le=200, description="How long a request waits for its job before it answers 202."
+    )
+    retry_tries: int = Field(4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between.")
+    retry_seconds: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
+    max_attempts: int = Field(5, ge=1, le=100, description="Attempts of one job, over all queue messages.")
+    requeue_delay: float = Field(10, ge=0, le=3600, description="Delay of a queued job; doubles with every attempt.")
+
+    formats: str = Field(
+        "JPEG,PNG,WEBP,GIF,TIFF,AVIF,BMP",
+        description="Formats that sources may have, found by content, by Pillow's names.",
+    )
+    max_source_bytes: int = Field(100 * MIB, ge=1, le=128 * 1000 * 1000, description="The largest source.")
+    max_pixels: int = Field(100_000_000, ge=1, le=2_000_000_000, description="Width × height × frames of a source.")
+    max_frames: int = Field(500, ge=1, le=100_000, description="The most frames of a source.")
+    max_renditions: int = Field(20, ge=1, le=100, description="The most renditions of a recipe.")
+    max_rendition_bytes: int = Field(100 * MIB, ge=1, le=1000 * MIB, description="The largest rendition.")
+    max_rendition_pixels: int = Field(100_000_000, ge=1, le=2_000_000_000, description="Width × height of a rendition.")
+
+    @field_validator("pool_endpoint")
+    @classmethod
+    def _endpoint_is_safe(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("must be an http(s) address")
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            raise ValueError("must be https: a token is sent there (plain http is for this machine only)")
+        return value.split("?")[0].rstrip("/")
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_are_known(cls, value: str) -> str:
+        names = [name.strip().upper() for name in value.split(",") if name.strip()]
+        refused = sorted(set(names) - {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "HEIF"})
+        if refused or not names:
+            raise ValueError(f"{', '.join(refused) or 'nothing'} cannot be allowed")
+        return ",".join(names)
+
+    @model_validator(mode="after")
+    def _containers_differ(self) -> Self:
+        private = [self.upload_container, self.state_container]
+        if len({*private, self.input_container, self.output_container}) < len(private) + len(
+            {self.input_container, self.output_container}
+        ):
+            raise ValueError("the upload and state containers must differ from each other and from input and output")
+        return self
+
+    @property
+    def allowed_formats(self) -> list[str]:
+        """`formats` as a list of Pillow's format names."""
+        return self.formats.split(",")
+
+    @property
+    def pool_needs_token(self) -> bool:
+        """Whether the pool is asked with a token: always, except on this machine over plain http."""
+        return urlsplit(self.pool_endpoint).scheme == "https"
+
+    @property
+    def pool_is_custom_container(self) -> bool:
+        """Whether the endpoint has the form of a custom-container pool, which ends sessions by another call."""
+        return (urlsplit(self.pool_endpoint).hostname or "").endswith(".azurecontainerapps.io")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from `environ` (the process's own by default); ConfigError lists every problem."""
+        environ = os.environ if environ is None else environ
+        values = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(cls, error))) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def _problems(cls: type[Settings], error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "missing":
+            yield f"{variable(name)} is not set: {cls.model_fields[name].description}"
+        elif problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, cls.model_fields, n=1)
+            yield f"{variable(name)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+        else:
+            message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            yield f"{variable(name)}={problem['input']!r}: {message}" if name else message

@@ -1,0 +1,134 @@
+"""The clients of the storage account, made once per process, and the one place that translates their errors.
+
+On Azure an identity signs in; with a connection string (the emulator) the key in it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.data.tables.aio import TableClient, TableServiceClient
+from azure.storage.blob.aio import BlobServiceClient, ContainerClient
+from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from pipeline.errors import ConfigError, StorageUnavailable
+from pipeline.settings import CONNECTION, MIB, StorageAccount
+
+BLOCK = 4 * MIB
+# The well-known account of the storage emulator, for the shorthand that local settings files use.
+EMULATOR = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
+)
+
+
+class Account:
+    """Blob, queue and table clients of one storage account. Close it when the process ends."""
+
+    def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient) -> None:
+        self._blobs, self._queues, self._tables = blobs, queues, tables
+
+    @classmethod
+    def open(cls, account: StorageAccount, credential: AsyncTokenCredential | None) -> Self:
+        """Make the clients; nothing is sent yet. ConfigError when the connection string cannot be read."""
+        options: dict[str, Any] = {"max_single_get_size": BLOCK, "max_chunk_get_size": BLOCK}
+        retries: dict[str, Any] = {"retry_total": 3, "connection_timeout": 5, "read_timeout": 30}
+        if account.connection_string is None:
+            return cls(
+                BlobServiceClient(str(account.blob_uri), credential, **options, **retries),
+                QueueServiceClient(str(account.queue_uri), credential, **retries),
+                TableServiceClient(str(account.table_uri), credential=credential, **retries),
+            )
+        text = account.connection_string
+        text = EMULATOR if text.strip().lower().startswith("usedevelopmentstorage=true") else text
+        try:
+            return cls(
+                BlobServiceClient.from_connection_string(text, **options, **retries),
+                QueueServiceClient.from_connection_string(text, **retries),
+                TableServiceClient.from_connection_string(text, **retries),
+            )
+        except ValueError:
+            raise ConfigError(
+                f"{CONNECTION} is not a connection string: expected AccountName=…;AccountKey=…;BlobEndpoint=…;"
+                "QueueEndpoint=…;TableEndpoint=…, as `python -m devstack azurite` prints it"
+            ) from None
+
+    def container(self, name: str) -> ContainerClient:
+        """The client of a blob container."""
+        return self._blobs.get_container_client(name)
+
+    def queue(self, name: str) -> QueueClient:
+        """The client of a queue whose messages are base64, as the Functions host writes and reads them."""
+        return self._queues.get_queue_client(
+            name,
+            message_encode_policy=BinaryBase64EncodePolicy(),
+            message_decode_policy=BinaryBase64DecodePolicy(),
+        )
+
+    def table(self, name: str) -> TableClient:
+        """The client of a table."""
+        return self._tables.get_table_client(name)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in (self._blobs, self._queues, self._tables):
+            await client.close()
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the storage SDK's errors into the pipeline's. `doing` names the work, for the message.
+
+    Errors that mean something to the caller (not found, condition not met, conflict) are to be caught inside.
+    """
+    try:
+        yield
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise StorageUnavailable(
+            f"{doing}: the storage account does not answer ({_short(error)}); check {CONNECTION} and the network"
+        ) from error
+    except ClientAuthenticationError as error:
+        raise _denied(doing, error) from error
+    except HttpResponseError as error:
+        raise _from_answer(doing, error) from error
+    except AzureError as error:
+        raise StorageUnavailable(f"{doing}: {_short(error)}") from error
+
+
+def _from_answer(doing: str, error: HttpResponseError) -> ConfigError | StorageUnavailable:
+    code = getattr(error, "error_code", None)
+    code = getattr(code, "value", code) or ""
+    if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
+        return ConfigError(f"{doing}: {code}: it does not exist; make it with `python -m pipeline init`")
+    if error.status_code in (401, 403):
+        return _denied(doing, error)
+    after = getattr(error.response, "headers", {}).get("Retry-After")
+    return StorageUnavailable(
+        f"{doing}: storage answered {error.status_code} {code}".rstrip(),
+        retry_after=float(after) if after and after.isdigit() else None,
+    )
+
+
+def _denied(doing: str, error: HttpResponseError) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{doing}: storage refuses the sign-in (HTTP {error.status_code}); check the key in {CONNECTION}, or the "
+        "identity's roles Storage Blob Data Owner, Queue Data Contributor and Table Data Contributor",
+        kind="storage_denied",
+    )
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:200]

@@ -1,0 +1,245 @@
+"""Sources and renditions: reading the one and committing the other, streamed and conditional."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
+
+from pipeline.errors import ConfigError, JobOvertaken, OutputError
+from pipeline.storage.account import BLOCK, Account, translated
+
+# Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
+MARK = "pipeline_job"
+GENERATION = "pipeline_generation"
+MARKS = (MARK, GENERATION)
+
+
+def plain(etag: str) -> str:
+    """An ETag without its quotation marks: a listing leaves them out, a read does not."""
+    return etag.strip('"')
+
+
+class Source:
+    """A blob pinned by its ETag: `size` in bytes, `metadata`, and its bytes in chunks of at most 4 MiB.
+
+    Only the first chunk has been fetched when it is made.
+    """
+
+    def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
+        facts = first.properties
+        self.container, self.name = container, blob.blob_name
+        self.etag = plain(facts.etag)
+        self.size: int = facts.size
+        self.metadata: dict[str, str] = dict(facts.metadata or {})
+        self._blob = blob
+        self._first: StorageStreamDownloader[bytes] | None = first
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes of exactly this version, from storage anew each time. JobOvertaken when it has changed or gone."""
+        with translated(f"reading {self.container}/{self.name}"):
+            try:
+                stream, self._first = self._first or await self._again(), None
+                async for chunk in stream.chunks():
+                    yield chunk
+            except (ResourceModifiedError, ResourceNotFoundError) as error:
+                raise JobOvertaken(f"{self.container}/{self.name} changed or went while it was read") from error
+
+    async def _again(self) -> StorageStreamDownloader[bytes]:
+        return await self._blob.download_blob(etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified)
+
+    async def is_current(self) -> bool:
+        """Whether the blob still is this version."""
+        with translated(f"checking {self.container}/{self.name}"):
+            try:
+                return plain((await self._blob.get_blob_properties()).etag) == self.etag
+            except ResourceNotFoundError:
+                return False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A source as a listing shows it."""
+
+    name: str
+    etag: str
+    size: int
+
+
+class Sources:
+    """The containers that jobs may read from."""
+
+    def __init__(self, account: Account, containers: tuple[str, ...]) -> None:
+        self._containers = {name: account.container(name) for name in containers}
+
+    async def open(self, container: str, name: str) -> Source:
+        """Pin the current version of a blob. JobOvertaken when there is none (any more)."""
+        blob = self._container(container).get_blob_client(name)
+        with translated(f"reading {container}/{name}"):
+            try:
+                stream = await blob.download_blob()
+            except ResourceNotFoundError as error:
+                if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
+                    raise
+                raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
+        return Source(container, blob, stream)
+
+    async def pages(self, container: str, prefix: str = "") -> AsyncIterator[list[Listed]]:
+        """All sources below `prefix`, in pages as storage cuts them (at most 5,000)."""
+        with translated(f"listing {container}"):
+            async for page in self._container(container).list_blobs(name_starts_with=prefix or None).by_page():
+                yield [Listed(blob.name, plain(blob.etag), blob.size) async for blob in page]
+
+    async def exists(self, container: str, name: str) -> bool:
+        """Whether there is such a blob now."""
+        with translated(f"looking for {container}/{name}"):
+            return bool(await self._container(container).get_blob_client(name).exists())
+
+    async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
+        """Store an image that came with a request."""
+        with translated(f"storing {container}/{name}"):
+            await (
+                self._container(container)
+                .get_blob_client(name)
+                .upload_blob(data, overwrite=False, content_settings=ContentSettings(content_type=content_type))
+            )
+
+    def _container(self, name: str) -> ContainerClient:
+        try:
+            return self._containers[name]
+        except KeyError:
+            raise ConfigError(
+                f"container {name!r} is not one that jobs read from: {sorted(self._containers)}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Which job a rendition belongs to, and in which generation: the later one wins."""
+
+    job: str
+    generation: int
+
+    def metadata(self) -> dict[str, str]:
+        """The mark that the rendition carries."""
+        return {MARK: self.job, GENERATION: str(self.generation)}
+
+
+@dataclass(frozen=True)
+class RenditionBlob:
+    """Where a rendition goes and how it is served."""
+
+    path: str
+    content_type: str
+    cache_control: str | None
+    metadata: dict[str, str]
+
+
+class Renditions:
+    """The output container. Every commit is conditional: a late loser never overwrites a newer result."""
+
+    def __init__(self, account: Account, container: str) -> None:
+        self.container = container
+        self._client = account.container(container)
+
+    async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> Staged:
+        """Take in a rendition without showing it: small ones in memory, larger ones as uncommitted blocks."""
+        staged = Staged(self._client.get_blob_client(path))
+        with translated(f"writing {self.container}/{path}"):
+            async for chunk in chunks:
+                await staged.add(chunk)
+        return staged
+
+    async def commit(self, staged: Staged, blob: RenditionBlob, owner: Ownership) -> None:
+        """Make a staged rendition visible.
+
+        OutputError when another job's rendition, or a blob that is not the pipeline's, is at that path;
+        JobOvertaken when a newer generation of this job has written it.
+        """
+        with translated(f"committing {self.container}/{blob.path}"):
+            condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+            for _ in range(5):
+                if await staged.write(blob, owner, condition):
+                    return
+                condition = await self._may_replace(blob.path, owner)
+        raise JobOvertaken(f"{self.container}/{blob.path} keeps changing under this job")
+
+    async def read(self, path: str) -> tuple[bytes, str]:
+        """A rendition and its content type. JobOvertaken when it is not there."""
+        with translated(f"reading {self.container}/{path}"):
+            try:
+                stream = await self._client.get_blob_client(path).download_blob()
+                return (
+                    await stream.readall(),
+                    stream.properties.content_settings.content_type or "application/octet-stream",
+                )
+            except ResourceNotFoundError as error:
+                raise JobOvertaken(f"there is no rendition {path}", kind="rendition_gone") from error
+
+    async def _may_replace(self, path: str, owner: Ownership) -> dict[str, Any]:
+        try:
+            there = await self._client.get_blob_client(path).get_blob_properties()
+        except ResourceNotFoundError:
+            return {"match_condition": MatchConditions.IfMissing}
+        marks = there.metadata or {}
+        if marks.get(MARK) != owner.job:
+            whose = f"job {marks[MARK]}" if MARK in marks else "something else than this pipeline"
+            raise OutputError(
+                f"{self.container}/{path} is there already and was made by {whose}; it is left as it is. "
+                "Change the recipe's path so that no two sources share one, or delete that blob"
+            )
+        if int(marks.get(GENERATION, "0")) > owner.generation:
+            raise JobOvertaken(f"a newer version of {path} has been committed")
+        return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
+
+
+class Staged:
+    """A rendition on its way: at most one block in memory, the rest in storage but not visible."""
+
+    def __init__(self, blob: BlobClient) -> None:
+        self._blob = blob
+        self._buffer = bytearray()
+        self._blocks: list[BlobBlock] = []
+        self._writer = secrets.token_hex(8)
+
+    async def add(self, chunk: bytes) -> None:
+        """Append bytes."""
+        self._buffer += chunk
+        if len(self._buffer) >= 2 * BLOCK:
+            await self._flush()
+
+    async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
+        """Commit under `condition`; False when it does not hold."""
+        options = {
+            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
+            "metadata": {**blob.metadata, **owner.metadata()},
+            **condition,
+        }
+        try:
+            if not self._blocks:
+                await self._blob.upload_blob(bytes(self._buffer), **options)
+            else:
+                await self._flush()
+                await self._blob.commit_block_list(self._blocks, **options)
+        except (ResourceExistsError, ResourceModifiedError):
+            return False
+        except HttpResponseError as error:
+            if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
+                raise JobOvertaken(f"another writer committed {blob.path} first") from error
+            raise
+        return True
+
+    async def _flush(self) -> None:
+        while self._buffer:
+            # Block ids of one blob must be of equal length; the writer's part keeps two writers apart.
+            name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
+            await self._blob.stage_block(name, bytes(self._buffer[:BLOCK]))
+            self._blocks.append(BlobBlock(name))
+            del self._buffer[:BLOCK]

@@ -1,0 +1,73 @@
+"""Keys of the ledger: any blob name as a table key, and the id of a job.
+
+Table keys may not hold `/ \\ # ?` and control characters, and are at most 1 KiB of UTF-16, which is 512 characters
+(Microsoft, "Understanding the Table service data model"). Characters are escaped one by one, so that the key of a
+prefix is a prefix of the key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.errors import RecipeError
+
+KEY_LIMIT = 500
+KEPT = 400
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~ ")
+
+
+def row_key(container: str, name: str) -> str:
+    """The row key of a source; names over the limit keep their start and are told apart by a hash."""
+    key = "".join(map(_escape, f"{container}/{name}"))
+    if _units(key) <= KEY_LIMIT:
+        return key
+    digest = hashlib.sha256(f"{container}/{name}".encode()).hexdigest()
+    return f"{_cut(key)}!~{digest}"
+
+
+def _escape(char: str) -> str:
+    if char in _PLAIN or ord(char) > 0x9F:
+        return char
+    return f"!{ord(char):02X}"
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _cut(key: str) -> str:
+    kept = key.encode("utf-16-le", "surrogatepass")[: KEPT * 2].decode("utf-16-le", "ignore")
+    return kept.rstrip("!") if kept.endswith("!") else kept
+
+
+@dataclass(frozen=True)
+class JobKey:
+    """One source × one recipe. `id` is what people and logs call the job; it leads back to the row."""
+
+    recipe: str
+    row: str
+
+    @classmethod
+    def of(cls, recipe: str, container: str, name: str) -> Self:
+        """The key of a source and a recipe."""
+        return cls(recipe, row_key(container, name))
+
+    @property
+    def id(self) -> str:
+        """Safe in a URL and in a log: the recipe's name, a dot, the row key in URL-safe base64."""
+        return f"{self.recipe}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
+
+    @classmethod
+    def parse(cls, job_id: str) -> Self:
+        """The inverse of `id`; RecipeError when it is none."""
+        recipe, _, encoded = job_id.partition(".")
+        try:
+            row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
+        except ValueError:
+            row = ""
+        if not recipe or not row:
+            raise RecipeError(f"{job_id[:100]!r} is not the id of a job", kind="unknown_job")
+        return cls(recipe, row)

@@ -1,0 +1,105 @@
+"""Small JSON documents in blobs, each held by one process at a time through its blob lease.
+
+A lease that is not renewed ends by itself within 60 s, so a process that dies holds nothing for longer.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
+
+from pipeline.errors import StorageUnavailable
+from pipeline.storage.account import Account, translated
+
+LOST_STATUS = (404, 409, 412)
+
+
+class LeaseLost(StorageUnavailable):
+    """The lease ended or another process took it."""
+
+    default_kind = "lease_lost"
+
+
+class LeasedDocument:
+    """One document, held. `content` is what it said when it was taken, or what was written since."""
+
+    def __init__(self, blob: BlobClient, lease: BlobLeaseClient, content: dict[str, Any]) -> None:
+        self._blob, self._lease = blob, lease
+        self.content = content
+
+    async def write(self, content: dict[str, Any]) -> None:
+        """Replace the content. LeaseLost when the document is not ours any more."""
+        with translated("writing a slot"):
+            try:
+                await self._blob.upload_blob(json.dumps(content).encode(), overwrite=True, lease=self._lease)
+            except HttpResponseError as error:
+                raise _lost(error) from error
+        self.content = content
+
+    async def renew(self) -> None:
+        """Start the lease's time anew. LeaseLost when the document is not ours any more."""
+        with translated("renewing a slot"):
+            try:
+                await self._lease.renew()
+            except HttpResponseError as error:
+                raise _lost(error) from error
+
+    async def release(self) -> None:
+        """Give the document back; fine when it was lost."""
+        with translated("giving a slot back"):
+            try:
+                await self._lease.release()
+            except HttpResponseError as error:
+                if error.status_code not in LOST_STATUS:
+                    raise
+
+
+class LeasedDocuments:
+    """The documents below a prefix of a container."""
+
+    def __init__(self, account: Account, container: str, prefix: str, lease_seconds: int) -> None:
+        self._container: ContainerClient = account.container(container)
+        self._prefix, self._seconds = prefix, lease_seconds
+
+    async def free(self, count: int) -> list[str]:
+        """The names of those of the first `count` documents that nobody holds; missing ones are made."""
+        wanted = [f"{self._prefix}{number:03d}.json" for number in range(count)]
+        with translated("listing the slots"):
+            listing = self._container.list_blobs(name_starts_with=self._prefix)
+            leased = {blob.name: blob.lease.status == "locked" async for blob in listing}
+            for name in wanted:
+                if name not in leased:
+                    await self._make(name)
+        return [name for name in wanted if not leased.get(name)]
+
+    async def take(self, name: str) -> LeasedDocument | None:
+        """Hold a document; None when another process holds it."""
+        blob = self._container.get_blob_client(name)
+        with translated("leasing a slot"):
+            try:
+                lease = await blob.acquire_lease(self._seconds)
+            except (ResourceExistsError, ResourceNotFoundError):
+                return None
+            text = await (await blob.download_blob()).readall()
+        return LeasedDocument(blob, lease, _read(text))
+
+    async def _make(self, name: str) -> None:
+        try:
+            await self._container.upload_blob(name, b"{}", overwrite=False)
+        except ResourceExistsError:
+            return
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _lost(error: HttpResponseError) -> Exception:
+    return LeaseLost("this process does not hold the slot any more") if error.status_code in LOST_STATUS else error

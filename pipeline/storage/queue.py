@@ -1,0 +1,47 @@
+"""The queue of jobs that wait: for another attempt, for a free session, or for their turn in a run."""
+
+from __future__ import annotations
+
+import json
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import RecipeError
+from pipeline.storage.account import Account, translated
+
+
+class Message(BaseModel):
+    """One waiting job. `attempt` counts the tries so far; `again` asks for it although it is done or has failed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str = Field(max_length=100)
+    container: str = Field(max_length=63)
+    name: str = Field(max_length=1024)
+    attempt: int = Field(0, ge=0)
+    again: bool = False
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Read a message; RecipeError when it is not one."""
+        try:
+            return cls.model_validate(json.loads(body))
+        except (ValueError, ValidationError) as error:
+            raise RecipeError(f"not a job message: {str(error)[:300]}", kind="bad_message") from None
+
+
+class JobQueue:
+    """Sends job messages; the Functions host receives them."""
+
+    def __init__(self, account: Account, name: str) -> None:
+        self._client = account.queue(name)
+
+    async def send(self, message: Message, delay: float = 0) -> None:
+        """Add a message that becomes visible after `delay` seconds. It never expires."""
+        with translated("writing to the job queue"):
+            await self._client.send_message(
+                message.model_dump_json(exclude_defaults=True).encode(),
+                visibility_timeout=min(int(delay), 7 * 24 * 3600 - 1),
+                time_to_live=-1,
+            )

@@ -1,0 +1,55 @@
+"""Auto orient: turn the picture the way the camera was held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .base import Outlook, Scene, Transform
+from .picture import Picture, Size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ORIENTATION = 0x0112
+"""The EXIF tag (Exif 2.3, 4.6.4): 1 is upright, the others name one of seven turns and mirrorings."""
+
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+@dataclass(frozen=True)
+class AutoOrient(Transform):
+    """Turn the picture upright by its EXIF orientation. Always done first: naming it changes nothing."""
+
+    name: ClassVar[str] = "auto_orient"
+    example: ClassVar[dict[str, Any]] = {}
+
+    def outlook(self, size: Size) -> Outlook:
+        """Nothing changes: the engine turned the picture when it was opened."""
+        return Outlook(size)
+
+    def apply(self, picture: Picture, scene: Scene) -> Picture:
+        """The picture as it is."""
+        del scene
+        return picture
+
+
+def swaps_sides(orientation: int) -> bool:
+    """True when width and height change places on the way to upright."""
+    return orientation in {5, 6, 7, 8}
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """`image` turned and mirrored so that it stands as it was seen; values outside 2 to 8 change nothing."""
+    from PIL import Image
+
+    name = _UPRIGHT.get(orientation)
+    return image.transpose(Image.Transpose[name]) if name else image

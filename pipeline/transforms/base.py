@@ -1,0 +1,79 @@
+"""What every transform is: named, typed parameters, and what they do to a picture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from .picture import Picture, Size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+T = TypeVar("T")
+
+
+@dataclass
+class Scene:
+    """What transforms may know beyond their parameters.
+
+    `focal` is the point of interest as fractions of the oriented source, `overlays` are the files of the pictures that
+    a recipe lays over the source. `decided` keeps what a step chose on the first frame of an animation, so that the
+    later frames follow it instead of trembling.
+    """
+
+    max_pixels: int
+    focal: tuple[float, float] | None = None
+    overlays: dict[str, str] = field(default_factory=dict)
+    decided: dict[int, Any] = field(default_factory=dict)
+
+    def decide(self, step: object, choose: Callable[[], T]) -> T:
+        """What `choose` says, asked once per step of the recipe."""
+        if id(step) not in self.decided:
+            self.decided[id(step)] = choose()
+        chosen: T = self.decided[id(step)]
+        return chosen
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How a step will change a picture, told from its size alone. `resampled` steps need no more than that size."""
+
+    size: Size
+    resampled: bool = False
+
+
+@dataclass(frozen=True)
+class Transform(ABC):
+    """One named operation. Subclasses are frozen dataclasses whose fields are the parameters.
+
+    `name` is the word in recipes and `example` shows parameters that work. The first line of the docstring goes into
+    the documentation.
+    """
+
+    name: ClassVar[str]
+    example: ClassVar[dict[str, Any]]
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
+
+    @abstractmethod
+    def apply(self, picture: Picture, scene: Scene) -> Picture:
+        """The picture after this step."""
+
+    def outlook(self, size: Size) -> Outlook | None:
+        """What comes out of a picture of `size`; None when it takes every pixel to know, or to do it right."""
+        del size
+        return None
+
+
+class PixelTransform(Transform):
+    """A transform that works on the pixels in view at full size."""
+
+    def apply(self, picture: Picture, scene: Scene) -> Picture:
+        """The picture with its pixels changed."""
+        return Picture.of(self.pixels(picture.image(), scene))
+
+    @abstractmethod
+    def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
+        """The pixels after this step. `image` is L, RGB or RGBA, with no info, and may be changed."""

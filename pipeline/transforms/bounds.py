@@ -1,0 +1,113 @@
+"""Bounds on parameters, as markers for `typing.Annotated`.
+
+Inside a session the parameter classes are plain dataclasses and the markers do nothing: the host has checked the values
+already. On the host pydantic finds the two methods by name and builds its checks and its JSON Schema from them, so this
+module needs no pydantic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+MAX_SIDE = 16_383
+"""Longest side that a recipe can ask for, in pixels: what WebP can hold (RFC 9649, 2.7: 14 bits)."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(source), "ge": self.low, "le": self.high}
+
+
+@dataclass(frozen=True)
+class Count:
+    """A list of `least` to `most` items."""
+
+    least: int
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(source), "min_length": self.least, "max_length": self.most}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string that matches `pattern` (or any), of at most `longest` characters; `says` is the rule in words."""
+
+    says: str
+    pattern: str | None = None
+    longest: int = 1000
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        check = {"type": "no-info", "function": self.check}
+        return {"type": "function-after", "function": check, "schema": handler(source)}
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(core), "maxLength": self.longest} | ({"pattern": self.pattern} if self.pattern else {})
+
+    def check(self, value: str) -> str:
+        """`value` again, when it fits."""
+        if len(value) > self.longest or (self.pattern and not re.fullmatch(self.pattern.strip("^$"), value)):
+            raise ValueError(f"{self.says}, not {value[:40]!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Help:
+    """One line on what a parameter means."""
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        return {**handler(core), "description": self.text}
+
+
+NAMED_COLORS = {
+    "transparent": "#00000000",
+    "white": "#ffffff",
+    "black": "#000000",
+    "gray": "#808080",
+    "silver": "#c0c0c0",
+    "red": "#ff0000",
+    "green": "#008000",
+    "blue": "#0000ff",
+    "yellow": "#ffff00",
+    "orange": "#ffa500",
+    "navy": "#000080",
+    "teal": "#008080",
+}
+_COLOR = "#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|#[0-9a-fA-F]{8}|" + "|".join(NAMED_COLORS)
+_LENGTH = r"(100|\d{1,2}(\.\d+)?)%"
+
+Side = Annotated[int, Between(1, MAX_SIDE)]
+Fraction = Annotated[float, Between(0, 1)]
+Color = Annotated[
+    str, Text("a colour is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
+]
+Length = (
+    Annotated[int, Between(0, 1_000_000)] | Annotated[str, Text('a length is pixels, or like "25%"', f"^{_LENGTH}$")]
+)
+
+
+def rgba(color: str) -> tuple[int, int, int, int]:
+    """A colour as four numbers from 0 to 255; without alpha digits it is opaque."""
+    digits = NAMED_COLORS.get(color, color).removeprefix("#")
+    if len(digits) == 3:
+        digits = "".join(digit * 2 for digit in digits)
+    red, green, blue, alpha = bytes.fromhex(digits.ljust(8, "f"))
+    return red, green, blue, alpha
+
+
+def pixels(length: int | str, whole: int) -> int:
+    """A length in pixels: itself, or its percentage of `whole`, rounded."""
+    if isinstance(length, int):
+        return length
+    return round(float(length.removesuffix("%")) * whole / 100)

@@ -1,0 +1,49 @@
+"""Why a session made nothing of a source: the kinds of failure, and the exception that carries one.
+
+A kind is about the `source` (another recipe would not help), about the `recipe` (another source might), or about the
+`session` (another session might). The host turns them into its own errors by this table.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Kind(NamedTuple):
+    """What a failure is about, and what it means in one line."""
+
+    about: Literal["source", "recipe", "session"]
+    meaning: str
+
+
+KINDS: dict[str, Kind] = {
+    "empty_source": Kind("source", "the source has no bytes"),
+    "not_an_image": Kind("source", "the first bytes are those of no image format that is known here"),
+    "format_not_allowed": Kind("source", "a known file format that is not on the allow-list"),
+    "damaged_image": Kind("source", "the image is cut short or broken inside"),
+    "too_many_pixels": Kind("source", "width × height × frames is over the limit"),
+    "too_many_frames": Kind("source", "an animation or a document with more frames or pages than the limit"),
+    "animation_rejected": Kind("source", "an animation, and the recipe takes none"),
+    "crop_outside": Kind("recipe", "the crop box does not lie inside the image"),
+    "frame_missing": Kind("recipe", "the frame or page that the recipe picks is not there"),
+    "unsupported_here": Kind("recipe", "the Pillow of this session cannot read or write a format that is needed"),
+    "rendition_too_large": Kind("recipe", "a rendition would be over the limit of pixels or bytes"),
+    "max_bytes_impossible": Kind("recipe", "no quality makes the rendition small enough"),
+    "image_missing": Kind("recipe", "a picture that the recipe lays over the source is not in the session"),
+    "transform_failed": Kind("recipe", "a transform broke on this image"),
+    "code_failed": Kind("recipe", "the recipe's own code raised, or did not return an image"),
+    "encode_failed": Kind("recipe", "the encoder refused the image, or its output does not read back"),
+    "bad_job": Kind("recipe", "the job document does not fit the engine in the session"),
+    "out_of_memory": Kind("session", "the session ran out of memory"),
+    "source_missing": Kind("session", "the source file is not in the session"),
+    "engine_failed": Kind("session", "the engine broke in a way that nobody foresaw: a bug"),
+}
+
+
+class Refusal(Exception):  # noqa: N818 - the engine refuses; it does not err
+    """The engine's one exception: a `kind` out of KINDS, and a sentence that says what to change."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message

@@ -1,0 +1,28 @@
+"""What a chain of transforms needs, told from sizes alone: how small the source may be decoded, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .base import Transform
+from .picture import Size
+
+
+def least_scale(size: Size, steps: Iterable[Transform]) -> float:
+    """The scale (0 to 1) below which a source of `size` must not be decoded for these steps."""
+    for step in steps:
+        outlook = step.outlook(size)
+        if outlook is None:
+            return 1.0
+        if outlook.resampled:
+            return min(1.0, max(outlook.size[0] / size[0], outlook.size[1] / size[1]))
+        size = outlook.size
+    return 1.0
+
+
+def expected(size: Size, steps: Iterable[Transform]) -> Size:
+    """About the size that comes out of these steps: good enough to make the bigger renditions first."""
+    for step in steps:
+        outlook = step.outlook(size)
+        size = outlook.size if outlook else size
+    return size

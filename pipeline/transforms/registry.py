@@ -1,0 +1,33 @@
+"""Every transform by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .auto_orient import AutoOrient
+from .base import Transform
+from .crop import Crop
+from .failures import Refusal
+from .protocol import Step
+from .resize import Resize
+from .to_srgb import ToSrgb
+
+TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (AutoOrient, ToSrgb, Crop, Resize)}
+
+FIRST = (AutoOrient.name, ToSrgb.name)
+"""Done to every source before anything else, in this order; a recipe may name them at its start only."""
+
+
+def build(steps: Sequence[Step]) -> list[Transform]:
+    """The transforms that the steps of a job name, ready to apply. Raise Refusal for what this engine does not know."""
+    return [_build(step) for step in steps]
+
+
+def _build(step: Step) -> Transform:
+    kind = TRANSFORMS.get(step["name"])
+    if kind is None:
+        raise Refusal("bad_job", f"this engine knows no transform {step['name']!r}")
+    try:
+        return kind(**step["params"])
+    except (TypeError, ValueError) as error:
+        raise Refusal("bad_job", f"{step['name']}: {error}") from error

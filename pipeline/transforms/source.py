@@ -1,0 +1,194 @@
+"""The source as a file in the session: told by its content, checked against the limits, and only then decoded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from . import frames, sniff
+from .auto_orient import ORIENTATION, swaps_sides, upright
+from .failures import Refusal
+from .picture import Picture, Size
+from .protocol import Limits, SourceReport
+from .to_srgb import ToSrgb
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODULES = {"WEBP": "webp", "AVIF": "avif"}
+"""Formats that Pillow may have been built without, and its name for what it then lacks."""
+
+
+@dataclass
+class Source:
+    """An opened source: its header is read, its pixels are not. `size` is as seen, after orientation."""
+
+    image: Image.Image
+    format: str
+    mode: str
+    frames: int
+    size: Size
+    orientation: int
+    profile: bytes | None
+
+    def report(self) -> SourceReport:
+        """What the host is told about the source."""
+        width, height = self.size
+        return SourceReport(format=self.format, mode=self.mode, width=width, height=height, frames=self.frames)
+
+    def decode(self, least: float, colours: ToSrgb) -> Picture:
+        """The first frame: decoded at `least` of its size or more, converted, upright.
+
+        A JPEG can be decoded straight to 1/2, 1/4 or 1/8 of its size, for a fraction of the work.
+        """
+        if self.image.format in {"JPEG", "MPO"}:
+            self.image.draft(None, (round(self.image.width * least), round(self.image.height * least)))
+        with reading(self.format):
+            self.image.load()
+        image, self.profile = colours.convert(self.image, self.profile)
+        return Picture.of(upright(image, self.orientation), self.size)
+
+
+@contextmanager
+def opened(file: Path, formats: list[str], limits: Limits) -> Iterator[Source]:
+    """The source in `file`, when its format is one of `formats` and it is within the limits; else Refusal.
+
+    The file is held open by us, because Pillow does not close it when decoding fails.
+    """
+    try:
+        stream = file.open("rb")
+    except FileNotFoundError:
+        raise Refusal("source_missing", "the source file is not in the session: it was lost on the way") from None
+    with stream:
+        yield _checked(stream, formats, limits)
+
+
+def _checked(stream: BinaryIO, formats: list[str], limits: Limits) -> Source:
+    from PIL import Image
+
+    found = _format(stream.read(sniff.HEAD), formats)
+    # Our own check, which counts the frames too and can name the numbers, comes right after.
+    with _pixel_limit(None), reading(found):
+        image = Image.open(stream, formats=[found])
+    _check_pixels(image.size, 1, limits)
+    with reading(found):
+        count = frames.count(image, stream, limits["max_frames"])
+    if count > limits["max_frames"]:
+        raise Refusal(
+            "too_many_frames", f"the source has more than {limits['max_frames']:,} frames, which is the limit"
+        )
+    _check_pixels(image.size, count, limits)
+    return _described(image, found, count)
+
+
+def _described(image: Image.Image, found: str, count: int) -> Source:
+    orientation = _orientation(image)
+    size = (image.height, image.width) if swaps_sides(orientation) else image.size
+    profile = image.info.get("icc_profile") or None
+    return Source(image, found, image.mode, count, size, orientation, profile)
+
+
+def _format(head: bytes, formats: list[str]) -> str:
+    """The format by the first bytes, when it is allowed and Pillow can read it."""
+    if not head:
+        raise Refusal("empty_source", "the source has 0 bytes: upload it again")
+    found, allowed = sniff.sniff(head), ", ".join(formats)
+    if found is None:
+        raise Refusal("not_an_image", f"the source is not an image in a known format; allowed are: {allowed}")
+    if found not in formats:
+        raise Refusal("format_not_allowed", f"the source is {found}; allowed are: {allowed}")
+    require(found, "read")
+    return found
+
+
+def require(name: str, what: str) -> None:
+    """Refusal when the Pillow of this session cannot `what` (read or write) the format `name`."""
+    from PIL import __version__, features
+
+    missing = name in MODULES and not features.check(MODULES[name])
+    if name == "HEIF":
+        missing = not _register_heif()
+    if missing:
+        advice = "use another format, or a session image that has it"
+        raise Refusal("unsupported_here", f"the session (Pillow {__version__}) cannot {what} {name}: {advice}")
+
+
+def _register_heif() -> bool:
+    try:
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _check_pixels(size: Size, count: int, limits: Limits) -> None:
+    total, most = size[0] * size[1] * count, limits["max_pixels"]
+    if total > most:
+        frames_text = f" × {count:,} frames" if count > 1 else ""
+        raise Refusal(
+            "too_many_pixels",
+            f"the source has {size[0]:,}×{size[1]:,}{frames_text} = {total:,} pixels; the limit is {most:,}",
+        )
+    if total == 0:
+        raise Refusal("damaged_image", f"the source is {size[0]}×{size[1]} pixels: there is nothing to see")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, from 1 to 8. Unreadable metadata is no reason to refuse the pixels."""
+    if image.format == "AVIF":
+        return 1  # rotation is part of the format and has been applied by the decoder
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - the parsers raise a dozen classes on broken metadata
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Whatever Pillow raises while it reads becomes one Refusal. The one place that knows its many classes."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Refusal, MemoryError):
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise Refusal(
+            "too_many_pixels", f"a part of the source unpacks to more pixels than allowed: {error}"
+        ) from error
+    except Exception as error:
+        raise Refusal("damaged_image", _damage(name, error)) from error
+
+
+def _damage(name: str, error: Exception) -> str:
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    cut = "truncated" in text or "unexpected end" in text.lower()
+    state = "cut short" if cut else "damaged"
+    return f"the source is {state} ({name}: {text}): upload it again, or repair it"
+
+
+@contextmanager
+def _pixel_limit(most: int | None) -> Iterator[None]:
+    """Pillow's own limit set to `most` for a while."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = most
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def limited(limits: Limits) -> AbstractContextManager[None]:
+    """Pillow's own limit set to ours, so that what a decoder unpacks later is held to it too."""
+    return _pixel_limit(limits["max_pixels"])

@@ -1,0 +1,96 @@
+"""To sRGB: what the numbers of the pixels mean, made the same for every rendition."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from .base import Outlook, Scene, Transform
+from .bounds import Help
+from .modes import to_working
+from .picture import Picture, Size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODES_OF_SPACE = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
+"""A profile may be used on pixels of these modes only. LittleCMS would read past the end of others."""
+
+
+@dataclass(frozen=True)
+class ToSrgb(Transform):
+    """Convert the colours to sRGB by the embedded profile. Always done, right after orientation; name it to tune it."""
+
+    name: ClassVar[str] = "to_srgb"
+    example: ClassVar[dict[str, Any]] = {"intent": "relative"}
+
+    intent: Annotated[
+        Literal["perceptual", "relative"],
+        Help("perceptual squeezes colours that sRGB lacks, relative clips them and keeps the others exact"),
+    ] = "perceptual"
+    keep_profile: Annotated[
+        bool,
+        Help("true: leave RGB pixels in the space of their profile, for renditions that keep icc (wide gamut)"),
+    ] = False
+
+    def outlook(self, size: Size) -> Outlook:
+        """Nothing changes: the engine converted the colours when it decoded the picture."""
+        return Outlook(size)
+
+    def apply(self, picture: Picture, scene: Scene) -> Picture:
+        """The picture as it is."""
+        del scene
+        return picture
+
+    def convert(self, image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+        """`image` in a working mode and in sRGB, and the profile that still describes it (None: sRGB)."""
+        if profile and image.mode in {"P", "PA", "RGBX", "LA", "La", "RGBa", "YCbCr", "1"}:
+            image = to_working(image)
+        space = _space(profile) if profile else None
+        if profile is None or space is None:
+            return to_working(image), None
+        if self.keep_profile and space == "RGB " and image.mode in {"RGB", "RGBA"}:
+            return image, profile
+        converted = self._through_profile(image, profile, space)
+        return to_working(converted or image), None
+
+    def _through_profile(self, image: Image.Image, profile: bytes, space: str) -> Image.Image | None:
+        """The pixels converted, alpha untouched; None when the profile is not one for these pixels."""
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        colours = image.convert("RGB") if alpha else image
+        if colours.mode == "L" and space == "RGB ":
+            colours = colours.convert("RGB")
+        if colours.mode not in MODES_OF_SPACE[space]:
+            return None
+        converted = self._convert(colours, profile)
+        if converted and alpha:
+            converted.putalpha(alpha)
+        return converted.convert("L") if converted and image.mode == "L" else converted
+
+    def _convert(self, image: Image.Image, profile: bytes) -> Image.Image | None:
+        from PIL import ImageCms
+
+        intent = ImageCms.Intent.PERCEPTUAL if self.intent == "perceptual" else ImageCms.Intent.RELATIVE_COLORIMETRIC
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(
+                image,
+                source,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=intent,
+                outputMode="RGB",
+                # The shadows stay apart when the profile has a deeper black than sRGB.
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            # A broken profile is common and harmless: the pixels are then taken as sRGB, as browsers do.
+            return None
+
+
+def _space(profile: bytes) -> str | None:
+    """The colour space of a profile from its header (ICC.1:2022, 7.2.8); None when it is none that we convert."""
+    if len(profile) < 128 or profile[36:40] != b"acsp":
+        return None
+    space = profile[16:20].decode("latin-1")
+    return space if space in MODES_OF_SPACE else None

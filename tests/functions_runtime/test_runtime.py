@@ -1,0 +1,92 @@
+"""The function app in Microsoft's own Python runtime: it indexes, and every trigger does its work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.images import picture
+from tests.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(), reason="no Python 3.13 or later was found (scripts/setup-functions-runtime looks for one)"
+)
+
+
+def in_runtime(environ: dict[str, str], *calls: dict[str, Any]) -> list[Any]:
+    """The index and the results of the calls."""
+    told = subprocess.run(
+        [PYTHON, ROOT / "tests" / "functions_runtime" / "harness.py", ROOT],
+        input=json.dumps(calls),
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environ},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    results: list[Any] = json.loads(told.stdout.splitlines()[-1])
+    return results
+
+
+@pytest.fixture
+def minimal() -> dict[str, str]:
+    return {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "IMAGES": "UseDevelopmentStorage=true"}
+
+
+def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[str, str]) -> None:
+    (index,) = in_runtime(minimal)
+    triggers = {
+        name: next(one for one in bindings if one["type"].endswith("rigger")) for name, bindings in index.items()
+    }
+    assert {name: one["type"] for name, one in triggers.items()} == {
+        "image_dropped": "blobTrigger",
+        "job_waiting": "queueTrigger",
+        "reconcile": "timerTrigger",
+        "submit_job": "httpTrigger",
+        "show_job": "httpTrigger",
+        "fetch_rendition": "httpTrigger",
+    }
+    blob = triggers["image_dropped"]
+    assert (blob["path"], blob["connection"], blob["source"]) == ("input/{name}", "IMAGES", "EventGrid")
+    assert blob["properties"] == {"SupportsDeferredBinding": True}, "the host must not ship the blob's bytes"
+    assert triggers["job_waiting"]["queueName"] == "jobs"
+    assert len(triggers["reconcile"]["schedule"].split()) == 6
+    assert {one["authLevel"].lower() for one in triggers.values() if one["type"] == "httpTrigger"} == {"function"}
+
+
+def test_wrong_settings_are_refused_with_what_to_change(minimal: dict[str, str]) -> None:
+    (index,) = in_runtime({**minimal, "PIPELINE_RUN_TIMEOUT": "9999"})
+    assert "PIPELINE_RUN_TIMEOUT" in index["error"]
+
+
+async def test_every_trigger_does_its_work(stack: Stack) -> None:
+    settings = stack.services.settings
+    await stack.drop("photos/a.jpg", picture())
+    await stack.drop("photos/b.jpg", picture(seed=90))
+    message = json.dumps({"recipe": "web", "container": settings.input_container, "name": "photos/b.jpg"})
+    body = json.dumps({"source": "photos/a.jpg", "recipe": "tutorial"})
+    http = {"method": "POST", "url": "http://x/api/jobs", "headers": {"content-type": "application/json"}, "body": body}
+    blob = {"Connection": "IMAGES", "ContainerName": settings.input_container, "BlobName": "photos/a.jpg"}
+    index, dropped, waiting, timer, submitted = in_runtime(
+        stack.environ,
+        {"function": "image_dropped", "inputs": {"source": {"blob": blob}}},
+        {"function": "job_waiting", "inputs": {"message": {"string": message}}},
+        {"function": "reconcile", "inputs": {"timer": {"json": {"IsPastDue": False}}}},
+        {"function": "submit_job", "inputs": {"req": {"http": http}}},
+    )
+    assert "error" not in index
+    assert [one["error"] for one in (dropped, waiting, timer, submitted)] == [None] * 4
+    states = {name: await stack.entry("web", f"photos/{name}.jpg") for name in ("a", "b")}
+    assert {name: entry and entry.state for name, entry in states.items()} == {"a": "done", "b": "done"}
+    answer = json.loads(submitted["returned"]["body"])
+    assert (submitted["returned"]["status"], answer["state"]) in (("200", "done"), (200, "done"))
+    assert await stack.waiting() == 0, "the timer found nothing to do"

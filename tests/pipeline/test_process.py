@@ -1,0 +1,208 @@
+"""One job from source to renditions, through real blobs, a real table and real sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+import pytest
+
+from pipeline.deliveries import blob_dropped, deliver
+from pipeline.errors import JobOvertaken, PoolFull
+from pipeline.process import process
+from pipeline.storage.ledger import Entry
+from pipeline.storage.queue import Message
+from tests.images import form, picture, sides
+from tests.stack import Stack, opened
+
+
+async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> Entry:
+    services = stack.services
+    return await process(services, services.settings.input_container, name, services.recipes.get(recipe), **options)
+
+
+async def dropped(stack: Stack, name: str, data: bytes) -> None:
+    await stack.drop(name, data)
+    await blob_dropped(stack.services, stack.services.settings.input_container, name)
+
+
+async def failure(stack: Stack, name: str, recipe: str = "web") -> Entry:
+    entry = await stack.entry(recipe, name)
+    assert entry is not None
+    assert entry.state == "failed"
+    assert await stack.waiting() == 0, "a permanent failure is never retried"
+    return entry
+
+
+async def test_a_dropped_photo_comes_out_in_every_rendition(stack: Stack) -> None:
+    await dropped(stack, "photos/a b/ü.jpg", picture(800, 600))
+    outputs = await stack.outputs()
+    assert {(form(data), sides(data)) for data in outputs.values()} == {("WEBP", (200, 150)), ("JPEG", (64, 64))}
+    entry = await stack.entry("web", "photos/a b/ü.jpg")
+    assert entry is not None
+    assert (entry.state, entry.attempts) == ("done", 1)
+    recorded = {one["path"]: (one["size"], one["sha256"]) for one in entry.renditions}
+    assert recorded == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in outputs.items()}
+    assert {"upload", "run", "download", "commit"} <= set(entry.report["ms"])
+
+
+async def test_the_tutorials_crop_gives_exactly_that_box(stack: Stack) -> None:
+    await stack.drop("a.png", picture(640, 480, "PNG"))
+    await run(stack, "a.png", "tutorial")
+    (data,) = (await stack.outputs()).values()
+    assert sides(data) == (300, 300)
+
+
+async def test_a_source_that_no_recipe_matches_costs_nothing(stack: Stack) -> None:
+    await dropped(stack, "elsewhere/a.jpg", picture())
+    assert await stack.outputs() == {}
+
+
+async def test_the_same_event_twice_makes_one_job(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    await asyncio.gather(*(run(stack, "photos/a.jpg") for _ in range(3)))
+    entry = await run(stack, "photos/a.jpg")
+    assert (entry.state, entry.generation, entry.attempts) == ("done", 1, 1)
+
+
+async def test_a_changed_source_is_done_again(stack: Stack) -> None:
+    for seed in (1, 2):
+        etag = await stack.drop("photos/a.jpg", picture(seed=seed * 90))
+        entry = await run(stack, "photos/a.jpg")
+        assert (entry.state, entry.version.etag, entry.generation) == ("done", etag, seed)
+    assert len(await stack.outputs()) == 2
+
+
+async def test_a_source_overwritten_in_mid_job_leaves_only_the_newer_result(stack: Stack) -> None:
+    """The older job finds out at the latest when it commits, whoever is first."""
+    await stack.drop("photos/a.jpg", picture(400, 300))
+    older = asyncio.create_task(run(stack, "photos/a.jpg"))
+    etag = await stack.drop("photos/a.jpg", picture(300, 400))
+    newer = await run(stack, "photos/a.jpg")
+    await asyncio.gather(older, return_exceptions=True)
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (newer.version.etag, entry.version.etag, entry.state) == (etag, etag, "done")
+    outputs = await stack.outputs()
+    assert {hashlib.sha256(data).hexdigest() for data in outputs.values()} == {r["sha256"] for r in entry.renditions}
+    assert (200, 267) in map(sides, outputs.values())
+
+
+async def test_a_deleted_source_is_nothing_to_do(stack: Stack) -> None:
+    with pytest.raises(JobOvertaken):
+        await run(stack, "photos/gone.jpg")
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/gone.jpg")
+    assert await stack.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "says"),
+    [
+        (b"this is text, not a photo\n" * 20, "not_an_image", ""),
+        (picture()[:5000], "damaged_image", ""),
+        (b"", "empty_source", "no bytes"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "", ""),
+    ],
+    ids=["text named .jpg", "truncated JPEG", "0 bytes", "EPS"],
+)
+async def test_what_is_not_an_image_is_a_failure_with_its_reason(
+    stack: Stack, data: bytes, kind: str, says: str
+) -> None:
+    await dropped(stack, "photos/a.jpg", data)
+    entry = await failure(stack, "photos/a.jpg")
+    assert kind in entry.error_kind
+    assert says in entry.error_message
+    assert await stack.outputs() == {}
+
+
+async def test_a_crop_outside_the_image_is_a_failure_that_names_the_numbers(stack: Stack) -> None:
+    await stack.drop("a.jpg", picture(200, 200))
+    entry = await run(stack, "a.jpg", "tutorial")
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "crop_outside", "run")
+    assert "200" in entry.error_message
+    assert "400" in entry.error_message
+
+
+async def test_a_source_over_the_limit_of_bytes_never_reaches_a_session(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_MAX_SOURCE_BYTES": "1000"}) as stack:
+        await dropped(stack, "photos/a.jpg", picture())
+        entry = await failure(stack, "photos/a.jpg")
+        assert entry.error_kind == "too_many_bytes"
+        assert await stack.services.slot_documents.free(2) == ["slots/000.json", "slots/001.json"]
+
+
+async def test_a_bomb_is_refused_before_it_is_decoded(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_MAX_PIXELS": "100000"}) as stack:
+        await dropped(stack, "photos/a.jpg", picture(1000, 1000))
+        assert (await failure(stack, "photos/a.jpg")).error_kind == "too_many_pixels"
+
+
+async def test_a_failed_job_leaves_the_session_fit_for_the_next(stack: Stack) -> None:
+    await dropped(stack, "photos/bad.jpg", b"no image at all")
+    await dropped(stack, "photos/good.jpg", picture())
+    entry = await stack.entry("web", "photos/good.jpg")
+    assert entry is not None
+    assert entry.state == "done"
+
+
+async def test_many_photos_at_once_are_all_done_exactly_once(stack: Stack) -> None:
+    names = [f"photos/{number}.jpg" for number in range(24)]
+    await asyncio.gather(*(dropped(stack, name, picture(300, 200, seed=i)) for i, name in enumerate(names)))
+    entries = [await stack.entry("web", name) for name in names]
+    assert [(entry.state, entry.attempts) for entry in entries if entry] == [("done", 1)] * 24
+    assert len(await stack.outputs()) == 48
+
+
+async def test_a_full_pool_sends_the_job_to_the_queue_without_counting_a_try(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.2", "PIPELINE_REQUEUE_DELAY": "0"}) as stack:
+        names = await stack.services.slot_documents.free(2)
+        held = [await stack.services.slot_documents.take(name) for name in names]
+        await dropped(stack, "photos/a.jpg", picture())
+        assert [message.get("attempt", 0) for message in await stack.messages()] == [0]
+        entry = await stack.entry("web", "photos/a.jpg")
+        assert entry is not None
+        assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_full", 0)
+        with pytest.raises(PoolFull, match="slots"):
+            await run(stack, "photos/a.jpg")
+        for document in held:
+            assert document is not None
+            await document.release()
+        container = stack.services.settings.input_container
+        done = await deliver(stack.services, Message(recipe="web", container=container, name="photos/a.jpg"))
+        assert done is not None
+        assert done.state == "done"
+
+
+async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_that_says_so(
+    environ: dict[str, str],
+) -> None:
+    quick = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_MAX_ATTEMPTS": "2", "PIPELINE_RETRY_TRIES": "1"}
+    async with opened({**environ, **quick}) as stack:
+        await dropped(stack, "photos/a.jpg", picture())
+        (message,) = await stack.messages()
+        assert message["attempt"] == 1
+        await deliver(stack.services, Message(**message))
+        entry = await stack.entry("web", "photos/a.jpg")
+        assert entry is not None
+        assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
+        assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
+
+
+async def test_a_missing_output_container_is_a_failure_that_names_it(stack: Stack) -> None:
+    await stack.services.account.container(stack.services.settings.output_container).delete_container()
+    await dropped(stack, "photos/a.jpg", picture())
+    entry = await failure(stack, "photos/a.jpg")
+    assert entry.error_kind == "configuration"
+    assert stack.services.settings.output_container in entry.error_message
+
+
+async def test_a_path_that_belongs_to_something_else_is_left_alone(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    entry = await run(stack, "photos/a.jpg")
+    path = entry.renditions[0]["path"]
+    container = stack.services.account.container(stack.services.settings.output_container)
+    await container.upload_blob(path, b"the only copy", overwrite=True)
+    entry = await run(stack, "photos/a.jpg", again=True)
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "output_conflict", "commit")
+    assert (await stack.outputs())[path] == b"the only copy"

@@ -1,0 +1,101 @@
+"""The pipeline's services on the embedded stack, as tests use them: real sessions, real storage."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.services import Services, load_recipes
+from pipeline.sessions.drain import drain
+from pipeline.settings import Settings
+from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Entry
+from pipeline.storage.setup import create_all
+
+RECIPES = """
+recipes:
+  web:
+    match: {include: ["photos/**"]}
+    renditions:
+      small: {format: webp, quality: 80, transforms: [{resize: {width: 200}}]}
+      thumb: {format: jpeg, transforms: [{resize: {width: 64, height: 64, mode: cover}}]}
+  tutorial:
+    transforms: [{crop: {box: [100, 100, 400, 400]}}]
+    renditions:
+      crop: {format: png}
+"""
+
+
+@dataclass
+class Stack:
+    """Services of one's own: other containers, queue, table and slots than any other test."""
+
+    services: Services
+    environ: dict[str, str]
+
+    async def drop(self, name: str, data: bytes) -> str:
+        """Write a source; its ETag."""
+        container = self.services.account.container(self.services.settings.input_container)
+        return str((await container.get_blob_client(name).upload_blob(data, overwrite=True))["etag"]).strip('"')
+
+    async def outputs(self) -> dict[str, bytes]:
+        """All renditions by path."""
+        container = self.services.account.container(self.services.settings.output_container)
+        return {
+            blob.name: await (await container.download_blob(blob.name)).readall()
+            async for blob in container.list_blobs()
+        }
+
+    async def entry(self, recipe: str, name: str) -> Entry | None:
+        """The ledger's row of a job."""
+        return await self.services.ledger.get(JobKey.of(recipe, self.services.settings.input_container, name))
+
+    async def messages(self) -> list[dict[str, Any]]:
+        """What waits in the queue, seen or not yet to be seen."""
+        queue = self.services.account.queue(self.services.settings.queue)
+        return [json.loads(message.content) async for message in queue.receive_messages(visibility_timeout=1)]
+
+    async def waiting(self) -> int:
+        """How many messages there are, also those that are not visible yet."""
+        queue = self.services.account.queue(self.services.settings.queue)
+        return (await queue.get_queue_properties()).approximate_message_count or 0
+
+
+def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str]:
+    """The environment of a function app on the embedded stack, with containers and so on of its own."""
+    own = secrets.token_hex(4)
+    return {
+        "AzureWebJobsStorage": azurite,
+        "IMAGES": azurite,
+        "PIPELINE_POOL_ENDPOINT": session_pool,
+        "PIPELINE_POOL_MAX_SESSIONS": "2",
+        "PIPELINE_RECIPES": str(recipe_file),
+        "PIPELINE_INPUT_CONTAINER": f"input-{own}",
+        "PIPELINE_OUTPUT_CONTAINER": f"output-{own}",
+        "PIPELINE_UPLOAD_CONTAINER": f"uploads-{own}",
+        "PIPELINE_STATE_CONTAINER": f"state-{own}",
+        "PIPELINE_QUEUE": f"jobs-{own}",
+        "PIPELINE_LEDGER_TABLE": f"ledger{own}",
+        "PIPELINE_REQUEUE_DELAY": "0",
+        "PIPELINE_RETRY_SECONDS": "2",
+        "PIPELINE_RETRY_TRIES": "2",
+    }
+
+
+@asynccontextmanager
+async def opened(environ: dict[str, str]) -> AsyncIterator[Stack]:
+    """Services as `environ` says; afterwards their sessions are ended."""
+    settings = Settings.load(environ)
+    services = Services.open(settings, load_recipes(settings), environ)
+    await create_all(services.account, settings)
+    try:
+        yield Stack(services, environ)
+    finally:
+        await services.slots.close()
+        await drain(settings, services.slot_documents, services.pool)
+        await services.close()

@@ -1,0 +1,147 @@
+"""Sources are pinned by their ETag; renditions are committed conditionally. Against real blobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from pipeline.errors import ConfigError, JobOvertaken, OutputError, StorageUnavailable
+from pipeline.settings import Settings, StorageAccount
+from pipeline.storage.account import BLOCK, Account
+from pipeline.storage.blobs import Ownership, RenditionBlob, Renditions, Sources
+
+JPEG = RenditionBlob("web/a.jpg/thumb.jpg", "image/jpeg", "public, max-age=60", {"recipe": "web"})
+
+
+@pytest.fixture
+def sources(account: Account, settings: Settings) -> Sources:
+    return Sources(account, (settings.input_container,))
+
+
+@pytest.fixture
+def renditions(account: Account, settings: Settings) -> Renditions:
+    return Renditions(account, settings.output_container)
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def commit(renditions: Renditions, data: bytes, owner: Ownership) -> None:
+    await renditions.commit(await renditions.stage(JPEG.path, chunks(data)), JPEG, owner)
+
+
+async def test_a_source_comes_in_bounded_chunks_and_twice_when_asked(
+    account: Account, settings: Settings, sources: Sources
+) -> None:
+    data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+    await account.container(settings.input_container).upload_blob("ü/big.bin", data)
+    source = await sources.open(settings.input_container, "ü/big.bin")
+    for _ in range(2):
+        parts = [chunk async for chunk in source.chunks()]
+        assert b"".join(parts) == data
+        assert max(map(len, parts)) <= BLOCK
+    assert source.size == len(data)
+
+
+async def test_a_source_that_changes_while_it_is_read_is_noticed(
+    account: Account, settings: Settings, sources: Sources
+) -> None:
+    blob = account.container(settings.input_container).get_blob_client("a.jpg")
+    await blob.upload_blob(b"1" * (BLOCK + 1))
+    source = await sources.open(settings.input_container, "a.jpg")
+    await blob.upload_blob(b"2" * (BLOCK + 1), overwrite=True)
+    assert not await source.is_current()
+    with pytest.raises(JobOvertaken):
+        [chunk async for chunk in source.chunks()]
+
+
+async def test_a_source_that_is_gone_is_nothing_to_do(settings: Settings, sources: Sources) -> None:
+    with pytest.raises(JobOvertaken) as caught:
+        await sources.open(settings.input_container, "gone.jpg")
+    assert caught.value.kind == "source_gone"
+
+
+async def test_a_missing_container_is_named_with_what_to_do(account: Account) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere/a\.jpg.*python -m pipeline init"):
+        await Sources(account, ("nowhere",)).open("nowhere", "a.jpg")
+
+
+async def test_a_rendition_is_served_as_the_recipe_says_and_carries_its_mark(
+    account: Account, settings: Settings, renditions: Renditions
+) -> None:
+    await commit(renditions, b"\xff\xd8\xff", Ownership("web.abc", 3))
+    facts = await account.container(settings.output_container).get_blob_client(JPEG.path).get_blob_properties()
+    assert (facts.content_settings.content_type, facts.content_settings.cache_control) == (
+        "image/jpeg",
+        "public, max-age=60",
+    )
+    assert facts.metadata == {"recipe": "web", "pipeline_job": "web.abc", "pipeline_generation": "3"}
+
+
+async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committed(renditions: Renditions) -> None:
+    data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+    staged = await renditions.stage(JPEG.path, chunks(*(data[i : i + 100_000] for i in range(0, len(data), 100_000))))
+    with pytest.raises(JobOvertaken):
+        await renditions.read(JPEG.path)
+    await renditions.commit(staged, JPEG, Ownership("web.abc", 1))
+    assert await renditions.read(JPEG.path) == (data, "image/jpeg")
+
+
+@pytest.mark.parametrize("size", [10, 3 * BLOCK])
+async def test_a_late_loser_never_overwrites_a_newer_result(renditions: Renditions, size: int) -> None:
+    late = await renditions.stage(JPEG.path, chunks(b"old" * size))
+    await commit(renditions, b"new" * size, Ownership("web.abc", 2))
+    with pytest.raises(JobOvertaken):
+        await renditions.commit(late, JPEG, Ownership("web.abc", 1))
+    assert (await renditions.read(JPEG.path))[0] == b"new" * size
+
+
+@pytest.mark.parametrize("size", [10, 3 * BLOCK])
+async def test_a_newer_result_replaces_an_older_one(renditions: Renditions, size: int) -> None:
+    await commit(renditions, b"old" * size, Ownership("web.abc", 1))
+    await commit(renditions, b"new" * size, Ownership("web.abc", 2))
+    assert (await renditions.read(JPEG.path))[0] == b"new" * size
+
+
+async def test_another_jobs_rendition_is_never_overwritten(renditions: Renditions) -> None:
+    await commit(renditions, b"theirs", Ownership("web.abc", 1))
+    with pytest.raises(OutputError, match=r"made by job web\.abc"):
+        await commit(renditions, b"ours", Ownership("web.xyz", 9))
+    assert (await renditions.read(JPEG.path))[0] == b"theirs"
+
+
+async def test_a_blob_that_is_not_the_pipelines_is_never_overwritten(
+    account: Account, settings: Settings, renditions: Renditions
+) -> None:
+    await account.container(settings.output_container).upload_blob(JPEG.path, b"the only copy")
+    with pytest.raises(OutputError, match="something else than this pipeline"):
+        await commit(renditions, b"ours", Ownership("web.xyz", 9))
+    assert (await renditions.read(JPEG.path))[0] == b"the only copy"
+
+
+async def test_a_connection_string_that_is_none_is_refused_with_its_form() -> None:
+    with pytest.raises(ConfigError, match="AccountName="):
+        Account.open(StorageAccount(connection_string="nonsense"), None)
+
+
+async def test_a_storage_account_that_does_not_answer_is_named(azurite: str) -> None:
+    parts = [part for part in azurite.split(";") if part and not part.startswith("BlobEndpoint")]
+    account = Account.open(
+        StorageAccount(connection_string=";".join([*parts, "BlobEndpoint=http://127.0.0.1:1/devstoreaccount1"])), None
+    )
+    account._blobs._config.retry_policy.total_retries = 0  # the SDK's own waits are not what is tested
+    with pytest.raises(StorageUnavailable, match="IMAGES"):
+        await Sources(account, ("input",)).open("input", "a.jpg")
+    await account.close()
+
+
+async def test_a_wrong_key_is_named(azurite: str) -> None:
+    parts = [part if not part.startswith("AccountKey") else "AccountKey=AAAA" for part in azurite.split(";")]
+    account = Account.open(StorageAccount(connection_string=";".join(parts)), None)
+    with pytest.raises(StorageUnavailable, match="refuses the sign-in") as caught:
+        await Sources(account, ("input",)).open("input", "a.jpg")
+    assert caught.value.kind == "storage_denied"
+    await account.close()

@@ -1,0 +1,58 @@
+"""Slots' documents: held by one process at a time. Against real blob leases."""
+
+from __future__ import annotations
+
+import pytest
+from azure.storage.blob.aio import BlobLeaseClient
+
+from pipeline.settings import Settings
+from pipeline.storage.account import Account
+from pipeline.storage.leases import LeasedDocuments, LeaseLost
+
+
+@pytest.fixture
+def documents(account: Account, settings: Settings) -> LeasedDocuments:
+    return LeasedDocuments(account, settings.state_container, "slots/", 15)
+
+
+async def test_documents_are_made_when_they_are_first_looked_for(documents: LeasedDocuments) -> None:
+    assert await documents.free(3) == ["slots/000.json", "slots/001.json", "slots/002.json"]
+
+
+async def test_a_document_is_held_by_one_at_a_time(documents: LeasedDocuments) -> None:
+    await documents.free(2)
+    held = await documents.take("slots/000.json")
+    assert held is not None
+    assert await documents.take("slots/000.json") is None
+    assert await documents.free(2) == ["slots/001.json"]
+    await held.write({"state": "free"})
+    await held.release()
+    heir = await documents.take("slots/000.json")
+    assert heir is not None
+    assert heir.content == {"state": "free"}
+
+
+async def test_a_document_that_was_lost_cannot_be_written_or_renewed(
+    account: Account, settings: Settings, documents: LeasedDocuments
+) -> None:
+    await documents.free(1)
+    held = await documents.take("slots/000.json")
+    assert held is not None
+    blob = account.container(settings.state_container).get_blob_client("slots/000.json")
+    await BlobLeaseClient(blob).break_lease(0)
+    heir = await documents.take("slots/000.json")
+    assert heir is not None
+    for doing in (held.renew, lambda: held.write({})):
+        with pytest.raises(LeaseLost):
+            await doing()
+    await held.release()
+    await heir.renew()
+
+
+async def test_a_document_with_garbage_in_it_reads_as_empty(
+    account: Account, settings: Settings, documents: LeasedDocuments
+) -> None:
+    await account.container(settings.state_container).upload_blob("slots/000.json", b"\xff{")
+    held = await documents.take("slots/000.json")
+    assert held is not None
+    assert held.content == {}

@@ -1,0 +1,87 @@
+"""Settings: read from the environment, refused with everything that is wrong at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings, StorageAccount, variable
+
+GOOD = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:7075"}
+
+
+def test_an_endpoint_is_all_that_must_be_set() -> None:
+    settings = Settings.load(GOOD)
+    assert (settings.input_container, settings.pool_max_sessions, settings.pool_needs_token) == ("input", 5, False)
+
+
+def test_every_problem_is_listed_at_once_with_the_variable_and_what_to_change() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(
+            {"PIPELINE_POOL_MAX_SESSIONS": "0", "PIPELINE_INPUT_CONTANER": "x", "PIPELINE_RUN_TIMEOUT": "soon"}
+        )
+    message = caught.value.message
+    assert "PIPELINE_POOL_ENDPOINT is not set: The pool's `poolManagementEndpoint`" in message
+    assert "PIPELINE_POOL_MAX_SESSIONS='0': must be greater than or equal to 1" in message
+    assert "did you mean PIPELINE_INPUT_CONTAINER?" in message
+    assert "PIPELINE_RUN_TIMEOUT='soon'" in message
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.metadata])
+def test_every_bound_holds(name: str) -> None:
+    """Just outside is refused; the default and the bounds themselves are taken."""
+    field = Settings.model_fields[name]
+    low = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
+    high = next((bound.le for bound in field.metadata if hasattr(bound, "le")), None)
+    if low is None or high is None:
+        return
+    for inside in (low, high):
+        assert getattr(Settings.load({**GOOD, variable(name): str(inside)}), name) == inside
+    for outside in (low - 1, high + 1):
+        with pytest.raises(ConfigError, match=variable(name)):
+            Settings.load({**GOOD, variable(name): str(outside)})
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert not [name for name, field in Settings.model_fields.items() if not field.description]
+
+
+@pytest.mark.parametrize("endpoint", ["http://pool.example.com", "ftp://127.0.0.1", "nonsense", ""])
+def test_an_endpoint_that_would_send_a_token_in_the_open_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match="PIPELINE_POOL_ENDPOINT"):
+        Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "custom"),
+    [
+        ("https://westus2.dynamicsessions.io/subscriptions/s/resourceGroups/g/sessionPools/pool", False),
+        ("https://pool.env1.westus2.azurecontainerapps.io", True),
+    ],
+)
+def test_both_forms_of_an_azure_endpoint_are_told_apart_and_asked_with_a_token(endpoint: str, custom: bool) -> None:
+    settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint + "/"})
+    assert (settings.pool_is_custom_container, settings.pool_needs_token) == (custom, True)
+    assert settings.pool_endpoint == endpoint
+
+
+def test_containers_that_would_mix_are_refused() -> None:
+    with pytest.raises(ConfigError, match="must differ"):
+        Settings.load({**GOOD, "PIPELINE_UPLOAD_CONTAINER": "input"})
+
+
+def test_formats_that_run_other_programs_cannot_be_allowed() -> None:
+    with pytest.raises(ConfigError, match="EPS cannot be allowed"):
+        Settings.load({**GOOD, "PIPELINE_FORMATS": "JPEG,EPS"})
+
+
+def test_a_storage_account_is_a_connection_string_or_endpoints_with_an_identity() -> None:
+    assert StorageAccount.load({"IMAGES": "UseDevelopmentStorage=true"}).connection_string
+    uris = {f"IMAGES__{kind}ServiceUri": f"https://a.{kind}.core.windows.net" for kind in ("blob", "queue", "table")}
+    assert StorageAccount.load({**uris, "IMAGES__clientId": "me"}).client_id == "me"
+    with pytest.raises(ConfigError, match="IMAGES__tableServiceUri"):
+        StorageAccount.load({key: value for key, value in uris.items() if "table" not in key})
+
+
+def test_a_key_never_shows_in_a_representation() -> None:
+    assert "secret" not in repr(StorageAccount.load({"IMAGES": "AccountKey=secret"}))
