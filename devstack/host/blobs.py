@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from azure.core.exceptions import ResourceNotFoundError
 from azure.functions.blob import InputStream
 from azure.storage.blob import BlobProperties
-from azurefunctions.extensions.bindings import blob as sdk  # type: ignore[import-untyped]
+from azurefunctions.extensions.bindings import blob as sdk
 
 from devstack.errors import HostError
 from devstack.host.functions import Function

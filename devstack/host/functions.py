@@ -17,7 +17,7 @@ from typing import Any
 import azure.functions as func
 from azure.functions import meta
 from azure.functions.decorators.function_app import Function as Indexed
-from azurefunctions.extensions.bindings import blob as sdk  # type: ignore[import-untyped]
+from azurefunctions.extensions.bindings import blob as sdk
 
 from devstack.errors import HostError
 
