@@ -1,0 +1,1 @@
+"""What runs inside a sandbox, on the standard library and ipykernel; it imports nothing else of the project."""

@@ -1,0 +1,88 @@
+"""The pool behind a web server: ready line, signals, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from typing_extensions import override
+
+from devstack.session_pool.log import AccessLog
+from devstack.session_pool.pool import Pool
+from devstack.session_pool.settings import PoolSettings
+from devstack.session_pool.web import app
+
+_GRACE_SECONDS = 3
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us, so that an asked-for end is a success, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: PoolSettings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve a pool until SIGINT or SIGTERM; `on_ready` gets the address. Raises SandboxError, OSError."""
+    listener = _listen(host, port)
+    log = AccessLog(settings.log)
+    pool = Pool(settings, log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await pool.start()
+        await _serve(pool, listener, stop, lambda: on_ready(_address(listener)))
+    finally:
+        await pool.close()
+        listener.close()
+        log.close()
+
+
+async def _serve(pool: Pool, listener: socket.socket, stop: asyncio.Event, on_ready: Callable[[], None]) -> None:
+    config = uvicorn.Config(
+        app.build(pool),
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = _Server(config, on_ready)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    await pool.close()  # before the connections end: calls under way are answered
+    await serving
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,31 @@
+"""Fixtures of the session pool's tests: real servers with real kernels in real sandboxes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.session_pool.running import RunningPool, running
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def shared_pool() -> AsyncIterator[RunningPool]:
+    """One server for all tests that need no settings of their own; use a fresh identifier and end its session."""
+    async with running("--max-sessions", "20", "--spares", "2") as pool:
+        yield pool
+
+
+@pytest.fixture
+def identifier() -> str:
+    """An identifier that nobody else uses."""
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def session(shared_pool: RunningPool, identifier: str) -> AsyncIterator[str]:
+    """An identifier of the shared server whose session is ended after the test."""
+    yield identifier
+    await shared_pool.call("DELETE", "/session", identifier)
