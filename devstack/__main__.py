@@ -7,7 +7,7 @@ from importlib import import_module
 
 import typer
 
-COMMANDS = {"up": "up", "azurite": "azurite", "session-pool": "session_pool", "host": "host"}
+COMMANDS = {"up": "up", "azurite": "azurite", "session-pool": "session_pool", "host": "host", "demo": "demo"}
 
 
 def build(asked: str) -> typer.Typer:

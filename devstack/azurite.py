@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import fcntl
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from devstack import child, foreground, node
+from devstack.errors import ChildError
 from devstack.state import STATE
 
 DATA = STATE / "azurite"
@@ -65,9 +67,25 @@ async def running(
     """
     package = await asyncio.to_thread(node.package, "azurite")
     argv: list[str | Path] = [package.node, package.script, *_options(data, ports)]
-    async with child.running("azurite", argv, output=output) as process:
-        blob, queue, table = await _listening(process)
-        yield Azurite(blob, queue, table, process)
+    with _owned(data):
+        async with child.running("azurite", argv, output=output) as process:
+            blob, queue, table = await _listening(process)
+            yield Azurite(blob, queue, table, process)
+
+
+@contextlib.contextmanager
+def _owned(data: Path | None) -> Iterator[None]:
+    """Two emulators would overwrite each other's data."""
+    if data is None:
+        yield
+        return
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ChildError(f"another Azurite runs on {data}: stop it, or choose another folder with --data") from None
+        yield
 
 
 def _options(data: Path | None, ports: Ports) -> list[str]:

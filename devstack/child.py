@@ -35,6 +35,11 @@ class Child:
         """The process id."""
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.returncode
+
     async def line(self, pattern: str, timeout: float) -> re.Match[str]:  # noqa: ASYNC109 - part of the message
         """The first line from now on that matches.
 
@@ -65,6 +70,10 @@ class Child:
             await self._process.wait()
         await self._reader
 
+    def kill(self) -> None:
+        """SIGKILL, without waiting."""
+        self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
@@ -91,6 +100,7 @@ async def running(
     argv: Sequence[str | Path],
     *,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     output: Callable[[str], None] = lambda _: None,
     grace: float = GRACE,
 ) -> AsyncIterator[Child]:
@@ -100,7 +110,7 @@ async def running(
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-IS", str(TETHER), str(os.getpid()), *map(str, argv),
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **(env or {})}, cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C is ours to pass on, in the right order
         limit=1 << 20,

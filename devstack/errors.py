@@ -23,3 +23,7 @@ class NodeError(DevstackError):
 
 class HostError(DevstackError):
     """The function app cannot be served: it does not load, or asks for what is not there."""
+
+
+class DemoError(DevstackError):
+    """The demo cannot be shown, or not every photo has every rendition."""

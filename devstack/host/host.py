@@ -1,0 +1,130 @@
+"""The function host, put together: an app's functions, their triggers, and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devstack.host import settings
+from devstack.host.blobs import BlobFunctions, BlobTrigger
+from devstack.host.functions import Function, load
+from devstack.host.invoke import Invoker
+from devstack.host.leases import alone
+from devstack.host.queues import QueueListener, QueuePoison, queue_handler
+from devstack.host.routes import route
+from devstack.host.scan import Scanner
+from devstack.host.server import serving
+from devstack.host.settings import HOST_STORAGE, HostOptions, resolve
+from devstack.host.storage import Accounts, accounts, prepare
+from devstack.host.timers import Timer
+from devstack.host.web import Web
+from devstack.host.work import Work
+
+log = logging.getLogger("host")
+Loop = Coroutine[Any, Any, None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run an app. Times are in seconds."""
+
+    app: Path
+    port: int = 0
+    poll: float = 0.5
+    hidden: float = 30.0
+    grace: float = 10.0
+
+
+async def serve(options: Options, ready: Callable[[str], None]) -> None:
+    """Run the app until cancelled; calls `ready` with the host's address once everything serves.
+
+    When cancelled it takes no more work, gives what is under way `options.grace` seconds, and returns its leases.
+
+    Raises:
+        HostError: the app cannot be served.
+    """
+    settings.local_settings(options.app)
+    configured = settings.host_options(options.app)
+    functions = load(options.app)
+    invoke, work = Invoker(configured.function_timeout), Work()
+    web = Web([route(each, configured.route_prefix) for each in _of(functions, "httpTrigger")], invoke, work)
+    async with accounts() as opened, serving(web, options.port, options.grace) as address:
+        host = _Host(options, configured, functions, opened, invoke, work)
+        loops = [asyncio.create_task(loop) for loop in await host.loops()]
+        try:
+            ready(address)
+            await _first_failure(loops)
+        finally:
+            await _stop(loops)
+            await work.finish(options.grace)
+            invoke.close()
+
+
+def _of(functions: list[Function], trigger: str) -> list[Function]:
+    return [function for function in functions if function.type == trigger]
+
+
+async def _first_failure(loops: list[asyncio.Task[None]]) -> None:
+    """None of them ever ends by itself: whichever does brings the host down."""
+    if not loops:
+        await asyncio.Event().wait()
+    done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _stop(loops: list[asyncio.Task[None]]) -> None:
+    for loop in loops:
+        loop.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class _Host:
+    options: Options
+    configured: HostOptions
+    functions: list[Function]
+    accounts: Accounts
+    invoke: Invoker
+    work: Work
+
+    async def loops(self) -> list[Loop]:
+        """What runs for the triggers other than HTTP."""
+        if not any(function.type != "httpTrigger" for function in self.functions):
+            return []
+        app = settings.host_id(self.options.app)
+        await prepare(self.accounts, queue := f"azure-webjobs-blobtrigger-{app}")
+        queues = [self._queue(function) for function in _of(self.functions, "queueTrigger")]
+        timers = [self._timer(function, app) for function in _of(self.functions, "timerTrigger")]
+        return [*queues, *timers, *self._blobs(app, queue)]
+
+    def _queue(self, function: Function) -> Loop:
+        name, connection = resolve(function.trigger["queueName"]), function.connection
+        return QueueListener(
+            self.accounts.queues(connection).get_queue_client(name),
+            self.configured.queues,
+            self.options.hidden,
+            queue_handler(function, self.invoke),
+            QueuePoison(self.accounts, connection, name),
+            self.work,
+        ).run()
+
+    def _timer(self, function: Function, app: str) -> Loop:
+        status = self.accounts.state(f"timers/{app}/{function.name}/status")
+        timer = Timer(function, status, self.invoke, self.work)
+        return alone(self.accounts.state(f"locks/{app}/{function.name}.Listener"), timer.run)
+
+    def _blobs(self, app: str, queue: str) -> list[Loop]:
+        triggers = [BlobTrigger.of(function) for function in _of(self.functions, "blobTrigger")]
+        if not triggers:
+            return []
+        client = self.accounts.queues(HOST_STORAGE).get_queue_client(queue)
+        blobs = BlobFunctions(triggers, self.accounts, self.invoke)
+        options = self.configured.blobs
+        listener = QueueListener(client, options, self.options.hidden, blobs.handle, blobs.poison, self.work)
+        scanner = Scanner(triggers, self.accounts, f"blobscan/{app}", client, self.options.poll, listener.wake)
+        return [listener.run(), alone(self.accounts.state(f"locks/{app}/blobscan"), scanner.run)]

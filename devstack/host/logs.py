@@ -1,0 +1,30 @@
+"""Log lines: time, level, the function and invocation that speaks, message. They go to standard error."""
+
+from __future__ import annotations
+
+import logging
+
+from typing_extensions import override
+
+from devstack.host.invoke import running
+
+QUIET = ("azure", "uvicorn", "asyncio", "urllib3")
+
+
+class _Format(logging.Formatter):
+    default_time_format = "%H:%M:%S"
+    default_msec_format = "%s.%03d"
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        record.running = f"[{invocation}] " if (invocation := running.get()) else ""
+        return super().format(record)
+
+
+def configure() -> None:
+    """Log at INFO and above, the libraries at WARNING and above."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Format("%(asctime)s %(levelname)-7s %(running)s%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,37 @@
+"""`python -m devstack up`: everything together, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from devstack import azurite, foreground, stack
+from devstack.state import ROOT
+
+
+def command(
+    hosts: Annotated[int, typer.Option(min=1, help="Function hosts to run side by side.")] = 1,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Sessions that the pool runs at once.")] = 5,
+    port: Annotated[int, typer.Option(help="Port of the first function host; 0 is any free port.")] = 0,
+    data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = azurite.DATA,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
+    app: Annotated[Path, typer.Option(help="Folder of function_app.py.")] = ROOT,
+) -> None:
+    """Run storage, session pool and function hosts, until Ctrl-C."""
+    options = stack.Options(hosts, max_sessions, None if in_memory else data.resolve(), port, app.resolve())
+    foreground.run(_serve(options))
+
+
+async def _serve(options: stack.Options) -> None:
+    async with stack.running(options, _print) as running:
+        with stack.environment_file(running.settings):
+            functions = ", ".join(running.hosts)
+            where = stack.ENV_FILE.relative_to(ROOT)
+            typer.echo(f"stack ready: functions {functions}; session pool {running.pool}; settings in {where}")
+            raise await running.failure()
+
+
+def _print(part: str, line: str) -> None:
+    typer.echo(f"{part:>12} | {line}", err=True)
