@@ -82,8 +82,7 @@ class Slots:
             ) from None
         finally:
             self._waiting -= 1
-        if slot.jobs > 1:
-            self._look_for_more()
+        self._look_for_more()
         return slot
 
     async def _stand_up(self, slot: Slot) -> None:
@@ -116,11 +115,17 @@ class Slots:
     # -- taking slots ------------------------------------------------------------------------------------------------
 
     def _look_for_more(self) -> None:
-        """Take more slots in the background, when this process may have more and has not looked just now."""
+        """Take more slots in the background when that would help, unless this process has looked just now."""
         now = time.monotonic()
-        if len(self._slots) < self._share and now - self._looked >= TICK:
+        if self._crowded and now - self._looked >= TICK:
             self._looked = now
             self._spawn(self._take_more())
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether there are more jobs than sessions, and this process may have another one."""
+        jobs = self._waiting + sum(slot.jobs for slot in self._slots)
+        return len(self._slots) < min(jobs, self._share)
 
     async def _take_more(self) -> None:
         try:
@@ -128,8 +133,7 @@ class Slots:
             names = sorted(set(names) - {slot.name for slot in self._slots})
             random.shuffle(names)
             for name in names:
-                crowded = self._waiting or any(slot.jobs > 1 for slot in self._slots)
-                if not crowded or len(self._slots) >= self._share:
+                if not self._crowded:
                     return
                 await self._take(name)
         except PipelineError as error:
@@ -172,8 +176,7 @@ class Slots:
                 await asyncio.sleep(TICK)
                 for slot in list(self._slots):
                     self._tend(slot)
-                if self._waiting:
-                    self._look_for_more()
+                self._look_for_more()
         except asyncio.CancelledError:
             # The loop is being stopped, which is how a function host ends: the slots are to be free at once.
             if self._keeper is not None:
