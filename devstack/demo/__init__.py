@@ -7,7 +7,7 @@ import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -39,8 +39,8 @@ def command(
 async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions: int, *, keep: bool) -> None:
     chosen = photos.of_folder(folder) if folder else await asyncio.to_thread(photos.samples)
     options = stack.Options(max_sessions=max_sessions, data=None)
-    with _log() as log, console.status("starting storage, session pool and function host …") as status:
-        async with stack.running(options, lambda part, line: print(f"{part:>12} | {line}", file=log)) as running:
+    with _log() as hear, console.status("starting storage, session pool and function host …") as status:
+        async with stack.running(options, hear) as running:
             status.stop()
             async with opened({**os.environ, **running.settings}) as pipeline:
                 plan = pipeline.plan(chosen, recipe)
@@ -53,10 +53,17 @@ async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions
 
 
 @contextmanager
-def _log() -> Iterator[TextIO]:
+def _log() -> Iterator[stack.Output]:
+    """Keeps what the parts print in a file; what a person should know is shown too."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("w", buffering=1) as log:
-        yield log
+
+        def hear(part: str, line: str) -> None:
+            log.write(f"{part:>12} | {line}\n")
+            if line.startswith("warning:"):
+                console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+
+        yield hear
 
 
 async def _unless_broken(running: stack.Stack, work: Coroutine[None, None, None]) -> None:
