@@ -17,11 +17,13 @@ from rich.table import Table
 
 from devstack import foreground, stack
 from devstack.demo import photos, sheet
-from devstack.demo.jobs import Job, Pipeline, Plan, opened
+from devstack.demo.jobs import Job, Pipeline, Plan, opened, plan_jobs
 from devstack.errors import DemoError
 from devstack.state import ROOT, STATE
 
 LOG = STATE / "demo.log"
+# The recipes are read before there is a pool.
+NO_STACK_YET = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1"}
 console = Console()
 
 
@@ -38,12 +40,12 @@ def command(
 
 async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions: int, *, keep: bool) -> None:
     chosen = photos.of_folder(folder) if folder else await asyncio.to_thread(photos.samples)
+    plan = plan_jobs(chosen, recipe, {**NO_STACK_YET, **os.environ})
     options = stack.Options(max_sessions=max_sessions, data=None)
     with _log() as hear, console.status("starting storage, session pool and function host …") as status:
         async with stack.running(options, hear) as running:
             status.stop()
             async with opened({**os.environ, **running.settings}) as pipeline:
-                plan = pipeline.plan(chosen, recipe)
                 await _unless_broken(running, _through(pipeline, plan, out))
                 _show(plan, out)
             if keep:
@@ -106,7 +108,8 @@ def _show(plan: Plan, out: Path) -> None:
         console.print(f"no recipe is for {', '.join(photo.name for photo in plan.skipped)}")
     made = [path for job in plan.jobs for path in job.files.values()]
     before, after = sum(job.photo.size for job in plan.jobs), sum(path.stat().st_size for path in made)
-    console.print(f"{len(made)} renditions in {_near(out)}: {sheet.size(before)} became {sheet.size(after)}")
+    count = f"{len(made)} rendition{'s' if len(made) != 1 else ''}"
+    console.print(f"{count} in {_near(out)}: {sheet.size(before)} became {sheet.size(after)}")
     console.print(f"before and after: {_near(target)}")
 
 
