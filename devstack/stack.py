@@ -21,6 +21,7 @@ from pipeline.together import together
 ENV_FILE = STATE / "env"
 START_TIMEOUT = 60.0
 HOST_GRACE = 10.0
+HOST = "host-"
 Output = Callable[[str, str], None]
 
 
@@ -42,14 +43,20 @@ class Stack:
     pool: str
     hosts: tuple[str, ...]
     settings: Mapping[str, str]
-    children: tuple[child.Child, ...]
+    children: Mapping[str, child.Child]
+    output: Output
 
     async def failure(self) -> ChildError:
-        """Wait until a part of the stack ends by itself, and say how."""
-        waiting = [asyncio.create_task(each.ended()) for each in self.children]
+        """Wait until the stack can do no more work, and say why: a part ended, or the last of the hosts."""
+        waiting = {asyncio.create_task(each.ended()): name for name, each in self.children.items()}
         try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            while True:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                task = done.pop()
+                others = [name for name in waiting.values() if name.startswith(HOST) and name != waiting[task]]
+                if not (waiting.pop(task).startswith(HOST) and others):
+                    return task.result()
+                self.output("up", f"warning: {task.result()}\n{', '.join(others)} goes on without it")
         finally:
             for task in waiting:
                 task.cancel()
@@ -74,14 +81,14 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
         # Hosts wait for containers that are not there yet.
         hosts = [start.host(number, settings) for number in range(options.hosts)]
         _, *urls = await together(start.containers(settings), *hosts)
-        yield Stack(pool, tuple(urls), settings, tuple(start.children))
+        yield Stack(pool, tuple(urls), settings, start.children, output)
 
 
 class _Start:
     """Starts the parts; they end with `parts`. Every start hands over what the others need to know of it."""
 
     def __init__(self, parts: AsyncExitStack, options: Options, output: Output) -> None:
-        self.children: list[child.Child] = []
+        self.children: dict[str, child.Child] = {}
         self._parts = parts
         self._options = options
         self._output = output
@@ -90,7 +97,7 @@ class _Start:
         """The storage account's connection string."""
         emulator = azurite.running(self._options.data, output=partial(self._output, "azurite"))
         running = await self._parts.enter_async_context(emulator)
-        self.children.append(running.process)
+        self.children["azurite"] = running.process
         return running.connection_string
 
     async def pool(self) -> str:
@@ -102,7 +109,7 @@ class _Start:
         """The address of a function host."""
         port = self._options.port + number if self._options.port else 0
         arguments = ["host", "--app", str(self._options.app), "--port", str(port), "--grace", f"{HOST_GRACE:g}"]
-        return await self._serving(f"host-{number + 1}", arguments, settings, r"function host ready: (\S+)")
+        return await self._serving(f"{HOST}{number + 1}", arguments, settings, r"function host ready: (\S+)")
 
     async def containers(self, settings: Mapping[str, str]) -> str:
         """Let the pipeline make its containers, queue and table: what they are called is its own business."""
@@ -122,7 +129,7 @@ class _Start:
         grace = HOST_GRACE + 5
         program = child.running(name, argv, env=settings, cwd=ROOT, output=partial(self._output, name), grace=grace)
         process = await self._parts.enter_async_context(program)
-        self.children.append(process)
+        self.children[name] = process
         return (await process.line(ready, START_TIMEOUT))[1]
 
 
