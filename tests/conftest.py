@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from devstack import azurite as emulator
+from devstack import child
 from tests.stack import RECIPES, Stack, environment, opened
 
 
@@ -20,6 +22,17 @@ async def azurite() -> AsyncIterator[str]:
     """
     async with emulator.running(data=None) as running:
         yield running.connection_string
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def session_pool() -> AsyncIterator[str]:
+    """The address of a real session pool with sandboxed kernels, shared by the whole test session.
+
+    It holds six sessions: end those that you start.
+    """
+    argv = [sys.executable, "-m", "devstack.session_pool", "--port", "0", "--max-sessions", "6", "--spares", "2"]
+    async with child.running("session pool", argv) as pool:
+        yield (await pool.line(r"session pool ready: (http://\S+)", timeout=60))[1]
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ async def test_many_photos_at_once_are_all_done_exactly_once(stack: Stack) -> No
 
 
 async def test_a_full_pool_sends_the_job_to_the_queue_without_counting_a_try(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.2", "PIPELINE_REQUEUE_DELAY": "0"}) as stack:
+    async with opened({**environ, "PIPELINE_SLOT_WAIT": "1.2"}) as stack:
         names = await stack.services.slot_documents.free(2)
         held = [await stack.services.slot_documents.take(name) for name in names]
         await dropped(stack, "photos/a.jpg", picture())
