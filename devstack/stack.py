@@ -56,7 +56,7 @@ class Stack:
                 others = [name for name in waiting.values() if name.startswith(HOST) and name != waiting[task]]
                 if not (waiting.pop(task).startswith(HOST) and others):
                     return task.result()
-                self.output("up", f"warning: {task.result()}\n{', '.join(others)} goes on without it")
+                self.output("up", f"warning: {task.result().what}; {', '.join(others)} goes on without it")
         finally:
             for task in waiting:
                 task.cancel()

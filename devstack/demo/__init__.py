@@ -19,7 +19,7 @@ from devstack import foreground, stack
 from devstack.demo import photos, sheet
 from devstack.demo.jobs import Job, Pipeline, Plan, opened, plan_jobs
 from devstack.errors import DemoError
-from devstack.state import ROOT, STATE
+from devstack.state import ROOT, STATE, near
 
 LOG = STATE / "demo.log"
 # The recipes are read before there is a pool.
@@ -51,7 +51,7 @@ async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions
             if keep:
                 await _stay(running)
             if not all(job.complete for job in plan.jobs):
-                raise DemoError(f"not every photo has every rendition; what happened is in {_near(LOG)}")
+                raise DemoError(f"not every photo has every rendition; what happened is in {near(LOG)}")
 
 
 @contextmanager
@@ -109,8 +109,8 @@ def _show(plan: Plan, out: Path) -> None:
     made = [path for job in plan.jobs for path in job.files.values()]
     before, after = sum(job.photo.size for job in plan.jobs), sum(path.stat().st_size for path in made)
     count = f"{len(made)} rendition{'s' if len(made) != 1 else ''}"
-    console.print(f"{count} in {_near(out)}: {sheet.size(before)} became {sheet.size(after)}")
-    console.print(f"before and after: {_near(target)}")
+    console.print(f"{count} in {near(out)}: {sheet.size(before)} became {sheet.size(after)}")
+    console.print(f"before and after: {near(target)}")
 
 
 def _table(jobs: list[Job]) -> Table:
@@ -130,13 +130,7 @@ def _renditions(job: Job) -> str:
 
 async def _stay(running: stack.Stack) -> None:
     with stack.environment_file(running.settings):
-        functions, where = running.hosts[0], _near(stack.ENV_FILE)
+        functions, where = running.hosts[0], near(stack.ENV_FILE)
         console.print(f"still running until Ctrl-C: functions {functions}; settings for other programs in {where}")
         with suppress(asyncio.CancelledError):
             raise await running.failure()
-
-
-def _near(path: Path) -> Path:
-    """As short as it can be said from here."""
-    path = path.resolve()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
