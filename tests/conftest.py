@@ -25,12 +25,14 @@ async def azurite() -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def session_pool() -> AsyncIterator[str]:
+async def session_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of a real session pool with sandboxed kernels, shared by the whole test session.
 
-    It holds six sessions: end those that you start.
+    It holds six sessions: end those that you start. Its log goes to a file: while a test runs in its own loop, nobody
+    reads a pipe.
     """
-    argv = [sys.executable, "-m", "devstack.session_pool", "--port", "0", "--max-sessions", "6", "--spares", "2"]
+    log = tmp_path_factory.mktemp("session-pool") / "access.log"
+    argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", "6", "--spares", "2", "--log", log]
     async with child.running("session pool", argv) as pool:
         yield (await pool.line(r"session pool ready: (http://\S+)", timeout=60))[1]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import PoolUnavailable
 from pipeline.services import Services, load_recipes
 from pipeline.sessions.drain import drain
 from pipeline.settings import Settings
@@ -97,5 +98,6 @@ async def opened(environ: dict[str, str]) -> AsyncIterator[Stack]:
         yield Stack(services, environ)
     finally:
         await services.slots.close()
-        await drain(settings, services.slot_documents, services.pool)
+        with suppress(PoolUnavailable):
+            await drain(settings, services.slot_documents, services.pool)
         await services.close()

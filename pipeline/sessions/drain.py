@@ -17,9 +17,11 @@ async def drain(settings: Settings, documents: Documents, client: PoolClient) ->
         if document is None:
             continue
         slot = Slot.found(name, document, settings, client, time.monotonic())
-        if slot.identifier:
-            await slot.session.end()
-            emptied += 1
-        await document.write({"state": "free", "generation": slot.generation})
-        await document.release()
+        try:
+            if slot.identifier:
+                await slot.session.end()
+                emptied += 1
+            await document.write({"state": "free", "generation": slot.generation})
+        finally:
+            await document.release()
     return emptied

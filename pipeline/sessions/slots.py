@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from typing import Any
 
 from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
@@ -66,7 +67,7 @@ class Slots:
 
     async def _sit_down(self) -> Slot:
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
+            self._keeper = asyncio.create_task(self._keep(), context=Context())
         self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.slot_wait), self._changed:
@@ -107,7 +108,8 @@ class Slots:
         self._spawn(chore)
 
     def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(chore)
+        # In a context of its own: what is said about a slot is not about the job that happened to need it.
+        task = asyncio.create_task(chore, context=Context())
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 

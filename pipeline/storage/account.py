@@ -22,7 +22,7 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from pipeline.errors import ConfigError, StorageUnavailable
+from pipeline.errors import ConfigError, PermanentError, PipelineError, StorageUnavailable
 from pipeline.settings import CONNECTION, MIB, StorageAccount
 
 BLOCK = 4 * MIB
@@ -108,13 +108,15 @@ def translated(doing: str) -> Iterator[None]:
         raise StorageUnavailable(f"{doing}: {_short(error)}") from error
 
 
-def _from_answer(doing: str, error: HttpResponseError) -> ConfigError | StorageUnavailable:
+def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
     code = getattr(error, "error_code", None)
     code = getattr(code, "value", code) or ""
     if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
         return ConfigError(f"{doing}: {code}: it does not exist; make it with `python -m pipeline init`")
     if error.status_code in (401, 403):
         return _denied(doing, error)
+    if error.status_code in (400, 404, 405, 413, 414):
+        return PermanentError(f"{doing}: storage does not take it: {error.status_code} {code}", kind="storage_refused")
     after = getattr(error.response, "headers", {}).get("Retry-After")
     return StorageUnavailable(
         f"{doing}: storage answered {error.status_code} {code}".rstrip(),

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
 import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pipeline.settings import Settings
 from pipeline.web.problems import BadRequest
 
-BlobName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+
+def _no_steps(name: str) -> str:
+    """HTTP clients resolve `.` and `..` in an address, so that such a name would be another blob's."""
+    if {".", ".."} & set(name.split("/")):
+        raise ValueError("no part of a name may be '.' or '..'")
+    return name
+
+
+BlobName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    AfterValidator(_no_steps),
+]
 NAME_LIMIT = 100
 
 
@@ -96,10 +109,13 @@ def _from_form(request: func.HttpRequest, settings: Settings) -> Wanted:
         files, fields = list(request.files.values()), request.form
     except ValueError as error:
         raise BadRequest(f"the form cannot be read: {error}") from None
-    if len(files) != 1 or set(fields) - {"recipe"}:
-        raise BadRequest("the form must hold one file and the field 'recipe'")
-    recipe = fields.get("recipe") or request.params.get("recipe", "")
-    return _image(files[0].read(), files[0].filename or "", files[0].mimetype or "", recipe, settings)
+    with ExitStack() as opened:
+        for file in files:
+            opened.callback(file.close)
+        if len(files) != 1 or set(fields) - {"recipe"}:
+            raise BadRequest("the form must hold one file and the field 'recipe'")
+        recipe = fields.get("recipe") or request.params.get("recipe", "")
+        return _image(files[0].read(), files[0].filename or "", files[0].mimetype or "", recipe, settings)
 
 
 def _from_body(request: func.HttpRequest, kind: str, settings: Settings) -> Wanted:
