@@ -53,12 +53,12 @@ class Child:
         if found.done():
             return found.result()
         why = f"ended with status {await self._process.wait()}" if self._reader.done() else f"not ready in {timeout} s"
-        raise ChildError(self._told(why))
+        raise self._error(why)
 
     async def ended(self) -> ChildError:
         """Wait for its end, and say how it ended."""
         await asyncio.shield(self._reader)
-        return ChildError(self._told(f"ended with status {await self._process.wait()}"))
+        return self._error(f"ended with status {await self._process.wait()}")
 
     async def stop(self, grace: float = GRACE) -> None:
         """SIGTERM, and SIGKILL when it is still there `grace` seconds later."""
@@ -78,8 +78,8 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    def _told(self, why: str) -> str:
-        return "\n    ".join([f"{self.name}: {why}", *self._last])
+    def _error(self, why: str) -> ChildError:
+        return ChildError(f"{self.name}: {why}", self._last)
 
     async def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101

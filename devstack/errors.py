@@ -8,13 +8,19 @@ DevstackError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class DevstackError(Exception):
     """The root: what ends a command with a message and status 1."""
 
 
 class ChildError(DevstackError):
-    """A program of the stack did not start, or ended by itself; the message closes with what it printed last."""
+    """A program of the stack did not start, or ended by itself: `what`, and in the message what it printed last."""
+
+    def __init__(self, what: str, printed: Iterable[str] = ()) -> None:
+        super().__init__("\n    ".join([what, *printed]))
+        self.what = what
 
 
 class NodeError(DevstackError):

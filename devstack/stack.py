@@ -10,8 +10,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 from devstack import azurite, child
 from devstack.errors import ChildError
@@ -21,6 +21,8 @@ from pipeline.together import together
 ENV_FILE = STATE / "env"
 START_TIMEOUT = 60.0
 HOST_GRACE = 10.0
+HOST = "host-"
+Output = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,26 @@ class Options:
 class Stack:
     """A running stack. `settings` are the environment variables that programs need to work with it."""
 
-    storage: azurite.Azurite
     pool: str
     hosts: tuple[str, ...]
     settings: Mapping[str, str]
-    children: tuple[child.Child, ...]
+    children: Mapping[str, child.Child]
+    output: Output
 
     async def failure(self) -> ChildError:
-        """Wait until a part of the stack ends by itself, and say how."""
-        waiting = [asyncio.create_task(each.ended()) for each in self.children]
+        """Wait until the stack can do no more work, and say why: a part ended, or the last of the hosts."""
+        waiting = {asyncio.create_task(each.ended()): name for name, each in self.children.items()}
         try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            while True:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                task = done.pop()
+                others = [name for name in waiting.values() if name.startswith(HOST) and name != waiting[task]]
+                if not (waiting.pop(task).startswith(HOST) and others):
+                    return task.result()
+                self.output("up", f"warning: {task.result().what}; {', '.join(others)} goes on without it")
         finally:
             for task in waiting:
                 task.cancel()
-
-
-Output = Callable[[str, str], None]
 
 
 @contextlib.asynccontextmanager
@@ -66,62 +70,67 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
         DevstackError: a part does not start; what has started is stopped again.
     """
     async with AsyncExitStack() as parts:
-        storage, pool = await _both(parts, options, output)
+        start = _Start(parts, options, output)
+        storage, pool = await together(start.storage(), start.pool())
         settings = {
-            "AzureWebJobsStorage": storage.connection_string,
-            "IMAGES": storage.connection_string,
-            "PIPELINE_POOL_ENDPOINT": pool[1],
+            "AzureWebJobsStorage": storage,
+            "IMAGES": storage,
+            "PIPELINE_POOL_ENDPOINT": pool,
             "PIPELINE_POOL_MAX_SESSIONS": str(options.max_sessions),
         }
-        if (options.app / "pipeline" / "__main__.py").exists():
-            await _initialise(options.app, settings, output)
-        starting = [_host(parts, options, number, settings, output) for number in range(options.hosts)]
-        hosts = await together(*starting)
-        children = (storage.process, pool[0], *(process for process, _ in hosts))
-        yield Stack(storage, pool[1], tuple(url for _, url in hosts), settings, children)
+        # Hosts wait for containers that are not there yet.
+        hosts = [start.host(number, settings) for number in range(options.hosts)]
+        _, *urls = await together(start.containers(settings), *hosts)
+        yield Stack(pool, tuple(urls), settings, start.children, output)
 
 
-async def _both(
-    parts: AsyncExitStack, options: Options, output: Output
-) -> tuple[azurite.Azurite, tuple[child.Child, str]]:
-    """Storage and session pool start at the same time: each takes a second or two."""
-    argv = _command("session-pool", "--port", "0", "--max-sessions", str(options.max_sessions))
-    storage = azurite.running(options.data, output=lambda line: output("azurite", line))
-    pool = _started(parts, "session-pool", argv, {}, r"session pool ready: (\S+)", output)
-    started = await together(parts.enter_async_context(storage), pool)
-    return cast("tuple[azurite.Azurite, tuple[child.Child, str]]", tuple(started))
+class _Start:
+    """Starts the parts; they end with `parts`. Every start hands over what the others need to know of it."""
 
+    def __init__(self, parts: AsyncExitStack, options: Options, output: Output) -> None:
+        self.children: dict[str, child.Child] = {}
+        self._parts = parts
+        self._options = options
+        self._output = output
 
-async def _host(
-    parts: AsyncExitStack, options: Options, number: int, settings: Mapping[str, str], output: Output
-) -> tuple[child.Child, str]:
-    port = options.port + number if options.port else 0
-    argv = _command("host", "--app", str(options.app), "--port", str(port), "--grace", f"{HOST_GRACE:g}")
-    return await _started(parts, f"host-{number + 1}", argv, settings, r"function host ready: (\S+)", output)
+    async def storage(self) -> str:
+        """The storage account's connection string."""
+        emulator = azurite.running(self._options.data, output=partial(self._output, "azurite"))
+        running = await self._parts.enter_async_context(emulator)
+        self.children["azurite"] = running.process
+        return running.connection_string
 
+    async def pool(self) -> str:
+        """The address of the session pool."""
+        arguments = ["session-pool", "--port", "0", "--max-sessions", str(self._options.max_sessions)]
+        return await self._serving("session-pool", arguments, {}, r"session pool ready: (\S+)")
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "devstack", *arguments]
+    async def host(self, number: int, settings: Mapping[str, str]) -> str:
+        """The address of a function host."""
+        port = self._options.port + number if self._options.port else 0
+        arguments = ["host", "--app", str(self._options.app), "--port", str(port), "--grace", f"{HOST_GRACE:g}"]
+        return await self._serving(f"{HOST}{number + 1}", arguments, settings, r"function host ready: (\S+)")
 
+    async def containers(self, settings: Mapping[str, str]) -> str:
+        """Let the pipeline make its containers, queue and table: what they are called is its own business."""
+        app = self._options.app
+        if not (app / "pipeline" / "__main__.py").exists():
+            return ""
+        argv = [sys.executable, "-m", "pipeline", "init"]
+        async with child.running("init", argv, env=settings, cwd=app, output=partial(self._output, "init")) as process:
+            ended = await process.ended()
+            if process.status != 0:
+                raise ended
+        return ""
 
-async def _started(
-    parts: AsyncExitStack, name: str, argv: list[str], settings: Mapping[str, str], ready: str, output: Output
-) -> tuple[child.Child, str]:
-    """A program of the stack and the address that its ready line tells."""
-    program = child.running(
-        name, argv, env=settings, cwd=ROOT, output=lambda line: output(name, line), grace=HOST_GRACE + 5
-    )
-    process = await parts.enter_async_context(program)
-    return process, (await process.line(ready, START_TIMEOUT))[1]
-
-
-async def _initialise(app: Path, settings: Mapping[str, str], output: Output) -> None:
-    """Let the pipeline make its containers, queue and table: what they are called is its own business."""
-    argv = [sys.executable, "-m", "pipeline", "init"]
-    async with child.running("init", argv, env=settings, cwd=app, output=lambda line: output("init", line)) as process:
-        ended = await process.ended()
-        if process.status != 0:
-            raise ended
+    async def _serving(self, name: str, arguments: list[str], settings: Mapping[str, str], ready: str) -> str:
+        """The address in the ready line of a part."""
+        argv = [sys.executable, "-m", "devstack", *arguments]
+        grace = HOST_GRACE + 5
+        program = child.running(name, argv, env=settings, cwd=ROOT, output=partial(self._output, name), grace=grace)
+        process = await self._parts.enter_async_context(program)
+        self.children[name] = process
+        return (await process.line(ready, START_TIMEOUT))[1]
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from devstack import azurite, foreground, stack
-from devstack.state import ROOT
+from devstack.state import ROOT, near
 
 
 def command(
@@ -18,18 +18,18 @@ def command(
     data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = azurite.DATA,
     in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
     app: Annotated[Path, typer.Option(help="Folder of function_app.py.")] = ROOT,
+    env_file: Annotated[Path, typer.Option(help="Where to keep the settings for other programs.")] = stack.ENV_FILE,
 ) -> None:
     """Run storage, session pool and function hosts, until Ctrl-C."""
     options = stack.Options(hosts, max_sessions, None if in_memory else data.resolve(), port, app.resolve())
-    foreground.run(_serve(options))
+    foreground.run(_serve(options, env_file))
 
 
-async def _serve(options: stack.Options) -> None:
+async def _serve(options: stack.Options, env_file: Path) -> None:
     async with stack.running(options, _print) as running:
-        with stack.environment_file(running.settings):
+        with stack.environment_file(running.settings, env_file):
             functions = ", ".join(running.hosts)
-            where = stack.ENV_FILE.relative_to(ROOT)
-            typer.echo(f"stack ready: functions {functions}; session pool {running.pool}; settings in {where}")
+            typer.echo(f"stack ready: functions {functions}; session pool {running.pool}; settings in {near(env_file)}")
             raise await running.failure()
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,11 +17,13 @@ from rich.table import Table
 
 from devstack import foreground, stack
 from devstack.demo import photos, sheet
-from devstack.demo.jobs import Job, Pipeline, Plan, opened
+from devstack.demo.jobs import Job, Pipeline, Plan, opened, plan_jobs
 from devstack.errors import DemoError
-from devstack.state import ROOT, STATE
+from devstack.state import ROOT, STATE, near
 
 LOG = STATE / "demo.log"
+# The recipes are read before there is a pool.
+NO_STACK_YET = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1"}
 console = Console()
 
 
@@ -38,25 +40,32 @@ def command(
 
 async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions: int, *, keep: bool) -> None:
     chosen = photos.of_folder(folder) if folder else await asyncio.to_thread(photos.samples)
+    plan = plan_jobs(chosen, recipe, {**NO_STACK_YET, **os.environ})
     options = stack.Options(max_sessions=max_sessions, data=None)
-    with _log() as log, console.status("starting storage, session pool and function host …") as status:
-        async with stack.running(options, lambda part, line: print(f"{part:>12} | {line}", file=log)) as running:
+    with _log() as hear, console.status("starting storage, session pool and function host …") as status:
+        async with stack.running(options, hear) as running:
             status.stop()
             async with opened({**os.environ, **running.settings}) as pipeline:
-                plan = pipeline.plan(chosen, recipe)
                 await _unless_broken(running, _through(pipeline, plan, out))
                 _show(plan, out)
             if keep:
                 await _stay(running)
             if not all(job.complete for job in plan.jobs):
-                raise DemoError(f"not every photo has every rendition; what happened is in {_near(LOG)}")
+                raise DemoError(f"not every photo has every rendition; what happened is in {near(LOG)}")
 
 
 @contextmanager
-def _log() -> Iterator[TextIO]:
+def _log() -> Iterator[stack.Output]:
+    """Keeps what the parts print in a file; what a person should know is shown too."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("w", buffering=1) as log:
-        yield log
+
+        def hear(part: str, line: str) -> None:
+            log.write(f"{part:>12} | {line}\n")
+            if line.startswith("warning:"):
+                console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+
+        yield hear
 
 
 async def _unless_broken(running: stack.Stack, work: Coroutine[None, None, None]) -> None:
@@ -99,8 +108,9 @@ def _show(plan: Plan, out: Path) -> None:
         console.print(f"no recipe is for {', '.join(photo.name for photo in plan.skipped)}")
     made = [path for job in plan.jobs for path in job.files.values()]
     before, after = sum(job.photo.size for job in plan.jobs), sum(path.stat().st_size for path in made)
-    console.print(f"{len(made)} renditions in {_near(out)}: {sheet.size(before)} became {sheet.size(after)}")
-    console.print(f"before and after: {_near(target)}")
+    count = f"{len(made)} rendition{'s' if len(made) != 1 else ''}"
+    console.print(f"{count} in {near(out)}: {sheet.size(before)} became {sheet.size(after)}")
+    console.print(f"before and after: {near(target)}")
 
 
 def _table(jobs: list[Job]) -> Table:
@@ -120,13 +130,7 @@ def _renditions(job: Job) -> str:
 
 async def _stay(running: stack.Stack) -> None:
     with stack.environment_file(running.settings):
-        functions, where = running.hosts[0], _near(stack.ENV_FILE)
+        functions, where = running.hosts[0], near(stack.ENV_FILE)
         console.print(f"still running until Ctrl-C: functions {functions}; settings for other programs in {where}")
         with suppress(asyncio.CancelledError):
             raise await running.failure()
-
-
-def _near(path: Path) -> Path:
-    """As short as it can be said from here."""
-    path = path.resolve()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

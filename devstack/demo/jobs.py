@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -70,38 +70,39 @@ class Plan:
     skipped: list[Photo]
 
 
+def plan_jobs(photos: list[Photo], recipe: str | None, environ: Mapping[str, str]) -> Plan:
+    """Which jobs there will be: of the recipes that a photo matches, or of one recipe by its name.
+
+    Raises:
+        DemoError: the recipe file or a setting is wrong, there is no such recipe, or no photo for it.
+    """
+    with _told():
+        settings = Settings.load(environ)
+        recipes = load_recipes(settings)
+        wanted = [recipes.get(recipe)] if recipe else list(recipes)
+    matched = [(photo, [one for one in wanted if _for(one, photo, named=bool(recipe))]) for photo in photos]
+    jobs = [
+        Job(photo, one, JobKey.of(one.name, settings.input_container, photo.name))
+        for photo, recipes_of_photo in matched
+        for one in recipes_of_photo
+    ]
+    if not jobs:
+        raise DemoError("none of the files is a photo that a recipe is for")
+    return Plan(jobs, [photo for photo, recipes_of_photo in matched if not recipes_of_photo])
+
+
+def _for(recipe: Recipe, photo: Photo, *, named: bool) -> bool:
+    if named and not recipe.include:
+        return (mimetypes.guess_type(photo.name)[0] or "").startswith("image/")
+    return recipe.matches(photo.name)
+
+
 class Pipeline:
     """The pipeline at work in the stack, seen through its storage."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._container = services.settings.input_container
-
-    def plan(self, photos: list[Photo], recipe: str | None) -> Plan:
-        """Which jobs there will be: of the recipes that a photo matches, or of one recipe by its name.
-
-        Raises:
-            DemoError: there is no such recipe, or no photo for it.
-        """
-        try:
-            wanted = self._services.recipes.get(recipe) if recipe else None
-        except PipelineError as error:
-            raise DemoError(error.message) from None
-        matched = [(photo, self._recipes(photo, wanted)) for photo in photos]
-        jobs = [Job(photo, one, self._key(one, photo)) for photo, recipes in matched for one in recipes]
-        if not jobs:
-            raise DemoError("none of the files is a photo that a recipe is for")
-        return Plan(jobs, [photo for photo, recipes in matched if not recipes])
-
-    def _recipes(self, photo: Photo, wanted: Recipe | None) -> list[Recipe]:
-        if wanted is None:
-            return self._services.recipes.match(photo.name)
-        if wanted.include:
-            return [wanted] if wanted.matches(photo.name) else []
-        return [wanted] if (mimetypes.guess_type(photo.name)[0] or "").startswith("image/") else []
-
-    def _key(self, recipe: Recipe, photo: Photo) -> JobKey:
-        return JobKey.of(recipe.name, self._container, photo.name)
 
     async def drop(self, jobs: list[Job]) -> None:
         """Upload the photos into the input container; ask for what no recipe does by itself."""
@@ -163,12 +164,19 @@ async def opened(environ: Mapping[str, str]) -> AsyncIterator[Pipeline]:
     Raises:
         DemoError: the recipe file or a setting is wrong.
     """
-    try:
+    with _told():
         settings = Settings.load(environ)
         services = Services.open(settings, load_recipes(settings), environ)
-    except PipelineError as error:
-        raise DemoError(error.message) from None
     try:
         yield Pipeline(services)
     finally:
         await services.close()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say the pipeline's errors as errors of the demo."""
+    try:
+        yield
+    except PipelineError as error:
+        raise DemoError(error.message) from None

@@ -20,7 +20,6 @@ SAMPLES = (
     "astronaut.png",  # NASA: Eileen Collins
     "camera.png",  # CC0: Lav Varshney
     "chelsea.png",  # CC0: Stefan van der Walt
-    "clock_motion.png",  # public domain: Stefan van der Walt
     "coffee.png",  # CC0: Rachel Michetti
     "hubble_deep_field.jpg",  # NASA
     "retina.jpg",  # CC0: Mikael Häggström

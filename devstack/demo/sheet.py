@@ -36,7 +36,7 @@ def draw(jobs: list[Job], target: Path) -> None:
         for x, cell in enumerate(row):
             _paste(sheet, cell, (GAP + x * width, GAP + y * height))
     target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target, optimize=True)
+    sheet.save(target)
 
 
 def _row(job: Job) -> list[Cell]:
@@ -46,7 +46,7 @@ def _row(job: Job) -> list[Cell]:
 
 
 def _after(rendition: dict[str, object], path: Path) -> Cell:
-    about = f"{rendition['width']} × {rendition['height']} {rendition['format']} · {size(path.stat().st_size)}"
+    about = f"{rendition['width']} x {rendition['height']} {rendition['format']} · {size(path.stat().st_size)}"
     return Cell(path, str(rendition["name"]), about)
 
 
@@ -85,10 +85,12 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
     shown = text
     while font.getlength(shown) > CELL[0] and len(text) > 1:
         text = text[1:]
-        shown = f"…{text}"
+        shown = f"...{text}"
     return shown
 
 
 def size(count: int) -> str:
     """Bytes, as people read them."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -62,6 +62,8 @@ async def serve(options: Options, ready: Callable[[str], None]) -> None:
             await _stop(loops)
             await work.finish(options.grace)
             invoke.close()
+            # Apps have no way to close their clients at the end, here as on the platform: that is no news.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _of(functions: list[Function], trigger: str) -> list[Function]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
@@ -100,8 +101,9 @@ class Stage:
             return 0
 
 
-@pytest.fixture
-async def stage(azurite: str) -> AsyncIterator[Stage]:
+@contextlib.asynccontextmanager
+async def staged(azurite: str) -> AsyncIterator[Stage]:
+    """A stage with its container and queues."""
     async with (
         BlobServiceClient.from_connection_string(azurite) as blobs,
         QueueServiceClient.from_connection_string(azurite) as queues,
@@ -111,3 +113,17 @@ async def stage(azurite: str) -> AsyncIterator[Stage]:
         for queue in (stage.told, stage.queue(), stage.queue("-answering")):
             await queue.create_queue()
         yield stage
+
+
+@pytest.fixture
+async def stage(azurite: str) -> AsyncIterator[Stage]:
+    """A stage of one's own, to start hosts on."""
+    async with staged(azurite) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(azurite: str) -> AsyncIterator[tuple[Stage, Host]]:
+    """A stage and a running host, shared by the tests of a module that run in the module's event loop."""
+    async with staged(azurite) as stage, stage.host() as host:
+        yield stage, host

@@ -6,27 +6,33 @@ import asyncio
 import base64
 import json
 
+import pytest
+
 from devstack.host.blobs import POISON_QUEUE
 from devstack.host.queues import encode
-from tests.host.conftest import Stage
+from tests.host.conftest import Host, Stage
 from tests.waiting import eventually
 
+shared = pytest.mark.asyncio(loop_scope="module")
 
-async def test_a_new_blob_triggers_the_functions_whose_pattern_it_fits(stage: Stage) -> None:
-    async with stage.host():
-        await stage.container.upload_blob("a/b é#.jpg", b"12345")
-        await stage.container.upload_blob("notes.txt", b"123")
-        await stage.container.upload_blob("other.png", b"1")
-        told = {each["function"]: each for each in await stage.hear(2)}
+
+@shared
+async def test_a_new_blob_triggers_the_functions_whose_pattern_it_fits(served: tuple[Stage, Host]) -> None:
+    stage, _ = served
+    await stage.container.upload_blob("a/b é#.jpg", b"12345")
+    await stage.container.upload_blob("notes.txt", b"123")
+    await stage.container.upload_blob("other.png", b"1")
+    told = {each["function"]: each for each in await stage.hear(2)}
     assert (told["by_client"]["blob"], told["by_client"]["size"]) == ("a/b é#.jpg", 5)
     assert (told["by_stream"]["blob"], told["by_stream"]["length"]) == (f"{stage.name}/notes.txt", 3)
 
 
-async def test_a_changed_blob_triggers_again(stage: Stage) -> None:
-    async with stage.host():
-        for content in (b"1", b"12", b"123"):
-            await stage.container.upload_blob("a.jpg", content, overwrite=True)
-            assert [each["size"] for each in await stage.hear(1)] == [len(content)]
+@shared
+async def test_a_changed_blob_triggers_again(served: tuple[Stage, Host]) -> None:
+    stage, _ = served
+    for content in (b"1", b"12", b"123"):
+        await stage.container.upload_blob("a.jpg", content, overwrite=True)
+        assert [each["size"] for each in await stage.hear(1)] == [len(content)]
 
 
 async def test_a_restarted_host_delivers_what_was_missed_and_replays_nothing(stage: Stage) -> None:
@@ -46,20 +52,21 @@ async def test_a_container_that_comes_later_is_noticed(stage: Stage) -> None:
         await stage.hear(1)
 
 
-async def test_a_blob_that_keeps_failing_is_tried_five_times_and_becomes_poison(stage: Stage) -> None:
+@shared
+async def test_a_blob_that_keeps_failing_is_tried_five_times_and_becomes_poison(served: tuple[Stage, Host]) -> None:
+    stage, host = served
     poison = stage.queues.get_queue_client(POISON_QUEUE)
-    async with stage.host() as host:
-        uploaded = await stage.container.upload_blob("bad.jpg", b"bad")
-        found: list[dict[str, str]] = []
+    uploaded = await stage.container.upload_blob("bad.jpg", b"bad")
+    found: list[dict[str, str]] = []
 
-        async def set_aside() -> bool:
-            messages = [message async for message in poison.receive_messages(visibility_timeout=1)]
-            found.extend(json.loads(base64.b64decode(message.content)) for message in messages)
-            return any(each["ContainerName"] == stage.name for each in found)
+    async def set_aside() -> bool:
+        messages = [message async for message in poison.receive_messages(visibility_timeout=1)]
+        found.extend(json.loads(base64.b64decode(message.content)) for message in messages)
+        return any(each["ContainerName"] == stage.name for each in found)
 
-        await eventually(lambda: stage.waiting(poison))
-        await eventually(set_aside)
-        assert sum("failed in" in line for line in host.log) == 5
+    await eventually(lambda: stage.waiting(poison))
+    await eventually(set_aside)
+    assert sum("failed in" in line for line in host.log) == 5
     etag = (await uploaded.get_blob_properties()).etag.strip('"')
     assert {
         "FunctionId": "Host.Functions.by_client",
@@ -70,11 +77,12 @@ async def test_a_blob_that_keeps_failing_is_tried_five_times_and_becomes_poison(
     } in found
 
 
-async def test_a_blob_that_is_gone_is_dropped(stage: Stage) -> None:
-    async with stage.host() as host:
-        message = {"FunctionId": "Host.Functions.by_client", "ContainerName": stage.name, "BlobName": "gone.jpg"}
-        await stage.shared_queue.send_message(encode(json.dumps(message)))
-        await eventually(lambda: any("gone.jpg is no more" in line for line in host.log))
+@shared
+async def test_a_blob_that_is_gone_is_dropped(served: tuple[Stage, Host]) -> None:
+    stage, host = served
+    message = {"FunctionId": "Host.Functions.by_client", "ContainerName": stage.name, "BlobName": "gone.jpg"}
+    await stage.shared_queue.send_message(encode(json.dumps(message)))
+    await eventually(lambda: any("gone.jpg is no more" in line for line in host.log))
 
 
 async def test_two_hosts_share_the_blobs_and_none_comes_twice(stage: Stage) -> None:

@@ -9,17 +9,22 @@ from pathlib import Path
 
 import azure.functions as func
 import httpx
+import pytest
 
 from devstack.host.functions import Function
 from devstack.host.invoke import Invoker
 from devstack.host.routes import route
 from devstack.host.web import Web
 from devstack.host.work import Work
-from tests.host.conftest import APPS, Stage
+from tests.host.conftest import APPS, Host, Stage
+
+shared = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_http_functions_are_served_on_their_routes_as_the_platform_does(stage: Stage) -> None:
-    async with stage.host() as host, httpx.AsyncClient(base_url=host.url) as client:
+@shared
+async def test_http_functions_are_served_on_their_routes_as_the_platform_does(served: tuple[Stage, Host]) -> None:
+    _, host = served
+    async with httpx.AsyncClient(base_url=host.url) as client:
         answer = await client.get("/api/hello/J%C3%BCrgen%2Fx?a=1&b=2&a=3", headers={"X-Test": "seen"})
         assert (answer.status_code, answer.headers["content-type"], answer.headers["x-answer"]) == (
             201,
@@ -41,8 +46,10 @@ async def test_http_functions_are_served_on_their_routes_as_the_platform_does(st
             assert (answer.status_code, answer.content) == (404, b"")
 
 
-async def test_what_goes_wrong_in_a_function_is_logged_and_not_told_to_the_caller(stage: Stage) -> None:
-    async with stage.host() as host, httpx.AsyncClient(base_url=host.url) as client:
+@shared
+async def test_what_goes_wrong_in_a_function_is_logged_and_not_told_to_the_caller(served: tuple[Stage, Host]) -> None:
+    _, host = served
+    async with httpx.AsyncClient(base_url=host.url) as client:
         for path in ("/api/boom", "/api/wrong"):
             answer = await client.get(path)
             assert (answer.status_code, answer.content) == (500, b"")

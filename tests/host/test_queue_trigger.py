@@ -3,49 +3,60 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
-from tests.host.conftest import APPS, Stage
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueMessage
+
+from devstack.host.queues import encode
+from tests.host.conftest import APPS, Host, Stage
 from tests.waiting import eventually
 
+shared = pytest.mark.asyncio(loop_scope="module")
 
-async def test_a_message_reaches_its_function_with_its_id_and_count(stage: Stage) -> None:
-    async with stage.host():
-        sent = await stage.queue().send_message(base64.b64encode(b'{"n": 1}').decode())
-        (told,) = await stage.hear(1)
-        await eventually(lambda: _empty(stage))
+
+@shared
+async def test_a_message_reaches_its_function_with_its_id_and_count(served: tuple[Stage, Host]) -> None:
+    stage, _ = served
+    sent = await stage.queue().send_message(base64.b64encode(b'{"n": 1}').decode())
+    (told,) = await stage.hear(1)
+    await eventually(lambda: _empty(stage))
     assert (told["order"], told["id"], told["tries"]) == ({"n": 1}, sent.id, 1)
 
 
-async def test_a_failed_message_is_tried_again(stage: Stage) -> None:
-    async with stage.host():
-        await stage.send({"fail": 2})
-        assert [each["tries"] for each in await stage.hear(3)] == [1, 2, 3]
-        await eventually(lambda: _empty(stage))
+@shared
+async def test_a_failed_message_is_tried_again(served: tuple[Stage, Host]) -> None:
+    stage, _ = served
+    await stage.send({"fail": 2})
+    assert [each["tries"] for each in await stage.hear(3)] == [1, 2, 3]
+    await eventually(lambda: _empty(stage))
 
 
-async def test_a_message_that_keeps_failing_becomes_poison_as_it_came(stage: Stage) -> None:
-    async with stage.host():
-        await stage.send({"fail": 9})
-        await stage.hear(5)
-        assert json.loads(await _poison(stage)) == {"fail": 9}
+@shared
+async def test_a_message_that_keeps_failing_becomes_poison_as_it_came(served: tuple[Stage, Host]) -> None:
+    stage, _ = served
+    await stage.send({"fail": 9})
+    await stage.hear(5)
+    assert await _poison(stage) == encode('{"fail": 9}')
 
 
-async def test_a_message_that_cannot_be_decoded_becomes_poison_at_once(stage: Stage) -> None:
-    async with stage.host():
-        await stage.queue().send_message("not base64!")
-        await eventually(lambda: stage.waiting(stage.queue("-poison")))
-        (peeked,) = await stage.queue("-poison").peek_messages()
-    assert peeked.content == "not base64!"
+@shared
+async def test_a_message_that_cannot_be_decoded_becomes_poison_at_once(served: tuple[Stage, Host]) -> None:
+    stage, _ = served
+    await stage.queue().send_message("not base64!")
+    assert await _poison(stage) == "not base64!"
 
 
-async def test_a_function_that_answers_where_it_must_not_has_failed(stage: Stage) -> None:
-    async with stage.host() as host:
-        await stage.send("x", "-answering")
-        await stage.hear(5)
-        await eventually(lambda: stage.waiting(stage.queue("-answering-poison")))
+@shared
+async def test_a_function_that_answers_where_it_must_not_has_failed(served: tuple[Stage, Host]) -> None:
+    stage, host = served
+    await stage.send("x", "-answering")
+    await stage.hear(5)
+    await _poison(stage, "-answering-poison")
     assert any("must return None, not str" in line for line in host.log)
 
 
@@ -94,8 +105,15 @@ async def _empty(stage: Stage) -> bool:
     return not await stage.waiting(stage.queue())
 
 
-async def _poison(stage: Stage) -> bytes:
-    await eventually(lambda: stage.waiting(stage.queue("-poison")))
-    message = await stage.queue("-poison").receive_message()
-    assert message is not None
-    return base64.b64decode(message.content)
+async def _poison(stage: Stage, suffix: str = "-poison") -> str:
+    """The next message that is set aside, as it is there."""
+    found: list[QueueMessage] = []
+
+    async def set_aside() -> bool:
+        with contextlib.suppress(ResourceNotFoundError):
+            found.extend([message async for message in stage.queue(suffix).receive_messages()])
+        return bool(found)
+
+    await eventually(set_aside)
+    await stage.queue(suffix).delete_message(found[0])
+    return str(found[0].content)
