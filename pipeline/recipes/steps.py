@@ -40,12 +40,16 @@ def _model(kind: type[Transform]) -> type[StepModel]:
 
 
 def _normal(value: Any) -> Any:  # noqa: ANN401 - anything may stand in the file
-    """`grayscale` and `grayscale:` (nothing after the colon) both mean: with the default parameters."""
+    """`grayscale` and `grayscale:` mean its default parameters, and `blur: 4` the one that is mostly wanted."""
     if isinstance(value, str):
         return {value: {}}
-    if isinstance(value, dict) and len(value) == 1:
-        return {name: {} if params is None else params for name, params in value.items()}
-    return value
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((name, params),) = value.items()
+    shorthand = TRANSFORMS[name].shorthand if name in TRANSFORMS else None
+    if params is None:
+        return {name: {}}
+    return {name: {shorthand: params}} if shorthand and not isinstance(params, dict) else value
 
 
 def _tag(value: Any) -> str | None:  # noqa: ANN401

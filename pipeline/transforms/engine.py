@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import protocol
@@ -54,7 +54,7 @@ def run(job: Job, directory: Path) -> Report:
     files = [rendition["file"] for rendition in job["renditions"]]
     work = _Work()
     try:
-        _check_names([job["source"], job["report"], *job["remove"], *files])
+        _check_names([job["source"], job["report"], *job["remove"], *files, *job.get("assets", {}).values()])
         _remove(directory, job["remove"])
         with limited(job["limits"]), work.timed("total"):
             renditions = _renditions(job, directory, work)
@@ -98,16 +98,22 @@ def _renditions(job: Job, directory: Path, work: _Work) -> list[RenditionReport]
         scale = max((least_scale(source.size, [*shared, *own]) for _, own in jobs), default=1.0)
         with work.timed("decode"):
             picture = source.decode(scale, _colours(shared))
-    scene = Scene(max_pixels=job["limits"]["max_rendition_pixels"])
+    scene = _scene(job, directory)
     with work.timed("shared"):
         picture = _apply(picture, shared, scene)
     done: dict[str, RenditionReport] = {}
     for rendition, own in sorted(jobs, key=lambda pair: -_area(picture, pair[1])):
         with work.timed(f"rendition {rendition['name']}"):
-            made = make(_apply(picture, own, scene), rendition, job["limits"])
+            made = make(_apply(picture, own, replace(scene)), rendition, job["limits"])
         (directory / rendition["file"]).write_bytes(made.body)
         done[rendition["name"]] = _rendition_report(rendition, made, work.ms.pop(f"rendition {rendition['name']}"))
     return [done[rendition["name"]] for rendition in job["renditions"]]
+
+
+def _scene(job: Job, directory: Path) -> Scene:
+    focal = job.get("focal")
+    assets = {name: directory / file for name, file in job.get("assets", {}).items()}
+    return Scene(job["limits"]["max_rendition_pixels"], (focal[0], focal[1]) if focal else None, assets)
 
 
 def _apply(picture: Picture, steps: list[Transform], scene: Scene) -> Picture:
