@@ -102,6 +102,7 @@ def _rendition(name: str, model: RenditionModel, recipe: RecipeModel) -> Renditi
     return Rendition(
         name=name,
         encoder=model.format(),
+        output=model.output(),
         steps=tuple(step.step() for step in model.transforms),
         path=model.path or recipe.path,
         cache_control=model.cache_control or recipe.cache_control,

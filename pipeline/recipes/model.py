@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING
+from dataclasses import Field as DataclassField
 from dataclasses import fields as dataclass_fields
 from functools import reduce
 from operator import or_
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, create_model
 
 from pipeline.transforms.formats import FORMATS, Format
+from pipeline.transforms.output import Output
 
 from . import globs, paths
 from .steps import STRICT, AnyStep
@@ -50,16 +53,29 @@ class RenditionModel(BaseModel):
     """Where it goes, when not where the recipe says."""
     cache_control: CacheControl | None = None
 
+    def output(self) -> Output:
+        """What any format can be told."""
+        return Output(**{each.name: getattr(self, each.name) for each in dataclass_fields(Output)})
+
     def format(self) -> Format:
         """The format with its options."""
         kind = FORMATS[getattr(self, "format_name")]  # noqa: B009 - added below, by format
         return kind(**{field.name: getattr(self, field.name) for field in dataclass_fields(kind)})
 
 
+def _fields(kind: type[Format] | type[Output]) -> dict[str, Any]:
+    """The fields of a dataclass as pydantic takes them."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: (hints[each.name], _default(each)) for each in dataclass_fields(kind)}
+
+
+def _default(each: DataclassField[Any]) -> Any:  # noqa: ANN401 - of any type that a parameter has
+    return each.default if each.default_factory is MISSING else Field(default_factory=each.default_factory)
+
+
 def _rendition(kind: type[Format]) -> type[RenditionModel]:
     """The model of a rendition in one format: the common keys and those of the format."""
-    hints = get_type_hints(kind, include_extras=True)
-    own: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in dataclass_fields(kind)}
+    own = _fields(Output) | _fields(kind)
     own["format_name"] = (Annotated[str, Field(alias="format", pattern=f"^{kind.name}$")], ...)
     doc = (kind.__doc__ or "").splitlines()[0]
     model: type[RenditionModel] = create_model(f"{kind.__name__}Rendition", __base__=RenditionModel, __doc__=doc, **own)

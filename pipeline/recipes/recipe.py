@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from pipeline.transforms import protocol
-from pipeline.transforms.formats import Format
+from pipeline.transforms.formats import FORMATS, WRITTEN, Auto, Format
+from pipeline.transforms.output import Output
 from pipeline.transforms.protocol import Job, Limits, RenditionJob, RenditionReport, Step
 
 from . import globs, language, paths
@@ -22,29 +23,47 @@ class Rendition:
 
     name: str
     encoder: Format = field(repr=False)
+    output: Output = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
     path: str
     cache_control: str | None
 
     @property
     def format(self) -> str:
-        """The format by its name in recipes: jpeg, png, webp, avif."""
+        """The format by its name in recipes: jpeg, png, … or auto, keep."""
         return self.encoder.name
 
     @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that it may come out in: one, or several for auto and keep."""
+        if isinstance(self.encoder, Auto):
+            return tuple(self.encoder.among)
+        return tuple(WRITTEN) if self.encoder.decided_late else (self.format,)
+
+    @property
     def content_type(self) -> str:
-        """The media type of the encoded format."""
+        """The media type of the format; empty for auto and keep: see `content_type_of`."""
         return self.encoder.content_type
 
     @property
     def extension(self) -> str:
-        """The usual extension of the format, without the dot."""
+        """The usual extension of the format, without the dot; empty for auto and keep."""
         return self.encoder.extension
+
+    @property
+    def extensions(self) -> list[str]:
+        """The extensions that it may come out with."""
+        return [FORMATS[name].extension for name in self.formats]
+
+    def content_type_of(self, made: RenditionReport) -> str:
+        """The media type of what the session made."""
+        return FORMATS[made["format"]].content_type
 
     @property
     def path_known(self) -> bool:
         """True when the output path can be told before the rendition is made."""
-        return not set(paths.AFTER) & set(paths.fields(self.path))
+        late = set(paths.AFTER) | ({"ext"} if self.encoder.decided_late else set())
+        return not late & set(paths.fields(self.path))
 
     def options(self) -> dict[str, object]:
         """The format's options, every one of them."""
@@ -86,6 +105,7 @@ class Recipe:
         """
         known = {"recipe": self.name, "rendition": rendition.name, "ext": rendition.extension}
         if made is not None:
+            known |= {"ext": FORMATS[made["format"]].extension}
             known |= {"width": str(made["width"]), "height": str(made["height"]), "hash": made["sha256"][:16]}
         elif not rendition.path_known:
             raise ValueError(f"the path of rendition {rendition.name} is known only when it is made: {rendition.path}")
@@ -120,6 +140,7 @@ class Recipe:
             format=rendition.format,
             options=rendition.options(),
             transforms=list(rendition.steps),
+            output=asdict(rendition.output),
         )
 
     @cached_property
@@ -133,7 +154,7 @@ class Recipe:
             "name": self.name,
             "steps": self.steps,
             "renditions": [
-                [each.name, each.format, each.options(), each.steps, each.path, each.cache_control]
+                [each.name, each.format, each.options(), asdict(each.output), each.steps, each.path, each.cache_control]
                 for each in sorted(self.renditions, key=lambda rendition: rendition.name)
             ],
         }

@@ -10,6 +10,7 @@ from .border import Border, Pad
 from .colouring import Duotone, Flatten, Grayscale, Quantize, Tint
 from .crop import Crop
 from .failures import Refusal
+from .frame import Frame
 from .layers import Overlay, Watermark
 from .protocol import Step
 from .resize import Resize
@@ -21,7 +22,7 @@ from .tones import Autocontrast, Brightness, Contrast, Equalize, Gamma, Saturati
 from .trim import Trim
 from .turning import Flip, Rotate
 
-_FIRST = (AutoOrient, ToSrgb)
+_FIRST = (Frame, AutoOrient, ToSrgb)
 _SHAPE = (Crop, Resize, Pad, Border, Trim, Rotate, Flip)
 _COLOUR = (Grayscale, Flatten, Autocontrast, Equalize, Brightness, Contrast, Saturation, Gamma, Tint, Duotone, Quantize)
 _DETAIL = (Blur, Sharpen, Unsharp, Pixelate)
@@ -29,7 +30,7 @@ _LAYERS = (RoundedCorners, Circle, Watermark, Overlay, TextTransform)
 
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (*_FIRST, *_SHAPE, *_COLOUR, *_DETAIL, *_LAYERS)}
 
-FIRST = (AutoOrient.name, ToSrgb.name)
+FIRST = (Frame.name, AutoOrient.name, ToSrgb.name)
 """Done to every source before anything else, in this order; a recipe may name them at its start only."""
 
 
