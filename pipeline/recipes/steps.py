@@ -53,15 +53,26 @@ def _normal(value: Any) -> Any:  # noqa: ANN401 - anything may stand in the file
 
 
 def _tag(value: Any) -> str | None:  # noqa: ANN401
-    if isinstance(value, StepModel):
-        return value.transform().name
+    if isinstance(value, BaseModel):
+        return next(iter(type(value).model_fields))
     return next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
+
+
+class Use(BaseModel):
+    """The transforms of a named block."""
+
+    model_config = STRICT
+
+    use: str
+    """The block's name."""
 
 
 STEP_MODELS = {name: _model(kind) for name, kind in TRANSFORMS.items()}
 
 if TYPE_CHECKING:
     AnyStep = StepModel
+    StepOrUse = StepModel | Use
 else:
     _UNION = reduce(or_, (Annotated[model, Tag(name)] for name, model in STEP_MODELS.items()))
     AnyStep = Annotated[Annotated[_UNION, Discriminator(_tag)], BeforeValidator(_normal)]
+    StepOrUse = Annotated[Annotated[_UNION | Annotated[Use, Tag("use")], Discriminator(_tag)], BeforeValidator(_normal)]

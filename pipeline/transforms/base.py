@@ -58,6 +58,8 @@ class Transform(ABC):
     example: ClassVar[dict[str, Any]]
     shorthand: ClassVar[str | None] = None
     """The parameter that may be written alone: `blur: 4` for `blur: {radius: 4}`."""
+    assets: ClassVar[tuple[str, ...]] = ()
+    """The parameters that name a picture or a font in the assets."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
     @abstractmethod

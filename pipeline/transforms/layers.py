@@ -20,6 +20,7 @@ class Watermark(PixelTransform):
     """Lay a small picture (a logo) over the picture, at one place or tiled."""
 
     name: ClassVar[str] = "watermark"
+    assets: ClassVar[tuple[str, ...]] = ("image",)
     example: ClassVar[dict[str, Any]] = {"image": "logo.png", "gravity": "bottom-right", "width": "25%", "opacity": 0.8}
 
     image: Annotated[Asset, Help("name of the picture in the assets")]
@@ -56,6 +57,7 @@ class Overlay(PixelTransform):
     """Lay a picture over a region, stretched to fill it: frames, badges, gradients."""
 
     name: ClassVar[str] = "overlay"
+    assets: ClassVar[tuple[str, ...]] = ("image",)
     example: ClassVar[dict[str, Any]] = {"image": "logo.png", "region": ["0%", "0%", "50%", "50%"], "blend": "multiply"}
 
     image: Annotated[Asset, Help("name of the picture in the assets")]

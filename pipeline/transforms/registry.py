@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .auto_orient import AutoOrient
 from .base import Transform
 from .border import Border, Pad
+from .code import Code
 from .colouring import Duotone, Flatten, Grayscale, Quantize, Tint
 from .crop import Crop
 from .failures import Refusal
@@ -26,7 +27,7 @@ _FIRST = (Frame, AutoOrient, ToSrgb)
 _SHAPE = (Crop, Resize, Pad, Border, Trim, Rotate, Flip)
 _COLOUR = (Grayscale, Flatten, Autocontrast, Equalize, Brightness, Contrast, Saturation, Gamma, Tint, Duotone, Quantize)
 _DETAIL = (Blur, Sharpen, Unsharp, Pixelate)
-_LAYERS = (RoundedCorners, Circle, Watermark, Overlay, TextTransform)
+_LAYERS = (RoundedCorners, Circle, Watermark, Overlay, TextTransform, Code)
 
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (*_FIRST, *_SHAPE, *_COLOUR, *_DETAIL, *_LAYERS)}
 

@@ -11,6 +11,9 @@ MOST_ENCODES = 6
 LOWEST = 5
 """Below this quality nobody recognises the picture."""
 
+GOOD_ENOUGH = 0.95
+"""A file of so much of what is allowed is not worth another encode."""
+
 TYPICAL_SLOPE = math.log(12) / 75
 """How fast the logarithm of a file's size grows per step of quality, before anything is known of the picture."""
 
@@ -26,7 +29,7 @@ def best_quality(encode: Callable[[int], bytes], top: int, most: int) -> tuple[i
         return top, body
     above, below, best = [(top, len(body))], (LOWEST - 1, 0), b""
     for left in range(MOST_ENCODES - 1, 0, -1):
-        if above[-1][0] - below[0] <= 1:
+        if above[-1][0] - below[0] <= 1 or len(best) >= most * GOOD_ENOUGH:
             break
         guess = LOWEST if left == 1 and not best else _guess(above, below if best else None, most)
         body = encode(guess)

@@ -23,6 +23,7 @@ class TextTransform(PixelTransform):
     """Write text onto the picture, wrapped to its width."""
 
     name: ClassVar[str] = "text"
+    assets: ClassVar[tuple[str, ...]] = ("font",)
     example: ClassVar[dict[str, Any]] = {"text": "Harbour, early morning", "size": "12%", "gravity": "bottom-left"}
     shorthand: ClassVar[str | None] = "text"
 

@@ -56,7 +56,7 @@ def test_the_search_never_takes_more_than_six_encodes(growth: float, most: int) 
         assert 100 * growth**search.LOWEST > most
     else:
         assert len(body) == round(100 * growth**quality) <= most
-        assert quality == 90 or 100 * growth ** (quality + 6) > most
+        assert quality == 90 or 100 * growth ** (quality + 6) > most or len(body) > most * 0.9
     assert len(tried) <= search.MOST_ENCODES
 
 
