@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -89,7 +90,7 @@ def _vocabulary(loc: tuple[int | str, ...]) -> list[str]:
     if not parents:
         model = FileModel
     elif parents[-1] in TRANSFORMS and parents[-2:] == (parents[-1],) * 2:
-        return list(TRANSFORMS[str(parents[-1])].__dataclass_fields__)
+        return [field.name for field in fields(TRANSFORMS[str(parents[-1])])]
     elif parents[-1] in RENDITION_MODELS:
         model = RENDITION_MODELS[str(parents[-1])]
     elif parents[-1] in _MODELS:

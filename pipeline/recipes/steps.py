@@ -13,7 +13,7 @@ from pipeline.transforms.base import Transform
 from pipeline.transforms.protocol import Step
 from pipeline.transforms.registry import TRANSFORMS
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class StepModel(BaseModel):

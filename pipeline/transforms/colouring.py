@@ -100,7 +100,8 @@ class Quantize(PixelTransform):
 
         def work(colours: Image.Image) -> Image.Image:
             rgb = colours.convert("RGB")
-            palette = rgb.quantize(self.colors, Image.Quantize.MEDIANCUT)
+            # Of the methods this one keeps small areas of their own colour; k-means then evens the others out.
+            palette = rgb.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2)
             dither = Image.Dither.FLOYDSTEINBERG if self.dither else Image.Dither.NONE
             return rgb.quantize(palette=palette, dither=dither).convert("RGB")
 

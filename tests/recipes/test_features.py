@@ -116,9 +116,10 @@ recipes:
 
 def test_size_and_content_type_decide_when_they_are_known() -> None:
     loaded = recipes.loads(
-        recipe(
-            'match: {include: ["**"], size: {min: 10, max: 100}, content_type: ["image/*"]}\nrenditions: {a: {format: png}}'
-        )
+        recipe("""
+match: {include: ["**"], size: {min: 10, max: 100}, content_type: ["image/*"]}
+renditions: {a: {format: png}}
+""")
     )
     assert loaded.match("x")
     assert loaded.match("x", size=10, content_type="Image/PNG; charset=x")
