@@ -118,6 +118,16 @@ class Recipe:
         return language.difference(included, language.either([globs.language(glob) for glob in self.exclude]))
 
     @property
+    def needs_facts(self) -> bool:
+        """True when a source's name alone does not tell whether the recipe is for it."""
+        return self.sizes != (0, None) or bool(self.content_types)
+
+    @property
+    def wants_focal(self) -> bool:
+        """True when some crop follows the source's focal point."""
+        return any("focal" in (step["params"].get("gravity") or ()) for step in self._all_steps())
+
+    @property
     def needs_code(self) -> bool:
         """True when the recipe brings code of its own: its session must serve this one job."""
         return any(step["name"] == Code.name for step in self._all_steps())

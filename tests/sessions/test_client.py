@@ -99,7 +99,7 @@ async def test_a_refusal_becomes_the_right_error_and_never_tells_the_identifier(
     sent, kind, says = REFUSALS[case]
     async with pool_with(sent) as (client, _):
         with pytest.raises(kind) as caught:
-            await client.run("secret-identifier", "1")
+            await client.run("secret-identifier", "1", 9)
         assert says in str(caught.value)
         assert "secret-identifier" not in str(caught.value)
 
@@ -114,13 +114,13 @@ ENDS = {
 async def test_a_run_that_was_stopped_is_a_lost_session(kind: str) -> None:
     async with pool_with(answer(200, {"status": "Failed", "result": ENDS[kind]})) as (client, _):
         with pytest.raises(SessionLost) as caught:
-            await client.run("identifier", "1")
+            await client.run("identifier", "1", 9)
         assert caught.value.kind == kind
 
 
 async def test_failed_code_is_a_200_that_is_not_ok() -> None:
     async with pool_with(answer(200, {"status": "Failed", "result": {"stderr": "boom"}})) as (client, _):
-        execution = await client.run("identifier", "1")
+        execution = await client.run("identifier", "1", 9)
     assert (execution.ok, execution.stderr) == (False, "boom")
 
 
@@ -128,21 +128,21 @@ async def test_a_run_that_is_answered_early_is_followed_to_its_end() -> None:
     early = answer(202, {"id": "op-1", "status": "Running"})
     end = answer(200, {"status": "Succeeded", "result": {"stdout": "42"}})
     async with pool_with(early, early, end) as (client, pool):
-        assert (await client.run("identifier", "1")).stdout == "42"
+        assert (await client.run("identifier", "1", 9)).stdout == "42"
     assert pool.heads[1].startswith("GET /executions/op-1?")
 
 
 async def test_garbage_is_not_a_successful_run() -> None:
     for body in (b"", b"[]", b"{", b'{"status":5,"result":7}', b"[" * 100_000):
         async with pool_with(answer(200, body)) as (client, _):
-            assert not (await client.run("identifier", "1")).ok
+            assert not (await client.run("identifier", "1", 9)).ok
 
 
 async def test_a_pool_that_asks_to_wait_is_asked_again_after_that() -> None:
     full = answer(503, b"", Retry_After="1")
     async with pool_with(full, answer(200, {"status": "Succeeded"})) as (client, pool):
         started = time.monotonic()
-        assert (await client.run("identifier", "1")).ok
+        assert (await client.run("identifier", "1", 9)).ok
         assert time.monotonic() - started >= 1
     assert len(pool.heads) == 2
 
@@ -193,7 +193,7 @@ async def test_one_token_serves_all_calls_until_shortly_before_it_ends() -> None
 async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
     token = PoolToken(Credential(3600, 3600))
     async with pool_with(answer(401, b""), answer(200, {"status": "Succeeded"}), token=token) as (client, pool):
-        assert (await client.run("identifier", "1")).ok
+        assert (await client.run("identifier", "1", 9)).ok
     assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
 
 
@@ -205,6 +205,6 @@ async def test_nobody_signed_in_is_said_with_what_to_do() -> None:
 
 async def test_every_error_is_one_of_the_pipelines() -> None:
     async with pool_with(b"nonsense\r\n\r\n") as (client, _):
-        for call in (client.run("i", "1"), client.remove("i", "a"), client.end("i")):
+        for call in (client.run("i", "1", 9), client.remove("i", "a"), client.end("i")):
             with pytest.raises(PipelineError):
                 await call
