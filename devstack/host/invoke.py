@@ -14,6 +14,7 @@ import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import azure.functions as func
@@ -102,8 +103,8 @@ class Invoker:
         )
         if inspect.iscoroutinefunction(function.code):
             return await function.code(**arguments)
-        here = contextvars.copy_context()
-        call = self._threads.submit(here.run, function.code, **arguments)
+        here, code = contextvars.copy_context(), partial(function.code, **arguments)
+        call = self._threads.submit(lambda: here.run(code))
         self._in_threads.add(call)
         call.add_done_callback(self._in_threads.discard)
         return await asyncio.wrap_future(call)
