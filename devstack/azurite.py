@@ -106,8 +106,8 @@ def command(
     data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = DATA,
     in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
     blob_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
-    queue_port: int = 0,
-    table_port: int = 0,
+    queue_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
+    table_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
 ) -> None:
     """Run the storage emulator alone, until Ctrl-C."""
     foreground.run(_serve(None if in_memory else data, Ports(blob_port, queue_port, table_port)))

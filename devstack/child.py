@@ -17,6 +17,7 @@ from devstack.errors import ChildError
 
 TETHER = Path(__file__).with_name("tether.py")
 GRACE = 5.0
+CHUNK = 1 << 16
 
 
 class Child:
@@ -83,8 +84,13 @@ class Child:
 
     async def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101
-        async for raw in self._process.stdout:
-            self._hear(raw.decode(errors="replace").rstrip())
+        begun = b""
+        while chunk := await self._process.stdout.read(CHUNK):
+            *lines, begun = (begun + chunk).split(b"\n")
+            for line in lines:
+                self._hear(line.decode(errors="replace").rstrip())
+        if begun:
+            self._hear(begun.decode(errors="replace"))
 
     def _hear(self, line: str) -> None:
         self._last.append(line)
@@ -113,7 +119,6 @@ async def running(
         env={**os.environ, **(env or {})}, cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C is ours to pass on, in the right order
-        limit=1 << 20,
     )  # fmt: skip
     child = Child(name, process, output)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import Coroutine
 from typing import Any
@@ -13,14 +12,15 @@ import typer
 from devstack.errors import DevstackError
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Coroutine[Any, Any, None], *, stopped: int = 0) -> None:
     """Run `main`, which is cancelled by Ctrl-C and SIGTERM and cleans up after itself.
 
-    Exits with status 0 after a stop that was asked for, and with 1 and one message after a `DevstackError`.
+    Exits with status `stopped` after a stop that was asked for, and with 1 and one message after a `DevstackError`.
     """
     try:
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_until_asked(main))
+        asyncio.run(_until_asked(main))
+    except asyncio.CancelledError:
+        raise typer.Exit(stopped) from None
     except DevstackError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

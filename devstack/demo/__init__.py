@@ -35,7 +35,7 @@ def command(
     max_sessions: Annotated[int, typer.Option(min=1, help="Sessions that the pool runs at once.")] = 4,
 ) -> None:
     """Photos in, renditions out, on this machine. Fails unless every photo gets every rendition."""
-    foreground.run(_demo(folder, recipe, out, max_sessions, keep=keep))
+    foreground.run(_demo(folder, recipe, out, max_sessions, keep=keep), stopped=130)
 
 
 async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions: int, *, keep: bool) -> None:

@@ -86,7 +86,9 @@ class BlobFunctions:
 
     async def handle(self, delivery: Delivery) -> None:
         """Call the function, unless the blob is gone, or was replaced (which has a message of its own)."""
-        message = Message.load(delivery.body or b"")
+        message = _read(delivery)
+        if message is None:
+            return
         function = self._functions.get(message.function)
         blob = await self._current(function, message) if function else None
         if function is None or blob is None:
@@ -120,6 +122,14 @@ class BlobFunctions:
         client = self._accounts.blobs(function.connection).get_blob_client(*address)
         data = await (await client.download_blob()).readall()
         if function.kind in (bytes, str):
-            return data if function.kind is bytes else data.decode()
+            return data if function.kind is bytes else data.decode(errors="replace")
         name = "/".join(address)
         return InputStream(data=data, name=name, uri=client.url, length=blob.size, metadata=blob.metadata)
+
+
+def _read(delivery: Delivery) -> Message | None:
+    try:
+        return Message.load(delivery.body or b"")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        log.error("dropped a message that is none of this host's: %s", (delivery.body or b"")[:200])  # noqa: TRY400
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,37 +53,40 @@ async def serve(options: Options, ready: Callable[[str], None]) -> None:
     functions = load(options.app)
     invoke, work = Invoker(configured.function_timeout), Work()
     web = Web([route(each, configured.route_prefix) for each in _of(functions, "httpTrigger")], invoke, work)
-    async with accounts() as opened, serving(web, options.port, options.grace) as address:
-        host = _Host(options, configured, functions, opened, invoke, work)
-        loops = [asyncio.create_task(loop) for loop in await host.loops()]
-        try:
-            ready(address)
-            await _first_failure(loops)
-        finally:
-            await _stop(loops)
-            await work.finish(options.grace)
-            invoke.close()
-            # Apps have no way to close their clients at the end, here as on the platform: that is no news.
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    try:
+        async with accounts() as opened, serving(web, options.port, options.grace) as address:
+            host = _Host(options, configured, functions, opened, invoke, work)
+            try:
+                await _run(await host.loops(), lambda: ready(address))
+            finally:
+                web.close()
+                await work.finish(options.grace)
+    finally:
+        _leave(invoke)
+
+
+def _leave(invoke: Invoker) -> None:
+    # Apps have no way to close their clients at the end, here as on the platform: that is no news.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    if not invoke.close():
+        log.warning("a function that is not async still runs: it is cut off")
+        os._exit(0)  # Python itself would wait for its thread
 
 
 def _of(functions: list[Function], trigger: str) -> list[Function]:
     return [function for function in functions if function.type == trigger]
 
 
-async def _first_failure(loops: list[asyncio.Task[None]]) -> None:
-    """None of them ever ends by itself: whichever does brings the host down."""
-    if not loops:
-        await asyncio.Event().wait()
-    done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
-
-
-async def _stop(loops: list[asyncio.Task[None]]) -> None:
-    for loop in loops:
-        loop.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
+async def _run(loops: list[Loop], ready: Callable[[], None]) -> None:
+    """Run them until cancelled. None ever ends by itself: a failure of one brings the host down."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    ready()
+    try:
+        await asyncio.gather(asyncio.Event().wait(), *tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(frozen=True)

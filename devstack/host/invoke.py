@@ -12,8 +12,9 @@ import secrets
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import azure.functions as func
@@ -59,6 +60,7 @@ class Invoker:
         self._timeout = None if math.isinf(timeout) else timeout
         threads = int(os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="function")
+        self._in_threads: set[Future[Any]] = set()
 
     async def __call__(self, function: Function, value: object, reason: str) -> Any:  # noqa: ANN401 - as it comes
         """Call `function` with `value`, what triggered it, and hand back its answer.
@@ -96,18 +98,21 @@ class Invoker:
             return answer
 
     async def _call(self, function: Function, value: object, context: Context) -> object:
-        arguments = {function.parameter: value} | ({"context": context} if function.wants_context else {})
+        arguments: dict[str, Any] = {function.parameter: value} | (
+            {"context": context} if function.wants_context else {}
+        )
         if inspect.iscoroutinefunction(function.code):
             return await function.code(**arguments)
-        here = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: here.run(function.code, **arguments)
-        )
+        here, code = contextvars.copy_context(), partial(function.code, **arguments)
+        call = self._threads.submit(lambda: here.run(code))
+        self._in_threads.add(call)
+        call.add_done_callback(self._in_threads.discard)
+        return await asyncio.wrap_future(call)
 
     def close(self) -> bool:
-        """Take no more. False when a function that cannot be stopped still runs in a thread."""
+        """Take no more. False when a function still runs in a thread: nothing can stop that but the process's end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        return not any(thread.is_alive() for thread in self._threads._threads)
+        return not self._in_threads
 
 
 def _check(function: Function, answer: object) -> None:

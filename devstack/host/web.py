@@ -29,6 +29,11 @@ class Web:
         self._invoke = invoke
         self._work = work
         self._patience = patience
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more requests; those under way are still answered."""
+        self._closed = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -40,6 +45,8 @@ class Web:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        if self._closed:
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
         path = request.scope["raw_path"].decode("ascii").partition("?")[0]
         if path == "/":
             return PlainTextResponse("The function host is running.")
@@ -65,14 +72,7 @@ class Web:
             return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # this host stops
         except TimeoutError:
             log.warning("%s has not answered within %.0f s; it goes on", route.function.name, self._patience)
-            call.add_done_callback(_forget)
             return Response(status_code=HTTPStatus.GATEWAY_TIMEOUT)
-
-
-def _forget(call: asyncio.Task[object]) -> None:
-    """Nobody waits for the outcome any more; it is in the log."""
-    if not call.cancelled():
-        call.exception()
 
 
 async def _body(request: Request) -> bytes | None:

@@ -16,11 +16,16 @@ class Work:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin something; its outcome belongs to the caller."""
+        """Begin something. Its outcome belongs to the caller, who may be gone by then."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, so that asyncio does not complain when nobody else does
 
     async def finish(self, grace: float) -> None:
         """Wait `grace` seconds for everything to end, then cancel what is left and wait for that."""

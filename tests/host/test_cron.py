@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devstack.host import cron
@@ -61,6 +61,7 @@ def test_a_day_that_never_comes_is_refused() -> None:
         cron.parse("0 0 0 30 2 *").after(datetime.now(UTC))
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001 - made aware below
     st.sampled_from(["*", "7", "*/20", "50-55"]),

@@ -76,6 +76,15 @@ async def test_a_request_that_runs_is_answered_before_the_host_stops(stage: Stag
         assert (await answer).text == "slept"
 
 
+async def test_a_function_that_cannot_be_stopped_does_not_hold_up_the_host(stage: Stage) -> None:
+    async with stage.host("--grace", "0.2") as host, httpx.AsyncClient(base_url=host.url, timeout=20) as client:
+        request = asyncio.create_task(client.get("/api/boom?sleep=60&tell=begun"))
+        await stage.hear(1)
+        await host.process.stop(grace=15)
+        assert host.process.status == 0
+        assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], httpx.Response | httpx.HTTPError)
+
+
 async def test_an_answer_that_takes_too_long_is_cut_and_the_function_goes_on() -> None:
     went_on = asyncio.Event()
 
