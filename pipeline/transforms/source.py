@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import frames, sniff
 from .auto_orient import ORIENTATION, covers, swaps_sides, upright
@@ -26,6 +26,11 @@ MODULES = {"WEBP": "webp", "AVIF": "avif"}
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose frames are one moving picture. The pages of a TIFF are not."""
 
+
+LONGEST_FRAME = 655_350
+"""Milliseconds that a frame may be shown."""
+
+MOST_LOOPS = 65_534
 
 DRAFT_MARGINS = {8: 1.7, 4: 1.35, 2: 1.2}
 """A JPEG is decoded at 1/8, 1/4 or 1/2 when this many times the pixels that are needed remain.
@@ -96,13 +101,19 @@ class Source:
                 if number:
                     self.image.seek(number)
             self._load(least, patch=patch)
-            self.durations.append(round(self.image.info.get("duration") or 100))
-            self.loop = self.image.info.get("loop")
+            self._note_time(self.image.info)
             # The next frame of an animation is drawn over this one, which therefore must stay as it is.
             image = self.image.copy() if count > 1 else self.image
             converted, self.profile = colours.convert(image, profile)
             covered = covers(self.image.size, self.shrunk, self.size, self.orientation)
             yield Picture.of(upright(converted, self.orientation), self.size, covered)
+
+    def _note_time(self, info: Mapping[Any, Any]) -> None:
+        """Keep what the frame says of its time, within what every format can hold (GIF: 16 bits of 1/100 s)."""
+        duration, loop = info.get("duration"), info.get("loop")
+        whole = round(duration) if isinstance(duration, (int, float)) and duration else 100
+        self.durations.append(min(max(whole, 10), LONGEST_FRAME))
+        self.loop = min(max(loop, 0), MOST_LOOPS) if isinstance(loop, int) else None
 
     def _load(self, least: float, *, patch: bool) -> None:
         self._draft(least)
