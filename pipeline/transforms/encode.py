@@ -121,7 +121,8 @@ def _smaller_source(body: bytes, kind: Format, order: Order, source: Source) -> 
         return body
     try:
         own = strip.stripped(source.body(), source.format)
-    except strip.StripError:
+        verify(own, kind, order.frames[0])
+    except (strip.StripError, Refusal):
         return body
     return min(body, own, key=len)
 

@@ -70,7 +70,9 @@ class Format(ABC):
         buffer = io.BytesIO()
         try:
             first.save(buffer, self.pillow, **{**self.arguments(), **extra})
-        except (OSError, ValueError, RuntimeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             raise Refusal("encode_failed", f"{self.name} could not be encoded: {error}") from error
         return buffer.getvalue()
 

@@ -40,7 +40,7 @@ def blurhash(image: Image.Image) -> str:
     small = flatten(image, (255, 255, 255, 255)).convert("RGB").resize((32, 32), Image.Resampling.BOX)
     channels = [[_linear(value) for value in band.tobytes()] for band in small.split()]
     factors = [
-        [_cosine(channel, 32, 32, x, y) * (1 if x == y == 0 else 2) for channel in channels]
+        [_cosine(channel, 32, 32, x, y, shift=0.0) * (1 if x == y == 0 else 2) for channel in channels]
         for y in range(3)
         for x in range(4)
     ]
@@ -124,10 +124,10 @@ def _channel(values: list[float], size: tuple[int, int], across: int, down: int)
     return mean, [0.5 + 0.5 * wave / strongest for wave in waves] if strongest else waves, strongest
 
 
-def _cosine(values: list[float], width: int, height: int, x: int, y: int) -> float:
-    """The share of one cosine wave in the values, which lie row by row."""
-    across = [math.cos(math.pi / width * x * (i + 0.5)) for i in range(width)]
-    down = [math.cos(math.pi / height * y * (i + 0.5)) for i in range(height)]
+def _cosine(values: list[float], width: int, height: int, x: int, y: int, shift: float = 0.5) -> float:
+    """The share of one cosine wave in the values, which lie row by row. `shift`: where in a pixel its value counts."""
+    across = [math.cos(math.pi / width * x * (i + shift)) for i in range(width)]
+    down = [math.cos(math.pi / height * y * (i + shift)) for i in range(height)]
     total = 0.0
     for row in range(height):
         line = values[row * width : (row + 1) * width]

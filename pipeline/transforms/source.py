@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import frames, sniff
-from .auto_orient import ORIENTATION, swaps_sides, upright
+from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .failures import Refusal
 from .formats import Timing
 from .picture import Picture, Size
@@ -25,6 +25,19 @@ MODULES = {"WEBP": "webp", "AVIF": "avif"}
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose frames are one moving picture. The pages of a TIFF are not."""
+
+
+LONGEST_FRAME = 655_350
+"""Milliseconds that a frame may be shown."""
+
+MOST_LOOPS = 65_534
+
+DRAFT_MARGINS = {8: 1.7, 4: 1.35, 2: 1.2}
+"""A JPEG is decoded at 1/8, 1/4 or 1/2 when this many times the pixels that are needed remain.
+
+Found by measuring: with these the renditions of nine photos and textures stay at an SSIM of 0.98 or more against full
+decoding. The smaller, the more it takes, because a decoder at 1/8 knows no more of 8×8 pixels than their mean.
+"""
 
 
 @dataclass
@@ -42,6 +55,7 @@ class Source:
     profile: bytes | None
     patched: bool = False
     loop: int | None = None
+    shrunk: int = 1
     durations: list[int] = field(default_factory=list)
 
     @property
@@ -87,12 +101,19 @@ class Source:
                 if number:
                     self.image.seek(number)
             self._load(least, patch=patch)
-            self.durations.append(round(self.image.info.get("duration") or 100))
-            self.loop = self.image.info.get("loop")
+            self._note_time(self.image.info)
             # The next frame of an animation is drawn over this one, which therefore must stay as it is.
             image = self.image.copy() if count > 1 else self.image
             converted, self.profile = colours.convert(image, profile)
-            yield Picture.of(upright(converted, self.orientation), self.size)
+            covered = covers(self.image.size, self.shrunk, self.size, self.orientation)
+            yield Picture.of(upright(converted, self.orientation), self.size, covered)
+
+    def _note_time(self, info: Mapping[Any, Any]) -> None:
+        """Keep what the frame says of its time, within what every format can hold (GIF: 16 bits of 1/100 s)."""
+        duration, loop = info.get("duration"), info.get("loop")
+        whole = round(duration) if isinstance(duration, (int, float)) and duration else 100
+        self.durations.append(min(max(whole, 10), LONGEST_FRAME))
+        self.loop = min(max(loop, 0), MOST_LOOPS) if isinstance(loop, int) else None
 
     def _load(self, least: float, *, patch: bool) -> None:
         self._draft(least)
@@ -105,8 +126,14 @@ class Source:
             self._load_patched(least)
 
     def _draft(self, least: float) -> None:
-        if self.image.format in {"JPEG", "MPO"}:
-            self.image.draft(None, (round(self.image.width * least), round(self.image.height * least)))
+        """Have a JPEG decoded as small as `least` of its size allows."""
+        part = next((part for part, margin in DRAFT_MARGINS.items() if least * margin * part <= 1), 1)
+        if self.image.format not in {"JPEG", "MPO"} or part == 1:
+            return
+        width, height = self.image.size
+        drafted = self.image.draft(None, (max(1, width // part), max(1, height // part)))
+        if drafted is not None:
+            self.shrunk = round(width / drafted[1][2])
 
     def _load_patched(self, least: float) -> None:
         """Load again, and take what there is."""

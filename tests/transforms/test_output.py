@@ -274,3 +274,21 @@ def test_a_file_that_was_cut_short_is_patched_when_told(run: Run, made: Made) ->
     assert rendition_report["extra"] == {"patched": "true"}
     (whole,) = run(body, job(on_truncated="patch"))["renditions"]
     assert whole["extra"] == {}
+
+
+def _patterned(mode: str) -> Image.Image:
+    """A picture whose waves all differ, so that no rounding falls on a tie."""
+    body = bytes(
+        (x * x * 7 + y * y * 3 + x * y * 5 * (c + 1) + c * 40) % (151 + c * 17)
+        for y in range(32)
+        for x in range(32)
+        for c in range(4)
+    )
+    return Image.frombytes("RGBA", (32, 32), body).convert(mode)
+
+
+def test_placeholders_are_those_of_the_reference_implementations() -> None:
+    """Expected values from the npm package thumbhash 0.1.1 and the PyPI package blurhash, run on the same pixels."""
+    assert previews.thumbhash(_patterned("RGBA")) == "leeBBQAGRDSwPImEdZQv5++lufhIqpx5lQ=="
+    assert previews.thumbhash(_patterned("RGB")) == "lecBBwJTVXbQWoiXNKllaFdqF7qQu18K"
+    assert previews.blurhash(_patterned("RGB")) == "L1A1YFwBmpq3:oto$]T8vib^J69r"
