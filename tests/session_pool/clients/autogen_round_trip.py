@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from autogen_core import CancellationToken
-from autogen_core.code_executor import CodeBlock
+from autogen_core.code_executor import CodeBlock, CodeResult
 from autogen_ext.code_executors.azure import ACADynamicSessionsCodeExecutor
 
 endpoint, token = sys.argv[1:]
@@ -17,7 +17,7 @@ endpoint, token = sys.argv[1:]
 class Credential:
     """Gives the token it was made with."""
 
-    def get_token(self, *_scopes, **_options):
+    def get_token(self, *_scopes: str, **_options: str) -> SimpleNamespace:
         return SimpleNamespace(token=token, expires_on=time.time() + 600)
 
 
@@ -27,7 +27,7 @@ async def main() -> None:
     await executor.start()
     cancellation = CancellationToken()
 
-    async def run(code):
+    async def run(code: str) -> CodeResult:
         return await executor.execute_code_blocks([CodeBlock(code=code, language="python")], cancellation)
 
     result = await run("print('hi')")
@@ -40,9 +40,8 @@ async def main() -> None:
     assert await executor.get_file_list(cancellation) == ["in.txt"]
     assert (await run("open('out.txt', 'w').write(open('in.txt').read().upper()); None")).exit_code == 0
     (downloaded,) = await executor.download_files(["out.txt"], cancellation)
-    assert Path(downloaded).read_text() == "CONTENT"
+    assert (folder / Path(downloaded).name).read_text() == "CONTENT"
     await executor.stop()
 
 
 asyncio.run(main())
-print("round trip done")

@@ -28,4 +28,3 @@ for thread in threading.enumerate():
         thread.join(10)
 assert tool.list_files() == []
 tool.close()
-print("round trip done")

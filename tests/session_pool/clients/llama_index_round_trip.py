@@ -23,4 +23,3 @@ source.write_bytes(b"content")
 assert (uploaded.filename, uploaded.size_in_bytes, uploaded.file_full_path) == ("source.txt", 7, "/mnt/data/source.txt")
 assert [found.filename for found in tool.list_files()] == ["source.txt"]
 assert tool.download_file_to_local("/mnt/data/source.txt").read() == b"content"
-print("round trip done")
