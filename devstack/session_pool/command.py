@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from devstack.session_pool.faults import Fault
 from devstack.session_pool.sandbox.process import SandboxError
@@ -65,7 +65,7 @@ def command(
     )
     gc.freeze()
     try:
-        asyncio.run(serve(settings, host, port, _say_ready))
+        uvloop.run(serve(settings, host, port, _say_ready))
     except (SandboxError, OSError) as error:
         typer.echo(f"session pool: {error}", err=True)
         raise typer.Exit(1) from None

@@ -6,12 +6,11 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
-import zmq.asyncio
+import zmq
 
-from devstack.session_pool.inside.supervisor import descendants
 from devstack.session_pool.kernel import Kernel, KernelLost, Outcome
+from devstack.session_pool.memory import MemoryMeter
 from devstack.session_pool.sandbox.process import KernelDied, Sandbox, SandboxError
 from devstack.session_pool.settings import SandboxKind
 
@@ -20,19 +19,19 @@ ABORTED = "Execution aborted"
 RESTARTED = "Kernel restarted"
 _INTERRUPT_SECONDS = 2.0
 _WARM_UP = "pass"
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Interpreter:
     """`start` it, `run` one piece of code at a time, `stop` it. A kernel that dies is followed by a fresh one."""
 
-    def __init__(self, context: zmq.asyncio.Context, sandbox: Sandbox) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.on_restart: Callable[[str], None] = lambda _: None
         self._context = context
         self._kernel: Kernel | None = None
         self._next: asyncio.Task[Kernel] | None = None
         self._verdict = RESTARTED
+        self._meter: MemoryMeter | None = None
         sandbox.on_death = self._kernel_died
 
     @property
@@ -77,12 +76,10 @@ class Interpreter:
         self.sandbox.restart()
 
     def memory(self, limit: int = 0) -> int:
-        """Bytes of memory that all processes of the sandbox hold together. Exact only above `limit`, where it matters:
-        below it, what processes share is counted for each, which is quicker to find out."""
-        pid = self.sandbox.pid
-        processes = [pid, *descendants(pid)] if pid else []
-        rough = sum(map(_resident, processes))
-        return rough if rough <= limit else sum(map(_proportional, processes))
+        """Bytes of memory that all processes of the sandbox hold together; see MemoryMeter.measure."""
+        if self._meter is None and self.sandbox.pid is not None:
+            self._meter = MemoryMeter(self.sandbox.pid)
+        return self._meter.measure(limit) if self._meter else 0
 
     async def stop(self) -> None:
         """End everything and free what it held."""
@@ -156,21 +153,3 @@ def _cause(status: int) -> str:
     if os.WIFSIGNALED(status):
         return signal.Signals(os.WTERMSIG(status)).name
     return f"exit {os.waitstatus_to_exitcode(status)}"
-
-
-def _proportional(pid: int) -> int:
-    """Memory of one process, with its share of what it shares."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-    except PermissionError:
-        return _resident(pid)
-    except (OSError, StopIteration):
-        return 0
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
-        return 0

@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
-import zmq.asyncio
-from jupyter_client.session import Session as Wire
 
 from devstack.session_pool.inside.values import MIME, without_nan
+from devstack.session_pool.wire import Message, Wire
 
 _MESSAGE_BYTES = 64 << 20
 _IDLE_GRACE_SECONDS = 1.0
 _HELLO_SECONDS = 0.05
+_MESSAGES_AT_ONCE = 64
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/svg+xml": "svg"}
 
@@ -137,7 +137,7 @@ def _value(data: dict[str, Any], *, shown: bool) -> Value | None:
     return Value(text, without_nan(described.get("json")), has_json, bool(described.get("primitive")))
 
 
-def _connect(socket: zmq.asyncio.Socket, path: str) -> None:
+def _connect(socket: zmq.Socket[bytes], path: str) -> None:
     """Only to a real socket, and only once: later something else could be in its place."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise KernelLost("the kernel's socket is not a socket")
@@ -147,37 +147,61 @@ def _connect(socket: zmq.asyncio.Socket, path: str) -> None:
     socket.connect(f"ipc://{path}")
 
 
-async def _read(socket: zmq.asyncio.Socket, wire: Wire, handle: Callable[[dict[str, Any]], None]) -> None:
-    """Give every signed, well-formed message that arrives on `socket` to `handle`, for ever."""
-    while True:
-        frames = await socket.recv_multipart()
-        with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):  # anything can be in it
-            handle(wire.deserialize(wire.feed_identities(frames)[1]))
+class _Inbox:
+    """Hands every signed, well-formed message that arrives on `socket` to `handle`.
+
+    ZeroMQ's descriptor tells of changes, not of state: so all there is has to be read each time, and once more after
+    anything was sent on the same socket.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], wire: Wire, handle: Callable[[Message], None]) -> None:
+        self._socket = socket
+        self._wire = wire
+        self._handle = handle
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(socket.fileno(), self.read)
+        self._loop.call_soon(self.read)
+
+    def read(self) -> None:
+        """Read what there is; let others have their turn if that does not end."""
+        if self._socket.closed:
+            return
+        for _ in range(_MESSAGES_AT_ONCE):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.ZMQError:
+                return
+            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):  # anything can be in it
+                self._handle(self._wire.read(frames))
+        self._loop.call_soon(self.read)
+
+    def close(self) -> None:
+        """Give back the socket."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
 
 
 class Kernel:
     """The connection to one kernel. `connect` once, then `run` one piece of code at a time."""
 
-    def __init__(self, context: zmq.asyncio.Context, sockets: str, key: str) -> None:
-        self._wire = Wire(key=key.encode(), signature_scheme="hmac-sha256")
-        self._wire.digest_history_size = 0
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], sockets: str, key: str) -> None:
+        self._wire = Wire(key)
         self._sockets = sockets
         self._shell = context.socket(zmq.DEALER)
         self._iopub = context.socket(zmq.SUB)
         self._iopub.subscribe(b"")
+        self._inboxes: list[_Inbox] = []
         self._run: _Run | None = None
         self._heard = asyncio.Event()
-        self._readers: list[asyncio.Task[None]] = []
         self._lost: KernelLost | None = None
 
     async def connect(self) -> None:
         """Connect and wait until output arrives too. Raises KernelLost."""
-        for socket, number in ((self._shell, 1), (self._iopub, 2)):
-            _connect(socket, f"{self._sockets}-{number}")
-        readers = ((self._shell, self._hear_reply), (self._iopub, self._hear_output))
-        self._readers = [asyncio.create_task(_read(socket, self._wire, handle)) for socket, handle in readers]
+        for number, (socket, handle) in enumerate(((self._shell, self._hear_reply), (self._iopub, self._hear_output))):
+            _connect(socket, f"{self._sockets}-{number + 1}")
+            self._inboxes.append(_Inbox(socket, self._wire, handle))
         while not self._heard.is_set():
-            await self._send("kernel_info_request", {})
+            self._send("kernel_info_request", {})
             try:
                 async with asyncio.timeout(_HELLO_SECONDS):
                     await self._heard.wait()
@@ -191,7 +215,7 @@ class Kernel:
             raise self._lost
         run = self._run = _Run(limit)
         request = {"code": code, "silent": False, "store_history": False, "user_expressions": {}}
-        run.message = await self._send("execute_request", request | {"allow_stdin": False, "stop_on_error": True})
+        run.message = self._send("execute_request", request | {"allow_stdin": False, "stop_on_error": True})
         await asyncio.shield(run.done)
         return run.outcome()
 
@@ -214,27 +238,31 @@ class Kernel:
     def close(self) -> None:
         """Give back the sockets."""
         self.lose("the session has ended")
-        for reader in self._readers:
-            reader.cancel()
+        for inbox in self._inboxes:
+            inbox.close()
         self._shell.close()
         self._iopub.close()
 
-    async def _send(self, kind: str, content: dict[str, Any]) -> str:
-        message = self._wire.msg(kind, content)
-        await self._shell.send_multipart(self._wire.serialize(message))
-        return str(message["header"]["msg_id"])
+    def _send(self, kind: str, content: dict[str, Any]) -> str:
+        identity, frames = self._wire.pack(kind, content)
+        try:
+            self._shell.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            raise KernelLost("the kernel takes no more messages") from None
+        asyncio.get_running_loop().call_soon(self._inboxes[0].read)
+        return identity
 
-    def _hear_reply(self, message: dict[str, Any]) -> None:
+    def _hear_reply(self, message: Message) -> None:
         run = self._run_of(message)
-        if run and message["msg_type"] == "execute_reply":
-            run.reply(message["content"])
+        if run and message.kind == "execute_reply":
+            run.reply(message.content())
 
-    def _hear_output(self, message: dict[str, Any]) -> None:
+    def _hear_output(self, message: Message) -> None:
         self._heard.set()
         if run := self._run_of(message):
-            run.publish(message["msg_type"], message["content"])
+            run.publish(message.kind, message.content())
 
-    def _run_of(self, message: dict[str, Any]) -> _Run | None:
+    def _run_of(self, message: Message) -> _Run | None:
         """The run under way, if the message belongs to it; output of earlier ones has nowhere to go any more."""
-        ours = self._run is not None and message["parent_header"].get("msg_id") == self._run.message
+        ours = self._run is not None and message.parent == self._run.message
         return self._run if ours else None

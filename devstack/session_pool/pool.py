@@ -15,11 +15,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import zmq.asyncio
+import zmq
 
 from devstack.session_pool.faults import FaultPlan
 from devstack.session_pool.interpreter import ABORTED, Interpreter
 from devstack.session_pool.log import AccessLog, short
+from devstack.session_pool.sandbox import bytecode
 from devstack.session_pool.sandbox.choice import choose
 from devstack.session_pool.sandbox.process import Sandbox, SandboxError
 from devstack.session_pool.sandbox.view import host_view
@@ -57,7 +58,7 @@ class Pool:
         self._starting: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._watchers: set[asyncio.Task[None]] = set()
-        self._context = zmq.asyncio.Context()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._folder = Path()
 
     @property
@@ -89,6 +90,7 @@ class Pool:
         mimetypes.init()  # reads the system's table: not in the middle of a call
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
         self._folder.chmod(0o711)
+        await bytecode.write_missing(self.settings.preload)
         self.kind, first = await choose(self.settings.sandbox, self._start_interpreter)
         if self.settings.spares:
             self._spares.append(asyncio.create_task(_at_once(first)))

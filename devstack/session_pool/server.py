@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvicorn
 from typing_extensions import override
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from devstack.session_pool.log import AccessLog
 from devstack.session_pool.pool import Pool
@@ -23,7 +23,7 @@ from devstack.session_pool.web import app
 _GRACE_SECONDS = 3
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpToolsProtocol):
     """Lets the application reach the connection: some faults strike there."""
 
     @override

@@ -17,14 +17,14 @@ def enter(plan: Mounts) -> None:
     """Build the tree of `plan` and make it "/". Needs a mount and a process namespace of its own; raises OSError."""
     mount("none", "/", "", MS_REC | MS_PRIVATE)
     _tmpfs(plan.root, 1 << 20)
+    for path, size in plan.tmpfs:  # first: the interpreter may lie below one of them
+        _tmpfs(plan.root + path, size)
     for source, path in plan.read_only:
         make_read_only(_bind(source, plan.root + path), recursive=True)
     for source, path in plan.writable:
         _bind(source, plan.root + path)
     for target, path in plan.symlinks:
         _parent(plan.root + path).symlink_to(target)
-    for path, size in plan.tmpfs:
-        _tmpfs(plan.root + path, size)
     _devices(plan.root + "/dev")
     _directory(plan.root + "/proc")
     mount("proc", plan.root + "/proc", "proc", MS_NOSUID | MS_NODEV)

@@ -8,7 +8,6 @@ import selectors
 import signal
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from . import kernel, syscalls
@@ -118,10 +117,13 @@ def kill_everything_else() -> None:
                 pass
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, as far as one look shows."""
+def descendants(pid: int, *, every_thread: bool = True) -> list[int]:
+    """Every process below `pid`, as far as one look shows; of first threads only, unless `every_thread`."""
     children: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            children += map(int, path.read_text().split())
-    return children + [below for child in children for below in descendants(child)]
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task") if every_thread else (pid,):  # noqa: PTH208 - asked often
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
+                children += map(int, file.read().split())
+    except OSError:
+        return []
+    return children + [below for child in children for below in descendants(child, every_thread=every_thread)]

@@ -99,20 +99,27 @@ def _bwrap(settings: PoolSettings, view: View, place: Place, fd: int) -> list[st
         argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
     else:
         argv += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
-    for folder in _parents([path for _, path in view.read_only] + [CHANNEL, DATA]):
-        argv += ["--perms", "0755", "--dir", folder]  # left to itself, bubblewrap makes them for its own user alone
+    argv += _folders([DATA, WORK, SCRATCH, CHANNEL])
+    for path, size in _sizes(settings):  # before what is read-only: the interpreter may lie below one of them
+        argv += _tmpfs(path, size)
+    argv += _folders([path for _, path in view.read_only])
     for source, path in view.read_only:
         argv += ["--ro-bind", source, path]
     for target, path in view.symlinks:
         argv += ["--symlink", target, path]
     argv += ["--proc", "/proc", "--dev", "/dev", "--bind", str(place.channel), CHANNEL]
-    for path, size in [*_sizes(settings), ("/dev/shm", _SHARED_MEMORY_BYTES)]:  # noqa: S108 - inside the sandbox
-        argv += ["--perms", "0777", "--size", str(size), "--tmpfs", path]
+    argv += _tmpfs("/dev/shm", _SHARED_MEMORY_BYTES)  # noqa: S108 - inside the sandbox
     return [*argv, "--remount-ro", "/dev", "--remount-ro", "/", "--", *_python(INSIDE, fd)]
 
 
-def _parents(paths: list[str]) -> list[str]:
-    return sorted({str(folder) for path in paths for folder in list(Path(path).parents)[:-1]})
+def _tmpfs(path: str, size: int) -> list[str]:
+    return ["--perms", "0777", "--size", str(size), "--tmpfs", path]
+
+
+def _folders(paths: list[str]) -> list[str]:
+    """Make what leads to `paths`: left to itself, bubblewrap makes it for its own user alone."""
+    folders = sorted({str(folder) for path in paths for folder in list(Path(path).parents)[:-1]})
+    return [word for folder in folders for word in ("--perms", "0755", "--dir", folder)]
 
 
 def _sizes(settings: PoolSettings) -> list[tuple[str, int]]:
