@@ -26,9 +26,9 @@ from .formats import FORMATS, Format, Keep
 from .frame import Frame
 from .output import Output
 from .picture import Picture
-from .plan import expected, least_scale
+from .plan import expected, least_scale, rows_needed
 from .protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
-from .registry import build
+from .registry import FIRST, build
 from .source import Source, limited, opened, require
 from .to_srgb import ToSrgb
 
@@ -116,7 +116,9 @@ def _renditions(job: Job, directory: Path, work: _Work) -> list[RenditionReport]
         source = work.hold.enter_context(opened(directory / job["source"], job["formats"], job["limits"], index or 0))
     work.source = source.report()
     count = _frames_wanted(source, plans) if index is None else 1
-    scale = max((least_scale(source.size, [*shared, *plan.steps]) for plan in plans), default=1.0)
+    chains = [[*shared, *plan.steps] for plan in plans]
+    source.only_rows(rows_needed(source.size, chains, FIRST))
+    scale = max((least_scale(source.size, chain) for chain in chains), default=1.0)
     frames = source.pictures(scale, _colours(shared), count, patch=job.get("on_truncated") == "patch")
     scene, done = _scene(job, directory), {}
     for number in range(count):
