@@ -13,7 +13,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -245,15 +245,20 @@ def versions() -> dict[str, str]:
 def _check_names(names: list[str]) -> None:
     """Every file lies in the session's directory itself."""
     for name in names:
-        if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        if not _is_name(name):
             raise Refusal("bad_job", f"{name!r} is not the name of a file in the session's directory")
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and name not in {".", ".."} and not set(name) & set("/\\\0")
 
 
 def _remove(directory: Path, names: list[str]) -> None:
     for name in names:
         # A name that is no file of ours (checked above, where it is then reported) must not break the cleaning.
-        if name and "/" not in name and "\0" not in name:
-            (directory / name).unlink(missing_ok=True)
+        if _is_name(name):
+            with suppress(OSError):
+                (directory / name).unlink(missing_ok=True)
 
 
 def _say(line: str) -> None:
