@@ -71,6 +71,11 @@ class Transform(ABC):
         del size
         return None
 
+    def needs(self, size: Size) -> tuple[int, int, int, int] | None:
+        """The part (left, top, right, bottom) of a picture of `size` that this step needs; None for all of it."""
+        del size
+        return None
+
 
 class PixelTransform(Transform):
     """A transform that works on the pixels in view at full size."""

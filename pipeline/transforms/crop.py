@@ -46,6 +46,10 @@ class Crop(Transform):
         """An aspect is the same at any scale; a box is counted in pixels."""
         return Outlook(largest(size, ratio(self.aspect))) if self.aspect else None
 
+    def needs(self, size: Size) -> tuple[int, int, int, int] | None:
+        """A box needs nothing outside of it."""
+        return _inside(self.box, size) if self.box is not None else None
+
     def apply(self, picture: Picture, scene: Scene) -> Picture:
         """The part of the picture that the box or the aspect names."""
         box = _inside(self.box, picture.size) if self.box is not None else self._by_aspect(picture, scene)

@@ -13,7 +13,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ from .formats import FORMATS, Format, Keep
 from .frame import Frame
 from .output import Output
 from .picture import Picture
-from .plan import expected, least_scale
+from .plan import expected, least_scale, rows_needed
 from .protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
-from .registry import build
+from .registry import FIRST, build
 from .source import Source, limited, opened, require
 from .to_srgb import ToSrgb
 
@@ -116,7 +116,9 @@ def _renditions(job: Job, directory: Path, work: _Work) -> list[RenditionReport]
         source = work.hold.enter_context(opened(directory / job["source"], job["formats"], job["limits"], index or 0))
     work.source = source.report()
     count = _frames_wanted(source, plans) if index is None else 1
-    scale = max((least_scale(source.size, [*shared, *plan.steps]) for plan in plans), default=1.0)
+    chains = [[*shared, *plan.steps] for plan in plans]
+    source.only_rows(rows_needed(source.size, chains, FIRST))
+    scale = max((least_scale(source.size, chain) for chain in chains), default=1.0)
     frames = source.pictures(scale, _colours(shared), count, patch=job.get("on_truncated") == "patch")
     scene, done = _scene(job, directory), {}
     for number in range(count):
@@ -243,15 +245,20 @@ def versions() -> dict[str, str]:
 def _check_names(names: list[str]) -> None:
     """Every file lies in the session's directory itself."""
     for name in names:
-        if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        if not _is_name(name):
             raise Refusal("bad_job", f"{name!r} is not the name of a file in the session's directory")
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and name not in {".", ".."} and not set(name) & set("/\\\0")
 
 
 def _remove(directory: Path, names: list[str]) -> None:
     for name in names:
         # A name that is no file of ours (checked above, where it is then reported) must not break the cleaning.
-        if name and "/" not in name and "\0" not in name:
-            (directory / name).unlink(missing_ok=True)
+        if _is_name(name):
+            with suppress(OSError):
+                (directory / name).unlink(missing_ok=True)
 
 
 def _say(line: str) -> None:

@@ -178,11 +178,12 @@ class Avif(Format):
     subsampling: Annotated[Subsampling, Help("how coarse colour may be against brightness")] = "4:2:0"
 
     def arguments(self) -> dict[str, Any]:
-        """Quality and speed. Tiling follows the number of processors unless told, and would change the bytes."""
+        """Quality and speed. Threads and tiles follow the number of processors unless told, and change the bytes."""
         return {
             "quality": self.quality,
             "speed": self.speed,
             "subsampling": self.subsampling,
+            "max_threads": 2,
             "autotiling": False,
             "tile_rows": 0,
             "tile_cols": 0,

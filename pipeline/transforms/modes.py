@@ -56,23 +56,20 @@ def _deep_to_gray(image: Image.Image) -> Image.Image:
     """16 and 32 bits (or floats) per pixel as 8: scaled by the range of the type, or of the values where it has none.
 
     Pillow's own conversion would cut off everything over 255. "I" is what 16-bit and 32-bit files both become; values
-    beyond 16 bits tell the latter. Floats count from 0 to 1 unless they go beyond.
+    beyond 16 bits tell the latter. Floats count from 0 to 1, or to 255, unless they go beyond.
     """
     wide = image if image.mode == "F" else image.convert("I").convert("F")
-    low, high = _extrema(wide)
-    full = _full_range(image.mode, high)
-    del low
+    full = _full_range(image.mode, _highest(wide))
     return wide.point(lambda value: value * (255 / full) + 0.5).convert("L")
 
 
 def _full_range(mode: str, high: float) -> float:
-    if mode == "F":
-        return 1.0 if high <= 1 else 255.0 if high <= 255 else high
-    return 65_535.0 if high <= 65_535 else 4_294_967_295.0 if high > 2_147_483_647 else high
+    if mode == "F" and high <= 255:
+        return 1.0 if high <= 1 else 255.0
+    return 65_535.0 if mode != "F" and high <= 65_535 else high
 
 
-def _extrema(image: Image.Image) -> tuple[float, float]:
-    low, high = image.getextrema()
-    assert isinstance(low, (int, float))  # noqa: S101 - one band has one pair
-    assert isinstance(high, (int, float))  # noqa: S101
-    return low, high
+def _highest(image: Image.Image) -> float:
+    high = image.getextrema()[1]
+    assert isinstance(high, (int, float))  # noqa: S101 - one band has one pair
+    return high

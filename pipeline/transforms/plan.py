@@ -26,3 +26,16 @@ def expected(size: Size, steps: Iterable[Transform]) -> Size:
         outlook = step.outlook(size)
         size = outlook.size if outlook else size
     return size
+
+
+def rows_needed(size: Size, chains: Iterable[Iterable[Transform]], first: tuple[str, ...]) -> int:
+    """How many rows from the top all the chains need: all, unless each cuts a box out before anything else.
+
+    `first` names the transforms that the engine has done before.
+    """
+    needed = 1
+    for chain in chains:
+        step = next((step for step in chain if step.name not in first), None)
+        region = step.needs(size) if step else None
+        needed = max(needed, region[3] if region else size[1])
+    return needed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from . import frames, sniff
+from . import frames, jpegrows, sniff
 from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .failures import Refusal
 from .formats import Timing
@@ -83,6 +85,18 @@ class Source:
     def profile_for(self, mode: str) -> bytes:
         """The profile that describes a rendition in that mode: the source's, when its colours were kept, or sRGB."""
         return self.profile if self.profile and mode in {"RGB", "RGBA"} else srgb_profile()
+
+    def only_rows(self, rows: int) -> None:
+        """Have no more decoded than the first `rows` rows, when the file allows it; the others will be missing."""
+        from PIL import Image
+
+        fit = self.image.format == "JPEG" and self.orientation == 1 and rows < self.size[1]
+        if not fit or self.stream.seek(0, os.SEEK_END) > jpegrows.MOST_BYTES:
+            return
+        short = jpegrows.first_rows(self.body(), rows)
+        if short is not None:
+            with reading(self.format):
+                self.image = Image.open(io.BytesIO(short), formats=[self.format])
 
     def report(self) -> SourceReport:
         """What the host is told about the source."""

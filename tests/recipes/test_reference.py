@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import recipes
-from pipeline.recipes import explain, reference, schema
+from pipeline.recipes import explain, paths, reference, schema
 from pipeline.transforms.protocol import Limits
 from pipeline.transforms.registry import FIRST, TRANSFORMS
 
@@ -133,3 +134,16 @@ def test_the_list_for_the_terminal_has_every_transform_and_parameter() -> None:
     for name, kind in TRANSFORMS.items():
         assert f"{name}: " in text
         assert all(f"    {field.name} (" in text for field in fields(kind))
+
+
+BLOCKS = re.findall(r"```yaml( code)?\n(.*?)```", (ROOT / "docs/recipes.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(("code", "text"), BLOCKS)
+def test_every_example_of_the_guide_loads(code: str, text: str) -> None:
+    assert recipes.loads(text, allow_code=bool(code)).names
+
+
+def test_the_guide_names_every_field_of_a_path() -> None:
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    assert all(f"`{{{name}}}`" in page for name in paths.FIELDS)

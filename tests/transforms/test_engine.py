@@ -84,6 +84,8 @@ def test_a_long_report_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFi
         protocol.encode_job({"version": 1}),  # type: ignore[typeddict-item]
         protocol.encode_job(job(version=99)),
         protocol.encode_job(job(source="../in.bin")),
+        protocol.encode_job(job(source="..")),
+        protocol.encode_job(job(source="a\0b")),
         protocol.encode_job(job(rendition("a/b"))),
         protocol.encode_job(job(rendition("a", "bmp2"))),
         protocol.encode_job(job(rendition("a", "webp", speed=5))),

@@ -15,6 +15,7 @@ from pipeline.transforms.protocol import Job
 
 from .conftest import Made, Run, encoded, gradient, job, rendition, steps
 from .measures import worst
+from .profiles import delta_e, display_p3, dull_cmyk
 
 NOISY = Image.blend(gradient(600, 400), Image.effect_noise((600, 400), 70).convert("RGB"), 0.15)
 
@@ -138,74 +139,52 @@ def test_only_the_metadata_that_was_named_is_kept(made: Made, kind: str, keep: l
 def test_icc_is_kept_as_srgb_or_as_the_source_has_it(made: Made) -> None:
     profile = made(_camera_file(), with_output("jpeg", keep=["icc"])).info["icc_profile"]
     assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    wide = matrix_profile()
+    wide = display_p3()
     body = encoded(gradient(40, 30), "PNG", icc_profile=wide)
     kept = made(body, with_output("png", steps(("to_srgb", {"keep_profile": True})), keep=["icc"]))
     assert kept.info["icc_profile"] == wide
     assert worst(kept, gradient(40, 30)) == 0
 
 
-def matrix_profile() -> bytes:
-    """A Display-P3 profile: its primaries adapted to D50 (SMPTE EG 432-1, ICC.1:2022 F.3), with a gamma of 2.2."""
-
-    def fixed(value: float) -> bytes:
-        return round(value * 65536).to_bytes(4, "big", signed=True)
-
-    def xyz(*values: float) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(fixed(value) for value in values)
-
-    curve = b"curv\0\0\0\0" + (1).to_bytes(4, "big") + round(2.2 * 256).to_bytes(2, "big") + b"\0\0"
-    tags = {
-        b"rXYZ": xyz(0.51512, 0.24120, -0.00105),
-        b"gXYZ": xyz(0.29198, 0.69225, 0.04189),
-        b"bXYZ": xyz(0.15710, 0.06657, 0.78407),
-        b"wtpt": xyz(0.9642, 1.0, 0.8249),
-        b"rTRC": curve,
-        b"gTRC": curve,
-        b"bTRC": curve,
-    }
-    table, data, at = len(tags).to_bytes(4, "big"), b"", 128 + 4 + 12 * len(tags)
-    for name, body in tags.items():
-        table += name + (at + len(data)).to_bytes(4, "big") + len(body).to_bytes(4, "big")
-        data += body
-    header = bytearray(128)
-    header[0:4] = (128 + len(table) + len(data)).to_bytes(4, "big")
-    header[8:12] = b"\x02\x40\0\0"
-    header[12:24] = b"mntrRGB XYZ "
-    header[36:40] = b"acsp"
-    header[68:80] = fixed(0.9642) + fixed(1.0) + fixed(0.8249)
-    return bytes(header) + table + data
-
-
-def delta_e(one: Image.Image, other: Image.Image) -> float:
-    """The largest colour difference (CIE 1976) of two sRGB pictures."""
-    convert = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-    pairs = [ImageCms.applyTransform(image, convert) for image in (one, other)]
-    bands = [band.tobytes() for image in pairs for band in (image.split() if image else ())]
-    light = [(a - b) * 100 / 255 for a, b in zip(bands[0], bands[3], strict=True)]
-    signed = [[(v + 128) % 256 for v in band] for band in bands]
-    green = [a - b for a, b in zip(signed[1], signed[4], strict=True)]
-    blue = [a - b for a, b in zip(signed[2], signed[5], strict=True)]
-    return max((a * a + b * b + c * c) ** 0.5 for a, b, c in zip(light, green, blue, strict=True))
-
-
 @pytest.mark.parametrize("intent", ["perceptual", "relative"])
 def test_wide_gamut_is_converted_as_littlecms_does(made: Made, intent: str) -> None:
     """Display-P3: ΔE below 1 against LittleCMS called directly, and far from what ignoring the profile gives."""
     image = gradient(40, 30)
-    shown = made(encoded(image, icc_profile=matrix_profile()), job(shared=steps(("to_srgb", {"intent": intent}))))
+    shown = made(encoded(image, icc_profile=display_p3()), job(shared=steps(("to_srgb", {"intent": intent}))))
     direct = ImageCms.profileToProfile(
-        image, ImageCms.ImageCmsProfile(io.BytesIO(matrix_profile())), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        image, ImageCms.ImageCmsProfile(io.BytesIO(display_p3())), ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
     assert direct is not None
     assert delta_e(shown, direct) < 1
     assert delta_e(shown, image) > 5
 
 
+def test_cmyk_is_converted_by_its_profile(made: Made) -> None:
+    """CMYK: ΔE below 1 against LittleCMS called directly, and far from what ignoring the profile gives."""
+    image = gradient(40, 30).convert("CMYK")
+    profile = dull_cmyk()
+    for kind in ("TIFF", "JPEG"):
+        body = encoded(
+            image, kind, icc_profile=profile, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {})
+        )
+        with Image.open(io.BytesIO(body)) as stored:
+            direct = ImageCms.profileToProfile(
+                stored,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        assert direct is not None
+        shown = made(body)
+        assert delta_e(shown, direct) < 1
+        assert delta_e(shown, image.convert("RGB")) > 10
+
+
 def test_alpha_goes_through_a_profile_unchanged(made: Made) -> None:
     image = gradient(40, 30)
     image.putalpha(Image.linear_gradient("L").resize(image.size))
-    shown = made(encoded(image, icc_profile=matrix_profile()))
+    shown = made(encoded(image, icc_profile=display_p3()))
     assert worst(shown.getchannel("A"), image.getchannel("A")) == 0
 
 
