@@ -7,6 +7,7 @@ import random
 
 from pipeline.errors import JobOvertaken, PipelineError, PoolFull, RecipeError, TransientError
 from pipeline.process import process
+from pipeline.recipes import Recipe
 from pipeline.services import Services
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
@@ -19,12 +20,26 @@ LONGEST_DELAY = 3600.0
 
 async def blob_dropped(services: Services, container: str, name: str) -> None:
     """Do every job that the recipes have for a new or changed source; without one, nothing happens."""
-    messages = [Message(recipe=one.name, container=container, name=name) for one in services.recipes.match(name)]
+    try:
+        recipes = await _matching(services, container, name)
+    except JobOvertaken as error:
+        log.info("nothing to do: %s", error)
+        return
+    messages = [Message(recipe=one.name, container=container, name=name) for one in recipes]
     # One job's trouble does not stop its neighbours.
     ends = await asyncio.gather(*(deliver(services, message) for message in messages), return_exceptions=True)
     for end in ends:
         if isinstance(end, BaseException):
             raise end
+
+
+async def _matching(services: Services, container: str, name: str) -> list[Recipe]:
+    """The recipes for a source. Only where one asks for a size or a type is the source looked at for that."""
+    recipes = services.recipes.match(name)
+    if not any(recipe.needs_facts for recipe in recipes):
+        return recipes
+    facts = await services.sources.look(container, name)
+    return services.recipes.match(name, size=facts.size, content_type=facts.content_type)
 
 
 async def message_received(services: Services, body: bytes) -> None:

@@ -3,67 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any, cast
 
-from pipeline import verify
 from pipeline.errors import (
     ConfigError,
     JobOvertaken,
-    OutputError,
     PermanentError,
     PipelineError,
     PoolFull,
-    RecipeError,
     SessionLost,
     SourceError,
     TransientError,
 )
-from pipeline.recipes import Recipe, Rendition
+from pipeline.recipes import Recipe
+from pipeline.rendering import Made, Stages, render
 from pipeline.services import Services
-from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
-from pipeline.sessions.session import REPLACED, Session, Workspace
-from pipeline.storage.blobs import Ownership, RenditionBlob, Source, Staged
+from pipeline.sessions.report import SessionReport
+from pipeline.storage.blobs import Ownership, RenditionBlob, Source
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, logger
 from pipeline.together import together
-from pipeline.transforms.failures import KINDS
-from pipeline.transforms.protocol import Limits, RenditionReport
+from pipeline.transforms.protocol import RenditionReport
 
 log = logger(__name__)
-# A session may be found replaced by an empty one this often in one job, before that counts as losing it.
-REPLACEMENTS = 2
-
-
-@dataclass
-class Stages:
-    """Where a job is, and how long each stage took, in milliseconds."""
-
-    current: str = "claim"
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Within this, the job is at `name`."""
-        self.current, started = name, time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = round(self.ms.get(name, 0) + (time.perf_counter() - started) * 1000, 1)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A verified rendition, staged but not visible yet."""
-
-    rendition: Rendition
-    facts: RenditionFacts
-    path: str
-    staged: Staged
 
 
 async def process(services: Services, container: str, name: str, recipe: Recipe, *, again: bool = False) -> Entry:
@@ -90,7 +56,7 @@ async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: 
         made, report = await _twice(services, source, recipe, claim.entry.key, stages)
         with stages.stage("commit"):
             owner = Ownership(claim.entry.key.id, claim.entry.generation)
-            await together(*(services.renditions.commit(one.staged, _blob(one, recipe), owner) for one in made))
+            await together(*(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made))
         entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
         log.warning("failed at %s: %s", stages.current, error)
@@ -114,15 +80,16 @@ async def _twice(
     """In a session; when that is lost, once more in a fresh one. Lost twice is a failure: it may well be the source."""
     if source.size == 0:
         raise SourceError("the source has no bytes: upload the image again", kind="empty_source")
-    if source.size > services.settings.max_source_bytes:
+    most = min(services.settings.max_source_bytes, recipe.limits.get("max_source_bytes", inf))
+    if source.size > most:
         raise SourceError(
-            f"the source has {source.size:,} bytes; at most {services.settings.max_source_bytes:,} are taken "
-            "(PIPELINE_MAX_SOURCE_BYTES)",
+            f"the source has {source.size:,} bytes; at most {most:,} are taken (PIPELINE_MAX_SOURCE_BYTES, or the "
+            "recipe's limits)",
             kind="too_many_bytes",
         )
     for last in (False, True):
         try:
-            return await _in_session(services, source, recipe, stages)
+            return await render(services, source, recipe, stages)
         except SessionLost as error:
             if last:
                 raise PermanentError(f"{error.message}; tried in two sessions", kind=error.kind) from error
@@ -130,99 +97,13 @@ async def _twice(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def _in_session(
-    services: Services, source: Source, recipe: Recipe, stages: Stages
-) -> tuple[list[Made], SessionReport]:
-    extensions = {rendition.name: rendition.extension for rendition in recipe.renditions}
-    stages.current = "lease"
-    started = time.perf_counter()
-    async with services.slots.seat() as session:
-        stages.ms["lease"] = round((time.perf_counter() - started) * 1000, 1)
-        try:
-            async with asyncio.timeout(services.settings.job_timeout):
-                with session.workspace(extensions) as names:
-                    report = await _run(services, source, recipe, session, names, stages)
-                    with stages.stage("download"):
-                        return await _download(services, source, recipe, session, names, report), report
-        except TimeoutError:
-            raise SessionLost(
-                f"the job was not through within {services.settings.job_timeout:g} s (PIPELINE_JOB_TIMEOUT)",
-                kind="job_timeout",
-            ) from None
-
-
-async def _run(
-    services: Services, source: Source, recipe: Recipe, session: Session, names: Workspace, stages: Stages
-) -> SessionReport:
-    """Upload and run; both again when the session turns out to be a fresh, empty one."""
-    settings = services.settings
-    job = recipe.job(
-        source=names.source,
-        report=names.report,
-        remove=[],
-        files=names.renditions,
-        limits=Limits(
-            max_pixels=settings.max_pixels,
-            max_frames=settings.max_frames,
-            max_rendition_bytes=settings.max_rendition_bytes,
-            max_rendition_pixels=settings.max_rendition_pixels,
-        ),
-        formats=settings.allowed_formats,
-    )
-    for replaced in range(REPLACEMENTS + 1):
-        try:
-            with stages.stage("upload"):
-                await session.upload(names.source, source.size, source.chunks)
-            with stages.stage("run"):
-                report = await session.run(job)
-            if report.failure:
-                raise _failure(report.failure)
-        except SessionLost as error:
-            if error.kind != REPLACED or replaced == REPLACEMENTS:
-                raise
-            log.info("the session was empty; uploading again")
-        else:
-            return report
-    raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _failure(failure: FailureFacts) -> PipelineError:
-    about = KINDS[failure.kind].about if failure.kind in KINDS else "session"
-    if failure.kind == "source_missing":
-        return SessionLost(failure.message, kind=REPLACED)
-    kinds: dict[str, type[SourceError | RecipeError | SessionLost]]
-    kinds = {"source": SourceError, "recipe": RecipeError, "session": SessionLost}
-    return kinds[about](failure.message, kind=failure.kind)
-
-
-async def _download(
-    services: Services, source: Source, recipe: Recipe, session: Session, names: Workspace, report: SessionReport
-) -> list[Made]:
-    """Fetch and verify every declared rendition; only those count."""
-    facts = verify.declared(report, names.renditions, services.settings)
-    jobs = [
-        _fetch(services, session, rendition, facts[rendition.name], _path(recipe, rendition, source, facts))
-        for rendition in recipe.renditions
-    ]
-    return await together(*jobs)
-
-
-def _path(recipe: Recipe, rendition: Rendition, source: Source, facts: dict[str, RenditionFacts]) -> str:
-    try:
-        return recipe.output_path(rendition, source.name, cast("RenditionReport", facts[rendition.name].model_dump()))
-    except ValueError as error:
-        raise OutputError(f"no path for rendition {rendition.name}: {error}", kind="bad_path") from error
-
-
-async def _fetch(services: Services, session: Session, rendition: Rendition, facts: RenditionFacts, path: str) -> Made:
-    async with session.get(facts.file) as chunks:
-        staged = await services.renditions.stage(path, verify.checked(chunks, facts))
-    return Made(rendition, facts, path, staged)
-
-
-def _blob(made: Made, recipe: Recipe) -> RenditionBlob:
+def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
+    """Where the rendition goes; its metadata are what the recipe carries over, what was found out, and whose it is."""
+    carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
-    return RenditionBlob(made.path, made.rendition.content_type, made.rendition.cache_control, about)
+    content_type = made.rendition.content_type_of(cast("RenditionReport", made.facts.model_dump()))
+    metadata = {**carried, **made.facts.extra, **about}
+    return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 
 
 def _record(made: Made) -> dict[str, Any]:

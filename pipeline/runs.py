@@ -24,13 +24,17 @@ async def reconcile(services: Services) -> int:
     """
     container, queued = services.settings.input_container, 0
     async for page in services.sources.pages(container):
-        for recipe in services.recipes:
-            wanted = [one for one in page if recipe.matches(one.name)]
+        for recipe, wanted in _by_recipe(services, page):
             for one in await _due(services, recipe, wanted):
                 await services.queue.send(Message(recipe=recipe.name, container=container, name=one.name))
                 queued += 1
     log.info("reconciled: %d jobs queued", queued)
     return queued
+
+
+def _by_recipe(services: Services, page: list[Listed]) -> list[tuple[Recipe, list[Listed]]]:
+    matches = [(one, services.recipes.match(one.name, size=one.size, content_type=one.content_type)) for one in page]
+    return [(recipe, [one for one, found in matches if recipe in found]) for recipe in services.recipes]
 
 
 async def _due(services: Services, recipe: Recipe, wanted: list[Listed]) -> list[Listed]:

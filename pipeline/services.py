@@ -20,6 +20,7 @@ from pipeline.sessions.slots import Slots
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
+from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
@@ -38,6 +39,7 @@ class Services:
     account: Account
     sources: Sources
     renditions: Renditions
+    assets: Assets
     ledger: Ledger
     queue: JobQueue
     pool: PoolClient
@@ -60,6 +62,7 @@ class Services:
             account=account,
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
+            assets=Assets(account, settings.asset_container),
             ledger=Ledger(account, settings.ledger_table, settings.claim_seconds),
             queue=JobQueue(account, settings.queue),
             pool=pool,
@@ -80,7 +83,11 @@ class Services:
 def load_recipes(settings: Settings) -> Recipes:
     """The recipe file that `settings` names. ConfigError lists what is wrong in it."""
     loaded = recipes.load(
-        ROOT / settings.recipes, input_container=settings.input_container, output_container=settings.output_container
+        ROOT / settings.recipes,
+        input_container=settings.input_container,
+        output_container=settings.output_container,
+        allow_code=settings.allow_code,
+        code_folder=ROOT / settings.code_folder if settings.code_folder else None,
     )
     many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
     if many:

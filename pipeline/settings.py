@@ -70,11 +70,14 @@ class Settings(BaseModel):
     input_container: ContainerName = Field("input", description="Container that sources are dropped into.")
     output_container: ContainerName = Field("output", description="Container that renditions are committed to.")
     upload_container: ContainerName = Field("uploads", description="Container for images sent with a request.")
+    asset_container: ContainerName = Field("assets", description="Container of the pictures and fonts in recipes.")
     state_container: ContainerName = Field("pipeline", description="Container for the slots of the session pool.")
     queue: ContainerName = Field("jobs", description="Queue for jobs that wait: retries, a full pool, runs.")
     ledger_table: str = Field(
         "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table that says what happened to every job."
     )
+    allow_code: bool = Field(False, description="Whether recipes may bring Python code of their own.")
+    code_folder: Path | None = Field(None, description="Folder of the modules that recipes may name as their code.")
     schedule: str = Field(
         "0 0 3 * * *", description="When the timer looks for jobs that nothing brought in (NCRONTAB, six fields, UTC)."
     )
@@ -114,7 +117,7 @@ class Settings(BaseModel):
     requeue_delay: float = Field(10, ge=0, le=3600, description="Delay of a queued job; doubles with every attempt.")
 
     formats: str = Field(
-        "JPEG,PNG,WEBP,GIF,TIFF,AVIF,BMP",
+        "JPEG,PNG,WEBP,GIF,TIFF,AVIF,BMP,HEIF",
         description="Formats that sources may have, found by content, by Pillow's names.",
     )
     max_source_bytes: int = Field(100 * MIB, ge=1, le=128 * 1000 * 1000, description="The largest source.")
@@ -145,11 +148,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _containers_differ(self) -> Self:
-        private = [self.upload_container, self.state_container]
+        private = [self.upload_container, self.state_container, self.asset_container]
         if len({*private, self.input_container, self.output_container}) < len(private) + len(
             {self.input_container, self.output_container}
         ):
-            raise ValueError("the upload and state containers must differ from each other and from input and output")
+            raise ValueError("the upload, asset and state containers must differ from all others")
         return self
 
     @property

@@ -12,12 +12,16 @@ from pipeline.settings import Settings
 HEAD = 16
 
 
-def declared(report: SessionReport, files: dict[str, str], settings: Settings) -> dict[str, RenditionFacts]:
-    """The reported renditions by name: exactly those in `files`, each within the limits."""
+def declared(
+    report: SessionReport, files: dict[str, str], formats: dict[str, tuple[str, ...]], settings: Settings
+) -> dict[str, RenditionFacts]:
+    """The reported renditions by name: exactly those in `files`, each in one of its formats and within the limits."""
     reported = {facts.name: facts for facts in report.renditions}
     if {name: facts.file for name, facts in reported.items()} != files or len(reported) != len(report.renditions):
         raise SessionReplyError("the session reports other renditions than the recipe declares")
     for facts in reported.values():
+        if facts.format not in formats[facts.name]:
+            raise SessionReplyError(f"rendition {facts.name} came as {facts.format}, which its recipe does not allow")
         if facts.size > settings.max_rendition_bytes or facts.width * facts.height > settings.max_rendition_pixels:
             raise SessionReplyError(f"rendition {facts.name} is over the limits on bytes or pixels")
     return reported

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from devstack.session_pool.faults import Fault
 from devstack.session_pool.sandbox.process import SandboxError
 from devstack.session_pool.server import serve
-from devstack.session_pool.settings import MIB, PoolSettings, SandboxKind, SandboxLimits
+from devstack.session_pool.settings import MIB, CapacityAnswer, PoolSettings, SandboxKind, SandboxLimits
 
 
 def command(
@@ -26,6 +27,22 @@ def command(
     max_run: Annotated[float, typer.Option(help="Seconds that one execution may take at most.", min=0.1)] = 220,
     max_upload: Annotated[int, typer.Option(help="MiB that one uploaded file may have.", min=1)] = 128,
     name: Annotated[str, typer.Option(help="The pool's name, in messages.")] = "local",
+    capacity_answer: Annotated[
+        CapacityAnswer, typer.Option(help="What a call gets when every session is taken.")
+    ] = CapacityAnswer.ALLOCATION,
+    require_token: Annotated[
+        bool, typer.Option("--require-token", help="Ask for bearer tokens for https://dynamicsessions.io.")
+    ] = False,
+    tls: Annotated[
+        Path | None, typer.Option(help="Serve https; the certificate for clients to trust is written to this file.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND or KIND:key=value,…; may be given more than once.")
+    ] = None,
+    fault_seed: Annotated[int, typer.Option(help="The same seed and calls give the same faults.")] = 0,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Have /.admin/faults, to change faults while running.")
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="File for the access log; standard error without it.")] = None,
 ) -> None:
     """Serve the data-plane API of an Azure Container Apps session pool, with a sandboxed Python per session."""
@@ -39,6 +56,12 @@ def command(
         max_run=max_run,
         max_upload=max_upload * MIB,
         log=log,
+        capacity_answer=capacity_answer,
+        faults=_parse_faults(fault or []),
+        fault_seed=fault_seed,
+        require_token=require_token,
+        admin=admin,
+        tls=tls,
     )
     gc.freeze()
     try:
@@ -46,6 +69,13 @@ def command(
     except (SandboxError, OSError) as error:
         typer.echo(f"session pool: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _parse_faults(texts: list[str]) -> tuple[Fault, ...]:
+    try:
+        return tuple(map(Fault.parse, texts))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--fault") from None
 
 
 def _say_ready(address: str) -> None:

@@ -11,7 +11,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,15 +147,12 @@ def _connect(socket: zmq.asyncio.Socket, path: str) -> None:
     socket.connect(f"ipc://{path}")
 
 
-async def _messages(socket: zmq.asyncio.Socket, wire: Wire) -> AsyncIterator[dict[str, Any]]:
-    """The signed, well-formed messages that arrive on `socket`."""
+async def _read(socket: zmq.asyncio.Socket, wire: Wire, handle: Callable[[dict[str, Any]], None]) -> None:
+    """Give every signed, well-formed message that arrives on `socket` to `handle`, for ever."""
     while True:
         frames = await socket.recv_multipart()
-        try:
-            message = wire.deserialize(wire.feed_identities(frames)[1])
-            yield message
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            continue  # from the session, so anything can be in it
+        with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):  # anything can be in it
+            handle(wire.deserialize(wire.feed_identities(frames)[1]))
 
 
 class Kernel:
@@ -176,7 +174,8 @@ class Kernel:
         """Connect and wait until output arrives too. Raises KernelLost."""
         for socket, number in ((self._shell, 1), (self._iopub, 2)):
             _connect(socket, f"{self._sockets}-{number}")
-        self._readers = [asyncio.create_task(self._read_shell()), asyncio.create_task(self._read_iopub())]
+        readers = ((self._shell, self._hear_reply), (self._iopub, self._hear_output))
+        self._readers = [asyncio.create_task(_read(socket, self._wire, handle)) for socket, handle in readers]
         while not self._heard.is_set():
             await self._send("kernel_info_request", {})
             try:
@@ -225,17 +224,15 @@ class Kernel:
         await self._shell.send_multipart(self._wire.serialize(message))
         return str(message["header"]["msg_id"])
 
-    async def _read_shell(self) -> None:
-        async for message in _messages(self._shell, self._wire):
-            run = self._run_of(message)
-            if run and message["msg_type"] == "execute_reply":
-                run.reply(message["content"])
+    def _hear_reply(self, message: dict[str, Any]) -> None:
+        run = self._run_of(message)
+        if run and message["msg_type"] == "execute_reply":
+            run.reply(message["content"])
 
-    async def _read_iopub(self) -> None:
-        async for message in _messages(self._iopub, self._wire):
-            self._heard.set()
-            if run := self._run_of(message):
-                run.publish(message["msg_type"], message["content"])
+    def _hear_output(self, message: dict[str, Any]) -> None:
+        self._heard.set()
+        if run := self._run_of(message):
+            run.publish(message["msg_type"], message["content"])
 
     def _run_of(self, message: dict[str, Any]) -> _Run | None:
         """The run under way, if the message belongs to it; output of earlier ones has nowhere to go any more."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import zmq.asyncio
 
+from devstack.session_pool.faults import FaultPlan
 from devstack.session_pool.interpreter import ABORTED, Interpreter
 from devstack.session_pool.log import AccessLog, short
 from devstack.session_pool.sandbox.choice import choose
@@ -44,7 +45,8 @@ class Pool:
     def __init__(self, settings: PoolSettings, log: AccessLog) -> None:
         self.settings = settings
         self.log = log
-        self.capacity = settings.max_sessions
+        self.faults = FaultPlan(list(settings.faults), settings.fault_seed)
+        self._open = True
         self.created_at = datetime.now(UTC)
         self.kind = SandboxKind.PROCESS
         self._view = host_view()
@@ -57,6 +59,11 @@ class Pool:
         self._watchers: set[asyncio.Task[None]] = set()
         self._context = zmq.asyncio.Context()
         self._folder = Path()
+
+    @property
+    def capacity(self) -> int:
+        """How many sessions there may be now."""
+        return self.faults.capacity(self.settings.max_sessions) if self._open else 0
 
     @property
     def alive(self) -> int:
@@ -74,18 +81,25 @@ class Pool:
         return sum(_is_warm(spare) for spare in self._spares)
 
     async def start(self) -> None:
-        """Find out which sandbox works here and begin to warm spares. Raises SandboxError."""
+        """Find out which sandbox works here, by starting the first spare, and begin to warm the others.
+
+        Raises SandboxError.
+        """
         _sweep()
         mimetypes.init()  # reads the system's table: not in the middle of a call
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
         self._folder.chmod(0o711)
-        self.kind = await choose(self.settings, self._view, self._folder)
+        self.kind, first = await choose(self.settings.sandbox, self._start_interpreter)
+        if self.settings.spares:
+            self._spares.append(asyncio.create_task(_at_once(first)))
+        else:
+            await first.stop()
         self._refill()
         self._start(self._watchers, self._watch())
 
     async def close(self) -> None:
         """End every session and every spare."""
-        self.capacity = 0
+        self._open = False
         for task in (*self._starting, *self._watchers):
             task.cancel()
         spares, self._spares = self._spares, deque()
@@ -123,6 +137,12 @@ class Pool:
             await self._end(session, "deleted")
         return session is not None
 
+    async def replace(self, identifier: str) -> None:
+        """Put an empty session in the place of the one that `identifier` has, if it has one."""
+        session = self.find(identifier)
+        if session is not None:
+            await self._end(session, "lost")
+
     async def _make_room(self) -> None:
         """Where the pool is full, wait for those sessions to be gone that are at their end anyway."""
         if self.alive >= self.capacity:
@@ -142,6 +162,7 @@ class Pool:
     async def _equip(self, session: Session) -> None:
         started = time.monotonic()
         try:
+            await asyncio.sleep(self.faults.start_delay())
             interpreter = await self._take()
         except asyncio.CancelledError:
             session.interpreter.cancel()
@@ -169,11 +190,11 @@ class Pool:
                 if interpreter.alive:
                     return interpreter
                 await interpreter.stop()
-        return await self._start_interpreter()
+        return await self._start_interpreter(self.kind)
 
-    async def _start_interpreter(self) -> Interpreter:
+    async def _start_interpreter(self, kind: SandboxKind) -> Interpreter:
         number = next(self._numbers)
-        sandbox = Sandbox(self.kind, self.settings, self._view, Place(self._folder / str(number), number))
+        sandbox = Sandbox(kind, self.settings, self._view, Place(self._folder / str(number), number))
         interpreter = Interpreter(self._context, sandbox)
         await interpreter.start()
         return interpreter
@@ -182,7 +203,7 @@ class Pool:
         """As many spares as are wanted, but never more than there may be new sessions."""
         wanted = min(self.settings.spares, self.capacity - self.alive)
         while len(self._spares) < wanted:
-            self._spares.append(asyncio.create_task(self._start_interpreter()))
+            self._spares.append(asyncio.create_task(self._start_interpreter(self.kind)))
 
     def _is_over(self, session: Session) -> bool:
         equipped = session.interpreter.done()
@@ -217,13 +238,22 @@ class Pool:
                     continue
                 if self._is_over(session):
                     self._retire(session)
-                elif session.interpreter.result().resident_bytes() > self.settings.limits.memory:
-                    session.interpreter.result().kill_kernel(ABORTED)
+                else:
+                    self._hold_to_memory(session.interpreter.result())
+
+    def _hold_to_memory(self, interpreter: Interpreter) -> None:
+        limit = self.settings.limits.memory
+        if interpreter.memory(limit) > limit:
+            interpreter.kill_kernel(ABORTED)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+
+
+async def _at_once(interpreter: Interpreter) -> Interpreter:
+    return interpreter
 
 
 def _is_warm(spare: asyncio.Task[Interpreter]) -> bool:

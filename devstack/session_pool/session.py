@@ -38,6 +38,7 @@ class Program:
     output_limit: int
     jupyter_format: bool = False
     asynchronous: bool = False
+    kill_after: float | None = None  # seconds until the kernel is killed: a fault on demand
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Session:
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     last_accessed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     uses: int = 0
+    executed: int = 0
     allocation_seconds: float = 0.0
     executions: OrderedDict[str, Execution] = field(default_factory=OrderedDict)
 
@@ -137,6 +139,9 @@ class Session:
         if self._timeouts != queued_at:
             return Outcome(stderr=ABORTED, ok=False)
         interpreter = self.interpreter.result()
+        self.executed += 1
+        if program.kill_after is not None:
+            asyncio.get_running_loop().call_later(program.kill_after, interpreter.kill_kernel)
         outcome = await interpreter.run(program.code, program.timeout, program.output_limit)
         self._timeouts += not outcome.ok and outcome.stderr.endswith(TIMED_OUT)
         return outcome

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from devstack.session_pool.faults import Fault
+
 MIB = 1 << 20
+
+
+class CapacityAnswer(StrEnum):
+    """What a call gets when every session is taken: all of these were seen, the first one most."""
+
+    ALLOCATION = "allocation"  # 429, "Error happened when allocating pod ..."
+    ALLOCATION_500 = "allocation-500"  # the same text with 500
+    SESSIONS_COUNT = "sessions-count"  # 429 SessionsCountExceedsLimit
+    NOT_FOUND = "not-found"  # 404, as an older edition of the documentation has it
 
 
 class SandboxKind(StrEnum):
@@ -55,3 +66,9 @@ class PoolSettings:
     start_timeout: float = 60.0
     preload: tuple[str, ...] = ("PIL.Image",)
     log: Path | None = None
+    capacity_answer: CapacityAnswer = CapacityAnswer.ALLOCATION
+    faults: tuple[Fault, ...] = ()
+    fault_seed: int = 0
+    require_token: bool = False
+    admin: bool = False
+    tls: Path | None = None

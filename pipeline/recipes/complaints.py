@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,9 +12,10 @@ from pydantic_core import ErrorDetails
 
 from pipeline.transforms.registry import TRANSFORMS
 
-from .model import RENDITION_MODELS, FileModel, Match, RecipeModel
+from .model import RENDITION_MODELS, Defaults, FileModel, Match, RecipeLimits, RecipeModel, Size
 from .yamlfile import Document, KeyPath, Problem
 
+_MODELS: dict[str, type[BaseModel]] = {"match": Match, "size": Size, "limits": RecipeLimits, "defaults": Defaults}
 _BOUNDS = {
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
@@ -71,13 +73,13 @@ def _message(detail: ErrorDetails) -> str:
 def _union_message(detail: ErrorDetails) -> str:
     """A transform or a format that is not known, or not named."""
     value = detail["input"]
-    if "transforms" not in detail["loc"][-2:]:
+    if not {"transforms", "blocks"} & set(detail["loc"]):
         name = value.get("format") if isinstance(value, dict) else None
         if name is None:
             return f"a rendition needs its format: one of {', '.join(RENDITION_MODELS)}"
         return f"there is no format {name!r}; {did_you_mean(name, RENDITION_MODELS)}"
     if isinstance(value, dict) and len(value) == 1:
-        return f"there is no transform {next(iter(value))!r}; {did_you_mean(next(iter(value)), TRANSFORMS)}"
+        return f"there is no transform {next(iter(value))!r}; {did_you_mean(next(iter(value)), [*TRANSFORMS, 'use'])}"
     return "a transform is its name and its parameters, like `- resize: {width: 800}`, one to each dash"
 
 
@@ -88,11 +90,11 @@ def _vocabulary(loc: tuple[int | str, ...]) -> list[str]:
     if not parents:
         model = FileModel
     elif parents[-1] in TRANSFORMS and parents[-2:] == (parents[-1],) * 2:
-        return list(TRANSFORMS[str(parents[-1])].__dataclass_fields__)
+        return [field.name for field in fields(TRANSFORMS[str(parents[-1])])]
     elif parents[-1] in RENDITION_MODELS:
         model = RENDITION_MODELS[str(parents[-1])]
-    elif parents[-1] == "match":
-        model = Match
+    elif parents[-1] in _MODELS:
+        model = _MODELS[str(parents[-1])]
     elif len(parents) == 2:
         model = RecipeModel
     return [field.alias or name for name, field in model.model_fields.items()] if model else []

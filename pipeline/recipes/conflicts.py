@@ -28,9 +28,10 @@ def loops(recipes: list[Recipe], document: Document) -> Iterator[Problem]:
 
 def _meeting(recipe: Recipe, rendition: Rendition, taker: Recipe) -> str | None:
     """A name that the rendition can get and the other recipe takes."""
-    known = {"recipe": recipe.name, "rendition": rendition.name, "ext": rendition.extension}
-    outputs = paths.language(rendition.path, recipe.sources(), **known)
-    return language.example(language.both([outputs, taker.sources()]))
+    known = {"recipe": recipe.name, "rendition": rendition.name}
+    sources, taken = recipe.sources(), taker.sources()
+    outputs = [paths.language(rendition.path, sources, **known, ext=ext) for ext in rendition.extensions]
+    return language.example(language.both([language.either(outputs), taken]))
 
 
 def collisions(recipes: list[Recipe], document: Document) -> Iterator[Problem]:
@@ -55,6 +56,8 @@ def _template(recipe: Recipe, rendition: Rendition) -> str:
     """The path with all filled in that is known without a source. Two small sources can have any width in common."""
     known = {"recipe": recipe.name, "rendition": rendition.name, "ext": rendition.extension}
     known |= {"width": "1", "height": "1"}
+    if len(rendition.extensions) > 1:
+        known["ext"] = "*"
     template = rendition.path
     for name, value in known.items():
         template = template.replace(f"{{{name}}}", value)

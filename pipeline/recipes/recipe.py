@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import cast
 
 from pipeline.transforms import protocol
-from pipeline.transforms.formats import Format
+from pipeline.transforms.code import Code
+from pipeline.transforms.formats import FORMATS, WRITTEN, Auto, Format
+from pipeline.transforms.output import Output
 from pipeline.transforms.protocol import Job, Limits, RenditionJob, RenditionReport, Step
+from pipeline.transforms.registry import TRANSFORMS
 
 from . import globs, language, paths
 from .engine_hash import engine_hash
@@ -22,29 +27,47 @@ class Rendition:
 
     name: str
     encoder: Format = field(repr=False)
+    output: Output = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
     path: str
     cache_control: str | None
 
     @property
     def format(self) -> str:
-        """The format by its name in recipes: jpeg, png, webp, avif."""
+        """The format by its name in recipes: jpeg, png, … or auto, keep."""
         return self.encoder.name
 
     @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that it may come out in: one, or several for auto and keep."""
+        if isinstance(self.encoder, Auto):
+            return tuple(self.encoder.among)
+        return tuple(WRITTEN) if self.encoder.decided_late else (self.format,)
+
+    @property
     def content_type(self) -> str:
-        """The media type of the encoded format."""
+        """The media type of the format; empty for auto and keep: see `content_type_of`."""
         return self.encoder.content_type
 
     @property
     def extension(self) -> str:
-        """The usual extension of the format, without the dot."""
+        """The usual extension of the format, without the dot; empty for auto and keep."""
         return self.encoder.extension
+
+    @property
+    def extensions(self) -> list[str]:
+        """The extensions that it may come out with."""
+        return [FORMATS[name].extension for name in self.formats]
+
+    def content_type_of(self, made: RenditionReport) -> str:
+        """The media type of what the session made."""
+        return FORMATS[made["format"]].content_type
 
     @property
     def path_known(self) -> bool:
         """True when the output path can be told before the rendition is made."""
-        return not set(paths.AFTER) & set(paths.fields(self.path))
+        late = set(paths.AFTER) | ({"ext"} if self.encoder.decided_late else set())
+        return not late & set(paths.fields(self.path))
 
     def options(self) -> dict[str, object]:
         """The format's options, every one of them."""
@@ -53,17 +76,36 @@ class Rendition:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which sources, what is done to them, and what comes out. Immutable; `hash` says whether anything changed."""
+    """Which sources, what is done to them, and what comes out. Immutable; `hash` says whether anything changed.
+
+    `isolation` says who shares a session ("single" whenever there is `code`), `limits` are those that are tighter than
+    the settings' (also `max_source_bytes` and `max_seconds`, which the host holds), and `carry` names the source's
+    metadata that the renditions get.
+    """
 
     name: str
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     steps: tuple[Step, ...] = field(repr=False)
     renditions: tuple[Rendition, ...]
+    sizes: tuple[int, int | None] = (0, None)
+    content_types: tuple[str, ...] = ()
+    exclusive: bool = False
+    isolation: str = "shared"
+    on_truncated: str = "fail"
+    limits: dict[str, float] = field(default_factory=dict)
+    carry: tuple[str, ...] = ()
+    description: str = ""
 
-    def matches(self, source_name: str) -> bool:
+    def matches(self, source_name: str, *, size: int | None = None, content_type: str | None = None) -> bool:
         """True when the recipe is for this source. A recipe without include never is."""
         name = source_name.lower()
+        if size is not None and not self.sizes[0] <= size <= (self.sizes[1] or size):
+            return False
+        if content_type is not None and self.content_types:
+            kind = content_type.partition(";")[0].strip().lower()
+            if not any(globs.compiled(glob).fullmatch(kind) for glob in self.content_types):
+                return False
         return any(globs.compiled(glob).fullmatch(name) for glob in self.include) and not any(
             globs.compiled(glob).fullmatch(name) for glob in self.exclude
         )
@@ -74,6 +116,30 @@ class Recipe:
             return language.NAMES
         included = language.both([language.NAMES, language.either([globs.language(glob) for glob in self.include])])
         return language.difference(included, language.either([globs.language(glob) for glob in self.exclude]))
+
+    @property
+    def needs_facts(self) -> bool:
+        """True when a source's name alone does not tell whether the recipe is for it."""
+        return self.sizes != (0, None) or bool(self.content_types)
+
+    @property
+    def wants_focal(self) -> bool:
+        """True when some crop follows the source's focal point."""
+        return any("focal" in (step["params"].get("gravity") or ()) for step in self._all_steps())
+
+    @property
+    def needs_code(self) -> bool:
+        """True when the recipe brings code of its own: its session must serve this one job."""
+        return any(step["name"] == Code.name for step in self._all_steps())
+
+    @property
+    def assets(self) -> list[str]:
+        """The names of the pictures and fonts that the session needs, sorted."""
+        found = (step["params"].get(key) for step in self._all_steps() for key in TRANSFORMS[step["name"]].assets)
+        return sorted({name for name in found if name})
+
+    def _all_steps(self) -> list[Step]:
+        return [*self.steps, *(step for rendition in self.renditions for step in rendition.steps)]
 
     def rendition(self, name: str) -> Rendition:
         """The rendition of that name; KeyError when there is none."""
@@ -86,6 +152,7 @@ class Recipe:
         """
         known = {"recipe": self.name, "rendition": rendition.name, "ext": rendition.extension}
         if made is not None:
+            known |= {"ext": FORMATS[made["format"]].extension}
             known |= {"width": str(made["width"]), "height": str(made["height"]), "hash": made["sha256"][:16]}
         elif not rendition.path_known:
             raise ValueError(f"the path of rendition {rendition.name} is known only when it is made: {rendition.path}")
@@ -100,15 +167,25 @@ class Recipe:
         limits: Limits,
         formats: Sequence[str],
         remove: Sequence[str] = (),
+        assets: Mapping[str, str] | None = None,
+        focal: tuple[float, float] | None = None,
     ) -> Job:
-        """The job document for a session. `files` names the file of each rendition in the session's directory."""
+        """The job document for a session.
+
+        `files` names the file of each rendition in the session's directory, `assets` those of the recipe's assets;
+        `limits` are the settings', of which each gets as tight as the recipe has it; `focal` see `focal_point`.
+        """
+        tighter = {name: int(min(most, self.limits.get(name, most))) for name, most in limits.items()}  # type: ignore[call-overload]
         return Job(
             version=protocol.VERSION,
             source=source,
             report=report,
             remove=list(remove),
             formats=list(formats),
-            limits=limits,
+            limits=cast("Limits", tighter),
+            assets=dict(assets or {}),
+            focal=list(focal) if focal else None,
+            on_truncated=self.on_truncated,
             transforms=list(self.steps),
             renditions=[self._rendition_job(rendition, files[rendition.name]) for rendition in self.renditions],
         )
@@ -120,6 +197,7 @@ class Recipe:
             format=rendition.format,
             options=rendition.options(),
             transforms=list(rendition.steps),
+            output=asdict(rendition.output),
         )
 
     @cached_property
@@ -132,13 +210,27 @@ class Recipe:
             "engine": engine_hash(),
             "name": self.name,
             "steps": self.steps,
+            "on_truncated": self.on_truncated,
+            "carry": self.carry,
             "renditions": [
-                [each.name, each.format, each.options(), each.steps, each.path, each.cache_control]
+                [each.name, each.format, each.options(), asdict(each.output), each.steps, each.path, each.cache_control]
                 for each in sorted(self.renditions, key=lambda rendition: rendition.name)
             ],
         }
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def focal_point(text: str | None) -> tuple[float, float] | None:
+    """A focal point as blob metadata or index tags hold it, like "0.3,0.7" (from left, from top); None when it is none.
+
+    What people typed into a tag must not stop a picture, so anything else counts as no focal point.
+    """
+    match = re.fullmatch(r"\s*([01]|[01]?\.\d+)\s*[,; ]\s*([01]|[01]?\.\d+)\s*", text or "")
+    if not match:
+        return None
+    across, down = float(match[1]), float(match[2])
+    return (across, down) if across <= 1 and down <= 1 else None
 
 
 def _missing(name: str) -> Rendition:

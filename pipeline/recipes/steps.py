@@ -13,7 +13,7 @@ from pipeline.transforms.base import Transform
 from pipeline.transforms.protocol import Step
 from pipeline.transforms.registry import TRANSFORMS
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class StepModel(BaseModel):
@@ -40,24 +40,39 @@ def _model(kind: type[Transform]) -> type[StepModel]:
 
 
 def _normal(value: Any) -> Any:  # noqa: ANN401 - anything may stand in the file
-    """`grayscale` and `grayscale:` (nothing after the colon) both mean: with the default parameters."""
+    """`grayscale` and `grayscale:` mean its default parameters, and `blur: 4` the one that is mostly wanted."""
     if isinstance(value, str):
         return {value: {}}
-    if isinstance(value, dict) and len(value) == 1:
-        return {name: {} if params is None else params for name, params in value.items()}
-    return value
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((name, params),) = value.items()
+    shorthand = TRANSFORMS[name].shorthand if name in TRANSFORMS else None
+    if params is None:
+        return {name: {}}
+    return {name: {shorthand: params}} if shorthand and not isinstance(params, dict) else value
 
 
 def _tag(value: Any) -> str | None:  # noqa: ANN401
-    if isinstance(value, StepModel):
-        return value.transform().name
+    if isinstance(value, BaseModel):
+        return next(iter(type(value).model_fields))
     return next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
+
+
+class Use(BaseModel):
+    """The transforms of a named block."""
+
+    model_config = STRICT
+
+    use: str
+    """The block's name."""
 
 
 STEP_MODELS = {name: _model(kind) for name, kind in TRANSFORMS.items()}
 
 if TYPE_CHECKING:
     AnyStep = StepModel
+    StepOrUse = StepModel | Use
 else:
     _UNION = reduce(or_, (Annotated[model, Tag(name)] for name, model in STEP_MODELS.items()))
     AnyStep = Annotated[Annotated[_UNION, Discriminator(_tag)], BeforeValidator(_normal)]
+    StepOrUse = Annotated[Annotated[_UNION | Annotated[Use, Tag("use")], Discriminator(_tag)], BeforeValidator(_normal)]

@@ -69,9 +69,8 @@ class PoolClient:
         }
         await self._call("POST", "files", identifier, "upload", content=body, headers=headers)
 
-    async def run(self, identifier: str, code: str) -> Execution:
-        """Run `code`; SessionLost when it was stopped, timed out, or its end could not be seen."""
-        seconds = self._settings.run_timeout
+    async def run(self, identifier: str, code: str, seconds: int) -> Execution:
+        """Run `code` for at most `seconds`; SessionLost when it was stopped, or its end could not be seen."""
         request = {
             "codeInputType": "Inline",
             "executionType": "Synchronous",

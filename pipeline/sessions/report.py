@@ -12,6 +12,9 @@ from pipeline.transforms import protocol
 
 Side = Annotated[int, Field(ge=1, le=2**31)]
 Word = Annotated[str, Field(max_length=100)]
+# What becomes metadata of a blob has to be fit for an HTTP header.
+ExtraName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
 
 
 class _Part(BaseModel):
@@ -38,6 +41,8 @@ class RenditionFacts(_Part):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     width: Side
     height: Side
+    ms: float = Field(0, ge=0)
+    extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
 
 
 class FailureFacts(_Part):

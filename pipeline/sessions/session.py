@@ -56,6 +56,7 @@ class Session:
         self._equipping = asyncio.Lock()
         self._running = asyncio.Lock()
         self._garbage: set[str] = set()
+        self._brought: set[str] = set()
 
     @property
     def equipped(self) -> bool:
@@ -77,7 +78,15 @@ class Session:
         await self._equip()
         await self._client.put(self._identifier, name, size, chunks)
 
-    async def run(self, job: Job) -> SessionReport:
+    async def bring(self, name: str, data: bytes) -> None:
+        """Bring in a picture or a font that recipes use; it stays for the jobs to come."""
+        self._check()
+        async with self._equipping:
+            if name not in self._brought:
+                await self._client.put(self._identifier, name, len(data), lambda: _whole(data))
+                self._brought.add(name)
+
+    async def run(self, job: Job, seconds: int) -> SessionReport:
         """Run a job whose source has been uploaded: what the engine says of it.
 
         SessionLost of kind `session_replaced` when the session turns out to be a fresh one: upload again.
@@ -86,9 +95,10 @@ class Session:
             self._check()
             garbage = sorted(self._garbage)
             code = self._archive.program(protocol.encode_job({**job, "remove": garbage}))
-            execution = await self._client.run(self._identifier, code)
+            execution = await self._client.run(self._identifier, code, seconds)
             if archive.MISSING in execution.stdout:
                 self._equipped = False
+                self._brought.clear()
                 raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
             report = await self._report(execution, job["report"])
             self._garbage.difference_update(garbage)
@@ -118,11 +128,9 @@ class Session:
     async def _equip(self) -> None:
         async with self._equipping:
             if not self._equipped:
-                await self._client.put(self._identifier, self._archive.name, len(self._archive.data), self._engine)
+                data = self._archive.data
+                await self._client.put(self._identifier, self._archive.name, len(data), lambda: _whole(data))
                 self._equipped = True
-
-    async def _engine(self) -> AsyncIterator[bytes]:
-        yield self._archive.data
 
     async def _report(self, execution: Execution, file: str) -> SessionReport:
         try:
@@ -144,3 +152,7 @@ class Session:
                 if len(body) > REPORT_LIMIT:
                     raise SessionReplyError(f"the session's report is longer than {REPORT_LIMIT} bytes")
         return bytes(body)
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -54,6 +54,7 @@ class Slot:
     generation: int = 0
     used: int = 0
     born: float = 0.0
+    label: str = ""
     jobs: int = 0
     idle_since: float = 0.0
     doubt: str = ""
@@ -70,7 +71,7 @@ class Slot:
         slot.generation, slot.used = int(said.get("generation", 0)), int(said.get("used", 0))
         # A session that was left to cool down has ended by itself when somebody may take its slot.
         slot.identifier = "" if said.get("state") == "cooling" else str(said.get("identifier", ""))
-        slot.born = float(said.get("born", 0))
+        slot.born, slot.label = float(said.get("born", 0)), str(said.get("label", ""))
         slot.session = slot.new_session(equipped=said.get("engine") == archive.build().digest)
         if said.get("state") != "free":
             slot.doubt = "taken over" if slot.identifier else "new"
@@ -93,9 +94,23 @@ class Slot:
         return bool(self.doubt) or old or self.used + self.jobs >= self.settings.session_jobs or not self.is_ours
 
     @property
-    def has_seat(self) -> bool:
-        """Whether a job may start here now."""
-        return not self.in_chore and not self.worn and self.jobs < self.settings.session_depth
+    def idle(self) -> bool:
+        """Whether nothing at all goes on here."""
+        return self.jobs == 0 and not self.in_chore
+
+    def has_seat(self, label: str | None) -> bool:
+        """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's."""
+        if self.in_chore or self.worn:
+            return False
+        unused = self.jobs == 0 and self.used == 0
+        return unused or (label is not None and self.label == label and self.jobs < self.settings.session_depth)
+
+    def take_seat(self, label: str | None) -> None:
+        """Count a job in. A session that is nobody's takes this one and no other."""
+        self.jobs += 1
+        self.label = label or "single"
+        if label is None:
+            self.doubt = "single"
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
@@ -104,6 +119,7 @@ class Slot:
     def start_over(self) -> None:
         """A new identifier, under which no session exists yet."""
         self.identifier, self.generation, self.used = secrets.token_hex(16), self.generation + 1, 0
+        self.label = ""
         self.born, self.doubt = time.time(), ""
         self.session = self.new_session(equipped=False)
 
@@ -118,6 +134,7 @@ class Slot:
                 "used": self.used,
                 "born": self.born,
                 "engine": engine,
+                "label": self.label,
                 **more,
             }
         )

@@ -42,12 +42,12 @@ class Slots:
         self._chores: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def seat(self) -> AsyncIterator[Session]:
-        """A session for one job. PoolFull when none comes free in time.
+    async def seat(self, label: str | None = "shared") -> AsyncIterator[Session]:
+        """A session for one job, which it shares only with jobs of the same label, and with none when that is None.
 
-        An error that leaves the session's state in doubt makes it the last job there.
+        PoolFull when none comes free in time. An error that leaves the session in doubt makes it the last job there.
         """
-        slot = await self._sit_down()
+        slot = await self._sit_down(label)
         try:
             yield slot.session
         except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
@@ -65,16 +65,17 @@ class Slots:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
 
-    async def _sit_down(self) -> Slot:
+    async def _sit_down(self, label: str | None) -> Slot:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), context=Context())
         self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.slot_wait), self._changed:
-                while not (slot := self._best()):
+                while not (slot := self._best(label)):
+                    self._make_room()
                     self._look_for_more()
                     await self._changed.wait()
-                slot.jobs += 1
+                slot.take_seat(label)
         except TimeoutError:
             raise PoolFull(
                 f"no session came free within {self._settings.slot_wait:g} s; all {self._settings.pool_max_sessions} "
@@ -82,8 +83,7 @@ class Slots:
             ) from None
         finally:
             self._waiting -= 1
-        if slot.jobs > 1:
-            self._look_for_more()
+        self._look_for_more()
         return slot
 
     async def _stand_up(self, slot: Slot) -> None:
@@ -94,9 +94,18 @@ class Slots:
             self._start(slot, self._recycle(slot))
         await self._tell()
 
-    def _best(self) -> Slot | None:
-        """The slot with the fewest jobs that has a seat left."""
-        return min((slot for slot in self._slots if slot.has_seat), key=lambda slot: slot.jobs, default=None)
+    def _best(self, label: str | None) -> Slot | None:
+        """The slot with the fewest jobs that has a seat for the label; among equals one that has served it before."""
+        usable = (slot for slot in self._slots if slot.has_seat(label))
+        return min(usable, key=lambda slot: (slot.jobs, slot.label != label), default=None)
+
+    def _make_room(self) -> None:
+        """A job waits and yet a session is idle: that one is of another label, and has to make way for a new one."""
+        idle = [slot for slot in self._slots if slot.idle and not slot.worn]
+        if idle:
+            oldest = min(idle, key=lambda slot: slot.idle_since)
+            oldest.doubt = "of another label"
+            self._start(oldest, self._recycle(oldest))
 
     async def _tell(self) -> None:
         async with self._changed:
@@ -116,11 +125,17 @@ class Slots:
     # -- taking slots ------------------------------------------------------------------------------------------------
 
     def _look_for_more(self) -> None:
-        """Take more slots in the background, when this process may have more and has not looked just now."""
+        """Take more slots in the background when that would help, unless this process has looked just now."""
         now = time.monotonic()
-        if len(self._slots) < self._share and now - self._looked >= TICK:
+        if self._crowded and now - self._looked >= TICK:
             self._looked = now
             self._spawn(self._take_more())
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether there are more jobs than sessions, and this process may have another one."""
+        jobs = self._waiting + sum(slot.jobs for slot in self._slots)
+        return len(self._slots) < min(jobs, self._share)
 
     async def _take_more(self) -> None:
         try:
@@ -128,8 +143,7 @@ class Slots:
             names = sorted(set(names) - {slot.name for slot in self._slots})
             random.shuffle(names)
             for name in names:
-                crowded = self._waiting or any(slot.jobs > 1 for slot in self._slots)
-                if not crowded or len(self._slots) >= self._share:
+                if not self._crowded:
                     return
                 await self._take(name)
         except PipelineError as error:
@@ -172,8 +186,7 @@ class Slots:
                 await asyncio.sleep(TICK)
                 for slot in list(self._slots):
                     self._tend(slot)
-                if self._waiting:
-                    self._look_for_more()
+                self._look_for_more()
         except asyncio.CancelledError:
             # The loop is being stopped, which is how a function host ends: the slots are to be free at once.
             if self._keeper is not None:
@@ -184,7 +197,7 @@ class Slots:
         now = time.monotonic()
         if not slot.renewing and now - slot.leased > self._settings.slot_lease / 3:
             self._spawn(self._renew(slot))
-        if slot.jobs or slot.in_chore:
+        if not slot.idle:
             return
         if slot.worn:
             self._start(slot, self._recycle(slot))

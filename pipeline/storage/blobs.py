@@ -10,7 +10,7 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
 from pipeline.errors import ConfigError, JobOvertaken, OutputError
@@ -38,6 +38,7 @@ class Source:
         self.container, self.name = container, blob.blob_name
         self.etag = plain(facts.etag)
         self.size: int = facts.size
+        self.content_type: str = facts.content_settings.content_type or ""
         self.metadata: dict[str, str] = dict(facts.metadata or {})
         self._blob = blob
         self._first: StorageStreamDownloader[bytes] | None = first
@@ -55,6 +56,14 @@ class Source:
     async def _again(self) -> StorageStreamDownloader[bytes]:
         return await self._blob.download_blob(etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified)
 
+    async def tags(self) -> dict[str, str]:
+        """The blob's index tags."""
+        with translated(f"reading the tags of {self.container}/{self.name}"):
+            try:
+                return dict(await self._blob.get_blob_tags())
+            except ResourceNotFoundError as error:
+                raise JobOvertaken(f"{self.container}/{self.name} went while it was looked at") from error
+
     async def is_current(self) -> bool:
         """Whether the blob still is this version."""
         with translated(f"checking {self.container}/{self.name}"):
@@ -71,6 +80,11 @@ class Listed:
     name: str
     etag: str
     size: int
+    content_type: str
+
+
+def _listed(blob: BlobProperties) -> Listed:
+    return Listed(blob.name, plain(blob.etag), blob.size, blob.content_settings.content_type or "")
 
 
 class Sources:
@@ -95,12 +109,15 @@ class Sources:
         """All sources below `prefix`, in pages as storage cuts them (at most 5,000)."""
         with translated(f"listing {container}"):
             async for page in self._container(container).list_blobs(name_starts_with=prefix or None).by_page():
-                yield [Listed(blob.name, plain(blob.etag), blob.size) async for blob in page]
+                yield [_listed(blob) async for blob in page]
 
-    async def exists(self, container: str, name: str) -> bool:
-        """Whether there is such a blob now."""
+    async def look(self, container: str, name: str) -> Listed:
+        """What a blob is now, without reading it. JobOvertaken when there is none."""
         with translated(f"looking for {container}/{name}"):
-            return bool(await self._container(container).get_blob_client(name).exists())
+            try:
+                return _listed(await self._container(container).get_blob_client(name).get_blob_properties())
+            except ResourceNotFoundError as error:
+                raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
 
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
         """Store an image that came with a request."""

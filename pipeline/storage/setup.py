@@ -16,6 +16,7 @@ async def create_all(account: Account, settings: Settings) -> list[str]:
         settings.input_container,
         settings.output_container,
         settings.upload_container,
+        settings.asset_container,
         settings.state_container,
     }
     makers: list[tuple[str, Callable[[], Awaitable[object]]]] = [

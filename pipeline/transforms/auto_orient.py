@@ -47,6 +47,21 @@ def swaps_sides(orientation: int) -> bool:
     return orientation in {5, 6, 7, 8}
 
 
+def covers(stored: Size, shrunk: int, full: Size, orientation: int) -> tuple[int, int, int, int]:
+    """The part of the upright picture that `stored` pixels show, each of them `shrunk`×`shrunk` of its pixels.
+
+    A JPEG that is decoded smaller has its sides rounded up, so its last pixels reach a little beyond the picture: at
+    the right and at the bottom as stored, which after turning may be any side. To take them for the picture's own edge
+    would shift everything by a part of a pixel.
+    """
+    width, height = stored[0] * shrunk, stored[1] * shrunk
+    if swaps_sides(orientation):
+        width, height = height, width
+    left = full[0] - width if orientation in {2, 3, 6, 7} else 0
+    top = full[1] - height if orientation in {3, 4, 7, 8} else 0
+    return left, top, left + width, top + height
+
+
 def upright(image: Image.Image, orientation: int) -> Image.Image:
     """`image` turned and mirrored so that it stands as it was seen; values outside 2 to 8 change nothing."""
     from PIL import Image

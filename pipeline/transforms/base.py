@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .picture import Picture, Size
@@ -19,21 +20,21 @@ T = TypeVar("T")
 class Scene:
     """What transforms may know beyond their parameters.
 
-    `focal` is the point of interest as fractions of the oriented source, `overlays` are the files of the pictures that
-    a recipe lays over the source. `decided` keeps what a step chose on the first frame of an animation, so that the
+    `focal` is the point of interest as fractions of the picture in view, `assets` are the files of the pictures and
+    fonts that a recipe names. `decided` keeps what a step chose on the first frame of an animation, so that the
     later frames follow it instead of trembling.
     """
 
     max_pixels: int
     focal: tuple[float, float] | None = None
-    overlays: dict[str, str] = field(default_factory=dict)
-    decided: dict[int, Any] = field(default_factory=dict)
+    assets: dict[str, Path] = field(default_factory=dict)
+    decided: dict[object, Any] = field(default_factory=dict)
 
     def decide(self, step: object, choose: Callable[[], T]) -> T:
-        """What `choose` says, asked once per step of the recipe."""
-        if id(step) not in self.decided:
-            self.decided[id(step)] = choose()
-        chosen: T = self.decided[id(step)]
+        """What `choose` says, asked once per step: `step` is anything that stands for it."""
+        if step not in self.decided:
+            self.decided[step] = choose()
+        chosen: T = self.decided[step]
         return chosen
 
 
@@ -55,6 +56,10 @@ class Transform(ABC):
 
     name: ClassVar[str]
     example: ClassVar[dict[str, Any]]
+    shorthand: ClassVar[str | None] = None
+    """The parameter that may be written alone: `blur: 4` for `blur: {radius: 4}`."""
+    assets: ClassVar[tuple[str, ...]] = ()
+    """The parameters that name a picture or a font in the assets."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
     @abstractmethod

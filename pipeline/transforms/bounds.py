@@ -55,7 +55,8 @@ class Text:
 
     def check(self, value: str) -> str:
         """`value` again, when it fits."""
-        if len(value) > self.longest or (self.pattern and not re.fullmatch(self.pattern.strip("^$"), value)):
+        fits = len(value) <= self.longest and (not self.pattern or re.fullmatch(self.pattern.strip("^$"), value))
+        if not fits:
             raise ValueError(f"{self.says}, not {value[:40]!r}")
         return value
 
@@ -91,6 +92,9 @@ Side = Annotated[int, Between(1, MAX_SIDE)]
 Fraction = Annotated[float, Between(0, 1)]
 Color = Annotated[
     str, Text("a colour is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
+]
+Asset = Annotated[
+    str, Text("an asset is the name of a blob, like brand/logo.png", r"^[A-Za-z0-9_][A-Za-z0-9_. /-]*$", longest=200)
 ]
 Length = (
     Annotated[int, Between(0, 1_000_000)] | Annotated[str, Text('a length is pixels, or like "25%"', f"^{_LENGTH}$")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .failures import Refusal
 from .geometry import place
 from .picture import Size
 
@@ -32,3 +33,12 @@ def flatten(image: Image.Image, color: Rgba) -> Image.Image:
     if image.mode != "RGBA":
         return image
     return on_canvas(image, image.size, (0, 0), (*color[:3], 255)).convert("RGB")
+
+
+def check_canvas(size: Size, most: int, step: str) -> None:
+    """Refusal when a step would make more than `most` pixels, or a side that no format can hold."""
+    if size[0] * size[1] > most or max(size) > 65_535:
+        raise Refusal(
+            "rendition_too_large",
+            f"{step} would make {size[0]:,}×{size[1]:,} pixels; the limit is {most:,}: resize the picture first",
+        )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from .base import Outlook, Scene, Transform
-from .bounds import Count, Help, Length, pixels
+from .bounds import Help, pixels
 from .failures import Refusal
-from .geometry import Aspect, Gravity, anchor, largest, place, ratio
+from .focus import Foci, free_room, moved
+from .geometry import Aspect, largest, place, ratio
 from .picture import Picture, Size
+from .region import Region, measured
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,20 @@ class Crop(Transform):
     """Cut out a box, or the largest part of a given aspect."""
 
     name: ClassVar[str] = "crop"
-    example: ClassVar[dict[str, Any]] = {"aspect": "16:9", "gravity": "center"}
+    example: ClassVar[dict[str, Any]] = {"aspect": "1:1", "gravity": ["focal", "smart", "center"]}
 
     box: Annotated[
-        Annotated[list[Length], Count(4, 4)] | None,
+        Region | None,
         Help('left, top, right, bottom: in pixels, or as percentages like "10%" of the width and the height'),
     ] = None
     aspect: Annotated[Aspect | None, Help("width:height of the largest part to keep")] = None
-    gravity: Annotated[Gravity, Help("which part an aspect keeps")] = "center"
+    gravity: Annotated[
+        Foci,
+        Help(
+            "which part an aspect keeps: a side, focal (the source's focal point), smart (the busiest part), "
+            "or a list of them to try in turn"
+        ),
+    ] = "center"
 
     def __post_init__(self) -> None:
         """Raise ValueError when there is not exactly one way to crop, or the box is empty."""
@@ -40,13 +48,14 @@ class Crop(Transform):
 
     def apply(self, picture: Picture, scene: Scene) -> Picture:
         """The part of the picture that the box or the aspect names."""
-        del scene
-        if self.box is not None:
-            return picture.crop(_inside(self.box, picture.size))
-        assert self.aspect is not None  # noqa: S101 - for the type checker: __post_init__ made sure
-        part = largest(picture.size, ratio(self.aspect))
-        left, top = place(part, picture.size, anchor(self.gravity))
-        return picture.crop((left, top, left + part[0], top + part[1]))
+        box = _inside(self.box, picture.size) if self.box is not None else self._by_aspect(picture, scene)
+        scene.focal = moved(scene.focal, picture.size, box)
+        return picture.crop(box)
+
+    def _by_aspect(self, picture: Picture, scene: Scene) -> tuple[int, int, int, int]:
+        part = largest(picture.size, ratio(self.aspect or "1:1"))
+        left, top = place(part, picture.size, free_room(self.gravity, picture, part, scene, self))
+        return left, top, left + part[0], top + part[1]
 
 
 def _check_box(box: Sequence[int | str]) -> None:
@@ -57,7 +66,7 @@ def _check_box(box: Sequence[int | str]) -> None:
 
 def _inside(box: Sequence[int | str], size: Size) -> tuple[int, int, int, int]:
     """The box in pixels; Refusal when it does not lie inside `size`, or when nothing is in it."""
-    left, top, right, bottom = (pixels(length, size[i % 2]) for i, length in enumerate(box))
+    left, top, right, bottom = measured(box, size)
     if left >= right or top >= bottom or right > size[0] or bottom > size[1]:
         raise Refusal(
             "crop_outside",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
+from . import metadata, previews, strip
 from .failures import Refusal
-from .formats import FORMATS, Format
-from .picture import Picture, Size
-from .protocol import Limits, RenditionJob
+from .formats import Auto, Format, Keep, Timing
+from .output import Output
+from .protocol import Limits
+from .search import best_quality
+from .source import Source, supported
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,44 +25,134 @@ class Made:
 
     format: str
     body: bytes
-    size: Size
+    size: tuple[int, int]
     extra: dict[str, str] = field(default_factory=dict)
 
 
-def make(picture: Picture, rendition: RenditionJob, limits: Limits) -> Made:
-    """The rendition as the job describes it. Raise Refusal when it is over a limit or cannot be encoded."""
-    _check_pixels(picture.size, rendition["name"], limits)
-    kind = _options(rendition)
-    image = picture.read()
-    body = kind.encode(image)
-    _check_bytes(body, rendition["name"], limits)
-    verify(body, kind, image)
-    return Made(kind.name, body, image.size)
+@dataclass(frozen=True)
+class Order:
+    """What is to be encoded: the frames (one, or those of an animation with its timing), how, and within what.
+
+    `untouched` says that no transform changed a pixel of the source.
+    """
+
+    name: str
+    frames: Sequence[Image.Image]
+    timing: Timing | None
+    kind: Format
+    output: Output
+    limits: Limits
+    untouched: bool
 
 
-def _options(rendition: RenditionJob) -> Format:
+def make(order: Order, source: Source) -> Made:
+    """The rendition as it was ordered. Raise Refusal when it is over a limit or cannot be encoded."""
+    _check_pixels(order)
+    kind, body = _encoded(order, source)
+    if order.output.if_larger == "source":
+        body = _smaller_source(body, kind, order, source)
+    _check_bytes(body, order)
+    verify(body, kind, order.frames[0])
+    return Made(kind.name, body, order.frames[0].size, _extra(order, source))
+
+
+def _encoded(order: Order, source: Source) -> tuple[Format, bytes]:
+    """The format that was settled on, and the file within `max_bytes`."""
+    kind, body = _settled(order, source)
+    most = order.output.max_bytes
+    if most is None or (body is not None and len(body) <= most):
+        return kind, body or _encode(kind, order, source)
+    adjustable = "quality" in {each.name for each in fields(kind)} and not getattr(kind, "lossless", False)
+    if not adjustable:
+        body = body or _encode(kind, order, source)
+        if len(body) > most:
+            text = f"{kind.name} loses nothing and is {len(body):,} bytes, more than {most:,}: use webp, avif or jpeg"
+            raise Refusal("max_bytes_impossible", text)
+        return kind, body
+    top: int = kind.quality  # type: ignore[attr-defined]
+    _, body = best_quality(lambda quality: _encode(_at(kind, quality), order, source), top, most)
+    return kind, body
+
+
+def _at(kind: Format, quality: int) -> Format:
+    return replace(kind, quality=quality)  # type: ignore[call-arg]
+
+
+def _settled(order: Order, source: Source) -> tuple[Format, bytes | None]:
+    """The format to write; for `auto` with the file that won already."""
+    if isinstance(order.kind, Keep):
+        return order.kind.like(source.format), None
+    if not isinstance(order.kind, Auto):
+        return order.kind, None
+    clear = any(frame.mode == "RGBA" and _has_alpha(frame) for frame in order.frames)
+    fit = [kind for kind in order.kind.candidates() if supported(kind.pillow) and (kind.alpha or not clear)]
+    fit = [kind for kind in fit if kind.animates or not order.timing] or fit or order.kind.candidates()[:1]
+    tried = [(kind, _encode(kind, order, source)) for kind in fit]
+    return min(tried, key=lambda pair: len(pair[1]))
+
+
+def _has_alpha(frame: Image.Image) -> bool:
+    return frame.getchannel("A").getextrema()[0] != 255
+
+
+def _encode(kind: Format, order: Order, source: Source) -> bytes:
+    timing = order.timing if kind.animates else None
+    frames = order.frames if timing else order.frames[:1]
+    return kind.encode(frames, timing, _metadata(kind, order, source))
+
+
+def _metadata(kind: Format, order: Order, source: Source) -> dict[str, bytes]:
+    """The metadata that the rendition asked for, as arguments of the encoder."""
+    keep = order.output.keep
+    extra: dict[str, bytes] = {}
+    if "icc" in keep and kind.name != "gif":
+        mode = order.frames[0].mode
+        extra["icc_profile"] = source.profile_for(mode)
+    exif = metadata.kept(source.image, keep, flat=kind.name == "tiff") if set(keep) - {"icc"} else b""
+    if exif and kind.name != "gif":
+        extra["exif"] = exif
+    return extra
+
+
+def _smaller_source(body: bytes, kind: Format, order: Order, source: Source) -> bytes:
+    """The source's own file without its metadata, where that shows the same and is smaller than what was made."""
+    same = order.untouched and source.plain() and kind.pillow == source.format and order.timing is None
+    if not same or source.frames > 1:
+        return body
     try:
-        return FORMATS[rendition["format"]](**rendition["options"])
-    except TypeError as error:
-        raise Refusal("bad_job", f"rendition {rendition['name']}: {error}") from error
+        own = strip.stripped(source.body(), source.format)
+        verify(own, kind, order.frames[0])
+    except (strip.StripError, Refusal):
+        return body
+    return min(body, own, key=len)
 
 
-def _check_pixels(size: Size, name: str, limits: Limits) -> None:
-    total, most = size[0] * size[1], limits["max_rendition_pixels"]
-    if total > most:
-        raise Refusal(
-            "rendition_too_large",
-            f"rendition {name} is {size[0]}×{size[1]} = {total:,} pixels; the limit is {most:,}: resize it",
-        )
+def _extra(order: Order, source: Source) -> dict[str, str]:
+    """What the blob's metadata is told about the rendition."""
+    extra = {"patched": "true"} if source.patched else {}
+    if order.output.dominant_color:
+        extra["dominant_color"] = previews.dominant_color(order.frames[0])
+    if order.output.placeholder == "thumbhash":
+        extra["thumbhash"] = previews.thumbhash(order.frames[0])
+    if order.output.placeholder == "blurhash":
+        extra["blurhash"] = previews.blurhash(order.frames[0])
+    return extra
 
 
-def _check_bytes(body: bytes, name: str, limits: Limits) -> None:
-    if len(body) > limits["max_rendition_bytes"]:
-        raise Refusal(
-            "rendition_too_large",
-            f"rendition {name} is {len(body):,} bytes; the limit is {limits['max_rendition_bytes']:,}: "
-            f"lower its quality or its size",
-        )
+def _check_pixels(order: Order) -> None:
+    width, height = order.frames[0].size
+    count, most = len(order.frames), order.limits["max_rendition_pixels"]
+    if width * height * count > most:
+        size = f"{width}×{height}" + (f" × {count} frames" if count > 1 else "")
+        text = f"rendition {order.name} is {size} = {width * height * count:,} pixels; the limit is {most:,}: resize it"
+        raise Refusal("rendition_too_large", text)
+
+
+def _check_bytes(body: bytes, order: Order) -> None:
+    most = order.limits["max_rendition_bytes"]
+    if len(body) > most:
+        text = f"rendition {order.name} is {len(body):,} bytes; the limit is {most:,}: lower its quality or its size"
+        raise Refusal("rendition_too_large", text)
 
 
 def verify(body: bytes, kind: Format, image: Image.Image) -> None:

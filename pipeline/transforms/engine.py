@@ -13,21 +13,27 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import protocol
 from .base import Scene, Transform
-from .encode import Made, make
+from .encode import Order, make
 from .failures import Refusal
-from .formats import FORMATS
+from .formats import FORMATS, Format, Keep
+from .frame import Frame
+from .output import Output
 from .picture import Picture
 from .plan import expected, least_scale
 from .protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
 from .registry import build
-from .source import limited, opened, require
+from .source import Source, limited, opened, require
 from .to_srgb import ToSrgb
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def main(encoded_job: str, directory: str) -> None:
@@ -54,9 +60,9 @@ def run(job: Job, directory: Path) -> Report:
     files = [rendition["file"] for rendition in job["renditions"]]
     work = _Work()
     try:
-        _check_names([job["source"], job["report"], *job["remove"], *files])
+        _check_names([job["source"], job["report"], *job["remove"], *files, *job.get("assets", {}).values()])
         _remove(directory, job["remove"])
-        with limited(job["limits"]), work.timed("total"):
+        with limited(job["limits"]), work.hold, work.timed("total"):
             renditions = _renditions(job, directory, work)
         return _report(work, renditions, None)
     except Refusal as refusal:
@@ -77,6 +83,7 @@ class _Work:
 
     source: SourceReport | None = None
     ms: dict[str, float] = field(default_factory=dict)
+    hold: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -84,30 +91,108 @@ class _Work:
         try:
             yield
         finally:
-            self.ms[stage] = round((time.perf_counter() - started) * 1000, 2)
+            self.ms[stage] = round(self.ms.get(stage, 0) + (time.perf_counter() - started) * 1000, 2)
+
+
+@dataclass
+class _Plan:
+    """One rendition on its way: what is done to each frame, and the frames that are done."""
+
+    job: RenditionJob
+    steps: list[Transform]
+    kind: Format
+    output: Output
+    animated: bool = False
+    frames: list[Image.Image] = field(default_factory=list)
+    ms: float = 0.0
 
 
 def _renditions(job: Job, directory: Path, work: _Work) -> list[RenditionReport]:
     """Every rendition made and written; the bigger ones first, because smaller ones can be made from them."""
     shared = build(job["transforms"])
-    jobs = [(rendition, build(rendition["transforms"])) for rendition in job["renditions"]]
-    for rendition, _ in jobs:
-        _require_format(rendition)
-    with opened(directory / job["source"], job["formats"], job["limits"]) as source:
-        work.source = source.report()
-        scale = max((least_scale(source.size, [*shared, *own]) for _, own in jobs), default=1.0)
+    plans = [_plan(rendition) for rendition in job["renditions"]]
+    index = next((step.index for step in shared if isinstance(step, Frame)), None)
+    with work.timed("open"):
+        source = work.hold.enter_context(opened(directory / job["source"], job["formats"], job["limits"], index or 0))
+    work.source = source.report()
+    count = _frames_wanted(source, plans) if index is None else 1
+    scale = max((least_scale(source.size, [*shared, *plan.steps]) for plan in plans), default=1.0)
+    frames = source.pictures(scale, _colours(shared), count, patch=job.get("on_truncated") == "patch")
+    scene, done = _scene(job, directory), {}
+    for number in range(count):
         with work.timed("decode"):
-            picture = source.decode(scale, _colours(shared))
-    scene = Scene(max_pixels=job["limits"]["max_rendition_pixels"])
-    with work.timed("shared"):
-        picture = _apply(picture, shared, scene)
-    done: dict[str, RenditionReport] = {}
-    for rendition, own in sorted(jobs, key=lambda pair: -_area(picture, pair[1])):
-        with work.timed(f"rendition {rendition['name']}"):
-            made = make(_apply(picture, own, scene), rendition, job["limits"])
-        (directory / rendition["file"]).write_bytes(made.body)
-        done[rendition["name"]] = _rendition_report(rendition, made, work.ms.pop(f"rendition {rendition['name']}"))
-    return [done[rendition["name"]] for rendition in job["renditions"]]
+            picture = next(frames)
+        own = replace(scene)
+        with work.timed("shared"):
+            picture = _apply(picture, shared, own)
+        for plan in sorted(plans, key=lambda plan: -_area(picture, plan.steps)):
+            started = time.perf_counter()
+            if number == 0 or plan.animated:
+                plan.frames.append(_apply(picture, plan.steps, replace(own)).read())
+            if number == (count - 1 if plan.animated else 0):
+                done[plan.job["name"]] = _finish(plan, source, shared, job, directory, started)
+            plan.ms += time.perf_counter() - started
+    return [done[plan.job["name"]] for plan in plans]
+
+
+def _plan(rendition: RenditionJob) -> _Plan:
+    """What the job says of one rendition. Raise Refusal for what this engine or this session does not know."""
+    kind = FORMATS.get(rendition["format"])
+    if kind is None:
+        raise Refusal("bad_job", f"this engine knows no format {rendition['format']!r}")
+    if not kind.decided_late:
+        require(kind.pillow, "write")
+    try:
+        options, output = kind(**rendition["options"]), Output(**rendition.get("output", {}))
+    except TypeError as error:
+        raise Refusal("bad_job", f"rendition {rendition['name']}: {error}") from error
+    return _Plan(rendition, build(rendition["transforms"]), options, output)
+
+
+def _frames_wanted(source: Source, plans: list[_Plan]) -> int:
+    """How many frames to decode: all of an animation when a rendition shows them. Refusal when one takes none."""
+    if not source.animated:
+        return 1
+    for plan in plans:
+        if plan.output.animation == "reject":
+            name = plan.job["name"]
+            text = f"the source is an animation of {source.frames} frames, which rendition {name} refuses"
+            raise Refusal("animation_rejected", text)
+        kind = plan.kind.like(source.format) if isinstance(plan.kind, Keep) else plan.kind
+        plan.animated = kind.animates and plan.output.animation == "keep"
+    return source.frames if any(plan.animated for plan in plans) else 1
+
+
+def _finish(
+    plan: _Plan, source: Source, shared: list[Transform], job: Job, directory: Path, started: float
+) -> RenditionReport:
+    """The rendition encoded and written."""
+    untouched = all(step.name in UNTOUCHING for step in (*shared, *plan.steps)) and plan.frames[0].size == source.size
+    timing = source.timing if plan.animated else None
+    made = make(Order(plan.job["name"], plan.frames, timing, plan.kind, plan.output, job["limits"], untouched), source)
+    (directory / plan.job["file"]).write_bytes(made.body)
+    plan.frames = []
+    return RenditionReport(
+        name=plan.job["name"],
+        file=plan.job["file"],
+        format=made.format,
+        size=len(made.body),
+        sha256=hashlib.sha256(made.body).hexdigest(),
+        width=made.size[0],
+        height=made.size[1],
+        ms=round((plan.ms + time.perf_counter() - started) * 1000, 2),
+        extra=made.extra,
+    )
+
+
+UNTOUCHING = frozenset({"auto_orient", "to_srgb", "resize"})
+"""Transforms that change no pixel as long as the size stays the same."""
+
+
+def _scene(job: Job, directory: Path) -> Scene:
+    focal = job.get("focal")
+    assets = {name: directory / file for name, file in job.get("assets", {}).items()}
+    return Scene(job["limits"]["max_rendition_pixels"], (focal[0], focal[1]) if focal else None, assets)
 
 
 def _apply(picture: Picture, steps: list[Transform], scene: Scene) -> Picture:
@@ -130,27 +215,6 @@ def _area(picture: Picture, steps: list[Transform]) -> int:
 
 def _colours(shared: list[Transform]) -> ToSrgb:
     return next((step for step in shared if isinstance(step, ToSrgb)), ToSrgb())
-
-
-def _require_format(rendition: RenditionJob) -> None:
-    kind = FORMATS.get(rendition["format"])
-    if kind is None:
-        raise Refusal("bad_job", f"this engine knows no format {rendition['format']!r}")
-    require(kind.pillow, "write")
-
-
-def _rendition_report(rendition: RenditionJob, made: Made, ms: float) -> RenditionReport:
-    return RenditionReport(
-        name=rendition["name"],
-        file=rendition["file"],
-        format=made.format,
-        size=len(made.body),
-        sha256=hashlib.sha256(made.body).hexdigest(),
-        width=made.size[0],
-        height=made.size[1],
-        ms=ms,
-        extra=made.extra,
-    )
 
 
 def _report(work: _Work, renditions: list[RenditionReport], failure: Failure | None) -> Report:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from .bounds import Between, Color, Help, rgba
+from .bounds import Between, Color, Count, Help, rgba
 from .canvas import flatten
 from .failures import Refusal
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How an animation runs: milliseconds per frame, and how often it is played (0 is without end)."""
+
+    durations: list[int]
+    loop: int
+
 
 Quality = Annotated[int, Between(1, 100)]
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -30,6 +40,10 @@ class Format(ABC):
     content_type: ClassVar[str]
     extension: ClassVar[str]
     longest: ClassVar[int]
+    alpha: ClassVar[bool] = True
+    animates: ClassVar[bool] = False
+    decided_late: ClassVar[bool] = False
+    """True for `auto` and `keep`, which become another format when the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
     def prepare(self, image: Image.Image) -> Image.Image:
@@ -40,19 +54,31 @@ class Format(ABC):
     def arguments(self) -> dict[str, Any]:
         """What Pillow's encoder is told."""
 
-    def encode(self, image: Image.Image, extra: dict[str, Any] | None = None) -> bytes:
-        """`image` (L, RGB or RGBA, without info) as a file. Raise Refusal when the encoder cannot."""
-        if max(image.size) > self.longest:
-            size = f"{image.width}×{image.height}"
+    def encode(
+        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        """The frames (L, RGB or RGBA, without info) as a file. Raise Refusal when the encoder cannot."""
+        first, *others = [self.prepare(frame) for frame in frames]
+        if max(first.size) > self.longest:
+            size = f"{first.width}×{first.height}"
             raise Refusal(
                 "rendition_too_large", f"{self.name} holds {self.longest} pixels a side, not {size}: resize it"
             )
+        extra: dict[str, Any] = dict(metadata or {})
+        if timing is not None:
+            extra |= {"save_all": True, "append_images": others, **self.animated(timing)}
         buffer = io.BytesIO()
         try:
-            self.prepare(image).save(buffer, self.pillow, **{**self.arguments(), **(extra or {})})
-        except (OSError, ValueError, RuntimeError) as error:
+            first.save(buffer, self.pillow, **{**self.arguments(), **extra})
+        except MemoryError:
+            raise
+        except Exception as error:
             raise Refusal("encode_failed", f"{self.name} could not be encoded: {error}") from error
         return buffer.getvalue()
+
+    def animated(self, timing: Timing) -> dict[str, Any]:
+        """What Pillow's encoder is told of an animation."""
+        return {"duration": timing.durations, "loop": timing.loop}
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,7 @@ class Jpeg(Format):
     pillow: ClassVar[str] = "JPEG"
     content_type: ClassVar[str] = "image/jpeg"
     extension: ClassVar[str] = "jpg"
+    alpha: ClassVar[bool] = False
     longest: ClassVar[int] = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
     quality: Annotated[Quality, Help("1 to 100; above 95 files grow and nothing is seen")] = 80
@@ -93,13 +120,26 @@ class Png(Format):
     pillow: ClassVar[str] = "PNG"
     content_type: ClassVar[str] = "image/png"
     extension: ClassVar[str] = "png"
+    animates: ClassVar[bool] = True
     longest: ClassVar[int] = 1_000_000
 
     compression: Annotated[Annotated[int, Between(0, 9)], Help("0 is quick and large, 9 slow and small")] = 6
 
+    colors: Annotated[
+        Annotated[int, Between(2, 256)] | None, Help("write a palette of so many colours: much smaller for drawings")
+    ] = None
+
+    def prepare(self, image: Image.Image) -> Image.Image:
+        """In a palette, when one is asked for."""
+        return _palette(image, self.colors) if self.colors else image
+
     def arguments(self) -> dict[str, Any]:
         """The effort."""
         return {"compress_level": self.compression}
+
+    def animated(self, timing: Timing) -> dict[str, Any]:
+        """Each frame whole: Pillow would leave out what seems unchanged, and mixes up alpha on the way."""
+        return {**super().animated(timing), "blend": 0, "disposal": 0}
 
 
 @dataclass(frozen=True)
@@ -110,6 +150,7 @@ class Webp(Format):
     pillow: ClassVar[str] = "WEBP"
     content_type: ClassVar[str] = "image/webp"
     extension: ClassVar[str] = "webp"
+    animates: ClassVar[bool] = True
     longest: ClassVar[int] = 16_383
 
     quality: Annotated[Quality, Help("1 to 100; with lossless: effort")] = 80
@@ -129,6 +170,7 @@ class Avif(Format):
     pillow: ClassVar[str] = "AVIF"
     content_type: ClassVar[str] = "image/avif"
     extension: ClassVar[str] = "avif"
+    animates: ClassVar[bool] = True
     longest: ClassVar[int] = 65_535
 
     quality: Annotated[Quality, Help("1 to 100; 60 looks like JPEG at 80")] = 60
@@ -147,4 +189,138 @@ class Avif(Format):
         }
 
 
-FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (Jpeg, Png, Webp, Avif)}
+@dataclass(frozen=True)
+class Gif(Format):
+    """GIF: animations for programs that know nothing newer; 256 colours, pixels are clear or not."""
+
+    name: ClassVar[str] = "gif"
+    pillow: ClassVar[str] = "GIF"
+    content_type: ClassVar[str] = "image/gif"
+    extension: ClassVar[str] = "gif"
+    animates: ClassVar[bool] = True
+    longest: ClassVar[int] = 65_535
+
+    colors: Annotated[Annotated[int, Between(2, 256)], Help("colours in the palette of each frame")] = 256
+
+    def prepare(self, image: Image.Image) -> Image.Image:
+        """In a palette, with pixels that are clear or opaque."""
+        return _sharp_palette(image, self.colors)
+
+    def arguments(self) -> dict[str, Any]:
+        """The palette as it was made, and nothing about earlier frames."""
+        return {"optimize": False}
+
+    def animated(self, timing: Timing) -> dict[str, Any]:
+        """Each frame whole, on clear ground."""
+        # GIF counts repetitions after the first time, and has no way to say 1 but to leave the count out.
+        loop = {} if timing.loop == 1 else {"loop": max(0, timing.loop - 1)}
+        return {"duration": timing.durations, "disposal": 2, **loop}
+
+
+@dataclass(frozen=True)
+class Tiff(Format):
+    """TIFF: for printers and archives, loses nothing."""
+
+    name: ClassVar[str] = "tiff"
+    pillow: ClassVar[str] = "TIFF"
+    content_type: ClassVar[str] = "image/tiff"
+    extension: ClassVar[str] = "tif"
+    longest: ClassVar[int] = 1_000_000
+
+    compression: Annotated[Literal["lzw", "deflate", "none"], Help("deflate is the smallest, lzw the best known")] = (
+        "lzw"
+    )
+
+    def arguments(self) -> dict[str, Any]:
+        """The compression by Pillow's names."""
+        return {"compression": {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate", "none": "raw"}[self.compression]}
+
+
+@dataclass(frozen=True)
+class _Late(Format):
+    """A format that is chosen when the source is known."""
+
+    pillow: ClassVar[str] = ""
+    content_type: ClassVar[str] = ""
+    extension: ClassVar[str] = ""
+    longest: ClassVar[int] = 65_535
+    animates: ClassVar[bool] = True
+    decided_late: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Nothing is encoded in this format itself."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Auto(_Late):
+    """Auto: the smallest of several formats, each at the same visible quality and tried once."""
+
+    name: ClassVar[str] = "auto"
+
+    quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
+    among: Annotated[
+        Annotated[list[Literal["jpeg", "png", "webp", "avif"]], Count(1, 4)], Help("the formats to choose from")
+    ] = field(default_factory=lambda: ["avif", "webp", "jpeg"])
+
+    def candidates(self) -> list[Format]:
+        """The formats to try, at the quality that looks the same."""
+        makers: dict[str, Format] = {
+            "jpeg": Jpeg(quality=self.quality),
+            "png": Png(),
+            "webp": Webp(quality=self.quality),
+            "avif": Avif(quality=max(1, round(self.quality * 0.75))),
+        }
+        return [makers[name] for name in self.among]
+
+
+@dataclass(frozen=True)
+class Keep(_Late):
+    """Keep: the format of the source (PNG for BMP, JPEG for HEIC)."""
+
+    name: ClassVar[str] = "keep"
+
+    quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
+
+    def like(self, source: str) -> Format:
+        """The encoder for a source of that format (Pillow's name)."""
+        makers: dict[str, Format] = {
+            "PNG": Png(),
+            "BMP": Png(),
+            "GIF": Gif(),
+            "TIFF": Tiff(),
+            "WEBP": Webp(quality=self.quality),
+            "AVIF": Avif(quality=max(1, round(self.quality * 0.75))),
+        }
+        return makers.get(source, Jpeg(quality=self.quality))
+
+
+FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (Jpeg, Png, Webp, Avif, Gif, Tiff, Auto, Keep)}
+WRITTEN = [name for name, kind in FORMATS.items() if not kind.decided_late]
+"""The formats that a file can be in."""
+
+
+def _palette(image: Image.Image, colors: int) -> Image.Image:
+    """`image` in its own best palette, alpha included."""
+    from PIL import Image
+
+    if image.mode == "RGBA":
+        return image.quantize(colors, Image.Quantize.FASTOCTREE)  # of Pillow's methods only this one knows alpha
+    return image.convert("RGB").quantize(colors, Image.Quantize.MEDIANCUT)
+
+
+def _sharp_palette(image: Image.Image, colors: int) -> Image.Image:
+    """`image` in its own best palette, in which one entry is clear: for what is less than half opaque."""
+    if image.mode != "RGBA":
+        return _palette(image, colors)
+    clear = image.getchannel("A").point([255] * 128 + [0] * 128)
+    if clear.getbbox() is None:
+        return _palette(image.convert("RGB"), colors)
+    opaque, entry = image.convert("RGB"), max(1, colors - 1)
+    opaque.paste((0, 0, 0), (0, 0, *image.size), clear)
+    found = _palette(opaque, entry)
+    palette = (found.getpalette() or [])[: entry * 3]
+    found.putpalette(palette + [0] * (768 - len(palette)))
+    found.paste(entry, (0, 0, *image.size), clear)
+    found.info["transparency"] = entry
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,11 +13,27 @@ WORKING = ("L", "RGB", "RGBA")
 
 def to_working(image: Image.Image) -> Image.Image:
     """`image` in L, RGB or RGBA, without info. Alpha, however it was stored, is kept; 16 bits are scaled, not cut."""
+    image.load()
     if image.mode in WORKING and "transparency" not in image.info:
         return without_info(image)
     if image.mode.startswith("I") or image.mode == "F":
         return without_info(_deep_to_gray(image))
     return without_info(image.convert(_target(image)))
+
+
+def on_colours(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`image` with `work` done on its colours (L or RGB) alone, its alpha as it was."""
+    if image.mode != "RGBA":
+        return work(image)
+    alpha = image.getchannel("A")
+    done = work(image.convert("RGB")).convert("RGB")
+    done.putalpha(alpha)
+    return done
+
+
+def on_premultiplied(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`image` with `work` done on all its channels. Colours weigh as much as they are seen, so edges get no halo."""
+    return work(image.convert("RGBa")).convert("RGBA") if image.mode == "RGBA" else work(image)
 
 
 def without_info(image: Image.Image) -> Image.Image:

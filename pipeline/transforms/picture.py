@@ -62,11 +62,11 @@ class Picture:
     box: tuple[int, int, int, int]
 
     @classmethod
-    def of(cls, image: Image.Image, full: Size | None = None) -> Picture:
-        """All of `image`; `full` is the size it counts as, when it was decoded smaller."""
+    def of(cls, image: Image.Image, full: Size | None = None, covered: Box | None = None) -> Picture:
+        """All of `image`. When it was decoded smaller, `full` is the size it counts as and `covered` what it shows."""
         width, height = full or image.size
         box = (0, 0, width, height)
-        return cls([Level(image, box)], box)
+        return cls([Level(image, covered or box)], box)
 
     @property
     def size(self) -> Size:

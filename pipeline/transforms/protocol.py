@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 VERSION = 1
 LINE_LIMIT = 3500
@@ -34,17 +34,26 @@ class Limits(TypedDict):
 
 
 class RenditionJob(TypedDict):
-    """One rendition to make: `file` is the name it gets in the session's directory."""
+    """One rendition to make: `file` is the name it gets in the session's directory.
+
+    `options` are those of the format, `output` those that every format has (see `output.Output`).
+    """
 
     name: str
     file: str
     format: str
     options: dict[str, Any]
     transforms: list[Step]
+    output: NotRequired[dict[str, Any]]
 
 
 class Job(TypedDict):
-    """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first."""
+    """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first.
+
+    `assets` says under which file names the pictures and fonts of the recipe lie in the session's directory (they are
+    left there), `focal` is the source's point of interest as fractions of its width and height as seen, and
+    `on_truncated` is "fail" or "patch".
+    """
 
     version: int
     source: str
@@ -54,6 +63,9 @@ class Job(TypedDict):
     limits: Limits
     transforms: list[Step]
     renditions: list[RenditionJob]
+    assets: NotRequired[dict[str, str]]
+    focal: NotRequired[list[float] | None]
+    on_truncated: NotRequired[str]
 
 
 class Failure(TypedDict):

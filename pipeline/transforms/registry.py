@@ -6,15 +6,32 @@ from collections.abc import Sequence
 
 from .auto_orient import AutoOrient
 from .base import Transform
+from .border import Border, Pad
+from .code import Code
+from .colouring import Duotone, Flatten, Grayscale, Quantize, Tint
 from .crop import Crop
 from .failures import Refusal
+from .frame import Frame
+from .layers import Overlay, Watermark
 from .protocol import Step
 from .resize import Resize
+from .shapes import Circle, RoundedCorners
+from .sharpness import Blur, Pixelate, Sharpen, Unsharp
+from .text import TextTransform
 from .to_srgb import ToSrgb
+from .tones import Autocontrast, Brightness, Contrast, Equalize, Gamma, Saturation
+from .trim import Trim
+from .turning import Flip, Rotate
 
-TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (AutoOrient, ToSrgb, Crop, Resize)}
+_FIRST = (Frame, AutoOrient, ToSrgb)
+_SHAPE = (Crop, Resize, Pad, Border, Trim, Rotate, Flip)
+_COLOUR = (Grayscale, Flatten, Autocontrast, Equalize, Brightness, Contrast, Saturation, Gamma, Tint, Duotone, Quantize)
+_DETAIL = (Blur, Sharpen, Unsharp, Pixelate)
+_LAYERS = (RoundedCorners, Circle, Watermark, Overlay, TextTransform, Code)
 
-FIRST = (AutoOrient.name, ToSrgb.name)
+TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (*_FIRST, *_SHAPE, *_COLOUR, *_DETAIL, *_LAYERS)}
+
+FIRST = (Frame.name, AutoOrient.name, ToSrgb.name)
 """Done to every source before anything else, in this order; a recipe may name them at its start only."""
 
 

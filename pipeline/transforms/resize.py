@@ -9,7 +9,8 @@ from .base import Outlook, Scene, Transform
 from .bounds import Between, Color, Help, Side, rgba
 from .canvas import on_canvas
 from .failures import Refusal
-from .geometry import Gravity, anchor, cover_box, largest, scaled
+from .focus import Foci, free_room, moved
+from .geometry import cover_box, largest, scaled
 from .picture import Box, Picture, Size
 
 
@@ -33,7 +34,9 @@ class Resize(Transform):
             "pad: a canvas of the same shape, no larger than the picture needs. stretch: distort"
         ),
     ] = "fit"
-    gravity: Annotated[Gravity, Help("what cover keeps, and where contain and pad put the picture")] = "center"
+    gravity: Annotated[Foci, Help("what cover keeps (as in crop), and where contain and pad put the picture")] = (
+        "center"
+    )
     background: Annotated[Color, Help("the rest of the canvas of contain and pad")] = "white"
     filter: Annotated[
         Literal["lanczos", "bicubic", "bilinear", "box", "nearest"],
@@ -63,13 +66,16 @@ class Resize(Transform):
         """The picture at its new size."""
         self._check(picture.size, scene)
         target = self._pixels(picture.size)
-        part = self._part(picture.size, target)
+        part = self._part(picture, target, scene)
+        if part is not None:
+            scene.focal = moved(scene.focal, picture.size, part)
         if target != picture.size or part is not None:
             picture = picture.resize(target, _kernel(self.filter), part)
         canvas = self._canvas(target)
         if canvas in (None, picture.size):
             return picture
-        return Picture.of(on_canvas(picture.image(), canvas, anchor(self.gravity), rgba(self.background)))
+        at = free_room(self.gravity, picture, canvas, scene, self)
+        return Picture.of(on_canvas(picture.read(), canvas, at, rgba(self.background)))
 
     def _pixels(self, size: Size) -> Size:
         """The size that the picture itself gets."""
@@ -94,11 +100,13 @@ class Resize(Transform):
     def _limit(self, factor: float) -> float:
         return factor if self.enlarge else min(factor, 1.0)
 
-    def _part(self, size: Size, target: Size) -> Box | None:
+    def _part(self, picture: Picture, target: Size, scene: Scene) -> Box | None:
         """What cover keeps; None for all of it."""
+        size, aspect = picture.size, target[0] / target[1]
         if self.mode != "cover" or size[0] * target[1] == size[1] * target[0]:
             return None
-        return cover_box(size, target[0] / target[1], anchor(self.gravity))
+        kept = largest(size, aspect)
+        return cover_box(size, aspect, free_room(self.gravity, picture, kept, scene, self))
 
     def _canvas(self, inner: Size) -> Size | None:
         """The canvas of contain and pad; None for the other modes."""

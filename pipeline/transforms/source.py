@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import frames, sniff
-from .auto_orient import ORIENTATION, swaps_sides, upright
+from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .failures import Refusal
+from .formats import Timing
 from .picture import Picture, Size
 from .protocol import Limits, SourceReport
-from .to_srgb import ToSrgb
+from .to_srgb import ToSrgb, srgb_profile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,52 +23,149 @@ if TYPE_CHECKING:
 MODULES = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that Pillow may have been built without, and its name for what it then lacks."""
 
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats whose frames are one moving picture. The pages of a TIFF are not."""
+
+
+LONGEST_FRAME = 655_350
+"""Milliseconds that a frame may be shown."""
+
+MOST_LOOPS = 65_534
+
+DRAFT_MARGINS = {8: 1.7, 4: 1.35, 2: 1.2}
+"""A JPEG is decoded at 1/8, 1/4 or 1/2 when this many times the pixels that are needed remain.
+
+Found by measuring: with these the renditions of nine photos and textures stay at an SSIM of 0.98 or more against full
+decoding. The smaller, the more it takes, because a decoder at 1/8 knows no more of 8×8 pixels than their mean.
+"""
+
 
 @dataclass
 class Source:
     """An opened source: its header is read, its pixels are not. `size` is as seen, after orientation."""
 
+    stream: BinaryIO
     image: Image.Image
     format: str
     mode: str
     frames: int
+    index: int
     size: Size
     orientation: int
     profile: bytes | None
+    patched: bool = False
+    loop: int | None = None
+    shrunk: int = 1
+    durations: list[int] = field(default_factory=list)
+
+    @property
+    def animated(self) -> bool:
+        """True when the frames are one moving picture."""
+        return self.frames > 1 and self.format in ANIMATED
+
+    @property
+    def timing(self) -> Timing:
+        """How the frames that were decoded run."""
+        # A GIF without a count is played once; the other formats count from 1, and 0 is without end.
+        if self.format == "GIF":
+            return Timing(self.durations, 1 if self.loop is None else self.loop + 1 if self.loop else 0)
+        return Timing(self.durations, self.loop or 0)
+
+    def plain(self) -> bool:
+        """True when the stored pixels are seen as they are: upright, and in the colours of their own profile."""
+        return self.orientation == 1 and self.index == 0
+
+    def body(self) -> bytes:
+        """The whole file."""
+        self.stream.seek(0)
+        return self.stream.read()
+
+    def profile_for(self, mode: str) -> bytes:
+        """The profile that describes a rendition in that mode: the source's, when its colours were kept, or sRGB."""
+        return self.profile if self.profile and mode in {"RGB", "RGBA"} else srgb_profile()
 
     def report(self) -> SourceReport:
         """What the host is told about the source."""
         width, height = self.size
         return SourceReport(format=self.format, mode=self.mode, width=width, height=height, frames=self.frames)
 
-    def decode(self, least: float, colours: ToSrgb) -> Picture:
-        """The first frame: decoded at `least` of its size or more, converted, upright.
+    def pictures(self, least: float, colours: ToSrgb, count: int, *, patch: bool) -> Iterator[Picture]:
+        """`count` frames from the first (or the picked) one on: decoded at `least` of their size, converted, upright.
 
-        A JPEG can be decoded straight to 1/2, 1/4 or 1/8 of its size, for a fraction of the work.
+        A JPEG can be decoded straight to 1/2, 1/4 or 1/8 of its size, for a fraction of the work. With `patch`, what
+        is missing of a file that was cut short stays gray.
         """
-        if self.image.format in {"JPEG", "MPO"}:
-            self.image.draft(None, (round(self.image.width * least), round(self.image.height * least)))
+        profile = self.profile
+        for number in range(self.index, self.index + count):
+            with reading(self.format):
+                if number:
+                    self.image.seek(number)
+            self._load(least, patch=patch)
+            self._note_time(self.image.info)
+            # The next frame of an animation is drawn over this one, which therefore must stay as it is.
+            image = self.image.copy() if count > 1 else self.image
+            converted, self.profile = colours.convert(image, profile)
+            covered = covers(self.image.size, self.shrunk, self.size, self.orientation)
+            yield Picture.of(upright(converted, self.orientation), self.size, covered)
+
+    def _note_time(self, info: Mapping[Any, Any]) -> None:
+        """Keep what the frame says of its time, within what every format can hold (GIF: 16 bits of 1/100 s)."""
+        duration, loop = info.get("duration"), info.get("loop")
+        whole = round(duration) if isinstance(duration, (int, float)) and duration else 100
+        self.durations.append(min(max(whole, 10), LONGEST_FRAME))
+        self.loop = min(max(loop, 0), MOST_LOOPS) if isinstance(loop, int) else None
+
+    def _load(self, least: float, *, patch: bool) -> None:
+        self._draft(least)
+        try:
+            with reading(self.format):
+                self.image.load()
+        except Refusal:
+            if not patch or self.frames > 1:
+                raise
+            self._load_patched(least)
+
+    def _draft(self, least: float) -> None:
+        """Have a JPEG decoded as small as `least` of its size allows."""
+        part = next((part for part, margin in DRAFT_MARGINS.items() if least * margin * part <= 1), 1)
+        if self.image.format not in {"JPEG", "MPO"} or part == 1:
+            return
+        width, height = self.image.size
+        drafted = self.image.draft(None, (max(1, width // part), max(1, height // part)))
+        if drafted is not None:
+            self.shrunk = round(width / drafted[1][2])
+
+    def _load_patched(self, least: float) -> None:
+        """Load again, and take what there is."""
+        from PIL import Image, ImageFile
+
+        self.stream.seek(0)
         with reading(self.format):
-            self.image.load()
-        image, self.profile = colours.convert(self.image, self.profile)
-        return Picture.of(upright(image, self.orientation), self.size)
+            self.image = Image.open(self.stream, formats=[self.format])
+            self._draft(least)
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+            try:
+                self.image.load()
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+        self.patched = True
 
 
 @contextmanager
-def opened(file: Path, formats: list[str], limits: Limits) -> Iterator[Source]:
+def opened(file: Path, formats: list[str], limits: Limits, index: int = 0) -> Iterator[Source]:
     """The source in `file`, when its format is one of `formats` and it is within the limits; else Refusal.
 
-    The file is held open by us, because Pillow does not close it when decoding fails.
+    `index` picks a frame or page. The file is held open by us, because Pillow does not close it when decoding fails.
     """
     try:
         stream = file.open("rb")
     except FileNotFoundError:
         raise Refusal("source_missing", "the source file is not in the session: it was lost on the way") from None
     with stream:
-        yield _checked(stream, formats, limits)
+        yield _checked(stream, formats, limits, index)
 
 
-def _checked(stream: BinaryIO, formats: list[str], limits: Limits) -> Source:
+def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -> Source:
     from PIL import Image
 
     found = _format(stream.read(sniff.HEAD), formats)
@@ -82,14 +180,20 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits) -> Source:
             "too_many_frames", f"the source has more than {limits['max_frames']:,} frames, which is the limit"
         )
     _check_pixels(image.size, count, limits)
-    return _described(image, found, count)
+    if index >= count:
+        raise Refusal("frame_missing", f"the recipe picks frame {index}; the source has {count}, counted from 0")
+    if index:
+        with _pixel_limit(None), reading(found):
+            image.seek(index)
+        _check_pixels(image.size, count, limits)
+    return _described(stream, image, found, count, index)
 
 
-def _described(image: Image.Image, found: str, count: int) -> Source:
+def _described(stream: BinaryIO, image: Image.Image, found: str, count: int, index: int) -> Source:
     orientation = _orientation(image)
     size = (image.height, image.width) if swaps_sides(orientation) else image.size
     profile = image.info.get("icc_profile") or None
-    return Source(image, found, image.mode, count, size, orientation, profile)
+    return Source(stream, image, found, image.mode, count, index, size, orientation, profile)
 
 
 def _format(head: bytes, formats: list[str]) -> str:
@@ -105,14 +209,18 @@ def _format(head: bytes, formats: list[str]) -> str:
     return found
 
 
+def supported(name: str) -> bool:
+    """True when the Pillow of this session knows the format `name`."""
+    from PIL import features
+
+    return _register_heif() if name == "HEIF" else name not in MODULES or bool(features.check(MODULES[name]))
+
+
 def require(name: str, what: str) -> None:
     """Refusal when the Pillow of this session cannot `what` (read or write) the format `name`."""
-    from PIL import __version__, features
+    from PIL import __version__
 
-    missing = name in MODULES and not features.check(MODULES[name])
-    if name == "HEIF":
-        missing = not _register_heif()
-    if missing:
+    if not supported(name):
         advice = "use another format, or a session image that has it"
         raise Refusal("unsupported_here", f"the session (Pillow {__version__}) cannot {what} {name}: {advice}")
 
@@ -129,18 +237,15 @@ def _register_heif() -> bool:
 def _check_pixels(size: Size, count: int, limits: Limits) -> None:
     total, most = size[0] * size[1] * count, limits["max_pixels"]
     if total > most:
-        frames_text = f" × {count:,} frames" if count > 1 else ""
-        raise Refusal(
-            "too_many_pixels",
-            f"the source has {size[0]:,}×{size[1]:,}{frames_text} = {total:,} pixels; the limit is {most:,}",
-        )
+        shape = f"{size[0]:,}×{size[1]:,}" + (f" × {count:,} frames" if count > 1 else "")
+        raise Refusal("too_many_pixels", f"the source has {shape} = {total:,} pixels; the limit is {most:,}")
     if total == 0:
         raise Refusal("damaged_image", f"the source is {size[0]}×{size[1]} pixels: there is nothing to see")
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, from 1 to 8. Unreadable metadata is no reason to refuse the pixels."""
-    if image.format == "AVIF":
+    if image.format in {"AVIF", "HEIF"}:
         return 1  # rotation is part of the format and has been applied by the decoder
     try:
         value = image.getexif().get(ORIENTATION, 1)

@@ -88,6 +88,15 @@ class ToSrgb(Transform):
             return None
 
 
+def srgb_profile() -> bytes:
+    """The profile of sRGB, for renditions that keep one; without its date, which would change the bytes."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)  # date and time (ICC.1:2022, 7.2.10)
+    return bytes(profile)
+
+
 def _space(profile: bytes) -> str | None:
     """The colour space of a profile from its header (ICC.1:2022, 7.2.8); None when it is none that we convert."""
     if len(profile) < 128 or profile[36:40] != b"acsp":

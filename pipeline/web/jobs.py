@@ -72,8 +72,7 @@ async def rendition(services: Services, job_id: str, name: str) -> func.HttpResp
 async def _bring_in(services: Services, asked: Wanted) -> Message:
     """The job's message, once its source is in a container."""
     if asked.image is None:
-        if not await services.sources.exists(asked.container, asked.name):
-            raise JobOvertaken(f"there is no blob {asked.container}/{asked.name}", kind="source_gone")
+        await services.sources.look(asked.container, asked.name)
         return Message(recipe=asked.recipe, container=asked.container, name=asked.name)
     # Never two requests under one name, and nobody can guess where another's image lies.
     name = f"{secrets.token_hex(8)}/{asked.name}"

@@ -76,7 +76,7 @@ def test_the_shipped_recipes_load_and_take_what_is_dropped() -> None:
         (recipe("transforms: [crop: {aspect: 1:1, box: [0, 0, 1, 1]}]"), "exactly one of them"),
         (
             recipe("transforms: [resize: {width: 5}, auto_orient]\nrenditions: {a: {format: png}}"),
-            "auto_orient is always done before everything else",
+            "auto_orient may stand only at the start",
         ),
         (recipe("transforms: [{resize: {width: 5}, crop: {}}]"), "one to each dash"),
         (

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.session_pool import specs
 from tests.session_pool.running import RunningPool, running
 
 
@@ -16,6 +17,18 @@ async def shared_pool() -> AsyncIterator[RunningPool]:
     """One server for all tests that need no settings of their own; use a fresh identifier and end its session."""
     async with running("--max-sessions", "20", "--spares", "2") as pool:
         yield pool
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many answers were checked against the published documents, by operation and API version."""
+    if not specs.checked:
+        return
+    terminalreporter.section("session pool: answers that conform to the published documents")
+    columns = specs.versions()
+    for operation in sorted({operation for _, operation in specs.checked}):
+        counts = "".join(f"{specs.checked[version, operation] or '-':>22}" for version in columns)
+        terminalreporter.write_line(f"{operation:<36}{counts}")
+    terminalreporter.write_line(" " * 36 + "".join(f"{version:>22}" for version in columns))
 
 
 @pytest.fixture

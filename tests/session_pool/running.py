@@ -7,18 +7,24 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.session_pool import specs
+
 REPOSITORY = Path(__file__).parent.parent.parent
 READY = "session pool ready: "
 VERSION = "2025-10-02-preview"
 _START_SECONDS = 60
+
+
+class NotReadyError(Exception):
+    """The server ended before it was ready."""
 
 
 @dataclass
@@ -40,7 +46,9 @@ class RunningPool:
         query = {"api-version": options.pop("version", VERSION)} | options.pop("params", {})
         if identifier is not None:
             query["identifier"] = identifier
-        return await self.http.request(method, path, params=query, **options)
+        answer = await self.http.request(method, path, params=query, **options)
+        specs.check(answer)
+        return answer
 
     async def run(self, identifier: str, code: str, **fields: Any) -> dict[str, Any]:
         """Run `code` to its end; the body of the answer, which must be a success of HTTP."""
@@ -60,19 +68,21 @@ class RunningPool:
         return await self.call("POST", "/files", identifier, files={"file": (name, content)}, params=params)
 
 
-async def start(*options: str, log: Path, token: str | None = None) -> RunningPool:
+async def start(*options: str, log: Path, stderr: Path | None = None) -> RunningPool:
     """Start a server with `options` and wait until it is ready."""
     arguments = ["-m", "devstack.session_pool", "--port", "0", "--log", str(log), *options]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
-    )
+    with stderr.open("wb") if stderr else nullcontext() as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=errors
+        )
     assert process.stdout is not None
     async with asyncio.timeout(_START_SECONDS):
         line = (await process.stdout.readline()).decode().strip()
-    assert line.startswith(READY), f"the server said {line!r} instead of being ready"
+    if not line.startswith(READY):
+        raise NotReadyError(f"the server said {line!r} and ended with {await process.wait()}")
     address = line.removeprefix(READY)
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    http = httpx.AsyncClient(base_url=address, headers=headers, timeout=60, trust_env=False, verify=False)
+    # The server's own certificate, on loopback: nothing to verify.
+    http = httpx.AsyncClient(base_url=address, timeout=60, trust_env=False, verify=False)  # noqa: S501
     return RunningPool(address, process, log, http)
 
 
@@ -85,11 +95,18 @@ async def stop(pool: RunningPool) -> int:
         return await pool.process.wait()
 
 
+async def until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something that nobody announces has come about."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.02)
+
+
 @asynccontextmanager
-async def running(*options: str, token: str | None = None) -> AsyncIterator[RunningPool]:
+async def running(*options: str, stderr: Path | None = None) -> AsyncIterator[RunningPool]:
     """A server for the length of a block; it must end well."""
     with tempfile.TemporaryDirectory() as folder:
-        pool = await start(*options, log=Path(folder, "access.log"), token=token)
+        pool = await start(*options, log=Path(folder, "access.log"), stderr=stderr)
         try:
             yield pool
         finally:

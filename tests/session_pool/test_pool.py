@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devstack.session_pool.inside.supervisor import descendants
-from tests.session_pool.running import running, start
+from tests.session_pool.running import RunningPool, running, start, until
 
 
 async def test_an_unknown_identifier_gets_a_session_and_keeps_it(identifier: str) -> None:
@@ -40,8 +40,7 @@ async def test_there_are_never_more_sessions_than_allowed_and_a_deleted_one_make
 async def test_an_idle_session_ends_and_its_identifier_silently_gets_an_empty_one() -> None:
     async with running("--max-sessions", "1", "--cooldown", "0.5") as pool:
         await pool.put("session-1", "a.txt", b"x")
-        while not pool.events("expired"):
-            await asyncio.sleep(0.05)
+        await until(lambda: pool.events("expired"))
         assert (await pool.call("GET", "/files", "session-1")).json() == {"value": []}
 
 
@@ -54,10 +53,12 @@ async def test_nothing_is_left_when_the_server_ends(tmp_path: Path, number: sign
     pool.process.send_signal(number)
     assert await pool.process.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     await pool.http.aclose()
-    async with asyncio.timeout(20):
-        while any(map(_alive, children)):
-            await asyncio.sleep(0.05)
-    assert number == signal.SIGKILL or not list(Path(tempfile.gettempdir()).glob(f"session-pool-{pool.process.pid}-*"))
+    await until(lambda: not any(map(_alive, children)))
+    assert number == signal.SIGKILL or not _folders(pool)
+
+
+def _folders(pool: RunningPool) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"session-pool-{pool.process.pid}-*"))
 
 
 def _alive(pid: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from pipeline.transforms.failures import KINDS
 
@@ -111,3 +111,24 @@ def test_a_camera_file_with_a_second_picture_counts_as_one(made: Made) -> None:
     buffer = io.BytesIO()
     gradient(40, 30).save(buffer, "MPO", save_all=True, append_images=[gradient(40, 30)])
     assert made(buffer.getvalue()).size == (40, 30)
+
+
+@pytest.mark.parametrize("where", ["in", "out"])
+def test_what_the_sessions_pillow_lacks_is_said_before_work_starts(
+    run: Run, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = features.check
+    monkeypatch.setattr(features, "check", lambda name: name != "avif" and check(name))
+    kinds = {"in": ("AVIF", "png"), "out": ("PNG", "avif")}
+    source, made = kinds[where]
+    body = {"AVIF": _SAMPLES["AVIF"], "PNG": _SAMPLES["PNG"]}[source]
+    report = run(body, job(rendition("out", made)))
+    assert report["failure"]["kind"] == "unsupported_here"
+    assert "AVIF: use another format" in report["failure"]["message"]
+    assert report["source"] is None
+
+
+def test_heic_without_its_decoder_is_a_clear_refusal(run: Run) -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
+    failure = run(heic, job(formats=["HEIF"]))["failure"]
+    assert failure["kind"] in {"unsupported_here", "damaged_image"}  # the latter where pillow-heif is installed

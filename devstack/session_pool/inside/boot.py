@@ -39,6 +39,7 @@ def _narrow(config: BootConfig) -> None:
         mounts.enter(config.mounts)
     os.umask(0o022)
     _limit(config.limits)
+    syscalls.renounce_privileges()
     _drop_user(config.uid)
     syscalls.drop_privileges()
     syscalls.die_with_parent()

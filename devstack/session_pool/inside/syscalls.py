@@ -74,11 +74,16 @@ def set_traceable(*, allowed: bool) -> None:
     _libc.prctl(_PR_SET_DUMPABLE, int(allowed), 0, 0, 0)
 
 
-def drop_privileges() -> None:
-    """No capability now, and none to be had again by any program that is started."""
+def renounce_privileges() -> None:
+    """No program that is started from here on gets a capability. Comes before `drop_privileges`, which ends the right
+    to say so."""
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for capability in range(_LAST_CAPABILITY + 1):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails past the last one, and where there is none
+
+
+def drop_privileges() -> None:
+    """No capability in this process."""
     header = _CapHeader(version=0x20080522, pid=0)
     nothing = (ctypes.c_uint32 * 6)()
     _check(_libc.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")

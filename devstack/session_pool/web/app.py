@@ -10,8 +10,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from devstack.session_pool.pool import Pool
-from devstack.session_pool.web import errors, executions, files, management
+from devstack.session_pool.web import admin, description, errors, executions, files, management, status
 from devstack.session_pool.web.access import AccessLogging
+from devstack.session_pool.web.striking import Striking
+from devstack.session_pool.web.tokens import RequireToken
 
 _POOL_PATH = "/subscriptions/{subscription}/resourceGroups/{group}/sessionPools/{pool}"
 
@@ -19,9 +21,11 @@ _POOL_PATH = "/subscriptions/{subscription}/resourceGroups/{group}/sessionPools/
 def build(pool: Pool) -> Starlette:
     """The application on a pool that the caller starts and closes."""
     routes = _routes()
+    tokens = [Middleware(RequireToken)] if pool.settings.require_token else []
+    own = _own_routes(with_admin=pool.settings.admin)
     app = Starlette(
-        routes=[Mount(_POOL_PATH, routes=routes), *routes],
-        middleware=[Middleware(AccessLogging, log=pool.log)],
+        routes=[Mount(_POOL_PATH, routes=routes), *routes, *own],
+        middleware=[Middleware(AccessLogging, log=pool.log), *tokens, Middleware(Striking, pool=pool)],
         exception_handlers={errors.ApiError: errors.handle, HTTPException: _no_such_operation},
     )
     app.state.pool = pool
@@ -40,8 +44,25 @@ def _routes() -> list[BaseRoute]:
         Route("/files/{rest:path}", files.delete_item, methods=["DELETE"]),
         Route("/session", management.get_session, methods=["GET"]),
         Route("/session", management.delete_session, methods=["DELETE"]),
+        Route("/listSessions", management.list_sessions, methods=["GET"]),
+        Route("/metadata", management.get_metadata, methods=["GET"]),
+        Route("/.management/getSession", management.get_session_view, methods=["POST"]),
+        Route("/.management/listSessions", management.list_session_views, methods=["POST"]),
         Route("/.management/stopSession", management.stop_session, methods=["POST"]),
+        Route("/health", management.health, methods=["GET"]),
     ]
+
+
+def _own_routes(*, with_admin: bool) -> list[BaseRoute]:
+    """What the service does not have."""
+    routes = [Route("/", status.show, methods=["GET"]), Route("/openapi.json", description.show, methods=["GET"])]
+    if with_admin:
+        routes += [
+            Route("/.admin/faults", admin.get_faults, methods=["GET"]),
+            Route("/.admin/faults", admin.put_faults, methods=["PUT"]),
+            Route("/.admin/faults", admin.delete_faults, methods=["DELETE"]),
+        ]
+    return [*routes]
 
 
 async def _no_such_operation(request: Request, error: Exception) -> Response:

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from devstack.session_pool.pool import Pool, PoolFull
 from devstack.session_pool.sandbox.process import SandboxError
 from devstack.session_pool.session import Session
+from devstack.session_pool.settings import CapacityAnswer
 from devstack.session_pool.web.errors import ApiError, bad_request
 
+_FULL_STATUS = {CapacityAnswer.ALLOCATION_500: 500, CapacityAnswer.NOT_FOUND: 404}
 _IDENTIFIER = re.compile(r"""[a-zA-Z0-9_|}{\[\]:"';<>?/.,@#$%^&*()\-+=!~`]{4,128}""")
 
 
@@ -86,4 +88,11 @@ class Call:
 def pool_full(pool: Pool, identifier: str) -> ApiError:
     """The answer when every session is taken."""
     message = f"Error happened when allocating pod for identifier {identifier} in pool {pool.settings.name}"
-    return ApiError(429, "SessionAllocationFailed", message)
+    form = pool.settings.capacity_answer
+    if form is CapacityAnswer.SESSIONS_COUNT:
+        message = (
+            f"The request sessions count is '1'. There are already '{pool.alive}' active sessions and "
+            f"the maximum active sessions count is '{pool.capacity}'."
+        )
+        return ApiError(429, "SessionsCountExceedsLimit", message, flat=True)
+    return ApiError(_FULL_STATUS.get(form, 429), "SessionAllocationFailed", message)

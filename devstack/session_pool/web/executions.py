@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 import uuid
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -63,7 +64,9 @@ async def get_execution(request: Request) -> Response:
 
 
 async def _submit(call: Call, body: dict[str, Any]) -> tuple[Execution, Session, bool]:
-    program = parse_program(body, call.pool.settings)
+    program = replace(
+        parse_program(body, call.pool.settings), kill_after=getattr(call.request.state, "kill_after", None)
+    )
     operation_id = call.request.headers.get("operation-id") or str(uuid.uuid4())
     if not _OPERATION_ID.fullmatch(operation_id):
         raise bad_request("The header 'operation-id' must be letters, digits and . _ : -", target="operation-id")
@@ -190,7 +193,8 @@ def result_value(outcome: Outcome, *, jupyter_format: bool) -> object:
 def _headers(call: Call, execution: Execution, session: Session, *, new: bool) -> dict[str, str]:
     outcome_ms = execution.outcome.ms if execution.outcome else 0
     identifier = quote(execution.identifier, safe="")
-    base = str(call.request.base_url).rstrip("/")
+    url = call.request.url
+    base = f"{url.scheme}://{url.netloc}{call.request.scope.get('root_path', '')}"
     location = f"{base}/executions/{execution.id}?api-version={call.version_name}&identifier={identifier}"
     return {
         "Operation-Location": location,

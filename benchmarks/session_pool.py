@@ -1,0 +1,340 @@
+"""The session pool server against a bare Jupyter kernel and a bare file server, measured in the same run.
+
+    python -m benchmarks.session_pool [--quick]
+
+Every row says what was measured, the baseline, the ratio, and the goal it is held against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.manager import start_new_async_kernel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+from typing_extensions import override
+
+from devstack.session_pool.inside.supervisor import descendants
+
+_VERSION = "2025-10-02-preview"
+_FILE_BYTES = 100 * 1_000_000
+_MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    measured: str
+    baseline: str
+    ratio: str
+    goal: str
+    held: bool
+
+    @override
+    def __str__(self) -> str:
+        """As a line."""
+        mark = "held" if self.held else "MISSED"
+        return f"{self.what:<44}{self.measured:>14}{self.baseline:>14}{self.ratio:>9}  {self.goal:<34}{mark}"
+
+
+class Pool:
+    """A server under measurement."""
+
+    def __init__(self, http: httpx.AsyncClient, pid: int) -> None:
+        self.http = http
+        self.pid = pid
+
+    async def run(self, identifier: str, code: str) -> None:
+        """One synchronous execution."""
+        query = {"api-version": _VERSION, "identifier": identifier}
+        body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code, "timeoutInSeconds": 60}
+        answer = await self.http.post("/executions", params=query, json=body)
+        answer.raise_for_status()
+
+    async def call(self, method: str, path: str, identifier: str) -> None:
+        """One call without a body."""
+        query = {"api-version": _VERSION, "identifier": identifier}
+        (await self.http.request(method, path, params=query)).raise_for_status()
+
+    async def spares(self) -> int:
+        """Warm spares."""
+        return int((await self.http.get("/")).json()["spares"])
+
+
+@asynccontextmanager
+async def pool(*options: str) -> AsyncIterator[Pool]:
+    """A session pool server with `options`."""
+    arguments = ["-m", "devstack.session_pool", "--port", "0", "--log", os.devnull, *options]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None  # noqa: S101
+    address = (await process.stdout.readline()).decode().split()[-1]
+    try:
+        async with httpx.AsyncClient(base_url=address, timeout=120, trust_env=False) as http:
+            yield Pool(http, process.pid)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def p50(count: int, work: Callable[[], Awaitable[None]]) -> float:
+    """The median of `count` runs of `work`, in milliseconds."""
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        await work()
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times)
+
+
+async def warm_runs(count: int) -> Row:
+    """`print(1)` again and again: through HTTP, and straight to a kernel of the same kind."""
+    manager, client = await start_new_async_kernel()
+    async with pool("--spares", "1") as served:
+
+        async def bare() -> None:
+            await _bare_run(client, "print(1)")
+
+        async def through_http() -> None:
+            await served.run("warm-session", "print(1)")
+
+        await p50(count // 4, bare)
+        await p50(count // 4, through_http)
+        rounds = [(await p50(count // 4, through_http), await p50(count // 4, bare)) for _ in range(4)]
+    client.stop_channels()
+    await manager.shutdown_kernel(now=True)
+    measured, baseline = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ratio = measured / baseline
+    what = "warm print(1) through HTTP, p50"
+    return Row(what, f"{measured:.1f} ms", f"{baseline:.1f} ms", f"{ratio:.2f}", "<= 1.5 x bare kernel", ratio <= 1.5)
+
+
+async def _bare_run(client: AsyncKernelClient, code: str) -> None:
+    await client.execute_interactive(code, store_history=False, output_hook=lambda _: None)
+
+
+async def starts(count: int) -> list[Row]:
+    """A session from the spares, a cold one, and a bare kernel's start."""
+    bare = statistics.median([await _bare_start() for _ in range(count)])
+    async with pool("--spares", "0") as served:
+        cold = statistics.median([await _fresh(served, spares=0) for _ in range(count)])
+    async with pool("--spares", "2") as served:
+        warm = statistics.median([await _fresh(served, spares=2) for _ in range(count)])
+    ratio = cold / bare
+    what = "cold session, first answer, p50"
+    return [
+        Row("session from a spare, first answer, p50", f"{warm:.0f} ms", "", "", "<= 100 ms", warm <= 100),
+        Row(what, f"{cold:.0f} ms", f"{bare:.0f} ms", f"{ratio:.2f}", "<= 1.5 x bare kernel start", ratio <= 1.5),
+    ]
+
+
+async def _bare_start() -> float:
+    started = time.perf_counter()
+    manager, client = await start_new_async_kernel()
+    elapsed = (time.perf_counter() - started) * 1000
+    client.stop_channels()
+    await manager.shutdown_kernel(now=True)
+    return elapsed
+
+
+async def _fresh(served: Pool, spares: int) -> float:
+    """Milliseconds from a new identifier's first call to its answer, with `spares` waiting."""
+    while await served.spares() < spares:  # noqa: ASYNC110 - in another process
+        await asyncio.sleep(0.05)
+    identifier = f"fresh-{secrets.token_hex(6)}"
+    started = time.perf_counter()
+    await served.call("GET", "/files", identifier)
+    elapsed = (time.perf_counter() - started) * 1000
+    await served.call("DELETE", "/session", identifier)
+    return elapsed
+
+
+async def fairness(seconds: float) -> Row:
+    """Twenty sessions at once, each running one short program after another."""
+    async with pool("--max-sessions", "20", "--spares", "0") as served:
+        identifiers = [f"fair-{number:02}" for number in range(20)]
+        for identifier in identifiers:
+            await served.run(identifier, "1")
+        end = time.monotonic() + seconds
+        counts = await asyncio.gather(*(_busy(served, identifier, end) for identifier in identifiers))
+    ratio = min(counts) / max(counts)
+    goal = "slowest >= 0.5 x fastest"
+    return Row("20 sessions at once: runs each", f"{min(counts)}-{max(counts)}", "", f"{ratio:.2f}", goal, ratio >= 0.5)
+
+
+async def _busy(served: Pool, identifier: str, end: float) -> int:
+    count = 0
+    while time.monotonic() < end:
+        await served.run(identifier, "sum(range(1000))")
+        count += 1
+    return count
+
+
+async def transfers(rounds: int) -> list[Row]:
+    """100 MB up and down, beside a server of the same library that does nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        _make_file(folder)
+        async with pool("--spares", "0") as served, _file_server(folder) as bare:
+            await served.run("transfer", "1")
+            query = f"?api-version={_VERSION}&identifier=transfer"
+            ours = (f"/files{query}", f"/files/big.bin/content{query}")
+            before = _peak(served.pid)
+            measured = [await _both_ways(served.http, *ours) for _ in range(rounds)]
+            grown = (_peak(served.pid) - before) / _MB
+            baseline = [await _both_ways(bare, "/upload", "/big.bin") for _ in range(rounds)]
+    up, down = (max(column) for column in zip(*measured, strict=True))
+    bare_up, bare_down = (max(column) for column in zip(*baseline, strict=True))
+    return [
+        _speed("upload of 100 MB", up, bare_up),
+        _speed("download of 100 MB", down, bare_down),
+        Row("the server's memory grows by, meanwhile", f"{grown:.1f} MB", "", "", "< 20 MB", grown < 20),
+    ]
+
+
+def _make_file(folder: str) -> None:
+    Path(folder, "big.bin").write_bytes(os.urandom(_MB) * (_FILE_BYTES // _MB))
+
+
+def _speed(what: str, measured: float, baseline: float) -> Row:
+    ratio = measured / baseline
+    held = measured >= 200 or ratio >= 0.5
+    goal = ">= 200 MB/s or 0.5 x bare server"
+    return Row(what, f"{measured:.0f} MB/s", f"{baseline:.0f} MB/s", f"{ratio:.2f}", goal, held)
+
+
+async def _both_ways(http: httpx.AsyncClient, upload: str, download: str) -> tuple[float, float]:
+    """MB/s of one upload and one download. The body is one multipart part, made before the clock starts."""
+    boundary = "benchmark"
+    head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="big.bin"\r\n\r\n'.encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    block = os.urandom(_MB)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head
+        for _ in range(_FILE_BYTES // _MB):
+            yield block
+        yield tail
+
+    length = str(len(head) + _FILE_BYTES + len(tail))
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}", "content-length": length}
+    started = time.perf_counter()
+    (await http.post(upload, content=body(), headers=headers)).raise_for_status()
+    up = _FILE_BYTES / _MB / (time.perf_counter() - started)
+    started = time.perf_counter()
+    async with http.stream("GET", download) as answer:
+        received = sum([len(chunk) async for chunk in answer.aiter_raw()])
+    assert received == _FILE_BYTES  # noqa: S101
+    return up, _FILE_BYTES / _MB / (time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def _file_server(folder: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The baseline, in a process of its own: files out by the library's own response, bytes in and away."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = ["-m", "benchmarks.session_pool", "--serve", folder, "--port", str(port)]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as http:
+            await _until_it_answers(http)
+            yield http
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _until_it_answers(http: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await http.get("/none")
+            except httpx.ConnectError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+def serve_files(folder: str, port: int) -> None:
+    """Be the baseline server."""
+
+    async def download(request: Request) -> Response:
+        path = Path(folder, request.path_params["name"])
+        return FileResponse(path) if path.is_file() else Response(status_code=404)  # noqa: ASYNC240
+
+    async def upload(request: Request) -> Response:
+        with Path(folder, "uploaded").open("wb") as file:  # noqa: ASYNC230 - as the server under measurement does
+            async for chunk in request.stream():
+                file.write(chunk)
+        return Response()
+
+    routes = [Route("/upload", upload, methods=["POST"]), Route("/{name}", download)]
+    config = uvicorn.Config(Starlette(routes=routes), port=port, access_log=False, log_level="error", http="h11")
+    uvicorn.Server(config).run()
+
+
+async def idle_memory() -> Row:
+    """What one more idle session with Pillow imported costs: proportional set size of its processes."""
+    async with pool("--spares", "0") as served:
+        await served.run("idle-session", "from PIL import Image")
+        own = sum(map(_proportional, descendants(served.pid))) / _MB
+    return Row("idle session with Pillow imported", f"{own:.0f} MB", "", "", "<= 80 MB", own <= 80)
+
+
+def _proportional(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+
+
+def _peak(pid: int) -> int:
+    """The most memory that a process has held until now, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
+async def measure(*, quick: bool) -> list[Row]:
+    """All rows, one after another."""
+    return [
+        await warm_runs(80 if quick else 400),
+        *await starts(3 if quick else 9),
+        await fairness(2 if quick else 8),
+        *await transfers(1 if quick else 3),
+        await idle_memory(),
+    ]
+
+
+def main() -> None:
+    """Print the table; exit status 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve_files(options.serve, options.port)
+        return
+    rows = asyncio.run(measure(quick=options.quick))
+    print(f"{'':<44}{'measured':>14}{'baseline':>14}{'ratio':>9}  goal")
+    print(*rows, sep="\n")
+    sys.exit(0 if all(row.held for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Pictures and fonts that recipes use: small blobs, read once and looked at again now and then."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceNotFoundError, ResourceNotModifiedError
+
+from pipeline.errors import RecipeError
+from pipeline.settings import MIB
+from pipeline.storage.account import Account, translated
+
+LIMIT = 16 * MIB
+# How long an asset is used before it is asked whether it has changed.
+FRESH = 60.0
+
+
+@dataclass(frozen=True)
+class Asset:
+    """The content of an asset, and the name that its file gets in a session: of its content, never the blob's own."""
+
+    file: str
+    data: bytes
+    etag: str
+    looked: float
+
+
+class Assets:
+    """The container of assets."""
+
+    def __init__(self, account: Account, container: str) -> None:
+        self.container = container
+        self._client = account.container(container)
+        self._known: dict[str, Asset] = {}
+
+    async def get(self, name: str) -> Asset:
+        """An asset. RecipeError when there is none of that name, or when it is too large."""
+        known = self._known.get(name)
+        if known is None or time.monotonic() - known.looked > FRESH:
+            known = self._known[name] = await self._read(name, known)
+        return known
+
+    async def _read(self, name: str, known: Asset | None) -> Asset:
+        condition: dict[str, Any] = {"etag": known.etag, "match_condition": MatchConditions.IfModified} if known else {}
+        with translated(f"reading {self.container}/{name}"):
+            try:
+                stream = await self._client.get_blob_client(name).download_blob(**condition)
+            except ResourceNotModifiedError:
+                assert known is not None  # noqa: S101 - only then is there a condition
+                return Asset(known.file, known.data, known.etag, time.monotonic())
+            except ResourceNotFoundError as error:
+                raise RecipeError(
+                    f"the recipe needs {name!r}, which is not in the container {self.container!r}: upload it there",
+                    kind="asset_missing",
+                ) from error
+            if stream.size > LIMIT:
+                raise RecipeError(f"{self.container}/{name} is larger than {LIMIT:,} bytes", kind="asset_too_large")
+            data = await stream.readall()
+        suffix = "".join(char for char in PurePosixPath(name).suffix.lower() if char.isalnum() or char == ".")[:10]
+        file = f"asset-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
+        return Asset(file, data, stream.properties.etag, time.monotonic())

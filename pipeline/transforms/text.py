@@ -1,0 +1,120 @@
+"""Text written onto the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+
+from .assets import asset_file
+from .base import PixelTransform, Scene
+from .bounds import Asset, Color, Help, Length, Text, pixels, rgba
+from .failures import Refusal
+from .geometry import Gravity, anchor, place
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+LARGEST = 2_000
+"""Largest height of letters in pixels: FreeType's memory grows with its square."""
+
+
+@dataclass(frozen=True)
+class TextTransform(PixelTransform):
+    """Write text onto the picture, wrapped to its width."""
+
+    name: ClassVar[str] = "text"
+    assets: ClassVar[tuple[str, ...]] = ("font",)
+    example: ClassVar[dict[str, Any]] = {"text": "Harbour, early morning", "size": "12%", "gravity": "bottom-left"}
+    shorthand: ClassVar[str | None] = "text"
+
+    text: Annotated[Annotated[str, Text("a text has at most 500 characters", longest=500)], Help("what to write")]
+    size: Annotated[Length, Help("height of the letters; percent of the picture's height")] = "6%"
+    color: Annotated[Color, Help("colour of the letters")] = "white"
+    gravity: Annotated[Gravity, Help("where the text lies, and how its lines are aligned")] = "bottom"
+    margin: Annotated[Length, Help("distance from the edges; percent of the shorter side")] = "4%"
+    wrap: Annotated[bool, Help("false: one line for each line of the text, however long")] = True
+    shadow: Annotated[Color, Help("a soft shadow, so that the text can be read on anything")] = "#000000a0"
+    font: Annotated[Asset | None, Help("a TrueType or OpenType font in the assets; left out: the one in Pillow")] = None
+
+    def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
+        """The picture with the text on it."""
+        from PIL import Image, ImageDraw
+
+        high = min(max(4, pixels(self.size, image.height)), LARGEST)
+        font = self._font(scene, high)
+        margin = pixels(self.margin, min(image.size))
+        room = (max(1, image.width - 2 * margin), max(1, image.height - 2 * margin))
+        pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+        lines = self._lines(pen, font, room[0])
+        mask, gap = self._mask(lines, font), max(1, high // 16)
+        left, top = place(mask.size, room, anchor(self.gravity))
+        corner = (left + margin, top + margin)
+        image = _stamp(image, _softened(mask, gap), (corner[0] - gap, corner[1] - gap), self.shadow)
+        return _stamp(image, mask, corner, self.color)
+
+    def _lines(self, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: int) -> str:
+        """The text with a line break wherever the next word would not fit."""
+        if not self.wrap:
+            return self.text
+        lines: list[str] = []
+        for paragraph in self.text.split("\n"):
+            line = ""
+            for word in paragraph.split():
+                longer = f"{line} {word}".strip()
+                if line and pen.textlength(longer, font) > width:
+                    lines.append(line)
+                    longer = word
+                line = longer
+            lines.append(line)
+        return "\n".join(lines)
+
+    def _mask(self, lines: str, font: ImageFont.FreeTypeFont) -> Image.Image:
+        """The text in white on black, just large enough."""
+        from PIL import Image, ImageDraw
+
+        align = "left" if "left" in self.gravity else "right" if "right" in self.gravity else "center"
+        pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+        left, top, right, bottom = pen.multiline_textbbox((0, 0), lines, font, align=align)
+        size = (max(1, round(right - left)), max(1, round(bottom - top)))
+        if size[0] * size[1] > 50_000_000:
+            raise Refusal("rendition_too_large", f"the text would take {size[0]}×{size[1]} pixels: make it smaller")
+        mask = Image.new("L", size)
+        ImageDraw.Draw(mask).multiline_text((-left, -top), lines, 255, font, align=align)
+        return mask
+
+    def _font(self, scene: Scene, high: int) -> ImageFont.FreeTypeFont:
+        from PIL import ImageFont, features
+
+        if not features.check("freetype2"):
+            raise Refusal("unsupported_here", "the Pillow of this session cannot write text: it lacks FreeType")
+        if self.font is None:
+            return cast("ImageFont.FreeTypeFont", ImageFont.load_default(high))
+        try:
+            return ImageFont.truetype(str(asset_file(scene, self.font)), high)
+        except OSError as error:
+            text = f"the asset {self.font!r} is no font that can be read ({error}): use a TTF or OTF file"
+            raise Refusal("asset_unusable", text) from error
+
+
+def _softened(mask: Image.Image, radius: int) -> Image.Image:
+    """The mask blurred, on a canvas that has room for the blur."""
+    from PIL import ImageFilter, ImageOps
+
+    return ImageOps.expand(mask, radius).filter(ImageFilter.GaussianBlur(radius / 2))
+
+
+def _stamp(image: Image.Image, mask: Image.Image, corner: tuple[int, int], color: str) -> Image.Image:
+    """`image` with the colour laid over it where the mask is white."""
+    from PIL import Image
+
+    red, green, blue, alpha = rgba(color)
+    faded = mask.point([value * alpha // 255 for value in range(256)])
+    if image.mode != "RGBA":
+        image = image.convert("RGB")
+        image.paste((red, green, blue), (*corner, corner[0] + mask.width, corner[1] + mask.height), faded)
+        return image
+    sheet = Image.new("RGBA", image.size, (red, green, blue, 0))
+    whole = Image.new("L", image.size)
+    whole.paste(faded, corner)
+    sheet.putalpha(whole)
+    return Image.alpha_composite(image, sheet)

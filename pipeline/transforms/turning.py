@@ -1,0 +1,65 @@
+"""Rotate and flip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from .base import PixelTransform, Scene
+from .bounds import Between, Color, Help, rgba
+from .canvas import check_canvas, on_canvas
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Rotate(PixelTransform):
+    """Turn the picture clockwise by any angle; quarter turns are exact."""
+
+    name: ClassVar[str] = "rotate"
+    example: ClassVar[dict[str, Any]] = {"degrees": 15, "background": "navy"}
+    shorthand: ClassVar[str | None] = "degrees"
+
+    degrees: Annotated[Annotated[float, Between(-360, 360)], Help("clockwise; negative is counter-clockwise")]
+    background: Annotated[Color, Help("what shows in the corners")] = "white"
+    expand: Annotated[bool, Help("true: the canvas grows so that no corner is cut off")] = True
+
+    def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
+        """The picture turned, its corners in the background."""
+        from PIL import Image
+
+        scene.focal = None
+        if self.degrees % 90 == 0 and (self.expand or self.degrees % 180 == 0):
+            return image.rotate(-self.degrees, expand=True)
+        # Turned by 45 degrees the canvas is at its largest: no longer than both sides together.
+        longest = image.width + image.height
+        check_canvas((longest, longest) if self.expand else image.size, scene.max_pixels * 2, "rotate")
+        clear = image.convert("RGBA")
+        turned = clear.rotate(-self.degrees, Image.Resampling.BICUBIC, expand=self.expand)
+        color = rgba(self.background)
+        placed = on_canvas(turned, turned.size, (0, 0), color)
+        return placed.convert("RGB") if color[3] == 255 and image.mode != "RGBA" else placed
+
+
+@dataclass(frozen=True)
+class Flip(PixelTransform):
+    """Mirror the picture."""
+
+    name: ClassVar[str] = "flip"
+    example: ClassVar[dict[str, Any]] = {"axis": "horizontal"}
+    shorthand: ClassVar[str | None] = "axis"
+
+    axis: Annotated[
+        Literal["horizontal", "vertical"], Help("horizontal swaps left and right, vertical top and bottom")
+    ] = "horizontal"
+
+    def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
+        """The mirror image; the focal point moves along."""
+        from PIL import Image
+
+        sideways = self.axis == "horizontal"
+        if scene.focal:
+            across, down = scene.focal
+            scene.focal = (1 - across, down) if sideways else (across, 1 - down)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT if sideways else Image.Transpose.FLIP_TOP_BOTTOM)

@@ -1,0 +1,120 @@
+"""Two function hosts share a storage account and a pool of five sessions: nothing is lost, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from devstack import azurite as emulator
+from devstack import child
+from pipeline.storage.ledger import Entry
+from tests.images import picture
+from tests.stack import RECIPES, Stack, environment, opened
+from tests.waiting import eventually
+
+PHOTOS = 200
+SESSIONS = 5
+NAMES = [f"photos/{number:03d}.jpg" for number in range(PHOTOS)]
+
+
+@dataclass
+class Scene:
+    """The stack, its two function hosts, and the log of the pool."""
+
+    stack: Stack
+    hosts: list[child.Child]
+    log: Path
+
+    async def rows(self) -> list[Entry]:
+        """The ledger."""
+        return [entry async for entry in self.stack.services.ledger.between("web", " ", "~")]
+
+    async def done(self) -> int:
+        """How many jobs are done."""
+        return sum(entry.state == "done" for entry in await self.rows())
+
+    def events(self) -> list[dict[str, object]]:
+        """What happened in the pool."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+HOST = [sys.executable, "-m", "devstack", "host", "--poll", "0.2", "--hidden", "10"]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    log, recipe_file = tmp_path / "pool.log", tmp_path / "recipes.yaml"
+    recipe_file.write_text(RECIPES)
+    argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(SESSIONS), "--log", log]
+    async with emulator.running(data=None) as azurite, child.running("session pool", argv) as pool:
+        endpoint = (await pool.line(r"session pool ready: (\S+)", timeout=60))[1]
+        environ = environment(azurite.connection_string, endpoint, recipe_file)
+        environ |= {
+            "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
+            "PIPELINE_SLOT_LEASE": "15",
+            "PIPELINE_CLAIM_SECONDS": "15",
+        }
+        async with opened(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
+            yield Scene(stack, [one, two], log)
+
+
+@asynccontextmanager
+async def running(environ: dict[str, str], name: str) -> AsyncIterator[child.Child]:
+    async with child.running(name, HOST, env=environ) as process:
+        await process.line("function host ready", timeout=60)
+        yield process
+
+
+async def everything_is_there(scene: Scene) -> None:
+    """Every photo has its two renditions, each recorded, and the pool never held more sessions than it may."""
+    rows = await scene.rows()
+    assert Counter(entry.state for entry in rows) == {"done": PHOTOS}
+    assert sorted(entry.name for entry in rows) == NAMES
+    outputs = await scene.stack.outputs()
+    assert sorted(outputs) == sorted(one["path"] for entry in rows for one in entry.renditions)
+    assert len(outputs) == 2 * PHOTOS
+    assert max(int(str(event["alive"])) for event in scene.events() if "alive" in event) <= SESSIONS
+
+
+def executions(scene: Scene) -> int:
+    return sum(event["event"] == "call" and event["path"] == "/executions" for event in scene.events())
+
+
+@pytest.mark.timeout(300)
+async def test_two_hosts_do_every_photo_exactly_once(scene: Scene) -> None:
+    for number, name in enumerate(NAMES):
+        await scene.stack.drop(name, picture(400, 300, seed=number))
+
+    async def all_done() -> bool:
+        return await scene.done() == PHOTOS
+
+    await eventually(all_done, timeout=240)
+    await everything_is_there(scene)
+    assert {(entry.generation, entry.attempts) for entry in await scene.rows()} == {(1, 1)}
+    assert executions(scene) == PHOTOS, "no photo ran twice"
+    assert await scene.stack.waiting() == 0
+
+
+@pytest.mark.timeout(300)
+async def test_a_host_killed_in_the_middle_loses_nothing(scene: Scene) -> None:
+    for number, name in enumerate(NAMES):
+        await scene.stack.drop(name, picture(400, 300, seed=number))
+
+    async def well_under_way() -> bool:
+        return await scene.done() >= PHOTOS // 4
+
+    async def all_done() -> bool:
+        return await scene.done() == PHOTOS
+
+    await eventually(well_under_way, timeout=120)
+    scene.hosts[0].kill()
+    assert await scene.done() < PHOTOS
+    await eventually(all_done, timeout=240)
+    await everything_is_there(scene)

@@ -1,0 +1,175 @@
+"""What a recipe says beyond transforms: who shares a session, assets, focal points, code, limits, metadata."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.deliveries import blob_dropped
+from pipeline.errors import ConfigError
+from pipeline.process import process
+from pipeline.storage.ledger import Entry
+from tests.images import form, picture, sides
+from tests.stack import Stack, opened
+
+RECIPES = """
+recipes:
+  alone:
+    isolation: single
+    renditions: {out: {format: jpeg}}
+  tenants:
+    isolation: tenant
+    renditions: {out: {format: jpeg}}
+  focal:
+    transforms: [{crop: {aspect: "1:1", gravity: [focal, center]}}]
+    renditions: {out: {format: png}}
+  marked:
+    transforms: [{watermark: {image: "logos/mark.png", width: "50%", opacity: 1}}]
+    renditions: {out: {format: png}}
+  small:
+    limits: {max_source_bytes: 2000}
+    renditions: {out: {format: png}}
+  best:
+    carry: [credit]
+    renditions: {out: {format: auto, dominant_color: true}}
+  big:
+    match: {include: ["sized/**"], size: {min: 1500}}
+    renditions: {out: {format: png}}
+"""
+CODE = """
+recipes:
+  turned:
+    transforms:
+      - code: |
+          def transform(image, params):
+              return image.rotate(90, expand=True)
+    renditions: {out: {format: png}}
+  broken:
+    transforms:
+      - code: |
+          def transform(image, params):
+              return image.nonsense()
+    renditions: {out: {format: png}}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "recipes.yaml"
+    path.write_text(RECIPES)
+    return path
+
+
+async def run(stack: Stack, recipe: str, name: str = "a.png", data: bytes | None = None) -> Entry:
+    services = stack.services
+    if data is not None:
+        await stack.drop(name, data)
+    return await process(services, services.settings.input_container, name, services.recipes.get(recipe))
+
+
+async def generations(stack: Stack) -> list[int]:
+    """How often each slot got a new session."""
+    container = stack.services.account.container(stack.services.settings.state_container)
+    texts = [await (await container.download_blob(blob.name)).readall() async for blob in container.list_blobs()]
+    return sorted(json.loads(text).get("generation", 0) for text in texts)
+
+
+async def test_a_job_of_its_own_never_shares_a_session(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        for number in range(3):
+            assert (await run(stack, "alone", f"{number}.png", picture(60, 40))).state == "done"
+        await stack.services.slots.close()
+        assert (await generations(stack))[0] >= 3
+
+
+async def test_tenants_do_not_share_a_session_and_one_tenant_does(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        for name in ("a/1.png", "a/2.png", "b/1.png", "a/3.png"):
+            assert (await run(stack, "tenants", name, picture(60, 40))).state == "done"
+        assert await generations(stack) == [3]
+
+
+@pytest.mark.parametrize(("where", "focal"), [("metadata", "1,0.5"), ("tags", "1 0.5")])
+async def test_a_focal_point_comes_from_the_blobs_metadata_or_tags(stack: Stack, where: str, focal: str) -> None:
+    """A tag's value may not hold a comma."""
+    half = Image.new("RGB", (200, 100), "red")
+    half.paste("blue", (100, 0, 200, 100))
+    packed = io.BytesIO()
+    half.save(packed, "PNG")
+    container = stack.services.account.container(stack.services.settings.input_container)
+    await container.upload_blob("a.png", packed.getvalue(), **{where: {"focal": focal}})
+    await run(stack, "focal")
+    with Image.open(io.BytesIO(next(iter((await stack.outputs()).values())))) as made:
+        assert made.size == (100, 100)
+        assert made.convert("RGB").getpixel((50, 50)) == (0, 0, 255)
+
+
+async def test_a_watermark_comes_from_the_container_of_assets(stack: Stack) -> None:
+    missing = await run(stack, "marked", data=picture(200, 200, "PNG"))
+    assert (missing.state, missing.error_kind) == ("failed", "asset_missing")
+    assert "logos/mark.png" in missing.error_message
+    green = io.BytesIO()
+    Image.new("RGB", (50, 50), "lime").save(green, "PNG")
+    container = stack.services.account.container(stack.services.settings.asset_container)
+    await container.upload_blob("logos/mark.png", green.getvalue())
+    for seed in (20, 40):
+        assert (await run(stack, "marked", data=picture(200, 200, "PNG", seed=seed))).state == "done"
+    with Image.open(io.BytesIO(next(iter((await stack.outputs()).values())))) as made:
+        colours = made.convert("RGB").crop((150, 150, 190, 190)).getcolors(1600)
+    assert colours is not None
+    assert max(colours)[1] == (0, 255, 0)
+
+
+async def test_a_recipes_own_limit_is_tighter_than_the_settings(stack: Stack) -> None:
+    entry = await run(stack, "small", data=picture(400, 400))
+    assert (entry.error_kind, "2,000" in entry.error_message) == ("too_many_bytes", True)
+
+
+async def test_an_output_is_served_as_what_it_became_and_carries_what_it_should(stack: Stack) -> None:
+    container = stack.services.account.container(stack.services.settings.input_container)
+    about = {"credit": "A. Person", "secret": "no"}
+    await container.upload_blob("a.jpg", picture(), metadata=about)
+    await run(stack, "best", "a.jpg")
+    ((path, data),) = (await stack.outputs()).items()
+    output = stack.services.account.container(stack.services.settings.output_container)
+    facts = await output.get_blob_client(path).get_blob_properties()
+    made = form(data).lower()
+    assert facts.content_settings.content_type == f"image/{made}"
+    assert path.endswith({"jpeg": ".jpg"}.get(made, f".{made}"))
+    assert facts.metadata["credit"] == "A. Person"
+    assert facts.metadata["dominant_color"].startswith("#")
+    assert "secret" not in facts.metadata
+
+
+async def test_a_rule_about_size_looks_at_the_blob(stack: Stack) -> None:
+    container = stack.services.settings.input_container
+    for name, data in (("sized/big.png", picture(300, 300)), ("sized/small.png", picture(8, 8, "PNG"))):
+        await stack.drop(name, data)
+        await blob_dropped(stack.services, container, name)
+    assert [path.split("/")[2] for path in await stack.outputs()] == ["big.png"]
+
+
+async def test_code_is_refused_unless_it_is_allowed(environ: dict[str, str], recipe_file: Path) -> None:
+    recipe_file.write_text(CODE)
+    with pytest.raises(ConfigError, match="allow it in the settings"):
+        async with opened(environ):
+            pass
+
+
+async def test_allowed_code_runs_alone_and_its_traceback_reaches_the_ledger(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    recipe_file.write_text(CODE)
+    async with opened({**environ, "PIPELINE_ALLOW_CODE": "true", "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        assert (await run(stack, "turned", data=picture(60, 40, "PNG"))).state == "done"
+        assert sides(next(iter((await stack.outputs()).values()))) == (40, 60)
+        entry = await run(stack, "broken")
+        assert (entry.state, entry.error_kind) == ("failed", "code_failed")
+        assert "line 2" in entry.error_message
+        assert "nonsense" in entry.error_message
+        await stack.services.slots.close()
+        assert (await generations(stack))[0] >= 2

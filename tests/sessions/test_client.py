@@ -1,0 +1,210 @@
+"""What the pool answers, in every form that was recorded, becomes the right one of the pipeline's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from pipeline.errors import (
+    PipelineError,
+    PoolFull,
+    PoolUnavailable,
+    SessionLost,
+    SessionReplyError,
+    SourceError,
+)
+from pipeline.sessions.client import PoolClient
+from pipeline.sessions.token import SCOPE, PoolToken
+from pipeline.settings import Settings
+
+FULL = "Error happened when allocating pod for identifier secret-identifier in pool p"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(status: int, body: object, **headers: str) -> bytes:
+    """A whole HTTP answer."""
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"HTTP/1.1 {status} X", f"Content-Length: {len(text)}", *lines, "", ""]).encode() + text
+
+
+class Pool:
+    """A server that gives one prepared answer after another, the last one for ever, and keeps what it was sent."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.heads: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+                self.heads.append(head)
+                length = [line for line in head.lower().splitlines() if line.startswith("content-length:")]
+                await reader.readexactly(int(length[0].split(":")[1]) if length else 0)
+                writer.write(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def pool_with(*answers: bytes, token: PoolToken | None = None) -> AsyncIterator[tuple[PoolClient, Pool]]:
+    """A client of a pool that answers like this."""
+    pool = Pool(*answers)
+    server = await asyncio.start_server(pool.serve, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    settings = Settings(pool_endpoint=f"http://127.0.0.1:{address[1]}", retry_tries=3, retry_seconds=5)
+    client = PoolClient(settings, token)
+    try:
+        yield client, pool
+    finally:
+        await client.close()
+        server.close()
+
+
+REFUSALS = {
+    "full, as custom pools say it": (
+        answer(429, {"error": {"code": "x", "message": FULL}}),
+        PoolFull,
+        "no free session",
+    ),
+    "full, with another status": (answer(500, {"error": {"message": FULL}}), PoolFull, "no free session"),
+    "full, as shell pools say it": (answer(429, {"code": "SessionsCountExceedsLimit", "message": "…"}), PoolFull, ""),
+    "an unknown api-version": (answer(401, b""), PoolUnavailable, "PIPELINE_POOL_API_VERSION"),
+    "no role": (answer(403, b"<html>"), PoolUnavailable, "Azure ContainerApps Session Executor"),
+    "no pool there": (answer(404, {}), PoolUnavailable, "PIPELINE_POOL_ENDPOINT"),
+    "too large": (answer(413, b""), SourceError, "128 MB"),
+    "a wrong body": (
+        answer(400, {"error": {"code": "SessionPropertiesMissing"}}),
+        SessionReplyError,
+        "PropertiesMissing",
+    ),
+    "an error of the service": (answer(503, b""), PoolUnavailable, "503"),
+    "a redirect": (answer(302, b"", Location="http://127.0.0.1:1/"), SessionReplyError, "302"),
+    "an endless answer": (answer(200, b"x" * 2_000_000), SessionReplyError, "longer than"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+async def test_a_refusal_becomes_the_right_error_and_never_tells_the_identifier(case: str) -> None:
+    sent, kind, says = REFUSALS[case]
+    async with pool_with(sent) as (client, _):
+        with pytest.raises(kind) as caught:
+            await client.run("secret-identifier", "1", 9)
+        assert says in str(caught.value)
+        assert "secret-identifier" not in str(caught.value)
+
+
+ENDS = {
+    "run_timeout": {"stderr": "Request timed out waiting for code execution to complete"},
+    "session_died": {"stderr": "Execution aborted"},
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+async def test_a_run_that_was_stopped_is_a_lost_session(kind: str) -> None:
+    async with pool_with(answer(200, {"status": "Failed", "result": ENDS[kind]})) as (client, _):
+        with pytest.raises(SessionLost) as caught:
+            await client.run("identifier", "1", 9)
+        assert caught.value.kind == kind
+
+
+async def test_failed_code_is_a_200_that_is_not_ok() -> None:
+    async with pool_with(answer(200, {"status": "Failed", "result": {"stderr": "boom"}})) as (client, _):
+        execution = await client.run("identifier", "1", 9)
+    assert (execution.ok, execution.stderr) == (False, "boom")
+
+
+async def test_a_run_that_is_answered_early_is_followed_to_its_end() -> None:
+    early = answer(202, {"id": "op-1", "status": "Running"})
+    end = answer(200, {"status": "Succeeded", "result": {"stdout": "42"}})
+    async with pool_with(early, early, end) as (client, pool):
+        assert (await client.run("identifier", "1", 9)).stdout == "42"
+    assert pool.heads[1].startswith("GET /executions/op-1?")
+
+
+async def test_garbage_is_not_a_successful_run() -> None:
+    for body in (b"", b"[]", b"{", b'{"status":5,"result":7}', b"[" * 100_000):
+        async with pool_with(answer(200, body)) as (client, _):
+            assert not (await client.run("identifier", "1", 9)).ok
+
+
+async def test_a_pool_that_asks_to_wait_is_asked_again_after_that() -> None:
+    full = answer(503, b"", Retry_After="1")
+    async with pool_with(full, answer(200, {"status": "Succeeded"})) as (client, pool):
+        started = time.monotonic()
+        assert (await client.run("identifier", "1", 9)).ok
+        assert time.monotonic() - started >= 1
+    assert len(pool.heads) == 2
+
+
+@pytest.mark.parametrize("body", [{"error": {"code": "SessionWithIdentifierNotFound"}}, {"code": "SessionNotFound"}])
+async def test_ending_a_session_that_is_gone_is_fine(body: dict[str, object]) -> None:
+    for status in (400, 404):
+        async with pool_with(answer(status, body)) as (client, _):
+            await client.end("identifier")
+
+
+async def test_a_pool_that_cannot_end_sessions_says_so() -> None:
+    async with pool_with(answer(400, {"error": {"code": "SessionRequestNotSupported"}})) as (client, _):
+        with pytest.raises(PoolUnavailable, match="cannot end"):
+            await client.end("identifier")
+
+
+class Credential:
+    """Gives tokens that last as long as it is told."""
+
+    def __init__(self, *lifetimes: float) -> None:
+        self.lifetimes = list(lifetimes)
+        self.given = 0
+
+    async def get_token(self, *scopes: str, **_: object) -> AccessToken:
+        assert scopes == (SCOPE,)
+        if not self.lifetimes:
+            raise ClientAuthenticationError("no identity")
+        self.given += 1
+        return AccessToken(f"token-{self.given}", int(time.time() + self.lifetimes.pop(0)))
+
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Credential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+async def test_one_token_serves_all_calls_until_shortly_before_it_ends() -> None:
+    credential = Credential(3600, 3600)
+    token = PoolToken(credential)
+    assert [await token.header() for _ in range(3)] == [{"Authorization": "Bearer token-1"}] * 3
+    short = PoolToken(Credential(200, 3600))
+    assert [(await short.header())["Authorization"] for _ in range(2)] == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
+    token = PoolToken(Credential(3600, 3600))
+    async with pool_with(answer(401, b""), answer(200, {"status": "Succeeded"}), token=token) as (client, pool):
+        assert (await client.run("identifier", "1", 9)).ok
+    assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
+
+
+async def test_nobody_signed_in_is_said_with_what_to_do() -> None:
+    with pytest.raises(PoolUnavailable, match="az login") as caught:
+        await PoolToken(Credential()).header()
+    assert caught.value.kind == "pool_denied"
+
+
+async def test_every_error_is_one_of_the_pipelines() -> None:
+    async with pool_with(b"nonsense\r\n\r\n") as (client, _):
+        for call in (client.run("i", "1", 9), client.remove("i", "a"), client.end("i")):
+            with pytest.raises(PipelineError):
+                await call

@@ -1,0 +1,294 @@
+"""What any rendition can be told: its size in bytes, its metadata, its format, what is found out about it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from pipeline.transforms import formats, previews, search
+from pipeline.transforms.failures import Refusal
+from pipeline.transforms.protocol import Job
+
+from .conftest import Made, Run, encoded, gradient, job, rendition, steps
+from .measures import worst
+
+NOISY = Image.blend(gradient(600, 400), Image.effect_noise((600, 400), 70).convert("RGB"), 0.15)
+
+
+def with_output(kind: str = "jpeg", shared: Any = None, options: dict[str, Any] | None = None, **output: Any) -> Job:
+    """A job of one rendition with output options."""
+    document = job(rendition("out", kind, **(options or {})), shared=shared)
+    document["renditions"][0]["output"] = output
+    return document
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "avif"])
+@pytest.mark.parametrize("most", [5_000, 12_000, 10**6])
+def test_max_bytes_is_kept_and_not_wasted(run: Run, kind: str, most: int) -> None:
+    (made,) = run(encoded(NOISY), with_output(kind, max_bytes=most))["renditions"]
+    (best,) = run(encoded(NOISY), with_output(kind))["renditions"]
+    assert min(most, best["size"]) * 0.7 < made["size"] <= most
+
+
+def test_max_bytes_that_are_impossible_are_named(run: Run) -> None:
+    failure = run(encoded(NOISY), with_output("webp", max_bytes=300))["failure"]
+    assert failure["kind"] == "max_bytes_impossible"
+    assert "more than 300" in failure["message"]
+    assert "use webp, avif or jpeg" in run(encoded(NOISY), with_output("png", max_bytes=300))["failure"]["message"]
+
+
+@pytest.mark.parametrize("growth", [1.02, 1.05, 1.15])
+@pytest.mark.parametrize("most", [200, 500, 1_000, 5_000, 50_000])
+def test_the_search_never_takes_more_than_six_encodes(growth: float, most: int) -> None:
+    tried: list[int] = []
+
+    def encode(quality: int) -> bytes:
+        tried.append(quality)
+        return b"x" * round(100 * growth**quality)
+
+    try:
+        quality, body = search.best_quality(encode, 90, most)
+    except Refusal:
+        assert 100 * growth**search.LOWEST > most
+    else:
+        assert len(body) == round(100 * growth**quality) <= most
+        assert quality == 90 or 100 * growth ** (quality + 6) > most or len(body) > most * 0.9
+    assert len(tried) <= search.MOST_ENCODES
+
+
+def test_auto_takes_the_smallest_and_tries_each_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: dict[str, int] = {}
+    original = formats.Format.encode
+
+    def counted(self: formats.Format, *rest: Any) -> bytes:
+        body = original(self, *rest)
+        assert self.name not in sizes
+        sizes[self.name] = len(body)
+        return body
+
+    monkeypatch.setattr(formats.Format, "encode", counted)
+    (made,) = run(encoded(NOISY), with_output("auto"))["renditions"]
+    assert set(sizes) == {"jpeg", "webp", "avif"}
+    assert made["format"] == min(sizes, key=lambda name: sizes[name])
+
+
+def test_auto_never_drops_transparency(run: Run) -> None:
+    clear = NOISY.convert("RGBA")
+    clear.putalpha(99)
+    (made,) = run(encoded(clear), with_output("auto", options={"among": ["jpeg", "png"]}))["renditions"]
+    assert made["format"] == "png"
+
+
+@pytest.mark.parametrize(
+    ("source", "format_name"),
+    [
+        ("JPEG", "jpeg"),
+        ("PNG", "png"),
+        ("WEBP", "webp"),
+        ("GIF", "gif"),
+        ("TIFF", "tiff"),
+        ("AVIF", "avif"),
+        ("BMP", "png"),
+    ],
+)
+def test_keep_writes_the_format_of_the_source(run: Run, source: str, format_name: str) -> None:
+    (made,) = run(encoded(gradient(40, 30), source), with_output("keep"))["renditions"]
+    assert made["format"] == format_name
+
+
+def _camera_file() -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Copyright] = "someone"
+    exif[ExifTags.Base.Make] = "maker"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FNumber] = 2.8
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"secret"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    return encoded(gradient(40, 30), "JPEG", exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "avif", "tiff"])
+@pytest.mark.parametrize(
+    ("keep", "tags"),
+    [
+        ([], set()),
+        (["copyright"], {"Copyright"}),
+        (["exif"], {"Copyright", "Make", "FNumber"}),
+        (["location"], {"GPSLatitudeRef"}),
+        (["exif", "location"], {"Copyright", "Make", "FNumber", "GPSLatitudeRef"}),
+    ],
+)
+def test_only_the_metadata_that_was_named_is_kept(made: Made, kind: str, keep: list[str], tags: set[str]) -> None:
+    exif = made(_camera_file(), with_output(kind, keep=keep)).getexif()
+    everything = {
+        **dict(exif),
+        **exif.get_ifd(ExifTags.IFD.Exif),
+        **{ExifTags.GPS(tag).name: value for tag, value in exif.get_ifd(ExifTags.IFD.GPSInfo).items()},
+    }
+    if kind == "tiff":
+        tags = tags & {"Copyright", "Make"}  # libtiff writes no directories of camera settings or places
+    names = {tag if isinstance(tag, str) else ExifTags.TAGS.get(tag) for tag in everything}
+    assert names & {"Copyright", "Make", "FNumber", "GPSLatitudeRef", "Orientation", "UserComment", "MakerNote"} == tags
+
+
+def test_icc_is_kept_as_srgb_or_as_the_source_has_it(made: Made) -> None:
+    profile = made(_camera_file(), with_output("jpeg", keep=["icc"])).info["icc_profile"]
+    assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    wide = matrix_profile()
+    body = encoded(gradient(40, 30), "PNG", icc_profile=wide)
+    kept = made(body, with_output("png", steps(("to_srgb", {"keep_profile": True})), keep=["icc"]))
+    assert kept.info["icc_profile"] == wide
+    assert worst(kept, gradient(40, 30)) == 0
+
+
+def matrix_profile() -> bytes:
+    """A Display-P3 profile: its primaries adapted to D50 (SMPTE EG 432-1, ICC.1:2022 F.3), with a gamma of 2.2."""
+
+    def fixed(value: float) -> bytes:
+        return round(value * 65536).to_bytes(4, "big", signed=True)
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(fixed(value) for value in values)
+
+    curve = b"curv\0\0\0\0" + (1).to_bytes(4, "big") + round(2.2 * 256).to_bytes(2, "big") + b"\0\0"
+    tags = {
+        b"rXYZ": xyz(0.51512, 0.24120, -0.00105),
+        b"gXYZ": xyz(0.29198, 0.69225, 0.04189),
+        b"bXYZ": xyz(0.15710, 0.06657, 0.78407),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    table, data, at = len(tags).to_bytes(4, "big"), b"", 128 + 4 + 12 * len(tags)
+    for name, body in tags.items():
+        table += name + (at + len(data)).to_bytes(4, "big") + len(body).to_bytes(4, "big")
+        data += body
+    header = bytearray(128)
+    header[0:4] = (128 + len(table) + len(data)).to_bytes(4, "big")
+    header[8:12] = b"\x02\x40\0\0"
+    header[12:24] = b"mntrRGB XYZ "
+    header[36:40] = b"acsp"
+    header[68:80] = fixed(0.9642) + fixed(1.0) + fixed(0.8249)
+    return bytes(header) + table + data
+
+
+def delta_e(one: Image.Image, other: Image.Image) -> float:
+    """The largest colour difference (CIE 1976) of two sRGB pictures."""
+    convert = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    pairs = [ImageCms.applyTransform(image, convert) for image in (one, other)]
+    bands = [band.tobytes() for image in pairs for band in (image.split() if image else ())]
+    light = [(a - b) * 100 / 255 for a, b in zip(bands[0], bands[3], strict=True)]
+    signed = [[(v + 128) % 256 for v in band] for band in bands]
+    green = [a - b for a, b in zip(signed[1], signed[4], strict=True)]
+    blue = [a - b for a, b in zip(signed[2], signed[5], strict=True)]
+    return max((a * a + b * b + c * c) ** 0.5 for a, b, c in zip(light, green, blue, strict=True))
+
+
+@pytest.mark.parametrize("intent", ["perceptual", "relative"])
+def test_wide_gamut_is_converted_as_littlecms_does(made: Made, intent: str) -> None:
+    """Display-P3: ΔE below 1 against LittleCMS called directly, and far from what ignoring the profile gives."""
+    image = gradient(40, 30)
+    shown = made(encoded(image, icc_profile=matrix_profile()), job(shared=steps(("to_srgb", {"intent": intent}))))
+    direct = ImageCms.profileToProfile(
+        image, ImageCms.ImageCmsProfile(io.BytesIO(matrix_profile())), ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+    assert direct is not None
+    assert delta_e(shown, direct) < 1
+    assert delta_e(shown, image) > 5
+
+
+def test_alpha_goes_through_a_profile_unchanged(made: Made) -> None:
+    image = gradient(40, 30)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    shown = made(encoded(image, icc_profile=matrix_profile()))
+    assert worst(shown.getchannel("A"), image.getchannel("A")) == 0
+
+
+def test_a_file_that_would_grow_is_taken_as_it_is_but_without_its_location(run: Run, tmp_path: Any) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    for kind in ("JPEG", "PNG", "WEBP"):
+        body = encoded(NOISY, kind, quality=40, exif=exif)
+        name = kind.lower()
+        report = run(
+            body,
+            with_output(name, if_larger="source", options={"compression": 0} if name == "png" else {"quality": 95}),
+        )
+        taken = (tmp_path / "out").read_bytes()
+        assert len(taken) <= len(body)
+        assert b"Exif" not in taken
+        assert report["renditions"][0]["size"] == len(taken)
+        with Image.open(io.BytesIO(taken)) as shown, Image.open(io.BytesIO(body)) as source:
+            assert worst(shown.convert("RGB"), source.convert("RGB")) == 0
+            assert not shown.getexif()
+
+
+def test_a_file_that_was_changed_is_never_taken_from_the_source(made: Made) -> None:
+    body = encoded(NOISY, "JPEG", quality=20)
+    document = with_output("jpeg", steps(("brightness", {"factor": 0.0})), {"quality": 95}, if_larger="source")
+    assert made(body, document).convert("L").getextrema()[1] < 5
+
+
+def test_a_placeholder_and_a_colour_are_reported(run: Run) -> None:
+    picture = Image.new("RGB", (90, 60), "#204080")
+    for kind in ("thumbhash", "blurhash"):
+        (made,) = run(encoded(picture), with_output("png", placeholder=kind, dominant_color=True))["renditions"]
+        assert made["extra"]["dominant_color"] == "#204080"
+        assert made["extra"][kind].isascii()
+
+
+def test_a_thumbhash_tells_the_mean_colour_the_shape_and_the_alpha() -> None:
+    body = base64.b64decode(previews.thumbhash(Image.new("RGB", (90, 60), (255, 0, 0))))
+    header = int.from_bytes(body[:3], "little")
+    light, yellow, pink = header & 63, (header >> 6) & 63, (header >> 12) & 63
+    assert (light, yellow, pink, header >> 23) == (21, 47, 63, 0)
+    wide = int.from_bytes(body[3:5], "little")
+    assert (wide >> 15, wide & 7) == (1, 5)
+    clear = base64.b64decode(previews.thumbhash(Image.new("RGBA", (60, 90), (255, 0, 0, 100))))
+    assert int.from_bytes(clear[:3], "little") >> 23 == 1
+
+
+def test_a_blurhash_tells_the_mean_colour() -> None:
+    text = previews.blurhash(Image.new("RGB", (90, 60), (255, 128, 0)))
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
+    value = 0
+    for char in text[2:6]:
+        value = value * 83 + digits.index(char)
+    assert value.to_bytes(3, "big") == bytes((255, 128, 0))
+    assert len(text) == 6 + 2 * 11
+    assert text[0] == digits[3 + 2 * 9]
+
+
+def test_a_file_that_was_cut_short_is_patched_when_told(run: Run, made: Made) -> None:
+    body = encoded(gradient(400, 300), "JPEG", quality=90)
+    cut = body[: len(body) // 2]
+    shown = made(cut, job(rendition("out", "png"), on_truncated="patch"))
+    assert shown.size == (400, 300)
+    assert worst(shown.crop((0, 0, 400, 60)), Image.open(io.BytesIO(body)).convert("RGB").crop((0, 0, 400, 60))) == 0
+    (rendition_report,) = run(cut, job(on_truncated="patch"))["renditions"]
+    assert rendition_report["extra"] == {"patched": "true"}
+    (whole,) = run(body, job(on_truncated="patch"))["renditions"]
+    assert whole["extra"] == {}
+
+
+def _patterned(mode: str) -> Image.Image:
+    """A picture whose waves all differ, so that no rounding falls on a tie."""
+    body = bytes(
+        (x * x * 7 + y * y * 3 + x * y * 5 * (c + 1) + c * 40) % (151 + c * 17)
+        for y in range(32)
+        for x in range(32)
+        for c in range(4)
+    )
+    return Image.frombytes("RGBA", (32, 32), body).convert(mode)
+
+
+def test_placeholders_are_those_of_the_reference_implementations() -> None:
+    """Expected values from the npm package thumbhash 0.1.1 and the PyPI package blurhash, run on the same pixels."""
+    assert previews.thumbhash(_patterned("RGBA")) == "leeBBQAGRDSwPImEdZQv5++lufhIqpx5lQ=="
+    assert previews.thumbhash(_patterned("RGB")) == "lecBBwJTVXbQWoiXNKllaFdqF7qQu18K"
+    assert previews.blurhash(_patterned("RGB")) == "L1A1YFwBmpq3:oto$]T8vib^J69r"
