@@ -43,8 +43,15 @@ async def _matching(services: Services, container: str, name: str) -> list[Recip
 
 
 async def message_received(services: Services, body: bytes) -> None:
-    """Do the job that a queue message asks for. RecipeError when it is not a job message."""
-    await deliver(services, Message.parse(body))
+    """Do the job that a queue message asks for. RecipeError when it is not a job message.
+
+    Where another process is on that job, the message looks again when that one's claim would have ended: it may be all
+    that is left of the job should that process die.
+    """
+    message = Message.parse(body)
+    entry = await deliver(services, message)
+    if entry and entry.state == "running":
+        await services.queue.send(message, services.settings.claim_seconds)
 
 
 async def deliver(services: Services, message: Message) -> Entry | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from math import inf
-from typing import Any, cast
+from typing import Any
 
 from pipeline.errors import (
     ConfigError,
@@ -27,7 +27,6 @@ from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, logger
 from pipeline.together import together
-from pipeline.transforms.protocol import RenditionReport
 
 log = logger(__name__)
 
@@ -101,7 +100,7 @@ def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
     """Where the rendition goes; its metadata are what the recipe carries over, what was found out, and whose it is."""
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
-    content_type = made.rendition.content_type_of(cast("RenditionReport", made.facts.model_dump()))
+    content_type = made.rendition.content_type_of(made.facts.as_reported)
     metadata = {**carried, **made.facts.extra, **about}
     return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
 
 from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
@@ -20,7 +19,7 @@ from pipeline.storage.blobs import Source, Staged
 from pipeline.telemetry import logger
 from pipeline.together import together
 from pipeline.transforms.failures import KINDS
-from pipeline.transforms.protocol import Job, Limits, RenditionReport
+from pipeline.transforms.protocol import Job
 
 log = logger(__name__)
 # A session may be found replaced by an empty one this often in one job, before that counts as losing it.
@@ -118,7 +117,7 @@ async def _run(services: Services, order: Order, session: Session, names: Worksp
             with stages.stage("run"):
                 report = await session.run(job, min(int(seconds), services.settings.run_timeout))
             if report.failure:
-                raise _failure(report.failure)
+                raise failure(report.failure)
         except SessionLost as error:
             if error.kind != REPLACED or replaced == REPLACEMENTS:
                 raise
@@ -134,25 +133,21 @@ def _job(services: Services, order: Order, names: Workspace) -> Job:
         source=names.source,
         report=names.report,
         files=names.renditions,
-        limits=Limits(
-            max_pixels=settings.max_pixels,
-            max_frames=settings.max_frames,
-            max_rendition_bytes=settings.max_rendition_bytes,
-            max_rendition_pixels=settings.max_rendition_pixels,
-        ),
+        limits=settings.limits,
         formats=settings.allowed_formats,
         assets={name: asset.file for name, asset in order.assets.items()},
         focal=order.focal,
     )
 
 
-def _failure(failure: FailureFacts) -> PipelineError:
-    if failure.kind == "source_missing":
-        return SessionLost(failure.message, kind=REPLACED)
-    about = KINDS[failure.kind].about if failure.kind in KINDS else "session"
+def failure(found: FailureFacts) -> PipelineError:
+    """The session's word for what went wrong, as one of the pipeline's errors."""
+    if found.kind == "source_missing":
+        return SessionLost(found.message, kind=REPLACED)
+    about = KINDS[found.kind].about if found.kind in KINDS else "session"
     kinds: dict[str, type[SourceError | RecipeError | SessionLost]]
     kinds = {"source": SourceError, "recipe": RecipeError, "session": SessionLost}
-    return kinds[about](failure.message, kind=failure.kind)
+    return kinds[about](found.message, kind=found.kind)
 
 
 async def _download(
@@ -168,9 +163,8 @@ async def _download(
 async def _fetch(
     services: Services, order: Order, session: Session, rendition: Rendition, facts: RenditionFacts
 ) -> Made:
-    made = cast("RenditionReport", facts.model_dump())
     try:
-        path = order.recipe.output_path(rendition, order.source.name, made)
+        path = order.recipe.output_path(rendition, order.source.name, facts.as_reported)
     except ValueError as error:
         raise OutputError(f"no path for rendition {rendition.name}: {error}", kind="bad_path") from error
     async with session.get(facts.file) as chunks:

@@ -51,10 +51,8 @@ class Services:
     def open(cls, settings: Settings, recipe_file: Recipes, environ: Mapping[str, str]) -> Self:
         """Make the clients; nothing is sent yet. To be called where the event loop runs."""
         storage = StorageAccount.load(environ)
-        needs_identity = storage.connection_string is None or settings.pool_needs_token
-        credential = _credential(storage.client_id) if needs_identity else None
+        pool, credential = pool_client(settings, storage)
         account = Account.open(storage, credential)
-        pool = PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
         return cls(
             settings=settings,
@@ -78,6 +76,13 @@ class Services:
         await self.account.close()
         if self.credential:
             await self.credential.close()
+
+
+def pool_client(settings: Settings, storage: StorageAccount) -> tuple[PoolClient, AsyncTokenCredential | None]:
+    """The pool's client, and the identity that storage and pool share; None where neither needs one."""
+    needs_identity = storage.blob_uri is not None or settings.pool_needs_token
+    credential = _credential(storage.client_id) if needs_identity else None
+    return PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None), credential
 
 
 def load_recipes(settings: Settings) -> Recipes:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.transforms.protocol import Limits
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
@@ -159,6 +160,16 @@ class Settings(BaseModel):
     def allowed_formats(self) -> list[str]:
         """`formats` as a list of Pillow's format names."""
         return self.formats.split(",")
+
+    @property
+    def limits(self) -> Limits:
+        """What the engine in a session holds a source and its renditions to."""
+        return Limits(
+            max_pixels=self.max_pixels,
+            max_frames=self.max_frames,
+            max_rendition_bytes=self.max_rendition_bytes,
+            max_rendition_pixels=self.max_rendition_pixels,
+        )
 
     @property
     def pool_needs_token(self) -> bool:

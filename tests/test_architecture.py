@@ -15,19 +15,20 @@ ROOT = Path(__file__).parents[1]
 # Every room, and the rooms it may import from (besides itself).
 BASE = {"settings", "errors", "telemetry", "together"}
 STORES = {"recipes", "sessions", "storage"}
-CORE = {"process", "runs", "deliveries", "services", "verify"}
+CORE = {"process", "rendering", "runs", "deliveries", "services", "verify"}
 MAY_IMPORT = {
     "errors": set(),
     "telemetry": set(),
     "together": set(),
-    "settings": {"errors"},
+    "settings": {"errors", "transforms"},
     "transforms": set(),
     "recipes": BASE | {"transforms"},
     "sessions": BASE | {"transforms"},
     "storage": BASE,
     "verify": BASE | {"sessions"},
     "services": BASE | STORES,
-    "process": BASE | STORES | {"services", "verify", "transforms"},
+    "rendering": BASE | STORES | {"services", "verify", "transforms"},
+    "process": BASE | STORES | {"services", "rendering"},
     "deliveries": BASE | STORES | {"services", "process"},
     "runs": BASE | STORES | {"services", "process"},
     "web": BASE | STORES | CORE,

@@ -1,42 +1,19 @@
-"""The contact sheet: each photo beside its renditions, as one PNG."""
+"""The rows of the demo's contact sheet: each photo beside its renditions."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-
 from devstack.demo.jobs import Job
+from pipeline.cli import sheet
+from pipeline.cli.sheet import Cell, size
 
-CELL = (300, 220)
-GAP = 16
-CAPTION = 40
-MOST_ROWS = 40
-PAPER, INK, FAINT, FRAME = "#ffffff", "#202020", "#707070", "#e4e4e4"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A picture and the two lines under it."""
-
-    path: Path
-    title: str
-    detail: str
+__all__ = ["draw", "size"]
 
 
 def draw(jobs: list[Job], target: Path) -> None:
-    """Write the sheet, of the first jobs when there are very many."""
-    rows = [_row(job) for job in jobs[:MOST_ROWS]]
-    columns = max(len(row) for row in rows)
-    width, height = CELL[0] + GAP, CELL[1] + CAPTION + GAP
-    sheet = Image.new("RGB", (columns * width + GAP, len(rows) * height + GAP), PAPER)
-    for y, row in enumerate(rows):
-        for x, cell in enumerate(row):
-            _paste(sheet, cell, (GAP + x * width, GAP + y * height))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target)
+    """Write the sheet."""
+    sheet.draw([_row(job) for job in jobs], target)
 
 
 def _row(job: Job) -> list[Cell]:
@@ -48,49 +25,3 @@ def _row(job: Job) -> list[Cell]:
 def _after(rendition: dict[str, object], path: Path) -> Cell:
     about = f"{rendition['width']} x {rendition['height']} {rendition['format']} · {size(path.stat().st_size)}"
     return Cell(path, str(rendition["name"]), about)
-
-
-def _paste(sheet: Image.Image, cell: Cell, corner: tuple[int, int]) -> None:
-    canvas = ImageDraw.Draw(sheet)
-    left, top = corner
-    canvas.rectangle((left, top, left + CELL[0] - 1, top + CELL[1] - 1), fill=FRAME)
-    picture = _thumbnail(cell.path)
-    if picture:
-        offset = (left + (CELL[0] - picture.width) // 2, top + (CELL[1] - picture.height) // 2)
-        sheet.paste(picture, offset, picture.getchannel("A"))
-    else:
-        canvas.text((left + 12, top + 12), "cannot be shown", FAINT, _font(14))
-    canvas.text((left, top + CELL[1] + 4), _fitting(cell.title, _font(15)), INK, _font(15))
-    canvas.text((left, top + CELL[1] + 23), cell.detail, FAINT, _font(12))
-
-
-def _thumbnail(path: Path) -> Image.Image | None:
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image.draft("RGB", (CELL[0] * 2, CELL[1] * 2))
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-            upright.thumbnail(CELL)
-            return upright
-    except Exception:  # noqa: BLE001 - a file that may be anything: the sheet says that it cannot be shown
-        return None
-
-
-def _font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(points)
-
-
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text, or as much of its end as fits under a picture."""
-    shown = text
-    while font.getlength(shown) > CELL[0] and len(text) > 1:
-        text = text[1:]
-        shown = f"...{text}"
-    return shown
-
-
-def size(count: int) -> str:
-    """Bytes, as people read them."""
-    if count < 1000:
-        return f"{count} bytes"
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import zipfile
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 
 DIRECTORY = "/mnt/data"
 MISSING = "pipeline-engine-missing"
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _ROOT = Path(__file__).parents[1] / "transforms"
 # A fixed time, so that the same content gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -26,13 +28,14 @@ class Archive:
 
     def program(self, encoded_job: str) -> str:
         """The code of one execution: a constant, but for the job document in base64."""
-        return _PROGRAM.format(
-            directory=DIRECTORY,
-            archive=self.name,
-            package=f"transforms_{self.digest}",
-            missing=MISSING,
-            job=encoded_job,
-        )
+        if not _BASE64.fullmatch(encoded_job):
+            raise ValueError("a job document goes into code as base64 and as nothing else")
+        return self.text(encoded_job)
+
+    def text(self, job: str) -> str:
+        """The program with `job` in the place of the document."""
+        names = {"directory": DIRECTORY, "archive": self.name, "package": f"transforms_{self.digest}"}
+        return _PROGRAM.format(missing=MISSING, job=job, **names)
 
 
 # Only base64 and names made of hexadecimal digits are ever put into this text.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,6 +43,11 @@ class RenditionFacts(_Part):
     height: Side
     ms: float = Field(0, ge=0)
     extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
+
+    @property
+    def as_reported(self) -> protocol.RenditionReport:
+        """In the form in which sessions report it."""
+        return cast("protocol.RenditionReport", self.model_dump())
 
 
 class FailureFacts(_Part):

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.deliveries import blob_dropped, deliver
+from pipeline.deliveries import blob_dropped, deliver, message_received
 from pipeline.errors import JobOvertaken, PoolFull
 from pipeline.process import process
-from pipeline.storage.ledger import Entry
+from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
@@ -187,6 +188,22 @@ async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_
         assert entry is not None
         assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
         assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
+
+
+async def test_a_message_for_a_job_that_another_process_is_on_looks_again_later(stack: Stack) -> None:
+    services = stack.services
+    etag = await stack.drop("photos/a.jpg", picture())
+    container, recipe = services.settings.input_container, services.recipes.get("web")
+    key, version = JobKey.of("web", container, "photos/a.jpg"), Version(etag, recipe.hash)
+    held = await services.ledger.claim(key, (container, "photos/a.jpg"), version, never)
+    assert isinstance(held, Claim)
+    message = Message(recipe="web", container=container, name="photos/a.jpg")
+    await message_received(services, message.model_dump_json().encode())
+    assert (await stack.waiting(), await stack.messages()) == (1, [])
+
+
+async def never() -> bool:
+    raise AssertionError("nothing has to be confirmed")
 
 
 async def test_a_missing_output_container_is_a_failure_that_names_it(stack: Stack) -> None:

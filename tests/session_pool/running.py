@@ -82,7 +82,7 @@ async def start(*options: str, log: Path, stderr: Path | None = None) -> Running
         raise NotReadyError(f"the server said {line!r} and ended with {await process.wait()}")
     address = line.removeprefix(READY)
     # The server's own certificate, on loopback: nothing to verify.
-    http = httpx.AsyncClient(base_url=address, timeout=60, trust_env=False, verify=False)  # noqa: S501
+    http = httpx.AsyncClient(base_url=address, timeout=60, trust_env=False, verify=False)
     return RunningPool(address, process, log, http)
 
 
@@ -98,7 +98,7 @@ async def stop(pool: RunningPool) -> int:
 async def until(holds: Callable[[], object], seconds: float = 30) -> None:
     """Wait until something that nobody announces has come about."""
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - it happens in another process
+        while not holds():
             await asyncio.sleep(0.02)
 
 

@@ -1,0 +1,149 @@
+"""`python -m pipeline preview RECIPE IMAGE…`: what a recipe makes of pictures, without storage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import verify
+from pipeline.cli.common import told
+from pipeline.cli.recipes import File, load
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.recipes import Recipe
+from pipeline.rendering import failure
+from pipeline.services import pool_client
+from pipeline.sessions.session import Session
+from pipeline.settings import PREFIX, Settings, StorageAccount
+
+CHUNK = 256 * 1024
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="The recipe.")],
+    images: Annotated[list[Path], typer.Argument(help="The pictures.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the renditions and the contact sheet.")] = Path("preview"),
+    assets: Annotated[Path, typer.Option(help="Folder of the pictures and fonts that recipes use.")] = Path("assets"),
+    file: File = None,
+    open_sheet: Annotated[bool, typer.Option("--open-sheet", help="Show the contact sheet.")] = False,
+) -> None:
+    """Run a recipe on pictures in a session, of the embedded pool unless the settings name another one."""
+    with told(), _pool() as endpoint:
+        chosen = load(file).get(recipe)
+        settings = Settings.load({**os.environ, f"{PREFIX}POOL_ENDPOINT": endpoint})
+        made = asyncio.run(_all(settings, chosen, images, assets, out))
+        sheet = _sheet(images, made, out)
+    for renditions in made:
+        for path in renditions:
+            typer.echo(path)
+    typer.echo(f"before and after: {sheet}")
+    if open_sheet:
+        typer.launch(str(sheet))
+
+
+@contextmanager
+def _pool() -> Iterator[str]:
+    """The pool of the settings, or an embedded one for as long as the block lasts."""
+    if endpoint := os.environ.get(f"{PREFIX}POOL_ENDPOINT"):
+        yield endpoint
+        return
+    argv = [
+        sys.executable,
+        "-m",
+        "devstack",
+        "session-pool",
+        "--max-sessions",
+        "1",
+        "--spares",
+        "0",
+        "--log",
+        os.devnull,
+    ]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        ready = next((line for line in process.stdout if line.startswith("session pool ready: ")), None)
+        if ready is None:
+            raise ConfigError(f"the embedded session pool does not start; set {PREFIX}POOL_ENDPOINT to use another one")
+        yield ready.split()[-1]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path) -> list[list[Path]]:
+    client, credential = pool_client(settings, StorageAccount())
+    session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
+    try:
+        return [await _one(settings, session, recipe, image, assets, out) for image in images]
+    finally:
+        await session.end()
+        await client.close()
+        if credential:
+            await credential.close()
+
+
+async def _one(
+    settings: Settings, session: Session, recipe: Recipe, image: Path, assets: Path, out: Path
+) -> list[Path]:
+    """The renditions of one picture, as files below `out`."""
+    size = image.stat().st_size  # noqa: ASYNC240 - nothing else is waiting here
+    brought = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(recipe.assets)}
+    for name, file in brought.items():
+        if not (assets / name).is_file():
+            raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {assets}: name one with --assets")
+        await session.bring(file, (assets / name).read_bytes())
+    with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
+        await session.upload(names.source, size, lambda: _chunks(image))
+        job = recipe.job(
+            source=names.source,
+            report=names.report,
+            files=names.renditions,
+            limits=settings.limits,
+            formats=settings.allowed_formats,
+            assets=brought,
+        )
+        report = await session.run(job, settings.run_timeout)
+        if report.failure:
+            raise _about(image, failure(report.failure))
+        formats = {each.name: each.formats for each in recipe.renditions}
+        facts = verify.declared(report, names.renditions, formats, settings)
+        made = []
+        for rendition in recipe.renditions:
+            about = facts[rendition.name]
+            path = out / recipe.output_path(rendition, image.name, about.as_reported)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            async with session.get(about.file) as chunks:
+                path.write_bytes(b"".join([chunk async for chunk in verify.checked(chunks, about)]))
+            made.append(path)
+    return made
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
+
+
+def _about(image: Path, error: PipelineError) -> PipelineError:
+    return type(error)(f"{image}: {error.message}", kind=error.kind)
+
+
+def _sheet(images: list[Path], made: list[list[Path]], out: Path) -> Path:
+    from pipeline.cli import sheet  # Pillow is not there where the function app runs
+
+    rows = [
+        [sheet.Cell(path, path.name, sheet.size(path.stat().st_size)) for path in (image, *renditions)]
+        for image, renditions in zip(images, made, strict=True)
+    ]
+    target = out / "contact-sheet.png"
+    sheet.draw(rows, target)
+    return target

@@ -1,0 +1,70 @@
+"""`python -m pipeline recipes …`: look at the recipe file without running anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import recipes
+from pipeline.cli.common import told
+from pipeline.recipes import Recipes, explain, schema
+from pipeline.sessions import archive
+from pipeline.settings import PREFIX, Settings
+
+app = typer.Typer(help="Check and explain recipes.", no_args_is_help=True)
+# What a recipe file says does not depend on a pool, so that these commands do without one.
+NOWHERE = {f"{PREFIX}POOL_ENDPOINT": "http://127.0.0.1:1"}
+
+File = Annotated[Path | None, typer.Option("--file", help="The recipe file; the one in the settings by default.")]
+
+
+def settings() -> Settings:
+    """The settings, without those that only a running pipeline needs."""
+    return Settings.load({**NOWHERE, **os.environ})
+
+
+def load(file: Path | None) -> Recipes:
+    """The recipes of a file, or of the one in the settings."""
+    known = settings()
+    return recipes.load(
+        file or known.recipes,
+        input_container=known.input_container,
+        output_container=known.output_container,
+        allow_code=known.allow_code,
+        code_folder=known.code_folder,
+    )
+
+
+@app.command()
+def check(file: File = None) -> None:
+    """Say whether the recipe file is right, and what is to be changed where it is not."""
+    with told():
+        names = load(file).names
+    typer.echo(f"{len(names)} recipes are right: {', '.join(names)}")
+
+
+@app.command("explain")
+def explain_recipe(
+    name: Annotated[str, typer.Argument(help="The recipe.")],
+    file: File = None,
+    source: Annotated[str, typer.Option(help="A source to show output paths for.")] = explain.EXAMPLE,
+    code: Annotated[bool, typer.Option("--code", help="Show the code and the job document too.")] = False,
+) -> None:
+    """Say what a recipe does, step by step; with --code also exactly what a session gets."""
+    with told():
+        recipe, known = load(file).get(name), settings()
+    typer.echo(explain.explain(recipe, source))
+    if code:
+        typer.echo("\n# the code, with the document below in place of DOCUMENT, in base64\n")
+        typer.echo(archive.build().text("DOCUMENT"))
+        typer.echo("# the job document\n")
+        typer.echo(explain.job_text(recipe, known.limits, known.allowed_formats))
+
+
+@app.command("schema")
+def print_schema() -> None:
+    """Print the JSON Schema of the recipe file, for editors."""
+    typer.echo(schema.text(), nl=False)
