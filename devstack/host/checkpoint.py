@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from azure.storage.blob import BlobProperties
+from devstack.host.listing import Listed
 
 # A blob is stamped with the time at which its upload began, and seen when it has ended: look back that far.
 MARGIN = timedelta(minutes=5)
@@ -24,11 +24,11 @@ class Checkpoint:
     watermark: datetime | None = None
     seen: frozenset[str] = frozenset()
 
-    def is_new(self, blob: BlobProperties) -> bool:
+    def is_new(self, blob: Listed) -> bool:
         """Whether this version of a blob has not been seen."""
         return self.watermark is None or (self._within_margin(blob) and _key(blob) not in self.seen)
 
-    def after(self, blobs: Iterable[BlobProperties]) -> Checkpoint:
+    def after(self, blobs: Iterable[Listed]) -> Checkpoint:
         """The checkpoint when all these, the whole container, have been seen."""
         blobs = list(blobs)
         latest = [blob.last_modified for blob in blobs] + ([self.watermark] if self.watermark else [])
@@ -37,8 +37,8 @@ class Checkpoint:
         moved = Checkpoint(max(latest))
         return Checkpoint(moved.watermark, frozenset(_key(blob) for blob in blobs if moved._within_margin(blob)))
 
-    def _within_margin(self, blob: BlobProperties) -> bool:
-        return self.watermark is None or bool(blob.last_modified >= self.watermark - MARGIN)
+    def _within_margin(self, blob: Listed) -> bool:
+        return self.watermark is None or blob.last_modified >= self.watermark - MARGIN
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -53,5 +53,5 @@ class Checkpoint:
         return cls(datetime.fromisoformat(mark) if mark else None, frozenset(document["seen"]))
 
 
-def _key(blob: BlobProperties) -> str:
+def _key(blob: Listed) -> str:
     return hashlib.sha256(f"{blob.etag}/{blob.name}".encode()).hexdigest()[:16]

@@ -14,11 +14,11 @@ from itertools import groupby
 from operator import attrgetter
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import BlobProperties, ContainerClient
 from azure.storage.queue.aio import QueueClient
 
 from devstack.host.blobs import BlobTrigger, Message
 from devstack.host.checkpoint import Checkpoint
+from devstack.host.listing import Listed, Listing
 from devstack.host.queues import encode
 from devstack.host.storage import Accounts
 
@@ -61,7 +61,7 @@ class Scanner:
 
     async def _scan(self, container: _Container) -> None:
         before = container.checkpoint or await container.load()
-        blobs = await asyncio.to_thread(container.blobs)
+        blobs = await asyncio.to_thread(container.listing.blobs)
         messages = [message for blob in blobs if before.is_new(blob) for message in container.messages(blob)]
         for start in range(0, len(messages), AT_ONCE):
             sent = (self._queue.send_message(encode(message.dump())) for message in messages[start : start + AT_ONCE])
@@ -78,21 +78,15 @@ class _Container:
         connection, self.name = triggers[0].function.connection, triggers[0].container
         self.checkpoint: Checkpoint | None = None
         self._triggers = triggers
-        self._prefix = os.path.commonprefix([trigger.prefix for trigger in triggers])  # noqa: RUF071 - of names
-        self._client: ContainerClient = accounts.sync_blobs(connection).get_container_client(self.name)
-        self._blob = accounts.state(f"{folder}/{self._client.account_name}/{self.name}.json")
+        prefix = os.path.commonprefix([trigger.prefix for trigger in triggers])  # noqa: RUF071 - of names
+        account = accounts.sync_blobs(connection)
+        self.listing = Listing(account, self.name, prefix)
+        self._blob = accounts.state(f"{folder}/{account.account_name}/{self.name}.json")
 
-    def blobs(self) -> list[BlobProperties]:
-        """List the blobs; none while the container is not there. Blocks."""
-        try:
-            return list(self._client.list_blobs(name_starts_with=self._prefix or None, results_per_page=5000))
-        except ResourceNotFoundError:
-            return []
-
-    def messages(self, blob: BlobProperties) -> list[Message]:
+    def messages(self, blob: Listed) -> list[Message]:
         """One for each function that the blob triggers."""
         triggered = [trigger.function.name for trigger in self._triggers if trigger.matches(blob.name)]
-        return [Message(name, self.name, blob.name, blob.etag.strip('"')) for name in triggered]
+        return [Message(name, self.name, blob.name, blob.etag) for name in triggered]
 
     async def load(self) -> Checkpoint:
         """What has been seen, by whichever host."""
