@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from pathlib import Path
 
+from devstack import stack
+from pipeline import recipes
 from tests.images import form, picture, sides
 
 ROOT = Path(__file__).parents[1]
@@ -27,3 +30,27 @@ def test_the_session_api_by_hand_works_as_written(session_pool: str, tmp_path: P
     assert told.stdout.count('"Succeeded"') == 2
     cropped = (tmp_path / "cropped.jpg").read_bytes()
     assert (form(cropped), sides(cropped)) == ("JPEG", (300, 300))
+
+
+def test_the_recipe_in_the_readme_is_right() -> None:
+    (text,) = blocks(ROOT / "README.md", "yaml")
+    (recipe,) = recipes.loads(text)
+    assert recipe.matches("photos/a.jpg")
+
+
+async def test_the_request_in_the_readme_answers_with_the_cropped_image(tmp_path: Path) -> None:
+    photo, cropped = tmp_path / "photo.jpg", tmp_path / "cropped.jpg"
+    photo.write_bytes(picture(640, 480))
+    (script,) = [block for block in blocks(ROOT / "README.md") if block.startswith("curl")]
+    async with stack.running(stack.Options(data=None), lambda *_: None) as running:
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-euc", f"functions={running.hosts[0]}\n{script}", cwd=tmp_path
+        )
+        assert await process.wait() == 0
+    assert (form(cropped.read_bytes()), sides(cropped.read_bytes())) == ("JPEG", (300, 300))
+
+
+def test_every_link_in_the_documentation_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
