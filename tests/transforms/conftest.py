@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,6 +74,13 @@ class Made(Protocol):
     """Runs a job that must work, and opens the rendition `out`."""
 
     def __call__(self, source: Image.Image | bytes, document: Job | None = None) -> Image.Image: ...
+
+
+def noise(size: tuple[int, int], spread: float) -> Image.Image:
+    """Gray noise with that standard deviation around 128, the same every time."""
+    body = random.Random(size[0] * 10_007 + size[1]).randbytes(size[0] * size[1])
+    # Evenly spread bytes deviate by 256 / √12.
+    return Image.frombytes("L", size, body).point([round(128 + (v - 127.5) * spread / 73.9) for v in range(256)])
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, features
+from PIL import ImageFile, features
 
 from pipeline.transforms.failures import KINDS
 
-from .conftest import Made, Run, encoded, gradient, job, rendition
+from .conftest import Made, Run, encoded, gradient, job, noise, rendition
 
-PHOTO = encoded(Image.effect_noise((300, 200), 90).convert("RGB"), "JPEG")
+PHOTO = encoded(noise((300, 200), 90).convert("RGB"), "JPEG")
 
 
 def _png_header(width: int, height: int) -> bytes:

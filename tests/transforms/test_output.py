@@ -13,11 +13,11 @@ from pipeline.transforms import formats, previews, search
 from pipeline.transforms.failures import Refusal
 from pipeline.transforms.protocol import Job
 
-from .conftest import Made, Run, encoded, gradient, job, rendition, steps
+from .conftest import Made, Run, encoded, gradient, job, noise, rendition, steps
 from .measures import worst
 from .profiles import delta_e, display_p3, dull_cmyk
 
-NOISY = Image.blend(gradient(600, 400), Image.effect_noise((600, 400), 70).convert("RGB"), 0.15)
+NOISY = Image.blend(gradient(600, 400), noise((600, 400), 70).convert("RGB"), 0.15)
 
 
 def with_output(kind: str = "jpeg", shared: Any = None, options: dict[str, Any] | None = None, **output: Any) -> Job:

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageDraw, ImageFilter, PngImagePlugin
 
 from pipeline.transforms.auto_orient import ORIENTATION
 
-from .conftest import Made, Run, encoded, gradient, job, opened, rendition, steps
+from .conftest import Made, Run, encoded, gradient, job, noise, opened, rendition, steps
 from .measures import ssim, worst
 
 Step = tuple[str, dict[str, Any]]
@@ -53,8 +53,8 @@ def test_turned_jpegs_are_decoded_small_and_nothing_shifts(made: Made, orientati
 
 def lively(width: int, height: int) -> Image.Image:
     """Smooth shapes and fine grain, as photos have."""
-    shapes = Image.effect_noise((width // 12, height // 12), 120).resize((width, height), Image.Resampling.BICUBIC)
-    grain = Image.effect_noise((width, height), 40).filter(ImageFilter.GaussianBlur(0.8))
+    shapes = noise((width // 12, height // 12), 120).resize((width, height), Image.Resampling.BICUBIC)
+    grain = noise((width, height), 40).filter(ImageFilter.GaussianBlur(0.8))
     light = Image.blend(shapes, grain, 0.25)
     return Image.merge(
         "RGB", (light, gradient(width, height).getchannel(0), light.transpose(Image.Transpose.ROTATE_180))

@@ -14,7 +14,7 @@ from pipeline.transforms.base import PixelTransform, Scene
 from pipeline.transforms.picture import Picture
 from pipeline.transforms.registry import TRANSFORMS
 
-from .conftest import encoded, gradient
+from .conftest import encoded, gradient, noise
 from .measures import worst
 
 ALL = [pytest.param(kind, id=name) for name, kind in TRANSFORMS.items()]
@@ -206,8 +206,8 @@ def test_text_is_wrapped_to_the_width_and_stays_inside() -> None:
 def test_a_smart_crop_keeps_what_stands_out(spot: float) -> None:
     image = Image.new("RGB", (900, 300), (90, 120, 150))
     middle = round(150 + spot * 600)
-    noise = Image.effect_noise((100, 100), 90)
-    image.paste(Image.merge("RGB", (noise, noise, noise)), (middle - 50, 100))
+    grain = noise((100, 100), 90)
+    image.paste(Image.merge("RGB", (grain, grain, grain)), (middle - 50, 100))
     kept = apply("crop", image, aspect="1:1", gravity="smart")
     left, _, right, _ = kept.convert("L").point(lambda v: 255 if abs(v - 115) > 20 else 0).getbbox() or (0, 0, 0, 0)
     assert right - left >= 95
