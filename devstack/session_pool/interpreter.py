@@ -62,7 +62,10 @@ class Interpreter:
             return Outcome(stderr=ABORTED, ok=False)
         try:
             async with asyncio.timeout(timeout):
-                return await kernel.run(self._translate(code), limit)
+                outcome = await kernel.run(self._translate(code), limit)
+            if await kernel.is_deaf():
+                self.kill_kernel()
+                await kernel.gone.wait()
         except TimeoutError:
             outcome = _failed(kernel, TIMED_OUT)
             await self._interrupt(kernel)
@@ -129,16 +132,9 @@ class Interpreter:
                 await kernel.finished()
         except TimeoutError:
             self.kill_kernel(TIMED_OUT)
-            await asyncio.wait((asyncio.ensure_future(_gone(kernel)),))
+            await kernel.gone.wait()
         except KernelLost:
             pass
-
-
-async def _gone(kernel: Kernel) -> None:
-    try:
-        await kernel.finished()
-    except KernelLost:
-        return
 
 
 def _failed(kernel: Kernel, reason: str) -> Outcome:

@@ -22,8 +22,9 @@ from devstack.session_pool.inside.values import MIME, without_nan
 from devstack.session_pool.wire import Message, Wire
 
 _MESSAGE_BYTES = 64 << 20
-_IDLE_GRACE_SECONDS = 1.0
+_IDLE_GRACE_SECONDS = 5.0
 _HELLO_SECONDS = 0.05
+_PROBE_SECONDS = 2.0
 _MESSAGES_AT_ONCE = 64
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/svg+xml": "svg"}
@@ -85,6 +86,7 @@ class _Run:
         self.value: Value | None = None
         self.ok = True
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gave_up = False
         self._replied = self._idle = False
 
     def reply(self, content: dict[str, Any]) -> None:
@@ -94,7 +96,7 @@ class _Run:
         if self._idle:
             self.finish()
         else:
-            asyncio.get_running_loop().call_later(_IDLE_GRACE_SECONDS, self.finish)
+            asyncio.get_running_loop().call_later(_IDLE_GRACE_SECONDS, self._give_up)
 
     def publish(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "stream":
@@ -113,6 +115,11 @@ class _Run:
     def finish(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
+
+    def _give_up(self) -> None:
+        if not self.done.done():
+            self.gave_up = True
+            self.finish()
 
     def fail(self, error: Exception) -> None:
         if not self.done.done():
@@ -193,6 +200,7 @@ class Kernel:
         self._inboxes: list[_Inbox] = []
         self._run: _Run | None = None
         self._heard = asyncio.Event()
+        self.gone = asyncio.Event()
         self._lost: KernelLost | None = None
 
     async def connect(self) -> None:
@@ -219,6 +227,17 @@ class Kernel:
         await asyncio.shield(run.done)
         return run.outcome()
 
+    async def is_deaf(self) -> bool:
+        """Whether output does not arrive any more: a message over the limit has closed the connection, say."""
+        if self._run is None or not self._run.gave_up:
+            return False
+        self._heard.clear()
+        self._send("kernel_info_request", {})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await self._heard.wait()
+        return not self._heard.is_set()
+
     def so_far(self) -> Outcome:
         """What the run under way has printed until now."""
         return self._run.outcome() if self._run else Outcome()
@@ -231,6 +250,7 @@ class Kernel:
     def lose(self, reason: str) -> None:
         """The kernel is known to be gone: whoever waits for it is told."""
         self._lost = self._lost or KernelLost(reason)
+        self.gone.set()
         if self._run:
             self._run.fail(self._lost)
             self._run.done.exception()

@@ -42,3 +42,9 @@ async def session(shared_pool: RunningPool, identifier: str) -> AsyncIterator[st
     """An identifier of the shared server whose session is ended after the test."""
     yield identifier
     await shared_pool.call("DELETE", "/session", identifier)
+
+
+@pytest.fixture(scope="session")
+def steady() -> str:
+    """An identifier of the shared server for all tests that leave nothing behind: starting a session takes a while."""
+    return "steady-session"

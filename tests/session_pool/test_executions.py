@@ -13,10 +13,10 @@ from tests.session_pool.running import RunningPool
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_what_code_prints_comes_back(shared_pool: RunningPool, session: str) -> None:
-    body = await shared_pool.run(session, "print(7*9)")
+async def test_what_code_prints_comes_back(shared_pool: RunningPool, steady: str) -> None:
+    body = await shared_pool.run(steady, "print(7*9)")
     assert body["status"] == "Succeeded"
-    assert body["identifier"] == session
+    assert body["identifier"] == steady
     assert body["executionType"] == "Synchronous"
     assert body["result"] | {"executionTimeInMilliseconds": 0} == {
         "stdout": "63\n",
@@ -32,9 +32,9 @@ async def test_a_session_keeps_its_state_between_executions(shared_pool: Running
 
 
 async def test_code_that_raises_is_a_success_of_http_and_a_failed_execution(
-    shared_pool: RunningPool, session: str
+    shared_pool: RunningPool, steady: str
 ) -> None:
-    body = await shared_pool.run(session, "print('before'); 1 / 0")
+    body = await shared_pool.run(steady, "print('before'); 1 / 0")
     assert body["status"] == "Failed"
     assert body["result"]["stdout"] == "before\n"
     assert "ZeroDivisionError: division by zero" in body["result"]["stderr"]
@@ -57,34 +57,34 @@ async def test_code_that_raises_is_a_success_of_http_and_a_failed_execution(
     ],
 )
 async def test_the_last_expression_is_the_result(
-    shared_pool: RunningPool, session: str, code: str, plain: Any, jupyter: Any
+    shared_pool: RunningPool, steady: str, code: str, plain: Any, jupyter: Any
 ) -> None:
-    body = await shared_pool.run(session, code)
+    body = await shared_pool.run(steady, code)
     assert body["result"]["executionResult"] == plain
-    body = await shared_pool.run(session, code, returnJupyterFormatExecutionResult=True)
+    body = await shared_pool.run(steady, code, returnJupyterFormatExecutionResult=True)
     assert body["result"]["executionResult"] == jupyter
 
 
 @pytest.mark.parametrize("code", ["image", "display(image)", "display(image)\nNone"])
-async def test_an_image_comes_back_as_base64(shared_pool: RunningPool, session: str, code: str) -> None:
+async def test_an_image_comes_back_as_base64(shared_pool: RunningPool, steady: str, code: str) -> None:
     code = f"from PIL import Image; image = Image.new('RGB', (4, 3), 'red')\n{code}"
-    image = (await shared_pool.run(session, code))["result"]["executionResult"]
+    image = (await shared_pool.run(steady, code))["result"]["executionResult"]
     assert image["type"] == "image"
     assert image["format"] == "png"
     assert base64.b64decode(image["base64_data"]).startswith(b"\x89PNG")
 
 
-async def test_streams_are_cut_without_a_mark(shared_pool: RunningPool, session: str) -> None:
+async def test_streams_are_cut_without_a_mark(shared_pool: RunningPool, steady: str) -> None:
     code = "import sys; print('o' * 5000, end=''); print('e' * 5000, end='', file=sys.stderr)"
-    result = (await shared_pool.run(session, code))["result"]
+    result = (await shared_pool.run(steady, code))["result"]
     assert (result["stdout"], result["stderr"]) == ("o" * 4096, "e" * 4096)
-    result = (await shared_pool.run(session, code, outputStreamsMaxLength=10))["result"]
+    result = (await shared_pool.run(steady, code, outputStreamsMaxLength=10))["result"]
     assert (result["stdout"], result["stderr"]) == ("o" * 10, "e" * 10)
 
 
-async def test_code_can_come_as_base64_and_enumerations_in_any_case(shared_pool: RunningPool, session: str) -> None:
+async def test_code_can_come_as_base64_and_enumerations_in_any_case(shared_pool: RunningPool, steady: str) -> None:
     code = base64.b64encode(b"print('caf\xc3\xa9')").decode()
-    body = await shared_pool.run(session, code, codeInputType="inlineBASE64", executionType="synchronous")
+    body = await shared_pool.run(steady, code, codeInputType="inlineBASE64", executionType="synchronous")
     assert body["result"]["stdout"] == "café\n"
 
 
