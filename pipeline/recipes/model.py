@@ -16,7 +16,7 @@ from pipeline.transforms.formats import FORMATS, Format
 from pipeline.transforms.output import Output
 
 from . import globs, paths
-from .steps import STRICT, AnyStep, StepOrUse
+from .steps import MADE, STRICT, WRITTEN, AnyStep, StepOrUse
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Glob = Annotated[str, AfterValidator(globs.check)]
@@ -38,7 +38,7 @@ CacheControl = Annotated[
 class Size(BaseModel):
     """Bounds on the size of a source in bytes."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     min: Annotated[int, Field(ge=0)] = 0
     max: Annotated[int, Field(ge=1)] | None = None
@@ -47,7 +47,7 @@ class Size(BaseModel):
 class Match(BaseModel):
     """Which sources a recipe is for, by their names in the input container."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     include: Annotated[list[Glob], Field(min_length=1, max_length=100)]
     """Globs: a source needs to match one of them. `**/` is any folders or none; case does not count."""
@@ -62,7 +62,7 @@ class Match(BaseModel):
 class RecipeLimits(BaseModel):
     """Limits of one recipe. They can only be tighter than those of the settings."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     max_source_bytes: Positive | None = None
     max_pixels: Positive | None = None
@@ -87,7 +87,7 @@ def _default(each: DataclassField[Any]) -> Any:  # noqa: ANN401 - of any type th
 class RenditionModel(BaseModel):
     """What every rendition can say, whatever its format."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     transforms: Steps = []
     """Transforms for this rendition alone, after those of the recipe."""
@@ -119,7 +119,9 @@ def _rendition(kind: type[Format]) -> type[RenditionModel]:
     own = _fields(Output) | _fields(kind)
     own["format_name"] = (Annotated[str, Field(alias="format", pattern=f"^{kind.name}$")], ...)
     doc = (kind.__doc__ or "").splitlines()[0]
-    model: type[RenditionModel] = create_model(f"{kind.__name__}Rendition", __base__=RenditionModel, __doc__=doc, **own)
+    model: type[RenditionModel] = create_model(
+        f"{kind.__name__}Rendition", __base__=RenditionModel, __doc__=doc, __cls_kwargs__=MADE, **own
+    )
     return model
 
 
@@ -139,7 +141,7 @@ else:
 class _Shared(BaseModel):
     """What recipes can say, and the defaults for all of them."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     path: Path | None = None
     cache_control: CacheControl | None = None
@@ -159,7 +161,8 @@ def _defaults() -> type[_Shared]:
         doc = f"Options of every {name} rendition that does not say otherwise."
         usual = create_model(f"{kind.__name__}Defaults", __config__=STRICT, __doc__=doc, **_fields(kind))
         options[name] = (usual | None, None)
-    return create_model("Defaults", __base__=_Shared, __doc__="What recipes say when they do not say it.", **options)
+    doc = "What recipes say when they do not say it."
+    return create_model("Defaults", __base__=_Shared, __doc__=doc, __cls_kwargs__=MADE, **options)
 
 
 if TYPE_CHECKING:
@@ -186,7 +189,7 @@ class RecipeModel(_Shared):
 class FileModel(BaseModel):
     """The whole file."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     defaults: Defaults = Defaults()
     """What every recipe says unless it says it itself."""

@@ -13,7 +13,12 @@ from pipeline.transforms.base import Transform
 from pipeline.transforms.protocol import Step
 from pipeline.transforms.registry import TRANSFORMS
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+# Nothing is built before it is needed: the file's model brings in all others.
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+# The docstrings of the fields become their descriptions. Only for classes that are written out: pydantic reads the
+# source of each for that, and searches the whole stack for those that are made.
+WRITTEN = ConfigDict(**STRICT, use_attribute_docstrings=True)
+MADE = {"use_attribute_docstrings": False}
 
 
 class StepModel(BaseModel):
@@ -61,7 +66,7 @@ def _tag(value: Any) -> str | None:  # noqa: ANN401
 class Use(BaseModel):
     """The transforms of a named block."""
 
-    model_config = STRICT
+    model_config = WRITTEN
 
     use: str
     """The block's name."""
