@@ -12,13 +12,13 @@ from typing import cast
 
 from pipeline.transforms import protocol
 from pipeline.transforms.code import Code
+from pipeline.transforms.fingerprint import fingerprint
 from pipeline.transforms.formats import FORMATS, WRITTEN, Auto, Format
 from pipeline.transforms.output import Output
 from pipeline.transforms.protocol import Job, Limits, RenditionJob, RenditionReport, Step
 from pipeline.transforms.registry import TRANSFORMS
 
 from . import globs, language, paths
-from .engine_hash import engine_hash
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Recipe:
         Comments, key order and spelled-out defaults change nothing, and neither does `match`.
         """
         document = {
-            "engine": engine_hash(),
+            "engine": fingerprint(),
             "name": self.name,
             "steps": self.steps,
             "on_truncated": self.on_truncated,

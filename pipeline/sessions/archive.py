@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import zipfile
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+
+from pipeline.transforms.fingerprint import fingerprint, sources
 
 DIRECTORY = "/mnt/data"
 MISSING = "pipeline-engine-missing"
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_ROOT = Path(__file__).parents[1] / "transforms"
 # A fixed time, so that the same content gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -57,16 +56,8 @@ _pipeline_run()
 @cache
 def build() -> Archive:
     """Pack `pipeline/transforms`; the same sources give the same bytes."""
-    files = {
-        path.relative_to(_ROOT).as_posix(): path.read_bytes()
-        for path in sorted(_ROOT.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    content = hashlib.sha256()
-    for name, data in files.items():
-        content.update(f"{name}\0{len(data)}\0".encode() + data)
-    digest = content.hexdigest()[:16]
-    return Archive(f"transforms-{digest}.zip", _pack(f"transforms_{digest}", files), digest)
+    digest = fingerprint()[:16]
+    return Archive(f"transforms-{digest}.zip", _pack(f"transforms_{digest}", sources()), digest)
 
 
 def _pack(package: str, files: dict[str, bytes]) -> bytes:
