@@ -45,7 +45,7 @@ class Scene:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-HOST = [sys.executable, "-m", "devstack", "host", "--poll", "0.2", "--hidden", "10"]
+HOST = [sys.executable, "-m", "devstack", "host", "--poll", "0.2", "--hidden", "30"]
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         environ = environment(azurite.connection_string, endpoint, recipe_file)
         environ |= {
             "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
-            "PIPELINE_SLOT_LEASE": "15",
-            "PIPELINE_CLAIM_SECONDS": "15",
+            "PIPELINE_SLOT_LEASE": "30",
+            "PIPELINE_CLAIM_SECONDS": "30",
         }
         async with opened(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
             yield Scene(stack, [one, two], log)
