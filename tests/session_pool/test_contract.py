@@ -118,6 +118,10 @@ async def test_an_asynchronous_execution_is_polled_until_it_ends(shared_pool: Ru
     assert answer.status_code == 200
     assert answer.json()["status"] in ("NotStarted", "Running")
     assert "result" not in answer.json()
+    again = await shared_pool.call(
+        "POST", "/executions", session, json=request, headers={"operation-id": answer.json()["id"]}
+    )
+    assert (again.json()["id"], again.json()["status"]) == (answer.json()["id"], "Running")
     await shared_pool.put(session, "go", b"")
     status = "Running"
     while status in ("NotStarted", "Running"):

@@ -143,7 +143,7 @@ async def test_there_is_a_limit_on_processes(pool: RunningPool, steady: str) -> 
         "try:\n    while len(children) < 1000:\n"
         "        children.append(os.posix_spawn('/bin/sleep', ['sleep', '100'], {}))\n"
         "except BlockingIOError:\n    pass\n"
-        "for pid in children: os.kill(pid, signal.SIGKILL)\nprint(len(children))"
+        "for pid in children:\n    os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)\nprint(len(children))"
     )
     assert await answer(pool, steady, code) < 256
 

@@ -73,7 +73,7 @@ async def _submit(call: Call, body: dict[str, Any]) -> tuple[Execution, Session,
     session, new = await call.session()
     known = session.executions.get(operation_id)
     if known is not None and not known.ended.is_set():
-        raise bad_request(f"An execution with the operation id {operation_id} is running.", target="operation-id")
+        return known, session, new  # asked twice: the operation is the same
     call.request.state.note = {"execution": operation_id, "code": short(program.code)}
     return session.submit(operation_id, program), session, new
 
