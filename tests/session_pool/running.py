@@ -79,7 +79,7 @@ async def start(*options: str, log: Path, stderr: Path | None = None) -> Running
             cwd=REPOSITORY,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - also when the tests themselves are killed
+            preexec_fn=die_with_parent,
         )
     assert process.stdout is not None
     async with asyncio.timeout(_START_SECONDS):
