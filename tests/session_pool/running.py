@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from devstack.session_pool.inside.syscalls import die_with_parent
 from tests.session_pool import specs
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -73,7 +74,12 @@ async def start(*options: str, log: Path, stderr: Path | None = None) -> Running
     arguments = ["-m", "devstack.session_pool", "--port", "0", "--log", str(log), *options]
     with stderr.open("wb") if stderr else nullcontext() as errors:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=errors
+            sys.executable,
+            *arguments,
+            cwd=REPOSITORY,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            preexec_fn=die_with_parent,
         )
     assert process.stdout is not None
     async with asyncio.timeout(_START_SECONDS):
