@@ -43,26 +43,25 @@ async def _matching(services: Services, container: str, name: str) -> list[Recip
 
 
 async def message_received(services: Services, body: bytes) -> None:
-    """Do the job that a queue message asks for. RecipeError when it is not a job message.
-
-    Where another process is on that job, the message looks again when that one's claim would have ended: it may be all
-    that is left of the job should that process die.
-    """
-    message = Message.parse(body)
-    entry = await deliver(services, message)
-    if entry and entry.state == "running":
-        await services.queue.send(message, services.settings.claim_seconds)
+    """Do the job that a queue message asks for. RecipeError when it is not a job message."""
+    await deliver(services, Message.parse(body))
 
 
 async def deliver(services: Services, message: Message) -> Entry | None:
     """Do a job; hand it to the queue when it cannot be done now, record a failure when it was tried often enough.
+
+    Where another process is on the job, somebody looks again when that one's claim would have ended: this delivery may
+    be all that is left of the job, should that process be dead already.
 
     Raises only when not even that can be written down: then the host's own redelivery keeps the job.
     """
     with about_job(JobKey.of(message.recipe, message.container, message.name).id):
         try:
             recipe = services.recipes.get(message.recipe)
-            return await process(services, message.container, message.name, recipe, again=message.again)
+            entry = await process(services, message.container, message.name, recipe, again=message.again)
+            if entry.state == "running":
+                await services.queue.send(message, services.settings.claim_seconds)
+            return entry  # noqa: TRY300 - what follows are the other ends
         except JobOvertaken as error:
             log.info("nothing to do: %s", error)
         except RecipeError as error:

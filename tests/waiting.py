@@ -7,11 +7,15 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(condition: Callable[[], object | Awaitable[object]], timeout: float = 15.0) -> None:  # noqa: ASYNC109
+async def eventually(
+    condition: Callable[[], object | Awaitable[object]],
+    timeout: float = 15.0,  # noqa: ASYNC109
+    every: float = 0.02,
+) -> None:
     """Look until `condition` holds; fail when it still does not after `timeout` seconds."""
     async with asyncio.timeout(timeout):
         while True:
             held = condition()
             if await held if inspect.isawaitable(held) else held:
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every)

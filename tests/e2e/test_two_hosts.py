@@ -95,11 +95,15 @@ async def test_two_hosts_do_every_photo_exactly_once(scene: Scene) -> None:
     async def all_done() -> bool:
         return await scene.done() == PHOTOS
 
-    await eventually(all_done, timeout=240)
+    await eventually(all_done, timeout=240, every=0.5)
     await everything_is_there(scene)
     assert {(entry.generation, entry.attempts) for entry in await scene.rows()} == {(1, 1)}
     assert executions(scene) == PHOTOS, "no photo ran twice"
-    assert await scene.stack.waiting() == 0
+
+    async def nothing_waits() -> bool:
+        return await scene.stack.waiting() == 0
+
+    await eventually(nothing_waits, timeout=60, every=0.5)
 
 
 @pytest.mark.timeout(300)
@@ -113,8 +117,8 @@ async def test_a_host_killed_in_the_middle_loses_nothing(scene: Scene) -> None:
     async def all_done() -> bool:
         return await scene.done() == PHOTOS
 
-    await eventually(well_under_way, timeout=120)
+    await eventually(well_under_way, timeout=120, every=0.2)
     scene.hosts[0].kill()
     assert await scene.done() < PHOTOS
-    await eventually(all_done, timeout=240)
+    await eventually(all_done, timeout=240, every=0.5)
     await everything_is_there(scene)

@@ -190,15 +190,19 @@ async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_
         assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
 
 
-async def test_a_message_for_a_job_that_another_process_is_on_looks_again_later(stack: Stack) -> None:
+@pytest.mark.parametrize("way", ["event", "message"])
+async def test_a_delivery_of_a_job_that_another_process_is_on_looks_again_later(stack: Stack, way: str) -> None:
     services = stack.services
     etag = await stack.drop("photos/a.jpg", picture())
     container, recipe = services.settings.input_container, services.recipes.get("web")
     key, version = JobKey.of("web", container, "photos/a.jpg"), Version(etag, recipe.hash)
     held = await services.ledger.claim(key, (container, "photos/a.jpg"), version, never)
     assert isinstance(held, Claim)
-    message = Message(recipe="web", container=container, name="photos/a.jpg")
-    await message_received(services, message.model_dump_json().encode())
+    if way == "event":
+        await blob_dropped(services, container, "photos/a.jpg")
+    else:
+        message = Message(recipe="web", container=container, name="photos/a.jpg")
+        await message_received(services, message.model_dump_json().encode())
     assert (await stack.waiting(), await stack.messages()) == (1, [])
 
 
