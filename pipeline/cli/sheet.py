@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
 
 CELL = (300, 220)
 GAP = 16
@@ -56,11 +57,21 @@ def _thumbnail(path: Path) -> Image.Image | None:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image.draft("RGB", (CELL[0] * 2, CELL[1] * 2))
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            upright = _in_srgb(ImageOps.exif_transpose(image))
             upright.thumbnail(CELL)
             return upright
     except Exception:  # noqa: BLE001 - a file that may be anything: the sheet says that it cannot be shown
         return None
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """As it is meant to look: renditions are converted to sRGB, and beside them the source would look pale or wrong."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK", "L"):
+        return image.convert("RGBA")
+    source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    return (converted or image).convert("RGBA")
 
 
 def _font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
