@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from devstack import stack
@@ -54,3 +56,15 @@ def test_every_link_in_the_documentation_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_commands_about_recipes_in_the_readme_work(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(picture(640, 480))
+    (script,) = [block for block in blocks(ROOT / "README.md") if block.startswith("python -m pipeline recipes")]
+    script = script.replace("photo.jpg", f"{tmp_path}/photo.jpg --out {tmp_path}/preview")
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        ["bash", "-euc", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    assert sides((tmp_path / "preview" / "web" / "photo.jpg" / "thumb.jpg").read_bytes()) == (300, 300)
