@@ -147,6 +147,18 @@ async def test_a_slot_that_another_process_took_is_let_go(environ: dict[str, str
         await taken.release()
 
 
+async def test_slots_that_cannot_be_leased_are_a_failure_that_says_why_and_not_a_full_pool(
+    environ: dict[str, str],
+) -> None:
+    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.5"}) as stack:
+        state = stack.services.account.container(stack.services.settings.state_container)
+        await state.delete_container()
+        entry = await job(stack)
+        await state.create_container()
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "lease")
+    assert "python -m pipeline init" in entry.error_message
+
+
 async def test_an_upload_never_holds_an_image_whole(stack: Stack) -> None:
     size = 48 * 1024 * 1024
 
