@@ -122,7 +122,14 @@ class Slots:
     def _start(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
         """Do something with a slot, in which no job may start meanwhile."""
         slot.in_chore = True
-        self._spawn(chore)
+        self._spawn(self._minded(slot, chore))
+
+    async def _minded(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
+        try:
+            await chore
+        except Exception:  # the boundary: a bug must not hold a slot for ever, renewed and yet closed to jobs
+            log.exception("a bug: slot %s is let go as it is", slot.name)
+            self._drop(slot)
 
     def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
         # In a context of its own: what is said about a slot is not about the job that happened to need it.
@@ -170,10 +177,7 @@ class Slots:
             return
         self._slots.append(slot)
         log.info("leased slot %s, generation %d", slot.name, slot.generation)
-        if slot.worn:
-            await self._recycle(slot)
-        else:
-            await self._open(slot)
+        await self._minded(slot, self._recycle(slot) if slot.worn else self._open(slot))
 
     async def _open(self, slot: Slot) -> None:
         """Let jobs in, once the document says that the session is in use."""

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.errors import SessionLost
@@ -145,6 +146,24 @@ async def test_a_slot_that_another_process_took_is_let_go(environ: dict[str, str
 
             await eventually(noticed, timeout=30)
         await taken.release()
+
+
+async def test_a_bug_while_a_slot_is_looked_after_does_not_keep_it_from_jobs_for_ever(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be renewed on and on, and never serve a job again."""
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    assert (await job(stack)).state == "done"
+    slots = stack.services.slots
+    (slot,) = slots._slots
+    slots._start(slot, broken())
+    await eventually(lambda: slot not in slots._slots)
+    assert "ZeroDivisionError" in caplog.text
+    await slot.document.release()
+    assert (await job(stack)).state == "done"
 
 
 async def test_slots_that_cannot_be_leased_are_a_failure_that_says_why_and_not_a_full_pool(
