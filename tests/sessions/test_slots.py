@@ -64,7 +64,7 @@ async def test_a_session_is_recycled_after_a_number_of_jobs(environ: dict[str, s
 
 
 async def test_a_slot_is_given_back_clean_and_its_session_used_by_the_next_process(environ: dict[str, str]) -> None:
-    async with opened(environ) as stack:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         await job(stack)
         await stack.services.slots.close()
         given = await document(stack)
