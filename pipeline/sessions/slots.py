@@ -38,6 +38,7 @@ class Slots:
         self._changed = asyncio.Condition()
         self._waiting = 0
         self._looked = 0.0
+        self._trouble: PipelineError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -45,7 +46,8 @@ class Slots:
     async def seat(self, label: str | None = "shared") -> AsyncIterator[Session]:
         """A session for one job, which it shares only with jobs of the same label, and with none when that is None.
 
-        PoolFull when none comes free in time. An error that leaves the session in doubt makes it the last job there.
+        PoolFull when none comes free in time, or what keeps slots from being leased at all. An error that leaves the
+        session in doubt makes it the last job there.
         """
         slot = await self._sit_down(label)
         try:
@@ -77,14 +79,20 @@ class Slots:
                     await self._changed.wait()
                 slot.take_seat(label)
         except TimeoutError:
-            raise PoolFull(
-                f"no session came free within {self._settings.slot_wait:g} s; all {self._settings.pool_max_sessions} "
-                "slots are held by running jobs or by other processes"
-            ) from None
+            raise self._why_not() from None
         finally:
             self._waiting -= 1
         self._look_for_more()
         return slot
+
+    def _why_not(self) -> PipelineError:
+        """Why no session came free. Where slots cannot be leased at all, waiting for ever would not help."""
+        if self._trouble and not self._slots:
+            return type(self._trouble)(self._trouble.message, kind=self._trouble.kind)
+        return PoolFull(
+            f"no session came free within {self._settings.slot_wait:g} s; all {self._settings.pool_max_sessions} "
+            "slots are held by running jobs or by other processes"
+        )
 
     async def _stand_up(self, slot: Slot) -> None:
         slot.jobs -= 1
@@ -114,7 +122,14 @@ class Slots:
     def _start(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
         """Do something with a slot, in which no job may start meanwhile."""
         slot.in_chore = True
-        self._spawn(chore)
+        self._spawn(self._minded(slot, chore))
+
+    async def _minded(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
+        try:
+            await chore
+        except Exception:  # the boundary: a bug must not hold a slot for ever, renewed and yet closed to jobs
+            log.exception("a bug: slot %s is let go as it is", slot.name)
+            self._drop(slot)
 
     def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
         # In a context of its own: what is said about a slot is not about the job that happened to need it.
@@ -140,6 +155,7 @@ class Slots:
     async def _take_more(self) -> None:
         try:
             names = await self._documents.free(self._settings.pool_max_sessions)
+            self._trouble = None
             names = sorted(set(names) - {slot.name for slot in self._slots})
             random.shuffle(names)
             for name in names:
@@ -147,6 +163,7 @@ class Slots:
                     return
                 await self._take(name)
         except PipelineError as error:
+            self._trouble = error
             log.warning("cannot lease a slot: %s", error)
 
     async def _take(self, name: str) -> None:
@@ -160,10 +177,7 @@ class Slots:
             return
         self._slots.append(slot)
         log.info("leased slot %s, generation %d", slot.name, slot.generation)
-        if slot.worn:
-            await self._recycle(slot)
-        else:
-            await self._open(slot)
+        await self._minded(slot, self._recycle(slot) if slot.worn else self._open(slot))
 
     async def _open(self, slot: Slot) -> None:
         """Let jobs in, once the document says that the session is in use."""

@@ -7,7 +7,7 @@ import time
 
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 
 from pipeline.errors import PoolUnavailable
 
@@ -41,4 +41,8 @@ class PoolToken:
             raise PoolUnavailable(
                 "no token for the session pool: sign in with `az login`, or give the function app a managed identity",
                 kind="pool_denied",
+            ) from error
+        except AzureError as error:
+            raise PoolUnavailable(
+                f"no token for the session pool: the identity service does not answer ({type(error).__name__})"
             ) from error

@@ -13,7 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
-from pipeline.errors import ConfigError, JobOvertaken, OutputError
+from pipeline.errors import ConfigError, JobOvertaken, OutputError, StorageUnavailable
 from pipeline.storage.account import BLOCK, Account, translated
 
 # Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
@@ -186,7 +186,7 @@ class Renditions:
                 if await staged.write(blob, owner, condition):
                     return
                 condition = await self._may_replace(blob.path, owner)
-        raise JobOvertaken(f"{self.container}/{blob.path} keeps changing under this job")
+        raise StorageUnavailable(f"{self.container}/{blob.path} keeps changing under this job", kind="overwritten")
 
     async def read(self, path: str) -> tuple[bytes, str]:
         """A rendition and its content type. JobOvertaken when it is not there."""
@@ -249,7 +249,8 @@ class Staged:
             return False
         except HttpResponseError as error:
             if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
-                raise JobOvertaken(f"another writer committed {blob.path} first") from error
+                # It may be an older version of this job that was late: done again, the later one wins.
+                raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
             raise
         return True
 

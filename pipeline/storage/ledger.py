@@ -249,10 +249,21 @@ class Claim:
     async def _write(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         async with self._writing:
             written = await self._ledger._try(replace(self.entry, **changes))
+            if written is None and await self._still_ours():
+                written = await self._ledger._try(replace(self.entry, **changes))
             if written is None:
                 raise JobOvertaken("another process has taken this job over")
             self.entry = written
             return written
+
+    async def _still_ours(self) -> bool:
+        """Whether the row was changed by a renewal of our own whose answer got lost; then go on from there."""
+        ours = (self.entry.owner, self.entry.generation, "running")
+        there = await self._ledger.get(self.entry.key)
+        if there is None or (there.owner, there.generation, there.state) != ours:
+            return False
+        self.entry = there
+        return True
 
 
 def _claimed(fresh: Entry, entry: Entry | None, expires: datetime) -> Entry:

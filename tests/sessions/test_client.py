@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from pipeline.errors import (
     PipelineError,
@@ -201,6 +201,21 @@ async def test_nobody_signed_in_is_said_with_what_to_do() -> None:
     with pytest.raises(PoolUnavailable, match="az login") as caught:
         await PoolToken(Credential()).header()
     assert caught.value.kind == "pool_denied"
+
+
+class Unreachable(Credential):
+    """An identity service that does not answer, as managed identities are now and then."""
+
+    async def get_token(self, *scopes: str, **_: object) -> AccessToken:
+        raise ServiceRequestError("no route")
+
+
+async def test_an_identity_service_that_does_not_answer_is_transient_wherever_it_is_met() -> None:
+    async with pool_with(answer(200, {}), token=PoolToken(Unreachable())) as (client, pool):
+        for call in (client.run("i", "1", 9), client.end("i")):
+            with pytest.raises(PoolUnavailable, match="identity service"):
+                await call
+    assert pool.heads == []
 
 
 async def test_every_error_is_one_of_the_pipelines() -> None:

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.errors import SessionLost
@@ -63,7 +64,7 @@ async def test_a_session_is_recycled_after_a_number_of_jobs(environ: dict[str, s
 
 
 async def test_a_slot_is_given_back_clean_and_its_session_used_by_the_next_process(environ: dict[str, str]) -> None:
-    async with opened(environ) as stack:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         await job(stack)
         await stack.services.slots.close()
         given = await document(stack)
@@ -145,6 +146,36 @@ async def test_a_slot_that_another_process_took_is_let_go(environ: dict[str, str
 
             await eventually(noticed, timeout=30)
         await taken.release()
+
+
+async def test_a_bug_while_a_slot_is_looked_after_does_not_keep_it_from_jobs_for_ever(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be renewed on and on, and never serve a job again."""
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    assert (await job(stack)).state == "done"
+    slots = stack.services.slots
+    (slot,) = slots._slots
+    slots._start(slot, broken())
+    await eventually(lambda: slot not in slots._slots)
+    assert "ZeroDivisionError" in caplog.text
+    await slot.document.release()
+    assert (await job(stack)).state == "done"
+
+
+async def test_slots_that_cannot_be_leased_are_a_failure_that_says_why_and_not_a_full_pool(
+    environ: dict[str, str],
+) -> None:
+    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.5"}) as stack:
+        state = stack.services.account.container(stack.services.settings.state_container)
+        await state.delete_container()
+        entry = await job(stack)
+        await state.create_container()
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "lease")
+    assert "python -m pipeline init" in entry.error_message
 
 
 async def test_an_upload_never_holds_an_image_whole(stack: Stack) -> None:

@@ -106,6 +106,15 @@ async def test_a_newer_result_replaces_an_older_one(renditions: Renditions, size
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
 
+async def test_a_newer_result_whose_blocks_an_older_one_swept_away_is_made_again(renditions: Renditions) -> None:
+    """Committing a blob discards all its uncommitted blocks: the newer job's too, which must not end there."""
+    newer = await renditions.stage(JPEG.path, chunks(b"new" * 3 * BLOCK))
+    await commit(renditions, b"old" * 3 * BLOCK, Ownership("web.abc", 1))
+    with pytest.raises(StorageUnavailable, match="another writer"):
+        await renditions.commit(newer, JPEG, Ownership("web.abc", 2))
+    await commit(renditions, b"new" * 3 * BLOCK, Ownership("web.abc", 2))
+
+
 async def test_another_jobs_rendition_is_never_overwritten(renditions: Renditions) -> None:
     await commit(renditions, b"theirs", Ownership("web.abc", 1))
     with pytest.raises(OutputError, match=r"made by job web\.abc"):

@@ -118,6 +118,16 @@ async def test_a_write_that_was_sent_twice_recognises_itself(ledger: Ledger) -> 
     assert (await claim.done([], {})).state == "done"
 
 
+async def test_a_renewal_whose_answer_got_lost_does_not_cost_the_job(ledger: Ledger) -> None:
+    """The row has changed since it was read, but it was this claim that changed it."""
+    claim = await claimed(ledger)
+    stale = claim.entry
+    await claim.renew()
+    claim.entry = stale
+    assert (await claim.done([{"name": "thumb"}], {})).state == "done"
+    assert (await refused(ledger)).renditions == [{"name": "thumb"}]
+
+
 async def test_a_range_read_finds_the_rows_of_one_recipe(ledger: Ledger) -> None:
     for recipe in ("web", "print"):
         for name in ("a", "b", "c"):
