@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.deliveries import blob_dropped, deliver, message_received
-from pipeline.errors import JobOvertaken, PoolFull
+from pipeline.deliveries import _later, blob_dropped, deliver, message_received
+from pipeline.errors import JobOvertaken, PoolFull, PoolUnavailable
 from pipeline.process import process
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
@@ -188,6 +188,16 @@ async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_
         assert entry is not None
         assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
         assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
+
+
+async def test_giving_up_leaves_what_another_process_has_done_meanwhile(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    assert (await run(stack, "photos/a.jpg")).state == "done"
+    message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
+    await _later(stack.services, message, PoolUnavailable("no session pool answers"))
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.generation) == ("done", 1)
 
 
 async def test_a_message_for_a_job_that_another_process_is_on_looks_again_later(stack: Stack) -> None:
