@@ -96,7 +96,9 @@ async def _give_up(services: Services, message: Message, error: TransientError) 
     source = await services.sources.open(message.container, message.name)
     key = JobKey.of(message.recipe, message.container, message.name)
     version = Version(source.etag, recipe.hash)
-    claim = await services.ledger.claim(key, (message.container, message.name), version, source.is_current, again=True)
+    place = (message.container, message.name)
+    # Another process may have done the job since: its result stands.
+    claim = await services.ledger.claim(key, place, version, source.is_current, again=message.again)
     if isinstance(claim, Claim):
         await claim.failed(error.kind, f"{error.message}; given up after {message.attempt + 1} attempts", "queue")
         log.error("failed after %d attempts: %s", message.attempt + 1, error)

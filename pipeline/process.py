@@ -22,7 +22,7 @@ from pipeline.recipes import Recipe
 from pipeline.rendering import Made, Stages, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
-from pipeline.storage.blobs import Ownership, RenditionBlob, Source
+from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, logger
@@ -77,6 +77,12 @@ async def _twice(
     services: Services, source: Source, recipe: Recipe, key: JobKey, stages: Stages
 ) -> tuple[list[Made], SessionReport]:
     """In a session; when that is lost, once more in a fresh one. Lost twice is a failure: it may well be the source."""
+    if MARK in source.metadata:
+        raise SourceError(
+            f"this blob is itself a rendition (its metadata has {MARK}): it is not transformed again; remove that "
+            "metadata if it should be",
+            kind="own_rendition",
+        )
     if source.size == 0:
         raise SourceError("the source has no bytes: upload the image again", kind="empty_source")
     most = min(services.settings.max_source_bytes, recipe.limits.get("max_source_bytes", inf))

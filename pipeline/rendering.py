@@ -12,6 +12,7 @@ from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
+from pipeline.sessions.client import tries
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.sessions.session import REPLACED, Session, Workspace
 from pipeline.storage.assets import Asset
@@ -167,6 +168,8 @@ async def _fetch(
         path = order.recipe.output_path(rendition, order.source.name, facts.as_reported)
     except ValueError as error:
         raise OutputError(f"no path for rendition {rendition.name}: {error}", kind="bad_path") from error
-    async with session.get(facts.file) as chunks:
-        staged = await services.renditions.stage(path, verify.checked(chunks, facts))
+    async for attempt in tries(services.settings):
+        with attempt:
+            async with session.get(facts.file) as chunks:
+                staged = await services.renditions.stage(path, verify.checked(chunks, facts))
     return Made(rendition, facts, path, staged)

@@ -27,7 +27,7 @@ CONNECTION = "IMAGES"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 MIB = 1024 * 1024
-ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")]
+ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$", max_length=63)]
 
 
 class StorageAccount(BaseModel):

@@ -87,7 +87,7 @@ def refusal(response: httpx.Response, text: bytes, doing: str) -> PipelineError:
             f"{doing}: there is no session pool at PIPELINE_POOL_ENDPOINT (HTTP 404 {code})", kind="pool_not_found"
         )
     if status == httpx.codes.NOT_FOUND:
-        return SessionLost(f"{doing}: the session does not have what was there before; it has been replaced")
+        return SessionLost(f"{doing}: the session does not have what was there before (HTTP 404 {code})")
     if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
         return SourceError("the session pool does not take a file of this size (128 MB at most)", kind="too_many_bytes")
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:

@@ -26,8 +26,24 @@ STREAM_LIMIT = 8192
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
+# How a pool says that there is no such session.
+GONE = ("NoSessionFound", "SessionNotFound", "SessionWithIdentifierNotFound")
 
 Chunks = Callable[[], AsyncIterator[bytes]]
+
+
+def tries(settings: Settings) -> AsyncIterator[stamina.Attempt]:
+    """The tries of one call: growing pauses with jitter, or as long as the pool asks for, within bounds."""
+    return aiter(
+        stamina.retry_context(
+            on=worth_another_try,
+            attempts=settings.retry_tries,
+            timeout=settings.retry_seconds,
+            wait_initial=0.2,
+            wait_max=8.0,
+            wait_jitter=0.5,
+        )
+    )
 
 
 class PoolClient:
@@ -108,10 +124,9 @@ class PoolClient:
         method, path = ("POST", ".management/stopSession") if custom else ("DELETE", "session")
         try:
             await self._call(method, path, identifier, "end a session")
-        except SessionLost:
-            return
-        except SessionReplyError as error:
-            if "NotFound" not in error.message:
+        except (SessionLost, SessionReplyError) as error:
+            # Another 404 or 400 is about the call and not about the session, which then is still there.
+            if not any(code in error.message for code in GONE):
                 raise PoolUnavailable(f"the pool cannot end a session: {error.message}") from error
 
     async def _finished(self, identifier: str, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -120,7 +135,9 @@ class PoolClient:
             async with asyncio.timeout(seconds):
                 while str(answer.get("status", "")).lower() in ("running", "notstarted"):
                     await asyncio.sleep(POLL)
-                    answer = await self._call("GET", f"executions/{quote(str(answer.get('id')))}", identifier, "follow")
+                    answer = await self._call(
+                        "GET", f"executions/{quote(str(answer.get('id')), safe='')}", identifier, "follow"
+                    )
         except TimeoutError:
             raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="run_timeout") from None
         return answer
@@ -137,16 +154,7 @@ class PoolClient:
         **options: Any,  # noqa: ANN401 - options of httpx
     ) -> dict[str, Any]:
         """One call with its tries: the answer's JSON object, or {} when the body is something else."""
-        settings = self._settings
-        tries = stamina.retry_context(
-            on=worth_another_try,
-            attempts=settings.retry_tries,
-            timeout=settings.retry_seconds,
-            wait_initial=0.2,
-            wait_max=8.0,
-            wait_jitter=0.5,
-        )
-        async for attempt in tries:
+        async for attempt in tries(self._settings):
             with attempt, translated(doing):
                 body = {"content": content()} if content else {"json": json_body} if json_body else {}
                 request = await self._request(method, path, identifier, **body, **options)

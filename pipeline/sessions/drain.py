@@ -18,6 +18,8 @@ async def drain(settings: Settings, documents: Documents, client: PoolClient) ->
             continue
         slot = Slot.found(name, document, settings, client, time.monotonic())
         try:
+            if slot.cooling:
+                continue  # its session may still be there, and counts until the time that the document says
             if slot.identifier:
                 await slot.session.end()
                 emptied += 1

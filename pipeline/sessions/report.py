@@ -18,7 +18,8 @@ ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    # NaN and Infinity are not JSON: whoever asks for the job later could not read the answer.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 class SourceFacts(_Part):

@@ -135,6 +135,11 @@ class Session:
     async def _report(self, execution: Execution, file: str) -> SessionReport:
         try:
             ref = protocol.parse_report_line(execution.stdout)
+            if ref is None and not execution.ok:
+                # Our program never raises, whatever the source is: something has ended it.
+                raise SessionLost(
+                    f"the run broke off; it said: {execution.stderr[-STDERR_TAIL:]!r}", kind="run_broke_off"
+                )
             if ref is None:
                 raise SessionReplyError(f"the session gave no report; it said: {execution.stderr[-STDERR_TAIL:]!r}")
             body = ref["body"]

@@ -172,7 +172,7 @@ class Slots:
         if document is None:
             return
         slot = Slot.found(name, document, self._settings, self._client, started)
-        if slot.cooling:
+        if slot.cooling or len(self._slots) >= self._share:
             await document.release()
             return
         self._slots.append(slot)

@@ -19,7 +19,6 @@ from pipeline.storage.account import BLOCK, Account, translated
 # Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
 MARK = "pipeline_job"
 GENERATION = "pipeline_generation"
-MARKS = (MARK, GENERATION)
 
 
 def plain(etag: str) -> str:
@@ -63,6 +62,9 @@ class Source:
                 return dict(await self._blob.get_blob_tags())
             except ResourceNotFoundError as error:
                 raise JobOvertaken(f"{self.container}/{self.name} went while it was looked at") from error
+            except HttpResponseError:
+                # Accounts with a hierarchical namespace have no tags; what people put there must not stop a picture.
+                return {}
 
     async def is_current(self) -> bool:
         """Whether the blob still is this version."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,7 @@ from pipeline.errors import RecipeError
 
 KEY_LIMIT = 500
 KEPT = 400
+_FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~ ")
 
 
@@ -36,6 +38,11 @@ def _escape(char: str) -> str:
 
 def _units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _is_key(text: str) -> bool:
+    """Whether a table can have it as a key; asked for anything else, storage answers with an error of its own."""
+    return 0 < _units(text) <= KEY_LIMIT and not _FORBIDDEN.search(text)
 
 
 def _cut(key: str) -> str:
@@ -68,6 +75,6 @@ class JobKey:
             row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
         except ValueError:
             row = ""
-        if not recipe or not row:
+        if not (_is_key(recipe) and _is_key(row)):
             raise RecipeError(f"{job_id[:100]!r} is not the id of a job", kind="unknown_job")
         return cls(recipe, row)

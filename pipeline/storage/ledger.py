@@ -96,8 +96,8 @@ class Entry:
             "error_kind": self.error_kind,
             "error_message": self.error_message[:8000],
             "stage": self.stage,
-            "renditions": json.dumps(self.renditions),
-            "report": json.dumps(self.report),
+            "renditions": json.dumps(self.renditions, ensure_ascii=False),
+            "report": json.dumps(self.report, ensure_ascii=False),
         }
 
 

@@ -51,7 +51,9 @@ async def submit(services: Services, request: func.HttpRequest) -> func.HttpResp
     if prefer.wait == 0:
         await _queue(services, message, key)
         return _accepted(key)
-    entry = await _wait(services, message, key, prefer.wait)
+    entry = await _wait(services, message, key, prefer.wait) or await services.ledger.get(key)
+    if entry and entry.state == "overtaken":
+        raise JobOvertaken(entry.error_message)
     if entry is None or entry.state not in ("done", "failed"):
         return _accepted(key)
     if prefer.image and entry.state == "done" and len(entry.renditions) == 1:

@@ -28,6 +28,7 @@ BlobName = Annotated[
     AfterValidator(_no_steps),
 ]
 NAME_LIMIT = 100
+IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]{1,60}")
 
 
 class SourceRef(BaseModel):
@@ -128,7 +129,9 @@ def _image(data: bytes, name: str, kind: str, recipe: str, settings: Settings) -
         raise BadRequest("no recipe is named: add the field 'recipe', or ?recipe=NAME to the address")
     if len(data) > settings.max_source_bytes:
         raise BadRequest(f"the image is larger than {settings.max_source_bytes:,} bytes", kind="body_too_large")
-    return Wanted(settings.upload_container, safe_name(name), recipe, data, kind)
+    # What a client says of its image becomes a header of a blob: only what has the form of an image's type does.
+    content_type = kind if IMAGE_TYPE.fullmatch(kind) else Wanted.content_type
+    return Wanted(settings.upload_container, safe_name(name), recipe, data, content_type)
 
 
 def safe_name(name: str) -> str:

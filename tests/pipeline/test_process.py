@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.deliveries import blob_dropped, deliver, message_received
-from pipeline.errors import JobOvertaken, PoolFull
+from pipeline.deliveries import _later, blob_dropped, deliver, message_received
+from pipeline.errors import JobOvertaken, PoolFull, PoolUnavailable
 from pipeline.process import process
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
@@ -190,6 +190,16 @@ async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_
         assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
 
 
+async def test_giving_up_leaves_what_another_process_has_done_meanwhile(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    assert (await run(stack, "photos/a.jpg")).state == "done"
+    message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
+    await _later(stack.services, message, PoolUnavailable("no session pool answers"))
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.generation) == ("done", 1)
+
+
 @pytest.mark.parametrize("way", ["event", "message"])
 async def test_a_delivery_of_a_job_that_another_process_is_on_looks_again_later(stack: Stack, way: str) -> None:
     services = stack.services
@@ -216,6 +226,14 @@ async def test_a_missing_output_container_is_a_failure_that_names_it(stack: Stac
     entry = await failure(stack, "photos/a.jpg")
     assert entry.error_kind == "configuration"
     assert stack.services.settings.output_container in entry.error_message
+
+
+async def test_a_rendition_that_comes_back_as_a_source_is_not_transformed_again(stack: Stack) -> None:
+    """The second guard against loops, should a rendition be copied, its metadata and all."""
+    container = stack.services.account.container(stack.services.settings.input_container)
+    await container.upload_blob("photos/a.jpg", picture(), metadata={"pipeline_job": "web.abc"})
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    assert (await failure(stack, "photos/a.jpg")).error_kind == "own_rendition"
 
 
 async def test_a_path_that_belongs_to_something_else_is_left_alone(stack: Stack) -> None:

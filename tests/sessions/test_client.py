@@ -154,8 +154,10 @@ async def test_ending_a_session_that_is_gone_is_fine(body: dict[str, object]) ->
             await client.end("identifier")
 
 
-async def test_a_pool_that_cannot_end_sessions_says_so() -> None:
-    async with pool_with(answer(400, {"error": {"code": "SessionRequestNotSupported"}})) as (client, _):
+@pytest.mark.parametrize(("status", "code"), [(400, "SessionRequestNotSupported"), (404, "NotFound"), (404, "")])
+async def test_a_pool_that_cannot_end_sessions_says_so(status: int, code: str) -> None:
+    """A pool without that call answers 404 too; its sessions are then still there."""
+    async with pool_with(answer(status, {"error": {"code": code}})) as (client, _):
         with pytest.raises(PoolUnavailable, match="cannot end"):
             await client.end("identifier")
 

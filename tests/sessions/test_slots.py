@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.errors import SessionLost
 from pipeline.process import process
+from pipeline.sessions.drain import drain
 from pipeline.sessions.slots import Slots
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Entry
@@ -164,6 +166,19 @@ async def test_a_bug_while_a_slot_is_looked_after_does_not_keep_it_from_jobs_for
     assert "ZeroDivisionError" in caplog.text
     await slot.document.release()
     assert (await job(stack)).state == "done"
+
+
+async def test_draining_leaves_a_slot_that_cools_down_alone(environ: dict[str, str]) -> None:
+    """Its session could not be ended, so that a new one in its place would be one more than the pool holds."""
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        services = stack.services
+        (name,) = await services.slot_documents.free(1)
+        held = await services.slot_documents.take(name)
+        assert held is not None
+        await held.write({"state": "cooling", "identifier": "cannot-be-ended", "until": time.time() + 300})
+        await held.release()
+        assert await drain(services.settings, services.slot_documents, services.pool) == 0
+        assert (await document(stack))["state"] == "cooling"
 
 
 async def test_slots_that_cannot_be_leased_are_a_failure_that_says_why_and_not_a_full_pool(

@@ -12,6 +12,7 @@ from pipeline.errors import RecipeError
 from pipeline.storage.keys import KEY_LIMIT, JobKey, row_key
 
 FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+LONG = "web." + "YWFh" * 400
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1024)
 
 
@@ -44,7 +45,9 @@ def test_a_job_id_leads_back_to_its_key_and_is_safe_in_an_address(name: str) -> 
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", key.id)
 
 
-@pytest.mark.parametrize("text", ["", "web", "web.", ".aaaa", "web.%2e%2e", "web.====", "web.\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "web", "web.", ".aaaa", "web.%2e%2e", "web.====", "web.\xff", "w?b.YWFh", "web.YS9i", "web.AAAA", LONG]
+)
 def test_a_text_that_is_no_job_id_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="not the id of a job"):
         JobKey.parse(text)

@@ -86,6 +86,14 @@ async def test_an_image_can_come_with_the_request(stack: Stack, kind: str) -> No
     assert name.endswith("/my-photo.png")
 
 
+async def test_a_type_that_is_no_images_does_not_become_the_blobs(stack: Stack) -> None:
+    body = form_body(picture(640, 480, "PNG"), recipe="tutorial").replace(b"image/png", "imagé/<png>".encode())
+    assert (await submit(stack, request(body, MULTIPART))).status_code == 200
+    container = stack.services.account.container(stack.services.settings.upload_container)
+    (blob,) = [blob async for blob in container.list_blobs()]
+    assert blob.content_settings.content_type == "application/octet-stream"
+
+
 async def test_an_answer_at_once_says_where_to_look(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     answer = await submit(stack, asked(source="photos/a.jpg", recipe="web", prefer="respond-async"))
