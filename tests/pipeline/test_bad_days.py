@@ -1,0 +1,123 @@
+"""The pool has a bad day: a job gets through, or ends as a failure that says what happened. Injected faults."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from pipeline.deliveries import blob_dropped
+from pipeline.storage.ledger import Entry
+from tests.images import picture
+from tests.session_pool.running import RunningPool, running
+from tests.stack import Stack, environment, opened
+from tests.waiting import eventually
+
+NAME = "photos/a.jpg"
+DOWNLOAD, UPLOAD, RUN = "on=content,method=GET", "on=files,method=POST", "on=executions"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool() -> AsyncIterator[RunningPool]:
+    """A pool whose faults can be set while it runs."""
+    async with running("--admin", "--max-sessions", "6", "--spares", "2") as pool:
+        yield pool
+
+
+@pytest_asyncio.fixture
+async def stack(azurite: str, pool: RunningPool, recipe_file: object) -> AsyncIterator[Stack]:
+    environ = environment(azurite, pool.address, recipe_file)  # type: ignore[arg-type]
+    quick = {"PIPELINE_TRANSFER_TIMEOUT": "2", "PIPELINE_RETRY_SECONDS": "20", "PIPELINE_RETRY_TRIES": "4"}
+    async with opened({**environ, **quick}) as stack:
+        yield stack
+        await faults(stack)
+
+
+async def faults(stack: Stack, *wanted: str) -> None:
+    """From now on these faults happen, and no others."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.put(
+            f"{stack.environ['PIPELINE_POOL_ENDPOINT']}/.admin/faults", json={"faults": list(wanted)}
+        )
+    answer.raise_for_status()
+
+
+async def photo(stack: Stack) -> Entry:
+    """Drop a photo: what the ledger says of it."""
+    await stack.drop(NAME, picture())
+    await blob_dropped(stack.services, stack.services.settings.input_container, NAME)
+    entry = await stack.entry("web", NAME)
+    assert entry is not None
+    return entry
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        f"status:code=503,next=2,{DOWNLOAD}",
+        f"drop:next=1,{DOWNLOAD}",
+        f"truncate:next=1,{DOWNLOAD}",
+        f"hang:next=1,{DOWNLOAD}",
+        f"lose-file:next=1,{DOWNLOAD}",
+        f"status:code=429,next=2,{UPLOAD}",
+        f"status:code=500,next=1,{UPLOAD}",
+        f"drop:next=1,{UPLOAD}",
+        f"hang:next=1,{UPLOAD}",
+        f"status:code=401,next=1,{UPLOAD}",
+        f"status:code=503,retry_after=1,next=1,{RUN}",
+        f"status:code=429,next=1,{RUN}",
+        f"drop:next=1,{RUN}",
+        f"truncate:next=1,{RUN}",
+        f"lose-file:next=1,{RUN}",
+        f"replace-session:next=1,{RUN}",
+        f"replace-session:next=1,{DOWNLOAD}",
+        "kill-kernel:next=1",
+        "latency:seconds=0.2",
+    ],
+)
+async def test_one_bad_moment_costs_no_photo(stack: Stack, pool: RunningPool, fault: str) -> None:
+    await faults(stack, fault)
+    before = len(pool.events("fault"))
+    entry = await photo(stack)
+    assert len(pool.events("fault")) > before, "the fault did not happen"
+    assert (entry.state, entry.error_kind) == ("done", "")
+    assert len(await stack.outputs()) == 2
+    assert await stack.waiting() == 0
+
+
+async def test_an_image_that_kills_every_session_is_a_failure_after_the_second(stack: Stack) -> None:
+    await faults(stack, "kill-kernel")
+    entry = await photo(stack)
+    assert (entry.state, entry.stage) == ("failed", "run")
+    assert entry.error_kind in ("session_died", "run_broke_off")
+    assert "tried in two sessions" in entry.error_message
+    assert await stack.waiting() == 0
+
+
+async def test_a_pool_that_stays_full_keeps_the_job_waiting(stack: Stack) -> None:
+    await faults(stack, f"status:code=429,{UPLOAD}")
+    entry = await photo(stack)
+    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_full", 0)
+    assert await stack.waiting() == 1
+
+
+async def test_a_pool_that_stays_down_is_tried_again_later(stack: Stack) -> None:
+    await faults(stack, f"status:code=503,{UPLOAD}")
+    entry = await photo(stack)
+    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_unavailable", 1)
+    assert await stack.waiting() == 1
+
+
+async def test_a_pool_that_cannot_end_sessions_is_left_to_cool_down(stack: Stack) -> None:
+    await faults(stack, "drop:next=1,on=executions", "status:code=503,on=session,method=DELETE")
+    assert (await photo(stack)).state == "done"
+    container = stack.services.account.container(stack.services.settings.state_container)
+
+    async def one_cools() -> bool:
+        blobs = [blob.name async for blob in container.list_blobs()]
+        texts = [await (await container.download_blob(name)).readall() for name in blobs]
+        return sum(b'"state": "cooling"' in text for text in texts) == 1
+
+    await eventually(one_cools, timeout=40, every=0.2)
