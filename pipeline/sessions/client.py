@@ -111,6 +111,18 @@ class PoolClient:
             finally:
                 await response.aclose()
 
+    async def read(self, identifier: str, name: str, limit: int) -> bytes:
+        """The whole of a small file; SessionReplyError when it is longer than `limit`."""
+        async for attempt in tries(self._settings):
+            with attempt:
+                body = bytearray()
+                async with self.get(identifier, name) as chunks:
+                    async for chunk in chunks:
+                        body += chunk
+                        if len(body) > limit:
+                            raise SessionReplyError(f"a file of the session is longer than {limit} bytes")
+        return bytes(body)
+
     async def remove(self, identifier: str, name: str) -> None:
         """Delete the file `name`; fine when it is not there."""
         try:

@@ -144,19 +144,10 @@ class Session:
                 raise SessionReplyError(f"the session gave no report; it said: {execution.stderr[-STDERR_TAIL:]!r}")
             body = ref["body"]
             if body is None:
-                body = protocol.check_report(await self._report_file(file), ref)
+                body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
         return SessionReport.parse(body)
-
-    async def _report_file(self, file: str) -> bytes:
-        body = bytearray()
-        async with self._client.get(self._identifier, file) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > REPORT_LIMIT:
-                    raise SessionReplyError(f"the session's report is longer than {REPORT_LIMIT} bytes")
-        return bytes(body)
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

@@ -13,6 +13,7 @@ from pipeline.deliveries import blob_dropped
 from pipeline.errors import ConfigError
 from pipeline.process import process
 from pipeline.storage.ledger import Entry
+from pipeline.transforms.protocol import LINE_LIMIT
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
 
@@ -28,11 +29,13 @@ recipes:
     transforms: [{crop: {aspect: "1:1", gravity: [focal, center]}}]
     renditions: {out: {format: png}}
   marked:
-    transforms: [{watermark: {image: "logos/mark.png", width: "50%", opacity: 1}}]
+    transforms: [{watermark: {image: "logos/mark.png", width: "50%%", opacity: 1}}]
     renditions: {out: {format: png}}
   small:
     limits: {max_source_bytes: 2000}
     renditions: {out: {format: png}}
+  many:
+    renditions: {out: {format: png, widths: [%s]}}
   best:
     carry: [credit]
     renditions: {out: {format: auto, dominant_color: true}}
@@ -40,6 +43,7 @@ recipes:
     match: {include: ["sized/**"], size: {min: 1500}}
     renditions: {out: {format: png}}
 """
+RECIPES %= ", ".join(str(10 * number) for number in range(1, 21))
 CODE = """
 recipes:
   turned:
@@ -127,6 +131,13 @@ async def test_a_watermark_comes_from_the_container_of_assets(stack: Stack) -> N
 async def test_a_recipes_own_limit_is_tighter_than_the_settings(stack: Stack) -> None:
     entry = await run(stack, "small", data=picture(400, 400))
     assert (entry.error_kind, "2,000" in entry.error_message) == ("too_many_bytes", True)
+
+
+async def test_a_report_too_long_for_a_line_comes_as_a_file(stack: Stack) -> None:
+    """The service cuts what code prints without a word."""
+    entry = await run(stack, "many", data=picture(400, 300))
+    assert (entry.state, len(entry.renditions), len(await stack.outputs())) == ("done", 20, 20)
+    assert len(json.dumps(entry.renditions)) > LINE_LIMIT
 
 
 async def test_an_output_is_served_as_what_it_became_and_carries_what_it_should(stack: Stack) -> None:
