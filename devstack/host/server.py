@@ -58,7 +58,8 @@ async def serving(app: ASGIApp, port: int, grace: float) -> AsyncIterator[str]:
 
 @contextlib.contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
-    with socket.socket() as listener:
+    # With the protocol named, asyncio sends answers at once; without it, each would wait for the last one's receipt.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
