@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 
 from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
@@ -108,7 +109,9 @@ async def _order(services: Services, source: Source, recipe: Recipe) -> Order:
 async def _run(services: Services, order: Order, session: Session, names: Workspace, stages: Stages) -> SessionReport:
     """Upload and run; both again when the session turns out to be a fresh, empty one."""
     source, job = order.source, _job(services, order, names)
-    seconds = order.recipe.limits.get("max_seconds", services.settings.run_timeout)
+    most = services.settings.run_timeout
+    # The service takes whole seconds, and at least one.
+    seconds = min(ceil(order.recipe.limits.get("max_seconds", most)), most)
     for replaced in range(REPLACEMENTS + 1):
         try:
             with stages.stage("upload"):
@@ -116,7 +119,7 @@ async def _run(services: Services, order: Order, session: Session, names: Worksp
                     await session.bring(asset.file, asset.data)
                 await session.upload(names.source, source.size, source.chunks)
             with stages.stage("run"):
-                report = await session.run(job, min(int(seconds), services.settings.run_timeout))
+                report = await session.run(job, seconds)
             if report.failure:
                 raise failure(report.failure)
         except SessionLost as error:

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.recipes import Recipe
 from pipeline.rendering import failure
 from pipeline.services import pool_client
+from pipeline.sessions.report import RenditionFacts
 from pipeline.sessions.session import Session
 from pipeline.settings import PREFIX, Settings, StorageAccount
 
@@ -85,7 +86,9 @@ async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: P
     try:
         return [await _one(settings, session, recipe, image, assets, out) for image in images]
     finally:
-        await session.end()
+        # What went wrong before says more than that the session cannot be ended either.
+        with suppress(PipelineError):
+            await session.end()
         await client.close()
         if credential:
             await credential.close()
@@ -96,11 +99,7 @@ async def _one(
 ) -> list[Path]:
     """The renditions of one picture, as files below `out`."""
     size = image.stat().st_size  # noqa: ASYNC240 - nothing else is waiting here
-    brought = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(recipe.assets)}
-    for name, file in brought.items():
-        if not (assets / name).is_file():
-            raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {assets}: name one with --assets")
-        await session.bring(file, (assets / name).read_bytes())
+    brought = await _bring(session, recipe, assets)
     with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
         await session.upload(names.source, size, lambda: _chunks(image))
         job = recipe.job(
@@ -119,12 +118,25 @@ async def _one(
         made = []
         for rendition in recipe.renditions:
             about = facts[rendition.name]
-            path = out / recipe.output_path(rendition, image.name, about.as_reported)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            async with session.get(about.file) as chunks:
-                path.write_bytes(b"".join([chunk async for chunk in verify.checked(chunks, about)]))
-            made.append(path)
-    return made
+            made.append(await _save(session, about, out / recipe.output_path(rendition, image.name, about.as_reported)))
+        return made
+
+
+async def _bring(session: Session, recipe: Recipe, assets: Path) -> dict[str, str]:
+    """Upload the recipe's assets: the name of each one's file in the session."""
+    brought = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(recipe.assets)}
+    for name, file in brought.items():
+        if not (assets / name).is_file():
+            raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {assets}: name one with --assets")
+        await session.bring(file, (assets / name).read_bytes())
+    return brought
+
+
+async def _save(session: Session, facts: RenditionFacts, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    async with session.get(facts.file) as chunks:
+        path.write_bytes(b"".join([chunk async for chunk in verify.checked(chunks, facts)]))  # noqa: ASYNC240
+    return path
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

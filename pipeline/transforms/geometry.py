@@ -42,12 +42,6 @@ def place(inner: Size, outer: Size, at: tuple[float, float]) -> tuple[int, int]:
     return round((outer[0] - inner[0]) * at[0]), round((outer[1] - inner[1]) * at[1])
 
 
-def around(inner: Size, outer: Size, point: tuple[float, float]) -> tuple[int, int]:
-    """The left top corner of `inner` in `outer` that brings `point` (fractions of `outer`) nearest to its middle."""
-    corner = [round(point[i] * outer[i] - inner[i] / 2) for i in (0, 1)]
-    return min(max(corner[0], 0), outer[0] - inner[0]), min(max(corner[1], 0), outer[1] - inner[1])
-
-
 def cover_box(outer: Size, aspect: float, at: tuple[float, float]) -> Box:
     """The largest part of `outer` with that width over height, to a fraction of a pixel: nothing is distorted."""
     width, height = outer

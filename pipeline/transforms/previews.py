@@ -11,7 +11,6 @@ from .canvas import flatten
 if TYPE_CHECKING:
     from PIL import Image
 
-Rows = list[list[float]]
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
 """The 83 digits of BlurHash (github.com/woltapp/blurhash, Algorithm.md, "Base 83")."""
 

@@ -34,6 +34,9 @@ recipes:
   small:
     limits: {max_source_bytes: 2000}
     renditions: {out: {format: png}}
+  quick:
+    limits: {max_seconds: 0.5}
+    renditions: {out: {format: png}}
   many:
     renditions: {out: {format: png, widths: [%s]}}
   best:
@@ -131,6 +134,10 @@ async def test_a_watermark_comes_from_the_container_of_assets(stack: Stack) -> N
 async def test_a_recipes_own_limit_is_tighter_than_the_settings(stack: Stack) -> None:
     entry = await run(stack, "small", data=picture(400, 400))
     assert (entry.error_kind, "2,000" in entry.error_message) == ("too_many_bytes", True)
+
+
+async def test_a_limit_of_less_than_a_second_is_a_second_and_not_none(stack: Stack) -> None:
+    assert (await run(stack, "quick", data=picture(30, 20))).state == "done"
 
 
 async def test_a_report_too_long_for_a_line_comes_as_a_file(stack: Stack) -> None:

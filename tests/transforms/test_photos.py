@@ -20,7 +20,7 @@ def photo(request: pytest.FixtureRequest) -> Image.Image:
     """One photo in RGB."""
     file = next(FOLDER.rglob(request.param), None)
     if file is None:
-        pytest.skip(f"{request.param} is not in {FOLDER.name}: scripts/demo fetches the photos")
+        pytest.skip(f"{request.param} is not in {FOLDER.name}: scripts/test and scripts/demo fetch the photos")
     return opened(file).convert("RGB")
 
 
