@@ -19,13 +19,14 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.recipes import Recipe
-from pipeline.rendering import Made, Stages, render
+from pipeline.rendering import Made, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
+from pipeline.stages import Stages
 from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
-from pipeline.telemetry import about_job, logger
+from pipeline.telemetry import about_job, bytes_moved, logger
 from pipeline.together import together
 
 log = logger(__name__)
@@ -38,25 +39,30 @@ async def process(services: Services, container: str, name: str, recipe: Recipe,
     there is nothing (left) to do here: the source went, or changed and another event brings the new version.
     """
     key = JobKey.of(recipe.name, container, name)
-    with about_job(key.id):
-        source = await services.sources.open(container, name)
-        version = Version(source.etag, recipe.hash)
-        claim = await services.ledger.claim(key, (container, name), version, source.is_current, again=again)
+    stages = Stages(recipe.name)
+    with about_job(key.id), stages.job(key.id):
+        with stages.stage("claim"):
+            source = await services.sources.open(container, name)
+            version = Version(source.etag, recipe.hash)
+            claim = await services.ledger.claim(key, (container, name), version, source.is_current, again=again)
         if isinstance(claim, Entry):
             log.info("nothing to do: %s", claim.state)
+            stages.state = "skipped"
             return claim
         async with _kept(claim):
-            return await _carry_out(services, source, recipe, claim)
+            entry = await _carry_out(services, source, recipe, claim, stages)
+            stages.state = entry.state
+            return entry
 
 
-async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: Claim) -> Entry:
-    stages = Stages()
+async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: Claim, stages: Stages) -> Entry:
     try:
         made, report = await _twice(services, source, recipe, claim.entry.key, stages)
         with stages.stage("commit"):
             owner = Ownership(claim.entry.key.id, claim.entry.generation)
             await together(*(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made))
-        entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
+        with stages.stage("ledger"):
+            entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
         log.warning("failed at %s: %s", stages.current, error)
         return await claim.failed(error.kind, error.message, stages.current)
@@ -69,7 +75,10 @@ async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: 
         with suppress(PipelineError):
             await claim.let_go(error.message)
         raise
-    log.info("done: %d renditions, %d bytes", len(made), sum(one.facts.size for one in made))
+    size = sum(one.facts.size for one in made)
+    bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.name})
+    bytes_moved.add(size, {"direction": "out", "recipe": recipe.name})
+    log.info("done: %d renditions, %d bytes", len(made), size)
     return entry
 
 
@@ -129,7 +138,10 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
     return {
         "source": {"size": source.size, **about},
         "versions": report.versions,
+        "began": round(stages.began, 3),
+        "session": stages.session,
         "ms": stages.ms,
+        "marks": stages.marks,
         "session_ms": report.ms,
     }
 

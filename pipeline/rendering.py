@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 from pipeline import verify
@@ -16,6 +14,7 @@ from pipeline.services import Services
 from pipeline.sessions.client import tries
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.sessions.session import REPLACED, Session, Workspace
+from pipeline.stages import Stages
 from pipeline.storage.assets import Asset
 from pipeline.storage.blobs import Source, Staged
 from pipeline.telemetry import logger
@@ -27,23 +26,6 @@ log = logger(__name__)
 # A session may be found replaced by an empty one this often in one job, before that counts as losing it.
 REPLACEMENTS = 2
 FOCAL = "focal"
-
-
-@dataclass
-class Stages:
-    """Where a job is, and how long each stage took, in milliseconds."""
-
-    current: str = "claim"
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Within this, the job is at `name`."""
-        self.current, started = name, time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = round(self.ms.get(name, 0) + (time.perf_counter() - started) * 1000, 1)
 
 
 @dataclass(frozen=True)
