@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.recipes import Recipe
-from pipeline.rendering import Made, render
+from pipeline.rendering import Made, Urgency, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
 from pipeline.stages import Stages
@@ -30,9 +31,18 @@ from pipeline.telemetry import about_job, bytes_moved, logger
 from pipeline.together import together
 
 log = logger(__name__)
+DROPPED = Urgency("drop")
 
 
-async def process(services: Services, container: str, name: str, recipe: Recipe, *, again: bool = False) -> Entry:
+async def process(
+    services: Services,
+    container: str,
+    name: str,
+    recipe: Recipe,
+    *,
+    again: bool = False,
+    urgency: Urgency = DROPPED,
+) -> Entry:
     """Do one job, unless it is done already or somebody is on it. The row of the ledger says what came of it.
 
     A failure is recorded, not raised. TransientError and PoolFull mean: once more, later. JobOvertaken means that
@@ -50,14 +60,16 @@ async def process(services: Services, container: str, name: str, recipe: Recipe,
             stages.state = "skipped"
             return claim
         async with _kept(claim):
-            entry = await _carry_out(services, source, recipe, claim, stages)
+            entry = await _carry_out(services, source, recipe, claim, stages, urgency)
             stages.state = entry.state
             return entry
 
 
-async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: Claim, stages: Stages) -> Entry:
+async def _carry_out(
+    services: Services, source: Source, recipe: Recipe, claim: Claim, stages: Stages, urgency: Urgency
+) -> Entry:
     try:
-        made, report = await _twice(services, source, recipe, claim.entry.key, stages)
+        made, report = await _twice(services, source, recipe, stages, urgency)
         with stages.stage("commit"):
             owner = Ownership(claim.entry.key.id, claim.entry.generation)
             await together(*(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made))
@@ -83,9 +95,12 @@ async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: 
 
 
 async def _twice(
-    services: Services, source: Source, recipe: Recipe, key: JobKey, stages: Stages
+    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency
 ) -> tuple[list[Made], SessionReport]:
-    """In a session; when that is lost, once more in a fresh one. Lost twice is a failure: it may well be the source."""
+    """In a session; when that is lost, once more in a fresh one, and there in an execution of its own.
+
+    Lost twice is a failure: it may well be the source.
+    """
     if MARK in source.metadata:
         raise SourceError(
             f"this blob is itself a rendition (its metadata has {MARK}): it is not transformed again; remove that "
@@ -103,7 +118,7 @@ async def _twice(
         )
     for last in (False, True):
         try:
-            return await render(services, source, recipe, stages)
+            return await render(services, source, recipe, stages, replace(urgency, alone=last or urgency.alone))
         except SessionLost as error:
             if last:
                 raise PermanentError(f"{error.message}; tried in two sessions", kind=error.kind) from error

@@ -22,8 +22,10 @@ from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLos
 from pipeline.sessions.answers import Execution, execution, json_object, limited, refusal, translated, worth_another_try
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
+from pipeline.transforms.protocol import LONGEST_LINE
 
-STREAM_LIMIT = 8192
+# Enough for the longest line of reports, should the service give that much.
+STREAM_LIMIT = LONGEST_LINE + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
