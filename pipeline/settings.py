@@ -137,6 +137,14 @@ class Settings(BaseModel):
     slot_wait: float = Field(60, ge=0, le=1800, description="How long a job waits for a session before it is queued.")
     slot_lease: int = Field(60, ge=15, le=60, description="Length of a slot's blob lease, renewed at a third of it.")
     session_depth: int = Field(2, ge=1, le=8, description="Jobs at once in a session: transfers overlap with one run.")
+    batch_jobs: int = Field(
+        16, ge=1, le=100, description="Small jobs that one execution takes in when many wait; 1 for one by one."
+    )
+    batch_seconds: float = Field(1, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
+    batch_bytes: int = Field(16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution.")
+    run_share: float = Field(
+        0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
+    )
     session_jobs: int = Field(200, ge=1, le=100_000, description="Recycle a session after this many jobs.")
     session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
     session_idle: float = Field(120, ge=0, le=3600, description="Give a slot back when it had no work for this long.")
@@ -145,7 +153,7 @@ class Settings(BaseModel):
         120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
     )
     transfer_timeout: float = Field(
-        30, ge=1, le=600, description="A transfer that stands still for this long is cut off."
+        30, ge=1, le=600, description="A transfer that does not move 64 KiB, or end, in this time is cut off."
     )
     job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
     claim_seconds: int = Field(
