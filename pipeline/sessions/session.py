@@ -46,13 +46,23 @@ class Session:
     """A session, addressed by its identifier, which is a secret and never logged.
 
     `is_ours` says whether the slot's lease still holds; every call asks it first, since a process that stood still
-    for longer than its lease must not go on in a session that another process may have by now.
+    for longer than its lease must not go on in a session that another process may have by now. Where the session's
+    image `may_bring_engine`, the first run finds out, and nothing is shipped until it says that it does not.
     """
 
-    def __init__(self, client: PoolClient, identifier: str, *, equipped: bool, is_ours: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        client: PoolClient,
+        identifier: str,
+        *,
+        equipped: bool,
+        is_ours: Callable[[], bool],
+        may_bring_engine: bool = False,
+    ) -> None:
         self._client, self._identifier, self._is_ours = client, identifier, is_ours
         self._archive = archive.build()
         self._equipped = equipped
+        self._unknown = may_bring_engine and not equipped
         self._equipping = asyncio.Lock()
         self._running = asyncio.Lock()
         self._garbage: set[str] = set()
@@ -60,7 +70,7 @@ class Session:
 
     @property
     def equipped(self) -> bool:
-        """Whether the engine was shipped to this session."""
+        """Whether the engine is in this session: shipped, or brought by its image."""
         return self._equipped
 
     @contextmanager
@@ -95,12 +105,10 @@ class Session:
             self._check()
             garbage = sorted(self._garbage)
             code = self._archive.program(protocol.encode_job({**job, "remove": garbage}))
-            execution = await self._client.run(self._identifier, code, seconds)
-            if archive.MISSING in execution.stdout:
-                self._equipped = False
-                self._brought.clear()
-                raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
+            execution = await self._execute(code, seconds)
             report = await self._report(execution, job["report"])
+            if report.failure and report.failure.kind == "source_missing":
+                self._brought.clear()  # replaced by an empty one too, whose image brings the engine
             self._garbage.difference_update(garbage)
             return report
 
@@ -121,13 +129,27 @@ class Session:
         """End the session, with everything in it."""
         await self._client.end(self._identifier)
 
+    async def _execute(self, code: str, seconds: int) -> Execution:
+        execution = await self._client.run(self._identifier, code, seconds)
+        if archive.MISSING in execution.stdout and self._unknown:
+            self._unknown = False
+            await self._equip()
+            execution = await self._client.run(self._identifier, code, seconds)
+        if archive.MISSING in execution.stdout:
+            self._equipped = False
+            self._brought.clear()
+            raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
+        if self._unknown:
+            self._unknown, self._equipped = False, execution.ok
+        return execution
+
     def _check(self) -> None:
         if not self._is_ours():
             raise SessionLost("this process stood still for longer than its lease; its session is another's now")
 
     async def _equip(self) -> None:
         async with self._equipping:
-            if not self._equipped:
+            if not self._equipped and not self._unknown:
                 data = self._archive.data
                 await self._client.put(self._identifier, self._archive.name, len(data), lambda: _whole(data))
                 self._equipped = True

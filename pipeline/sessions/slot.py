@@ -114,7 +114,13 @@ class Slot:
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
-        return Session(self.client, self.identifier, equipped=equipped, is_ours=lambda: self.is_ours)
+        return Session(
+            self.client,
+            self.identifier,
+            equipped=equipped,
+            is_ours=lambda: self.is_ours,
+            may_bring_engine=self.settings.pool_is_custom_container,
+        )
 
     def start_over(self) -> None:
         """A new identifier, under which no session exists yet."""
