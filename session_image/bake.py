@@ -18,9 +18,10 @@ from pathlib import Path
 
 def bake(transforms: Path, target: Path) -> str:
     """Write the package into `target`; its name."""
-    spec = importlib.util.spec_from_file_location("fingerprint", transforms / "fingerprint.py")
+    path = transforms / "fingerprint.py"
+    spec = importlib.util.spec_from_file_location("fingerprint", path) if path.exists() else None
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{transforms} is not the folder of the transforms")
+        raise SystemExit(f"{transforms} is not the folder of the transforms: it has no fingerprint.py")
     fingerprint = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fingerprint)
     name = f"transforms_{fingerprint.fingerprint()[:16]}"
