@@ -8,6 +8,7 @@ within limits, redirects are not followed, and a failed run is a 200 whose body 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +20,16 @@ import stamina
 
 from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
-from pipeline.sessions.answers import Execution, execution, json_object, limited, refusal, translated, worth_another_try
+from pipeline.sessions.answers import (
+    Execution,
+    execution,
+    json_object,
+    limited,
+    raw,
+    refusal,
+    translated,
+    worth_another_try,
+)
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import LONGEST_LINE
@@ -29,6 +39,7 @@ STREAM_LIMIT = LONGEST_LINE + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
+_OPERATION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # How a pool says that there is no such session.
 GONE = ("NoSessionFound", "SessionNotFound", "SessionWithIdentifierNotFound")
 
@@ -39,7 +50,7 @@ def tries(settings: Settings) -> AsyncIterator[stamina.Attempt]:
     """The tries of one call: growing pauses with jitter, or as long as the pool asks for, within bounds."""
     return aiter(
         stamina.retry_context(
-            on=worth_another_try,
+            on=lambda error: worth_another_try(error, settings.retry_seconds),
             attempts=settings.retry_tries,
             timeout=settings.retry_seconds,
             wait_initial=0.2,
@@ -60,7 +71,7 @@ class PoolClient:
             transport=transport,
             timeout=httpx.Timeout(settings.transfer_timeout, connect=5.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
-            headers={"User-Agent": "image-pipeline/1"},
+            headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -110,7 +121,7 @@ class PoolClient:
             try:
                 if response.status_code != httpx.codes.OK:
                     raise _counted(refusal(response, await limited(response), "download"), "download")
-                yield response.aiter_bytes(256 * 1024)
+                yield raw(response, 256 * 1024)
             finally:
                 await response.aclose()
 
@@ -150,9 +161,7 @@ class PoolClient:
             async with asyncio.timeout(seconds):
                 while str(answer.get("status", "")).lower() in ("running", "notstarted"):
                     await asyncio.sleep(POLL)
-                    answer = await self._call(
-                        "GET", f"executions/{quote(str(answer.get('id')), safe='')}", identifier, "follow"
-                    )
+                    answer = await self._call("GET", f"executions/{_operation(answer)}", identifier, "follow")
         except TimeoutError:
             raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="run_timeout") from None
         return answer
@@ -166,18 +175,19 @@ class PoolClient:
         *,
         content: Callable[[], AsyncIterator[bytes]] | None = None,
         json_body: dict[str, Any] | None = None,
+        timeout: httpx.Timeout | None = None,  # noqa: ASYNC109 - httpx's, which limits each read
         **options: Any,  # noqa: ANN401 - options of httpx
     ) -> dict[str, Any]:
         """One call with its tries: the answer's JSON object, or {} when the body is something else."""
+        timeout = timeout or self._http.timeout
+        # An answer may come by the byte. An upload takes as long as it moves: the job has a limit of its own.
+        longest = None if content else (timeout.read or 0) + self._settings.transfer_timeout
         async for attempt in tries(self._settings):
             with attempt, translated(doing):
                 body = {"content": content()} if content else {"json": json_body} if json_body else {}
-                request = await self._request(method, path, identifier, **body, **options)
-                response = await self._send(request)
-                try:
-                    text = await limited(response)
-                finally:
-                    await response.aclose()
+                request = await self._request(method, path, identifier, timeout=timeout, **body, **options)
+                async with asyncio.timeout(longest):
+                    response, text = await self._exchange(request)
                 if response.is_success:
                     return json_object(text)
                 if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
@@ -188,6 +198,13 @@ class PoolClient:
     async def _send(self, request: httpx.Request) -> httpx.Response:
         with telemetry.unrecorded():
             return await self._http.send(request, stream=True)
+
+    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        response = await self._send(request)
+        try:
+            return response, await limited(response)
+        finally:
+            await response.aclose()
 
     async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx
         options.setdefault("headers", {})
@@ -202,3 +219,11 @@ def _counted(error: PipelineError, doing: str) -> PipelineError:
     if isinstance(error, PoolFull | PoolUnavailable):
         telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
     return error
+
+
+def _operation(answer: dict[str, Any]) -> str:
+    """The id under which an execution can be followed; it becomes part of an address."""
+    found = answer.get("id")
+    if not isinstance(found, str) or not _OPERATION.fullmatch(found):
+        raise SessionReplyError("run: the session pool gives no usable id for a run that goes on")
+    return found

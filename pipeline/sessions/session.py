@@ -194,24 +194,22 @@ class Session:
                 self._equipped = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
+        stderr = execution.stderr.replace(self._identifier, "…")
+        said = stderr[-STDERR_TAIL:]
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:
                 # Our program never raises, whatever the source is: something has ended it.
-                raise SessionLost(
-                    f"the run broke off; it said: {execution.stderr[-STDERR_TAIL:]!r}",
-                    kind="run_broke_off",
-                    said=execution.stderr,
-                )
+                raise SessionLost(f"the run broke off; it said: {said!r}", kind="run_broke_off", said=stderr)
             if ref is None:
-                raise SessionReplyError(
-                    f"the session gave no report; it said: {execution.stderr[-STDERR_TAIL:]!r}", said=execution.stderr
-                )
+                raise SessionReplyError(f"the session gave no report; it said: {said!r}", said=stderr)
             body = ref["body"]
             if body is None:
-                return protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
+                body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
+        if self._identifier.encode() in body:
+            raise SessionReplyError("the session's report names the session, which is a secret")
         return body
 
 

@@ -120,7 +120,7 @@ def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
     after = getattr(error.response, "headers", {}).get("Retry-After")
     return StorageUnavailable(
         f"{doing}: storage answered {error.status_code} {code}".rstrip(),
-        retry_after=float(after) if after and after.isdigit() else None,
+        retry_after=float(after) if after and after.isdecimal() else None,
     )
 
 

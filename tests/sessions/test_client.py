@@ -147,6 +147,15 @@ async def test_a_pool_that_asks_to_wait_is_asked_again_after_that() -> None:
     assert len(pool.heads) == 2
 
 
+async def test_a_pool_that_asks_for_more_time_than_a_call_may_take_is_not_waited_for() -> None:
+    for after in ("100", "9" * 400):
+        async with pool_with(answer(503, b"", Retry_After=after)) as (client, pool):
+            with pytest.raises(PoolUnavailable) as caught:
+                await client.run("identifier", "1", 9)
+        assert len(pool.heads) == 1
+        assert caught.value.retry_after is not None
+
+
 @pytest.mark.parametrize("body", [{"error": {"code": "SessionWithIdentifierNotFound"}}, {"code": "SessionNotFound"}])
 async def test_ending_a_session_that_is_gone_is_fine(body: dict[str, object]) -> None:
     for status in (400, 404):
