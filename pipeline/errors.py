@@ -10,7 +10,8 @@
     ├── TransientError         doing it again may help
     │   ├── SessionLost        the session ended, was replaced or stopped in the middle of the job
     │   ├── PoolUnavailable    the session pool does not answer, or not in time
-    │   └── StorageUnavailable the storage account does not answer, or not in time
+    │   ├── StorageUnavailable the storage account does not answer, or not in time
+    │   └── IdentityUnavailable there is no token to be had; comes as one of the two above, for whichever asked
     ├── PoolFull               no session is free: neither a failure nor a try, the job waits its turn
     └── JobOvertaken           the job is not ours any more: its source changed or went, or another process has it
 
@@ -96,6 +97,12 @@ class StorageUnavailable(TransientError):  # noqa: N818
     """The storage account does not answer, or not in time."""
 
     default_kind = "storage_unavailable"
+
+
+class IdentityUnavailable(TransientError):  # noqa: N818
+    """There is no token to be had. Storage and pool turn it into their own, of the same `kind`."""
+
+    default_kind = "identity_unavailable"
 
 
 class PoolFull(PipelineError):  # noqa: N818

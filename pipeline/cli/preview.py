@@ -81,7 +81,7 @@ def _pool() -> Iterator[str]:
 
 
 async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path) -> list[list[Path]]:
-    client, credential = pool_client(settings, StorageAccount())
+    client, identity = pool_client(settings, StorageAccount(), os.environ)
     session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
     try:
         return [await _one(settings, session, recipe, image, assets, out) for image in images]
@@ -90,8 +90,8 @@ async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: P
         with suppress(PipelineError):
             await session.end()
         await client.close()
-        if credential:
-            await credential.close()
+        if identity:
+            await identity.close()
 
 
 async def _one(
