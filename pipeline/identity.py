@@ -90,9 +90,10 @@ def _refused(error: ClientAuthenticationError) -> IdentityUnavailable:
     status = error.status_code or 0
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _silent(f"HTTP {status}")
+    told = str(error.message).partition("\n")[0].removeprefix("(None) ")[:200]
     return IdentityUnavailable(
-        "no token: give the function app the managed identity that IMAGES__clientId names (its system-assigned one "
-        "where that is not set), or sign in with `az login`",
+        f"no token ({told}): give the function app the managed identity that IMAGES__clientId names (its "
+        "system-assigned one where that is not set), or sign in with `az login`",
         kind="identity_denied",
     )
 

@@ -23,7 +23,7 @@ from pipeline.rendering import failure
 from pipeline.services import pool_client
 from pipeline.sessions.report import RenditionFacts
 from pipeline.sessions.session import Session
-from pipeline.settings import PREFIX, Settings, StorageAccount
+from pipeline.settings import CONNECTION, PREFIX, Settings, StorageAccount
 
 CHUNK = 256 * 1024
 
@@ -81,7 +81,8 @@ def _pool() -> Iterator[str]:
 
 
 async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path) -> list[list[Path]]:
-    client, identity = pool_client(settings, StorageAccount(), os.environ)
+    who = StorageAccount(client_id=os.environ.get(f"{CONNECTION}__clientId"))
+    client, identity = pool_client(settings, who, os.environ)
     session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
     try:
         return [await _one(settings, session, recipe, image, assets, out) for image in images]
