@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError, SourceError
+from pipeline.sessions.progress import PIECE, steadily
 
 ANSWER_LIMIT = 1024 * 1024
 # What a full pool says with 429, and was seen to say with 500.
@@ -52,10 +53,10 @@ def worth_another_try(error: Exception) -> bool | float:
     return getattr(error, "retry_after", None) or True
 
 
-async def limited(response: httpx.Response) -> bytes:
-    """The body, as far as it stays within bounds."""
+async def limited(response: httpx.Response, seconds: float) -> bytes:
+    """The body, as far as it stays within bounds and comes steadily (see `steadily` for `seconds`)."""
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in steadily(response.aiter_bytes(PIECE), seconds):
         body += chunk
         if len(body) > ANSWER_LIMIT:
             raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")
