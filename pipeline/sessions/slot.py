@@ -145,10 +145,14 @@ class Slot:
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
-        name = f"{PurePosixPath(self.name).stem}.{self.generation}"
-        bounds = Bounds.of(self.settings)
         return Session(
-            self.client, self.identifier, equipped=equipped, is_ours=lambda: self.is_ours, name=name, bounds=bounds
+            self.client,
+            self.identifier,
+            equipped=equipped,
+            is_ours=lambda: self.is_ours,
+            name=f"{PurePosixPath(self.name).stem}.{self.generation}",
+            bounds=Bounds.of(self.settings),
+            may_bring_engine=self.settings.pool_is_custom_container,
         )
 
     def start_over(self) -> None:
