@@ -45,6 +45,8 @@ var identitySettings = {
   IMAGES__queueServiceUri: endpoints.queue
   IMAGES__tableServiceUri: endpoints.table
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights
+  // Only together with the address above: the worker's logs would go nowhere without it.
+  PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${client};Authorization=AAD'
 }
 

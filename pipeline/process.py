@@ -168,8 +168,8 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
         "versions": report.versions,
         "began": round(stages.began, 3),
         "session": stages.session,
-        "ms": stages.ms,
-        "marks": stages.marks,
+        "ms": dict(stages.ms),
+        "marks": [list(mark) for mark in stages.marks],
         "session_ms": report.ms,
     }
 

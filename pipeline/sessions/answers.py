@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError, SourceError
+from pipeline.sessions.progress import PIECE, steadily
 
 ANSWER_LIMIT = 1024 * 1024
 # What a full pool says with 429, and was seen to say with 500.
@@ -79,12 +80,15 @@ def compressed(response: httpx.Response) -> bool:
     return coding.strip().lower() != "identity"
 
 
-async def limited(response: httpx.Response) -> bytes:
-    """The body, as far as it stays within bounds; of a refusal that is compressed the status alone has to do."""
+async def limited(response: httpx.Response, seconds: float) -> bytes:
+    """The body, as far as it stays within bounds and comes steadily (see `steadily` for `seconds`).
+
+    Of a refusal that is compressed the status alone has to do.
+    """
     if compressed(response) and not response.is_success:
         return b""
     body = bytearray()
-    async for chunk in raw(response, 65_536):
+    async for chunk in steadily(raw(response, PIECE), seconds):
         body += chunk
         if len(body) > ANSWER_LIMIT:
             raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")

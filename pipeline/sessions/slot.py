@@ -43,6 +43,15 @@ class Documents(Protocol):
     async def take(self, name: str) -> Document | None:
         """Hold one, unless another process does."""
 
+    async def wish(self, held: int) -> None:
+        """Let the others know that this process, which holds so many, has work for more."""
+
+    async def wish_no_more(self) -> None:
+        """Take that back."""
+
+    async def wishes(self) -> list[int]:
+        """How many each of the others holds that want more."""
+
 
 @dataclass(eq=False)
 class Slot:
@@ -63,6 +72,7 @@ class Slot:
     doubt: str = ""
     lost: bool = False
     in_chore: bool = True
+    leaving: bool = False
     renewing: bool = False
     session: Session = field(init=False)
 
@@ -111,7 +121,7 @@ class Slot:
 
         Beyond the depth there are seats for small jobs, as many as so many executions take in.
         """
-        if self.in_chore or self.worn:
+        if self.in_chore or self.leaving or self.worn:
             return False
         if self.jobs == 0 and self.used == 0:
             return True
