@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
-
 from pipeline import recipes, telemetry
 from pipeline.errors import ConfigError
+from pipeline.identity import Identity
 from pipeline.recipes import Recipes
 from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
@@ -49,14 +47,14 @@ class Services:
     pool: PoolClient
     slot_documents: LeasedDocuments
     slots: Slots
-    credential: AsyncTokenCredential | None
+    identity: Identity | None
 
     @classmethod
     def open(cls, settings: Settings, recipe_file: Recipes, environ: Mapping[str, str]) -> Self:
         """Make the clients; nothing is sent yet. To be called where the event loop runs."""
         storage = StorageAccount.load(environ)
-        pool, credential = pool_client(settings, storage)
-        account = Account.open(storage, credential)
+        pool, identity = pool_client(settings, storage, environ)
+        account = Account.open(storage, identity)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
         return cls(
             settings=settings,
@@ -73,7 +71,7 @@ class Services:
             pool=pool,
             slot_documents=documents,
             slots=Slots(settings, documents, pool),
-            credential=credential,
+            identity=identity,
         )
 
     async def close(self) -> None:
@@ -82,15 +80,17 @@ class Services:
         await self.ledger.stats.close()
         await self.pool.close()
         await self.account.close()
-        if self.credential:
-            await self.credential.close()
+        if self.identity:
+            await self.identity.close()
 
 
-def pool_client(settings: Settings, storage: StorageAccount) -> tuple[PoolClient, AsyncTokenCredential | None]:
+def pool_client(
+    settings: Settings, storage: StorageAccount, environ: Mapping[str, str]
+) -> tuple[PoolClient, Identity | None]:
     """The pool's client, and the identity that storage and pool share; None where neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
-    credential = _credential(storage.client_id) if needs_identity else None
-    return PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None), credential
+    identity = Identity.of(environ, storage.client_id) if needs_identity else None
+    return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
 
 
 def load_recipes(settings: Settings) -> Recipes:
@@ -132,11 +132,3 @@ class Process:
         if self._services is None or self._loop is not loop:
             self._services, self._loop = Services.open(self.settings, self.recipes, self._environ), loop
         return self._services
-
-
-def _credential(client_id: str | None) -> AsyncTokenCredential:
-    """The managed identity on Azure; on a developer's machine whoever is signed in to the Azure CLI.
-
-    DefaultAzureCredential would also read secrets out of the environment, which nothing here is to depend on.
-    """
-    return ChainedTokenCredential(ManagedIdentityCredential(client_id=client_id), AzureCliCredential())

@@ -156,7 +156,7 @@ class Settings(BaseModel):
         120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
     )
     transfer_timeout: float = Field(
-        30, ge=1, le=600, description="A transfer that does not move 64 KiB, or end, in this time is cut off."
+        30, ge=1, le=600, description="A transfer that does not move 256 KiB, or end, in this time is cut off."
     )
     job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
     claim_seconds: int = Field(

@@ -13,11 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Every room, and the rooms it may import from (besides itself).
-BASE = {"settings", "errors", "telemetry", "together"}
+BASE = {"settings", "errors", "identity", "telemetry", "together"}
 STORES = {"recipes", "sessions", "storage"}
 CORE = {"process", "stages", "rendering", "runs", "deliveries", "poison", "jobs", "services", "verify"}
 MAY_IMPORT = {
     "errors": set(),
+    "identity": {"errors"},
     "telemetry": set(),
     "together": set(),
     "settings": {"errors", "transforms"},
