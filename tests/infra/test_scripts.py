@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -125,16 +126,38 @@ class Azure:
         )
 
 
-@pytest.fixture
-def azure(tmp_path: Path) -> Azure:
+def subscription(place: Path) -> Azure:
     """An empty subscription in which everything is allowed."""
-    (tmp_path / "bin").mkdir()
+    (place / "bin").mkdir()
     for program in ("az", "azd", "docker", "podman"):
-        path = tmp_path / "bin" / program
+        path = place / "bin" / program
         path.write_text(f"#!{sys.executable} -IS\n{Path(standin.__file__).read_text()}")
         path.chmod(0o755)
-    (tmp_path / "state.json").write_text(json.dumps(GOOD))
-    return Azure(tmp_path)
+    (place / "state.json").write_text(json.dumps(GOOD))
+    return Azure(place)
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Azure:
+    """A subscription of the test's own."""
+    return subscription(tmp_path)
+
+
+@dataclass(frozen=True)
+class First:
+    """The first deployment: what it said, what it asked, what was there afterwards."""
+
+    told: subprocess.CompletedProcess[str]
+    calls: list[str]
+    state: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> First:
+    """Run once for all tests that only look at it."""
+    azure = subscription(tmp_path_factory.mktemp("azure"))
+    told = azure.run("deploy", *TRY)
+    return First(told, azure.calls(), azure.state)
 
 
 def in_order(calls: list[str], *starts: str) -> bool:
@@ -146,10 +169,9 @@ def in_order(calls: list[str], *starts: str) -> bool:
 TRY = ("photos", "--location", "westus2", "--yes")
 
 
-def test_an_empty_subscription_becomes_a_running_pipeline(azure: Azure) -> None:
-    told = azure.run("deploy", *TRY)
-    assert told.returncode == 0, told.stderr
-    changing = azure.changing()
+def test_an_empty_subscription_becomes_a_running_pipeline(first: First) -> None:
+    assert first.told.returncode == 0, first.told.stderr
+    changing = [call for call in first.calls if not call.startswith(LOOKING)]
     assert [call.split(" --")[0] for call in changing] == [
         "azd provision",
         "azd deploy",
@@ -158,16 +180,13 @@ def test_an_empty_subscription_becomes_a_running_pipeline(azure: Azure) -> None:
         "az storage blob delete-batch",
         "az storage blob delete",
     ]
-    assert "renditions after" in told.stderr
-    assert "large.webp" in told.stdout
-    assert azure.state["environments"]["photos"]["AZURE_LOCATION"] == "westus2"
+    assert "renditions after" in first.told.stderr
+    assert "large.webp" in first.told.stdout
+    assert first.state["environments"]["photos"]["AZURE_LOCATION"] == "westus2"
 
 
-def test_everything_is_looked_at_before_anything_is_made(azure: Azure) -> None:
-    azure.run("deploy", *TRY)
-    calls = azure.calls()
-    first = next(number for number, call in enumerate(calls) if not call.startswith(LOOKING))
-    looked = calls[:first]
+def test_everything_is_looked_at_before_anything_is_made(first: First) -> None:
+    looked = list(itertools.takewhile(lambda call: call.startswith(LOOKING), first.calls))
     for start in (
         "az version",
         "azd version",
@@ -182,19 +201,18 @@ def test_everything_is_looked_at_before_anything_is_made(azure: Azure) -> None:
 
 def test_a_second_run_does_the_same_again_and_makes_nothing_twice(azure: Azure) -> None:
     azure.run("deploy", *TRY)
-    first = azure.changing()
+    before = azure.changing()
     told = azure.run("deploy", "photos", "--yes")
     assert told.returncode == 0, told.stderr
     again = azure.calls()
     assert not [call for call in again if call.startswith("azd env new")]
     assert [call.split(" --")[0] for call in again if not call.startswith(LOOKING)] == [
-        call.split(" --")[0] for call in first
+        call.split(" --")[0] for call in before
     ]
 
 
-def test_the_subscription_to_events_gets_every_parameter_that_the_template_needs(azure: Azure) -> None:
-    azure.run("deploy", *TRY)
-    (call,) = [call for call in azure.calls() if call.startswith("az deployment group create")]
+def test_the_subscription_to_events_gets_every_parameter_that_the_template_needs(first: First) -> None:
+    (call,) = [call for call in first.calls if call.startswith("az deployment group create")]
     template = File(ROOT / "infra" / "events.bicep")
     needed = {name for name, param in template.of("param").items() if param.value is None}
     given = dict(word.split("=", 1) for word in call.split("--parameters ")[1].split())
@@ -202,9 +220,8 @@ def test_the_subscription_to_events_gets_every_parameter_that_the_template_needs
     assert all(given.values())
 
 
-def test_the_photo_goes_where_the_recipes_as_shipped_take_it_up(azure: Azure) -> None:
-    azure.run("deploy", *TRY)
-    (call,) = [call for call in azure.calls() if call.startswith("az storage blob upload")]
+def test_the_photo_goes_where_the_recipes_as_shipped_take_it_up(first: First) -> None:
+    (call,) = [call for call in first.calls if call.startswith("az storage blob upload")]
     source = call.split("--name ")[1].split()[0]
     loaded = recipes.load(ROOT / "recipes.yaml", input_container="input", output_container="output")
     (recipe,) = [recipe for recipe in loaded if recipe.matches(source)]
@@ -330,13 +347,13 @@ def test_what_azure_says_is_put_into_plain_words_with_what_mends_it(
 AFTER = [
     ("azd provision", "AuthorizationFailed", "a role is missing", "ask an owner"),
     ("azd deploy", "something never seen", "deploying the code failed", "it goes on where it stopped"),
+    ("az functionapp keys list", "503", "the app func-images-abc does not start", "az webapp log tail"),
     (
         "az deployment group create",
         "validation failed",
         "subscribing the app to dropped images failed",
         "scripts/deploy",
     ),
-    ("az functionapp keys list", "503", "the app func-images-abc does not start", "az webapp log tail"),
     ("az storage blob upload", "AuthorizationPermissionMismatch", "cannot be uploaded", "take effect"),
     ("az storage blob list", "503", "no renditions", "az webapp log tail"),
 ]
