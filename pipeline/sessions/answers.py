@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError, SourceError
+from pipeline.sessions.progress import PIECE, steadily
 
 ANSWER_LIMIT = 1024 * 1024
 # What a full pool says with 429, and was seen to say with 500.
@@ -43,7 +44,7 @@ def translated(doing: str) -> Iterator[None]:
         raise PoolUnavailable(
             "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
         ) from error
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         lost = SessionLost if doing == "run" else PoolUnavailable
         raise lost(f"{doing}: the session pool broke off ({type(error).__name__})") from error
 
@@ -56,11 +57,11 @@ def worth_another_try(error: Exception, patience: float) -> bool | float:
     return after <= patience and after if after else True
 
 
-def raw(response: httpx.Response, size: int) -> AsyncIterator[bytes]:
-    """The body as it comes. No compression was asked for, and none is undone: a few bytes can unpack to gigabytes."""
+def raw(response: httpx.Response, seconds: float) -> AsyncIterator[bytes]:
+    """The body as it comes, steadily. Nothing packed was asked for and nothing is unpacked: a little can hold a lot."""
     if compressed(response):
         raise SessionReplyError("the session pool's answer is compressed, which was not asked for")
-    return response.aiter_raw(size)
+    return steadily(response.aiter_raw(PIECE), seconds)
 
 
 def compressed(response: httpx.Response) -> bool:
@@ -69,12 +70,15 @@ def compressed(response: httpx.Response) -> bool:
     return coding.strip().lower() != "identity"
 
 
-async def limited(response: httpx.Response) -> bytes:
-    """The body, as far as it stays within bounds; of a refusal that is compressed the status alone has to do."""
+async def limited(response: httpx.Response, seconds: float) -> bytes:
+    """The body, as far as it stays within bounds and comes steadily (see `steadily` for `seconds`).
+
+    Of a refusal that is compressed the status alone has to do.
+    """
     if compressed(response) and not response.is_success:
         return b""
     body = bytearray()
-    async for chunk in raw(response, 65_536):
+    async for chunk in raw(response, seconds):
         body += chunk
         if len(body) > ANSWER_LIMIT:
             raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")
@@ -121,10 +125,12 @@ def execution(answer: dict[str, Any]) -> Execution:
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
     ok = str(answer.get("status", "")).lower() in ("succeeded", "success")
     if not ok and TIMEOUT_TEXT in stderr:
-        raise SessionLost("the run took too long and was stopped", kind="run_timeout")
+        raise SessionLost("the run took too long and was stopped", kind="run_timeout", said=stderr)
     if not ok and any(text in stderr for text in DIED_TEXTS):
         raise SessionLost(
-            "the session's interpreter was stopped, which happens when it runs out of memory", kind="session_died"
+            "the session's interpreter was stopped, which happens when it runs out of memory",
+            kind="session_died",
+            said=stderr,
         )
     return Execution(ok, stdout, stderr)
 

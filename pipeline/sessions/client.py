@@ -18,7 +18,8 @@ from urllib.parse import quote
 import httpx
 import stamina
 
-from pipeline.errors import PoolUnavailable, SessionLost, SessionReplyError
+from pipeline import telemetry
+from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.sessions.answers import (
     Execution,
     execution,
@@ -29,10 +30,13 @@ from pipeline.sessions.answers import (
     translated,
     worth_another_try,
 )
+from pipeline.sessions.progress import PIECE, Patience
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
+from pipeline.transforms.protocol import LONGEST_LINE
 
-STREAM_LIMIT = 8192
+# Enough for the longest line of reports, should the service give that much.
+STREAM_LIMIT = LONGEST_LINE + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
@@ -66,7 +70,8 @@ class PoolClient:
         self._settings, self._token = settings, token
         self._http = httpx.AsyncClient(
             transport=transport,
-            timeout=httpx.Timeout(settings.transfer_timeout, connect=5.0),
+            # The deadlines of `progress` are what counts: these ask for one byte at a time.
+            timeout=httpx.Timeout(None, connect=5.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
             headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
         )
@@ -85,6 +90,9 @@ class PoolClient:
         tail = f"\r\n--{boundary}--\r\n".encode()
 
         async def body() -> AsyncIterator[bytes]:
+            if size <= PIECE:
+                yield b"".join([head, *[chunk async for chunk in chunks()], tail])
+                return
             yield head
             async for chunk in chunks():
                 yield chunk
@@ -105,20 +113,21 @@ class PoolClient:
             "timeoutInSeconds": seconds,
             "outputStreamsMaxLength": STREAM_LIMIT,
         }
-        timeout = httpx.Timeout(self._settings.transfer_timeout, connect=5.0, read=seconds + GRACE)
-        answer = await self._call("POST", "executions", identifier, "run", json_body=request, timeout=timeout)
-        return execution(await self._finished(identifier, answer, seconds + GRACE))
+        longest = seconds + GRACE
+        answer = await self._call("POST", "executions", identifier, "run", json_body=request, longest=longest)
+        return execution(await self._finished(identifier, answer, longest))
 
     @asynccontextmanager
     async def get(self, identifier: str, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Download the file `name` as a stream; the caller counts and checks what comes."""
         with translated("download"):
             request = await self._request("GET", f"files/{quote(name)}/content", identifier)
-            response = await self._http.send(request, stream=True)
+            seconds = self._settings.transfer_timeout
+            response = await self._send(request, Patience(seconds))
             try:
                 if response.status_code != httpx.codes.OK:
-                    raise refusal(response, await limited(response), "download")
-                yield raw(response, 256 * 1024)
+                    raise _counted(refusal(response, await limited(response, seconds), "download"), "download")
+                yield raw(response, seconds)
             finally:
                 await response.aclose()
 
@@ -172,32 +181,35 @@ class PoolClient:
         *,
         content: Callable[[], AsyncIterator[bytes]] | None = None,
         json_body: dict[str, Any] | None = None,
-        timeout: httpx.Timeout | None = None,  # noqa: ASYNC109 - httpx's, which limits each read
+        longest: float | None = None,
         **options: Any,  # noqa: ANN401 - options of httpx
     ) -> dict[str, Any]:
-        """One call with its tries: the answer's JSON object, or {} when the body is something else."""
-        timeout = timeout or self._http.timeout
-        # An answer may come by the byte. An upload takes as long as it moves: the job has a limit of its own.
-        longest = None if content else (timeout.read or 0) + self._settings.transfer_timeout
+        """One call with its tries: the answer's JSON object, or {} when the body is something else.
+
+        The answer has to begin within `longest` seconds; without that, in the time that a transfer may stand still.
+        """
+        seconds = longest or self._settings.transfer_timeout
         async for attempt in tries(self._settings):
             with attempt, translated(doing):
-                body = {"content": content()} if content else {"json": json_body} if json_body else {}
-                request = await self._request(method, path, identifier, timeout=timeout, **body, **options)
-                async with asyncio.timeout(longest):
-                    response, text = await self._exchange(request)
+                patience = Patience(seconds)
+                body = {"content": patience.pieces(content)} if content else {"json": json_body} if json_body else {}
+                request = await self._request(method, path, identifier, **body, **options)
+                response = await self._send(request, patience)
+                try:
+                    text = await limited(response, self._settings.transfer_timeout)
+                finally:
+                    await response.aclose()
                 if response.is_success:
                     return json_object(text)
                 if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
                     self._token.forget()
-                raise refusal(response, text, doing)
+                raise _counted(refusal(response, text, doing), doing)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        response = await self._http.send(request, stream=True)
-        try:
-            return response, await limited(response)
-        finally:
-            await response.aclose()
+    async def _send(self, request: httpx.Request, patience: Patience) -> httpx.Response:
+        async with patience.kept():
+            with telemetry.unrecorded():
+                return await self._http.send(request, stream=True)
 
     async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx
         options.setdefault("headers", {})
@@ -205,6 +217,13 @@ class PoolClient:
             options["headers"] = {**options["headers"], **await self._token.header()}
         params = {"api-version": self._settings.pool_api_version, "identifier": identifier}
         return self._http.build_request(method, f"{self._settings.pool_endpoint}/{path}", params=params, **options)
+
+
+def _counted(error: PipelineError, doing: str) -> PipelineError:
+    """The refusal again, counted where the pool only puts the call off."""
+    if isinstance(error, PoolFull | PoolUnavailable):
+        telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
+    return error
 
 
 def _operation(answer: dict[str, Any]) -> str:

@@ -26,7 +26,8 @@ def gif(
 ) -> bytes:
     """A GIF of frames at (left, top, width, height), the first `clear` of which are see-through where they are 0.
 
-    `disposal` says what becomes of a frame (2: background again). The frames' data is one pixel: what is missing is not asked for before a decoder comes to it.
+    `disposal` says what becomes of a frame (2: background again). A frame holds no more than 12,000 pixels: what is
+    missing is not asked for before a decoder comes to it.
     """
     head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     parts = [head]
