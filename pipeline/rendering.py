@@ -139,6 +139,7 @@ async def _turn(services: Services, order: Order, session: Session, work: Work, 
     ran = await session.run(work)
     stages.past("turn", waited, ran.began)
     stages.past("run", ran.began, ran.ended)
+    stages.ms["share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
     if ran.report.failure is None:
         # The session's word, but never more than what was seen.
         seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)

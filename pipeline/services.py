@@ -23,6 +23,7 @@ from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue
+from pipeline.storage.runtable import RunTable
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
@@ -30,7 +31,7 @@ SLOT_PREFIX = "slots/"
 
 @dataclass(frozen=True)
 class Services:
-    """What the triggers and the command line work with."""
+    """What the triggers and the command line work with. `run_room` bounds the jobs of runs that are under way here."""
 
     settings: Settings
     recipes: Recipes
@@ -40,6 +41,9 @@ class Services:
     assets: Assets
     ledger: Ledger
     queue: JobQueue
+    run_queue: JobQueue
+    run_table: RunTable
+    run_room: asyncio.Semaphore
     pool: PoolClient
     slot_documents: LeasedDocuments
     slots: Slots
@@ -61,6 +65,9 @@ class Services:
             assets=Assets(account, settings.asset_container),
             ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, recipe_file.names),
             queue=JobQueue(account, settings.queue),
+            run_queue=JobQueue(account, settings.run_queue),
+            run_table=RunTable(account, settings.runs_table),
+            run_room=asyncio.Semaphore(settings.run_jobs),
             pool=pool,
             slot_documents=documents,
             slots=Slots(settings, documents, pool),
