@@ -57,7 +57,7 @@ async def deliver(services: Services, message: Message) -> Entry | None:
     """
     with about_job(JobKey.of(message.recipe, message.container, message.name).id):
         try:
-            recipe = services.recipes.get(message.recipe)
+            recipe = await services.recipe(message.recipe)
             entry = await process(services, message.container, message.name, recipe, again=message.again)
             if entry.state == "running":
                 await services.queue.send(message, services.settings.claim_seconds)
@@ -92,7 +92,7 @@ async def _later(services: Services, message: Message, error: TransientError) ->
 
 
 async def _give_up(services: Services, message: Message, error: TransientError) -> None:
-    recipe = services.recipes.get(message.recipe)
+    recipe = await services.recipe(message.recipe)
     source = await services.sources.open(message.container, message.name)
     key = JobKey.of(message.recipe, message.container, message.name)
     version = Version(source.etag, recipe.hash)

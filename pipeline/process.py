@@ -22,7 +22,7 @@ from pipeline.recipes import Recipe
 from pipeline.rendering import Made, Stages, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
-from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source
+from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source, Staged
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, logger
@@ -75,7 +75,7 @@ async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: 
 
 async def _twice(
     services: Services, source: Source, recipe: Recipe, key: JobKey, stages: Stages
-) -> tuple[list[Made], SessionReport]:
+) -> tuple[list[Made[Staged]], SessionReport]:
     """In a session; when that is lost, once more in a fresh one. Lost twice is a failure: it may well be the source."""
     if MARK in source.metadata:
         raise SourceError(
@@ -94,7 +94,7 @@ async def _twice(
         )
     for last in (False, True):
         try:
-            return await render(services, source, recipe, stages)
+            return await render(services, source, recipe, stages, services.renditions.stage)
         except SessionLost as error:
             if last:
                 raise PermanentError(f"{error.message}; tried in two sessions", kind=error.kind) from error
@@ -102,7 +102,7 @@ async def _twice(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
+def _blob(made: Made[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
     """Where the rendition goes; its metadata are what the recipe carries over, what was found out, and whose it is."""
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
@@ -111,7 +111,7 @@ def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
     return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 
 
-def _record(made: Made) -> dict[str, Any]:
+def _record(made: Made[Staged]) -> dict[str, Any]:
     facts = made.facts
     return {
         "name": facts.name,

@@ -12,8 +12,9 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
 
 from pipeline import recipes, telemetry
+from pipeline.adhoc import AdHocRecipes
 from pipeline.errors import ConfigError
-from pipeline.recipes import Recipes
+from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.slots import Slots
@@ -24,10 +25,13 @@ from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.notes import Notes
 from pipeline.storage.queue import JobQueue
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
+ADHOC_PREFIX = "adhoc/"
+KEYS_PREFIX = "idempotency/"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Services:
 
     settings: Settings
     recipes: Recipes
+    adhoc: AdHocRecipes
+    idempotency: Notes
     account: Account
     sources: Sources
     renditions: Renditions
@@ -57,6 +63,10 @@ class Services:
         return cls(
             settings=settings,
             recipes=recipe_file,
+            adhoc=AdHocRecipes(
+                settings, recipe_file, Notes(account, settings.state_container, ADHOC_PREFIX), code_folder(settings)
+            ),
+            idempotency=Notes(account, settings.state_container, KEYS_PREFIX),
             account=account,
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
@@ -68,6 +78,10 @@ class Services:
             slots=Slots(settings, documents, pool),
             credential=credential,
         )
+
+    async def recipe(self, name: str) -> Recipe:
+        """The recipe of that name, of the file or of a request. RecipeError (`unknown_recipe`) when there is none."""
+        return await self.adhoc.get(name) if adhoc.is_name(name) else self.recipes.get(name)
 
     async def close(self) -> None:
         """Give slots back and close all connections."""
@@ -92,7 +106,7 @@ def load_recipes(settings: Settings) -> Recipes:
         input_container=settings.input_container,
         output_container=settings.output_container,
         allow_code=settings.allow_code,
-        code_folder=ROOT / settings.code_folder if settings.code_folder else None,
+        code_folder=code_folder(settings),
     )
     many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
     if many:
@@ -101,6 +115,11 @@ def load_recipes(settings: Settings) -> Recipes:
             f"recipes {', '.join(many)}: split them"
         )
     return loaded
+
+
+def code_folder(settings: Settings) -> Path | None:
+    """The folder of the modules that recipes may name as their code."""
+    return ROOT / settings.code_folder if settings.code_folder else None
 
 
 class Process:

@@ -45,3 +45,8 @@ class JobQueue:
                 visibility_timeout=min(int(delay), 7 * 24 * 3600 - 1),
                 time_to_live=-1,
             )
+
+    async def length(self) -> int:
+        """How many messages there are, about, also those that are not visible yet."""
+        with translated("looking at the job queue"):
+            return (await self._client.get_queue_properties()).approximate_message_count or 0
