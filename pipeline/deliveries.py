@@ -6,13 +6,14 @@ import asyncio
 import random
 
 from pipeline.errors import JobOvertaken, PipelineError, PoolFull, RecipeError, TransientError
-from pipeline.process import process
+from pipeline.process import DROPPED, Wish, process
 from pipeline.recipes import Recipe
+from pipeline.rendering import Urgency
 from pipeline.services import Services
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
-from pipeline.telemetry import about_job, logger
+from pipeline.telemetry import about_job, continued, logger
 
 log = logger(__name__)
 LONGEST_DELAY = 3600.0
@@ -44,10 +45,12 @@ async def _matching(services: Services, container: str, name: str) -> list[Recip
 
 async def message_received(services: Services, body: bytes) -> None:
     """Do the job that a queue message asks for. RecipeError when it is not a job message."""
-    await deliver(services, Message.parse(body))
+    message = Message.parse(body)
+    with continued(message.traceparent):
+        await deliver(services, message)
 
 
-async def deliver(services: Services, message: Message) -> Entry | None:
+async def deliver(services: Services, message: Message, urgency: Urgency = DROPPED) -> Entry | None:
     """Do a job; hand it to the queue when it cannot be done now, record a failure when it was tried often enough.
 
     Where another process is on the job, somebody looks again when that one's claim would have ended: this delivery may
@@ -58,12 +61,14 @@ async def deliver(services: Services, message: Message) -> Entry | None:
     with about_job(JobKey.of(message.recipe, message.container, message.name).id):
         try:
             recipe = await services.recipe(message.recipe)
-            entry = await process(services, message.container, message.name, recipe, again=message.again)
+            wish = Wish(again=message.again, seen=message.seen)
+            entry = await process(services, message.container, message.name, recipe, urgency=urgency, **wish)
             if entry.state == "running":
                 await services.queue.send(message, services.settings.claim_seconds)
             return entry  # noqa: TRY300 - what follows are the other ends
         except JobOvertaken as error:
             log.info("nothing to do: %s", error)
+            await _waits_no_more(services, message)
         except RecipeError as error:
             log.warning("the message is dropped: %s", error)
         except PoolFull as error:
@@ -78,6 +83,13 @@ async def deliver(services: Services, message: Message) -> Entry | None:
             told = TransientError(f"internal error ({type(error).__name__}); the log has the details", kind="internal")
             await _later(services, message, told)
     return None
+
+
+async def _waits_no_more(services: Services, message: Message) -> None:
+    """A job whose source went while it waited is not listed as waiting for ever."""
+    entry = await services.ledger.get(JobKey.of(message.recipe, message.container, message.name))
+    if entry and entry.state == "queued":
+        await services.ledger.move(entry, "overtaken")
 
 
 async def _later(services: Services, message: Message, error: TransientError) -> None:
@@ -98,9 +110,10 @@ async def _give_up(services: Services, message: Message, error: TransientError) 
     version = Version(source.etag, recipe.hash)
     place = (message.container, message.name)
     # Another process may have done the job since: its result stands.
-    claim = await services.ledger.claim(key, place, version, source.is_current, again=message.again)
+    claim = await services.ledger.claim(key, place, version, source.is_current, again=message.again, seen=message.seen)
     if isinstance(claim, Claim):
-        await claim.failed(error.kind, f"{error.message}; given up after {message.attempt + 1} attempts", "queue")
+        told = f"{error.message}; given up after {message.attempt + 1} attempts"
+        await claim.failed(type(error)(told, kind=error.kind, said=error.said), "queue")
         log.error("failed after %d attempts: %s", message.attempt + 1, error)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Every room, and the rooms it may import from (besides itself).
 BASE = {"settings", "errors", "telemetry", "together"}
 STORES = {"recipes", "sessions", "storage"}
-CORE = {"process", "rendering", "runs", "deliveries", "services", "verify"}
+CORE = {"process", "stages", "rendering", "runs", "deliveries", "jobs", "services", "verify"}
 MAY_IMPORT = {
     "errors": set(),
     "telemetry": set(),
@@ -25,12 +25,14 @@ MAY_IMPORT = {
     "recipes": BASE | {"transforms"},
     "sessions": BASE | {"transforms"},
     "storage": BASE,
+    "stages": BASE,
     "verify": BASE | {"sessions"},
     "adhoc": BASE | {"recipes", "storage"},
     "services": BASE | STORES | {"adhoc"},
-    "rendering": BASE | STORES | {"services", "verify", "transforms"},
-    "process": BASE | STORES | {"services", "rendering"},
-    "deliveries": BASE | STORES | {"services", "process"},
+    "rendering": BASE | STORES | {"services", "stages", "verify", "transforms"},
+    "process": BASE | STORES | {"services", "stages", "rendering"},
+    "deliveries": BASE | STORES | {"services", "process", "rendering"},
+    "jobs": BASE | STORES | {"services"},
     "runs": BASE | STORES | {"services", "process"},
     "web": BASE | STORES | CORE | {"adhoc", "transforms"},
     "cli": BASE | STORES | CORE | {"web"},

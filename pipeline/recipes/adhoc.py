@@ -26,9 +26,10 @@ from .model import FileModel
 from .recipe import Recipe
 from .yamlfile import Document, Problem, Problems, dotted, parse
 
-# No recipe of a file can be called so: a tilde is no character of their names.
-MARK = "adhoc~"
-_NAME = re.compile(r"adhoc~([0-9a-f]{32})")
+GROUP = "_adhoc"
+# No recipe of a file can be called so: their names start with a letter or digit.
+MARK = f"{GROUP}-"
+_NAME = re.compile(rf"{MARK}[0-9a-f]{{32}}")
 _FOLDER = "adhoc"
 _PLACE = ("recipes", _FOLDER)
 _JOB_KEYS = ("transforms", "renditions")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.storage.account import Account, translated
+from pipeline.telemetry import traceparent
 
 
 class Message(BaseModel):
-    """One waiting job. `attempt` counts the tries so far; `again` asks for it although it is done or has failed."""
+    """One waiting job. `attempt` counts the tries so far; `again` asks for it although it has ended.
+
+    `seen` is the generation that whoever asked had seen: when a later one has ended, the wish is fulfilled.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,6 +26,8 @@ class Message(BaseModel):
     name: str = Field(max_length=1024)
     attempt: int = Field(0, ge=0)
     again: bool = False
+    seen: int | None = Field(None, ge=0)
+    traceparent: str = Field("", max_length=100, description="The trace that the job goes on in.")
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -38,7 +45,8 @@ class JobQueue:
         self._client = account.queue(name)
 
     async def send(self, message: Message, delay: float = 0) -> None:
-        """Add a message that becomes visible after `delay` seconds. It never expires."""
+        """Add a message that becomes visible after `delay` seconds, in the trace at hand. It never expires."""
+        message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
         with translated("writing to the job queue"):
             await self._client.send_message(
                 message.model_dump_json(exclude_defaults=True).encode(),
@@ -50,3 +58,9 @@ class JobQueue:
         """How many messages there are, about, also those that are not visible yet."""
         with translated("looking at the job queue"):
             return (await self._client.get_queue_properties()).approximate_message_count or 0
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest message was written whose turn it is; None when there is none."""
+        with translated("looking at the job queue"):
+            found = await self._client.peek_messages()
+        return min((message.inserted_on for message in found if message.inserted_on), default=None)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.storage.ledger import Entry, State
+from pipeline.storage.entry import Entry, State
 from pipeline.web.links import Links
 
 DOCUMENT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -45,8 +45,12 @@ class ErrorDocument(BaseModel):
     model_config = DOCUMENT
 
     kind: str
+    class_: str = Field(alias="class")
+    """Where it stands in the tree of errors."""
     message: str
     stage: str
+    said: str
+    """The end of what the session printed."""
 
 
 class JobDocument(BaseModel):
@@ -60,17 +64,24 @@ class JobDocument(BaseModel):
     recipe: str
     recipe_hash: str
     source: SourceDocument
+    since: datetime
+    """When it entered its state."""
+    run: str
+    """The last run that it was part of."""
     attempts: int
-    changed: datetime | None
+    bytes_in: int
+    bytes_out: int
+    ms: dict[str, float]
+    """Milliseconds per stage."""
     renditions: list[RenditionDocument]
     error: ErrorDocument | None
-    report: dict[str, Any] = Field(description="Facts about the source, versions, and milliseconds per stage.")
+    report: dict[str, Any] | None
+    """Facts about the source, versions and times; null in a list."""
 
     @classmethod
-    def of(cls, entry: Entry, links: Links) -> Self:
-        """A row of the ledger as a document."""
+    def of(cls, entry: Entry, links: Links, *, listed: bool = False) -> Self:
+        """A row of the ledger as a document; `listed` when it comes from a list."""
         job_id = entry.key.id
-        error = ErrorDocument(kind=entry.error_kind, message=entry.error_message, stage=entry.stage)
         place = SourceDocument(
             container=entry.container,
             name=entry.name,
@@ -84,11 +95,16 @@ class JobDocument(BaseModel):
             recipe=entry.key.recipe,
             recipe_hash=entry.version.recipe_hash,
             source=place,
+            # Tables keep less of a time than Python does: a job is to look the same now and later.
+            since=entry.since.replace(microsecond=entry.since.microsecond // 1000 * 1000),
+            run=entry.run,
             attempts=entry.attempts,
-            changed=entry.changed,
+            bytes_in=entry.bytes_in,
+            bytes_out=entry.bytes_out,
+            ms=entry.ms,
             renditions=[_rendition(each, links.rendition(job_id, each["name"])) for each in entry.renditions],
-            error=error if entry.error_kind else None,
-            report=entry.report,
+            error=_error(entry) if entry.error_kind else None,
+            report=None if listed else entry.report,
         )
 
 
@@ -100,6 +116,26 @@ class AcceptedDocument(BaseModel):
     id: str
     href: str
     state: State
+
+
+class JobsDocument(BaseModel):
+    """A page of jobs."""
+
+    model_config = DOCUMENT
+
+    jobs: list[JobDocument]
+    next: str | None
+    """Where the next page is. A page by name may be short, or empty, and yet not be the last."""
+
+
+def _error(entry: Entry) -> ErrorDocument:
+    return ErrorDocument(
+        kind=entry.error_kind,
+        **{"class": entry.error_class},
+        message=entry.error_message,
+        stage=entry.stage,
+        said=entry.error_tail,
+    )
 
 
 def _rendition(facts: dict[str, Any], href: str) -> RenditionDocument:

@@ -12,10 +12,11 @@ from pydantic import BaseModel, Field
 
 from pipeline.errors import PermanentError, PipelineError, SourceError
 from pipeline.recipes import Recipe
-from pipeline.rendering import Made, Stages, render
+from pipeline.rendering import Made, Urgency, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
 from pipeline.settings import MIB
+from pipeline.stages import Stages
 from pipeline.web.documents import DOCUMENT
 from pipeline.web.http import Answer, Call
 from pipeline.web.images import SAFE
@@ -25,6 +26,8 @@ from pipeline.web.submissions import upload
 
 LONGEST_RECIPE = 64 * 1024
 CHUNK = 1 * MIB
+# Somebody waits for the answer.
+ASKED = Urgency("interactive", alone=True)
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,10 @@ async def preview(services: Services, recipe: Recipe, image: Image) -> PreviewDo
     """Every rendition of an image. PermanentError says what is wrong; kind `timeout` when it took too long."""
     if not image.data:
         raise SourceError("the image has no bytes: send it again", kind="empty_source")
-    stages, seconds = Stages(), services.settings.preview_seconds
+    stages, seconds = Stages(recipe.name), services.settings.preview_seconds
     try:
         async with asyncio.timeout(seconds):
-            made, report = await render(services, image, recipe, stages, _in_memory(services))
+            made, report = await render(services, image, recipe, stages, ASKED, _in_memory(services))
     except TimeoutError:
         raise PipelineError(
             f"the preview was not through within {seconds:g} s (PIPELINE_PREVIEW_SECONDS), at {stages.current}: "

@@ -14,6 +14,7 @@ from pipeline.errors import (
     PipelineError,
     PoolFull,
     RecipeError,
+    RequestError,
     TransientError,
 )
 
@@ -23,7 +24,6 @@ RETRY_AFTER = 5
 # By kind first, then by class; the first that fits.
 BY_KIND = {
     "bad_request": (400, "The request is wrong"),
-    "not_for_requests": (403, "The settings do not allow it"),
     "adhoc_not_allowed": (403, "The settings do not allow it"),
     "no_such_address": (404, "There is nothing at this address"),
     "source_gone": (404, "There is no such source"),
@@ -33,6 +33,12 @@ BY_KIND = {
     "unknown_run": (404, "There is no such run"),
     "method_not_allowed": (405, "The address does not take this method"),
     "source_changed": (409, "The source has changed"),
+    "slot_cools_down": (409, "The session cannot be ended"),
+    "not_now": (409, "Not in this state"),
+    "job_queued": (409, "The job is in another state"),
+    "job_running": (409, "The job is in another state"),
+    "job_done": (409, "The job is in another state"),
+    "job_dismissed": (409, "The job is in another state"),
     "body_too_large": (413, "The request is too large"),
     "unsupported_media_type": (415, "The request is of a type that is not taken"),
     "key_reused": (422, "The key stands for another request"),
@@ -51,10 +57,8 @@ BY_CLASS: tuple[tuple[type[PipelineError], int, str], ...] = (
 OTHER = (400, "The request is wrong")
 
 
-class BadRequest(PipelineError):  # noqa: N818 - named as HTTP names it
+class BadRequest(RequestError):  # noqa: N818 - named as HTTP names it
     """The request is not one that this API takes; the message says what to change."""
-
-    default_kind = "bad_request"
 
 
 class Problem(BaseModel):

@@ -11,8 +11,8 @@ import azure.functions as func
 from pydantic import BaseModel
 
 from pipeline.services import Services
-from pipeline.web import health, images, jobs, openapi, pool, preview, recipes, submit
-from pipeline.web.documents import AcceptedDocument, JobDocument
+from pipeline.web import failures, health, images, jobs, openapi, pool, preview, recipes, stats, submit
+from pipeline.web.documents import AcceptedDocument, JobDocument, JobsDocument
 from pipeline.web.http import Answer, Call, answered, refused
 from pipeline.web.problems import BadRequest, problem
 from pipeline.web.submissions import JobRequest
@@ -62,6 +62,16 @@ ROUTES: tuple[Route, ...] = (
         headers=SUBMIT_HEADERS,
     ),
     Route(
+        name="list_jobs",
+        method="GET",
+        path="jobs",
+        handle=jobs.show_all,
+        summary="A page of jobs, by state, recipe, run or the start of their sources' names.",
+        answers={200: JobsDocument},
+        refusals=(400, 503),
+        query=jobs.JobsQuery,
+    ),
+    Route(
         name="show_job",
         method="GET",
         path="jobs/{id}",
@@ -69,6 +79,24 @@ ROUTES: tuple[Route, ...] = (
         summary="What happened to a job.",
         answers={200: JobDocument},
         refusals=(400, 404, 503),
+    ),
+    Route(
+        name="dismiss_job",
+        method="DELETE",
+        path="jobs/{id}",
+        handle=jobs.dismiss,
+        summary="Let a failure be, or take a waiting job back.",
+        answers={200: JobDocument},
+        refusals=(400, 404, 409, 503),
+    ),
+    Route(
+        name="retry_job",
+        method="POST",
+        path="jobs/{id}/retry",
+        handle=jobs.retry,
+        summary="Have a job done once more, whatever came of it.",
+        answers={202: JobDocument},
+        refusals=(400, 403, 404, 409, 422, 503),
     ),
     Route(
         name="fetch_rendition",
@@ -88,6 +116,26 @@ ROUTES: tuple[Route, ...] = (
         summary="The version of the source that a job was about.",
         answers={200: SOURCES},
         refusals=(400, 404, 409, 422, 503),
+    ),
+    Route(
+        name="list_failures",
+        method="GET",
+        path="failures",
+        handle=failures.show,
+        summary="The failures by their kind, the most frequent first.",
+        answers={200: failures.FailuresDocument},
+        refusals=(400, 503),
+        query=failures.FailuresQuery,
+    ),
+    Route(
+        name="retry_failures",
+        method="POST",
+        path="failures/retry",
+        handle=failures.retry,
+        summary="Have all failures of a kind done once more, as many as one request may take.",
+        answers={200: failures.RetriedDocument},
+        refusals=(400, 413, 415, 503),
+        body=failures.RetryRequest,
     ),
     Route(
         name="list_recipes",
@@ -131,7 +179,17 @@ ROUTES: tuple[Route, ...] = (
         handle=pool.recycle,
         summary="A new session for a slot, as soon as its jobs are through.",
         answers={200: pool.RecycledDocument, 202: pool.RecycledDocument},
-        refusals=(400, 404, 503),
+        refusals=(400, 404, 409, 503),
+    ),
+    Route(
+        name="show_stats",
+        method="GET",
+        path="stats",
+        handle=stats.show,
+        summary="Figures by the minute, the queue, the slots.",
+        answers={200: stats.StatsDocument},
+        refusals=(400, 503),
+        query=stats.StatsQuery,
     ),
     Route(
         name="show_health",
@@ -179,7 +237,7 @@ async def answer(route: Route, services: Callable[[], Services], request: func.H
 async def elsewhere(request: func.HttpRequest) -> func.HttpResponse:
     """The answer to a request on no route: the address is wrong, or the method."""
     asked = (request.route_params.get("path") or "").strip("/").lower().split("/")
-    methods = ", ".join(route.method for route in TABLE if _fits(route.path.lower().split("/"), asked))
+    methods = ", ".join(sorted(route.method for route in TABLE if _fits(route.path.lower().split("/"), asked)))
     if methods:
         error = BadRequest(f"{request.method} is not for this address: {methods}", kind="method_not_allowed")
         return refused(problem(error), Allow=methods).http()

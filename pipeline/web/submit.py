@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 
+from pipeline import jobs
 from pipeline.deliveries import deliver
-from pipeline.errors import JobOvertaken, PermanentError
+from pipeline.errors import JobOvertaken, NotNow, PermanentError
+from pipeline.rendering import Urgency
 from pipeline.services import Services
+from pipeline.storage.entry import Entry
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Entry, Version
 from pipeline.storage.queue import Message
 from pipeline.web import idempotency, images
 from pipeline.web.documents import AcceptedDocument, JobDocument
@@ -20,6 +22,8 @@ from pipeline.web.problems import RETRY_AFTER, problem
 from pipeline.web.submissions import Wanted, wanted
 
 FINAL = ("done", "failed")
+# Somebody waits for the answer.
+ASKED = Urgency("interactive")
 # Work that goes on after its request was answered; the loop itself keeps no reference to a task.
 _going_on: set[asyncio.Task[Entry | None]] = set()
 
@@ -38,11 +42,17 @@ async def submit(services: Services, call: Call) -> Answer:
     entry = await services.ledger.get(key) if before else None
     if entry is None or entry.state not in FINAL:
         entry = await _carry_on(services, message, key, prefer.wait)
-    if entry and entry.state == "overtaken":
-        raise JobOvertaken(entry.error_message)
+    _check(entry)
     if entry is None or entry.state not in FINAL:
         return _accepted(key, call.links, prefer)
     return await _ended(services, call, entry, prefer)
+
+
+def _check(entry: Entry | None) -> None:
+    if entry and entry.state == "overtaken":
+        raise JobOvertaken(entry.error_message)
+    if entry and entry.state == "dismissed":
+        raise NotNow("the job was dismissed: retry it to have it done", kind="job_dismissed")
 
 
 async def _bring_in(services: Services, asked: Wanted, key: str) -> tuple[Message, bool]:
@@ -70,26 +80,20 @@ async def _recipe(services: Services, asked: Wanted) -> str:
 async def _carry_on(services: Services, message: Message, key: JobKey, seconds: float) -> Entry | None:
     """The job's row when it ends in time, or what the ledger says of it now."""
     if seconds == 0:
-        await _queue(services, message, key)
+        await jobs.submit(services, message)
         return None
-    return await _wait(services, message, key, seconds) or await services.ledger.get(key)
+    return await _wait(services, message, seconds) or await services.ledger.get(key)
 
 
-async def _queue(services: Services, message: Message, key: JobKey, delay: float = 0) -> None:
-    waiting = Entry(key, message.container, message.name, state="queued", version=Version("", ""))
-    await services.ledger.enqueue(waiting)
-    await services.queue.send(message, delay)
-
-
-async def _wait(services: Services, message: Message, key: JobKey, seconds: float) -> Entry | None:
+async def _wait(services: Services, message: Message, seconds: float) -> Entry | None:
     """The job's row when it ends in time; else it goes on, and the queue brings it back should this process die."""
-    task = asyncio.create_task(deliver(services, message))
+    task = asyncio.create_task(deliver(services, message, ASKED))
     _going_on.add(task)
     task.add_done_callback(_going_on.discard)
     done, _ = await asyncio.wait([task], timeout=seconds)
     if done:
         return task.result()
-    await _queue(services, message, key, services.settings.claim_seconds)
+    await jobs.submit(services, message, services.settings.claim_seconds)
     return None
 
 

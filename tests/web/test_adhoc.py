@@ -10,6 +10,7 @@ import pytest
 from pipeline.deliveries import message_received
 from pipeline.errors import ConfigError, RecipeError
 from pipeline.recipes import adhoc, loads
+from pipeline.storage.keys import JobKey
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
 from tests.web.calling import call
@@ -41,7 +42,7 @@ async def test_a_recipe_of_a_request_makes_its_renditions_in_a_place_of_its_own(
     job = (await call(open_stack, "POST", JOBS, {"source": "photos/a.jpg", **OWN})).json()
     assert (job["state"], job["recipe"]) == ("done", adhoc.name_of(OWN))
     ((path, data),) = (await open_stack.outputs()).items()
-    digest = adhoc.name_of(OWN).removeprefix("adhoc~")
+    digest = adhoc.name_of(OWN).removeprefix("_adhoc-")
     assert path == f"adhoc/{digest}/photos/a.jpg/half.png"
     assert (form(data), sides(data)) == ("PNG", (100, 50))
     reordered = {"renditions": OWN["renditions"], "transforms": OWN["transforms"], "source": "photos/a.jpg"}
@@ -111,3 +112,11 @@ def test_where_input_and_output_are_one_container_nothing_is_written_that_a_reci
     adhoc.for_job(OWN, beside=takes_all)
     with pytest.raises(RecipeError, match="loop"):
         adhoc.for_job({"renditions": {"a": {"format": "jpeg"}}}, beside=takes_all)
+
+
+def test_the_row_of_a_job_of_a_request_leads_back_to_its_recipe_and_fits_into_a_key() -> None:
+    name = adhoc.name_of(OWN)
+    for source in ("a.jpg", "x" * 1024, "ü/" * 300):
+        key = JobKey.of(name, "input", source)
+        assert (key.partition, key.recipe, JobKey.parse(key.id)) == (adhoc.GROUP, name, key)
+        assert len(key.row) <= 500

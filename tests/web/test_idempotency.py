@@ -26,7 +26,7 @@ async def test_the_same_image_with_the_same_key_is_one_job(stack: Stack) -> None
     answers = [await call(stack, "POST", IMAGE, image, content_type=PNG, idempotency_key="k 1") for _ in range(2)]
     assert [answer.status for answer in answers] == [200, 200]
     first, second = (answer.json() for answer in answers)
-    assert {**first, "changed": None} == {**second, "changed": None}
+    assert first == second
     assert (await count_uploads(stack), len(await stack.outputs())) == (1, 1)
     other = await call(stack, "POST", IMAGE, image, content_type=PNG, idempotency_key="k 2")
     assert other.json()["id"] != first["id"]

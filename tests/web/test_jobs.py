@@ -32,8 +32,7 @@ async def test_a_job_for_a_blob_answers_with_its_renditions(stack: Stack) -> Non
         ("thumb", 64, 64),
     ]
     assert "path" not in job["renditions"][0]
-    shown = (await call(stack, "GET", job["href"])).json()
-    assert {**shown, "changed": None} == {**job, "changed": None}
+    assert (await call(stack, "GET", job["href"])).json() == job
     image = await call(stack, "GET", job["renditions"][1]["href"])
     assert (image.kind, sides(image.body)) == ("image/jpeg", (64, 64))
 
@@ -155,7 +154,7 @@ async def test_every_wrong_request_gets_its_own_problem(stack: Stack) -> None:
 
 
 async def test_an_unknown_job_is_404(stack: Stack) -> None:
-    for job_id in ("web.AAAA", "nonsense", "web.", "..%2f", "adhoc~00.AAAA"):
+    for job_id in ("web.AAAA", "nonsense", "web.", "..%2f", "_adhoc.AAAA"):
         answer = await call(stack, "GET", f"{JOBS}/{job_id}")
         assert (answer.status, answer.problem) == (404, "unknown_job")
 

@@ -79,7 +79,7 @@ async def test_an_address_that_there_is_not_and_a_method_that_is_not_taken_are_t
         found[method, path] = (answer.status_code, answer.headers.get("Allow"))
     assert found == {
         ("GET", "jbos"): (404, None),
-        ("PUT", "jobs"): (405, "POST"),
-        ("POST", "jobs/web.x"): (405, "GET"),
+        ("PUT", "jobs"): (405, "GET, POST"),
+        ("POST", "jobs/web.x"): (405, "DELETE, GET"),
         ("GET", ""): (404, None),
     }
