@@ -30,7 +30,7 @@ from pipeline.sessions.answers import (
     translated,
     worth_another_try,
 )
-from pipeline.sessions.progress import PIECE, Patience, steadily
+from pipeline.sessions.progress import PIECE, Patience
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import LONGEST_LINE
@@ -127,7 +127,7 @@ class PoolClient:
             try:
                 if response.status_code != httpx.codes.OK:
                     raise _counted(refusal(response, await limited(response, seconds), "download"), "download")
-                yield steadily(raw(response, PIECE), seconds)
+                yield raw(response, seconds)
             finally:
                 await response.aclose()
 
@@ -159,7 +159,9 @@ class PoolClient:
         except (SessionLost, SessionReplyError) as error:
             # Another 404 or 400 is about the call and not about the session, which then is still there.
             if not any(code in error.message for code in GONE):
-                raise PoolUnavailable(f"the pool cannot end a session: {error.message}") from error
+                raise PoolUnavailable(
+                    f"the pool cannot end a session: {error.message}", kind="pool_cannot_end"
+                ) from error
 
     async def _finished(self, identifier: str, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Follow an execution that the service chose to answer before its end."""

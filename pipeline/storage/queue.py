@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -88,3 +89,14 @@ class JobQueue:
                 visibility_timeout=min(int(delay), 7 * 24 * 3600 - 1),
                 time_to_live=-1,
             )
+
+    async def length(self) -> int:
+        """How many messages there are, about, also those that are not visible yet."""
+        with translated("looking at the job queue"):
+            return (await self._client.get_queue_properties()).approximate_message_count or 0
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest message was written whose turn it is; None when there is none."""
+        with translated("looking at the job queue"):
+            found = await self._client.peek_messages()
+        return min((message.inserted_on for message in found if message.inserted_on), default=None)
