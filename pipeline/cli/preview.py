@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.recipes import Recipe
 from pipeline.rendering import failure
 from pipeline.services import pool_client
+from pipeline.sessions.batch import Work
 from pipeline.sessions.report import RenditionFacts
 from pipeline.sessions.session import Session
 from pipeline.settings import CONNECTION, PREFIX, Settings, StorageAccount
@@ -111,7 +112,7 @@ async def _one(
             formats=settings.allowed_formats,
             assets=brought,
         )
-        report = await session.run(job, settings.run_timeout)
+        report = (await session.run(Work(job, settings.run_timeout))).report
         if report.failure:
             raise _about(image, failure(report.failure))
         formats = {each.name: each.formats for each in recipe.renditions}
