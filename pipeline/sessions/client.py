@@ -8,6 +8,7 @@ within limits, redirects are not followed, and a failed run is a 200 whose body 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,8 +20,17 @@ import stamina
 
 from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
-from pipeline.sessions.answers import Execution, execution, json_object, limited, refusal, translated, worth_another_try
-from pipeline.sessions.progress import PIECE, Patience, steadily
+from pipeline.sessions.answers import (
+    Execution,
+    execution,
+    json_object,
+    limited,
+    raw,
+    refusal,
+    translated,
+    worth_another_try,
+)
+from pipeline.sessions.progress import PIECE, Patience
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import LONGEST_LINE
@@ -30,6 +40,7 @@ STREAM_LIMIT = LONGEST_LINE + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
+_OPERATION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # How a pool says that there is no such session.
 GONE = ("NoSessionFound", "SessionNotFound", "SessionWithIdentifierNotFound")
 
@@ -40,7 +51,7 @@ def tries(settings: Settings) -> AsyncIterator[stamina.Attempt]:
     """The tries of one call: growing pauses with jitter, or as long as the pool asks for, within bounds."""
     return aiter(
         stamina.retry_context(
-            on=worth_another_try,
+            on=lambda error: worth_another_try(error, settings.retry_seconds),
             attempts=settings.retry_tries,
             timeout=settings.retry_seconds,
             wait_initial=0.2,
@@ -62,7 +73,7 @@ class PoolClient:
             # The deadlines of `progress` are what counts: these ask for one byte at a time.
             timeout=httpx.Timeout(None, connect=5.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
-            headers={"User-Agent": "image-pipeline/1"},
+            headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -116,7 +127,7 @@ class PoolClient:
             try:
                 if response.status_code != httpx.codes.OK:
                     raise _counted(refusal(response, await limited(response, seconds), "download"), "download")
-                yield steadily(response.aiter_bytes(PIECE), seconds)
+                yield raw(response, seconds)
             finally:
                 await response.aclose()
 
@@ -148,7 +159,9 @@ class PoolClient:
         except (SessionLost, SessionReplyError) as error:
             # Another 404 or 400 is about the call and not about the session, which then is still there.
             if not any(code in error.message for code in GONE):
-                raise PoolUnavailable(f"the pool cannot end a session: {error.message}") from error
+                raise PoolUnavailable(
+                    f"the pool cannot end a session: {error.message}", kind="pool_cannot_end"
+                ) from error
 
     async def _finished(self, identifier: str, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Follow an execution that the service chose to answer before its end."""
@@ -156,9 +169,7 @@ class PoolClient:
             async with asyncio.timeout(seconds):
                 while str(answer.get("status", "")).lower() in ("running", "notstarted"):
                     await asyncio.sleep(POLL)
-                    answer = await self._call(
-                        "GET", f"executions/{quote(str(answer.get('id')), safe='')}", identifier, "follow"
-                    )
+                    answer = await self._call("GET", f"executions/{_operation(answer)}", identifier, "follow")
         except TimeoutError:
             raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="run_timeout") from None
         return answer
@@ -215,3 +226,11 @@ def _counted(error: PipelineError, doing: str) -> PipelineError:
     if isinstance(error, PoolFull | PoolUnavailable):
         telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
     return error
+
+
+def _operation(answer: dict[str, Any]) -> str:
+    """The id under which an execution can be followed; it becomes part of an address."""
+    found = answer.get("id")
+    if not isinstance(found, str) or not _OPERATION.fullmatch(found):
+        raise SessionReplyError("run: the session pool gives no usable id for a run that goes on")
+    return found
