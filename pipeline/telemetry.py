@@ -114,3 +114,5 @@ def quiet_libraries() -> None:
     """Storage and HTTP clients log every request at INFO; those lines tell nothing and may name sessions."""
     for name in ("azure", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What it warns of comes as an error of ours, which says the same and what to do.
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)

@@ -41,12 +41,22 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise PoolUnavailable(
-            "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
-        ) from error
+        raise _unreachable(error) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         lost = SessionLost if doing == "run" else PoolUnavailable
         raise lost(f"{doing}: the session pool broke off ({type(error).__name__})") from error
+
+
+def _unreachable(error: httpx.TransportError) -> PoolUnavailable:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return PoolUnavailable(
+            "the session pool's certificate is not one that this machine trusts: correct PIPELINE_POOL_ENDPOINT, or "
+            "let SSL_CERT_FILE name a file that holds its authority",
+            kind="pool_unreachable",
+        )
+    return PoolUnavailable(
+        "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
+    )
 
 
 def worth_another_try(error: Exception, patience: float) -> bool | float:

@@ -214,7 +214,7 @@ class Session:
                 raise SessionReplyError(f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", said=stderr)
             body = ref["body"]
             if body is None:
-                return protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
+                body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
         return body

@@ -20,6 +20,7 @@ from pipeline.errors import (
     SessionReplyError,
     SourceError,
 )
+from pipeline.identity import Identity
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.token import SCOPE, PoolToken
 from pipeline.settings import Settings
@@ -195,14 +196,14 @@ class Credential:
 
 async def test_one_token_serves_all_calls_until_shortly_before_it_ends() -> None:
     credential = Credential(3600, 3600)
-    token = PoolToken(credential)
+    token = PoolToken(Identity(credential))
     assert [await token.header() for _ in range(3)] == [{"Authorization": "Bearer token-1"}] * 3
-    short = PoolToken(Credential(200, 3600))
+    short = PoolToken(Identity(Credential(200, 3600)))
     assert [(await short.header())["Authorization"] for _ in range(2)] == ["Bearer token-1", "Bearer token-2"]
 
 
 async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
-    token = PoolToken(Credential(3600, 3600))
+    token = PoolToken(Identity(Credential(3600, 3600)))
     async with pool_with(answer(401, b""), answer(200, {"status": "Succeeded"}), token=token) as (client, pool):
         assert (await client.run("identifier", "1", 9)).ok
     assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
@@ -210,8 +211,8 @@ async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
 
 async def test_nobody_signed_in_is_said_with_what_to_do() -> None:
     with pytest.raises(PoolUnavailable, match="az login") as caught:
-        await PoolToken(Credential()).header()
-    assert caught.value.kind == "pool_denied"
+        await PoolToken(Identity(Credential())).header()
+    assert caught.value.kind == "identity_denied"
 
 
 class Unreachable(Credential):
@@ -222,7 +223,7 @@ class Unreachable(Credential):
 
 
 async def test_an_identity_service_that_does_not_answer_is_transient_wherever_it_is_met() -> None:
-    async with pool_with(answer(200, {}), token=PoolToken(Unreachable())) as (client, pool):
+    async with pool_with(answer(200, {}), token=PoolToken(Identity(Unreachable()))) as (client, pool):
         for call in (client.run("i", "1", 9), client.end("i")):
             with pytest.raises(PoolUnavailable, match="identity service"):
                 await call
