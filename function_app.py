@@ -5,11 +5,12 @@ import os
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
-from pipeline import deliveries, runs
+from pipeline import deliveries, poison, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
-from pipeline.web import idempotency, routes
-from pipeline.web.routes import Route
+from pipeline.web import idempotency, serving
+from pipeline.web.route import Route
+from pipeline.web.routes import TABLE
 
 process = Process(os.environ)
 settings = process.settings
@@ -29,14 +30,38 @@ async def image_dropped(source: blob.BlobClient) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=settings.queue, connection=CONNECTION)
 async def job_waiting(message: func.QueueMessage) -> None:
-    """A job's turn has come: another attempt, a free session, or its place in a run."""
+    """A job's turn has come: another attempt, or a free session."""
     await deliveries.message_received(process.services(), message.get_body())
 
 
+@app.queue_trigger(arg_name="message", queue_name=settings.run_queue, connection=CONNECTION)
+async def run_waiting(message: func.QueueMessage) -> None:
+    """A piece of a run: finding its jobs, or doing a batch of them."""
+    await runs.work_received(process.services(), message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=settings.queue + poison.SUFFIX, connection=CONNECTION)
+async def job_undeliverable(message: func.QueueMessage) -> None:
+    """A job that the platform gave up delivering becomes a failure."""
+    await poison.job(process.services(), message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=settings.run_queue + poison.SUFFIX, connection=CONNECTION)
+async def run_undeliverable(message: func.QueueMessage) -> None:
+    """So do the jobs of a piece of a run."""
+    await poison.run_work(process.services(), message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=poison.DROPS, connection=CONNECTION)
+async def drop_undeliverable(message: func.QueueMessage) -> None:
+    """So do those of a source that was dropped."""
+    await poison.drop(process.services(), message.get_body())
+
+
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
-async def reconcile(timer: func.TimerRequest) -> None:
-    """Find the jobs that nothing brought in, and forget the keys that have expired."""
-    await runs.reconcile(process.services())
+async def scheduled_run(timer: func.TimerRequest) -> None:
+    """Start the scheduled run, which finds the jobs that nothing brought in, and forget the keys that have expired."""
+    await runs.scheduled(process.services())
     await idempotency.sweep(process.services())
 
 
@@ -46,14 +71,14 @@ def serve(route: Route) -> None:
     @app.function_name(route.name)
     @app.route(route.path, methods=[route.method])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        return await routes.answer(route, process.services, req)
+        return await serving.answer(route, process.services, req)
 
 
-for each in routes.TABLE:
+for each in TABLE:
     serve(each)
 
 
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Say that there is nothing here. Every other route goes before this one."""
-    return await routes.elsewhere(req)
+    return await serving.elsewhere(req)

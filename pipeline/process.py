@@ -145,7 +145,7 @@ def _blob(made: Made[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
     content_type = made.rendition.content_type_of(made.facts.as_reported)
-    metadata = {**carried, **made.facts.extra, **about}
+    metadata = {**carried, **made.facts.as_reported["extra"], **about}
     return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 
 
@@ -170,7 +170,7 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
         "began": round(stages.began, 3),
         "session": stages.session,
         "ms": dict(stages.ms),
-        "marks": list(stages.marks),
+        "marks": [list(mark) for mark in stages.marks],
         "session_ms": report.ms,
     }
 
