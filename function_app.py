@@ -8,8 +8,9 @@ import azurefunctions.extensions.bindings.blob as blob
 from pipeline import deliveries, poison, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
-from pipeline.web import idempotency, routes
-from pipeline.web.routes import Route
+from pipeline.web import idempotency, serving
+from pipeline.web.route import Route
+from pipeline.web.routes import TABLE
 
 process = Process(os.environ)
 settings = process.settings
@@ -70,14 +71,14 @@ def serve(route: Route) -> None:
     @app.function_name(route.name)
     @app.route(route.path, methods=[route.method])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        return await routes.answer(route, process.services, req)
+        return await serving.answer(route, process.services, req)
 
 
-for each in routes.TABLE:
+for each in TABLE:
     serve(each)
 
 
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Say that there is nothing here. Every other route goes before this one."""
-    return await routes.elsewhere(req)
+    return await serving.elsewhere(req)
