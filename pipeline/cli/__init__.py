@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import preview, recipes, settings
+from pipeline.cli import preview, recipes, settings, trace
 from pipeline.cli.common import console, with_services
 from pipeline.recipes import reference
 from pipeline.services import Services
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.add_typer(recipes.app, name="recipes")
 app.command("preview")(preview.command)
 app.command("settings")(settings.command)
+app.command("trace")(trace.command)
 
 
 @app.command()
