@@ -21,6 +21,7 @@ OUTPUTS = {
     "AZURE_RESOURCE_GROUP": "rg-{name}-images",
     "FUNCTION_APP_NAME": "func-images-abc",
     "FUNCTION_APP_HOST": "func-images-abc.azurewebsites.net",
+    "INSIGHTS_NAME": "appi-images-abc",
     "STORAGE_ACCOUNT_NAME": "stimagesabc",
     "TOPIC_NAME": "evgt-images-abc",
     "DEAD_LETTER_CONTAINER": "deadletters",

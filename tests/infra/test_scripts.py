@@ -347,7 +347,7 @@ def test_what_azure_says_is_put_into_plain_words_with_what_mends_it(
 AFTER = [
     ("azd provision", "AuthorizationFailed", "a role is missing", "ask an owner"),
     ("azd deploy", "something never seen", "deploying the code failed", "it goes on where it stopped"),
-    ("az functionapp keys list", "503", "the app func-images-abc does not start", "az webapp log tail"),
+    ("az functionapp keys list", "503", "the app func-images-abc does not start", "az monitor app-insights query"),
     (
         "az deployment group create",
         "validation failed",
@@ -355,7 +355,7 @@ AFTER = [
         "scripts/deploy",
     ),
     ("az storage blob upload", "AuthorizationPermissionMismatch", "cannot be uploaded", "take effect"),
-    ("az storage blob list", "503", "no renditions", "az webapp log tail"),
+    ("az storage blob list", "503", "no renditions", "az monitor app-insights query"),
 ]
 
 
