@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -15,6 +18,7 @@ from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.report import SessionReport
 from pipeline.sessions.session import REPLACED, Session
+from pipeline.sessions.slot import Slot
 from pipeline.settings import Settings
 from session_image import bake
 from tests.images import picture
@@ -32,6 +36,19 @@ async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     bake.bake(ROOT / "pipeline" / "transforms", packages)
     async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
         yield pool
+
+
+class NoDocument:
+    """The document of a slot that is never written."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+
+    async def write(self, content: dict[str, Any]) -> None: ...
+
+    async def renew(self) -> None: ...
+
+    async def release(self) -> None: ...
 
 
 @asynccontextmanager
@@ -104,3 +121,28 @@ async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(sessi
         await client.end(identifier)
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "uploads"),
+    [
+        ("https://pool.env.westus2.azurecontainerapps.io", ["in.bin"]),
+        ("https://westus2.dynamicsessions.io/subscriptions/s/resourceGroups/g/sessionPools/p", ["engine", "in.bin"]),
+    ],
+)
+async def test_only_a_pool_with_its_own_image_is_taken_to_bring_the_engine(endpoint: str, uploads: list[str]) -> None:
+    """Nobody answers at Azure's addresses here: the transport answers, and keeps what it was sent."""
+    sent: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        name = (await request.aread()).split(b'filename="')[1].split(b'"')[0].decode()
+        sent.append("engine" if name == archive.build().name else name)
+        return httpx.Response(200, json={})
+
+    settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})
+    client = PoolClient(settings, token=None, transport=httpx.MockTransport(answer))
+    slot = Slot("00", document=NoDocument(), settings=settings, client=client, leased=time.monotonic())
+    slot.start_over()
+    await slot.session.upload("in.bin", len(picture()), chunks)
+    await client.close()
+    assert sent == uploads
