@@ -45,6 +45,8 @@ var identitySettings = {
   IMAGES__queueServiceUri: endpoints.queue
   IMAGES__tableServiceUri: endpoints.table
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights
+  // Only together with the address above: the worker's logs would go nowhere without it.
+  PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${client};Authorization=AAD'
 }
 
@@ -59,7 +61,9 @@ var pipelineSettings = {
   PIPELINE_ASSET_CONTAINER: places.assets
   PIPELINE_STATE_CONTAINER: places.state
   PIPELINE_QUEUE: places.queue
+  PIPELINE_RUN_QUEUE: places.runQueue
   PIPELINE_LEDGER_TABLE: places.ledger
+  PIPELINE_RUNS_TABLE: places.runs
 }
 
 // These stand above the numbers in host.json.

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
-
 from pipeline import recipes, telemetry
+from pipeline.adhoc import AdHocRecipes
 from pipeline.errors import ConfigError
-from pipeline.recipes import Recipes
+from pipeline.identity import Identity
+from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.slots import Slots
@@ -24,65 +23,88 @@ from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.notes import Notes
 from pipeline.storage.queue import JobQueue
+from pipeline.storage.runtable import RunTable
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
+ADHOC_PREFIX = "adhoc/"
+KEYS_PREFIX = "idempotency/"
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the triggers and the command line work with."""
+    """What the triggers and the command line work with. `run_room` bounds the jobs of runs that are under way here."""
 
     settings: Settings
     recipes: Recipes
+    adhoc: AdHocRecipes
+    idempotency: Notes
     account: Account
     sources: Sources
     renditions: Renditions
     assets: Assets
     ledger: Ledger
     queue: JobQueue
+    run_queue: JobQueue
+    run_table: RunTable
+    run_room: asyncio.Semaphore
     pool: PoolClient
     slot_documents: LeasedDocuments
     slots: Slots
-    credential: AsyncTokenCredential | None
+    identity: Identity | None
 
     @classmethod
     def open(cls, settings: Settings, recipe_file: Recipes, environ: Mapping[str, str]) -> Self:
         """Make the clients; nothing is sent yet. To be called where the event loop runs."""
         storage = StorageAccount.load(environ)
-        pool, credential = pool_client(settings, storage)
-        account = Account.open(storage, credential)
+        pool, identity = pool_client(settings, storage, environ)
+        account = Account.open(storage, identity)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
         return cls(
             settings=settings,
             recipes=recipe_file,
+            adhoc=AdHocRecipes(
+                settings, recipe_file, Notes(account, settings.state_container, ADHOC_PREFIX), code_folder(settings)
+            ),
+            idempotency=Notes(account, settings.state_container, KEYS_PREFIX),
             account=account,
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
             assets=Assets(account, settings.asset_container),
-            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds),
+            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, [*recipe_file.names, adhoc.GROUP]),
             queue=JobQueue(account, settings.queue),
+            run_queue=JobQueue(account, settings.run_queue),
+            run_table=RunTable(account, settings.runs_table),
+            run_room=asyncio.Semaphore(settings.run_jobs),
             pool=pool,
             slot_documents=documents,
             slots=Slots(settings, documents, pool),
-            credential=credential,
+            identity=identity,
         )
+
+    async def recipe(self, name: str) -> Recipe:
+        """The recipe of that name, of the file or of a request. RecipeError (`unknown_recipe`) when there is none."""
+        return await self.adhoc.get(name) if adhoc.is_name(name) else self.recipes.get(name)
 
     async def close(self) -> None:
         """Give slots back and close all connections."""
         await self.slots.close()
+        await self.ledger.stats.close()
         await self.pool.close()
         await self.account.close()
-        if self.credential:
-            await self.credential.close()
+        if self.identity:
+            await self.identity.close()
 
 
-def pool_client(settings: Settings, storage: StorageAccount) -> tuple[PoolClient, AsyncTokenCredential | None]:
+def pool_client(
+    settings: Settings, storage: StorageAccount, environ: Mapping[str, str]
+) -> tuple[PoolClient, Identity | None]:
     """The pool's client, and the identity that storage and pool share; None where neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
-    credential = _credential(storage.client_id) if needs_identity else None
-    return PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None), credential
+    identity = Identity.of(environ, storage.client_id) if needs_identity else None
+    return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
 
 
 def load_recipes(settings: Settings) -> Recipes:
@@ -92,7 +114,7 @@ def load_recipes(settings: Settings) -> Recipes:
         input_container=settings.input_container,
         output_container=settings.output_container,
         allow_code=settings.allow_code,
-        code_folder=ROOT / settings.code_folder if settings.code_folder else None,
+        code_folder=code_folder(settings),
     )
     many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
     if many:
@@ -101,6 +123,11 @@ def load_recipes(settings: Settings) -> Recipes:
             f"recipes {', '.join(many)}: split them"
         )
     return loaded
+
+
+def code_folder(settings: Settings) -> Path | None:
+    """The folder of the modules that recipes may name as their code."""
+    return ROOT / settings.code_folder if settings.code_folder else None
 
 
 class Process:
@@ -124,11 +151,3 @@ class Process:
         if self._services is None or self._loop is not loop:
             self._services, self._loop = Services.open(self.settings, self.recipes, self._environ), loop
         return self._services
-
-
-def _credential(client_id: str | None) -> AsyncTokenCredential:
-    """The managed identity on Azure; on a developer's machine whoever is signed in to the Azure CLI.
-
-    DefaultAzureCredential would also read secrets out of the environment, which nothing here is to depend on.
-    """
-    return ChainedTokenCredential(ManagedIdentityCredential(client_id=client_id), AzureCliCredential())

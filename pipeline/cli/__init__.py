@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import preview, recipes, settings
+from pipeline.cli import estimate, jobs, preview, recipes, runs, settings
 from pipeline.cli.common import console, with_services
 from pipeline.recipes import reference
-from pipeline.runs import reconcile as find_jobs
 from pipeline.services import Services
 from pipeline.sessions.drain import drain as end_sessions
 from pipeline.storage.setup import create_all
@@ -16,25 +15,30 @@ app = typer.Typer(
     help="Images in, renditions out.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
+app.command("submit")(jobs.submit)
+app.command("jobs")(jobs.list_jobs)
+app.command("job")(jobs.show_job)
+app.command("failures")(jobs.failures)
+app.command("retry")(jobs.retry)
+app.command("dismiss")(jobs.dismiss)
+app.command("plan")(runs.plan)
+app.command("reprocess")(runs.reprocess)
+app.command("prune")(runs.prune)
+app.command("estimate")(estimate.command)
 app.command("preview")(preview.command)
 app.command("settings")(settings.command)
 
 
 @app.command()
 def init() -> None:
-    """Make the containers, the queue and the table, where they are not there yet."""
+    """Make the containers, the queues and the tables, where they are not there yet."""
 
     async def make(services: Services) -> list[str]:
         return await create_all(services.account, services.settings)
 
     made = with_services(make)
     console.print(f"made {', '.join(made)}" if made else "everything is there already")
-
-
-@app.command()
-def reconcile() -> None:
-    """Queue every job that should be done and that nothing has brought in."""
-    console.print(f"{with_services(find_jobs)} jobs queued")
 
 
 @app.command()

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Self, cast
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import SessionReplyError
+from pipeline.telemetry import printable
 from pipeline.transforms import protocol
 
 Side = Annotated[int, Field(ge=1, le=2**31)]
-Word = Annotated[str, Field(max_length=100)]
+# Short and plain, so that a report has room in a row of the ledger whatever it says.
+Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]
 # What becomes metadata of a blob has to be fit for an HTTP header.
-ExtraName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ExtraName = Literal["patched", "dominant_color", "thumbhash", "blurhash"]
 ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
+
+
+def _legible(message: str) -> str:
+    """It may be a traceback. It is shown on terminals, which obey control characters."""
+    return printable(message, but="\n")
 
 
 class _Part(BaseModel):
@@ -55,7 +62,7 @@ class FailureFacts(_Part):
     """Why there are no renditions."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    message: str = Field(max_length=2000)
+    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=2000)
 
 
 class SessionReport(_Part):
@@ -69,12 +76,16 @@ class SessionReport(_Part):
     ms: dict[Word, float] = Field(max_length=50)
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Read a report; SessionReplyError when it is not one."""
+    def parse_all(cls, body: bytes, count: int) -> list[Self]:
+        """Read the reports of `count` jobs; SessionReplyError when that is not what it is."""
         try:
-            report = cls.model_validate(json.loads(body))
+            found = json.loads(body)
+            if not isinstance(found, list) or len(found) != count:
+                raise SessionReplyError(f"the session does not report on {count} jobs, as was asked")
+            reports = [cls.model_validate(each) for each in found]
         except (ValueError, RecursionError, ValidationError) as error:
-            raise SessionReplyError(f"the session's report cannot be read: {str(error)[:300]}") from None
-        if report.version != protocol.VERSION:
-            raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")
-        return report
+            raise SessionReplyError(f"the session's report cannot be read: {printable(str(error)[:300])}") from None
+        for report in reports:
+            if report.version != protocol.VERSION:
+                raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")
+        return reports

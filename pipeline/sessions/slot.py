@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Protocol, Self
 
 from pipeline.sessions import archive
+from pipeline.sessions.batch import Bounds
 from pipeline.sessions.client import PoolClient
+from pipeline.sessions.line import Ask
 from pipeline.sessions.session import Session
 from pipeline.settings import Settings
 
@@ -40,6 +43,15 @@ class Documents(Protocol):
     async def take(self, name: str) -> Document | None:
         """Hold one, unless another process does."""
 
+    async def wish(self, held: int) -> None:
+        """Let the others know that this process, which holds so many, has work for more."""
+
+    async def wish_no_more(self) -> None:
+        """Take that back."""
+
+    async def wishes(self) -> list[int]:
+        """How many each of the others holds that want more."""
+
 
 @dataclass(eq=False)
 class Slot:
@@ -55,11 +67,12 @@ class Slot:
     used: int = 0
     born: float = 0.0
     label: str = ""
-    jobs: int = 0
+    seats: list[Ask] = field(default_factory=list)
     idle_since: float = 0.0
     doubt: str = ""
     lost: bool = False
     in_chore: bool = True
+    leaving: bool = False
     renewing: bool = False
     session: Session = field(init=False)
 
@@ -76,6 +89,11 @@ class Slot:
         if said.get("state") != "free":
             slot.doubt = "taken over" if slot.identifier else "new"
         return slot
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are under way here."""
+        return len(self.seats)
 
     @property
     def cooling(self) -> bool:
@@ -98,19 +116,32 @@ class Slot:
         """Whether nothing at all goes on here."""
         return self.jobs == 0 and not self.in_chore
 
-    def has_seat(self, label: str | None) -> bool:
-        """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's."""
-        if self.in_chore or self.worn:
-            return False
-        unused = self.jobs == 0 and self.used == 0
-        return unused or (label is not None and self.label == label and self.jobs < self.settings.session_depth)
+    def has_seat(self, ask: Ask) -> bool:
+        """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's.
 
-    def take_seat(self, label: str | None) -> None:
+        Beyond the depth there are seats for small jobs, as many as so many executions take in.
+        """
+        if self.in_chore or self.leaving or self.worn:
+            return False
+        if self.jobs == 0 and self.used == 0:
+            return True
+        if ask.label is None or self.label != ask.label:
+            return False
+        depth = self.settings.session_depth
+        return self.jobs < depth or Bounds.of(self.settings).times(depth).room(self.seats, ask)
+
+    def take_seat(self, ask: Ask) -> None:
         """Count a job in. A session that is nobody's takes this one and no other."""
-        self.jobs += 1
-        self.label = label or "single"
-        if label is None:
+        self.seats.append(ask)
+        self.label = ask.label or "single"
+        if ask.label is None:
             self.doubt = "single"
+
+    def leave_seat(self, ask: Ask) -> None:
+        """Count it out again."""
+        self.seats.remove(ask)
+        self.used += 1
+        self.idle_since = time.monotonic()
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
@@ -119,6 +150,8 @@ class Slot:
             self.identifier,
             equipped=equipped,
             is_ours=lambda: self.is_ours,
+            name=f"{PurePosixPath(self.name).stem}.{self.generation}",
+            bounds=Bounds.of(self.settings),
             may_bring_engine=self.settings.pool_is_custom_container,
         )
 

@@ -15,9 +15,13 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from typing import Any
 
+from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
+from pipeline.sessions.batch import Estimate, Pace, nobody_knows
 from pipeline.sessions.client import PoolClient
+from pipeline.sessions.line import Ask, Line, Priority
 from pipeline.sessions.session import Session
+from pipeline.sessions.sharing import Sharing
 from pipeline.sessions.slot import Documents, Slot
 from pipeline.settings import Settings
 from pipeline.telemetry import logger
@@ -35,28 +39,46 @@ class Slots:
         self._settings, self._documents, self._client = settings, documents, client
         self._share = min(settings.slots_per_process, settings.pool_max_sessions)
         self._slots: list[Slot] = []
-        self._changed = asyncio.Condition()
-        self._waiting = 0
+        self._line = Line(settings.run_share)
+        self.pace = Pace()
         self._looked = 0.0
+        self._sharing = Sharing(documents)
         self._trouble: PipelineError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def seat(self, label: str | None = "shared") -> AsyncIterator[Session]:
+    async def seat(
+        self,
+        label: str | None = "shared",
+        *,
+        priority: Priority = "drop",
+        group: str = "",
+        size: int = 0,
+        estimate: Estimate = nobody_knows,
+    ) -> AsyncIterator[Session]:
         """A session for one job, which it shares only with jobs of the same label, and with none when that is None.
 
-        PoolFull when none comes free in time, or what keeps slots from being leased at all. An error that leaves the
-        session in doubt makes it the last job there.
+        Who waits is seated by `priority`, and within that evenly by `group` (see Ask for all of them). PoolFull when
+        none comes free in time, or what keeps slots from being leased at all. An error that leaves the session in doubt
+        makes it the last job there.
         """
-        slot = await self._sit_down(label)
+        ask = Ask(label, priority, group, size, estimate)
+        slot = await self._sit_down(ask)
         try:
             yield slot.session
         except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
             slot.doubt = slot.doubt or getattr(error, "kind", "cancelled")
             raise
         finally:
-            await self._stand_up(slot)
+            self._stand_up(slot, ask)
+
+    def recycle(self, name: str) -> bool:
+        """End a slot's session as soon as the jobs there are through; False when this process does not hold it."""
+        held = next((slot for slot in self._slots if slot.name == name), None)
+        if held:
+            held.doubt = held.doubt or "asked for"
+        return held is not None
 
     async def close(self) -> None:
         """Give all slots back."""
@@ -64,25 +86,27 @@ class Slots:
         tasks = [task for task in (keeper, *self._chores) if task and task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._sharing.wish(0, more=False), return_exceptions=True)
         await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
 
-    async def _sit_down(self, label: str | None) -> Slot:
+    async def _sit_down(self, ask: Ask) -> Slot:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), context=Context())
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._settings.slot_wait), self._changed:
-                while not (slot := self._best(label)):
-                    self._make_room()
-                    self._look_for_more()
-                    await self._changed.wait()
-                slot.take_seat(label)
-        except TimeoutError:
-            raise self._why_not() from None
-        finally:
-            self._waiting -= 1
+        started = time.perf_counter()
+        self._line.add(ask)
+        self._seat_all()
         self._look_for_more()
+        try:
+            async with asyncio.timeout(self._settings.slot_wait):
+                slot = await ask.seat
+        except BaseException as error:
+            self._line.remove(ask)
+            if ask.seat.done() and not ask.seat.cancelled():
+                self._stand_up(ask.seat.result(), ask)
+            if isinstance(error, TimeoutError):
+                raise self._why_not() from None
+            raise
+        telemetry.seat_seconds.record(time.perf_counter() - started, {"priority": ask.priority})
         return slot
 
     def _why_not(self) -> PipelineError:
@@ -94,30 +118,45 @@ class Slots:
             "slots are held by running jobs or by other processes"
         )
 
-    async def _stand_up(self, slot: Slot) -> None:
-        slot.jobs -= 1
-        slot.used += 1
-        slot.idle_since = time.monotonic()
-        if slot.jobs == 0 and slot.worn:
-            self._start(slot, self._recycle(slot))
-        await self._tell()
+    def _stand_up(self, slot: Slot, ask: Ask) -> None:
+        slot.leave_seat(ask)
+        if slot.jobs == 0:
+            telemetry.slots_used.add(-1)
+            if not slot.in_chore:
+                self._tend_idle(slot)
+        self._seat_all()
 
-    def _best(self, label: str | None) -> Slot | None:
-        """The slot with the fewest jobs that has a seat for the label; among equals one that has served it before."""
-        usable = (slot for slot in self._slots if slot.has_seat(label))
-        return min(usable, key=lambda slot: (slot.jobs, slot.label != label), default=None)
+    def _seat_all(self) -> None:
+        """Seat those who wait as far as there are seats; where a session of another label is idle, it makes way."""
+        while ask := self._next_seated():
+            self._line.remove(ask)
+        if self._line and sum(slot.in_chore for slot in self._slots) < len(self._line):
+            self._make_room()
+
+    def _next_seated(self) -> Ask | None:
+        """The next of those who wait, seated; None when there is no seat for any."""
+        seated = [ask for slot in self._slots for ask in slot.seats]
+        for ask in self._line.heads(seated):
+            slot = self._best(ask)
+            if slot and not ask.seat.done():
+                telemetry.slots_used.add(int(slot.jobs == 0))
+                slot.take_seat(ask)
+                ask.seat.set_result(slot)
+                return ask
+        return None
+
+    def _best(self, ask: Ask) -> Slot | None:
+        """The slot with the fewest jobs that has a seat; among equals one that has served this label before."""
+        usable = (slot for slot in self._slots if slot.has_seat(ask))
+        return min(usable, key=lambda slot: (slot.jobs, slot.label != ask.label), default=None)
 
     def _make_room(self) -> None:
         """A job waits and yet a session is idle: that one is of another label, and has to make way for a new one."""
-        idle = [slot for slot in self._slots if slot.idle and not slot.worn]
+        idle = [slot for slot in self._slots if slot.idle and not slot.worn and not slot.leaving]
         if idle:
             oldest = min(idle, key=lambda slot: slot.idle_since)
             oldest.doubt = "of another label"
             self._start(oldest, self._recycle(oldest))
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
 
     def _start(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
         """Do something with a slot, in which no job may start meanwhile."""
@@ -142,14 +181,14 @@ class Slots:
     def _look_for_more(self) -> None:
         """Take more slots in the background when that would help, unless this process has looked just now."""
         now = time.monotonic()
-        if self._crowded and now - self._looked >= TICK:
+        if self._crowded and now - self._looked >= TICK and not self._sharing.polite:
             self._looked = now
             self._spawn(self._take_more())
 
     @property
     def _crowded(self) -> bool:
         """Whether there are more jobs than sessions, and this process may have another one."""
-        jobs = self._waiting + sum(slot.jobs for slot in self._slots)
+        jobs = len(self._line) + sum(slot.jobs for slot in self._slots)
         return len(self._slots) < min(jobs, self._share)
 
     async def _take_more(self) -> None:
@@ -162,9 +201,20 @@ class Slots:
                 if not self._crowded:
                     return
                 await self._take(name)
+            await self._sharing.wish(len(self._slots), more=self._crowded)
         except PipelineError as error:
             self._trouble = error
             log.warning("cannot lease a slot: %s", error)
+
+    async def _share_out(self) -> None:
+        """Give the slot with the least work up when another process should have it."""
+        if not self._crowded:
+            await self._sharing.wish(len(self._slots), more=False)
+        staying = [slot for slot in self._slots if not slot.leaving]
+        if await self._sharing.too_many(len(staying)):
+            slot = min(staying, key=lambda slot: slot.jobs)
+            slot.leaving = True
+            log.info("slot %s is given up to another process", slot.name)
 
     async def _take(self, name: str) -> None:
         started = time.monotonic()
@@ -176,6 +226,7 @@ class Slots:
             await document.release()
             return
         self._slots.append(slot)
+        telemetry.slots_held.add(1)
         log.info("leased slot %s, generation %d", slot.name, slot.generation)
         await self._minded(slot, self._recycle(slot) if slot.worn else self._open(slot))
 
@@ -189,7 +240,7 @@ class Slots:
             return
         slot.idle_since = time.monotonic()
         slot.in_chore = False
-        await self._tell()
+        self._seat_all()
 
     # -- keeping and giving back -------------------------------------------------------------------------------------
 
@@ -201,6 +252,7 @@ class Slots:
                 for slot in list(self._slots):
                     self._tend(slot)
                 self._look_for_more()
+                self._spawn(self._share_out())
         except asyncio.CancelledError:
             # The loop is being stopped, which is how a function host ends: the slots are to be free at once.
             if self._keeper is not None:
@@ -211,11 +263,13 @@ class Slots:
         now = time.monotonic()
         if not slot.renewing and now - slot.leased > self._settings.slot_lease / 3:
             self._spawn(self._renew(slot))
-        if not slot.idle:
-            return
+        if slot.idle:
+            self._tend_idle(slot)
+
+    def _tend_idle(self, slot: Slot) -> None:
         if slot.worn:
             self._start(slot, self._recycle(slot))
-        elif now - slot.idle_since > self._settings.session_idle:
+        elif slot.leaving or time.monotonic() - slot.idle_since > self._settings.session_idle:
             self._start(slot, self._give_back(slot))
 
     async def _renew(self, slot: Slot) -> None:
@@ -267,3 +321,4 @@ class Slots:
         slot.lost = True
         if slot in self._slots:
             self._slots.remove(slot)
+            telemetry.slots_held.add(-1)

@@ -21,13 +21,37 @@ _FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~ ")
 
 
-def row_key(container: str, name: str) -> str:
+def row_key(container: str, name: str, limit: int = KEY_LIMIT) -> str:
     """The row key of a source; names over the limit keep their start and are told apart by a hash."""
     key = "".join(map(_escape, f"{container}/{name}"))
-    if _units(key) <= KEY_LIMIT:
+    if _units(key) <= limit:
         return key
     digest = hashlib.sha256(f"{container}/{name}".encode()).hexdigest()
     return f"{_cut(key)}!~{digest}"
+
+
+def source_of(row: str) -> tuple[str, str] | None:
+    """Container and name of a row key's source; None when the key holds but the beginning of its name."""
+    if re.search(r"!~[0-9a-f]{64}$", row):
+        return None
+    container, _, name = re.sub(r"!([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), row).partition("/")
+    return container, name
+
+
+def key_range(container: str, prefix: str) -> tuple[str, str]:
+    """The first row key that a source with this prefix can have, and one behind the last (half-open).
+
+    Where the prefix is longer than what keys keep of a name, others may lie between them.
+    """
+    first = _cut("".join(map(_escape, f"{container}/{prefix}")))
+    return first, first[:-1] + _next(first[-1])
+
+
+def _next(char: str) -> str:
+    """The character behind this one, of those that keys and queries may hold."""
+    code = ord(char) + 1
+    code = 0xA0 if 0x7F <= code <= 0x9F else code
+    return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
 
 
 def _escape(char: str) -> str:
@@ -52,29 +76,44 @@ def _cut(key: str) -> str:
 
 @dataclass(frozen=True)
 class JobKey:
-    """One source × one recipe. `id` is what people and logs call the job; it leads back to the row."""
+    """One source × one recipe. `id` is what people and logs call the job; it leads back to the row.
 
-    recipe: str
+    Each recipe of the file has a partition. Recipes of requests are many and used once: they share one, and so can be
+    listed. Their names are `_GROUP-DIGEST`, which no name in a file can be: the group is the partition, and the digest
+    stands in front of the row.
+    """
+
+    partition: str
     row: str
 
     @classmethod
     def of(cls, recipe: str, container: str, name: str) -> Self:
         """The key of a source and a recipe."""
-        return cls(recipe, row_key(container, name))
+        if not recipe.startswith("_"):
+            return cls(recipe, row_key(container, name))
+        group, _, digest = recipe.partition("-")
+        start = f"{digest}~"
+        return cls(group, start + row_key(container, name, KEY_LIMIT - len(start)))
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        grouped = self.partition.startswith("_")
+        return f"{self.partition}-{self.row.partition('~')[0]}" if grouped else self.partition
 
     @property
     def id(self) -> str:
-        """Safe in a URL and in a log: the recipe's name, a dot, the row key in URL-safe base64."""
-        return f"{self.recipe}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
+        """Safe in a URL and in a log: the partition, a dot, the row key in URL-safe base64."""
+        return f"{self.partition}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
 
     @classmethod
     def parse(cls, job_id: str) -> Self:
         """The inverse of `id`; RecipeError when it is none."""
-        recipe, _, encoded = job_id.partition(".")
+        partition, _, encoded = job_id.partition(".")
         try:
             row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
         except ValueError:
             row = ""
-        if not (_is_key(recipe) and _is_key(row)):
+        if not (_is_key(partition) and _is_key(row)):
             raise RecipeError(f"{job_id[:100]!r} is not the id of a job", kind="unknown_job")
-        return cls(recipe, row)
+        return cls(partition, row)

@@ -6,15 +6,25 @@ A lease that is not renewed ends by itself within 60 s, so a process that dies h
 from __future__ import annotations
 
 import json
-from typing import Any
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from pipeline.errors import StorageUnavailable
 from pipeline.storage.account import Account, translated
 
 LOST_STATUS = (404, 409, 412)
+# Beside the documents, so that no listing of those shows them.
+WISHES = "wishes/"
+# A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
+WISH_HOLDS = timedelta(seconds=60)
+# What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
+SHOWN = ("state", "generation", "used", "born", "until")
 
 
 class LeaseLost(StorageUnavailable):
@@ -32,9 +42,10 @@ class LeasedDocument:
 
     async def write(self, content: dict[str, Any]) -> None:
         """Replace the content. LeaseLost when the document is not ours any more."""
+        data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if name in content}
         with translated("writing a slot"):
             try:
-                await self._blob.upload_blob(json.dumps(content).encode(), overwrite=True, lease=self._lease)
+                await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=shown)
             except HttpResponseError as error:
                 raise _lost(error) from error
         self.content = content
@@ -57,16 +68,31 @@ class LeasedDocument:
                     raise
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """A document as a listing shows it: whether somebody holds it, and its SHOWN values as text."""
+
+    name: str
+    held: bool
+    shown: dict[str, str]
+
+    @classmethod
+    def of(cls, blob: BlobProperties) -> Self:
+        """A line of a listing."""
+        return cls(blob.name, blob.lease.status == "locked", dict(blob.metadata or {}))
+
+
 class LeasedDocuments:
     """The documents below a prefix of a container."""
 
     def __init__(self, account: Account, container: str, prefix: str, lease_seconds: int) -> None:
         self._container: ContainerClient = account.container(container)
         self._prefix, self._seconds = prefix, lease_seconds
+        self._wish = f"{WISHES}{secrets.token_hex(8)}"
 
     async def free(self, count: int) -> list[str]:
         """The names of those of the first `count` documents that nobody holds; missing ones are made."""
-        wanted = [f"{self._prefix}{number:03d}.json" for number in range(count)]
+        wanted = [self.name(number) for number in range(count)]
         with translated("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix)
             leased = {blob.name: blob.lease.status == "locked" async for blob in listing}
@@ -74,6 +100,27 @@ class LeasedDocuments:
                 if name not in leased:
                     await self._make(name)
         return [name for name in wanted if not leased.get(name)]
+
+    async def glimpses(self) -> list[Glimpse]:
+        """All documents that there are, without reading or holding any."""
+        with translated("listing the slots"):
+            listing = self._container.list_blobs(name_starts_with=self._prefix, include=["metadata"])
+            return [
+                Glimpse(blob.name, blob.lease.status == "locked", dict(blob.metadata or {})) async for blob in listing
+            ]
+
+    def name(self, number: int) -> str:
+        """The name of a document by its number."""
+        return f"{self._prefix}{number:03d}.json"
+
+    async def end_lease(self, name: str) -> None:
+        """Let the lease of whoever holds a document run out: it cannot be renewed any more."""
+        with translated("ending the lease of a slot"):
+            try:
+                await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
+            except HttpResponseError as error:
+                if error.status_code not in LOST_STATUS:
+                    raise
 
     async def take(self, name: str) -> LeasedDocument | None:
         """Hold a document; None when another process holds it."""
@@ -86,11 +133,37 @@ class LeasedDocuments:
             text = await (await blob.download_blob()).readall()
         return LeasedDocument(blob, lease, _read(text))
 
+    async def wish(self, held: int) -> None:
+        """Let other processes know that this one has work for more documents than the `held` it holds."""
+        with translated("asking for slots"):
+            await self._container.upload_blob(self._wish, b"", overwrite=True, metadata={"held": str(held)})
+
+    async def wish_no_more(self) -> None:
+        """Take the wish back."""
+        with translated("asking for slots"):
+            try:
+                await self._container.delete_blob(self._wish)
+            except ResourceNotFoundError:
+                return
+
+    async def wishes(self) -> list[int]:
+        """How many documents each of the other processes holds that want more."""
+        since = datetime.now(UTC) - WISH_HOLDS
+        with translated("looking who asks for slots"):
+            listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
+            others = [blob async for blob in listing if blob.name != self._wish and blob.last_modified > since]
+        return [_held(blob.metadata) for blob in others]
+
     async def _make(self, name: str) -> None:
         try:
             await self._container.upload_blob(name, b"{}", overwrite=False)
         except ResourceExistsError:
             return
+
+
+def _held(metadata: dict[str, str] | None) -> int:
+    text = (metadata or {}).get("held", "")
+    return int(text) if text.isdigit() else 0
 
 
 def _read(text: bytes) -> dict[str, Any]:
