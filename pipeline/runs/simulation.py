@@ -8,8 +8,8 @@ from typing import Self
 
 from pipeline.settings import Settings
 
-# More jobs than this are not simulated one by one: what the last tenth of them took goes on. Where sessions serve so many
-# that none is worn within LONGEST jobs, the starts of new ones are added by arithmetic.
+# More jobs than this are not simulated one by one: what the last tenth of them took goes on. Where sessions serve so
+# many that none is worn within LONGEST jobs, the starts of new ones are added by arithmetic.
 MOST = 20_000
 LONGEST = 500_000
 
@@ -48,7 +48,8 @@ def makespan(count: int, pool: Pool, times: Times) -> float:
     ends = _ends(simulated, pool, times)
     if count == simulated:
         return ends[-1]
-    tenth = simulated // 10
+    # Whole waves of sessions: a part of one would count as a whole one, over and over.
+    tenth = max(1, simulated // 10 // pool.sessions) * pool.sessions
     pace = (ends[-1] - ends[-tenth - 1]) / tenth
     pace += pool.start / pool.jobs / pool.sessions if simulated < whole else 0
     return ends[-1] + (count - simulated) * pace
