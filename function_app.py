@@ -9,9 +9,11 @@ from pipeline import deliveries, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
 from pipeline.web import jobs
+from pipeline.web.console.routes import Console
 
 process = Process(os.environ)
 settings = process.settings
+console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 
@@ -55,3 +57,21 @@ async def fetch_rendition(req: func.HttpRequest) -> func.HttpResponse:
     """Fetch one rendition of a job."""
     params = req.route_params
     return await jobs.answered(lambda: jobs.rendition(process.services(), params["id"], params["rendition"]))
+
+
+@app.route("console/{*page}", methods=[func.HttpMethod.GET, func.HttpMethod.POST], auth_level=func.AuthLevel.ANONYMOUS)
+async def show_console(req: func.HttpRequest) -> func.HttpResponse:
+    """A page of the console, which looks for itself who asks: a browser sends no function key with a link."""
+    return await console.answer(process.services(), req)
+
+
+@app.route("console-reader", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
+async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
+    """Sign in to the console, to look. This function's key opens this door alone."""
+    return await console.admit(process.services(), req, "read")
+
+
+@app.route("console-operator", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
+async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
+    """Sign in to the console, to change things too."""
+    return await console.admit(process.services(), req, "write")

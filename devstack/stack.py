@@ -77,6 +77,7 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
             "IMAGES": storage,
             "PIPELINE_POOL_ENDPOINT": pool,
             "PIPELINE_POOL_MAX_SESSIONS": str(options.max_sessions),
+            "PIPELINE_CONSOLE_ACCESS": "open",
         }
         # Hosts wait for containers that are not there yet.
         hosts = [start.host(number, settings) for number in range(options.hosts)]

@@ -14,7 +14,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -82,6 +82,15 @@ class Settings(BaseModel):
     schedule: str = Field(
         "0 0 3 * * *", description="When the timer looks for jobs that nothing brought in (NCRONTAB, six fields, UTC)."
     )
+
+    console_access: Literal["keys", "app_service", "open", "off"] = Field(
+        "keys",
+        description="Who may open /api/console: holders of the console's function keys; those whom App Service "
+        "authentication has signed in, by their roles; anyone on this machine (open: emulator only); nobody.",
+    )
+    console_hours: float = Field(8, ge=0.1, le=168, description="How long a sign-in with a function key lasts.")
+    console_reader_role: str = Field("Console.Read", description="App role that may look (app_service).")
+    console_writer_role: str = Field("Console.Write", description="App role that may also change things (app_service).")
 
     pool_endpoint: str = Field(description="The pool's `poolManagementEndpoint`, in either form that Azure uses.")
     pool_max_sessions: int = Field(5, ge=1, le=600, description="The pool's `maxConcurrentSessions`: one slot each.")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Every room, and the rooms it may import from (besides itself).
 BASE = {"settings", "errors", "telemetry", "together"}
 STORES = {"recipes", "sessions", "storage"}
-CORE = {"process", "rendering", "runs", "deliveries", "services", "verify"}
+CORE = {"process", "rendering", "preview", "runs", "deliveries", "services", "verify"}
 MAY_IMPORT = {
     "errors": set(),
     "telemetry": set(),
@@ -28,10 +28,11 @@ MAY_IMPORT = {
     "verify": BASE | {"sessions"},
     "services": BASE | STORES,
     "rendering": BASE | STORES | {"services", "verify", "transforms"},
+    "preview": BASE | STORES | {"rendering", "verify", "transforms"},
     "process": BASE | STORES | {"services", "rendering"},
     "deliveries": BASE | STORES | {"services", "process"},
     "runs": BASE | STORES | {"services", "process"},
-    "web": BASE | STORES | CORE,
+    "web": BASE | STORES | CORE | {"transforms"},
     "cli": BASE | STORES | CORE | {"web"},
     "__main__": {"cli"},
     "function_app": {"deliveries", "runs", "services", "settings", "web"},
