@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from pipeline.errors import JobOvertaken, PipelineError, PoolFull, RecipeError, TransientError
-from pipeline.process import process
+from pipeline.process import Wish, process
 from pipeline.recipes import Recipe
 from pipeline.services import Services
 from pipeline.storage.keys import JobKey
@@ -58,12 +58,14 @@ async def deliver(services: Services, message: Message) -> Entry | None:
     with about_job(JobKey.of(message.recipe, message.container, message.name).id):
         try:
             recipe = services.recipes.get(message.recipe)
-            entry = await process(services, message.container, message.name, recipe, again=message.again)
+            wish = Wish(again=message.again, seen=message.seen)
+            entry = await process(services, message.container, message.name, recipe, **wish)
             if entry.state == "running":
                 await services.queue.send(message, services.settings.claim_seconds)
             return entry  # noqa: TRY300 - what follows are the other ends
         except JobOvertaken as error:
             log.info("nothing to do: %s", error)
+            await _waits_no_more(services, message)
         except RecipeError as error:
             log.warning("the message is dropped: %s", error)
         except PoolFull as error:
@@ -78,6 +80,13 @@ async def deliver(services: Services, message: Message) -> Entry | None:
             told = TransientError(f"internal error ({type(error).__name__}); the log has the details", kind="internal")
             await _later(services, message, told)
     return None
+
+
+async def _waits_no_more(services: Services, message: Message) -> None:
+    """A job whose source went while it waited is not listed as waiting for ever."""
+    entry = await services.ledger.get(JobKey.of(message.recipe, message.container, message.name))
+    if entry and entry.state == "queued":
+        await services.ledger.move(entry, "overtaken")
 
 
 async def _later(services: Services, message: Message, error: TransientError) -> None:
@@ -98,9 +107,10 @@ async def _give_up(services: Services, message: Message, error: TransientError) 
     version = Version(source.etag, recipe.hash)
     place = (message.container, message.name)
     # Another process may have done the job since: its result stands.
-    claim = await services.ledger.claim(key, place, version, source.is_current, again=message.again)
+    claim = await services.ledger.claim(key, place, version, source.is_current, again=message.again, seen=message.seen)
     if isinstance(claim, Claim):
-        await claim.failed(error.kind, f"{error.message}; given up after {message.attempt + 1} attempts", "queue")
+        told = f"{error.message}; given up after {message.attempt + 1} attempts"
+        await claim.failed(type(error)(told, kind=error.kind, said=error.said), "queue")
         log.error("failed after %d attempts: %s", message.attempt + 1, error)
 
 

@@ -11,6 +11,9 @@
     │   ├── SessionLost        the session ended, was replaced or stopped in the middle of the job
     │   ├── PoolUnavailable    the session pool does not answer, or not in time
     │   └── StorageUnavailable the storage account does not answer, or not in time
+    ├── RequestError           what was asked for cannot be done as it was asked
+    │   ├── BadToken           a list is to go on from a place that it never named
+    │   └── NotNow             the job or the run is not in a state in which that can be done
     ├── PoolFull               no session is free: neither a failure nor a try, the job waits its turn
     └── JobOvertaken           the job is not ours any more: its source changed or went, or another process has it
 
@@ -24,14 +27,15 @@ from typing import ClassVar
 
 
 class PipelineError(Exception):
-    """The root: everything that the pipeline raises on purpose."""
+    """The root: everything that the pipeline raises on purpose. `said` is the end of what a session printed."""
 
     default_kind: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, kind: str | None = None) -> None:
+    def __init__(self, message: str, *, kind: str | None = None, said: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.kind = kind or self.default_kind
+        self.said = said
 
 
 class ConfigError(PipelineError):
@@ -75,8 +79,10 @@ class TransientError(PipelineError):
 
     default_kind = "transient"
 
-    def __init__(self, message: str, *, kind: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message, kind=kind)
+    def __init__(
+        self, message: str, *, kind: str | None = None, said: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, kind=kind, said=said)
         self.retry_after = retry_after
 
 
@@ -108,3 +114,21 @@ class JobOvertaken(PipelineError):  # noqa: N818
     """The job is not ours any more: its source changed or went, or another process has it."""
 
     default_kind = "overtaken"
+
+
+class RequestError(PipelineError):
+    """What was asked for cannot be done as it was asked; the message says what to change."""
+
+    default_kind = "bad_request"
+
+
+class BadToken(RequestError):  # noqa: N818 - named as what it is about
+    """A list is to go on from a place that it never named."""
+
+    default_kind = "bad_token"
+
+
+class NotNow(RequestError):  # noqa: N818
+    """The job or the run is not in a state in which that can be done."""
+
+    default_kind = "not_now"

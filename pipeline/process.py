@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from math import inf
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from pipeline.errors import (
     ConfigError,
@@ -31,7 +31,19 @@ from pipeline.together import together
 log = logger(__name__)
 
 
-async def process(services: Services, container: str, name: str, recipe: Recipe, *, again: bool = False) -> Entry:
+class Wish(TypedDict, total=False):
+    """Why a job is to be done: `again` although it has ended (unless a later generation than `seen` has), in a `run`.
+
+    `known` is its row as it was when it was found to be due.
+    """
+
+    again: bool
+    seen: int | None
+    run: str
+    known: Entry | None
+
+
+async def process(services: Services, container: str, name: str, recipe: Recipe, **wish: Unpack[Wish]) -> Entry:
     """Do one job, unless it is done already or somebody is on it. The row of the ledger says what came of it.
 
     A failure is recorded, not raised. TransientError and PoolFull mean: once more, later. JobOvertaken means that
@@ -41,7 +53,7 @@ async def process(services: Services, container: str, name: str, recipe: Recipe,
     with about_job(key.id):
         source = await services.sources.open(container, name)
         version = Version(source.etag, recipe.hash)
-        claim = await services.ledger.claim(key, (container, name), version, source.is_current, again=again)
+        claim = await services.ledger.claim(key, (container, name), version, source.is_current, **wish)
         if isinstance(claim, Entry):
             log.info("nothing to do: %s", claim.state)
             return claim
@@ -59,15 +71,15 @@ async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: 
         entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
         log.warning("failed at %s: %s", stages.current, error)
-        return await claim.failed(error.kind, error.message, stages.current)
+        return await claim.failed(error, stages.current, stages.ms)
     except (TransientError, PoolFull) as error:
         log.warning("not done yet, at %s: %s", stages.current, error)
         with suppress(PipelineError):
-            await claim.give_back(error.kind, error.message, stages.current, tried=isinstance(error, TransientError))
+            await claim.give_back(error, stages.current, tried=isinstance(error, TransientError))
         raise
     except JobOvertaken as error:
         with suppress(PipelineError):
-            await claim.let_go(error.message)
+            await claim.let_go(error)
         raise
     log.info("done: %d renditions, %d bytes", len(made), sum(one.facts.size for one in made))
     return entry
@@ -97,7 +109,8 @@ async def _twice(
             return await render(services, source, recipe, stages)
         except SessionLost as error:
             if last:
-                raise PermanentError(f"{error.message}; tried in two sessions", kind=error.kind) from error
+                told = f"{error.message}; tried in two sessions"
+                raise PermanentError(told, kind=error.kind, said=error.said) from error
             log.warning("%s; once more in a fresh session", error)
     raise AssertionError("unreachable: the last try returns or raises")
 

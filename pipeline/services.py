@@ -61,7 +61,7 @@ class Services:
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
             assets=Assets(account, settings.asset_container),
-            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds),
+            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, recipe_file.names),
             queue=JobQueue(account, settings.queue),
             pool=pool,
             slot_documents=documents,
@@ -72,6 +72,7 @@ class Services:
     async def close(self) -> None:
         """Give slots back and close all connections."""
         await self.slots.close()
+        await self.ledger.stats.close()
         await self.pool.close()
         await self.account.close()
         if self.credential:

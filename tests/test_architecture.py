@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Every room, and the rooms it may import from (besides itself).
 BASE = {"settings", "errors", "telemetry", "together"}
 STORES = {"recipes", "sessions", "storage"}
-CORE = {"process", "rendering", "preview", "runs", "deliveries", "services", "verify"}
+CORE = {"process", "rendering", "preview", "runs", "deliveries", "jobs", "services", "verify"}
 MAY_IMPORT = {
     "errors": set(),
     "telemetry": set(),
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "preview": BASE | STORES | {"rendering", "verify", "transforms"},
     "process": BASE | STORES | {"services", "rendering"},
     "deliveries": BASE | STORES | {"services", "process"},
+    "jobs": BASE | STORES | {"services"},
     "runs": BASE | STORES | {"services", "process"},
     "web": BASE | STORES | CORE | {"transforms"},
     "cli": BASE | STORES | CORE | {"web"},

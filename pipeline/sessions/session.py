@@ -138,10 +138,14 @@ class Session:
             if ref is None and not execution.ok:
                 # Our program never raises, whatever the source is: something has ended it.
                 raise SessionLost(
-                    f"the run broke off; it said: {execution.stderr[-STDERR_TAIL:]!r}", kind="run_broke_off"
+                    f"the run broke off; it said: {execution.stderr[-STDERR_TAIL:]!r}",
+                    kind="run_broke_off",
+                    said=execution.stderr,
                 )
             if ref is None:
-                raise SessionReplyError(f"the session gave no report; it said: {execution.stderr[-STDERR_TAIL:]!r}")
+                raise SessionReplyError(
+                    f"the session gave no report; it said: {execution.stderr[-STDERR_TAIL:]!r}", said=execution.stderr
+                )
             body = ref["body"]
             if body is None:
                 body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)

@@ -30,6 +30,22 @@ def row_key(container: str, name: str) -> str:
     return f"{_cut(key)}!~{digest}"
 
 
+def key_range(container: str, prefix: str) -> tuple[str, str]:
+    """The first row key that a source with this prefix can have, and one behind the last (half-open).
+
+    Where the prefix is longer than what keys keep of a name, others may lie between them.
+    """
+    first = _cut("".join(map(_escape, f"{container}/{prefix}")))
+    return first, first[:-1] + _next(first[-1])
+
+
+def _next(char: str) -> str:
+    """The character behind this one, of those that keys and queries may hold."""
+    code = ord(char) + 1
+    code = 0xA0 if 0x7F <= code <= 0x9F else code
+    return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
+
+
 def _escape(char: str) -> str:
     if char in _PLAIN or ord(char) > 0x9F:
         return char

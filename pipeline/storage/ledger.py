@@ -2,110 +2,49 @@
 
 A row's own ETag is the mutual exclusion: whoever changed the row first holds the claim, everybody else finds out at
 the next write. `generation` grows with every claim and decides between two commits of the same rendition.
+
+Beside it, in the same partition, lie rows that list the job: by its state and by its run, newest first, each with all
+that a list shows. They are moved in the same entity-group transaction that changes the job's row, so that they never
+disagree for long, and one request does it all. A claim does not move them unless the job was listed as waiting, and
+leaves that to its first renewal: most jobs are over before, and every list is a range read of what has happened.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.data.tables import UpdateMode
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.errors import JobOvertaken
+from pipeline.errors import JobOvertaken, PipelineError
 from pipeline.storage.account import Account, translated
+from pipeline.storage.entry import LONG_AGO, Entry, State, Version
 from pipeline.storage.keys import JobKey
+from pipeline.storage.listing import FailureGroup, Listing
+from pipeline.storage.stats import Stats
 
-State = Literal["queued", "running", "done", "failed", "overtaken"]
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-Verdict = Literal["take", "confirm", "done", "failed", "busy"]
-
-
-@dataclass(frozen=True)
-class Version:
-    """What a job is about: one version of the source under one form of the recipe."""
-
-    etag: str
-    recipe_hash: str
+__all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "judge"]
+Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row. Times are UTC; `renditions` and `report` are as the job left them."""
-
-    key: JobKey
-    container: str
-    name: str
-    state: State
-    version: Version
-    generation: int = 0
-    owner: str = ""
-    expires: datetime = LONG_AGO
-    attempts: int = 0
-    error_kind: str = ""
-    error_message: str = ""
-    stage: str = ""
-    renditions: list[dict[str, Any]] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
-    changed: datetime | None = None
-    row_etag: str = ""
-
-    @classmethod
-    def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK, a mapping with metadata
-        """Read a table entity."""
-        return cls(
-            key=JobKey(row["PartitionKey"], row["RowKey"]),
-            container=row["container"],
-            name=row["name"],
-            state=row["state"],
-            version=Version(row["source_etag"], row["recipe_hash"]),
-            generation=row["generation"],
-            owner=row["owner"],
-            expires=row["expires"],
-            attempts=row["attempts"],
-            error_kind=row["error_kind"],
-            error_message=row["error_message"],
-            stage=row["stage"],
-            renditions=json.loads(row["renditions"]),
-            report=json.loads(row["report"]),
-            changed=row.metadata["timestamp"],
-            row_etag=row.metadata["etag"],
-        )
-
-    def to_row(self) -> dict[str, Any]:
-        """Write a table entity."""
-        return {
-            "PartitionKey": self.key.recipe,
-            "RowKey": self.key.row,
-            "container": self.container,
-            "name": self.name,
-            "state": self.state,
-            "source_etag": self.version.etag,
-            "recipe_hash": self.version.recipe_hash,
-            "generation": self.generation,
-            "owner": self.owner,
-            "expires": self.expires,
-            "attempts": self.attempts,
-            "error_kind": self.error_kind,
-            "error_message": self.error_message[:8000],
-            "stage": self.stage,
-            "renditions": json.dumps(self.renditions, ensure_ascii=False),
-            "report": json.dumps(self.report, ensure_ascii=False),
-        }
-
-
-def judge(entry: Entry | None, version: Version, now: datetime, *, again: bool) -> Verdict:
+def judge(entry: Entry | None, version: Version, now: datetime, *, again: bool, seen: int | None = None) -> Verdict:
     """What a worker that holds `version` of the source may do, given the row it found.
 
     `confirm`: the row is about another version; take it when ours is still the current one.
-    `again` asks for a job to be done although it is done or has failed already.
+    `again` asks for a job to be done although it has ended; `seen` is the generation that whoever asked had seen, so
+    that the same wish, delivered twice, is answered once.
     """
     if entry is None:
         return "take"
@@ -113,19 +52,21 @@ def judge(entry: Entry | None, version: Version, now: datetime, *, again: bool) 
         return "confirm"
     if entry.state == "running" and entry.expires > now:
         return "busy"
-    if entry.state == "done" and not again:
-        return "done"
-    if entry.state == "failed" and not again:
-        return "failed"
+    if again and (seen is None or entry.generation <= seen):
+        return "take"
+    if entry.state == "done" or entry.state == "failed" or entry.state == "dismissed":
+        return entry.state
     return "take"
 
 
 class Ledger:
     """The table. Every change is conditional on what was read before."""
 
-    def __init__(self, account: Account, table: str, claim_seconds: int) -> None:
+    def __init__(self, account: Account, table: str, claim_seconds: int, recipes: Sequence[str] = ()) -> None:
         self._table: TableClient = account.table(table)
         self._ttl = timedelta(seconds=claim_seconds)
+        self._listing = Listing(self._table, recipes)
+        self.stats = Stats(self._table)
 
     async def get(self, key: JobKey) -> Entry | None:
         """The row of a job, or None."""
@@ -145,6 +86,28 @@ class Ledger:
             async for row in self._table.query_entities(query, parameters=values):
                 yield Entry.from_row(row)
 
+    async def page(
+        self,
+        *,
+        recipe: str | None = None,
+        state: State | None = None,
+        container: str = "",
+        prefix: str = "",
+        run: str = "",
+        limit: int = 50,
+        token: str = "",
+    ) -> tuple[list[Entry], str]:
+        """A page of jobs and the token of the next one, which is empty at the end. BadToken when it is no token.
+
+        By name when a `container` (and perhaps a `prefix` of names in it) is given, else newest first. A page by name
+        may hold less than `limit` entries, and yet not be the last.
+        """
+        return await self._listing.page(recipe, state, (container, prefix), run, limit, token)
+
+    async def failures_grouped(self, *, recipe: str | None = None, most: int = 10_000) -> list[FailureGroup]:
+        """How many failures there are of each kind, of the newest `most` of a recipe, the most frequent first."""
+        return await self._listing.failures(recipe, most)
+
     async def claim(
         self,
         key: JobKey,
@@ -153,54 +116,82 @@ class Ledger:
         is_current: Callable[[], Awaitable[bool]],
         *,
         again: bool = False,
+        seen: int | None = None,
+        run: str = "",
+        known: Entry | None = None,
     ) -> Claim | Entry:
-        """Claim a job, or give the row that says why not (done, failed, or somebody is on it).
+        """Claim a job, or give the row that says why not (done, failed, dismissed, or somebody is on it).
 
-        JobOvertaken when the row is about a version that is newer than ours.
+        `known` is a row that was found to be due before the source was opened: while nobody has changed it, it is
+        claimed without another look. JobOvertaken when the row is about a version that is newer than ours.
         """
-        fresh = Entry(key, *source, state="running", version=version, owner=secrets.token_hex(8))
-        entry: Entry | None = None
+        fresh = Entry(key, *source, state="running", version=version, owner=secrets.token_hex(8), run=run)
+        entry, looked = known, known is None
         while True:
             now = datetime.now(UTC)
-            verdict = judge(entry, version, now, again=again)
-            if entry and verdict in ("done", "failed", "busy"):
+            verdict = judge(entry, version, now, again=again, seen=seen) if looked else "take"
+            if entry and verdict in ("done", "failed", "dismissed", "busy"):
                 return entry
             if verdict == "confirm" and not await is_current():
                 raise JobOvertaken("the source has changed since this job began")
-            claimed = await self._try(_claimed(fresh, entry, now + self._ttl))
+            waited = entry is not None and entry.state == "queued"
+            claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=waited)
             if claimed:
                 return Claim(self, claimed, self._ttl)
-            entry = await self.get(key)
+            entry, looked = await self.get(key), True
 
     async def enqueue(self, entry: Entry) -> None:
         """Note that a job waits in the queue, unless there is a row already."""
-        await self._try(entry)
+        await self._try(replace(entry, since=datetime.now(UTC)))
 
-    async def _try(self, entry: Entry) -> Entry | None:
-        """Write a row if nobody changed it since it was read: the row as written, or None."""
+    async def move(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
+        """Put a job that nobody is on into another state; None when its row has changed since it was read."""
+        owner, version = secrets.token_hex(8), version or entry.version
+        return await self._try(
+            replace(entry, state=state, version=version, owner=owner, since=datetime.now(UTC), expires=LONG_AGO)
+        )
+
+    async def _try(self, entry: Entry, *, lists: bool = True) -> Entry | None:
+        """Write a row if nobody changed it since it was read: the row as written, or None.
+
+        With `lists`, the rows that list it are moved along.
+        """
+        lists = lists and entry.listed != entry.list_keys()
+        gone = set(entry.listed) - set(entry.list_keys()) if lists else set()
+        entry = replace(entry, listed=entry.list_keys()) if lists else entry
         with translated("writing the ledger"):
             try:
-                return replace(entry, row_etag=await self._write(entry))
-            except (ResourceExistsError, ResourceModifiedError):
-                pass
-            except ResourceNotFoundError as error:
-                if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
+                return replace(entry, row_etag=await self._write(entry, gone, lists=lists))
+            except HttpResponseError as error:
+                if not _somebody_was_first(error):
                     raise
         # A write whose answer got lost is sent again by the SDK, and then collides with itself.
         there = await self.get(entry.key)
         mine = there and (there.owner, there.generation, there.state) == (entry.owner, entry.generation, entry.state)
         return there if mine and entry.owner else None
 
-    async def _write(self, entry: Entry) -> str:
-        if not entry.row_etag:
-            return str((await self._table.create_entity(entry.to_row()))["etag"])
-        written = await self._table.update_entity(
-            entry.to_row(),
-            mode=UpdateMode.REPLACE,
-            etag=entry.row_etag,
-            match_condition=MatchConditions.IfNotModified,
-        )
-        return str(written["etag"])
+    async def _write(self, entry: Entry, gone: set[str], *, lists: bool) -> str:
+        row, condition = entry.to_row(), _unchanged(entry)
+        if lists:
+            return await self._write_all(entry, gone)
+        if not condition:
+            return str((await self._table.create_entity(row))["etag"])
+        return str((await self._table.update_entity(row, **condition))["etag"])
+
+    async def _write_all(self, entry: Entry, gone: set[str]) -> str:
+        """The job's row, conditionally, and with it the rows that list it."""
+        condition = _unchanged(entry)
+        first = ("update", entry.to_row(), condition) if condition else ("create", entry.to_row())
+        listed = [("upsert", entry.list_row(key), {"mode": UpdateMode.REPLACE}) for key in entry.listed]
+        dropped = [("delete", {"PartitionKey": entry.key.recipe, "RowKey": key}) for key in sorted(gone)]
+        try:
+            written = await self._table.submit_transaction([first, *listed, *dropped])
+        except TableTransactionError as error:
+            if error.status_code == 404 and error.index > len(listed):
+                # Somebody tidied up in the lists: what is not there need not be removed.
+                return await self._write_all(entry, set())
+            raise
+        return str(written[0]["etag"])
 
 
 class Claim:
@@ -222,29 +213,34 @@ class Claim:
 
     async def done(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
         """Record the result. JobOvertaken when the claim is lost."""
-        return await self._write(
+        return await self._end(
             state="done",
             attempts=self.entry.attempts + 1,
             renditions=renditions,
             report=report,
-            error_kind="",
-            error_message="",
-            stage="",
+            bytes_in=report.get("source", {}).get("size", 0),
+            bytes_out=sum(one.get("size", 0) for one in renditions),
+            ms=report.get("ms", {}),
+            versions=report.get("versions", {}),
+            **_NO_ERROR,
         )
 
-    async def failed(self, kind: str, message: str, stage: str) -> Entry:
-        """Record a failure with its reason. JobOvertaken when the claim is lost."""
-        tries = self.entry.attempts + 1
-        return await self._write(state="failed", attempts=tries, error_kind=kind, error_message=message, stage=stage)
+    async def failed(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
+        """Record a failure with its reason, and how long each stage took. JobOvertaken when the claim is lost."""
+        return await self._end(state="failed", attempts=self.entry.attempts + 1, ms=ms or {}, **_reason(error, stage))
 
-    async def give_back(self, kind: str, message: str, stage: str, *, tried: bool) -> Entry:
+    async def give_back(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
         """Record that the job waits for another attempt. JobOvertaken when the claim is lost."""
-        tries = self.entry.attempts + int(tried)
-        return await self._write(state="queued", attempts=tries, error_kind=kind, error_message=message, stage=stage)
+        return await self._end(state="queued", attempts=self.entry.attempts + int(tried), **_reason(error, stage))
 
-    async def let_go(self, message: str) -> Entry:
+    async def let_go(self, error: PipelineError) -> Entry:
         """Record that nothing is left to do: the source went, or changed. JobOvertaken when the claim is lost."""
-        return await self._write(state="overtaken", error_kind="overtaken", error_message=message)
+        return await self._end(state="overtaken", **_reason(error, ""))
+
+    async def _end(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
+        written = await self._write(since=datetime.now(UTC), **changes)
+        self._ledger.stats.count(written)
+        return written
 
     async def _write(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         async with self._writing:
@@ -266,7 +262,41 @@ class Claim:
         return True
 
 
-def _claimed(fresh: Entry, entry: Entry | None, expires: datetime) -> Entry:
+_NO_ERROR = {"error_kind": "", "error_class": "", "error_message": "", "error_tail": "", "stage": ""}
+
+
+def _reason(error: PipelineError, stage: str) -> dict[str, str]:
+    """What is kept of an error."""
+    return {
+        "error_kind": error.kind,
+        "error_class": type(error).__name__,
+        "error_message": error.message,
+        "error_tail": error.said,
+        "stage": stage,
+    }
+
+
+def _somebody_was_first(error: HttpResponseError) -> bool:
+    """Whether a conditional write found that the row is not as it was, or not there (any more)."""
+    code = getattr(error, "error_code", None)
+    if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
+        return code != "TableNotFound"
+    return isinstance(error, TableTransactionError) and code in (
+        "EntityAlreadyExists",
+        "UpdateConditionNotSatisfied",
+        "ResourceNotFound",
+    )
+
+
+def _unchanged(entry: Entry) -> dict[str, Any]:
+    """The condition under which a row is replaced; none for a row that is to be new."""
+    if not entry.row_etag:
+        return {}
+    condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
+    return {"mode": UpdateMode.REPLACE, **condition}
+
+
+def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:
     """The row that claims the job, in place of `entry` when there is one."""
     before = entry or fresh
     same = before.version == fresh.version
@@ -274,6 +304,9 @@ def _claimed(fresh: Entry, entry: Entry | None, expires: datetime) -> Entry:
         fresh,
         generation=before.generation + 1,
         attempts=before.attempts if same else 0,
-        expires=expires,
+        run=fresh.run or before.run,
+        since=now,
+        expires=now + ttl,
+        listed=before.listed,
         row_etag=before.row_etag,
     )

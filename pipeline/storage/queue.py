@@ -12,7 +12,10 @@ from pipeline.storage.account import Account, translated
 
 
 class Message(BaseModel):
-    """One waiting job. `attempt` counts the tries so far; `again` asks for it although it is done or has failed."""
+    """One waiting job. `attempt` counts the tries so far; `again` asks for it although it has ended.
+
+    `seen` is the generation that whoever asked had seen: when a later one has ended, the wish is fulfilled.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,6 +24,7 @@ class Message(BaseModel):
     name: str = Field(max_length=1024)
     attempt: int = Field(0, ge=0)
     again: bool = False
+    seen: int | None = Field(None, ge=0)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:

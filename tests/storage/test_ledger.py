@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 
-from pipeline.errors import ConfigError, JobOvertaken
+from pipeline.errors import ConfigError, JobOvertaken, PoolFull, SourceError
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.storage.keys import JobKey
@@ -18,9 +20,11 @@ KEY = JobKey.of("web", *SOURCE)
 V1, V2 = Version("0x1", "hash"), Version("0x2", "hash")
 
 
-@pytest.fixture
-def ledger(account: Account, settings: Settings) -> Ledger:
-    return Ledger(account, settings.ledger_table, claim_seconds=60)
+@pytest_asyncio.fixture
+async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
+    ledger = Ledger(account, settings.ledger_table, claim_seconds=60)
+    yield ledger
+    await ledger.stats.close()
 
 
 async def yes() -> bool:
@@ -58,7 +62,7 @@ async def test_a_job_that_is_done_is_not_done_again_unless_asked_to(ledger: Ledg
 
 
 async def test_a_failure_stays_until_it_is_asked_for_again(ledger: Ledger) -> None:
-    await (await claimed(ledger)).failed("damaged_image", "cut short", "run")
+    await (await claimed(ledger)).failed(SourceError("cut short", kind="damaged_image"), "run")
     entry = await refused(ledger)
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "damaged_image", "run")
 
@@ -72,6 +76,7 @@ async def test_a_claim_that_expired_is_taken_over_and_its_old_holder_cannot_fini
     with pytest.raises(JobOvertaken):
         await dead.done([], {})
     await heir.done([], {})
+    await impatient.stats.close()
     assert heir.entry.generation == dead.entry.generation + 1
 
 
@@ -98,7 +103,7 @@ async def test_a_renewed_claim_lasts_longer(ledger: Ledger) -> None:
 
 
 async def test_a_job_given_back_may_be_claimed_by_anybody(ledger: Ledger) -> None:
-    await (await claimed(ledger)).give_back("pool_full", "no session", "lease", tried=False)
+    await (await claimed(ledger)).give_back(PoolFull("no session"), "lease", tried=False)
     heir = await claimed(ledger)
     assert heir.entry.attempts == 0
 

@@ -1,0 +1,162 @@
+"""A row of the ledger, and the rows beside it under which the job is listed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, Self, get_args
+
+from pipeline.storage.keys import JobKey
+
+State = Literal["queued", "running", "done", "failed", "dismissed", "overtaken"]
+STATES: Final = get_args(State)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+# No source's row key starts with it, and it sorts behind all of them: container names are letters, digits and hyphens.
+LIST = "~"
+# Newest first: what is counted down from, in milliseconds; 13 digits until the year 2286.
+_END = 9_999_999_999_999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a job is about: one version of the source under one form of the recipe."""
+
+    etag: str
+    recipe_hash: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row. Times are UTC, sizes in bytes, `ms` milliseconds per stage; `report` is as the job left it.
+
+    `since` is when the state was entered: for a job that is done, when that was. `run` is the last run that the job
+    was part of. `listed` are the row keys under which it is listed now. Entries of a list come without `report`.
+    """
+
+    key: JobKey
+    container: str
+    name: str
+    state: State
+    version: Version
+    generation: int = 0
+    owner: str = ""
+    expires: datetime = LONG_AGO
+    since: datetime = LONG_AGO
+    run: str = ""
+    attempts: int = 0
+    error_kind: str = ""
+    error_class: str = ""
+    error_message: str = ""
+    error_tail: str = ""
+    stage: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    ms: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    renditions: list[dict[str, Any]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+    listed: tuple[str, ...] = ()
+    changed: datetime | None = None
+    row_etag: str = ""
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK, a mapping with metadata
+        """Read a table entity: the job's own row, or one that lists it."""
+        return cls(
+            key=JobKey(row["PartitionKey"], row.get("job") or row["RowKey"]),
+            container=row["container"],
+            name=row["name"],
+            state=row["state"],
+            version=Version(row["source_etag"], row["recipe_hash"]),
+            generation=row["generation"],
+            owner=row.get("owner", ""),
+            expires=row["expires"],
+            since=row.get("since", LONG_AGO),
+            run=row.get("run", ""),
+            attempts=row["attempts"],
+            error_kind=row["error_kind"],
+            error_class=row.get("error_class", ""),
+            error_message=row["error_message"],
+            error_tail=row.get("error_tail", ""),
+            stage=row["stage"],
+            bytes_in=row.get("bytes_in", 0),
+            bytes_out=row.get("bytes_out", 0),
+            ms=json.loads(row.get("ms", "{}")),
+            versions=json.loads(row.get("versions", "{}")),
+            renditions=json.loads(row["renditions"]),
+            report=json.loads(row.get("report", "{}")),
+            listed=tuple(row.get("listed", "").split()),
+            changed=row.metadata["timestamp"],
+            row_etag=row.metadata["etag"],
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Write a table entity."""
+        return {
+            "PartitionKey": self.key.recipe,
+            "RowKey": self.key.row,
+            "container": self.container,
+            "name": self.name,
+            "state": self.state,
+            "source_etag": self.version.etag,
+            "recipe_hash": self.version.recipe_hash,
+            "generation": self.generation,
+            "owner": self.owner,
+            "expires": self.expires,
+            "since": self.since,
+            "run": self.run,
+            "attempts": self.attempts,
+            "error_kind": self.error_kind,
+            "error_class": self.error_class,
+            "error_message": self.error_message[:8000],
+            "error_tail": self.error_tail[-2000:],
+            "stage": self.stage,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "ms": json.dumps(self.ms),
+            "versions": json.dumps(self.versions),
+            "renditions": json.dumps(self.renditions, ensure_ascii=False),
+            "report": json.dumps(self.report, ensure_ascii=False),
+            "listed": " ".join(self.listed),
+        }
+
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody is on it, as far as the claim tells."""
+        return self.state == "running" and self.expires > datetime.now(UTC)
+
+    def list_keys(self) -> tuple[str, ...]:
+        """The row keys under which this entry is to be listed: by its state, and by its run."""
+        keys = [list_start(self.state) + self._place]
+        return (*keys, run_start(self.run) + self._place) if self.run else tuple(keys)
+
+    def list_row(self, key: str) -> dict[str, Any]:
+        """The row that lists this entry under `key`."""
+        row = self.to_row()
+        del row["report"], row["listed"], row["owner"]
+        return {**row, "RowKey": key, "job": self.key.row}
+
+    @property
+    def _place(self) -> str:
+        """Where it stands in a list: newest first, then in an order of its own."""
+        passed = (self.since - _EPOCH) // timedelta(milliseconds=1)
+        told_apart = hashlib.sha256(f"{self.key.recipe}/{self.key.row}".encode()).hexdigest()[:16]
+        return f"{_END - passed:013d}{told_apart}"
+
+
+def list_start(state: str) -> str:
+    """What the row keys of a state's list start with."""
+    return f"{LIST}s{LIST}{state}{LIST}"
+
+
+def run_start(run: str) -> str:
+    """What the row keys of a run's list start with."""
+    return f"{LIST}r{LIST}{run}{LIST}"
+
+
+def place_of(list_key: str) -> str:
+    """Where a row of a list stands in it: comparable between lists."""
+    return list_key.rpartition(LIST)[2]

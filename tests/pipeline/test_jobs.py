@@ -1,0 +1,106 @@
+"""Jobs that are asked for, retried and dismissed, on the embedded stack."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline import jobs
+from pipeline.deliveries import blob_dropped, deliver
+from pipeline.errors import JobOvertaken, NotNow
+from pipeline.storage.keys import JobKey
+from pipeline.storage.queue import Message
+from tests.images import picture
+from tests.stack import Stack
+
+
+def key(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
+    return JobKey.of("web", stack.services.settings.input_container, name)
+
+
+async def with_failure(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
+    await stack.drop(name, b"not an image")
+    await blob_dropped(stack.services, stack.services.settings.input_container, name)
+    return key(stack, name)
+
+
+async def state(stack: Stack, name: str = "photos/a.jpg") -> str:
+    entry = await stack.entry("web", name)
+    assert entry is not None
+    return entry.state
+
+
+async def delivered(stack: Stack) -> int:
+    messages = await stack.messages()
+    for message in messages:
+        await deliver(stack.services, Message(**message))
+    return len(messages)
+
+
+async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Stack) -> None:
+    failed = await with_failure(stack)
+    await stack.drop("photos/a.jpg", picture())
+    waiting = await jobs.retry(stack.services, failed)
+    assert waiting.state == "queued"
+    with pytest.raises(NotNow) as caught:
+        await jobs.retry(stack.services, failed)
+    assert caught.value.kind == "job_queued"
+    (message,) = await stack.messages()
+    for _ in range(2):
+        await deliver(stack.services, Message(**message))
+    entry = await jobs.get(stack.services, failed)
+    assert (entry.state, entry.generation) == ("done", 2), "the same wish, delivered twice, is answered once"
+
+
+async def test_failures_are_retried_by_their_kind_and_prefix(stack: Stack) -> None:
+    for name in ("photos/a/1.jpg", "photos/a/2.jpg", "photos/b/1.jpg"):
+        await with_failure(stack, name)
+    assert await jobs.retry_failures(stack.services, kind="too_many_bytes") == 0
+    assert await jobs.retry_failures(stack.services, recipe="web", kind="not_an_image", prefix="photos/a/") == 2
+    assert await state(stack, "photos/b/1.jpg") == "failed"
+    assert await stack.waiting() == 2
+
+
+async def test_a_failure_that_is_dismissed_is_kept_and_needs_no_attention(stack: Stack) -> None:
+    failed = await with_failure(stack)
+    await jobs.dismiss(stack.services, failed)
+    assert (await jobs.dismiss(stack.services, failed)).state == "dismissed"
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    assert await state(stack) == "dismissed"
+    assert (await stack.services.ledger.page(state="failed"))[0] == []
+    await stack.drop("photos/a.jpg", picture())
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    assert await state(stack) == "done", "a new version of the source is another job"
+
+
+async def test_a_waiting_job_that_is_dismissed_is_not_done(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg")
+    submitted = await jobs.submit(stack.services, message)
+    assert await state(stack) == "queued"
+    await jobs.dismiss(stack.services, submitted)
+    assert await delivered(stack) == 1
+    assert (await state(stack), await stack.outputs()) == ("dismissed", {})
+
+
+async def test_what_is_done_or_not_there_cannot_be_dismissed_or_asked_for(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    with pytest.raises(NotNow, match="done"):
+        await jobs.dismiss(stack.services, key(stack))
+    with pytest.raises(NotNow) as caught:
+        await jobs.retry(stack.services, key(stack, "photos/nowhere.jpg"))
+    assert caught.value.kind == "unknown_job"
+    gone = Message(recipe="web", container=stack.services.settings.input_container, name="photos/nowhere.jpg")
+    with pytest.raises(JobOvertaken):
+        await jobs.submit(stack.services, gone)
+
+
+async def test_a_waiting_job_whose_source_went_waits_no_more(stack: Stack) -> None:
+    failed = await with_failure(stack)
+    await jobs.retry(stack.services, failed)
+    container = stack.services.account.container(failed_container := stack.services.settings.input_container)
+    await container.delete_blob("photos/a.jpg")
+    assert await delivered(stack) == 1
+    assert await state(stack) == "overtaken"
+    with pytest.raises(JobOvertaken, match=failed_container):
+        await jobs.retry(stack.services, failed)

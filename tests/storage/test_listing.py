@@ -1,0 +1,191 @@
+"""Lists of jobs: in pages, in order, each job once, and never more of the table read than a page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from pipeline.errors import BadToken, SourceError
+from pipeline.settings import Settings
+from pipeline.storage.account import Account
+from pipeline.storage.entry import Entry, State
+from pipeline.storage.keys import JobKey, key_range, row_key
+from pipeline.storage.ledger import Claim, Ledger, Version
+
+V1 = Version("0x1", "hash")
+REPORT = {"source": {"size": 1000}, "ms": {"run": 40.0, "upload": 2.0}, "versions": {"pillow": "12"}}
+
+
+@pytest_asyncio.fixture
+async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
+    ledger = Ledger(account, settings.ledger_table, claim_seconds=60, recipes=("web", "print"))
+    yield ledger
+    await ledger.stats.close()
+
+
+async def yes() -> bool:
+    return True
+
+
+async def begun(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> Claim:
+    claim = await ledger.claim(JobKey.of(recipe, "input", name), ("input", name), V1, yes, **wish)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+async def done(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> Entry:
+    return await (await begun(ledger, name, recipe, **wish)).done([{"name": "thumb", "size": 10}], REPORT)
+
+
+async def failed(ledger: Ledger, name: str, kind: str = "not_an_image", **wish: Any) -> Entry:
+    return await (await begun(ledger, name, **wish)).failed(SourceError("no image", kind=kind, said="oh"), "run")
+
+
+async def every_page(ledger: Ledger, limit: int, **which: Any) -> list[list[str]]:
+    pages, token = [], ""
+    while True:
+        entries, token = await ledger.page(limit=limit, token=token, **which)
+        pages.append([f"{entry.key.recipe}/{entry.name}" for entry in entries])
+        if not token:
+            return pages
+
+
+async def in_pages(ledger: Ledger, limit: int, **which: Any) -> list[str]:
+    return [name for page in await every_page(ledger, limit, **which) for name in page]
+
+
+async def names(ledger: Ledger, **which: Any) -> list[str]:
+    return [entry.name for entry in (await ledger.page(**which))[0]]
+
+
+async def test_a_state_is_listed_over_all_recipes_newest_first_each_job_once(ledger: Ledger) -> None:
+    order = [("a", "web"), ("b", "print"), ("c", "web"), ("d", "print"), ("e", "web")]
+    for name, recipe in order:
+        await done(ledger, name, recipe)
+        await asyncio.sleep(0.002)  # lists tell milliseconds apart
+    newest_first = [f"{recipe}/{name}" for name, recipe in reversed(order)]
+    pages = await every_page(ledger, 2, state="done")
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [name for page in pages for name in page] == newest_first
+    assert await in_pages(ledger, 3) == newest_first
+    assert await every_page(ledger, 5, recipe="print") == [["print/d", "print/b"]]
+
+
+async def test_a_job_leaves_the_list_of_the_state_that_it_left(ledger: Ledger) -> None:
+    await failed(ledger, "a")
+    entry = await done(ledger, "a", again=True)
+    assert await names(ledger, state="failed") == []
+    (listed,) = (await ledger.page(state="done"))[0]
+    assert (listed.key, listed.bytes_in, listed.bytes_out, listed.ms) == (entry.key, 1000, 10, REPORT["ms"])
+    assert (listed.report, listed.renditions, listed.versions) == ({}, entry.renditions, {"pillow": "12"})
+
+
+async def test_what_waits_is_listed_until_it_begins_and_a_long_job_as_running(ledger: Ledger) -> None:
+    for name in ("a", "b"):
+        await ledger.enqueue(Entry(JobKey.of("web", "input", name), "input", name, state="queued", version=V1))
+    claim = await begun(ledger, "a")
+    assert (await names(ledger, state="queued"), await names(ledger, state="running")) == (["b"], ["a"])
+    fresh = await begun(ledger, "c")
+    await fresh.renew()
+    assert set(await names(ledger, state="running")) == {"a", "c"}
+    await claim.done([], {})
+    assert await names(ledger, state="running") == ["c"]
+
+
+async def test_jobs_of_a_run_and_of_a_prefix(ledger: Ledger) -> None:
+    await done(ledger, "x/1", run="r1")
+    await failed(ledger, "x/2", run="r1")
+    await done(ledger, "x/3", run="r2")
+    await done(ledger, "y/1", "print")
+    assert set(await names(ledger, run="r1")) == {"x/1", "x/2"}
+    assert await names(ledger, run="r1", state="failed") == ["x/2"]
+    assert await in_pages(ledger, 2, container="input", prefix="x/") == ["web/x/1", "web/x/2", "web/x/3"]
+    assert await in_pages(ledger, 1, container="input", state="done") == [
+        "web/x/1",
+        "web/x/3",
+        "print/y/1",
+    ]
+    assert await names(ledger, container="input", prefix="X") == []
+
+
+async def test_a_later_run_takes_a_job_over_into_its_own_list(ledger: Ledger) -> None:
+    await done(ledger, "a", run="r1")
+    await done(ledger, "a", run="r2", again=True)
+    assert (await names(ledger, run="r1"), await names(ledger, run="r2")) == ([], ["a"])
+
+
+async def test_a_row_that_was_found_to_be_due_is_claimed_without_another_look(ledger: Ledger) -> None:
+    before = await failed(ledger, "a")
+    hint = replace(before, version=Version("", ""))
+    claim = await begun(ledger, "a", run="r1", known=hint)
+    assert claim.entry.generation == 2
+    await claim.done([], {})
+    assert (await names(ledger, state="failed"), await names(ledger, state="done")) == ([], ["a"])
+    late = await ledger.claim(before.key, ("input", "a"), V1, yes, known=hint)
+    assert isinstance(late, Entry), "what has changed since is judged anew"
+
+
+async def test_failures_are_counted_by_their_kind(ledger: Ledger) -> None:
+    for number in range(3):
+        await failed(ledger, f"{number}")
+    await failed(ledger, "big", "too_many_bytes")
+    groups = await ledger.failures_grouped()
+    assert [(group.kind, group.count, group.error_class) for group in groups] == [
+        ("not_an_image", 3, "SourceError"),
+        ("too_many_bytes", 1, "SourceError"),
+    ]
+    assert (groups[1].example, groups[1].stages) == ("big", {"run": 1})
+    (entry,) = [one for one in (await ledger.page(state="failed"))[0] if one.name == "big"]
+    assert (entry.error_class, entry.error_tail) == ("SourceError", "oh")
+
+
+@pytest.mark.parametrize("token", ["x", "bm9uc2Vuc2U", "WzFd", "eyJhZnRlciI6MX0", "eyJuZXh0IjoxfQ"])
+async def test_a_token_that_no_page_gave_is_refused(ledger: Ledger, token: str) -> None:
+    with pytest.raises(BadToken):
+        await ledger.page(token=token)
+
+
+async def test_lists_that_somebody_tidied_up_stop_no_job(ledger: Ledger, account: Account, settings: Settings) -> None:
+    before = await done(ledger, "a")
+    await account.table(settings.ledger_table).delete_entity("web", before.listed[0])
+    await done(ledger, "a", again=True)
+    assert await names(ledger, state="done") == ["a"]
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+async def test_a_move_out_of_a_state_that_has_changed_is_refused(ledger: Ledger, state: State) -> None:
+    before = await failed(ledger, "a")
+    await done(ledger, "a", again=True)
+    assert await ledger.move(before, state) is None
+
+
+@pytest.mark.parametrize("prefix", ["a", "a/", "a~", "ü", "😀", "x" * 600, ""])
+def test_a_prefix_is_a_range_of_keys(prefix: str) -> None:
+    first, end = key_range("input", prefix)
+    for name in (prefix + "x", prefix + "~", prefix + "😀", prefix + "y" * 900):
+        assert first <= row_key("input", name) < end
+
+
+async def test_figures_of_all_processes_are_added_up_by_the_minute(account: Account, settings: Settings) -> None:
+    one, two = (Ledger(account, settings.ledger_table, claim_seconds=60) for _ in range(2))
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    await done(one, "a")
+    await done(two, "b")
+    await failed(two, "c")
+    await one.stats.close()
+    await two.stats.write()
+    await done(two, "d", "print")
+    await two.stats.close()
+    minutes = await one.stats.minutes(before)
+    web = [minute for minute in minutes if minute.recipe == "web"]
+    assert [sum(getattr(minute, name) for minute in web) for name in ("done", "failed", "timed")] == [2, 1, 2]
+    assert sum(minute.bytes_in for minute in minutes) == 3000
+    assert sum(minute.bytes_out for minute in minutes) == 30
+    assert sum(minute.ms["run"] for minute in minutes) == 120
+    assert await one.stats.minutes(datetime.now(UTC) + timedelta(minutes=2)) == []
