@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,3 +50,9 @@ class JobQueue:
                 visibility_timeout=min(int(delay), 7 * 24 * 3600 - 1),
                 time_to_live=-1,
             )
+
+    async def oldest(self) -> datetime | None:
+        """Since when the oldest of the next messages waits, of those that can be seen now."""
+        with translated("looking at the job queue"):
+            found = await self._client.peek_messages(max_messages=32)
+        return min((message.inserted_on for message in found if message.inserted_on), default=None)

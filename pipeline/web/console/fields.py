@@ -46,7 +46,7 @@ class Field:
 
 def transform_names() -> list[str]:
     """The transforms that can be added: those that are done to every source anyway need no adding."""
-    return [name for name in TRANSFORMS if name not in FIRST or name == "frame"]
+    return [*(name for name in TRANSFORMS if name not in FIRST), "frame"]
 
 
 def line(name: str) -> str:

@@ -14,6 +14,17 @@ from markupsafe import Markup
 from pipeline.web.console import charts, words
 from pipeline.web.console.access import PATH
 
+TOLD = {
+    "retried": "Queued once more.",
+    "dismissed": "Dismissed.",
+    "recycled": "The session is ended.",
+    "recycling": "The session ends as soon as its jobs are through.",
+    "nothing": "There was no session to end.",
+    "started": "The run has started.",
+    "cancelled": "The run is being cancelled: no further job of it begins.",
+    "resumed": "The run goes on.",
+}
+"""What the page after a change says of it."""
 HERE = Path(__file__).parent
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -60,7 +71,7 @@ def _environment() -> Environment:
         "moment": _moment,
         "name": _name,
     }
-    environment.globals |= {"root": PATH, "file": _address, "charts": charts, "words": words}
+    environment.globals |= {"root": PATH, "file": _address, "charts": charts, "words": words, "told": TOLD}
     return environment
 
 

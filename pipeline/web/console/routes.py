@@ -8,11 +8,11 @@ from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 
-from pipeline.errors import JobOvertaken, PipelineError, PoolFull, TransientError
+from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, TransientError
 from pipeline.services import Services
 from pipeline.storage.secret import Secret
 from pipeline.telemetry import logger
-from pipeline.web.console import answers, look, playground, recipes
+from pipeline.web.console import answers, failures, jobs, look, pictures, playground, recipes
 from pipeline.web.console.access import (
     PATH,
     Role,
@@ -52,6 +52,16 @@ async def _sign_out(visit: Visit) -> func.HttpResponse:
 
 ROUTES = (
     _route("POST", r"sign-out", "read", _sign_out),
+    _route("GET", r"jobs", "read", jobs.index),
+    _route("GET", r"jobs/(?P<id>[^/]+)", "read", jobs.show),
+    _route("POST", r"jobs/(?P<id>[^/]+)/retry", "write", jobs.retry),
+    _route("POST", r"jobs/(?P<id>[^/]+)/dismiss", "write", jobs.dismiss),
+    _route("GET", r"failures", "read", failures.index),
+    _route("POST", r"failures/retry", "write", failures.retry),
+    _route("POST", r"failures/dismiss", "write", failures.dismiss),
+    _route("GET", r"pictures/blob", "read", pictures.blob),
+    _route("GET", r"pictures/(?P<id>[^/]+)/source", "read", pictures.source),
+    _route("GET", r"pictures/(?P<id>[^/]+)/rendition/(?P<name>[^/]+)", "read", pictures.rendition),
     _route("GET", r"recipes", "read", recipes.index),
     _route("GET", r"recipes/(?P<name>[^/]+)", "read", recipes.show),
     _route("GET", r"playground", "read", playground.show),
@@ -141,6 +151,7 @@ class Refused(PipelineError):  # noqa: N818 - named for what it is
 STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (Refused, 403, "That is not allowed"),
     (BadRequest, 400, "That does not work"),
+    (NotNow, 409, "Not now"),
     (JobOvertaken, 404, "It is gone"),
     (PoolFull, 503, "No session is free"),
     (TransientError, 503, "A service does not answer"),

@@ -156,3 +156,12 @@ document.documentElement.classList.add("js");
 dress(document);
 keepLive();
 setInterval(() => { if (!document.hidden) document.querySelectorAll("time[data-relative]").forEach(showTime); }, 20000);
+
+// What was told once is not told again when the page is loaded anew.
+if (new URLSearchParams(location.search).has("told")) {
+  const plain = new URL(location.href);
+  plain.searchParams.delete("told");
+  plain.searchParams.delete("n");
+  history.replaceState(null, "", plain);
+  setTimeout(() => notice(""), 6000);
+}
