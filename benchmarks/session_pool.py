@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -113,7 +114,7 @@ async def warm_runs(count: int) -> list[Row]:
     Through HTTP once with the standard library's client, which costs next to nothing itself, and once with the client
     that the pipeline uses.
     """
-    manager, client = await start_new_async_kernel()
+    manager, client = await start_new_async_kernel(stderr=subprocess.DEVNULL)
     async with pool("--spares", "1") as served:
 
         async def bare() -> None:
@@ -172,7 +173,7 @@ async def starts(count: int) -> list[Row]:
 
 async def _bare_start() -> float:
     started = time.perf_counter()
-    manager, client = await start_new_async_kernel()
+    manager, client = await start_new_async_kernel(stderr=subprocess.DEVNULL)
     elapsed = (time.perf_counter() - started) * 1000
     client.stop_channels()
     await manager.shutdown_kernel(now=True)

@@ -12,7 +12,7 @@ from pipeline.services import Services
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
-from pipeline.telemetry import about_job, logger
+from pipeline.telemetry import about_job, continued, logger
 
 log = logger(__name__)
 LONGEST_DELAY = 3600.0
@@ -44,7 +44,9 @@ async def _matching(services: Services, container: str, name: str) -> list[Recip
 
 async def message_received(services: Services, body: bytes) -> None:
     """Do the job that a queue message asks for. RecipeError when it is not a job message."""
-    await deliver(services, Message.parse(body))
+    message = Message.parse(body)
+    with continued(message.traceparent):
+        await deliver(services, message)
 
 
 async def deliver(services: Services, message: Message) -> Entry | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from math import inf
 from typing import Any, TypedDict, Unpack
 
@@ -19,16 +20,18 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.recipes import Recipe
-from pipeline.rendering import Made, Stages, render
+from pipeline.rendering import Made, Urgency, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
+from pipeline.stages import Stages
 from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
-from pipeline.telemetry import about_job, logger
+from pipeline.telemetry import about_job, bytes_moved, logger
 from pipeline.together import together
 
 log = logger(__name__)
+DROPPED = Urgency("drop")
 
 
 class Wish(TypedDict, total=False):
@@ -43,32 +46,47 @@ class Wish(TypedDict, total=False):
     known: Entry | None
 
 
-async def process(services: Services, container: str, name: str, recipe: Recipe, **wish: Unpack[Wish]) -> Entry:
+async def process(
+    services: Services,
+    container: str,
+    name: str,
+    recipe: Recipe,
+    *,
+    urgency: Urgency = DROPPED,
+    **wish: Unpack[Wish],
+) -> Entry:
     """Do one job, unless it is done already or somebody is on it. The row of the ledger says what came of it.
 
     A failure is recorded, not raised. TransientError and PoolFull mean: once more, later. JobOvertaken means that
     there is nothing (left) to do here: the source went, or changed and another event brings the new version.
     """
     key = JobKey.of(recipe.name, container, name)
-    with about_job(key.id):
-        source = await services.sources.open(container, name)
-        version = Version(source.etag, recipe.hash)
-        claim = await services.ledger.claim(key, (container, name), version, source.is_current, **wish)
+    stages = Stages(recipe.name)
+    with about_job(key.id), stages.job(key.id):
+        with stages.stage("claim"):
+            source = await services.sources.open(container, name)
+            version = Version(source.etag, recipe.hash)
+            claim = await services.ledger.claim(key, (container, name), version, source.is_current, **wish)
         if isinstance(claim, Entry):
             log.info("nothing to do: %s", claim.state)
+            stages.state = "skipped"
             return claim
         async with _kept(claim):
-            return await _carry_out(services, source, recipe, claim)
+            entry = await _carry_out(services, source, recipe, claim, stages, urgency)
+            stages.state = entry.state
+            return entry
 
 
-async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: Claim) -> Entry:
-    stages = Stages()
+async def _carry_out(
+    services: Services, source: Source, recipe: Recipe, claim: Claim, stages: Stages, urgency: Urgency
+) -> Entry:
     try:
-        made, report = await _twice(services, source, recipe, claim.entry.key, stages)
+        made, report = await _twice(services, source, recipe, stages, urgency)
         with stages.stage("commit"):
             owner = Ownership(claim.entry.key.id, claim.entry.generation)
             await together(*(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made))
-        entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
+        with stages.stage("ledger"):
+            entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
         log.warning("failed at %s: %s", stages.current, error)
         return await claim.failed(error, stages.current, stages.ms)
@@ -81,14 +99,20 @@ async def _carry_out(services: Services, source: Source, recipe: Recipe, claim: 
         with suppress(PipelineError):
             await claim.let_go(error)
         raise
-    log.info("done: %d renditions, %d bytes", len(made), sum(one.facts.size for one in made))
+    size = sum(one.facts.size for one in made)
+    bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.name})
+    bytes_moved.add(size, {"direction": "out", "recipe": recipe.name})
+    log.info("done: %d renditions, %d bytes", len(made), size)
     return entry
 
 
 async def _twice(
-    services: Services, source: Source, recipe: Recipe, key: JobKey, stages: Stages
+    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency
 ) -> tuple[list[Made], SessionReport]:
-    """In a session; when that is lost, once more in a fresh one. Lost twice is a failure: it may well be the source."""
+    """In a session; when that is lost, once more in a fresh one, and there in an execution of its own.
+
+    Lost twice is a failure: it may well be the source.
+    """
     if MARK in source.metadata:
         raise SourceError(
             f"this blob is itself a rendition (its metadata has {MARK}): it is not transformed again; remove that "
@@ -106,7 +130,7 @@ async def _twice(
         )
     for last in (False, True):
         try:
-            return await render(services, source, recipe, stages)
+            return await render(services, source, recipe, stages, replace(urgency, alone=last or urgency.alone))
         except SessionLost as error:
             if last:
                 told = f"{error.message}; tried in two sessions"
@@ -142,7 +166,10 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
     return {
         "source": {"size": source.size, **about},
         "versions": report.versions,
+        "began": round(stages.began, 3),
+        "session": stages.session,
         "ms": stages.ms,
+        "marks": stages.marks,
         "session_ms": report.ms,
     }
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import ceil
+from dataclasses import dataclass
+from math import ceil, inf
 
 from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
+from pipeline.sessions.batch import Work
 from pipeline.sessions.client import tries
+from pipeline.sessions.line import ORDER, Priority
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.sessions.session import REPLACED, Session, Workspace
+from pipeline.stages import Stages
 from pipeline.storage.assets import Asset
 from pipeline.storage.blobs import Source, Staged
 from pipeline.telemetry import logger
@@ -27,23 +28,6 @@ log = logger(__name__)
 # A session may be found replaced by an empty one this often in one job, before that counts as losing it.
 REPLACEMENTS = 2
 FOCAL = "focal"
-
-
-@dataclass
-class Stages:
-    """Where a job is, and how long each stage took, in milliseconds."""
-
-    current: str = "claim"
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Within this, the job is at `name`."""
-        self.current, started = name, time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = round(self.ms.get(name, 0) + (time.perf_counter() - started) * 1000, 1)
 
 
 @dataclass(frozen=True)
@@ -64,20 +48,37 @@ class Order:
     recipe: Recipe
     assets: dict[str, Asset]
     focal: tuple[float, float] | None
+    urgency: Urgency
+
+
+@dataclass(frozen=True)
+class Urgency:
+    """Who goes first, and among whom seats are shared out evenly; `alone` keeps a job out of others' executions."""
+
+    priority: Priority = "drop"
+    group: str = ""
+    alone: bool = False
 
 
 async def render(
-    services: Services, source: Source, recipe: Recipe, stages: Stages
+    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency
 ) -> tuple[list[Made], SessionReport]:
     """Every rendition of the recipe, verified, and the session's report.
 
     PermanentError says what is wrong with the source or the recipe; SessionLost that a fresh session may do better.
     """
     stages.current = "lease"
-    order = await _order(services, source, recipe)
+    order = await _order(services, source, recipe, urgency)
     started = time.perf_counter()
-    async with services.slots.seat(_label(recipe, source)) as session:
-        stages.ms["lease"] = round((time.perf_counter() - started) * 1000, 1)
+    async with services.slots.seat(
+        _label(recipe, source),
+        priority=urgency.priority,
+        group=urgency.group or recipe.name,
+        size=source.size,
+        expected=services.slots.pace.expected(recipe.name, source.size),
+    ) as session:
+        stages.session = session.name
+        stages.past("lease", started, time.perf_counter())
         try:
             async with asyncio.timeout(services.settings.job_timeout):
                 with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
@@ -98,28 +99,24 @@ def _label(recipe: Recipe, source: Source) -> str | None:
     return "shared" if recipe.isolation == "shared" else f"tenant:{source.container}/{source.name.split('/')[0]}"
 
 
-async def _order(services: Services, source: Source, recipe: Recipe) -> Order:
+async def _order(services: Services, source: Source, recipe: Recipe, urgency: Urgency) -> Order:
     assets = {name: await services.assets.get(name) for name in recipe.assets}
     focal = focal_point(source.metadata.get(FOCAL)) if recipe.wants_focal else None
     if recipe.wants_focal and focal is None:
         focal = focal_point((await source.tags()).get(FOCAL))
-    return Order(source, recipe, assets, focal)
+    return Order(source, recipe, assets, focal, urgency)
 
 
 async def _run(services: Services, order: Order, session: Session, names: Workspace, stages: Stages) -> SessionReport:
     """Upload and run; both again when the session turns out to be a fresh, empty one."""
-    source, job = order.source, _job(services, order, names)
-    most = services.settings.run_timeout
-    # The service takes whole seconds, and at least one.
-    seconds = min(ceil(order.recipe.limits.get("max_seconds", most)), most)
+    source, work = order.source, _work(services, order, names)
     for replaced in range(REPLACEMENTS + 1):
         try:
             with stages.stage("upload"):
                 for asset in order.assets.values():
                     await session.bring(asset.file, asset.data)
                 await session.upload(names.source, source.size, source.chunks)
-            with stages.stage("run"):
-                report = await session.run(job, seconds)
+            report = await _turn(services, order, session, work, stages)
             if report.failure:
                 raise failure(report.failure)
         except SessionLost as error:
@@ -129,6 +126,35 @@ async def _run(services: Services, order: Order, session: Session, names: Worksp
         else:
             return report
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+async def _turn(services: Services, order: Order, session: Session, work: Work, stages: Stages) -> SessionReport:
+    """Wait for the session to be free, and run."""
+    stages.current, waited = "run", time.perf_counter()
+    ran = await session.run(work)
+    stages.past("turn", waited, ran.began)
+    stages.past("run", ran.began, ran.ended)
+    if ran.report.failure is None:
+        # The session's word, but never more than what was seen.
+        seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)
+        services.slots.pace.learn(order.recipe.name, order.source.size, max(seconds, 0))
+    return ran.report
+
+
+def _work(services: Services, order: Order, names: Workspace) -> Work:
+    """The job as the session's line takes it. One with a limit of its own on time is not measured with others."""
+    recipe, most = order.recipe, services.settings.run_timeout
+    # The service takes whole seconds, and at least one.
+    seconds = min(ceil(recipe.limits.get("max_seconds", most)), most)
+    alone = order.urgency.alone or "max_seconds" in recipe.limits or _label(recipe, order.source) is None
+    return Work(
+        _job(services, order, names),
+        seconds,
+        expected=services.slots.pace.expected(recipe.name, order.source.size),
+        size=order.source.size,
+        rank=ORDER.index(order.urgency.priority),
+        alone=alone,
+    )
 
 
 def _job(services: Services, order: Order, names: Workspace) -> Job:

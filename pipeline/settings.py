@@ -77,10 +77,52 @@ class Settings(BaseModel):
     ledger_table: str = Field(
         "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table that says what happened to every job."
     )
+    run_queue: ContainerName = Field("runs", description="Queue for the work of runs, apart from that for fresh jobs.")
+    runs_table: str = Field(
+        "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and how far they are."
+    )
     allow_code: bool = Field(False, description="Whether recipes may bring Python code of their own.")
     code_folder: Path | None = Field(None, description="Folder of the modules that recipes may name as their code.")
     schedule: str = Field(
-        "0 0 3 * * *", description="When the timer looks for jobs that nothing brought in (NCRONTAB, six fields, UTC)."
+        "0 0 3 * * *", description="When the timer starts the scheduled run (NCRONTAB, six fields, UTC)."
+    )
+    schedule_reasons: str = Field(
+        "new,changed,recipe_changed,unfinished",
+        description="Which jobs the scheduled run takes, by reason; see `python -m pipeline plan --help`.",
+    )
+    schedule_prefix: str = Field("", description="The scheduled run takes only sources whose names start with this.")
+    schedule_max_jobs: int = Field(10_000, ge=1, le=100_000_000, description="The most jobs of a scheduled run.")
+
+    run_max_jobs: int = Field(
+        20_000, ge=1, le=100_000_000, description="The most jobs of a run; to be raised on purpose before a larger one."
+    )
+    run_max_cost: float = Field(
+        25.0, ge=0, le=1_000_000, description="The most that a run may cost, in the currency of the prices below."
+    )
+    run_margin: float = Field(
+        0.1, ge=0, le=10, description="A run stops when it finds more jobs than planned, by more than this share."
+    )
+    run_batch: int = Field(32, ge=1, le=100, description="Jobs per message of a run.")
+    run_batch_seconds: float = Field(
+        300, ge=1, le=1500, description="A batch begins no more jobs after this time; another message brings the rest."
+    )
+
+    price_session_hour: float = Field(
+        0.03,
+        ge=0,
+        description="Price of a session for an hour, in USD: code-interpreter sessions, as quoted by secondary sources "
+        "in November 2026; compare with azure.microsoft.com/pricing/details/container-apps.",
+    )
+    price_writes: float = Field(
+        0.05,
+        ge=0,
+        description="Price of 10,000 blob writes, in USD: hot tier with local redundancy, West Europe list price, "
+        "November 2026; compare with azure.microsoft.com/pricing/details/storage/blobs.",
+    )
+    price_operations: float = Field(
+        0.004,
+        ge=0,
+        description="Price of 10,000 other storage operations (reads, tables, queues), in USD, same source and date.",
     )
 
     console_access: Literal["keys", "app_service", "open", "off"] = Field(
@@ -104,6 +146,14 @@ class Settings(BaseModel):
     slot_wait: float = Field(60, ge=0, le=1800, description="How long a job waits for a session before it is queued.")
     slot_lease: int = Field(60, ge=15, le=60, description="Length of a slot's blob lease, renewed at a third of it.")
     session_depth: int = Field(2, ge=1, le=8, description="Jobs at once in a session: transfers overlap with one run.")
+    batch_jobs: int = Field(
+        16, ge=1, le=100, description="Small jobs that one execution takes in when many wait; 1 for one by one."
+    )
+    batch_seconds: float = Field(1, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
+    batch_bytes: int = Field(16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution.")
+    run_share: float = Field(
+        0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
+    )
     session_jobs: int = Field(200, ge=1, le=100_000, description="Recycle a session after this many jobs.")
     session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
     session_idle: float = Field(120, ge=0, le=3600, description="Give a slot back when it had no work for this long.")
@@ -112,7 +162,7 @@ class Settings(BaseModel):
         120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
     )
     transfer_timeout: float = Field(
-        30, ge=1, le=600, description="A transfer that stands still for this long is cut off."
+        30, ge=1, le=600, description="A transfer that does not move 64 KiB, or end, in this time is cut off."
     )
     job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
     claim_seconds: int = Field(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Every room, and the rooms it may import from (besides itself).
 BASE = {"settings", "errors", "telemetry", "together"}
 STORES = {"recipes", "sessions", "storage"}
-CORE = {"process", "rendering", "preview", "runs", "deliveries", "jobs", "services", "verify"}
+CORE = {"process", "stages", "rendering", "runs", "deliveries", "jobs", "services", "verify"}
 MAY_IMPORT = {
     "errors": set(),
     "telemetry": set(),
@@ -25,11 +25,11 @@ MAY_IMPORT = {
     "recipes": BASE | {"transforms"},
     "sessions": BASE | {"transforms"},
     "storage": BASE,
+    "stages": BASE,
     "verify": BASE | {"sessions"},
     "services": BASE | STORES,
-    "rendering": BASE | STORES | {"services", "verify", "transforms"},
-    "preview": BASE | STORES | {"rendering", "verify", "transforms"},
-    "process": BASE | STORES | {"services", "rendering"},
+    "rendering": BASE | STORES | {"services", "stages", "verify", "transforms"},
+    "process": BASE | STORES | {"services", "stages", "rendering"},
     "deliveries": BASE | STORES | {"services", "process"},
     "jobs": BASE | STORES | {"services"},
     "runs": BASE | STORES | {"services", "process"},

@@ -14,15 +14,17 @@ from typing import Annotated
 
 import typer
 
+from pipeline import verify
 from pipeline.cli.common import told
 from pipeline.cli.recipes import File, load
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.preview import Picture, Shown, preview
 from pipeline.recipes import Recipe
+from pipeline.rendering import failure
 from pipeline.services import pool_client
+from pipeline.sessions.batch import Work
+from pipeline.sessions.report import RenditionFacts
 from pipeline.sessions.session import Session
 from pipeline.settings import PREFIX, Settings, StorageAccount
-from pipeline.storage.assets import Asset
 
 CHUNK = 256 * 1024
 
@@ -97,26 +99,44 @@ async def _one(
     settings: Settings, session: Session, recipe: Recipe, image: Path, assets: Path, out: Path
 ) -> list[Path]:
     """The renditions of one picture, as files below `out`."""
-    picture = Picture(image.stat().st_size, lambda: _chunks(image))  # noqa: ASYNC240 - nothing else is waiting here
-    try:
-        made, _ = await preview(settings, session, recipe, picture, _assets(recipe, assets))
-    except PipelineError as error:
-        raise _about(image, error) from error
-    return [_save(one, out / recipe.output_path(one.rendition, image.name, one.facts.as_reported)) for one in made]
+    size = image.stat().st_size  # noqa: ASYNC240 - nothing else is waiting here
+    brought = await _bring(session, recipe, assets)
+    with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
+        await session.upload(names.source, size, lambda: _chunks(image))
+        job = recipe.job(
+            source=names.source,
+            report=names.report,
+            files=names.renditions,
+            limits=settings.limits,
+            formats=settings.allowed_formats,
+            assets=brought,
+        )
+        report = (await session.run(Work(job, settings.run_timeout))).report
+        if report.failure:
+            raise _about(image, failure(report.failure))
+        formats = {each.name: each.formats for each in recipe.renditions}
+        facts = verify.declared(report, names.renditions, formats, settings)
+        made = []
+        for rendition in recipe.renditions:
+            about = facts[rendition.name]
+            made.append(await _save(session, about, out / recipe.output_path(rendition, image.name, about.as_reported)))
+        return made
 
 
-def _assets(recipe: Recipe, folder: Path) -> dict[str, Asset]:
-    """The recipe's assets out of a folder."""
-    for name in recipe.assets:
-        if not (folder / name).is_file():
-            raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {folder}: name one with --assets")
-    files = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(recipe.assets)}
-    return {name: Asset(file, (folder / name).read_bytes(), "", 0) for name, file in files.items()}
+async def _bring(session: Session, recipe: Recipe, assets: Path) -> dict[str, str]:
+    """Upload the recipe's assets: the name of each one's file in the session."""
+    brought = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(recipe.assets)}
+    for name, file in brought.items():
+        if not (assets / name).is_file():
+            raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {assets}: name one with --assets")
+        await session.bring(file, (assets / name).read_bytes())
+    return brought
 
 
-def _save(shown: Shown, path: Path) -> Path:
+async def _save(session: Session, facts: RenditionFacts, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(shown.data)
+    async with session.get(facts.file) as chunks:
+        path.write_bytes(b"".join([chunk async for chunk in verify.checked(chunks, facts)]))  # noqa: ASYNC240
     return path
 
 

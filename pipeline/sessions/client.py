@@ -17,12 +17,15 @@ from urllib.parse import quote
 import httpx
 import stamina
 
-from pipeline.errors import PoolUnavailable, SessionLost, SessionReplyError
+from pipeline import telemetry
+from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.sessions.answers import Execution, execution, json_object, limited, refusal, translated, worth_another_try
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
+from pipeline.transforms.protocol import LONGEST_LINE
 
-STREAM_LIMIT = 8192
+# Enough for the longest line of reports, should the service give that much.
+STREAM_LIMIT = LONGEST_LINE + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
@@ -103,10 +106,10 @@ class PoolClient:
         """Download the file `name` as a stream; the caller counts and checks what comes."""
         with translated("download"):
             request = await self._request("GET", f"files/{quote(name)}/content", identifier)
-            response = await self._http.send(request, stream=True)
+            response = await self._send(request)
             try:
                 if response.status_code != httpx.codes.OK:
-                    raise refusal(response, await limited(response), "download")
+                    raise _counted(refusal(response, await limited(response), "download"), "download")
                 yield response.aiter_bytes(256 * 1024)
             finally:
                 await response.aclose()
@@ -170,7 +173,7 @@ class PoolClient:
             with attempt, translated(doing):
                 body = {"content": content()} if content else {"json": json_body} if json_body else {}
                 request = await self._request(method, path, identifier, **body, **options)
-                response = await self._http.send(request, stream=True)
+                response = await self._send(request)
                 try:
                     text = await limited(response)
                 finally:
@@ -179,8 +182,12 @@ class PoolClient:
                     return json_object(text)
                 if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
                     self._token.forget()
-                raise refusal(response, text, doing)
+                raise _counted(refusal(response, text, doing), doing)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        with telemetry.unrecorded():
+            return await self._http.send(request, stream=True)
 
     async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx
         options.setdefault("headers", {})
@@ -188,3 +195,10 @@ class PoolClient:
             options["headers"] = {**options["headers"], **await self._token.header()}
         params = {"api-version": self._settings.pool_api_version, "identifier": identifier}
         return self._http.build_request(method, f"{self._settings.pool_endpoint}/{path}", params=params, **options)
+
+
+def _counted(error: PipelineError, doing: str) -> PipelineError:
+    """The refusal again, counted where the pool only puts the call off."""
+    if isinstance(error, PoolFull | PoolUnavailable):
+        telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
+    return error

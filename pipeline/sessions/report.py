@@ -69,12 +69,16 @@ class SessionReport(_Part):
     ms: dict[Word, float] = Field(max_length=50)
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Read a report; SessionReplyError when it is not one."""
+    def parse_all(cls, body: bytes, count: int) -> list[Self]:
+        """Read the reports of `count` jobs; SessionReplyError when that is not what it is."""
         try:
-            report = cls.model_validate(json.loads(body))
+            found = json.loads(body)
+            if not isinstance(found, list) or len(found) != count:
+                raise SessionReplyError(f"the session does not report on {count} jobs, as was asked")
+            reports = [cls.model_validate(each) for each in found]
         except (ValueError, RecursionError, ValidationError) as error:
             raise SessionReplyError(f"the session's report cannot be read: {str(error)[:300]}") from None
-        if report.version != protocol.VERSION:
-            raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")
-        return report
+        for report in reports:
+            if report.version != protocol.VERSION:
+                raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")
+        return reports

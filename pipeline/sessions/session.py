@@ -1,24 +1,29 @@
-"""One leased session at work: equipped once, several jobs' transfers at a time, one run at a time."""
+"""One leased session at work: equipped once, several jobs' transfers at a time, one execution at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 
-from pipeline.errors import SessionLost, SessionReplyError
-from pipeline.sessions import archive
+from pipeline import telemetry
+from pipeline.errors import PipelineError, SessionLost, SessionReplyError
+from pipeline.sessions import archive, batch
 from pipeline.sessions.answers import Execution
+from pipeline.sessions.batch import LONGEST_RUN, Bounds, Queue, Ran, Waiting, Work
 from pipeline.sessions.client import Chunks, PoolClient
 from pipeline.sessions.report import SessionReport
+from pipeline.together import together
 from pipeline.transforms import protocol
-from pipeline.transforms.protocol import Job
 
 REPORT_LIMIT = 512 * 1024
 STDERR_TAIL = 500
 REPLACED = "session_replaced"
+ONE_BY_ONE = Bounds(1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,23 @@ class Session:
     for longer than its lease must not go on in a session that another process may have by now.
     """
 
-    def __init__(self, client: PoolClient, identifier: str, *, equipped: bool, is_ours: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        client: PoolClient,
+        identifier: str,
+        *,
+        equipped: bool,
+        is_ours: Callable[[], bool],
+        name: str = "",
+        bounds: Bounds = ONE_BY_ONE,
+    ) -> None:
         self._client, self._identifier, self._is_ours = client, identifier, is_ours
+        self.name = name
         self._archive = archive.build()
         self._equipped = equipped
         self._equipping = asyncio.Lock()
-        self._running = asyncio.Lock()
+        self._queue = Queue(bounds)
+        self._runner: asyncio.Task[None] | None = None
         self._garbage: set[str] = set()
         self._brought: set[str] = set()
 
@@ -75,8 +91,11 @@ class Session:
     async def upload(self, name: str, size: int, chunks: Chunks) -> None:
         """Bring a job's source in, and the engine when it is not there yet."""
         self._check()
-        await self._equip()
-        await self._client.put(self._identifier, name, size, chunks)
+        put = self._client.put(self._identifier, name, size, chunks)
+        if self._equipped:
+            await put
+        else:
+            await together(self._equip(), put)
 
     async def bring(self, name: str, data: bytes) -> None:
         """Bring in a picture or a font that recipes use; it stays for the jobs to come."""
@@ -86,23 +105,16 @@ class Session:
                 await self._client.put(self._identifier, name, len(data), lambda: _whole(data))
                 self._brought.add(name)
 
-    async def run(self, job: Job, seconds: int) -> SessionReport:
-        """Run a job whose source has been uploaded: what the engine says of it.
+    async def run(self, work: Work) -> Ran:
+        """Run a job whose source has been uploaded, perhaps together with others that wait here.
 
         SessionLost of kind `session_replaced` when the session turns out to be a fresh one: upload again.
         """
-        async with self._running:
-            self._check()
-            garbage = sorted(self._garbage)
-            code = self._archive.program(protocol.encode_job({**job, "remove": garbage}))
-            execution = await self._client.run(self._identifier, code, seconds)
-            if archive.MISSING in execution.stdout:
-                self._equipped = False
-                self._brought.clear()
-                raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
-            report = await self._report(execution, job["report"])
-            self._garbage.difference_update(garbage)
-            return report
+        waiting = self._queue.add(work)
+        if self._runner is None or self._runner.done():
+            # In a context of its own: it goes on for jobs to come.
+            self._runner = asyncio.create_task(self._run_all(), context=Context())
+        return await waiting.end
 
     def get(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Download a rendition as a stream; the caller counts and checks."""
@@ -110,16 +122,50 @@ class Session:
         return self._client.get(self._identifier, name)
 
     async def clean(self) -> None:
-        """Delete what earlier jobs left behind."""
-        async with self._running:
-            for name in sorted(self._garbage):
-                self._check()
-                await self._client.remove(self._identifier, name)
-                self._garbage.discard(name)
+        """Delete what earlier jobs left behind. Nothing may be running."""
+        for name in sorted(self._garbage):
+            self._check()
+            await self._client.remove(self._identifier, name)
+            self._garbage.discard(name)
 
     async def end(self) -> None:
         """End the session, with everything in it."""
+        if self._runner is not None:
+            self._runner.cancel()
         await self._client.end(self._identifier)
+
+    async def _run_all(self) -> None:
+        """One execution after another, until nothing waits."""
+        while taken := self._queue.take():
+            try:
+                await self._run(taken)
+            except PipelineError as error:
+                batch.failed(taken, error)
+            except BaseException as error:
+                broken = SessionLost(f"the run was broken off ({type(error).__name__})")
+                batch.failed([*taken, *self._queue.leave()], broken)
+                raise
+
+    async def _run(self, taken: list[Waiting]) -> None:
+        self._check()
+        garbage = sorted(self._garbage)
+        jobs = [each.work.job for each in taken]
+        jobs[0] = {**jobs[0], "remove": garbage}
+        seconds = min(sum(each.work.seconds for each in taken), LONGEST_RUN)
+        began = time.perf_counter()
+        code = self._archive.program(protocol.encode_jobs(*jobs))
+        execution = await self._client.run(self._identifier, code, seconds)
+        ended = time.perf_counter()
+        if archive.MISSING in execution.stdout:
+            self._equipped = False
+            self._brought.clear()
+            raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
+        reports = SessionReport.parse_all(await self._reports(execution, jobs[0]["report"]), len(taken))
+        self._garbage.difference_update(garbage)
+        telemetry.batch_jobs.record(len(taken))
+        for each, report in zip(taken, reports, strict=True):
+            if not each.end.done():
+                each.end.set_result(Ran(report, began, ended, len(taken)))
 
     def _check(self) -> None:
         if not self._is_ours():
@@ -132,7 +178,7 @@ class Session:
                 await self._client.put(self._identifier, self._archive.name, len(data), lambda: _whole(data))
                 self._equipped = True
 
-    async def _report(self, execution: Execution, file: str) -> SessionReport:
+    async def _reports(self, execution: Execution, file: str) -> bytes:
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:
@@ -148,10 +194,10 @@ class Session:
                 )
             body = ref["body"]
             if body is None:
-                body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
+                return protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
-        return SessionReport.parse(body)
+        return body
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Protocol, Self
 
 from pipeline.sessions import archive
+from pipeline.sessions.batch import Bounds
 from pipeline.sessions.client import PoolClient
+from pipeline.sessions.line import Ask
 from pipeline.sessions.session import Session
 from pipeline.settings import Settings
 
@@ -55,7 +58,7 @@ class Slot:
     used: int = 0
     born: float = 0.0
     label: str = ""
-    jobs: int = 0
+    seats: list[Ask] = field(default_factory=list)
     idle_since: float = 0.0
     doubt: str = ""
     lost: bool = False
@@ -78,6 +81,11 @@ class Slot:
         return slot
 
     @property
+    def jobs(self) -> int:
+        """How many jobs are under way here."""
+        return len(self.seats)
+
+    @property
     def cooling(self) -> bool:
         """Whether a session that could not be ended may still be there."""
         return self.document.content.get("state") == "cooling" and self.document.content.get("until", 0) > time.time()
@@ -98,23 +106,40 @@ class Slot:
         """Whether nothing at all goes on here."""
         return self.jobs == 0 and not self.in_chore
 
-    def has_seat(self, label: str | None) -> bool:
-        """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's."""
+    def has_seat(self, ask: Ask) -> bool:
+        """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's.
+
+        Beyond the depth there are seats for small jobs, as many as so many executions take in.
+        """
         if self.in_chore or self.worn:
             return False
-        unused = self.jobs == 0 and self.used == 0
-        return unused or (label is not None and self.label == label and self.jobs < self.settings.session_depth)
+        if self.jobs == 0 and self.used == 0:
+            return True
+        if ask.label is None or self.label != ask.label:
+            return False
+        depth = self.settings.session_depth
+        return self.jobs < depth or Bounds.of(self.settings).times(depth).room(self.seats, ask)
 
-    def take_seat(self, label: str | None) -> None:
+    def take_seat(self, ask: Ask) -> None:
         """Count a job in. A session that is nobody's takes this one and no other."""
-        self.jobs += 1
-        self.label = label or "single"
-        if label is None:
+        self.seats.append(ask)
+        self.label = ask.label or "single"
+        if ask.label is None:
             self.doubt = "single"
+
+    def leave_seat(self, ask: Ask) -> None:
+        """Count it out again."""
+        self.seats.remove(ask)
+        self.used += 1
+        self.idle_since = time.monotonic()
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
-        return Session(self.client, self.identifier, equipped=equipped, is_ours=lambda: self.is_ours)
+        name = f"{PurePosixPath(self.name).stem}.{self.generation}"
+        bounds = Bounds.of(self.settings)
+        return Session(
+            self.client, self.identifier, equipped=equipped, is_ours=lambda: self.is_ours, name=name, bounds=bounds
+        )
 
     def start_over(self) -> None:
         """A new identifier, under which no session exists yet."""

@@ -15,8 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from typing import Any
 
+from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
+from pipeline.sessions.batch import Pace
 from pipeline.sessions.client import PoolClient
+from pipeline.sessions.line import Ask, Line, Priority
 from pipeline.sessions.session import Session
 from pipeline.sessions.slot import Documents, Slot
 from pipeline.settings import Settings
@@ -35,28 +38,38 @@ class Slots:
         self._settings, self._documents, self._client = settings, documents, client
         self._share = min(settings.slots_per_process, settings.pool_max_sessions)
         self._slots: list[Slot] = []
-        self._changed = asyncio.Condition()
-        self._waiting = 0
+        self._line = Line(settings.run_share)
+        self.pace = Pace()
         self._looked = 0.0
         self._trouble: PipelineError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def seat(self, label: str | None = "shared") -> AsyncIterator[Session]:
+    async def seat(
+        self,
+        label: str | None = "shared",
+        *,
+        priority: Priority = "drop",
+        group: str = "",
+        size: int = 0,
+        expected: float | None = None,
+    ) -> AsyncIterator[Session]:
         """A session for one job, which it shares only with jobs of the same label, and with none when that is None.
 
-        PoolFull when none comes free in time, or what keeps slots from being leased at all. An error that leaves the
-        session in doubt makes it the last job there.
+        Who waits is seated by `priority`, and within that evenly by `group` (see Ask for all of them). PoolFull when
+        none comes free in time, or what keeps slots from being leased at all. An error that leaves the session in doubt
+        makes it the last job there.
         """
-        slot = await self._sit_down(label)
+        ask = Ask(label, priority, group, size, expected)
+        slot = await self._sit_down(ask)
         try:
             yield slot.session
         except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
             slot.doubt = slot.doubt or getattr(error, "kind", "cancelled")
             raise
         finally:
-            await self._stand_up(slot)
+            self._stand_up(slot, ask)
 
     async def close(self) -> None:
         """Give all slots back."""
@@ -67,22 +80,24 @@ class Slots:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
 
-    async def _sit_down(self, label: str | None) -> Slot:
+    async def _sit_down(self, ask: Ask) -> Slot:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), context=Context())
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._settings.slot_wait), self._changed:
-                while not (slot := self._best(label)):
-                    self._make_room()
-                    self._look_for_more()
-                    await self._changed.wait()
-                slot.take_seat(label)
-        except TimeoutError:
-            raise self._why_not() from None
-        finally:
-            self._waiting -= 1
+        started = time.perf_counter()
+        self._line.add(ask)
+        self._seat_all()
         self._look_for_more()
+        try:
+            async with asyncio.timeout(self._settings.slot_wait):
+                slot = await ask.seat
+        except BaseException as error:
+            self._line.remove(ask)
+            if ask.seat.done() and not ask.seat.cancelled():
+                self._stand_up(ask.seat.result(), ask)
+            if isinstance(error, TimeoutError):
+                raise self._why_not() from None
+            raise
+        telemetry.seat_seconds.record(time.perf_counter() - started, {"priority": ask.priority})
         return slot
 
     def _why_not(self) -> PipelineError:
@@ -94,18 +109,37 @@ class Slots:
             "slots are held by running jobs or by other processes"
         )
 
-    async def _stand_up(self, slot: Slot) -> None:
-        slot.jobs -= 1
-        slot.used += 1
-        slot.idle_since = time.monotonic()
-        if slot.jobs == 0 and slot.worn:
-            self._start(slot, self._recycle(slot))
-        await self._tell()
+    def _stand_up(self, slot: Slot, ask: Ask) -> None:
+        slot.leave_seat(ask)
+        if slot.jobs == 0:
+            telemetry.slots_used.add(-1)
+            if slot.worn and not slot.in_chore:
+                self._start(slot, self._recycle(slot))
+        self._seat_all()
 
-    def _best(self, label: str | None) -> Slot | None:
-        """The slot with the fewest jobs that has a seat for the label; among equals one that has served it before."""
-        usable = (slot for slot in self._slots if slot.has_seat(label))
-        return min(usable, key=lambda slot: (slot.jobs, slot.label != label), default=None)
+    def _seat_all(self) -> None:
+        """Seat those who wait as far as there are seats; where a session of another label is idle, it makes way."""
+        while ask := self._next_seated():
+            self._line.remove(ask)
+        if self._line and sum(slot.in_chore for slot in self._slots) < len(self._line):
+            self._make_room()
+
+    def _next_seated(self) -> Ask | None:
+        """The next of those who wait, seated; None when there is no seat for any."""
+        seated = [ask for slot in self._slots for ask in slot.seats]
+        for ask in self._line.heads(seated):
+            slot = self._best(ask)
+            if slot and not ask.seat.done():
+                telemetry.slots_used.add(int(slot.jobs == 0))
+                slot.take_seat(ask)
+                ask.seat.set_result(slot)
+                return ask
+        return None
+
+    def _best(self, ask: Ask) -> Slot | None:
+        """The slot with the fewest jobs that has a seat; among equals one that has served this label before."""
+        usable = (slot for slot in self._slots if slot.has_seat(ask))
+        return min(usable, key=lambda slot: (slot.jobs, slot.label != ask.label), default=None)
 
     def _make_room(self) -> None:
         """A job waits and yet a session is idle: that one is of another label, and has to make way for a new one."""
@@ -114,10 +148,6 @@ class Slots:
             oldest = min(idle, key=lambda slot: slot.idle_since)
             oldest.doubt = "of another label"
             self._start(oldest, self._recycle(oldest))
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
 
     def _start(self, slot: Slot, chore: Coroutine[Any, Any, None]) -> None:
         """Do something with a slot, in which no job may start meanwhile."""
@@ -149,7 +179,7 @@ class Slots:
     @property
     def _crowded(self) -> bool:
         """Whether there are more jobs than sessions, and this process may have another one."""
-        jobs = self._waiting + sum(slot.jobs for slot in self._slots)
+        jobs = len(self._line) + sum(slot.jobs for slot in self._slots)
         return len(self._slots) < min(jobs, self._share)
 
     async def _take_more(self) -> None:
@@ -176,6 +206,7 @@ class Slots:
             await document.release()
             return
         self._slots.append(slot)
+        telemetry.slots_held.add(1)
         log.info("leased slot %s, generation %d", slot.name, slot.generation)
         await self._minded(slot, self._recycle(slot) if slot.worn else self._open(slot))
 
@@ -189,7 +220,7 @@ class Slots:
             return
         slot.idle_since = time.monotonic()
         slot.in_chore = False
-        await self._tell()
+        self._seat_all()
 
     # -- keeping and giving back -------------------------------------------------------------------------------------
 
@@ -267,3 +298,4 @@ class Slots:
         slot.lost = True
         if slot in self._slots:
             self._slots.remove(slot)
+            telemetry.slots_held.add(-1)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.storage.account import Account, translated
+from pipeline.telemetry import traceparent
 
 
 class Message(BaseModel):
@@ -26,6 +27,7 @@ class Message(BaseModel):
     attempt: int = Field(0, ge=0)
     again: bool = False
     seen: int | None = Field(None, ge=0)
+    traceparent: str = Field("", max_length=100, description="The trace that the job goes on in.")
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -43,7 +45,8 @@ class JobQueue:
         self._client = account.queue(name)
 
     async def send(self, message: Message, delay: float = 0) -> None:
-        """Add a message that becomes visible after `delay` seconds. It never expires."""
+        """Add a message that becomes visible after `delay` seconds, in the trace at hand. It never expires."""
+        message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
         with translated("writing to the job queue"):
             await self._client.send_message(
                 message.model_dump_json(exclude_defaults=True).encode(),

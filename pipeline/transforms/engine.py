@@ -1,4 +1,4 @@
-"""One job inside a session, start to end. The order is fixed and the same for every recipe:
+"""Jobs inside a session, one after another, each start to end. The order is fixed and the same for every recipe:
 
     remove the last job's files → sniff → limits → open with the allow-list → decode once → colours to sRGB → upright
     → shared transforms → for each rendition: its transforms → encode → verify → report → remove the source
@@ -36,18 +36,21 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def main(encoded_job: str, directory: str) -> None:
-    """Do the job and print its report as the last line of standard output. Never raises, whatever the source is."""
+def main(encoded_jobs: str, directory: str) -> None:
+    """Do the jobs and print their reports as the last line of standard output. Never raises, whatever the sources are.
+
+    What is wrong with one of them is in its report; the others do not notice.
+    """
     place = Path(directory)
     file = None
     try:
-        job = protocol.decode_job(encoded_job)
-        report = run(job, place)
-        file = job["report"]
+        jobs = protocol.decode_jobs(encoded_jobs)
+        reports = [run(job, place) for job in jobs]
+        file = jobs[0]["report"]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the document, the host must hear of it
         text = f"the job document cannot be used: {type(error).__name__}: {error}"
-        report = _report(_Work(), [], Failure(kind="bad_job", message=text))
-    body = protocol.dump_report(report)
+        reports = [_report(_Work(), [], Failure(kind="bad_job", message=text))]
+    body = protocol.dump_reports(reports)
     if file is None or len(body) <= protocol.LINE_LIMIT:
         _say(protocol.report_line(body))
         return

@@ -1,8 +1,9 @@
-"""What goes into a session and what comes back: the job document, the report, and the line that carries the report.
+"""What goes into a session and what comes back: the document of jobs, their reports, and the line that carries those.
 
-Both sides import this module, so that neither can drift. The report is printed as the last line of standard output.
-The service cuts streams (at 4,096 characters unless told otherwise) without leaving a mark, so the line carries its
-own length and checksum; a report that is longer than `LINE_LIMIT` goes into a file that the line names.
+Both sides import this module, so that neither can drift. The reports are printed as the last line of standard output.
+The service cuts streams (at 4,096 characters unless told otherwise, and perhaps at some length whatever it is told)
+without leaving a mark. So the line carries its own length and checksum, and what is longer than `LINE_LIMIT` also lies
+in a file that the line names before anything that can be cut.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import hashlib
 import json
 from typing import Any, NotRequired, TypedDict
 
-VERSION = 1
+VERSION = 2
 LINE_LIMIT = 3500
+# Longer reports are in their file alone.
+LONGEST_LINE = 60_000
 MARK = "pipeline-report"
 
 
@@ -48,7 +51,8 @@ class RenditionJob(TypedDict):
 
 
 class Job(TypedDict):
-    """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first.
+    """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first; `report`
+    the file for the reports of all jobs that run together, should they be long (the first job's counts).
 
     `assets` says under which file names the pictures and fonts of the recipe lie in the session's directory (they are
     left there), `focal` is the source's point of interest as fractions of its width and height as seen, and
@@ -117,33 +121,34 @@ class ProtocolError(ValueError):
     """A report that is not whole, or not a report."""
 
 
-def encode_job(job: Job) -> str:
-    """The job document as base64 of UTF-8 JSON: the only form in which it ever stands in code."""
-    return base64.b64encode(json.dumps(job, separators=(",", ":")).encode()).decode("ascii")
+def encode_jobs(*jobs: Job) -> str:
+    """Jobs as base64 of UTF-8 JSON: the only form in which they ever stand in code."""
+    return base64.b64encode(json.dumps(jobs, separators=(",", ":")).encode()).decode("ascii")
 
 
-def decode_job(text: str) -> Job:
-    """The inverse of `encode_job`."""
-    job: Job = json.loads(base64.b64decode(text, validate=True))
-    if job.get("version") != VERSION:
-        raise ProtocolError(f"job document of version {job.get('version')!r}; this engine reads version {VERSION}")
-    return job
+def decode_jobs(text: str) -> list[Job]:
+    """The inverse of `encode_jobs`."""
+    jobs: list[Job] = json.loads(base64.b64decode(text, validate=True))
+    for job in jobs:
+        if job.get("version") != VERSION:
+            raise ProtocolError(f"job document of version {job.get('version')!r}; this engine reads version {VERSION}")
+    return jobs
 
 
-def dump_report(report: Report) -> bytes:
-    """The report as UTF-8 JSON with only ASCII characters in it."""
-    return json.dumps(report, separators=(",", ":"), ensure_ascii=True).encode()
+def dump_reports(reports: list[Report]) -> bytes:
+    """The reports as UTF-8 JSON with only ASCII characters in it."""
+    return json.dumps(reports, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def report_line(body: bytes, file: str | None = None) -> str:
-    """The line that carries `body`, or that says in which `file` it lies."""
+    """The line that carries `body`, if it is not too long for that, and says in which `file` it lies as well."""
     digest = hashlib.sha256(body).hexdigest()
-    carried = f"file:{file}" if file else body.decode("ascii")
-    return f"{MARK} {len(body)} {digest} {carried}"
+    carried = body.decode("ascii") if len(body) <= LONGEST_LINE else ""
+    return f"{MARK} {len(body)} {digest} {file or '-'} {carried}"
 
 
 class ReportRef(TypedDict):
-    """A report line taken apart: either the `body` itself, or the `file` that holds it."""
+    """A report line taken apart: the `body`, or None when that has to be read from the `file`."""
 
     size: int
     sha256: str
@@ -152,19 +157,20 @@ class ReportRef(TypedDict):
 
 
 def parse_report_line(stdout: str) -> ReportRef | None:
-    """The last report line in `stdout`; None when there is none. A cut line raises ProtocolError."""
+    """The last report line in `stdout`; None when there is none. ProtocolError when it is cut and names no file."""
     lines = [line for line in stdout.splitlines() if line.startswith(MARK + " ")]
     if not lines:
         return None
     try:
-        _, size, digest, carried = lines[-1].split(" ", 3)
-        ref = ReportRef(size=int(size), sha256=digest, body=None, file=None)
+        _, size, digest, file, carried = lines[-1].split(" ", 4)
+        ref = ReportRef(size=int(size), sha256=digest, body=None, file=None if file == "-" else file)
     except ValueError:
         raise ProtocolError("the report line is cut short") from None
-    if carried.startswith("file:"):
-        ref["file"] = carried.removeprefix("file:")
-        return ref
-    ref["body"] = check_report(carried.encode("utf-8", "replace"), ref)
+    try:
+        ref["body"] = check_report(carried.encode("utf-8", "replace"), ref)
+    except ProtocolError:
+        if ref["file"] is None:
+            raise
     return ref
 
 

@@ -58,8 +58,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         environ = environment(azurite.connection_string, endpoint, recipe_file)
         environ |= {
             "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
-            "PIPELINE_SLOT_LEASE": "30",
-            "PIPELINE_CLAIM_SECONDS": "30",
+            # Shorter than usual, so that a killed host's jobs come back soon; long enough for a busy machine to renew.
+            "PIPELINE_SLOT_LEASE": "45",
+            "PIPELINE_CLAIM_SECONDS": "45",
+            # What waits longer than this goes back to the queue: no harm, but not what is looked at here.
+            "PIPELINE_SLOT_WAIT": "200",
         }
         async with opened(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
             yield Scene(stack, [one, two], log)
@@ -97,8 +100,8 @@ async def test_two_hosts_do_every_photo_exactly_once(scene: Scene) -> None:
 
     await eventually(all_done, timeout=240, every=0.5)
     await everything_is_there(scene)
-    assert {(entry.generation, entry.attempts) for entry in await scene.rows()} == {(1, 1)}
     assert executions(scene) == PHOTOS, "no photo ran twice"
+    assert {entry.attempts for entry in await scene.rows()} == {1}
 
     async def nothing_waits() -> bool:
         return await scene.stack.waiting() == 0

@@ -9,12 +9,22 @@ import pytest
 
 from pipeline.errors import SessionReplyError
 from pipeline.sessions.report import SessionReport
+from pipeline.transforms import protocol
 
-REPORT: dict[str, Any] = {"version": 1, "versions": {}, "source": None, "renditions": [], "failure": None, "ms": {}}
+VERSION = protocol.VERSION
+REPORT: dict[str, Any] = {
+    "version": VERSION,
+    "versions": {},
+    "source": None,
+    "renditions": [],
+    "failure": None,
+    "ms": {},
+}
 
 
-def test_a_report_is_read() -> None:
-    assert SessionReport.parse(json.dumps({**REPORT, "ms": {"decode": 1.5}}).encode()).ms == {"decode": 1.5}
+def test_reports_are_read() -> None:
+    two = json.dumps([{**REPORT, "ms": {"decode": 1.5}}, REPORT]).encode()
+    assert [report.ms for report in SessionReport.parse_all(two, 2)] == [{"decode": 1.5}, {}]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
@@ -22,4 +32,10 @@ def test_a_number_that_json_does_not_have_is_refused(number: str) -> None:
     """It would go into the ledger, and from there into answers that no client can read."""
     body = json.dumps({**REPORT, "ms": {"decode": 0}}).replace('"decode": 0', f'"decode": {number}')
     with pytest.raises(SessionReplyError, match="cannot be read"):
-        SessionReport.parse(body.encode())
+        SessionReport.parse_all(f"[{body}]".encode(), 1)
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "[{}, {}]", "null", "["])
+def test_other_than_one_report_for_every_job_is_refused(body: str) -> None:
+    with pytest.raises(SessionReplyError):
+        SessionReport.parse_all(body.encode(), 1)

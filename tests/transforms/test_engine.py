@@ -61,36 +61,56 @@ def test_the_same_job_makes_the_same_bytes(run: Run) -> None:
 
 def test_the_report_is_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    engine.main(protocol.encode_job(job()), str(tmp_path))
+    engine.main(protocol.encode_jobs(job()), str(tmp_path))
     ref = protocol.parse_report_line(capsys.readouterr().out)
     assert ref is not None
-    assert json.loads(ref["body"])["renditions"][0]["width"] == 40
+    assert json.loads(ref["body"])[0]["renditions"][0]["width"] == 40
 
 
 def test_a_long_report_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    engine.main(protocol.encode_job(job(*(rendition(f"r{i}") for i in range(30)))), str(tmp_path))
-    ref = protocol.parse_report_line(capsys.readouterr().out)
+    engine.main(protocol.encode_jobs(job(*(rendition(f"r{i}") for i in range(30)))), str(tmp_path))
+    line = capsys.readouterr().out
+    assert protocol.parse_report_line(line) == protocol.parse_report_line(line[:6000]) | {  # type: ignore[operator]
+        "body": (tmp_path / "report.json").read_bytes()
+    }, "where the line is cut, the file it names is left"
+    ref = protocol.parse_report_line(line[:6000])
     assert ref is not None
     assert ref["file"] == "report.json"
     body = protocol.check_report((tmp_path / "report.json").read_bytes(), ref)
-    assert len(json.loads(body)["renditions"]) == 30
+    assert len(json.loads(body)[0]["renditions"]) == 30
+
+
+def test_a_source_that_fails_does_not_fail_those_it_runs_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bodies = {"a.bin": encoded(gradient(40, 30)), "b.bin": b"no image", "c.bin": encoded(gradient(20, 10))}
+    for name, body in bodies.items():
+        (tmp_path / name).write_bytes(body)
+    jobs = [job(rendition(name[0]), source=name) for name in bodies]
+    engine.main(protocol.encode_jobs(*jobs), str(tmp_path))
+    ref = protocol.parse_report_line(capsys.readouterr().out)
+    assert ref is not None
+    reports = json.loads(ref["body"] or b"")
+    assert [report["failure"] and report["failure"]["kind"] for report in reports] == [None, "not_an_image", None]
+    assert [made["width"] for report in reports for made in report["renditions"]] == [40, 20]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "c"]
 
 
 @pytest.mark.parametrize(
     "document",
     [
         "not base64!",
-        protocol.encode_job({"version": 1}),  # type: ignore[typeddict-item]
-        protocol.encode_job(job(version=99)),
-        protocol.encode_job(job(source="../in.bin")),
-        protocol.encode_job(job(source="..")),
-        protocol.encode_job(job(source="a\0b")),
-        protocol.encode_job(job(rendition("a/b"))),
-        protocol.encode_job(job(rendition("a", "bmp2"))),
-        protocol.encode_job(job(rendition("a", "webp", speed=5))),
-        protocol.encode_job(job(shared=steps(("melt", {})))),
-        protocol.encode_job(job(shared=steps(("resize", {"sides": 5})))),
+        protocol.encode_jobs({"version": protocol.VERSION}),  # type: ignore[typeddict-item]
+        protocol.encode_jobs(job(version=99)),
+        protocol.encode_jobs(job(source="../in.bin")),
+        protocol.encode_jobs(job(source="..")),
+        protocol.encode_jobs(job(source="a\0b")),
+        protocol.encode_jobs(job(rendition("a/b"))),
+        protocol.encode_jobs(job(rendition("a", "bmp2"))),
+        protocol.encode_jobs(job(rendition("a", "webp", speed=5))),
+        protocol.encode_jobs(job(shared=steps(("melt", {})))),
+        protocol.encode_jobs(job(shared=steps(("resize", {"sides": 5})))),
     ],
 )
 def test_a_job_that_cannot_be_read_is_a_failure_too(
@@ -100,7 +120,7 @@ def test_a_job_that_cannot_be_read_is_a_failure_too(
     engine.main(document, str(tmp_path))
     ref = protocol.parse_report_line(capsys.readouterr().out)
     assert ref is not None
-    assert json.loads(ref["body"])["failure"]["kind"] == "bad_job"
+    assert json.loads(ref["body"])[0]["failure"]["kind"] == "bad_job"
 
 
 def test_it_runs_from_an_archive_under_another_name_and_without_the_host(tmp_path: Path) -> None:
@@ -111,13 +131,13 @@ def test_it_runs_from_an_archive_under_another_name_and_without_the_host(tmp_pat
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
     code = (
         f"import sys; sys.path.insert(0, 'engine.zip'); from transforms_abc.engine import main; "
-        f"main({protocol.encode_job(job())!r}, '.'); "
+        f"main({protocol.encode_jobs(job())!r}, '.'); "
         f"assert not {{'pydantic', 'yaml', 'pipeline', 'typing_extensions'}} & set(sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     ref = protocol.parse_report_line(out.stdout)
     assert ref is not None
-    assert json.loads(ref["body"])["failure"] is None
+    assert json.loads(ref["body"])[0]["failure"] is None
 
 
 def test_the_host_reads_the_parameters_without_pillow() -> None:

@@ -1,0 +1,141 @@
+"""What waits for its turn in one session, and how much of it is done in one execution."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.errors import PipelineError, SessionLost, SessionReplyError
+from pipeline.sessions.report import SessionReport
+from pipeline.settings import Settings
+from pipeline.transforms.protocol import Job
+
+# The service's own limit on one execution.
+LONGEST_RUN = 220
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job that is to be run: at most `seconds`, in `expected` seconds most likely (None: nobody knows yet).
+
+    `size` is that of its source in bytes, `rank` its place in the order of who goes first (0 is the front).
+    """
+
+    job: Job
+    seconds: int
+    expected: float | None = None
+    size: int = 0
+    rank: int = 1
+    alone: bool = True
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of it: the execution's times, by `time.perf_counter`, and how many jobs it was for."""
+
+    report: SessionReport
+    began: float
+    ended: float
+    jobs: int
+
+
+@dataclass(eq=False)
+class Waiting:
+    """Work and its end."""
+
+    work: Work
+    end: asyncio.Future[Ran] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Queue:
+    """The work whose sources are in the session already."""
+
+    def __init__(self, most: Bounds) -> None:
+        self._most = most
+        self._waiting: list[Waiting] = []
+
+    def add(self, work: Work) -> Waiting:
+        """Get in line, behind what goes first and what came before."""
+        waiting = Waiting(work)
+        self._waiting.append(waiting)
+        self._waiting.sort(key=lambda each: each.work.rank)
+        return waiting
+
+    def take(self) -> list[Waiting]:
+        """The next execution: the first in line, and what fits in beside it. Empty when nothing waits."""
+        self._waiting = [each for each in self._waiting if not each.end.done()]
+        taken = self._waiting[:1]
+        if taken and not taken[0].work.alone:
+            for each in self._waiting[1:]:
+                if not each.work.alone and self._most.room([other.work for other in taken], each.work):
+                    taken.append(each)
+        self._waiting = [each for each in self._waiting if each not in taken]
+        return taken
+
+    def leave(self) -> list[Waiting]:
+        """All that wait, who then wait no more."""
+        left, self._waiting = self._waiting, []
+        return left
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one execution may take in: jobs, seconds, bytes."""
+
+    jobs: int
+    seconds: float
+    size: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bounds:
+        """As the settings have it."""
+        return cls(settings.batch_jobs, settings.batch_seconds, settings.batch_bytes)
+
+    def times(self, number: int) -> Bounds:
+        """What so many executions may take in together."""
+        return Bounds(self.jobs * number, self.seconds * number, self.size * number)
+
+    def room(self, taken: Sequence[Load], more: Load) -> bool:
+        """Whether `more` fits in. What nobody knows the length of fits in nowhere."""
+        if more.expected is None or len(taken) >= self.jobs:
+            return False
+        seconds = more.expected + sum(self.seconds if each.expected is None else each.expected for each in taken)
+        return seconds <= self.seconds and more.size + sum(each.size for each in taken) <= self.size
+
+
+class Load(Protocol):
+    """What takes time (in seconds; None: nobody knows) and bytes in a session."""
+
+    @property
+    def expected(self) -> float | None: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+def failed(batch: list[Waiting], error: PipelineError) -> None:
+    """Tell all of them. Where several ran together, one of them broke it: each is to be tried by itself."""
+    for each in batch:
+        if not each.end.done():
+            if len(batch) > 1 and isinstance(error, SessionReplyError):
+                each.end.set_exception(SessionLost(error.message, kind="batch_broke"))
+            else:
+                each.end.set_exception(type(error)(error.message, kind=error.kind))
+
+
+class Pace:
+    """How long jobs took lately: by recipe, and by the size of the source to the next power of two."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, int], float] = {}
+
+    def expected(self, recipe: str, size: int) -> float | None:
+        """Seconds that a job will take inside a session; None before there was one like it."""
+        return self._seconds.get((recipe, size.bit_length()))
+
+    def learn(self, recipe: str, size: int, seconds: float) -> None:
+        """Take in how long one took."""
+        key = (recipe, size.bit_length())
+        self._seconds[key] = 0.7 * self._seconds.get(key, seconds) + 0.3 * seconds

@@ -1,0 +1,73 @@
+"""Who waits for a session, and who gets the next seat: fair across recipes and runs, urgent work first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pipeline.sessions.slot import Slot
+
+Priority = Literal["interactive", "drop", "run"]
+ORDER: tuple[Priority, ...] = ("interactive", "drop", "run")
+
+
+@dataclass(eq=False)
+class Ask:
+    """A job that asks for a seat.
+
+    `label` says with whom it may share a session (None: nobody), `group` among whom seats are shared out evenly (a
+    recipe, a run). `size` is the source's in bytes, `expected` how many seconds it will run (None: nobody knows yet).
+    """
+
+    label: str | None = "shared"
+    priority: Priority = "drop"
+    group: str = ""
+    size: int = 0
+    expected: float | None = None
+    seat: asyncio.Future[Slot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Line:
+    """Those who wait. Within a group of one priority and label: first come, first served."""
+
+    def __init__(self, run_share: float) -> None:
+        self._run_share = run_share
+        self._groups: dict[Priority, OrderedDict[tuple[str, str | None], deque[Ask]]]
+        self._groups = {priority: OrderedDict() for priority in ORDER}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, ask: Ask) -> None:
+        """Get in line."""
+        self._groups[ask.priority].setdefault((ask.group, ask.label), deque()).append(ask)
+        self._count += 1
+
+    def remove(self, ask: Ask) -> None:
+        """Leave, seated or not. The group goes to the back of its priority, so that the others have their turn."""
+        groups, key = self._groups[ask.priority], (ask.group, ask.label)
+        waiting = groups.get(key)
+        if waiting is None or ask not in waiting:
+            return
+        waiting.remove(ask)
+        self._count -= 1
+        groups.move_to_end(key)
+        if not waiting:
+            del groups[key]
+
+    def heads(self, seated: list[Ask]) -> Iterator[Ask]:
+        """The first of every group, in the order in which they are to be seated beside those who are.
+
+        Jobs of runs go last, but for their share: neither fresh images nor a run wait for ever.
+        """
+        runs = sum(ask.priority == "run" for ask in seated)
+        owed = runs < self._run_share * (len(seated) + 1)
+        order = ("interactive", "run", "drop") if owed else ORDER
+        for priority in order:
+            for waiting in self._groups[priority].values():
+                yield waiting[0]

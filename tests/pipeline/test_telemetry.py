@@ -1,0 +1,135 @@
+"""What a job leaves in traces and metrics, through the SDK's own collectors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from pipeline.deliveries import blob_dropped, message_received
+from pipeline.process import process
+from pipeline.storage.queue import Message
+from pipeline.telemetry import tracer
+from tests.images import picture
+from tests.sessions.test_slots import documents
+from tests.stack import Stack, opened
+
+STAGES = {"claim", "lease", "upload", "turn", "run", "download", "commit", "ledger"}
+# The SDK takes a provider once per process, so these are shared and emptied.
+_spans = InMemorySpanExporter()
+_reader = InMemoryMetricReader()
+
+
+@pytest.fixture(scope="module")
+def _providers() -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(_spans))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([_reader]))
+
+
+@pytest.fixture
+def spans(_providers: None) -> Iterator[InMemorySpanExporter]:
+    """What was recorded since the test began."""
+    _spans.clear()
+    yield _spans
+    _spans.clear()
+
+
+def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in spans.get_finished_spans() if span.name == name]
+
+
+def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
+    """The points of a metric by their attributes: the value, or how many values there were."""
+    data = _reader.get_metrics_data()
+    return {
+        frozenset((point.attributes or {}).items()): getattr(point, "value", getattr(point, "count", 0))
+        for resource in (data.resource_metrics if data else [])
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == name
+        for point in metric.data.data_points
+    }
+
+
+async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
+    before = totals("pipeline.jobs")
+    await stack.drop("photos/a.jpg", picture())
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    (job,) = named(spans, "job")
+    assert job.context is not None
+    below = [each for each in spans.get_finished_spans() if each.parent and each.parent.span_id == job.context.span_id]
+    assert {each.name for each in below} == STAGES
+    assert dict(job.attributes or {})["pipeline.state"] == "done"
+    done = frozenset({("recipe", "web"), ("state", "done")})
+    assert totals("pipeline.jobs")[done] - before.get(done, 0) == 1
+    stages = {dict(point)["stage"] for point in totals("pipeline.stage.duration")}
+    assert stages >= STAGES
+    assert {dict(point)["direction"] for point in totals("pipeline.bytes")} == {"in", "out"}
+    assert sum(totals("pipeline.jobs.running").values()) == 0
+
+
+async def test_a_failure_is_an_error_that_names_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
+    await stack.drop("photos/a.jpg", b"no image")
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    (job,) = named(spans, "job")
+    assert (job.status.is_ok, job.status.description) == (False, "run")
+
+
+async def test_a_trace_goes_on_behind_the_queue(stack: Stack, spans: InMemorySpanExporter) -> None:
+    services = stack.services
+    await stack.drop("photos/a.jpg", picture())
+    with tracer.start_as_current_span("asked") as asked:
+        await services.queue.send(
+            Message(recipe="web", container=services.settings.input_container, name="photos/a.jpg")
+        )
+    (body,) = await stack.messages()
+    with tracer.start_as_current_span("host") as host:
+        await message_received(services, Message(**body).model_dump_json().encode())
+    (job,), (received,) = named(spans, "job"), named(spans, "receive")
+    assert job.context is not None
+    assert job.context.trace_id == asked.get_span_context().trace_id
+    assert [link.context.span_id for link in received.links] == [host.get_span_context().span_id]
+
+
+@pytest.mark.parametrize("trace_of", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+async def test_a_message_without_a_usable_trace_is_a_job_like_any_other(stack: Stack, trace_of: str) -> None:
+    await stack.drop("photos/a.jpg", b"no image")
+    message = Message(
+        recipe="web",
+        container=stack.services.settings.input_container,
+        name="photos/a.jpg",
+        traceparent=trace_of,
+    )
+    await message_received(stack.services, message.model_dump_json().encode())
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert entry.state == "failed"
+
+
+async def test_no_span_tells_a_sessions_identifier_even_when_http_calls_are_recorded(
+    environ: dict[str, str], spans: InMemorySpanExporter
+) -> None:
+    """Azure Monitor's package records every call of httpx with its whole address, where the identifier stands."""
+    HTTPXClientInstrumentor().instrument()
+    try:
+        async with opened(environ) as stack:
+            await stack.drop("photos/a.jpg", picture())
+            container = stack.services.settings.input_container
+            await process(stack.services, container, "photos/a.jpg", stack.services.recipes.get("web"))
+            identifiers = [each["identifier"] for each in await documents(stack) if each.get("identifier")]
+    finally:
+        HTTPXClientInstrumentor().uninstrument()
+    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert identifiers
+    assert not [each for each in identifiers if each in told]
+    assert "AccountKey" not in told
