@@ -5,7 +5,7 @@ import os
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
-from pipeline import deliveries, runs
+from pipeline import deliveries, poison, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
 from pipeline.web import jobs
@@ -30,14 +30,38 @@ async def image_dropped(source: blob.BlobClient) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=settings.queue, connection=CONNECTION)
 async def job_waiting(message: func.QueueMessage) -> None:
-    """A job's turn has come: another attempt, a free session, or its place in a run."""
+    """A job's turn has come: another attempt, or a free session."""
     await deliveries.message_received(process.services(), message.get_body())
 
 
+@app.queue_trigger(arg_name="message", queue_name=settings.run_queue, connection=CONNECTION)
+async def run_waiting(message: func.QueueMessage) -> None:
+    """A piece of a run: finding its jobs, or doing a batch of them."""
+    await runs.work_received(process.services(), message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=settings.queue + poison.SUFFIX, connection=CONNECTION)
+async def job_undeliverable(message: func.QueueMessage) -> None:
+    """A job that the platform gave up delivering becomes a failure."""
+    await poison.job(process.services(), message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=settings.run_queue + poison.SUFFIX, connection=CONNECTION)
+async def run_undeliverable(message: func.QueueMessage) -> None:
+    """So do the jobs of a piece of a run."""
+    await poison.run_work(process.services(), message.get_body())
+
+
+@app.queue_trigger(arg_name="message", queue_name=poison.DROPS, connection=CONNECTION)
+async def drop_undeliverable(message: func.QueueMessage) -> None:
+    """So do those of a source that was dropped."""
+    await poison.drop(process.services(), message.get_body())
+
+
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
-async def reconcile(timer: func.TimerRequest) -> None:
-    """Find the jobs that nothing brought in."""
-    await runs.reconcile(process.services())
+async def scheduled_run(timer: func.TimerRequest) -> None:
+    """Start the scheduled run, which finds the jobs that nothing brought in."""
+    await runs.scheduled(process.services())
 
 
 @app.route("jobs", methods=[func.HttpMethod.POST])

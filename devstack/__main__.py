@@ -7,7 +7,15 @@ from importlib import import_module
 
 import typer
 
-COMMANDS = {"up": "up", "azurite": "azurite", "session-pool": "session_pool", "host": "host", "demo": "demo"}
+COMMANDS = {
+    "up": "up",
+    "azurite": "azurite",
+    "session-pool": "session_pool",
+    "host": "host",
+    "identity": "identity",
+    "event-grid": "event_grid",
+    "demo": "demo",
+}
 
 
 def build(asked: str) -> typer.Typer:

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from devstack import child, foreground, node
+from devstack.certificate import Certificate
 from devstack.errors import ChildError
 from devstack.state import STATE
 
@@ -48,25 +50,29 @@ class Azurite:
     def connection_string(self) -> str:
         """What the Azure SDKs take, and what goes into AzureWebJobsStorage."""
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+            f"DefaultEndpointsProtocol={urlsplit(self.blob).scheme};AccountName={ACCOUNT};AccountKey={KEY};"
             f"BlobEndpoint={self.blob};QueueEndpoint={self.queue};TableEndpoint={self.table};"
         )
 
 
 @contextlib.asynccontextmanager
 async def running(
-    data: Path | None = DATA, ports: Ports = Ports(), output: Callable[[str], None] = lambda _: None
+    data: Path | None = DATA,
+    ports: Ports = Ports(),
+    output: Callable[[str], None] = lambda _: None,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[Azurite]:
     """Run Azurite for as long as the block lasts, with its data in the folder `data`, or in memory when that is None.
 
-    The first time on a machine it is installed (about half a minute).
+    With a certificate it is https, and an identity's tokens are as good as the key. The first time on a machine it is
+    installed (about half a minute).
 
     Raises:
         ChildError: it did not start: a port is taken, or the data cannot be read.
         NodeError: it cannot be installed.
     """
     package = await asyncio.to_thread(node.package, "azurite")
-    argv: list[str | Path] = [package.node, package.script, *_options(data, ports)]
+    argv: list[str | Path] = [package.node, package.script, *_options(data, ports, certificate)]
     with _owned(data):
         async with child.running("azurite", argv, output=output) as process:
             blob, queue, table = await _listening(process)
@@ -88,11 +94,13 @@ def _owned(data: Path | None) -> Iterator[None]:
         yield
 
 
-def _options(data: Path | None, ports: Ports) -> list[str]:
+def _options(data: Path | None, ports: Ports, certificate: Certificate | None) -> list[str]:
     # The check would refuse today's SDKs, which speak a newer version of the API than Azurite knows.
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
     for service in SERVICES:
         options += [f"--{service}Port", str(getattr(ports, service)), f"--{service}KeepAliveTimeout", str(KEEP_ALIVE)]
+    if certificate:
+        options += ["--oauth", "basic", "--cert", str(certificate.file), "--key", str(certificate.key)]
     return [*options, "--inMemoryPersistence"] if data is None else [*options, "--location", str(data)]
 
 

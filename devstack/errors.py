@@ -2,8 +2,11 @@
 
 DevstackError
 ├── ChildError      a program of the stack did not start, or ended by itself
+├── PortError       a port is taken
 ├── NodeError       there is no Node.js that will do, or its packages cannot be installed
-└── HostError       the function app cannot be served
+├── HostError       the function app cannot be served
+├── EventGridError  a subscription is not one, or its endpoint does not take it
+└── DemoError       the demo cannot be shown
 """
 
 from __future__ import annotations
@@ -25,6 +28,14 @@ class ChildError(DevstackError):
 
 class NodeError(DevstackError):
     """There is no Node.js that will do, or its packages cannot be installed."""
+
+
+class PortError(DevstackError):
+    """A port is taken."""
+
+
+class EventGridError(DevstackError):
+    """A subscription is not one, or its endpoint does not take it."""
 
 
 class HostError(DevstackError):

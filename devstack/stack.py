@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shlex
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from devstack import azurite, child
+from devstack.certificate import Certificate, trusting
 from devstack.errors import ChildError
 from devstack.state import ROOT, STATE
 from pipeline.together import together
@@ -22,18 +25,28 @@ ENV_FILE = STATE / "env"
 START_TIMEOUT = 60.0
 HOST_GRACE = 10.0
 HOST = "host-"
+# The client id of the managed identity that there is with --identity.
+IDENTITY = "1de00000-0000-4000-8000-000000000001"
+CONNECTIONS = ("AzureWebJobsStorage", "IMAGES")
 Output = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `data` is the folder of the storage; None keeps it in memory. Port 0 is any free port."""
+    """What to run. `data` is the folder of the storage; None keeps it in memory. Port 0 is any free port.
+
+    With `identity` everything is as it is on Azure: https, no keys, and a managed identity that signs in everywhere,
+    whose tokens are good for `token_lifetime` seconds.
+    """
 
     hosts: int = 1
     max_sessions: int = 5
     data: Path | None = azurite.DATA
     port: int = 0
     app: Path = ROOT
+    identity: bool = False
+    client_id: str = IDENTITY
+    token_lifetime: int = 86_400
 
 
 @dataclass(frozen=True)
@@ -71,18 +84,21 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
     """
     async with AsyncExitStack() as parts:
         start = _Start(parts, options, output)
-        storage, pool = await together(start.storage(), start.pool())
-        settings = {
-            "AzureWebJobsStorage": storage,
-            "IMAGES": storage,
-            "PIPELINE_POOL_ENDPOINT": pool,
-            "PIPELINE_POOL_MAX_SESSIONS": str(options.max_sessions),
-            "PIPELINE_CONSOLE_ACCESS": "open",
-        }
+        storage, pool, identity = await together(start.storage(), start.pool(), start.identity())
+        settings = {**storage, **identity, **pool, **start.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
         # Hosts wait for containers that are not there yet.
         hosts = [start.host(number, settings) for number in range(options.hosts)]
         _, *urls = await together(start.containers(settings), *hosts)
-        yield Stack(pool, tuple(urls), settings, start.children, output)
+        yield Stack(settings["PIPELINE_POOL_ENDPOINT"], tuple(urls), settings, start.children, output)
+
+
+def _by_identity(connection: str, emulator: azurite.Azurite, options: Options) -> Iterator[tuple[str, str]]:
+    """A connection as it is set on Azure. A connection string that a shell may have must not win."""
+    yield connection, ""
+    for service in azurite.SERVICES:
+        yield f"{connection}__{service}ServiceUri", getattr(emulator, service)
+    yield f"{connection}__credential", "managedidentity"
+    yield f"{connection}__clientId", options.client_id
 
 
 class _Start:
@@ -93,18 +109,41 @@ class _Start:
         self._parts = parts
         self._options = options
         self._output = output
+        self._folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="devstack-")))
 
-    async def storage(self) -> str:
-        """The storage account's connection string."""
-        emulator = azurite.running(self._options.data, output=partial(self._output, "azurite"))
+    async def storage(self) -> dict[str, str]:
+        """The connections to the storage account."""
+        certificate = Certificate.made(self._folder, "azurite") if self._options.identity else None
+        emulator = azurite.running(self._options.data, output=partial(self._output, "azurite"), certificate=certificate)
         running = await self._parts.enter_async_context(emulator)
         self.children["azurite"] = running.process
-        return running.connection_string
+        if not self._options.identity:
+            return dict.fromkeys(CONNECTIONS, running.connection_string)
+        return {name: value for each in CONNECTIONS for name, value in _by_identity(each, running, self._options)}
 
-    async def pool(self) -> str:
-        """The address of the session pool."""
+    async def pool(self) -> dict[str, str]:
+        """The session pool's address and size."""
         arguments = ["session-pool", "--port", "0", "--max-sessions", str(self._options.max_sessions)]
-        return await self._serving("session-pool", arguments, {}, r"session pool ready: (\S+)")
+        if self._options.identity:
+            arguments += ["--require-token", "--tls", str(self._folder / "pool.pem")]
+        endpoint = await self._serving("session-pool", arguments, {}, r"session pool ready: (\S+)")
+        return {"PIPELINE_POOL_ENDPOINT": endpoint, "PIPELINE_POOL_MAX_SESSIONS": str(self._options.max_sessions)}
+
+    async def identity(self) -> dict[str, str]:
+        """What leads to the identity, when there is one."""
+        if not self._options.identity:
+            return {}
+        header = secrets.token_hex(16)
+        arguments = ["identity", "--client-id", self._options.client_id]
+        arguments += ["--lifetime", str(self._options.token_lifetime)]
+        endpoint = await self._serving("identity", arguments, {"IDENTITY_HEADER": header}, r"identity ready: (\S+)")
+        return {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": header}
+
+    def trust(self) -> dict[str, str]:
+        """What makes programs trust the certificates of the parts, where these have one."""
+        return (
+            trusting(sorted(self._folder.glob("*.pem")), self._folder / "trust.crt") if self._options.identity else {}
+        )
 
     async def host(self, number: int, settings: Mapping[str, str]) -> str:
         """The address of a function host."""

@@ -18,10 +18,22 @@ def command(
     data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = azurite.DATA,
     in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
     app: Annotated[Path, typer.Option(help="Folder of function_app.py.")] = ROOT,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="As on Azure: https, no keys, a managed identity signs in everywhere.")
+    ] = False,
+    token_lifetime: Annotated[int, typer.Option(min=1, help="Seconds that its tokens are good for.")] = 86_400,
     env_file: Annotated[Path, typer.Option(help="Where to keep the settings for other programs.")] = stack.ENV_FILE,
 ) -> None:
     """Run storage, session pool and function hosts, until Ctrl-C."""
-    options = stack.Options(hosts, max_sessions, None if in_memory else data.resolve(), port, app.resolve())
+    options = stack.Options(
+        hosts,
+        max_sessions,
+        None if in_memory else data.resolve(),
+        port,
+        app.resolve(),
+        identity=identity,
+        token_lifetime=token_lifetime,
+    )
     foreground.run(_serve(options, env_file))
 
 

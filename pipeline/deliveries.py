@@ -10,7 +10,7 @@ from pipeline.process import Wish, process
 from pipeline.recipes import Recipe
 from pipeline.services import Services
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Claim, Entry, Version
+from pipeline.storage.ledger import Entry, Version
 from pipeline.storage.queue import Message
 from pipeline.telemetry import about_job, continued, logger
 
@@ -21,7 +21,7 @@ LONGEST_DELAY = 3600.0
 async def blob_dropped(services: Services, container: str, name: str) -> None:
     """Do every job that the recipes have for a new or changed source; without one, nothing happens."""
     try:
-        recipes = await _matching(services, container, name)
+        recipes = await matching(services, container, name)
     except JobOvertaken as error:
         log.info("nothing to do: %s", error)
         return
@@ -33,7 +33,7 @@ async def blob_dropped(services: Services, container: str, name: str) -> None:
             raise end
 
 
-async def _matching(services: Services, container: str, name: str) -> list[Recipe]:
+async def matching(services: Services, container: str, name: str) -> list[Recipe]:
     """The recipes for a source. Only where one asks for a size or a type is the source looked at for that."""
     recipes = services.recipes.match(name)
     if not any(recipe.needs_facts for recipe in recipes):
@@ -72,7 +72,7 @@ async def deliver(services: Services, message: Message) -> Entry | None:
             log.warning("the message is dropped: %s", error)
         except PoolFull as error:
             log.info("waits for a session: %s", error)
-            await services.queue.send(message, _delay(services, 0))
+            await services.queue.send(message, delay(services, 0))
         except TransientError as error:
             await _later(services, message, error)
         except PipelineError:
@@ -95,28 +95,34 @@ async def _later(services: Services, message: Message, error: TransientError) ->
     """Queue the next attempt, or record the failure when there have been enough."""
     attempt = message.attempt + 1
     if attempt >= services.settings.max_attempts:
-        await _give_up(services, message, error)
+        await give_up(services, message, error)
         return
-    delay = max(_delay(services, attempt), error.retry_after or 0)
-    log.info("attempt %d did not succeed; the next one in about %.0f s: %s", attempt, delay, error)
-    await services.queue.send(message.model_copy(update={"attempt": attempt}), delay)
+    pause = max(delay(services, attempt), error.retry_after or 0)
+    log.info("attempt %d did not succeed; the next one in about %.0f s: %s", attempt, pause, error)
+    await services.queue.send(message.model_copy(update={"attempt": attempt}), pause)
 
 
-async def _give_up(services: Services, message: Message, error: TransientError) -> None:
+async def give_up(services: Services, message: Message, error: TransientError, run: str = "") -> Entry:
+    """Record that a job was tried often enough: its row, or that of whoever has done it or is on it meanwhile.
+
+    JobOvertaken when the source is gone or has changed.
+    """
     recipe = services.recipes.get(message.recipe)
     source = await services.sources.open(message.container, message.name)
     key = JobKey.of(message.recipe, message.container, message.name)
     version = Version(source.etag, recipe.hash)
     place = (message.container, message.name)
+    wish = Wish(again=message.again, seen=message.seen, run=run)
     # Another process may have done the job since: its result stands.
-    claim = await services.ledger.claim(key, place, version, source.is_current, again=message.again, seen=message.seen)
-    if isinstance(claim, Claim):
-        told = f"{error.message}; given up after {message.attempt + 1} attempts"
-        await claim.failed(type(error)(told, kind=error.kind, said=error.said), "queue")
-        log.error("failed after %d attempts: %s", message.attempt + 1, error)
+    claim = await services.ledger.claim(key, place, version, source.is_current, **wish)
+    if isinstance(claim, Entry):
+        return claim
+    told = f"{error.message}; given up after {message.attempt + 1} attempts"
+    log.error("failed after %d attempts: %s", message.attempt + 1, error)
+    return await claim.failed(type(error)(told, kind=error.kind, said=error.said), "queue")
 
 
-def _delay(services: Services, attempt: int) -> float:
+def delay(services: Services, attempt: int) -> float:
     """Seconds to wait: doubling with every attempt, with jitter so that many jobs do not come back at once."""
     delay = min(services.settings.requeue_delay * 2.0**attempt, LONGEST_DELAY)
     return delay * random.uniform(0.75, 1.25)  # noqa: S311 - jitter

@@ -10,7 +10,8 @@
     ├── TransientError         doing it again may help
     │   ├── SessionLost        the session ended, was replaced or stopped in the middle of the job
     │   ├── PoolUnavailable    the session pool does not answer, or not in time
-    │   └── StorageUnavailable the storage account does not answer, or not in time
+    │   ├── StorageUnavailable the storage account does not answer, or not in time
+    │   └── IdentityUnavailable there is no token to be had; comes as one of the two above, for whichever asked
     ├── RequestError           what was asked for cannot be done as it was asked
     │   ├── BadToken           a list is to go on from a place that it never named
     │   └── NotNow             the job or the run is not in a state in which that can be done
@@ -102,6 +103,12 @@ class StorageUnavailable(TransientError):  # noqa: N818
     """The storage account does not answer, or not in time."""
 
     default_kind = "storage_unavailable"
+
+
+class IdentityUnavailable(TransientError):  # noqa: N818
+    """There is no token to be had. Storage and pool turn it into their own, of the same `kind`."""
+
+    default_kind = "identity_unavailable"
 
 
 class PoolFull(PipelineError):  # noqa: N818

@@ -144,7 +144,7 @@ def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
     content_type = made.rendition.content_type_of(made.facts.as_reported)
-    metadata = {**carried, **made.facts.extra, **about}
+    metadata = {**carried, **made.facts.as_reported["extra"], **about}
     return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 
 
@@ -168,8 +168,8 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
         "versions": report.versions,
         "began": round(stages.began, 3),
         "session": stages.session,
-        "ms": stages.ms,
-        "marks": stages.marks,
+        "ms": dict(stages.ms),
+        "marks": [list(mark) for mark in stages.marks],
         "session_ms": report.ms,
     }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf
 
 from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
-from pipeline.sessions.batch import Work
+from pipeline.sessions.batch import Estimate, Work
 from pipeline.sessions.client import tries
 from pipeline.sessions.line import ORDER, Priority
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
@@ -75,7 +76,7 @@ async def render(
         priority=urgency.priority,
         group=urgency.group or recipe.name,
         size=source.size,
-        expected=services.slots.pace.expected(recipe.name, source.size),
+        estimate=_estimate(services, recipe, source),
     ) as session:
         stages.session = session.name
         stages.past("lease", started, time.perf_counter())
@@ -90,6 +91,10 @@ async def render(
                 f"the job was not through within {services.settings.job_timeout:g} s (PIPELINE_JOB_TIMEOUT)",
                 kind="job_timeout",
             ) from None
+
+
+def _estimate(services: Services, recipe: Recipe, source: Source) -> Estimate:
+    return partial(services.slots.pace.expected, recipe.name, source.size)
 
 
 def _label(recipe: Recipe, source: Source) -> str | None:
@@ -134,6 +139,7 @@ async def _turn(services: Services, order: Order, session: Session, work: Work, 
     ran = await session.run(work)
     stages.past("turn", waited, ran.began)
     stages.past("run", ran.began, ran.ended)
+    stages.ms["share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
     if ran.report.failure is None:
         # The session's word, but never more than what was seen.
         seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)
@@ -150,7 +156,7 @@ def _work(services: Services, order: Order, names: Workspace) -> Work:
     return Work(
         _job(services, order, names),
         seconds,
-        expected=services.slots.pace.expected(recipe.name, order.source.size),
+        estimate=_estimate(services, recipe, order.source),
         size=order.source.size,
         rank=ORDER.index(order.urgency.priority),
         alone=alone,

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
-
 from pipeline import recipes, telemetry
 from pipeline.errors import ConfigError
+from pipeline.identity import Identity
 from pipeline.recipes import Recipes
 from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
@@ -25,6 +23,7 @@ from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue
+from pipeline.storage.runtable import RunTable
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
@@ -32,7 +31,7 @@ SLOT_PREFIX = "slots/"
 
 @dataclass(frozen=True)
 class Services:
-    """What the triggers and the command line work with."""
+    """What the triggers and the command line work with. `run_room` bounds the jobs of runs that are under way here."""
 
     settings: Settings
     recipes: Recipes
@@ -42,17 +41,20 @@ class Services:
     assets: Assets
     ledger: Ledger
     queue: JobQueue
+    run_queue: JobQueue
+    run_table: RunTable
+    run_room: asyncio.Semaphore
     pool: PoolClient
     slot_documents: LeasedDocuments
     slots: Slots
-    credential: AsyncTokenCredential | None
+    identity: Identity | None
 
     @classmethod
     def open(cls, settings: Settings, recipe_file: Recipes, environ: Mapping[str, str]) -> Self:
         """Make the clients; nothing is sent yet. To be called where the event loop runs."""
         storage = StorageAccount.load(environ)
-        pool, credential = pool_client(settings, storage)
-        account = Account.open(storage, credential)
+        pool, identity = pool_client(settings, storage, environ)
+        account = Account.open(storage, identity)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
         return cls(
             settings=settings,
@@ -63,10 +65,13 @@ class Services:
             assets=Assets(account, settings.asset_container),
             ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, recipe_file.names),
             queue=JobQueue(account, settings.queue),
+            run_queue=JobQueue(account, settings.run_queue),
+            run_table=RunTable(account, settings.runs_table),
+            run_room=asyncio.Semaphore(settings.run_jobs),
             pool=pool,
             slot_documents=documents,
             slots=Slots(settings, documents, pool),
-            credential=credential,
+            identity=identity,
         )
 
     async def close(self) -> None:
@@ -75,15 +80,17 @@ class Services:
         await self.ledger.stats.close()
         await self.pool.close()
         await self.account.close()
-        if self.credential:
-            await self.credential.close()
+        if self.identity:
+            await self.identity.close()
 
 
-def pool_client(settings: Settings, storage: StorageAccount) -> tuple[PoolClient, AsyncTokenCredential | None]:
+def pool_client(
+    settings: Settings, storage: StorageAccount, environ: Mapping[str, str]
+) -> tuple[PoolClient, Identity | None]:
     """The pool's client, and the identity that storage and pool share; None where neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
-    credential = _credential(storage.client_id) if needs_identity else None
-    return PoolClient(settings, PoolToken(credential) if credential and settings.pool_needs_token else None), credential
+    identity = Identity.of(environ, storage.client_id) if needs_identity else None
+    return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
 
 
 def load_recipes(settings: Settings) -> Recipes:
@@ -125,11 +132,3 @@ class Process:
         if self._services is None or self._loop is not loop:
             self._services, self._loop = Services.open(self.settings, self.recipes, self._environ), loop
         return self._services
-
-
-def _credential(client_id: str | None) -> AsyncTokenCredential:
-    """The managed identity on Azure; on a developer's machine whoever is signed in to the Azure CLI.
-
-    DefaultAzureCredential would also read secrets out of the environment, which nothing here is to depend on.
-    """
-    return ChainedTokenCredential(ManagedIdentityCredential(client_id=client_id), AzureCliCredential())

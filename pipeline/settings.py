@@ -102,6 +102,9 @@ class Settings(BaseModel):
     run_margin: float = Field(
         0.1, ge=0, le=10, description="A run stops when it finds more jobs than planned, by more than this share."
     )
+    run_jobs: int = Field(
+        48, ge=1, le=1000, description="Jobs of runs that a process has under way at once, waiting ones included."
+    )
     run_batch: int = Field(32, ge=1, le=100, description="Jobs per message of a run.")
     run_batch_seconds: float = Field(
         300, ge=1, le=1500, description="A batch begins no more jobs after this time; another message brings the rest."
@@ -162,7 +165,7 @@ class Settings(BaseModel):
         120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
     )
     transfer_timeout: float = Field(
-        30, ge=1, le=600, description="A transfer that does not move 64 KiB, or end, in this time is cut off."
+        30, ge=1, le=600, description="A transfer that does not move 256 KiB, or end, in this time is cut off."
     )
     job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
     claim_seconds: int = Field(

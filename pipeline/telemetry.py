@@ -47,6 +47,22 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
         job = _job.get()
         return (f"[{job}] {msg}" if job else msg), kwargs
 
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - the signature of logging
+        """One line per message: names of blobs and what sessions say could otherwise forge lines of their own."""
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        super().log(level, msg, *map(_in_one_line, args), **kwargs)
+
+
+def _in_one_line(value: object) -> object:
+    if isinstance(value, int | float):
+        return value
+    return printable(str(value))
+
+
+def printable(text: str, but: str = "") -> str:
+    """The text with line ends, control characters and the like (except those in `but`) as escapes."""
+    return "".join(char if char.isprintable() or char in but else repr(char)[1:-1] for char in text)
+
 
 def logger(name: str) -> JobLogger:
     """The logger of a module."""
@@ -98,3 +114,5 @@ def quiet_libraries() -> None:
     """Storage and HTTP clients log every request at INFO; those lines tell nothing and may name sessions."""
     for name in ("azure", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What it warns of comes as an error of ours, which says the same and what to do.
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)

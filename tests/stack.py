@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PoolUnavailable
+from pipeline.runs import work_received
 from pipeline.services import Services, load_recipes
 from pipeline.sessions.drain import drain
 from pipeline.settings import Settings
@@ -61,6 +63,22 @@ class Stack:
         queue = self.services.account.queue(self.services.settings.queue)
         return [json.loads(message.content) async for message in queue.receive_messages(visibility_timeout=1)]
 
+    async def run_messages(self) -> list[bytes]:
+        """Take the messages of runs that can be seen now out of their queue."""
+        queue = self.services.account.queue(self.services.settings.run_queue)
+        messages = [message async for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60)]
+        for message in messages:
+            await queue.delete_message(message)
+        return [message.content for message in messages]
+
+    async def work_off(self) -> int:
+        """Do the work of runs until there is none: how many messages that took."""
+        count = 0
+        while messages := await self.run_messages():
+            count += len(messages)
+            await asyncio.gather(*(work_received(self.services, body) for body in messages))
+        return count
+
     async def waiting(self) -> int:
         """How many messages there are, also those that are not visible yet."""
         queue = self.services.account.queue(self.services.settings.queue)
@@ -82,6 +100,8 @@ def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str,
         "PIPELINE_STATE_CONTAINER": f"state-{own}",
         "PIPELINE_QUEUE": f"jobs-{own}",
         "PIPELINE_LEDGER_TABLE": f"ledger{own}",
+        "PIPELINE_RUN_QUEUE": f"runs-{own}",
+        "PIPELINE_RUNS_TABLE": f"runs{own}",
         "PIPELINE_REQUEUE_DELAY": "0",
         "PIPELINE_RETRY_SECONDS": "2",
         "PIPELINE_RETRY_TRIES": "2",

@@ -1,7 +1,7 @@
 """The function host: it drives the triggers of a function app against a storage account, the way the platform does.
 
 It knows nothing of the app that it runs. What the platform's own host does and this one does not: bindings other than
-the trigger, function keys, Event Grid (a scan of the containers stands in), connections by identity.
+the trigger, function keys.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from devstack.host.leases import alone
 from devstack.host.queues import QueueListener, QueuePoison, queue_handler
 from devstack.host.routes import route
 from devstack.host.scan import Scanner
-from devstack.host.server import serving
 from devstack.host.settings import HOST_STORAGE, HostOptions, resolve
 from devstack.host.storage import Accounts, accounts, prepare
 from devstack.host.timers import Timer
 from devstack.host.web import Web
 from devstack.host.work import Work
+from devstack.serving import serving
 
 log = logging.getLogger("host")
 Loop = Coroutine[Any, Any, None]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from ssl import create_default_context as authorities
+from typing import Any
 from xml.etree import ElementTree
 
 import httpx
@@ -19,6 +21,7 @@ from devstack.errors import HostError
 VERSION = "2021-12-02"
 PAGE = 5000
 SIGNED_FOR = timedelta(days=1)
+SCOPE = "https://storage.azure.com/.default"
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,19 @@ class Listing:
     """Lists the blobs of one container whose names begin with `prefix`, in pages of `page`.
 
     Raises:
-        HostError: the account is not known by its key.
+        HostError: the account is known neither by its key nor by an identity.
     """
 
     def __init__(self, account: BlobServiceClient, container: str, prefix: str, page: int = PAGE) -> None:
         self._key = getattr(account.credential, "account_key", None)
-        if not self._key:
+        if not self._key and not hasattr(account.credential, "get_token"):
             raise HostError(f"the connection string of the container {container} must have an AccountKey")
         self._account = account
         self._container = container
         self._query = {"restype": "container", "comp": "list", "maxresults": str(page), "prefix": prefix}
         self._signature: dict[str, str] = {}
         self._signed = datetime.min.replace(tzinfo=UTC)
-        self._http = httpx.Client(headers={"x-ms-version": VERSION}, timeout=30, trust_env=False)
+        self._http = httpx.Client(headers={"x-ms-version": VERSION}, timeout=30, trust_env=False, verify=authorities())
 
     def blobs(self) -> list[Listed]:
         """All of them; none while the container is not there. Blocks.
@@ -72,7 +75,8 @@ class Listing:
     def _page(self, marker: str) -> ElementTree.Element | None:
         url = self._account.get_container_client(self._container).url
         try:
-            answer = self._http.get(url, params={**self._query, **self._signed_query(), "marker": marker})
+            query = {**self._query, **self._signed_query(), "marker": marker}
+            answer = self._http.get(url, params=query, headers=self._token())
         except httpx.HTTPError as error:
             raise ServiceRequestError(str(error)) from error
         if answer.status_code == HTTPStatus.NOT_FOUND:
@@ -81,7 +85,16 @@ class Listing:
             raise AzureError(f"HTTP {answer.status_code} {answer.headers.get('x-ms-error-code', '')}")
         return ElementTree.fromstring(answer.content)  # noqa: S314 - the answer of our own emulator
 
+    def _token(self) -> dict[str, str]:
+        """The header that signs in as an identity; none for a key. The SDK keeps the token."""
+        if self._key:
+            return {}
+        credential: Any = self._account.credential
+        return {"Authorization": f"Bearer {credential.get_token(SCOPE).token}"}
+
     def _signed_query(self) -> dict[str, str]:
+        if not self._key:
+            return {}
         now = datetime.now(UTC)
         if now - self._signed > SIGNED_FOR / 2:
             signature = generate_container_sas(

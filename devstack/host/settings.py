@@ -127,18 +127,32 @@ def resolve(text: str) -> str:
     return re.sub(r"%([^%]+)%", value, text)
 
 
-def connection_string(name: str) -> str:
-    """The connection string that a binding's `connection` leads to.
+@dataclass(frozen=True)
+class ByIdentity:
+    """A storage account that a managed identity signs in to: the endpoint of a service, and which identity."""
+
+    uri: str
+    client_id: str | None
+
+
+def connection(name: str, service: str) -> str | ByIdentity:
+    """What a binding's `connection` leads to: a connection string, or the endpoint of `service` (blob, queue).
 
     Raises:
-        HostError: it is not set, or asks for an identity, which an emulator does not know.
+        HostError: it is not set, or does not name the service's endpoint.
     """
     for variable in (f"AzureWebJobs{name}", name):
         if value := os.environ.get(variable):
             return _development_storage() if value.strip().rstrip(";") == DEVELOPMENT_STORAGE else value
+    for variable in (f"AzureWebJobs{name}__", f"{name}__"):
+        if uri := os.environ.get(f"{variable}{service}ServiceUri"):
+            return ByIdentity(uri, os.environ.get(f"{variable}clientId") or None)
     if any(variable.startswith(f"{name}__") for variable in os.environ):
-        raise HostError(f"the connection {name} is by identity ({name}__…); this host knows connection strings only")
-    raise HostError(f"the connection {name} is not set: set {name} to the connection string of a storage account")
+        raise HostError(f"the connection {name} is by identity: set {name}__{service}ServiceUri to its {service}s")
+    raise HostError(
+        f"the connection {name} is not set: set {name} to the connection string of a storage account, or "
+        f"{name}__{service}ServiceUri to its {service}s, for an identity"
+    )
 
 
 def _development_storage() -> str:

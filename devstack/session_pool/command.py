@@ -43,6 +43,15 @@ def command(
     admin: Annotated[
         bool, typer.Option("--admin", help="Have /.admin/faults, to change faults while running.")
     ] = False,
+    packages: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of Python packages that sessions have besides this Python's: what a custom image brings.",
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
+        ),
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="File for the access log; standard error without it.")] = None,
 ) -> None:
     """Serve the data-plane API of an Azure Container Apps session pool, with a sandboxed Python per session."""
@@ -62,6 +71,7 @@ def command(
         require_token=require_token,
         admin=admin,
         tls=tls,
+        packages=packages,
     )
     gc.freeze()
     try:

@@ -50,7 +50,7 @@ class Pool:
         self._open = True
         self.created_at = datetime.now(UTC)
         self.kind = SandboxKind.PROCESS
-        self._view = host_view()
+        self._view = host_view(settings.packages)
         self._numbers = itertools.count(1)
         self._sessions: dict[str, Session] = {}
         self._ending: set[Session] = set()

@@ -72,3 +72,4 @@ class PoolSettings:
     require_token: bool = False
     admin: bool = False
     tls: Path | None = None
+    packages: Path | None = None

@@ -25,14 +25,16 @@ def write_certificate(host: str, certificate_file: Path, key_file: Path) -> None
 
 
 def _certificate(host: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "local session pool")])
+    serial = x509.random_serial_number()
+    # Names differ, since OpenSSL finds a certificate in a list of trusted ones by its name.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"this machine {serial:x}"[:64])])
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=_DAYS))
         .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import preview, recipes
+from pipeline.cli import preview, recipes, settings
 from pipeline.cli.common import console, with_services
 from pipeline.recipes import reference
-from pipeline.runs import reconcile as find_jobs
 from pipeline.services import Services
 from pipeline.sessions.drain import drain as end_sessions
 from pipeline.storage.setup import create_all
@@ -17,6 +16,7 @@ app = typer.Typer(
 )
 app.add_typer(recipes.app, name="recipes")
 app.command("preview")(preview.command)
+app.command("settings")(settings.command)
 
 
 @app.command()
@@ -28,12 +28,6 @@ def init() -> None:
 
     made = with_services(make)
     console.print(f"made {', '.join(made)}" if made else "everything is there already")
-
-
-@app.command()
-def reconcile() -> None:
-    """Queue every job that should be done and that nothing has brought in."""
-    console.print(f"{with_services(find_jobs)} jobs queued")
 
 
 @app.command()

@@ -24,7 +24,7 @@ from pipeline.services import pool_client
 from pipeline.sessions.batch import Work
 from pipeline.sessions.report import RenditionFacts
 from pipeline.sessions.session import Session
-from pipeline.settings import PREFIX, Settings, StorageAccount
+from pipeline.settings import CONNECTION, PREFIX, Settings, StorageAccount
 
 CHUNK = 256 * 1024
 
@@ -82,7 +82,8 @@ def _pool() -> Iterator[str]:
 
 
 async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path) -> list[list[Path]]:
-    client, credential = pool_client(settings, StorageAccount())
+    who = StorageAccount(client_id=os.environ.get(f"{CONNECTION}__clientId"))
+    client, identity = pool_client(settings, who, os.environ)
     session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
     try:
         return [await _one(settings, session, recipe, image, assets, out) for image in images]
@@ -91,8 +92,8 @@ async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: P
         with suppress(PipelineError):
             await session.end()
         await client.close()
-        if credential:
-            await credential.close()
+        if identity:
+            await identity.close()
 
 
 async def _one(

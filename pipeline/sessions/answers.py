@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError, SourceError
+from pipeline.sessions.progress import PIECE, steadily
 
 ANSWER_LIMIT = 1024 * 1024
 # What a full pool says with 429, and was seen to say with 500.
 FULL_TEXT = "allocating pod"
 TIMEOUT_TEXT = "Request timed out waiting for code execution to complete"
 DIED_TEXTS = ("Execution aborted", "Kernel restarted")
+# What may be quoted of a refusal. Anything else could hold the identifier, or forge a line in a log.
+_CODE = re.compile(r"[A-Za-z]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -37,25 +41,54 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise PoolUnavailable(
-            "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
-        ) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _unreachable(error) from error
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         lost = SessionLost if doing == "run" else PoolUnavailable
         raise lost(f"{doing}: the session pool broke off ({type(error).__name__})") from error
 
 
-def worth_another_try(error: Exception) -> bool | float:
-    """Whether to repeat a call, or after how many seconds."""
+def _unreachable(error: httpx.TransportError) -> PoolUnavailable:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return PoolUnavailable(
+            "the session pool's certificate is not one that this machine trusts: correct PIPELINE_POOL_ENDPOINT, or "
+            "let SSL_CERT_FILE name a file that holds its authority",
+            kind="pool_unreachable",
+        )
+    return PoolUnavailable(
+        "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
+    )
+
+
+def worth_another_try(error: Exception, patience: float) -> bool | float:
+    """Whether to repeat a call, or after how many seconds. Who asks for more than `patience` is not waited for."""
     if not isinstance(error, PoolUnavailable | PoolFull):
         return False
-    return getattr(error, "retry_after", None) or True
+    after = getattr(error, "retry_after", None)
+    return after <= patience and after if after else True
 
 
-async def limited(response: httpx.Response) -> bytes:
-    """The body, as far as it stays within bounds."""
+def raw(response: httpx.Response, size: int) -> AsyncIterator[bytes]:
+    """The body as it comes. No compression was asked for, and none is undone: a few bytes can unpack to gigabytes."""
+    if compressed(response):
+        raise SessionReplyError("the session pool's answer is compressed, which was not asked for")
+    return response.aiter_raw(size)
+
+
+def compressed(response: httpx.Response) -> bool:
+    """Whether the body would have to be unpacked."""
+    coding: str = response.headers.get("Content-Encoding", "identity")
+    return coding.strip().lower() != "identity"
+
+
+async def limited(response: httpx.Response, seconds: float) -> bytes:
+    """The body, as far as it stays within bounds and comes steadily (see `steadily` for `seconds`).
+
+    Of a refusal that is compressed the status alone has to do.
+    """
+    if compressed(response) and not response.is_success:
+        return b""
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in steadily(raw(response, PIECE), seconds):
         body += chunk
         if len(body) > ANSWER_LIMIT:
             raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")
@@ -114,7 +147,7 @@ def execution(answer: dict[str, Any]) -> Execution:
 
 def _retry_after(response: httpx.Response) -> float | None:
     after = response.headers.get("Retry-After", "")
-    return min(float(after), 120.0) if after.isdigit() else None
+    return min(float(after), 120.0) if after.isdecimal() else None
 
 
 def _said(text: bytes) -> tuple[str, str]:
@@ -123,4 +156,5 @@ def _said(text: bytes) -> tuple[str, str]:
     error = body.get("error")
     error = error if isinstance(error, dict) else body
     code, message = error.get("code"), error.get("message")
-    return (code[:80] if isinstance(code, str) else ""), (message if isinstance(message, str) else "")
+    quoted = code if isinstance(code, str) and _CODE.fullmatch(code) else ""
+    return quoted, (message if isinstance(message, str) else "")

@@ -37,12 +37,13 @@ class Archive:
         return _PROGRAM.format(missing=MISSING, job=job, **names)
 
 
-# Only base64 and names made of hexadecimal digits are ever put into this text.
+# Only base64 and names made of hexadecimal digits are ever put into this text. A package that can be imported as it
+# is was baked into the session's image (session_image/): its name says that it is this very engine.
 _PROGRAM = """\
 def _pipeline_run():
-    import importlib, os, sys
+    import importlib.util, os, sys
     path = "{directory}/{archive}"
-    if "{package}" not in sys.modules:
+    if "{package}" not in sys.modules and importlib.util.find_spec("{package}") is None:
         if not os.path.exists(path):
             return print("{missing}")
         if path not in sys.path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,16 +16,24 @@ from pipeline.transforms.protocol import Job
 LONGEST_RUN = 220
 
 
+Estimate = Callable[[], float | None]
+"""How many seconds a job will take, as far as is known when it is asked; None: nobody knows yet."""
+
+
+def nobody_knows() -> None:
+    """No estimate."""
+
+
 @dataclass(frozen=True)
 class Work:
-    """A job that is to be run: at most `seconds`, in `expected` seconds most likely (None: nobody knows yet).
+    """A job that is to be run: at most `seconds`, and as long as its `estimate` says (see Estimate).
 
     `size` is that of its source in bytes, `rank` its place in the order of who goes first (0 is the front).
     """
 
     job: Job
     seconds: int
-    expected: float | None = None
+    estimate: Estimate = nobody_knows
     size: int = 0
     rank: int = 1
     alone: bool = True
@@ -98,18 +106,19 @@ class Bounds:
         return Bounds(self.jobs * number, self.seconds * number, self.size * number)
 
     def room(self, taken: Sequence[Load], more: Load) -> bool:
-        """Whether `more` fits in. What nobody knows the length of fits in nowhere."""
-        if more.expected is None or len(taken) >= self.jobs:
+        """Whether `more` fits in. What nobody knows the length of fits in nowhere, and nothing beside it."""
+        if len(taken) >= self.jobs or more.size + sum(each.size for each in taken) > self.size:
             return False
-        seconds = more.expected + sum(self.seconds if each.expected is None else each.expected for each in taken)
-        return seconds <= self.seconds and more.size + sum(each.size for each in taken) <= self.size
+        estimates = [each.estimate() for each in (*taken, more)]
+        known = [seconds for seconds in estimates if seconds is not None]
+        return len(known) == len(estimates) and sum(known) <= self.seconds
 
 
 class Load(Protocol):
-    """What takes time (in seconds; None: nobody knows) and bytes in a session."""
+    """What takes time and bytes in a session."""
 
     @property
-    def expected(self) -> float | None: ...
+    def estimate(self) -> Estimate: ...
 
     @property
     def size(self) -> int: ...

@@ -8,6 +8,7 @@ within limits, redirects are not followed, and a failed run is a 200 whose body 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +20,17 @@ import stamina
 
 from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
-from pipeline.sessions.answers import Execution, execution, json_object, limited, refusal, translated, worth_another_try
+from pipeline.sessions.answers import (
+    Execution,
+    execution,
+    json_object,
+    limited,
+    raw,
+    refusal,
+    translated,
+    worth_another_try,
+)
+from pipeline.sessions.progress import PIECE, Patience, steadily
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import LONGEST_LINE
@@ -29,6 +40,7 @@ STREAM_LIMIT = LONGEST_LINE + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5
+_OPERATION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # How a pool says that there is no such session.
 GONE = ("NoSessionFound", "SessionNotFound", "SessionWithIdentifierNotFound")
 
@@ -39,7 +51,7 @@ def tries(settings: Settings) -> AsyncIterator[stamina.Attempt]:
     """The tries of one call: growing pauses with jitter, or as long as the pool asks for, within bounds."""
     return aiter(
         stamina.retry_context(
-            on=worth_another_try,
+            on=lambda error: worth_another_try(error, settings.retry_seconds),
             attempts=settings.retry_tries,
             timeout=settings.retry_seconds,
             wait_initial=0.2,
@@ -58,9 +70,10 @@ class PoolClient:
         self._settings, self._token = settings, token
         self._http = httpx.AsyncClient(
             transport=transport,
-            timeout=httpx.Timeout(settings.transfer_timeout, connect=5.0),
+            # The deadlines of `progress` are what counts: these ask for one byte at a time.
+            timeout=httpx.Timeout(None, connect=5.0),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
-            headers={"User-Agent": "image-pipeline/1"},
+            headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -77,6 +90,9 @@ class PoolClient:
         tail = f"\r\n--{boundary}--\r\n".encode()
 
         async def body() -> AsyncIterator[bytes]:
+            if size <= PIECE:
+                yield b"".join([head, *[chunk async for chunk in chunks()], tail])
+                return
             yield head
             async for chunk in chunks():
                 yield chunk
@@ -97,20 +113,21 @@ class PoolClient:
             "timeoutInSeconds": seconds,
             "outputStreamsMaxLength": STREAM_LIMIT,
         }
-        timeout = httpx.Timeout(self._settings.transfer_timeout, connect=5.0, read=seconds + GRACE)
-        answer = await self._call("POST", "executions", identifier, "run", json_body=request, timeout=timeout)
-        return execution(await self._finished(identifier, answer, seconds + GRACE))
+        longest = seconds + GRACE
+        answer = await self._call("POST", "executions", identifier, "run", json_body=request, longest=longest)
+        return execution(await self._finished(identifier, answer, longest))
 
     @asynccontextmanager
     async def get(self, identifier: str, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Download the file `name` as a stream; the caller counts and checks what comes."""
         with translated("download"):
             request = await self._request("GET", f"files/{quote(name)}/content", identifier)
-            response = await self._send(request)
+            seconds = self._settings.transfer_timeout
+            response = await self._send(request, Patience(seconds))
             try:
                 if response.status_code != httpx.codes.OK:
-                    raise _counted(refusal(response, await limited(response), "download"), "download")
-                yield response.aiter_bytes(256 * 1024)
+                    raise _counted(refusal(response, await limited(response, seconds), "download"), "download")
+                yield steadily(raw(response, PIECE), seconds)
             finally:
                 await response.aclose()
 
@@ -150,9 +167,7 @@ class PoolClient:
             async with asyncio.timeout(seconds):
                 while str(answer.get("status", "")).lower() in ("running", "notstarted"):
                     await asyncio.sleep(POLL)
-                    answer = await self._call(
-                        "GET", f"executions/{quote(str(answer.get('id')), safe='')}", identifier, "follow"
-                    )
+                    answer = await self._call("GET", f"executions/{_operation(answer)}", identifier, "follow")
         except TimeoutError:
             raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="run_timeout") from None
         return answer
@@ -166,16 +181,22 @@ class PoolClient:
         *,
         content: Callable[[], AsyncIterator[bytes]] | None = None,
         json_body: dict[str, Any] | None = None,
+        longest: float | None = None,
         **options: Any,  # noqa: ANN401 - options of httpx
     ) -> dict[str, Any]:
-        """One call with its tries: the answer's JSON object, or {} when the body is something else."""
+        """One call with its tries: the answer's JSON object, or {} when the body is something else.
+
+        The answer has to begin within `longest` seconds; without that, in the time that a transfer may stand still.
+        """
+        seconds = longest or self._settings.transfer_timeout
         async for attempt in tries(self._settings):
             with attempt, translated(doing):
-                body = {"content": content()} if content else {"json": json_body} if json_body else {}
+                patience = Patience(seconds)
+                body = {"content": patience.pieces(content)} if content else {"json": json_body} if json_body else {}
                 request = await self._request(method, path, identifier, **body, **options)
-                response = await self._send(request)
+                response = await self._send(request, patience)
                 try:
-                    text = await limited(response)
+                    text = await limited(response, self._settings.transfer_timeout)
                 finally:
                     await response.aclose()
                 if response.is_success:
@@ -185,9 +206,10 @@ class PoolClient:
                 raise _counted(refusal(response, text, doing), doing)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        with telemetry.unrecorded():
-            return await self._http.send(request, stream=True)
+    async def _send(self, request: httpx.Request, patience: Patience) -> httpx.Response:
+        async with patience.kept():
+            with telemetry.unrecorded():
+                return await self._http.send(request, stream=True)
 
     async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx
         options.setdefault("headers", {})
@@ -202,3 +224,11 @@ def _counted(error: PipelineError, doing: str) -> PipelineError:
     if isinstance(error, PoolFull | PoolUnavailable):
         telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
     return error
+
+
+def _operation(answer: dict[str, Any]) -> str:
+    """The id under which an execution can be followed; it becomes part of an address."""
+    found = answer.get("id")
+    if not isinstance(found, str) or not _OPERATION.fullmatch(found):
+        raise SessionReplyError("run: the session pool gives no usable id for a run that goes on")
+    return found

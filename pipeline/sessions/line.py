@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.sessions.batch import Estimate, nobody_knows
+
 if TYPE_CHECKING:
     from pipeline.sessions.slot import Slot
 
@@ -20,14 +22,14 @@ class Ask:
     """A job that asks for a seat.
 
     `label` says with whom it may share a session (None: nobody), `group` among whom seats are shared out evenly (a
-    recipe, a run). `size` is the source's in bytes, `expected` how many seconds it will run (None: nobody knows yet).
+    recipe, a run). `size` is the source's in bytes.
     """
 
     label: str | None = "shared"
     priority: Priority = "drop"
     group: str = ""
     size: int = 0
-    expected: float | None = None
+    estimate: Estimate = nobody_knows
     seat: asyncio.Future[Slot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Self, cast
+from typing import Annotated, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import SessionReplyError
+from pipeline.telemetry import printable
 from pipeline.transforms import protocol
 
 Side = Annotated[int, Field(ge=1, le=2**31)]
 Word = Annotated[str, Field(max_length=100)]
 # What becomes metadata of a blob has to be fit for an HTTP header.
-ExtraName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ExtraName = Literal["patched", "dominant_color", "thumbhash", "blurhash"]
 ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
+
+
+def _legible(message: str) -> str:
+    """It may be a traceback. It is shown on terminals, which obey control characters."""
+    return printable(message, but="\n")
 
 
 class _Part(BaseModel):
@@ -55,7 +61,7 @@ class FailureFacts(_Part):
     """Why there are no renditions."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    message: str = Field(max_length=2000)
+    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=2000)
 
 
 class SessionReport(_Part):

@@ -51,7 +51,8 @@ class Session:
     """A session, addressed by its identifier, which is a secret and never logged.
 
     `is_ours` says whether the slot's lease still holds; every call asks it first, since a process that stood still
-    for longer than its lease must not go on in a session that another process may have by now.
+    for longer than its lease must not go on in a session that another process may have by now. Where the session's
+    image `may_bring_engine`, the first run finds out, and nothing is shipped until it says that it does not.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class Session:
         is_ours: Callable[[], bool],
         name: str = "",
         bounds: Bounds = ONE_BY_ONE,
+        may_bring_engine: bool = False,
     ) -> None:
         self._client, self._identifier, self._is_ours = client, identifier, is_ours
         self.name = name
         self._archive = archive.build()
         self._equipped = equipped
+        self._unknown = may_bring_engine and not equipped
         self._equipping = asyncio.Lock()
         self._queue = Queue(bounds)
         self._runner: asyncio.Task[None] | None = None
@@ -76,7 +79,7 @@ class Session:
 
     @property
     def equipped(self) -> bool:
-        """Whether the engine was shipped to this session."""
+        """Whether the engine is in this session: shipped, or brought by its image."""
         return self._equipped
 
     @contextmanager
@@ -154,18 +157,30 @@ class Session:
         seconds = min(sum(each.work.seconds for each in taken), LONGEST_RUN)
         began = time.perf_counter()
         code = self._archive.program(protocol.encode_jobs(*jobs))
-        execution = await self._client.run(self._identifier, code, seconds)
+        execution = await self._execute(code, seconds)
         ended = time.perf_counter()
-        if archive.MISSING in execution.stdout:
-            self._equipped = False
-            self._brought.clear()
-            raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
         reports = SessionReport.parse_all(await self._reports(execution, jobs[0]["report"]), len(taken))
+        if any(report.failure and report.failure.kind == "source_missing" for report in reports):
+            self._brought.clear()  # replaced by an empty one too, whose image brings the engine
         self._garbage.difference_update(garbage)
         telemetry.batch_jobs.record(len(taken))
         for each, report in zip(taken, reports, strict=True):
             if not each.end.done():
                 each.end.set_result(Ran(report, began, ended, len(taken)))
+
+    async def _execute(self, code: str, seconds: int) -> Execution:
+        execution = await self._client.run(self._identifier, code, seconds)
+        if archive.MISSING in execution.stdout and self._unknown:
+            self._unknown = False
+            await self._equip()
+            execution = await self._client.run(self._identifier, code, seconds)
+        if archive.MISSING in execution.stdout:
+            self._equipped = False
+            self._brought.clear()
+            raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
+        if self._unknown:
+            self._unknown, self._equipped = False, execution.ok
+        return execution
 
     def _check(self) -> None:
         if not self._is_ours():
@@ -173,30 +188,28 @@ class Session:
 
     async def _equip(self) -> None:
         async with self._equipping:
-            if not self._equipped:
+            if not self._equipped and not self._unknown:
                 data = self._archive.data
                 await self._client.put(self._identifier, self._archive.name, len(data), lambda: _whole(data))
                 self._equipped = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
+        stderr = execution.stderr.replace(self._identifier, "…")
+        said = stderr[-STDERR_TAIL:]
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:
                 # Our program never raises, whatever the source is: something has ended it.
-                raise SessionLost(
-                    f"the run broke off; it said: {execution.stderr[-STDERR_TAIL:]!r}",
-                    kind="run_broke_off",
-                    said=execution.stderr,
-                )
+                raise SessionLost(f"the run broke off; it said: {said!r}", kind="run_broke_off", said=stderr)
             if ref is None:
-                raise SessionReplyError(
-                    f"the session gave no report; it said: {execution.stderr[-STDERR_TAIL:]!r}", said=execution.stderr
-                )
+                raise SessionReplyError(f"the session gave no report; it said: {said!r}", said=stderr)
             body = ref["body"]
             if body is None:
-                return protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
+                body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
+        if self._identifier.encode() in body:
+            raise SessionReplyError("the session's report names the session, which is a secret")
         return body
 
 

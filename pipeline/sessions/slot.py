@@ -43,6 +43,15 @@ class Documents(Protocol):
     async def take(self, name: str) -> Document | None:
         """Hold one, unless another process does."""
 
+    async def wish(self, held: int) -> None:
+        """Let the others know that this process, which holds so many, has work for more."""
+
+    async def wish_no_more(self) -> None:
+        """Take that back."""
+
+    async def wishes(self) -> list[int]:
+        """How many each of the others holds that want more."""
+
 
 @dataclass(eq=False)
 class Slot:
@@ -63,6 +72,7 @@ class Slot:
     doubt: str = ""
     lost: bool = False
     in_chore: bool = True
+    leaving: bool = False
     renewing: bool = False
     session: Session = field(init=False)
 
@@ -111,7 +121,7 @@ class Slot:
 
         Beyond the depth there are seats for small jobs, as many as so many executions take in.
         """
-        if self.in_chore or self.worn:
+        if self.in_chore or self.leaving or self.worn:
             return False
         if self.jobs == 0 and self.used == 0:
             return True
@@ -135,10 +145,14 @@ class Slot:
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
-        name = f"{PurePosixPath(self.name).stem}.{self.generation}"
-        bounds = Bounds.of(self.settings)
         return Session(
-            self.client, self.identifier, equipped=equipped, is_ours=lambda: self.is_ours, name=name, bounds=bounds
+            self.client,
+            self.identifier,
+            equipped=equipped,
+            is_ours=lambda: self.is_ours,
+            name=f"{PurePosixPath(self.name).stem}.{self.generation}",
+            bounds=Bounds.of(self.settings),
+            may_bring_engine=self.settings.pool_is_custom_container,
         )
 
     def start_over(self) -> None:

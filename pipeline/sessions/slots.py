@@ -17,10 +17,11 @@ from typing import Any
 
 from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
-from pipeline.sessions.batch import Pace
+from pipeline.sessions.batch import Estimate, Pace, nobody_knows
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.line import Ask, Line, Priority
 from pipeline.sessions.session import Session
+from pipeline.sessions.sharing import Sharing
 from pipeline.sessions.slot import Documents, Slot
 from pipeline.settings import Settings
 from pipeline.telemetry import logger
@@ -41,6 +42,7 @@ class Slots:
         self._line = Line(settings.run_share)
         self.pace = Pace()
         self._looked = 0.0
+        self._sharing = Sharing(documents)
         self._trouble: PipelineError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
@@ -53,7 +55,7 @@ class Slots:
         priority: Priority = "drop",
         group: str = "",
         size: int = 0,
-        expected: float | None = None,
+        estimate: Estimate = nobody_knows,
     ) -> AsyncIterator[Session]:
         """A session for one job, which it shares only with jobs of the same label, and with none when that is None.
 
@@ -61,7 +63,7 @@ class Slots:
         none comes free in time, or what keeps slots from being leased at all. An error that leaves the session in doubt
         makes it the last job there.
         """
-        ask = Ask(label, priority, group, size, expected)
+        ask = Ask(label, priority, group, size, estimate)
         slot = await self._sit_down(ask)
         try:
             yield slot.session
@@ -77,7 +79,7 @@ class Slots:
         tasks = [task for task in (keeper, *self._chores) if task and task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._sharing.wish(0, more=False), return_exceptions=True)
         await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
 
     async def _sit_down(self, ask: Ask) -> Slot:
@@ -113,8 +115,8 @@ class Slots:
         slot.leave_seat(ask)
         if slot.jobs == 0:
             telemetry.slots_used.add(-1)
-            if slot.worn and not slot.in_chore:
-                self._start(slot, self._recycle(slot))
+            if not slot.in_chore:
+                self._tend_idle(slot)
         self._seat_all()
 
     def _seat_all(self) -> None:
@@ -143,7 +145,7 @@ class Slots:
 
     def _make_room(self) -> None:
         """A job waits and yet a session is idle: that one is of another label, and has to make way for a new one."""
-        idle = [slot for slot in self._slots if slot.idle and not slot.worn]
+        idle = [slot for slot in self._slots if slot.idle and not slot.worn and not slot.leaving]
         if idle:
             oldest = min(idle, key=lambda slot: slot.idle_since)
             oldest.doubt = "of another label"
@@ -172,7 +174,7 @@ class Slots:
     def _look_for_more(self) -> None:
         """Take more slots in the background when that would help, unless this process has looked just now."""
         now = time.monotonic()
-        if self._crowded and now - self._looked >= TICK:
+        if self._crowded and now - self._looked >= TICK and not self._sharing.polite:
             self._looked = now
             self._spawn(self._take_more())
 
@@ -192,9 +194,20 @@ class Slots:
                 if not self._crowded:
                     return
                 await self._take(name)
+            await self._sharing.wish(len(self._slots), more=self._crowded)
         except PipelineError as error:
             self._trouble = error
             log.warning("cannot lease a slot: %s", error)
+
+    async def _share_out(self) -> None:
+        """Give the slot with the least work up when another process should have it."""
+        if not self._crowded:
+            await self._sharing.wish(len(self._slots), more=False)
+        staying = [slot for slot in self._slots if not slot.leaving]
+        if await self._sharing.too_many(len(staying)):
+            slot = min(staying, key=lambda slot: slot.jobs)
+            slot.leaving = True
+            log.info("slot %s is given up to another process", slot.name)
 
     async def _take(self, name: str) -> None:
         started = time.monotonic()
@@ -232,6 +245,7 @@ class Slots:
                 for slot in list(self._slots):
                     self._tend(slot)
                 self._look_for_more()
+                self._spawn(self._share_out())
         except asyncio.CancelledError:
             # The loop is being stopped, which is how a function host ends: the slots are to be free at once.
             if self._keeper is not None:
@@ -242,11 +256,13 @@ class Slots:
         now = time.monotonic()
         if not slot.renewing and now - slot.leased > self._settings.slot_lease / 3:
             self._spawn(self._renew(slot))
-        if not slot.idle:
-            return
+        if slot.idle:
+            self._tend_idle(slot)
+
+    def _tend_idle(self, slot: Slot) -> None:
         if slot.worn:
             self._start(slot, self._recycle(slot))
-        elif now - slot.idle_since > self._settings.session_idle:
+        elif slot.leaving or time.monotonic() - slot.idle_since > self._settings.session_idle:
             self._start(slot, self._give_back(slot))
 
     async def _renew(self, slot: Slot) -> None:

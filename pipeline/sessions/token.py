@@ -6,10 +6,9 @@ import asyncio
 import time
 
 from azure.core.credentials import AccessToken
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-from pipeline.errors import PoolUnavailable
+from pipeline.errors import IdentityUnavailable, PoolUnavailable
+from pipeline.identity import Identity
 
 SCOPE = "https://dynamicsessions.io/.default"
 EARLY = 300.0
@@ -18,8 +17,8 @@ EARLY = 300.0
 class PoolToken:
     """One token for the process, shared by all calls."""
 
-    def __init__(self, credential: AsyncTokenCredential) -> None:
-        self._credential = credential
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
         self._token: AccessToken | None = None
         self._lock = asyncio.Lock()
 
@@ -36,13 +35,9 @@ class PoolToken:
 
     async def _fetch(self) -> AccessToken:
         try:
-            return await self._credential.get_token(SCOPE)
-        except ClientAuthenticationError as error:
-            raise PoolUnavailable(
-                "no token for the session pool: sign in with `az login`, or give the function app a managed identity",
-                kind="pool_denied",
-            ) from error
-        except AzureError as error:
-            raise PoolUnavailable(
-                f"no token for the session pool: the identity service does not answer ({type(error).__name__})"
-            ) from error
+            return await self._identity.get_token(SCOPE)
+        except IdentityUnavailable as error:
+            # A token that is still good is better than none.
+            if self._token and self._token.expires_on > time.time():
+                return self._token
+            raise PoolUnavailable(f"session pool: {error.message}", kind=error.kind) from error

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -22,7 +21,8 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from pipeline.errors import ConfigError, PermanentError, PipelineError, StorageUnavailable
+from pipeline.errors import ConfigError, IdentityUnavailable, PermanentError, PipelineError, StorageUnavailable
+from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
 
 BLOCK = 4 * MIB
@@ -42,15 +42,15 @@ class Account:
         self._blobs, self._queues, self._tables = blobs, queues, tables
 
     @classmethod
-    def open(cls, account: StorageAccount, credential: AsyncTokenCredential | None) -> Self:
+    def open(cls, account: StorageAccount, identity: Identity | None) -> Self:
         """Make the clients; nothing is sent yet. ConfigError when the connection string cannot be read."""
         options: dict[str, Any] = {"max_single_get_size": BLOCK, "max_chunk_get_size": BLOCK}
         retries: dict[str, Any] = {"retry_total": 3, "connection_timeout": 5, "read_timeout": 30}
         if account.connection_string is None:
             return cls(
-                BlobServiceClient(str(account.blob_uri), credential, **options, **retries),
-                QueueServiceClient(str(account.queue_uri), credential, **retries),
-                TableServiceClient(str(account.table_uri), credential=credential, **retries),
+                BlobServiceClient(str(account.blob_uri), identity, **options, **retries),
+                QueueServiceClient(str(account.queue_uri), identity, **retries),
+                TableServiceClient(str(account.table_uri), credential=identity, **retries),
             )
         text = account.connection_string
         text = EMULATOR if text.strip().lower().startswith("usedevelopmentstorage=true") else text
@@ -96,6 +96,8 @@ def translated(doing: str) -> Iterator[None]:
     """
     try:
         yield
+    except IdentityUnavailable as error:
+        raise StorageUnavailable(f"{doing}: {error.message}", kind=error.kind) from error
     except (ServiceRequestError, ServiceResponseError) as error:
         raise StorageUnavailable(
             f"{doing}: the storage account does not answer ({_short(error)}); check {CONNECTION} and the network"
@@ -120,7 +122,7 @@ def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
     after = getattr(error.response, "headers", {}).get("Retry-After")
     return StorageUnavailable(
         f"{doing}: storage answered {error.status_code} {code}".rstrip(),
-        retry_after=float(after) if after and after.isdigit() else None,
+        retry_after=float(after) if after and after.isdecimal() else None,
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
@@ -83,10 +84,12 @@ class Listed:
     etag: str
     size: int
     content_type: str
+    modified: datetime
 
 
 def _listed(blob: BlobProperties) -> Listed:
-    return Listed(blob.name, plain(blob.etag), blob.size, blob.content_settings.content_type or "")
+    content_type = blob.content_settings.content_type or ""
+    return Listed(blob.name, plain(blob.etag), blob.size, content_type, blob.last_modified)
 
 
 class Sources:
@@ -107,11 +110,18 @@ class Sources:
                 raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
         return Source(container, blob, stream)
 
-    async def pages(self, container: str, prefix: str = "") -> AsyncIterator[list[Listed]]:
-        """All sources below `prefix`, in pages as storage cuts them (at most 5,000)."""
+    async def page(
+        self, container: str, prefix: str = "", marker: str = "", size: int = 5000
+    ) -> tuple[list[Listed], str]:
+        """At most `size` sources below `prefix` from `marker` on, and the marker of what follows: empty at the end."""
+        listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=size)
+        pages = listing.by_page(marker or None)
         with translated(f"listing {container}"):
-            async for page in self._container(container).list_blobs(name_starts_with=prefix or None).by_page():
-                yield [_listed(blob) async for blob in page]
+            try:
+                page = [_listed(blob) async for blob in await anext(pages)]
+            except StopAsyncIteration:
+                page = []
+        return page, getattr(pages, "continuation_token", None) or ""
 
     async def look(self, container: str, name: str) -> Listed:
         """What a blob is now, without reading it. JobOvertaken when there is none."""
@@ -161,6 +171,16 @@ class RenditionBlob:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True)
+class MarkedBlob:
+    """A blob of the output container that a job of the pipeline has committed."""
+
+    path: str
+    etag: str
+    size: int
+    job: str
+
+
 class Renditions:
     """The output container. Every commit is conditional: a late loser never overwrites a newer result."""
 
@@ -201,6 +221,33 @@ class Renditions:
                 )
             except ResourceNotFoundError as error:
                 raise JobOvertaken(f"there is no rendition {path}", kind="rendition_gone") from error
+
+    async def are_there(self, paths: list[str]) -> bool:
+        """Whether there is a blob at each of these paths."""
+        with translated(f"looking into {self.container}"):
+            return all([await self._client.get_blob_client(path).exists() for path in paths])
+
+    async def marked(self, prefix: str = "", marker: str = "") -> tuple[list[MarkedBlob], str]:
+        """A page of the blobs that carry the pipeline's mark, and the marker of what follows: empty at the end."""
+        listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
+        pages = listing.by_page(marker or None)
+        with translated(f"listing {self.container}"):
+            try:
+                found = [blob async for blob in await anext(pages) if MARK in (blob.metadata or {})]
+            except StopAsyncIteration:
+                found = []
+        marks = [MarkedBlob(blob.name, blob.etag, blob.size, blob.metadata[MARK]) for blob in found]
+        return marks, getattr(pages, "continuation_token", None) or ""
+
+    async def delete(self, blob: MarkedBlob) -> bool:
+        """Delete a blob as it was listed; False when it is gone, or is another one by now."""
+        with translated(f"deleting {self.container}/{blob.path}"):
+            try:
+                client = self._client.get_blob_client(blob.path)
+                await client.delete_blob(etag=f'"{plain(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
+            except (ResourceModifiedError, ResourceNotFoundError):
+                return False
+        return True
 
     async def _may_replace(self, path: str, owner: Ownership) -> dict[str, Any]:
         try:

@@ -15,8 +15,23 @@ STATES: Final = get_args(State)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # No source's row key starts with it, and it sorts behind all of them: container names are letters, digits and hyphens.
 LIST = "~"
+# In place of a recipe: what was in a queue and cannot be understood, kept as a failure.
+UNREADABLE = "~unreadable"
 # Newest first: what is counted down from, in milliseconds; 13 digits until the year 2286.
 _END = 9_999_999_999_999
+# What planning needs to know of a row; the rest is left where it is.
+BRIEF = [
+    "PartitionKey",
+    "RowKey",
+    "state",
+    "source_etag",
+    "recipe_hash",
+    "generation",
+    "expires",
+    "since",
+    "run",
+    "listed",
+]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,8 +82,8 @@ class Entry:
         """Read a table entity: the job's own row, or one that lists it."""
         return cls(
             key=JobKey(row["PartitionKey"], row.get("job") or row["RowKey"]),
-            container=row["container"],
-            name=row["name"],
+            container=row.get("container", ""),
+            name=row.get("name", ""),
             state=row["state"],
             version=Version(row["source_etag"], row["recipe_hash"]),
             generation=row["generation"],
@@ -76,20 +91,20 @@ class Entry:
             expires=row["expires"],
             since=row.get("since", LONG_AGO),
             run=row.get("run", ""),
-            attempts=row["attempts"],
-            error_kind=row["error_kind"],
+            attempts=row.get("attempts", 0),
+            error_kind=row.get("error_kind", ""),
             error_class=row.get("error_class", ""),
-            error_message=row["error_message"],
+            error_message=row.get("error_message", ""),
             error_tail=row.get("error_tail", ""),
-            stage=row["stage"],
+            stage=row.get("stage", ""),
             bytes_in=row.get("bytes_in", 0),
             bytes_out=row.get("bytes_out", 0),
             ms=json.loads(row.get("ms", "{}")),
             versions=json.loads(row.get("versions", "{}")),
-            renditions=json.loads(row["renditions"]),
+            renditions=json.loads(row.get("renditions", "[]")),
             report=json.loads(row.get("report", "{}")),
             listed=tuple(row.get("listed", "").split()),
-            changed=row.metadata["timestamp"],
+            changed=row.metadata.get("timestamp"),
             row_etag=row.metadata["etag"],
         )
 
@@ -116,8 +131,8 @@ class Entry:
             "stage": self.stage,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
-            "ms": json.dumps(self.ms),
-            "versions": json.dumps(self.versions),
+            "ms": json.dumps(self.ms, ensure_ascii=False),
+            "versions": json.dumps(self.versions, ensure_ascii=False),
             "renditions": json.dumps(self.renditions, ensure_ascii=False),
             "report": json.dumps(self.report, ensure_ascii=False),
             "listed": " ".join(self.listed),

@@ -30,6 +30,14 @@ def row_key(container: str, name: str) -> str:
     return f"{_cut(key)}!~{digest}"
 
 
+def source_of(row: str) -> tuple[str, str] | None:
+    """Container and name of a row key's source; None when the key holds but the beginning of its name."""
+    if re.search(r"!~[0-9a-f]{64}$", row):
+        return None
+    container, _, name = re.sub(r"!([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), row).partition("/")
+    return container, name
+
+
 def key_range(container: str, prefix: str) -> tuple[str, str]:
     """The first row key that a source with this prefix can have, and one behind the last (half-open).
 

@@ -6,6 +6,8 @@ A lease that is not renewed ends by itself within 60 s, so a process that dies h
 from __future__ import annotations
 
 import json
+import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -15,6 +17,10 @@ from pipeline.errors import StorageUnavailable
 from pipeline.storage.account import Account, translated
 
 LOST_STATUS = (404, 409, 412)
+# Beside the documents, so that no listing of those shows them.
+WISHES = "wishes/"
+# A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
+WISH_HOLDS = timedelta(seconds=60)
 
 
 class LeaseLost(StorageUnavailable):
@@ -63,6 +69,7 @@ class LeasedDocuments:
     def __init__(self, account: Account, container: str, prefix: str, lease_seconds: int) -> None:
         self._container: ContainerClient = account.container(container)
         self._prefix, self._seconds = prefix, lease_seconds
+        self._wish = f"{WISHES}{secrets.token_hex(8)}"
 
     async def free(self, count: int) -> list[str]:
         """The names of those of the first `count` documents that nobody holds; missing ones are made."""
@@ -86,11 +93,37 @@ class LeasedDocuments:
             text = await (await blob.download_blob()).readall()
         return LeasedDocument(blob, lease, _read(text))
 
+    async def wish(self, held: int) -> None:
+        """Let other processes know that this one has work for more documents than the `held` it holds."""
+        with translated("asking for slots"):
+            await self._container.upload_blob(self._wish, b"", overwrite=True, metadata={"held": str(held)})
+
+    async def wish_no_more(self) -> None:
+        """Take the wish back."""
+        with translated("asking for slots"):
+            try:
+                await self._container.delete_blob(self._wish)
+            except ResourceNotFoundError:
+                return
+
+    async def wishes(self) -> list[int]:
+        """How many documents each of the other processes holds that want more."""
+        since = datetime.now(UTC) - WISH_HOLDS
+        with translated("looking who asks for slots"):
+            listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
+            others = [blob async for blob in listing if blob.name != self._wish and blob.last_modified > since]
+        return [_held(blob.metadata) for blob in others]
+
     async def _make(self, name: str) -> None:
         try:
             await self._container.upload_blob(name, b"{}", overwrite=False)
         except ResourceExistsError:
             return
+
+
+def _held(metadata: dict[str, str] | None) -> int:
+    text = (metadata or {}).get("held", "")
+    return int(text) if text.isdigit() else 0
 
 
 def _read(text: bytes) -> dict[str, Any]:

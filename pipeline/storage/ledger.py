@@ -30,7 +30,7 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import JobOvertaken, PipelineError
 from pipeline.storage.account import Account, translated
-from pipeline.storage.entry import LONG_AGO, Entry, State, Version
+from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.listing import FailureGroup, Listing
 from pipeline.storage.stats import Stats
@@ -65,7 +65,7 @@ class Ledger:
     def __init__(self, account: Account, table: str, claim_seconds: int, recipes: Sequence[str] = ()) -> None:
         self._table: TableClient = account.table(table)
         self._ttl = timedelta(seconds=claim_seconds)
-        self._listing = Listing(self._table, recipes)
+        self._listing = Listing(self._table, (*recipes, UNREADABLE))
         self.stats = Stats(self._table)
 
     async def get(self, key: JobKey) -> Entry | None:
@@ -85,6 +85,26 @@ class Ledger:
         with translated("reading the ledger"):
             async for row in self._table.query_entities(query, parameters=values):
                 yield Entry.from_row(row)
+
+    async def brief(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
+        """As `between`, with as much of each row as planning asks for: how it stands, of which version."""
+        query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
+        values = {"recipe": recipe, "first": first, "last": last}
+        with translated("reading the ledger"):
+            async for row in self._table.query_entities(query, parameters=values, select=BRIEF):
+                yield Entry.from_row(row)
+
+    async def forget(self, entry: Entry) -> None:
+        """Delete a row and what lists it, unless it has changed since it was read."""
+        condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
+        rows = [{"PartitionKey": entry.key.recipe, "RowKey": key} for key in entry.listed]
+        own = {"PartitionKey": entry.key.recipe, "RowKey": entry.key.row}
+        with translated("writing the ledger"):
+            try:
+                await self._table.submit_transaction([("delete", own, condition), *(("delete", row) for row in rows)])
+            except HttpResponseError as error:
+                if not _somebody_was_first(error):
+                    raise
 
     async def page(
         self,
@@ -141,7 +161,7 @@ class Ledger:
             entry, looked = await self.get(key), True
 
     async def enqueue(self, entry: Entry) -> None:
-        """Note that a job waits in the queue, unless there is a row already."""
+        """Note a job that has no row yet: that it waits, most often. A row that is there stays as it is."""
         await self._try(replace(entry, since=datetime.now(UTC)))
 
     async def move(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:

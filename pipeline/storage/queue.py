@@ -38,13 +38,49 @@ class Message(BaseModel):
             raise RecipeError(f"not a job message: {str(error)[:300]}", kind="bad_message") from None
 
 
+class Item(BaseModel):
+    """One job of a run, with what its row said when it was found to be due: none for a source that is new."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str = Field(max_length=100)
+    name: str = Field(max_length=1024)
+    generation: int = Field(0, ge=0)
+    etag: str = Field("", max_length=200)
+    listed: tuple[str, ...] = Field((), max_length=4)
+
+
+class RunWork(BaseModel):
+    """A piece of a run: the jobs of one `batch`, or, without one, finding the next jobs and making batches of them.
+
+    `items` are the batch's jobs and `etag` its row's, where the batch is as it was made; else the row is read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str = Field(max_length=60)
+    batch: str = Field("", max_length=60)
+    etag: str = Field("", max_length=200)
+    items: list[Item] = Field(default_factory=list, max_length=100)
+    attempt: int = Field(0, ge=0)
+    traceparent: str = Field("", max_length=100)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Read a message; RecipeError when it is not one."""
+        try:
+            return cls.model_validate(json.loads(body))
+        except (ValueError, ValidationError) as error:
+            raise RecipeError(f"not a message of a run: {str(error)[:300]}", kind="bad_message") from None
+
+
 class JobQueue:
-    """Sends job messages; the Functions host receives them."""
+    """Sends messages; the Functions host receives them."""
 
     def __init__(self, account: Account, name: str) -> None:
         self._client = account.queue(name)
 
-    async def send(self, message: Message, delay: float = 0) -> None:
+    async def send(self, message: Message | RunWork, delay: float = 0) -> None:
         """Add a message that becomes visible after `delay` seconds, in the trace at hand. It never expires."""
         message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
         with translated("writing to the job queue"):

@@ -1,4 +1,4 @@
-"""Making the containers, the queue and the table, where they are not there yet."""
+"""Making the containers, the queues and the tables, where they are not there yet."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ async def create_all(account: Account, settings: Settings) -> list[str]:
     }
     makers: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         *((f"container {name}", account.container(name).create_container) for name in sorted(containers)),
-        (f"queue {settings.queue}", account.queue(settings.queue).create_queue),
-        (f"table {settings.ledger_table}", account.table(settings.ledger_table).create_table),
+        *((f"queue {name}", account.queue(name).create_queue) for name in (settings.queue, settings.run_queue)),
+        *((f"table {name}", account.table(name).create_table) for name in (settings.ledger_table, settings.runs_table)),
     ]
     made = []
     for what, make in makers:

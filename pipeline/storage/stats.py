@@ -71,7 +71,7 @@ class Minute:
             "PartitionKey": f"{PARTITION}{self.at.strftime(_HOUR)}",
             "RowKey": f"{self.at.strftime('%M')}~{self.recipe}~{process}",
             **{name: getattr(self, name) for name in (*_COUNTS, "timed")},
-            "ms": json.dumps(self.ms),
+            "ms": json.dumps(self.ms, ensure_ascii=False),
         }
 
 

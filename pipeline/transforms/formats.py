@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from .bounds import Between, Color, Count, Help, rgba
@@ -14,6 +14,10 @@ from .failures import Refusal
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+LONGEST_FRAME = 655_350
+"""Milliseconds that a frame may be shown: what a GIF has room for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Format(ABC):
         self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
     ) -> bytes:
         """The frames (L, RGB or RGBA, without info) as a file. Raise Refusal when the encoder cannot."""
-        first, *others = [self.prepare(frame) for frame in frames]
+        first, *others = [self.prepare(frame) for frame in _alike(frames)]
         if max(first.size) > self.longest:
             size = f"{first.width}×{first.height}"
             raise Refusal(
@@ -79,6 +83,15 @@ class Format(ABC):
     def animated(self, timing: Timing) -> dict[str, Any]:
         """What Pillow's encoder is told of an animation."""
         return {"duration": timing.durations, "loop": timing.loop}
+
+
+def _alike(frames: Sequence[Image.Image]) -> Sequence[Image.Image]:
+    """The frames in one mode that holds them all: encoders take no animation of which only a part is see-through."""
+    modes = {frame.mode for frame in frames}
+    if len(modes) == 1:
+        return frames
+    mode = "RGBA" if "RGBA" in modes else "RGB"
+    return [frame.convert(mode) for frame in frames]
 
 
 @dataclass(frozen=True)
@@ -206,6 +219,20 @@ class Gif(Format):
     def prepare(self, image: Image.Image) -> Image.Image:
         """In a palette, with pixels that are clear or opaque."""
         return _sharp_palette(image, self.colors)
+
+    def encode(
+        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        """As other formats do it; an animation too slow for it runs as slowly as it can."""
+        try:
+            return super().encode(frames, timing, metadata)
+        except Refusal:
+            total = sum(timing.durations) if timing else 0
+            if timing is None or total <= LONGEST_FRAME:
+                raise
+        # Frames that show the same become one, whose time has no room in the file.
+        quicker = replace(timing, durations=[max(10, each * LONGEST_FRAME // total) for each in timing.durations])
+        return super().encode(frames, quicker, metadata)
 
     def arguments(self) -> dict[str, Any]:
         """The palette as it was made, and nothing about earlier frames."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import frames, jpegrows, sniff
 from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .failures import Refusal
-from .formats import Timing
+from .formats import LONGEST_FRAME, Timing
 from .picture import Picture, Size
 from .protocol import Limits, SourceReport
 from .to_srgb import ToSrgb, srgb_profile
@@ -29,9 +30,6 @@ ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose frames are one moving picture. The pages of a TIFF are not."""
 
 
-LONGEST_FRAME = 655_350
-"""Milliseconds that a frame may be shown."""
-
 MOST_LOOPS = 65_534
 
 DRAFT_MARGINS = {8: 1.7, 4: 1.35, 2: 1.2}
@@ -44,7 +42,10 @@ decoding. The smaller, the more it takes, because a decoder at 1/8 knows no more
 
 @dataclass
 class Source:
-    """An opened source: its header is read, its pixels are not. `size` is as seen, after orientation."""
+    """An opened source: its header is read, its pixels are not. `size` is as seen, after orientation.
+
+    `most` is the limit of pixels over all frames.
+    """
 
     stream: BinaryIO
     image: Image.Image
@@ -55,6 +56,7 @@ class Source:
     size: Size
     orientation: int
     profile: bytes | None
+    most: int
     patched: bool = False
     loop: int | None = None
     shrunk: int = 1
@@ -109,17 +111,21 @@ class Source:
         A JPEG can be decoded straight to 1/2, 1/4 or 1/8 of its size, for a fraction of the work. With `patch`, what
         is missing of a file that was cut short stays gray.
         """
-        profile = self.profile
+        profile, canvas, total = self.profile, self.image.size, 0
         for number in range(self.index, self.index + count):
             with reading(self.format):
                 if number:
                     self.image.seek(number)
+            # A frame of a GIF may be larger than its screen, which then grows.
+            total += self.image.width * self.image.height
+            if total > self.most:
+                raise _too_many(total, self.most)
             self._load(least, patch=patch)
             self._note_time(self.image.info)
             # The next frame of an animation is drawn over this one, which therefore must stay as it is.
-            image = self.image.copy() if count > 1 else self.image
+            image = self.image.crop((0, 0, *canvas)) if count > 1 else self.image
             converted, self.profile = colours.convert(image, profile)
-            covered = covers(self.image.size, self.shrunk, self.size, self.orientation)
+            covered = covers(image.size, self.shrunk, self.size, self.orientation)
             yield Picture.of(upright(converted, self.orientation), self.size, covered)
 
     def _note_time(self, info: Mapping[Any, Any]) -> None:
@@ -183,8 +189,8 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
     from PIL import Image
 
     found = _format(stream.read(sniff.HEAD), formats)
-    # Our own check, which counts the frames too and can name the numbers, comes right after.
-    with _pixel_limit(None), reading(found):
+    # Pillow's own limit holds while it opens: a GIF has it fill its first frame at once.
+    with limited(limits), reading(found):
         image = Image.open(stream, formats=[found])
     _check_pixels(image.size, 1, limits)
     with reading(found):
@@ -197,17 +203,18 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
     if index >= count:
         raise Refusal("frame_missing", f"the recipe picks frame {index}; the source has {count}, counted from 0")
     if index:
-        with _pixel_limit(None), reading(found):
+        with limited(limits), reading(found):
             image.seek(index)
         _check_pixels(image.size, count, limits)
-    return _described(stream, image, found, count, index)
+    return _described(stream, image, found, (count, index, limits["max_pixels"]))
 
 
-def _described(stream: BinaryIO, image: Image.Image, found: str, count: int, index: int) -> Source:
+def _described(stream: BinaryIO, image: Image.Image, found: str, numbers: tuple[int, int, int]) -> Source:
+    count, index, most = numbers
     orientation = _orientation(image)
     size = (image.height, image.width) if swaps_sides(orientation) else image.size
     profile = image.info.get("icc_profile") or None
-    return Source(stream, image, found, image.mode, count, index, size, orientation, profile)
+    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, most)
 
 
 def _format(head: bytes, formats: list[str]) -> str:
@@ -281,11 +288,15 @@ def reading(name: str) -> Iterator[None]:
     except (Refusal, MemoryError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise Refusal(
-            "too_many_pixels", f"a part of the source unpacks to more pixels than allowed: {error}"
-        ) from error
+        numbers = re.search(r"\((\d+) pixels\)", str(error))
+        raise _too_many(int(numbers[1]) if numbers else 0, Image.MAX_IMAGE_PIXELS or 0) from error
     except Exception as error:
         raise Refusal("damaged_image", _damage(name, error)) from error
+
+
+def _too_many(pixels: int, most: int) -> Refusal:
+    text = f"the source, or a frame of it, unpacks to {pixels:,} pixels; the limit is {most:,}"
+    return Refusal("too_many_pixels", text)
 
 
 def _damage(name: str, error: Exception) -> str:

@@ -50,7 +50,11 @@ def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[s
     assert {name: one["type"] for name, one in triggers.items()} == {
         "image_dropped": "blobTrigger",
         "job_waiting": "queueTrigger",
-        "reconcile": "timerTrigger",
+        "run_waiting": "queueTrigger",
+        "job_undeliverable": "queueTrigger",
+        "run_undeliverable": "queueTrigger",
+        "drop_undeliverable": "queueTrigger",
+        "scheduled_run": "timerTrigger",
         "submit_job": "httpTrigger",
         "show_job": "httpTrigger",
         "fetch_rendition": "httpTrigger",
@@ -58,8 +62,15 @@ def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[s
     blob = triggers["image_dropped"]
     assert (blob["path"], blob["connection"], blob["source"]) == ("input/{name}", "IMAGES", "EventGrid")
     assert blob["properties"] == {"SupportsDeferredBinding": True}, "the host must not ship the blob's bytes"
-    assert triggers["job_waiting"]["queueName"] == "jobs"
-    assert len(triggers["reconcile"]["schedule"].split()) == 6
+    queues = {name: one["queueName"] for name, one in triggers.items() if one["type"] == "queueTrigger"}
+    assert queues == {
+        "job_waiting": "jobs",
+        "run_waiting": "runs",
+        "job_undeliverable": "jobs-poison",
+        "run_undeliverable": "runs-poison",
+        "drop_undeliverable": "webjobs-blobtrigger-poison",
+    }
+    assert len(triggers["scheduled_run"]["schedule"].split()) == 6
     assert {one["authLevel"].lower() for one in triggers.values() if one["type"] == "httpTrigger"} == {"function"}
 
 
@@ -80,7 +91,7 @@ async def test_every_trigger_does_its_work(stack: Stack) -> None:
         stack.environ,
         {"function": "image_dropped", "inputs": {"source": {"blob": blob}}},
         {"function": "job_waiting", "inputs": {"message": {"string": message}}},
-        {"function": "reconcile", "inputs": {"timer": {"json": {"IsPastDue": False}}}},
+        {"function": "scheduled_run", "inputs": {"timer": {"json": {"IsPastDue": False}}}},
         {"function": "submit_job", "inputs": {"req": {"http": http}}},
     )
     assert "error" not in index

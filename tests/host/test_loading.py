@@ -111,20 +111,23 @@ def test_settings_in_binding_strings_are_resolved_or_named(monkeypatch: pytest.M
         settings.resolve("%NOWHERE%")
 
 
-def test_a_connection_is_a_connection_string_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_a_connection_string_or_endpoints_for_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHOTOS", "UseDevelopmentStorage=true")
-    assert "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1" in settings.connection_string("PHOTOS")
+    assert "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1" in str(settings.connection("PHOTOS", "blob"))
+    monkeypatch.setenv("BYIDENTITY", "")
     monkeypatch.setenv("BYIDENTITY__blobServiceUri", "https://x")
-    with pytest.raises(HostError, match="connection strings only"):
-        settings.connection_string("BYIDENTITY")
+    monkeypatch.setenv("BYIDENTITY__clientId", "one")
+    assert settings.connection("BYIDENTITY", "blob") == settings.ByIdentity("https://x", "one")
+    with pytest.raises(HostError, match="set BYIDENTITY__queueServiceUri"):
+        settings.connection("BYIDENTITY", "queue")
     with pytest.raises(HostError, match="set UNSET to the connection string"):
-        settings.connection_string("UNSET")
+        settings.connection("UNSET", "blob")
 
 
 @pytest.mark.parametrize(
     ("connection", "part"),
     [
-        ("nonsense", "not a connection string"),
+        ("nonsense", "is not a connection string"),
         (
             "AccountName=a;AccountKey=YQ==;BlobEndpoint=http://127.0.0.1:9/a;QueueEndpoint=http://127.0.0.1:9/a",
             "does it run?",

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -20,6 +20,7 @@ from pipeline.errors import (
     SessionReplyError,
     SourceError,
 )
+from pipeline.identity import Identity
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.token import SCOPE, PoolToken
 from pipeline.settings import Settings
@@ -147,6 +148,15 @@ async def test_a_pool_that_asks_to_wait_is_asked_again_after_that() -> None:
     assert len(pool.heads) == 2
 
 
+async def test_a_pool_that_asks_for_more_time_than_a_call_may_take_is_not_waited_for() -> None:
+    for after in ("100", "9" * 400):
+        async with pool_with(answer(503, b"", Retry_After=after)) as (client, pool):
+            with pytest.raises(PoolUnavailable) as caught:
+                await client.run("identifier", "1", 9)
+        assert len(pool.heads) == 1
+        assert caught.value.retry_after is not None
+
+
 @pytest.mark.parametrize("body", [{"error": {"code": "SessionWithIdentifierNotFound"}}, {"code": "SessionNotFound"}])
 async def test_ending_a_session_that_is_gone_is_fine(body: dict[str, object]) -> None:
     for status in (400, 404):
@@ -186,14 +196,14 @@ class Credential:
 
 async def test_one_token_serves_all_calls_until_shortly_before_it_ends() -> None:
     credential = Credential(3600, 3600)
-    token = PoolToken(credential)
+    token = PoolToken(Identity(credential))
     assert [await token.header() for _ in range(3)] == [{"Authorization": "Bearer token-1"}] * 3
-    short = PoolToken(Credential(200, 3600))
+    short = PoolToken(Identity(Credential(200, 3600)))
     assert [(await short.header())["Authorization"] for _ in range(2)] == ["Bearer token-1", "Bearer token-2"]
 
 
 async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
-    token = PoolToken(Credential(3600, 3600))
+    token = PoolToken(Identity(Credential(3600, 3600)))
     async with pool_with(answer(401, b""), answer(200, {"status": "Succeeded"}), token=token) as (client, pool):
         assert (await client.run("identifier", "1", 9)).ok
     assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
@@ -201,8 +211,8 @@ async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
 
 async def test_nobody_signed_in_is_said_with_what_to_do() -> None:
     with pytest.raises(PoolUnavailable, match="az login") as caught:
-        await PoolToken(Credential()).header()
-    assert caught.value.kind == "pool_denied"
+        await PoolToken(Identity(Credential())).header()
+    assert caught.value.kind == "identity_denied"
 
 
 class Unreachable(Credential):
@@ -213,7 +223,7 @@ class Unreachable(Credential):
 
 
 async def test_an_identity_service_that_does_not_answer_is_transient_wherever_it_is_met() -> None:
-    async with pool_with(answer(200, {}), token=PoolToken(Unreachable())) as (client, pool):
+    async with pool_with(answer(200, {}), token=PoolToken(Identity(Unreachable()))) as (client, pool):
         for call in (client.run("i", "1", 9), client.end("i")):
             with pytest.raises(PoolUnavailable, match="identity service"):
                 await call
@@ -225,3 +235,81 @@ async def test_every_error_is_one_of_the_pipelines() -> None:
         for call in (client.run("i", "1", 9), client.remove("i", "a"), client.end("i")):
             with pytest.raises(PipelineError):
                 await call
+
+
+async def test_a_peer_that_gives_one_byte_at_a_time_is_cut_off() -> None:
+    """Each byte comes well within any timeout on reading; the headers, an answer's body, a download's body."""
+    whole = answer(200, b"x" * 2_000_000)
+    begins = {"the headers": 10, "the body": whole.index(b"\r\n\r\n") + 5}
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, at: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(whole[:at])
+        with suppress(ConnectionError):
+            for byte in whole[at:]:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    for at in begins.values():
+        async with serving(lambda reader, writer, at=at: drip(reader, writer, at)) as client:  # type: ignore[misc]
+            with pytest.raises(PoolUnavailable, match="broke off"):
+                await client._call("GET", "files", "identifier", "list")
+            with pytest.raises(PoolUnavailable, match="download"):
+                async with client.get("identifier", "a.bin") as chunks:
+                    [chunk async for chunk in chunks]
+
+
+async def test_a_peer_that_takes_nothing_in_is_cut_off() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(1024 * 1024)
+
+    async with serving(deaf) as client:
+        with pytest.raises(PoolUnavailable, match="upload"):
+            await client.put("identifier", "a.bin", 64 * 1024 * 1024, chunks)
+
+
+async def test_an_upload_may_take_as_long_as_its_source_does() -> None:
+    """What is slow then is storage, which has deadlines of its own."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        await asyncio.sleep(1.5)
+        yield b"x" * 600_000
+        await asyncio.sleep(1.5)
+        yield b"x" * 600_000
+
+    pool = Pool(answer(200, {}))
+    async with serving(pool.serve) as client:
+        await client.put("identifier", "a.bin", 1_200_000, slowly)
+
+
+@asynccontextmanager
+async def serving(serve: Serve) -> AsyncIterator[PoolClient]:
+    """A client that waits a second for progress, of a server that does as it likes."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def kept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+        with suppress(asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(kept, "127.0.0.1", 0)
+    settings = Settings(
+        pool_endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", transfer_timeout=1, retry_tries=1
+    )
+    client = PoolClient(settings, None)
+    try:
+        yield client
+    finally:
+        await client.close()
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -25,6 +25,8 @@ def settings() -> Settings:
         state_container=f"state-{own}",
         queue=f"jobs-{own}",
         ledger_table=f"ledger{own}",
+        run_queue=f"runs-{own}",
+        runs_table=f"runs{own}",
     )
 
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import resource
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def main(fd: int) -> None:
         os._exit(0)
     config = BootConfig.load(message)
     _narrow(config)
+    sys.path += config.packages
     _preload(config.preload)
     _hand_over_data(control, config.data)
     _silence()

@@ -39,6 +39,7 @@ class BootConfig:
     uid: int | None
     limits: Limits
     preload: list[str]
+    packages: list[str]  # folders that modules are imported from besides the interpreter's own
     mounts: Mounts | None
 
     def dump(self) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INSIDE = "/opt/session-pool"
+PACKAGES = "/opt/packages"
 DATA, WORK, SCRATCH, CHANNEL = "/mnt/data", "/app", "/tmp", "/run/session"  # noqa: S108 - paths inside a sandbox
 _PROGRAMS = ("bin", "lib", "lib32", "lib64", "libx32")
 _SYSTEM = (*(f"/usr/{name}" for name in _PROGRAMS), "/usr/share/fonts", "/usr/share/zoneinfo", "/usr/share/mime")
@@ -22,13 +23,15 @@ class View:
     symlinks: list[tuple[str, str]]
 
 
-def host_view() -> View:
-    """What this interpreter needs to run a kernel, and nothing else of this machine."""
+def host_view(packages: Path | None = None) -> View:
+    """What this interpreter needs to run a kernel, the folder `packages`, and nothing else of this machine."""
     links = [(str(path.readlink()), str(path)) for path in _top_level() if path.is_symlink()]
     folders = [str(path) for path in _top_level() if not path.is_symlink()]
     folders += [path for path in (*_SYSTEM, *_CONFIGURATION) if Path(path).exists()]
     pairs = {folder: folder for folder in folders} | dict(_interpreter())
     pairs[f"{INSIDE}/inside"] = str(Path(__file__).parent.parent / "inside")
+    if packages:
+        pairs[PACKAGES] = str(packages)
     return View(read_only=[(source, path) for path, source in sorted(pairs.items())], symlinks=links)
 
 

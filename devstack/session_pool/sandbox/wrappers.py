@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.session_pool.inside.config import BootConfig, Limits, Mounts
-from devstack.session_pool.sandbox.view import CHANNEL, DATA, INSIDE, SCRATCH, WORK, View
+from devstack.session_pool.sandbox.view import CHANNEL, DATA, INSIDE, PACKAGES, SCRATCH, WORK, View
 from devstack.session_pool.settings import PoolSettings, SandboxKind
 
 _BOOT = (
@@ -146,6 +146,7 @@ def _config(settings: PoolSettings, place: Place, key: str, mounts: Mounts | Non
         uid=session_uid(SandboxKind.BWRAP, place.number),
         limits=_limits(settings),
         preload=list(settings.preload),
+        packages=[PACKAGES] if settings.packages else [],
         mounts=mounts,
     )
 
@@ -161,6 +162,7 @@ def _plain_config(settings: PoolSettings, place: Place, key: str) -> BootConfig:
         uid=session_uid(SandboxKind.PROCESS, place.number),
         limits=_limits(settings),
         preload=list(settings.preload),
+        packages=[str(settings.packages)] if settings.packages else [],
         mounts=None,
     )
 

@@ -1,4 +1,4 @@
-"""The HTTP server of the host: on 127.0.0.1, without signal handlers of its own."""
+"""HTTP servers inside a part of the stack: on 127.0.0.1, without signal handlers of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from devstack.errors import HostError
+from devstack.certificate import Certificate
+from devstack.errors import PortError
 
 HOST = "127.0.0.1"
 
@@ -33,24 +34,36 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, port: int, grace: float) -> AsyncIterator[str]:
+async def serving(
+    app: ASGIApp, port: int, grace: float, *, certificate: Certificate | None = None, keep_alive: int = 5
+) -> AsyncIterator[str]:
     """Serve `app` for as long as the block lasts, on a free port when `port` is 0; hands over the address.
 
-    At the end, requests have `grace` seconds to be answered.
+    With a certificate it is https. A connection may be quiet for `keep_alive` seconds. At the end, requests have
+    `grace` seconds to be answered.
 
     Raises:
-        HostError: the port is taken.
+        PortError: the port is taken.
     """
     patience = max(1, round(grace))
     config = uvicorn.Config(
-        app, lifespan="off", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=patience
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=patience,
+        ssl_certfile=certificate.file if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
     )
     server = _Server(config)
     with _listening(port) as listener:
         task = asyncio.create_task(server.serve([listener]))
         await server.serving.wait()
         try:
-            yield f"http://{HOST}:{listener.getsockname()[1]}"
+            yield f"{'https' if certificate else 'http'}://{HOST}:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             await task
@@ -64,5 +77,5 @@ def _listening(port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((HOST, port))
         except OSError as error:
-            raise HostError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
+            raise PortError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
         yield listener

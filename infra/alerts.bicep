@@ -1,0 +1,122 @@
+// What somebody should hear of. The log searches look for lines that the pipeline writes; a test holds them to it.
+param location string
+param tags object
+param insights string
+param topic string
+param email string
+param queue string
+
+resource receivers 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) {
+  name: 'images'
+  location: 'global'
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'images'
+    emailReceivers: [{ name: 'mail', emailAddress: email, useCommonAlertSchema: true }]
+  }
+}
+
+var groups = empty(email) ? [] : [receivers.id]
+
+var searches = [
+  {
+    name: 'images-poison'
+    severity: 1
+    window: 'PT15M'
+    above: 0
+    query: 'traces | where message has "MaxDequeueCount" and message has "poison"'
+    means: 'A message was given up: look into ${queue}-poison and webjobs-blobtrigger-poison. The pipeline takes care of its own failures, so this is a bug or a crash.'
+  }
+  {
+    name: 'images-failures'
+    severity: 2
+    window: 'PT1H'
+    above: 20
+    query: 'traces | where message has "failed at" or message has "failed after"'
+    means: 'More than 20 jobs failed within an hour. The ledger says why.'
+  }
+  {
+    name: 'images-saturation'
+    severity: 3
+    window: 'PT15M'
+    above: 50
+    query: 'traces | where message has "waits for a session"'
+    means: 'Jobs wait for sessions. They are done later; if that is too late, give the pool more sessions.'
+  }
+  {
+    name: 'images-no-events'
+    severity: 2
+    window: 'P1D'
+    above: 0
+    query: 'traces | where message matches regex "reconciled: [1-9][0-9]* jobs queued"'
+    means: 'The nightly look found sources that no event had brought in. They are being done now; see whether the Event Grid subscription is there and delivers.'
+  }
+]
+
+resource search 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+  for each in searches: {
+    name: each.name
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: each.name
+      description: each.means
+      severity: each.severity
+      enabled: true
+      scopes: [insights]
+      evaluationFrequency: each.window
+      windowSize: each.window
+      criteria: {
+        allOf: [
+          {
+            query: each.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: each.above
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      autoMitigate: true
+      actions: { actionGroups: groups }
+    }
+  }
+]
+
+var deliveries = [
+  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'Events were given up and lie in the container for dead letters. The nightly look brings their sources in.' }
+  { name: 'images-deliveries', metric: 'DeliveryAttemptFailCount', above: 50, severity: 2, means: 'The app does not take events: is it running, and does its settings check pass?' }
+]
+
+resource delivery 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for each in deliveries: {
+    name: each.name
+    location: 'global'
+    tags: tags
+    properties: {
+      description: each.means
+      severity: each.severity
+      enabled: true
+      scopes: [topic]
+      evaluationFrequency: 'PT5M'
+      windowSize: 'PT15M'
+      autoMitigate: true
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [
+          {
+            criterionType: 'StaticThresholdCriterion'
+            name: each.metric
+            metricName: each.metric
+            operator: 'GreaterThan'
+            threshold: each.above
+            timeAggregation: 'Total'
+          }
+        ]
+      }
+      actions: map(groups, group => { actionGroupId: group })
+    }
+  }
+]

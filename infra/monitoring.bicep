@@ -1,0 +1,34 @@
+// Where logs and metrics go. Nobody may write without signing in.
+param location string
+param tags object
+param workspace string
+param insights string
+param keepDays int
+
+resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
+  name: workspace
+  location: location
+  tags: tags
+  properties: {
+    sku: { name: 'PerGB2018' }
+    retentionInDays: keepDays
+    features: { enableLogAccessUsingOnlyResourcePermissions: true, disableLocalAuth: true }
+  }
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' = {
+  name: insights
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: logs.id
+    DisableLocalAuth: true
+  }
+}
+
+output workspaceId string = logs.id
+output insightsId string = component.id
+output insightsName string = component.name
+output connectionString string = component.properties.ConnectionString

@@ -1,0 +1,33 @@
+"""Bulk: a selection of jobs is planned, started, followed, cancelled and resumed; the timer starts one by itself."""
+
+from pipeline.runs.batches import work_received
+from pipeline.runs.costs import Estimate
+from pipeline.runs.lifecycle import cancel, get, list_runs, resume, scheduled, start, stop
+from pipeline.runs.model import Plan, Progress, Run
+from pipeline.runs.planning import get_plan, plan
+from pipeline.runs.pruning import Orphan, orphans, prune
+from pipeline.runs.selection import DUE, REASONS, Reason, Selection
+
+__all__ = [
+    "DUE",
+    "REASONS",
+    "Estimate",
+    "Orphan",
+    "Plan",
+    "Progress",
+    "Reason",
+    "Run",
+    "Selection",
+    "cancel",
+    "get",
+    "get_plan",
+    "list_runs",
+    "orphans",
+    "plan",
+    "prune",
+    "resume",
+    "scheduled",
+    "start",
+    "stop",
+    "work_received",
+]

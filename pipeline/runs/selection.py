@@ -1,0 +1,143 @@
+"""Which jobs a plan or a run is about, and why each of them is due."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.recipes import Recipe
+from pipeline.services import Services
+from pipeline.storage.blobs import Listed
+from pipeline.storage.entry import Entry, Version
+from pipeline.storage.keys import JobKey, row_key
+
+Reason = Literal["new", "changed", "recipe_changed", "unfinished", "failed", "missing", "done", "dismissed"]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+DUE: Final[tuple[Reason, ...]] = ("new", "changed", "recipe_changed", "unfinished")
+# Words for several reasons at once.
+SEVERAL: Final[dict[str, tuple[Reason, ...]]] = {
+    "due": DUE,
+    "stale": ("changed", "recipe_changed"),
+    "all": (*DUE, "failed", "missing", "done"),
+}
+# A row that says `queued` for longer than this has lost its message.
+LOST_AFTER = timedelta(days=1)
+LARGEST_SAMPLE = 500
+
+
+def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
+    """Reasons as a list, or as words with commas between them; `all` and the like stand for several."""
+    words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(words, list | tuple):
+        return value
+    return tuple(dict.fromkeys(each for word in words if word for each in SEVERAL.get(word, (word,))))
+
+
+class Selection(BaseModel):
+    """Which sources, which recipes, and jobs in which condition.
+
+    Reasons: `new` (never done), `changed` (another version of the source is there), `recipe_changed` (done by an older
+    form of the recipe or the engine), `unfinished` (begun, and nobody is on it), `failed`, `missing` (done, but a
+    rendition is not there any more), `done` (done and up to date), `dismissed`. Ages are in seconds since the source
+    was last written. A recipe that is for no source by itself is done for all of them when it is named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: str = Field("", max_length=1024, description="Only sources whose names start with this.")
+    recipes: tuple[str, ...] = Field((), max_length=100, description="Only these recipes; all when empty.")
+    reasons: Annotated[tuple[Reason, ...], BeforeValidator(_spelled_out)] = Field(
+        DUE, min_length=1, description="Only jobs with one of these reasons; `due`, `stale` and `all` name several."
+    )
+    min_age: float | None = Field(None, ge=0, description="Only sources written at least so many seconds ago.")
+    max_age: float | None = Field(None, gt=0, description="Only sources written at most so many seconds ago.")
+    sample: int | None = Field(
+        None, ge=1, le=LARGEST_SAMPLE, description="Only so many jobs, spread evenly over all that are selected."
+    )
+
+
+@dataclass(frozen=True)
+class Due:
+    """A job that is to be done, and why. `entry` is its row, if there is one."""
+
+    recipe: Recipe
+    source: Listed
+    reason: Reason
+    entry: Entry | None
+
+    @property
+    def rank(self) -> str:
+        """Its place among all jobs in an order that has nothing to do with names: the sample are the first ones."""
+        return hashlib.sha256(f"{self.recipe.name}/{self.source.name}".encode()).hexdigest()[:12]
+
+
+async def due(services: Services, selection: Selection, page: list[Listed], now: datetime) -> list[Due]:
+    """The selected jobs of a page of sources: one range read of the ledger for each recipe."""
+    found = []
+    for recipe in chosen(services, selection):
+        wanted = [one for one in page if _is_for(recipe, one, selection) and _has_age(one, selection, now)]
+        found += await _of_recipe(services, selection, recipe, wanted, now)
+    return found
+
+
+def chosen(services: Services, selection: Selection) -> Sequence[Recipe]:
+    """The recipes of a selection. RecipeError when one is not known."""
+    return [services.recipes.get(name) for name in selection.recipes] or list(services.recipes)
+
+
+async def _of_recipe(
+    services: Services, selection: Selection, recipe: Recipe, wanted: list[Listed], now: datetime
+) -> list[Due]:
+    if not wanted:
+        return []
+    container = services.settings.input_container
+    keys = {row_key(container, one.name): one for one in wanted}
+    rows = {entry.key.row: entry async for entry in services.ledger.brief(recipe.name, min(keys), max(keys))}
+    found = []
+    for key, one in keys.items():
+        entry = rows.get(key)
+        reason = reason_for(entry, Version(one.etag, recipe.hash), now)
+        if reason == "done" and "missing" in selection.reasons and "done" not in selection.reasons:
+            reason = "missing" if await _lacks(services, JobKey(recipe.name, key)) else "done"
+        if reason in selection.reasons:
+            found.append(Due(recipe, one, reason, entry))
+    return found
+
+
+def reason_for(entry: Entry | None, version: Version, now: datetime) -> Reason | None:
+    """Why the job would be done; None when it is in good hands already."""
+    if entry is None:
+        return "new"
+    if entry.state == "running" and entry.expires > now:
+        return None
+    if entry.state == "queued" and now - entry.since < LOST_AFTER:
+        return None
+    if entry.version.etag != version.etag:
+        return "changed"
+    if entry.version.recipe_hash != version.recipe_hash:
+        return "recipe_changed"
+    if entry.state in ("failed", "done", "dismissed"):
+        return entry.state
+    return "unfinished"
+
+
+async def _lacks(services: Services, key: JobKey) -> bool:
+    """Whether a rendition that the job has made is not there any more."""
+    entry = await services.ledger.get(key)
+    return entry is not None and not await services.renditions.are_there([one["path"] for one in entry.renditions])
+
+
+def _is_for(recipe: Recipe, source: Listed, selection: Selection) -> bool:
+    if not recipe.include:
+        return recipe.name in selection.recipes
+    return recipe.matches(source.name, size=source.size, content_type=source.content_type)
+
+
+def _has_age(source: Listed, selection: Selection, now: datetime) -> bool:
+    age = (now - source.modified.astimezone(UTC)).total_seconds()
+    return (selection.min_age or 0) <= age <= (selection.max_age or age)

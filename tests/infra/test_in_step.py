@@ -1,0 +1,103 @@
+"""Settings stand in four places: the code, the templates, the sample for a laptop, the documentation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import settings as page
+from pipeline.settings import PREFIX, Settings, StorageAccount, variable
+from tests.infra.bicep import File, literal
+from tests.infra.evaluate import value, variables
+
+ROOT = Path(__file__).parents[2]
+HOST = json.loads((ROOT / "host.json").read_text())
+# Settings that the templates derive from parameters of their own.
+DERIVED = {"POOL_ENDPOINT", "POOL_MAX_SESSIONS", "POOL_COOLDOWN", "SESSION_DEPTH"}
+
+
+@pytest.fixture
+def app_settings() -> dict[str, Any]:
+    """The app settings as functions.bicep makes them, with what Azure would fill in."""
+    main = variables(File(ROOT / "infra" / "main.bicep"), {"environmentName": "photos", "location": "westus2"})
+    functions = File(ROOT / "infra" / "functions.bicep")
+    given = {
+        "places": main["places"],
+        "client": "client-id",
+        "insights": "InstrumentationKey=0",
+        "poolEndpoint": "https://pool.env.westus2.azurecontainerapps.io",
+        "maxSessions": main["sessions"],
+        "cooldownSeconds": main["cooldownSeconds"],
+        "jobsPerSession": main["jobsPerSession"],
+        "jobsPerInstance": main["jobsPerInstance"],
+        "endpoints": {kind: f"https://a.{kind}.core.windows.net/" for kind in ("blob", "queue", "table")},
+    }
+    known = variables(functions, given) | given
+    parts = [
+        value(functions.of("var")[name].value, known)
+        for name in ("identitySettings", "pipelineSettings", "hostSettings")
+    ]  # type: ignore[arg-type]
+    return {name: each for part in parts for name, each in part.items()}
+
+
+def test_the_app_starts_with_the_settings_of_the_templates(app_settings: dict[str, Any]) -> None:
+    settings = Settings.load(app_settings)
+    assert (settings.pool_max_sessions, settings.pool_is_custom_container) == (5, True)
+    storage = StorageAccount.load(app_settings)
+    assert (storage.client_id, storage.connection_string) == ("client-id", None)
+
+
+def test_what_the_templates_make_is_what_the_code_expects_by_default(app_settings: dict[str, Any]) -> None:
+    ours = {name: each for name, each in app_settings.items() if name.startswith(PREFIX)}
+    for field, known in Settings.model_fields.items():
+        if field.upper() not in DERIVED and variable(field) in ours:
+            assert ours[variable(field)] == known.default, field
+    places = {f"{kind}_container" for kind in ("input", "output", "upload", "asset", "state")} | {
+        "queue",
+        "ledger_table",
+    }
+    assert {variable(place) for place in places} <= set(ours)
+
+
+def test_every_container_queue_and_table_of_the_code_is_made_by_the_templates() -> None:
+    main = variables(File(ROOT / "infra" / "main.bicep"), {"environmentName": "photos", "location": "westus2"})
+    storage = File(ROOT / "infra" / "storage.bicep")
+    made = variables(storage, {"places": main["places"], "deadLetters": main["deadLetters"]})["containers"]
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert {defaults[name] for name in defaults if name.endswith("_container")} <= set(made)
+    assert (main["places"]["queue"], main["places"]["ledger"]) == (defaults["queue"], defaults["ledger_table"])
+
+
+def test_overridden_numbers_of_the_host_are_there_to_be_overridden(app_settings: dict[str, Any]) -> None:
+    for name in app_settings:
+        place: Any = HOST
+        if name.startswith("AzureFunctionsJobHost__"):
+            for step in name.split("__")[1:]:
+                place = place[step]
+
+
+def test_triggers_connect_as_the_templates_name_the_connection(app_settings: dict[str, Any]) -> None:
+    """A blob trigger needs blobs and queues, and an identity of the user's needs both credential and clientId."""
+    for connection in ("IMAGES", "AzureWebJobsStorage"):
+        for setting in ("blobServiceUri", "queueServiceUri", "tableServiceUri", "credential", "clientId"):
+            assert f"{connection}__{setting}" in app_settings
+    assert not [name for name, each in app_settings.items() if "AccountKey" in str(each)]
+
+
+def test_the_event_subscription_names_the_function_that_is_there() -> None:
+    name = File(ROOT / "infra" / "events.bicep").of("param")["functionName"].value
+    assert f"async def {literal(name)}(" in (ROOT / "function_app.py").read_text()
+
+
+def test_the_sample_for_a_laptop_holds_settings_that_exist() -> None:
+    values = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    Settings.load(values)
+    assert StorageAccount.load(values).connection_string
+
+
+def test_the_documentation_lists_every_setting_as_it_is() -> None:
+    written = (ROOT / "docs" / "settings.md").read_text()
+    assert written == page.as_markdown(), "run: python -m pipeline settings --markdown > docs/settings.md"

@@ -1,0 +1,93 @@
+"""Names and numbers that the templates compute, for odd input too: worked out from the templates' own text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.bicep import File
+from tests.infra.evaluate import variables
+
+INFRA = Path(__file__).parents[2] / "infra"
+MAIN = File(INFRA / "main.bicep")
+FUNCTIONS = File(INFRA / "functions.bicep")
+
+ODD = ["a", "x" * 64, "Photos.Of-The_(North)", "-", "..", "ends.in.a.period.", "UPPER", "123", "a--b"]
+LIMITS = {
+    "group": r"[\w().-]{1,89}[\w()-]",
+    "storage": r"[a-z0-9]{3,24}",
+    "registry": r"[a-zA-Z0-9]{5,50}",
+    "app": r"[a-zA-Z0-9][a-zA-Z0-9-]{0,58}[a-zA-Z0-9]",
+    "plan": r"[a-zA-Z0-9-]{1,60}",
+    "identity": r"[a-zA-Z0-9][\w-]{2,127}",
+    "poolIdentity": r"[a-zA-Z0-9][\w-]{2,127}",
+    "eventIdentity": r"[a-zA-Z0-9][\w-]{2,127}",
+    "pool": r"[a-z][a-z0-9-]{0,61}[a-z0-9]",
+    "environment": r"[a-z][a-z0-9-]{0,58}[a-z0-9]",
+    "workspace": r"[a-zA-Z0-9][a-zA-Z0-9-]{2,61}[a-zA-Z0-9]",
+    "insights": r"[^%&\\?/]{1,259}[^%&\\?/. ]",
+    "topic": r"[a-zA-Z0-9-]{3,128}",
+    "network": r"[a-zA-Z0-9][\w.-]{0,62}\w",
+}
+
+
+def computed(**params: Any) -> dict[str, Any]:
+    """The variables of main.bicep."""
+    return variables(MAIN, {"environmentName": "photos", "location": "westus2", **params})
+
+
+@pytest.mark.parametrize("environment", ODD)
+@pytest.mark.parametrize("location", ["westus2", "australiasoutheast", "North Central US (Stage)"])
+def test_every_name_is_one_that_azure_takes(environment: str, location: str) -> None:
+    names = computed(environmentName=environment, location=location)["names"]
+    assert set(names) == set(LIMITS)
+    assert not {name: names[name] for name, form in LIMITS.items() if not re.fullmatch(form, names[name])}
+
+
+def test_two_installations_never_share_a_name() -> None:
+    one, other, elsewhere = computed(), computed(environmentName="photos2"), computed(location="westeurope")
+    for name in set(LIMITS) - {"group"}:
+        assert len({each["names"][name] for each in (one, other, elsewhere)}) == 3
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 5, 7, 20, 33, 100, 599, 600])
+@pytest.mark.parametrize("depth", [1, 2, 3, 8])
+@pytest.mark.parametrize("least", [1, 40, 1000])
+def test_the_instances_can_fill_every_seat_of_the_pool_and_hardly_more(sessions: int, depth: int, least: int) -> None:
+    found = computed(maxSessions=sessions, jobsPerSession=depth, leastInstances=least)
+    instances, each, seats = found["instances"], found["jobsPerInstance"], sessions * depth
+    assert max(1, least) <= instances <= 1000
+    assert 1 <= each <= 16
+    assert instances * each <= max(seats, instances), "more jobs at once than seats would only wait"
+    assert instances * each > seats - instances, "seats would stay empty"
+
+
+@pytest.mark.parametrize("jobs", range(1, 17))
+def test_the_hosts_batch_and_threshold_add_up_to_the_jobs_at_once(jobs: int) -> None:
+    settings = variables(FUNCTIONS, {"jobsPerInstance": jobs})["hostSettings"]
+    batch = int(settings["AzureFunctionsJobHost__extensions__queues__batchSize"])
+    threshold = int(settings["AzureFunctionsJobHost__extensions__queues__newBatchThreshold"])
+    assert (batch + threshold, 1 <= batch <= 32, threshold >= 0) == (jobs, True, True)
+    assert settings["AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism"] == str(jobs)
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "sessions", "ready"),
+    [
+        ({"preset": "try"}, "python", 5, 0),
+        ({"preset": "production"}, "image", 20, 2),
+        ({"preset": "try", "poolKind": "image"}, "image", 5, 0),
+        ({"preset": "production", "poolKind": "python"}, "python", 20, 0),
+        ({"preset": "production", "maxSessions": 1}, "image", 1, 1),
+        ({"preset": "production", "maxSessions": 600, "readySessions": 600}, "image", 600, 600),
+        ({"preset": "production", "readySessions": 0}, "image", 20, 0),
+    ],
+)
+def test_presets_are_defaults_and_what_is_set_stands_above_them(
+    params: dict[str, Any], kind: str, sessions: int, ready: int
+) -> None:
+    found = computed(**params)
+    assert (found["kind"], found["sessions"], found["ready"]) == (kind, sessions, ready)

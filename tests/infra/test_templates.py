@@ -1,0 +1,160 @@
+"""The Bicep templates: right in themselves, right for Azure's resource types, and the checks find what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.infra.bicep import File, literal, problems, properties, text, walk
+from tests.infra.types import Types
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+FILES = sorted(INFRA.glob("*.bicep"))
+TYPES = ROOT.parent / "shared" / "reference" / "bicep-types"
+# Providers and versions that no description is at hand of.
+UNDESCRIBED = {
+    "Microsoft.Insights/actionGroups@2023-01-01",
+    "Microsoft.Insights/diagnosticSettings@2021-05-01-preview",
+    "Microsoft.Insights/metricAlerts@2018-03-01",
+    "Microsoft.Insights/scheduledQueryRules@2023-12-01",
+    "Microsoft.Network/privateDnsZones@2020-06-01",
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01",
+    "Microsoft.Network/privateEndpoints@2024-05-01",
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-05-01",
+    "Microsoft.Network/virtualNetworks@2024-05-01",
+}
+needs_types = pytest.mark.skipif(not TYPES.exists(), reason="the descriptions of Azure's resource types are not here")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_template_is_right_in_itself(path: Path) -> None:
+    assert list(problems(File(path))) == []
+
+
+@needs_types
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_template_fits_azures_resource_types(path: Path) -> None:
+    types = Types(TYPES)
+    assert list(types.problems(File(path))) == []
+    passed_over = {each.target for each in File(path).of("resource").values() if not types.described(each)}
+    assert passed_over <= UNDESCRIBED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("param kind string", "param kind string =", "syntax"),
+        ("var ownImage = kind ==", "var ownImage = knd ==", "nothing is called knd"),
+        ("var waits = ownImage", "var idle = ownImage\nvar waits = ownImage", "idle is used by nothing"),
+    ],
+)
+def test_mistakes_are_found(tmp_path: Path, old: str, new: str, found: str) -> None:
+    changed = tmp_path / "pool.bicep"
+    source = (INFRA / "pool.bicep").read_text()
+    assert old in source
+    changed.write_text(source.replace(old, new))
+    assert any(found in problem for problem in problems(File(changed)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("    poolEndpoint: pool.outputs.endpoint\n", "", "functions.bicep needs poolEndpoint"),
+        ("    image: sessionImage\n", "    imag: sessionImage\n", "pool.bicep has no parameter imag"),
+        ("pool.outputs.endpoint\n    max", "pool.outputs.address\n    max", "pool.bicep has no output address"),
+        ("'roles.bicep'", "'rolls.bicep'", "there is no rolls.bicep"),
+    ],
+)
+def test_a_module_called_wrongly_is_found(tmp_path: Path, old: str, new: str, found: str) -> None:
+    for path in FILES:
+        (tmp_path / path.name).write_text(path.read_text())
+    source = (INFRA / "main.bicep").read_text()
+    assert old in source
+    (tmp_path / "main.bicep").write_text(source.replace(old, new))
+    assert any(found in problem for problem in problems(File(tmp_path / "main.bicep")))
+
+
+@needs_types
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("containerType: 'PythonLTS'", "containerTyp: 'PythonLTS'", "there is no .properties.containerTyp"),
+        ("maxConcurrentSessions: maxSessions }", "maxConcurrentSessions: '5' }", "should be a IntegerType"),
+        ("[{ identity: identity, lifecycle: 'None' }]", "[{ lifecycle: 'None' }]", "identity is missing"),
+        ("sessionPools@2026-01-01' = if (!own", "sessionPool@2026-01-01' = if (!own", "there is no resource type"),
+    ],
+)
+def test_what_azure_would_refuse_is_found(tmp_path: Path, old: str, new: str, found: str) -> None:
+    changed = tmp_path / "pool.bicep"
+    source = (INFRA / "pool.bicep").read_text()
+    assert old in source
+    changed.write_text(source.replace(old, new))
+    assert any(found in problem for problem in Types(TYPES).problems(File(changed)))
+
+
+def test_every_parameter_says_what_it_is_and_can_be_set_from_outside() -> None:
+    main = File(INFRA / "main.bicep")
+    assert not [name for name in main.of("param") if "description" not in main.decorators(name)]
+    given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    assert set(given) == set(main.of("param"))
+
+
+def test_a_default_outside_is_the_default_inside() -> None:
+    """`${MAX_SESSIONS=0}` in the parameter file and `= 0` in the template are one number written twice."""
+    main = File(INFRA / "main.bicep")
+    given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    for name, param in main.of("param").items():
+        variable = re.fullmatch(r"\$\{(\w+)(?:=(.*))?\}", given[name]["value"])
+        assert variable, f"{name} is not taken from the environment"
+        if param.value is not None:
+            inside = literal(param.value) if param.value.type == "string" else text(param.value)
+            assert (variable[2] or "") == inside, name
+
+
+def test_every_role_is_assigned_for_a_reason() -> None:
+    assigned = [
+        each
+        for path in FILES
+        for each in File(path).of("resource").values()
+        if each.target.startswith("Microsoft.Authorization/roleAssignments") and each.body
+    ]
+    assert len(assigned) == 5
+    for each in assigned:
+        assert each.body
+        assert "description" in properties(properties(each.body)["properties"])
+        assert "scope" in properties(each.body), "a role on one resource, never on the group"
+
+
+def test_sessions_get_no_network_and_no_identity() -> None:
+    source = (INFRA / "pool.bicep").read_text()
+    assert source.count("status: 'EgressDisabled'") == source.count("'Microsoft.App/sessionPools@")
+    assert "lifecycle: 'Main'" not in source
+    assert "EgressEnabled" not in source
+
+
+def test_no_key_opens_storage_logs_or_the_registry() -> None:
+    expected = {
+        "storage": ("allowSharedKeyAccess: false", "allowBlobPublicAccess: false"),
+        "monitoring": ("DisableLocalAuth: true", "disableLocalAuth: true"),
+        "registry": ("adminUserEnabled: false",),
+        "functions": ("properties: { allow: false }",),
+    }
+    for name, lines in expected.items():
+        source = (INFRA / f"{name}.bicep").read_text()
+        assert not [line for line in lines if line not in source], name
+
+
+def test_the_log_searches_look_for_lines_that_are_really_written() -> None:
+    """In the pipeline's own code; the line about poison messages is the host's."""
+    written = "\n".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
+    queries = [text(node) for node in walk(File(INFRA / "alerts.bicep").root) if node.type == "string"]
+    sought = {phrase for query in queries for phrase in re.findall(r'message has "([^"]+)"', query)}
+    ours = sought - {"MaxDequeueCount", "poison"}
+    assert {"failed at", "failed after", "waits for a session"} == ours
+    assert not [phrase for phrase in ours if phrase not in written]
+    assert '"reconciled: %d jobs queued"' in written
+    assert any("reconciled: [1-9][0-9]* jobs queued" in query for query in queries)

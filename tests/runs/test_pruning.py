@@ -1,0 +1,60 @@
+"""Renditions whose source or recipe is gone: found exactly, deleted on purpose, and nothing else ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import runs
+from pipeline.deliveries import blob_dropped
+from pipeline.services import Services
+from tests.images import picture
+from tests.stack import RECIPES, Stack, opened
+
+LONG = "photos/" + "x" * 450 + ".jpg"
+
+
+async def made(stack: Stack, *names: str) -> None:
+    for name in names:
+        await stack.drop(name, picture(60, 40))
+        await blob_dropped(stack.services, stack.services.settings.input_container, name)
+
+
+async def found(services: Services) -> list[tuple[str, str]]:
+    return sorted([(orphan.blob.path, orphan.why) async for orphan in runs.orphans(services)])
+
+
+async def test_only_renditions_of_what_is_gone_are_found_and_deleted(stack: Stack) -> None:
+    await made(stack, "photos/a b/ü.jpg", "photos/kept.jpg", LONG)
+    output = stack.services.account.container(stack.services.settings.output_container)
+    await output.upload_blob("web/small/photos/a b/other.webp", b"somebody else's")
+    assert await found(stack.services) == []
+    before = set(await stack.outputs())
+    for name in ("photos/a b/ü.jpg", LONG):
+        await stack.services.account.container(stack.services.settings.input_container).delete_blob(name)
+    orphans = [orphan async for orphan in runs.orphans(stack.services)]
+    assert ({orphan.why for orphan in orphans}, len(orphans)) == ({"source gone"}, 4)
+    assert set(await stack.outputs()) == before, "looking deletes nothing"
+    assert all([await runs.prune(stack.services, orphan) for orphan in orphans])
+    left = set(await stack.outputs())
+    assert left == before - {orphan.blob.path for orphan in orphans}
+    assert len(left) == 3
+    assert await stack.entry("web", "photos/a b/ü.jpg") is None
+    assert [entry.name for entry in (await stack.services.ledger.page())[0]] == ["photos/kept.jpg"]
+
+
+async def test_a_source_that_came_back_keeps_its_renditions(stack: Stack) -> None:
+    await made(stack, "photos/a.jpg")
+    container = stack.services.account.container(stack.services.settings.input_container)
+    await container.delete_blob("photos/a.jpg")
+    orphans = [orphan async for orphan in runs.orphans(stack.services)]
+    await stack.drop("photos/a.jpg", picture(80, 60))
+    assert not any([await runs.prune(stack.services, orphan) for orphan in orphans])
+    assert len(await stack.outputs()) == 2
+
+
+async def test_a_recipe_that_is_gone_leaves_renditions_to_prune(environ: dict[str, str], recipe_file: Path) -> None:
+    async with opened(environ) as stack:
+        await made(stack, "photos/a.jpg")
+    recipe_file.write_text(RECIPES.replace("  web:", "  other:"))
+    async with opened(environ) as stack:
+        assert {why for _, why in await found(stack.services)} == {"recipe gone"}

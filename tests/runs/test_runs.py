@@ -1,0 +1,313 @@
+"""Runs from plan to end, on the embedded stack: real blobs, tables, queues and sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace as with_field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline import runs
+from pipeline.deliveries import blob_dropped
+from pipeline.errors import NotNow, RequestError
+from pipeline.runs.batches import do_batch
+from pipeline.runs.model import Progress
+from pipeline.storage.queue import RunWork
+from tests.images import picture
+from tests.stack import RECIPES, Stack, opened
+
+COUNT = 12
+WEB = runs.Selection(recipes=("web",))
+
+
+async def with_photos(stack: Stack, count: int = COUNT) -> None:
+    await asyncio.gather(*(stack.drop(f"photos/{n:03d}.jpg", picture(120, 80, seed=n)) for n in range(count)))
+
+
+async def planned(stack: Stack, **selection: Any) -> runs.Plan:
+    return await runs.plan(stack.services, runs.Selection(**{"recipes": ("web",), **selection}))
+
+
+async def ran(stack: Stack, **selection: Any) -> runs.Run:
+    """Plan, start, work off."""
+    plan = await planned(stack, **selection)
+    run = await runs.start(stack.services, plan_id=plan.id)
+    await stack.work_off()
+    return await runs.get(stack.services, run.id)
+
+
+def changed_recipe(path: Path) -> None:
+    path.write_text(RECIPES.replace("width: 200", "width: 150"))
+
+
+async def test_a_run_does_what_was_planned_and_the_next_plan_is_empty(stack: Stack) -> None:
+    await with_photos(stack)
+    await stack.drop("photos/bad.jpg", b"not an image")
+    await stack.drop("elsewhere/a.jpg", picture())
+    plan = await planned(stack)
+    assert (plan.jobs, plan.sources, plan.reasons, plan.complete) == (COUNT + 1, COUNT + 2, {"new": COUNT + 1}, True)
+    run = await runs.start(stack.services, plan_id=plan.id)
+    await stack.work_off()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, failed=1))
+    assert len(await stack.outputs()) == 2 * COUNT
+    entries, _ = await stack.services.ledger.page(run=run.id)
+    assert len(entries) == COUNT + 1
+    again = await planned(stack)
+    assert (again.jobs, again.estimate.transactions, again.estimate.total) == (0, 0, 0)
+    assert (await planned(stack, reasons="all")).reasons == {"done": COUNT, "failed": 1}
+
+
+async def test_a_changed_recipe_makes_exactly_its_jobs_stale(environ: dict[str, str], recipe_file: Path) -> None:
+    async with opened(environ) as stack:
+        await with_photos(stack, 4)
+        await ran(stack)
+    changed_recipe(recipe_file)
+    async with opened(environ) as stack:
+        await stack.drop("photos/001.jpg", picture(seed=99))
+        await stack.drop("photos/new.jpg", picture(seed=98))
+        plan = await planned(stack)
+        assert plan.reasons == {"recipe_changed": 3, "changed": 1, "new": 1}
+        assert (await planned(stack, reasons="stale")).jobs == 4
+        run = await runs.start(stack.services, plan_id=plan.id)
+        await stack.work_off()
+        assert (await runs.get(stack.services, run.id)).progress == Progress(done=5)
+        entry = await stack.entry("web", "photos/000.jpg")
+        assert entry is not None
+        assert (entry.generation, entry.attempts) == (2, 1)
+
+
+@pytest.mark.parametrize("twice", ["the page", "every batch", "everything after"])
+async def test_what_is_delivered_twice_counts_once(stack: Stack, twice: str) -> None:
+    await with_photos(stack)
+    stack = Stack(with_field(stack.services, settings=stack.services.settings.model_copy(update={"run_batch": 5})), {})
+    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    bodies = await stack.run_messages()
+    if twice == "the page":
+        await asyncio.gather(*(runs.work_received(stack.services, bodies[0]) for _ in range(2)))
+    else:
+        await runs.work_received(stack.services, bodies[0])
+    batches = await stack.run_messages()
+    for body in [*batches, *(batches if twice == "every batch" else [])]:
+        await runs.work_received(stack.services, body)
+    if twice == "everything after":
+        await asyncio.gather(*(runs.work_received(stack.services, body) for body in [*bodies, *batches]))
+    await stack.work_off()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress, seen.found) == ("done", Progress(done=COUNT), COUNT)
+    entries, _ = await stack.services.ledger.page(run=run.id)
+    assert {entry.generation for entry in entries} == {1}, "no photo was done twice"
+
+
+async def test_a_page_that_was_cut_short_is_finished_without_a_job_in_two_batches(stack: Stack) -> None:
+    """The batches were stored, the process was killed, and meanwhile a photo was done and another one came."""
+    await with_photos(stack)
+    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    bodies = await stack.run_messages()
+    before = await stack.services.run_table.get("run", _key(run.id))
+    assert before is not None
+    await runs.work_received(stack.services, bodies[0])
+    await stack.run_messages()
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/000.jpg")
+    await stack.drop("photos/late.jpg", picture())
+    now = await stack.services.run_table.get("run", _key(run.id))
+    assert now is not None
+    await stack.services.run_table.replace("run", _key(run.id), now, before.content)
+    await runs.work_received(stack.services, bodies[0])
+    await stack.work_off()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, skipped=1))
+
+
+def _key(run_id: str) -> str:
+    return runs.model.key_of(run_id)
+
+
+async def test_a_run_whose_messages_are_lost_is_finished_by_resume(stack: Stack) -> None:
+    await with_photos(stack)
+    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    assert await stack.run_messages()
+    await runs.resume(stack.services, run.id)
+    (find,) = await stack.run_messages()
+    await runs.work_received(stack.services, find)
+    assert await stack.run_messages()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress) == ("working", Progress(left=COUNT))
+    await runs.resume(stack.services, run.id)
+    await stack.work_off()
+    assert (await runs.get(stack.services, run.id)).progress == Progress(done=COUNT)
+    with pytest.raises(NotNow):
+        await runs.resume(stack.services, run.id)
+
+
+async def test_a_cancelled_run_begins_nothing_more_until_it_is_resumed(stack: Stack) -> None:
+    await with_photos(stack)
+    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    (find,) = await stack.run_messages()
+    await runs.work_received(stack.services, find)
+    assert (await runs.cancel(stack.services, run.id)).state == "cancelled"
+    await stack.work_off()
+    assert (await runs.get(stack.services, run.id)).progress == Progress(left=COUNT)
+    assert await stack.outputs() == {}
+    with pytest.raises(NotNow, match="cancelled"):
+        await runs.cancel(stack.services, run.id)
+    await runs.resume(stack.services, run.id)
+    await stack.work_off()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress) == ("done", Progress(done=COUNT))
+
+
+async def test_a_run_that_finds_more_than_was_planned_stops(stack: Stack) -> None:
+    await with_photos(stack, 3)
+    plan = await planned(stack)
+    await with_photos(stack, 9)
+    run = await runs.start(stack.services, plan_id=plan.id)
+    await stack.work_off()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress, await stack.outputs()) == ("stopped", Progress(), {})
+    assert "3 were planned" in seen.why
+    await runs.resume(stack.services, run.id, max_jobs=9)
+    await stack.work_off()
+    assert (await runs.get(stack.services, run.id)).progress == Progress(done=9)
+
+
+async def test_caps_are_raised_on_purpose_only(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_RUN_MAX_JOBS": "5", "PIPELINE_RUN_MAX_COST": "0.05"}) as stack:
+        await with_photos(stack, 2)
+        plan = await planned(stack)
+        with pytest.raises(RequestError, match="PIPELINE_RUN_MAX_JOBS"):
+            await runs.start(stack.services, WEB, expected_count=6)
+        with pytest.raises(RequestError, match="PIPELINE_RUN_MAX_COST"):
+            await runs.start(stack.services, plan_id=plan.id)
+        with pytest.raises(RequestError, match="cap of 1"):
+            await runs.start(stack.services, plan_id=plan.id, max_jobs=1)
+        assert await stack.run_messages() == []
+
+
+async def test_what_cannot_be_started_says_why(stack: Stack) -> None:
+    for options, kind in (
+        ({}, "no_plan"),
+        ({"plan_id": "20260101-000000-abcdef"}, "unknown_plan"),
+        ({"plan_id": "ü"}, "unknown_plan"),
+        ({"selection": WEB.model_copy(update={"sample": 3}), "expected_count": 3}, "no_plan"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            await runs.start(stack.services, **options)  # type: ignore[arg-type]
+        assert caught.value.kind == kind
+    with pytest.raises(RequestError, match="no run"):
+        await runs.get(stack.services, "nonsense")
+
+
+async def test_planning_goes_on_where_it_left_off(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.runs.planning.PAGE", 5)
+    await with_photos(stack)
+    plan = await runs.plan(stack.services, WEB, budget_seconds=0)
+    assert (plan.complete, plan.sources, plan.jobs) == (False, 5, 5)
+    with pytest.raises(NotNow, match="not complete"):
+        await runs.start(stack.services, plan_id=plan.id)
+    while plan.marker:
+        plan = await runs.plan(stack.services, WEB, marker=plan.marker, budget_seconds=0)
+    assert (plan.sources, plan.jobs, plan.reasons) == (COUNT, COUNT, {"new": COUNT})
+
+
+async def test_a_sample_is_spread_evenly_and_exactly_that_is_done(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.runs.planning.PAGE", 5)
+    monkeypatch.setattr("pipeline.runs.fanout.PAGE", 5)
+    await with_photos(stack, 20)
+    plan = await runs.plan(stack.services, WEB.model_copy(update={"sample": 4}), budget_seconds=0)
+    while plan.marker:
+        plan = await runs.plan(stack.services, WEB, marker=plan.marker, budget_seconds=0)
+    assert (plan.sources, plan.jobs, plan.recipes) == (20, 4, {"web": 4})
+    run = await runs.start(stack.services, plan_id=plan.id)
+    await stack.work_off()
+    assert (await runs.get(stack.services, run.id)).progress == Progress(done=4)
+    done = {entry.name for entry in (await stack.services.ledger.page(state="done"))[0]}
+    assert done != {f"photos/{n:03d}.jpg" for n in range(4)}
+
+
+async def test_renditions_that_are_gone_are_made_again(stack: Stack) -> None:
+    await with_photos(stack, 3)
+    await ran(stack)
+    path = next(iter(await stack.outputs()))
+    await stack.services.account.container(stack.services.settings.output_container).delete_blob(path)
+    plan = await planned(stack, reasons="missing")
+    assert (plan.jobs, plan.reasons) == (1, {"missing": 1})
+    await runs.start(stack.services, plan_id=plan.id)
+    await stack.work_off()
+    assert path in await stack.outputs()
+
+
+async def test_failures_are_selected_by_reason_and_ages_and_prefixes_narrow(stack: Stack) -> None:
+    await stack.drop("photos/a/bad.jpg", b"not an image")
+    await with_photos(stack, 2)
+    await ran(stack)
+    assert (await planned(stack)).jobs == 0
+    assert (await planned(stack, reasons="failed")).jobs == 1
+    assert (await planned(stack, reasons="all", prefix="photos/0")).reasons == {"done": 2}
+    assert (await planned(stack, reasons="all", min_age=3600)).jobs == 0
+    assert (await planned(stack, reasons="all", max_age=3600)).jobs == 3
+    seen = await ran(stack, reasons="failed")
+    assert seen.progress == Progress(failed=1)
+    entry = await stack.entry("web", "photos/a/bad.jpg")
+    assert entry is not None
+    assert (entry.generation, entry.run) == (2, seen.id)
+
+
+def test_a_selection_that_is_none_is_refused() -> None:
+    for wrong in ({"reasons": "sometimes"}, {"sample": 0}, {"prefixx": "a"}, {"reasons": []}, {"min_age": -1}):
+        with pytest.raises(ValidationError):
+            runs.Selection.model_validate(wrong)
+
+
+async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
+    await with_photos(stack, 2)
+    started = await asyncio.gather(*(runs.scheduled(stack.services) for _ in range(4)))
+    (run,) = [each for each in started if each]
+    assert await runs.scheduled(stack.services) is None
+    await stack.work_off()
+    listed, token = await runs.list_runs(stack.services)
+    assert [(each.id, each.state, each.scheduled) for each in listed] == [(run.id, "done", True)]
+    assert (listed[0].progress, token) == (Progress(done=2), "")
+
+
+async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.5"}) as stack:
+        await with_photos(stack, 2)
+        names = await stack.services.slot_documents.free(2)
+        held = [await stack.services.slot_documents.take(name) for name in names]
+        run = await runs.start(stack.services, WEB, expected_count=2)
+        (find,) = await stack.run_messages()
+        await runs.work_received(stack.services, find)
+        (body,) = await stack.run_messages()
+        await runs.work_received(stack.services, body)
+        assert (await runs.get(stack.services, run.id)).progress == Progress(left=2)
+        for document in held:
+            assert document is not None
+            await document.release()
+        await stack.work_off()
+        assert (await runs.get(stack.services, run.id)).progress == Progress(done=2)
+
+
+async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[str, str]) -> None:
+    away = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_MAX_ATTEMPTS": "2", "PIPELINE_RETRY_TRIES": "1"}
+    async with opened({**environ, **away}) as stack:
+        await with_photos(stack, 2)
+        run = await runs.start(stack.services, WEB, expected_count=2)
+        await stack.work_off()
+        seen = await runs.get(stack.services, run.id)
+        assert (seen.state, seen.progress) == ("done", Progress(failed=2))
+        entry = await stack.entry("web", "photos/000.jpg")
+        assert entry is not None
+        assert (entry.state, entry.run, entry.error_kind) == ("failed", run.id, "pool_unreachable")
+
+
+async def test_a_message_about_nothing_is_dropped(stack: Stack) -> None:
+    await do_batch(stack.services, RunWork(run="20260101-000000-abcdef", batch="00000000-00000"))
+    await runs.work_received(stack.services, b'{"run": "20260101-000000-abcdef"}')
+    with pytest.raises(RequestError):
+        await runs.resume(stack.services, "20260101-000000-abcdef")

@@ -1,0 +1,106 @@
+"""Sessions whose image brings the engine get none shipped; those of an image without it, or with another, do."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pipeline.errors import SessionLost
+from pipeline.sessions import archive
+from pipeline.sessions.client import PoolClient
+from pipeline.sessions.report import SessionReport
+from pipeline.sessions.session import REPLACED, Session
+from pipeline.settings import Settings
+from session_image import bake
+from tests.images import picture
+from tests.session_pool.running import RunningPool, running
+from tests.transforms.conftest import job, rendition
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningPool]:
+    """A pool whose sessions have the engine among their packages, as those of the built image."""
+    packages = tmp_path_factory.mktemp("image")
+    packages.chmod(0o755)
+    bake.bake(ROOT / "pipeline" / "transforms", packages)
+    async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def session_of(pool: RunningPool, identifier: str) -> AsyncIterator[Session]:
+    """A session that nothing is known of yet."""
+    client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": pool.address}), token=None)
+    try:
+        yield Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
+        await client.end(identifier)
+    finally:
+        await client.close()
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    yield picture()
+
+
+async def upload_and_run(session: Session) -> SessionReport:
+    """One job, start to end."""
+    with session.workspace({"out": "png"}) as names:
+        await session.upload(names.source, len(picture()), chunks)
+        made = rendition("out", "png")
+        made["file"] = names.renditions["out"]
+        return await session.run(job(made, source=names.source, report=names.report), 60)
+
+
+async def shipped(pool: RunningPool, identifier: str) -> bool:
+    """Whether the engine's archive lies in the session."""
+    listed = (await pool.call("GET", "/files", identifier)).json()["value"]
+    return archive.build().name in {entry["name"] for entry in listed}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(baked_pool: RunningPool) -> None:
+    identifier = f"baked-{secrets.token_hex(8)}"
+    async with session_of(baked_pool, identifier) as session:
+        for _ in range(2):
+            report = await upload_and_run(session)
+            assert report.failure is None
+        assert session.equipped
+        assert not await shipped(baked_pool, identifier)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: RunningPool) -> None:
+    identifier = f"baked-{secrets.token_hex(8)}"
+    async with session_of(baked_pool, identifier) as session:
+        await session.bring("logo.png", picture())
+        assert (await upload_and_run(session)).failure is None
+        await baked_pool.call("DELETE", "/session", identifier)
+        report = await session.run(job(rendition()), 60)
+        assert report.failure is not None
+        assert report.failure.kind == "source_missing"
+        await session.bring("logo.png", picture())
+        names = {entry["name"] for entry in (await baked_pool.call("GET", "/files", identifier)).json()["value"]}
+        assert names == {"logo.png"}
+
+
+async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(session_pool: str) -> None:
+    identifier = f"plain-{secrets.token_hex(8)}"
+    client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": session_pool}), token=None)
+    try:
+        session = Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
+        assert (await upload_and_run(session)).failure is None
+        assert session.equipped
+        await client.end(identifier)
+        with pytest.raises(SessionLost) as lost:
+            await session.run(job(rendition()), 60)
+        assert lost.value.kind == REPLACED
+        await client.end(identifier)
+    finally:
+        await client.close()

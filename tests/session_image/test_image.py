@@ -1,0 +1,162 @@
+"""The session's image, as far as it can be looked at without an engine to build it."""
+
+# ruff: noqa: N815 - the keys of the file are camel case
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.sessions import archive
+from pipeline.settings import Settings
+from session_image import bake
+
+ROOT = Path(__file__).parents[2]
+IMAGE = ROOT / "session_image"
+
+
+class Part(BaseModel):
+    """A mapping of the file: nothing but what Microsoft documents, with the bounds that it recommends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Metadata(Part):
+    name: Literal["code-interpreter"]
+
+
+class Logging(Part):
+    logLevel: int = Field(0, ge=0, le=3)
+    useISO8601DateFormat: bool = True
+
+
+class Kernel(Part):
+    name: str
+    port: int
+    isAsynchronousExecutionSupported: bool = False
+
+
+class HealthProbe(Part):
+    endpoint: str = "/health"
+    successfulHealthCheckThresholdSeconds: int = Field(120, le=120)
+    initialDelaySeconds: int = Field(0, le=30)
+    periodSeconds: int = Field(15, le=30)
+    timeoutSeconds: int = Field(15, le=30)
+    failureThreshold: int = Field(3, le=10)
+    code: str
+
+
+class Injection(Part):
+    preCodeInjectionSnippet: str = ""
+    postCodeInjectionSnippet: str = ""
+
+
+class CodeExecution(Part):
+    enableAutoBase64Decoding: bool = True
+    defaultTimeoutSeconds: int = Field(120, le=120)
+    synchronousExecution: Injection = Injection()
+    asynchronousExecution: Injection = Injection()
+
+
+class FileOperation(Part):
+    maxUploadFileSizeLimitInMBs: int = Field(250, ge=1, le=250)
+    dataDirectoryPath: str = "/mnt/data"
+
+
+class Spec(Part):
+    logging: Logging
+    kernel: Kernel
+    healthProbe: HealthProbe
+    codeExecution: CodeExecution
+    fileOperation: FileOperation
+
+
+class Configuration(Part):
+    """https://github.com/Azure-Samples/container-apps-dynamic-sessions-samples, creating-container-image.md."""
+
+    kind: Literal["CodeInterpreterConfig"]
+    apiVersion: Literal["v1"]
+    metadata: Metadata
+    spec: Spec
+
+
+def configuration() -> dict[str, Any]:
+    """The file as it stands."""
+    loaded: dict[str, Any] = yaml.safe_load((IMAGE / "codeInterpreterConf.yaml").read_text())
+    return loaded
+
+
+def test_the_configuration_holds_only_what_is_documented() -> None:
+    Configuration.model_validate(configuration())
+    mistyped = configuration()
+    mistyped["spec"]["kernel"]["prt"] = 6000
+    with pytest.raises(ValidationError, match="prt"):
+        Configuration.model_validate(mistyped)
+
+
+def test_the_configuration_fits_the_dockerfile_the_pool_and_the_pipeline() -> None:
+    spec = Configuration.model_validate(configuration()).spec
+    dockerfile = (IMAGE / "Dockerfile").read_text()
+    assert f"CODE_INTERPRETER_KERNEL_NAME={spec.kernel.name}" in dockerfile
+    assert f"EXPOSE {spec.kernel.port}" in dockerfile
+    assert f"http://127.0.0.1:{spec.kernel.port}{spec.healthProbe.endpoint}" in dockerfile
+    assert f"targetPort: {spec.kernel.port}" in (ROOT / "infra" / "pool.bicep").read_text()
+    most = next(bound.le for bound in Settings.model_fields["max_source_bytes"].metadata if hasattr(bound, "le"))
+    assert spec.fileOperation.maxUploadFileSizeLimitInMBs * 1000 * 1000 >= most
+    assert spec.fileOperation.dataDirectoryPath == archive.DIRECTORY
+    assert not spec.codeExecution.enableAutoBase64Decoding
+
+
+def test_the_dockerfile_is_clean() -> None:
+    told = subprocess.run(
+        [Path(sys.executable).parent / "hadolint", "--failure-threshold", "style", "--ignore", "DL3066", "Dockerfile"],
+        cwd=IMAGE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout
+
+
+def test_the_base_is_pinned_in_one_place_and_every_package_by_its_hash() -> None:
+    dockerfile = (IMAGE / "Dockerfile").read_text()
+    assert len(re.findall(r"\d+\.\d+\.\d+-ubuntu", dockerfile)) == 1
+    assert "--require-hashes" in dockerfile
+    pinned = re.findall(r"^\S+==\S+", (IMAGE / "requirements.txt").read_text(), flags=re.MULTILINE)
+    assert {line.split("==")[0] for line in pinned} == {"pillow", "pillow-heif"}
+
+
+def test_the_image_and_the_embedded_sessions_decode_with_the_same_versions() -> None:
+    wanted = {line for line in (IMAGE / "requirements.in").read_text().splitlines() if "==" in line}
+    assert wanted <= set((ROOT / "requirements-dev.in").read_text().splitlines())
+    locked = set(re.findall(r"^\S+==[^\s\\]+", (IMAGE / "requirements.txt").read_text(), flags=re.MULTILINE))
+    assert wanted == locked
+
+
+def test_what_is_baked_in_is_the_engine_under_the_name_that_a_job_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = bake.bake(ROOT / "pipeline" / "transforms", tmp_path)
+    assert f'importlib.import_module("{name}.engine")' in archive.build().program("eyJ4IjoxfQ==")
+    monkeypatch.syspath_prepend(tmp_path)
+    baked = importlib.import_module(f"{name}.fingerprint")
+    assert baked.fingerprint()[:16] == archive.build().digest
+    assert {path.name for path in (tmp_path / name).rglob("*.py")} == {
+        path.name for path in (ROOT / "pipeline" / "transforms").rglob("*.py")
+    }
+
+
+def test_the_wrong_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, IMAGE / "bake.py", tmp_path, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1
+    assert "Traceback" not in told.stderr

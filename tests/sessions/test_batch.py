@@ -1,0 +1,126 @@
+"""What goes into one execution, and what becomes of it when that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from pipeline.deliveries import blob_dropped
+from pipeline.errors import SessionLost, SessionReplyError
+from pipeline.sessions import batch
+from pipeline.sessions.batch import Bounds, Pace, Queue, Work
+from pipeline.storage.ledger import Entry
+from tests.images import picture
+from tests.sessions.test_slots import documents
+from tests.stack import Stack, opened
+
+JOB: Any = {}
+
+
+def work(expected: float | None = 0.1, **about: Any) -> Work:
+    return Work(JOB, 9, lambda: expected, **{"size": 1000, "alone": False, **about})
+
+
+def taken(*works: Work, bounds: Bounds | None = None) -> list[int]:
+    """How many jobs each execution is for, until nothing waits."""
+    queue = Queue(bounds or Bounds(4, 1.0, 10_000))
+    for each in works:
+        queue.add(each)
+    counts = []
+    while some := queue.take():
+        counts.append(len(some))
+    return counts
+
+
+async def test_an_execution_takes_as_many_as_its_bounds_allow() -> None:
+    assert taken(*[work()] * 6) == [4, 2], "jobs"
+    assert taken(*[work(expected=0.4)] * 5) == [2, 2, 1], "seconds"
+    assert taken(*[work(size=4000)] * 5) == [2, 2, 1], "bytes"
+    assert taken(*[work()] * 3, bounds=Bounds(1, 1.0, 10_000)) == [1, 1, 1], "one by one"
+
+
+async def test_what_has_to_run_alone_or_takes_nobody_knows_how_long_is_joined_by_none() -> None:
+    assert taken(work(alone=True), work(), work()) == [1, 2]
+    assert taken(work(expected=None), work(), work(expected=None)) == [1, 1, 1]
+
+
+async def test_a_big_one_does_not_hold_up_the_small_ones_behind_it() -> None:
+    assert taken(work(), work(size=20_000), work()) == [2, 1]
+
+
+async def test_the_urgent_goes_first_and_what_was_cancelled_not_at_all() -> None:
+    queue = Queue(Bounds(1, 1.0, 10_000))
+    later, cancelled, urgent = queue.add(work()), queue.add(work()), queue.add(work(rank=0))
+    cancelled.end.cancel()
+    assert [queue.take(), queue.take(), queue.take()] == [[urgent], [later], []]
+
+
+async def test_an_answer_that_cannot_be_used_is_nobodys_fault_when_several_were_asked() -> None:
+    """It would be a failure for good, of jobs that had nothing to do with it."""
+    for count, kind in ((1, SessionReplyError), (2, SessionLost)):
+        queue = Queue(Bounds(4, 1.0, 10_000))
+        ends = [queue.add(work()).end for _ in range(count)]
+        batch.failed(queue.take(), SessionReplyError("no report"))
+        assert [type(await _error(end)) for end in ends] == [kind] * count
+
+
+async def _error(end: asyncio.Future[Any]) -> BaseException | None:
+    await asyncio.wait([end])
+    return end.exception()
+
+
+def test_the_pace_of_a_recipe_follows_what_its_jobs_take_by_size() -> None:
+    pace = Pace()
+    assert pace.expected("web", 1000) is None
+    pace.learn("web", 1000, 1.0)
+    pace.learn("web", 900, 2.0)
+    assert pace.expected("web", 1000) == pytest.approx(1.3)
+    assert pace.expected("web", 5000) is None
+
+
+NAMES = [f"photos/{number:02}.jpg" for number in range(16)]
+
+
+async def all_dropped(stack: Stack, bad: str = "") -> dict[str, Entry | None]:
+    for number, name in enumerate(NAMES):
+        await stack.drop(name, b"no image" if name == bad else picture(120, 90, seed=number))
+    container = stack.services.settings.input_container
+    await asyncio.gather(*(blob_dropped(stack.services, container, name) for name in NAMES))
+    return {name: await stack.entry("web", name) for name in NAMES}
+
+
+async def test_small_images_that_wait_run_together_and_one_that_fails_fails_alone(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        counted: list[int] = []
+        run = stack.services.pool.run
+
+        async def counting(*arguments: Any) -> Any:
+            counted.append(1)
+            return await run(*arguments)
+
+        stack.services.pool.run = counting  # type: ignore[method-assign]
+        entries = await all_dropped(stack, bad=NAMES[7])
+        states = {name: entry and (entry.state, entry.attempts) for name, entry in entries.items()}
+        assert states == {name: ("failed" if name == NAMES[7] else "done", 1) for name in NAMES}
+        assert len(counted) < len(NAMES)
+        assert len(await stack.outputs()) == 2 * (len(NAMES) - 1)
+
+
+async def test_a_session_that_ends_under_several_jobs_costs_none_of_them(environ: dict[str, str]) -> None:
+    """Each is tried again by itself, so that the one that may have killed it can do so to no other."""
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        run, ended = stack.services.pool.run, []
+
+        async def breaking(identifier: str, code: str, seconds: int) -> Any:
+            if len(ended) == 0 and len(code) > 4000:  # the first that is for several
+                ended.append(identifier)
+                raise SessionLost("stopped", kind="session_died")
+            return await run(identifier, code, seconds)
+
+        stack.services.pool.run = breaking  # type: ignore[method-assign]
+        entries = await all_dropped(stack)
+        assert ended
+        assert {entry and entry.state for entry in entries.values()} == {"done"}
+        assert ended[0] not in {each.get("identifier") for each in await documents(stack)}
