@@ -8,8 +8,9 @@ import azurefunctions.extensions.bindings.blob as blob
 from pipeline import deliveries, poison, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
-from pipeline.web import jobs
+from pipeline.web import idempotency, routes
 from pipeline.web.console.routes import Console
+from pipeline.web.routes import Route
 
 process = Process(os.environ)
 settings = process.settings
@@ -62,25 +63,20 @@ async def drop_undeliverable(message: func.QueueMessage) -> None:
 async def scheduled_run(timer: func.TimerRequest) -> None:
     """Start the scheduled run, which finds the jobs that nothing brought in."""
     await runs.scheduled(process.services())
+    await idempotency.sweep(process.services())
 
 
-@app.route("jobs", methods=[func.HttpMethod.POST])
-async def submit_job(req: func.HttpRequest) -> func.HttpResponse:
-    """Ask for a job."""
-    return await jobs.answered(lambda: jobs.submit(process.services(), req))
+def serve(route: Route) -> None:
+    """Answer the requests on a route with a function of its name."""
+
+    @app.function_name(route.name)
+    @app.route(route.path, methods=[route.method])
+    async def answer(req: func.HttpRequest) -> func.HttpResponse:
+        return await routes.answer(route, process.services, req)
 
 
-@app.route("jobs/{id}", methods=[func.HttpMethod.GET])
-async def show_job(req: func.HttpRequest) -> func.HttpResponse:
-    """Look at a job."""
-    return await jobs.answered(lambda: jobs.show(process.services(), req.route_params["id"]))
-
-
-@app.route("jobs/{id}/renditions/{rendition}", methods=[func.HttpMethod.GET])
-async def fetch_rendition(req: func.HttpRequest) -> func.HttpResponse:
-    """Fetch one rendition of a job."""
-    params = req.route_params
-    return await jobs.answered(lambda: jobs.rendition(process.services(), params["id"], params["rendition"]))
+for each in routes.TABLE:
+    serve(each)
 
 
 @app.route("console/{*page}", methods=[func.HttpMethod.GET, func.HttpMethod.POST], auth_level=func.AuthLevel.ANONYMOUS)
@@ -99,3 +95,9 @@ async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
 async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console, to change things too."""
     return await console.admit(process.services(), req, "write")
+
+
+@app.route("{*path}")
+async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
+    """Say that there is nothing here. Every other route goes before this one."""
+    return await routes.elsewhere(req)

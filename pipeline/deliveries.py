@@ -6,8 +6,9 @@ import asyncio
 import random
 
 from pipeline.errors import JobOvertaken, PipelineError, PoolFull, RecipeError, TransientError
-from pipeline.process import Wish, process
+from pipeline.process import DROPPED, Wish, process
 from pipeline.recipes import Recipe
+from pipeline.rendering import Urgency
 from pipeline.services import Services
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry, Version
@@ -49,7 +50,7 @@ async def message_received(services: Services, body: bytes) -> None:
         await deliver(services, message)
 
 
-async def deliver(services: Services, message: Message) -> Entry | None:
+async def deliver(services: Services, message: Message, urgency: Urgency = DROPPED) -> Entry | None:
     """Do a job; hand it to the queue when it cannot be done now, record a failure when it was tried often enough.
 
     Where another process is on the job, somebody looks again when that one's claim would have ended: this delivery may
@@ -59,9 +60,9 @@ async def deliver(services: Services, message: Message) -> Entry | None:
     """
     with about_job(JobKey.of(message.recipe, message.container, message.name).id):
         try:
-            recipe = services.recipes.get(message.recipe)
+            recipe = await services.recipe(message.recipe)
             wish = Wish(again=message.again, seen=message.seen)
-            entry = await process(services, message.container, message.name, recipe, **wish)
+            entry = await process(services, message.container, message.name, recipe, urgency=urgency, **wish)
             if entry.state == "running":
                 await services.queue.send(message, services.settings.claim_seconds)
             return entry  # noqa: TRY300 - what follows are the other ends
@@ -107,7 +108,7 @@ async def give_up(services: Services, message: Message, error: TransientError, r
 
     JobOvertaken when the source is gone or has changed.
     """
-    recipe = services.recipes.get(message.recipe)
+    recipe = await services.recipe(message.recipe)
     source = await services.sources.open(message.container, message.name)
     key = JobKey.of(message.recipe, message.container, message.name)
     version = Version(source.etag, recipe.hash)

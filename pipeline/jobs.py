@@ -88,7 +88,7 @@ async def dismiss(services: Services, key: JobKey) -> Entry:
 
 async def _version(services: Services, recipe: str, container: str, name: str) -> Version:
     found = await services.sources.look(container, name)
-    return Version(found.etag, services.recipes.get(recipe).hash)
+    return Version(found.etag, (await services.recipe(recipe)).hash)
 
 
 async def _moved(services: Services, entry: Entry, state: State, version: Version) -> Entry:

@@ -24,7 +24,7 @@ from pipeline.rendering import Made, Urgency, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
 from pipeline.stages import Stages
-from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source
+from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source, Staged
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, bytes_moved, logger
@@ -108,7 +108,7 @@ async def _carry_out(
 
 async def _twice(
     services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency
-) -> tuple[list[Made], SessionReport]:
+) -> tuple[list[Made[Staged]], SessionReport]:
     """In a session; when that is lost, once more in a fresh one, and there in an execution of its own.
 
     Lost twice is a failure: it may well be the source.
@@ -130,7 +130,8 @@ async def _twice(
         )
     for last in (False, True):
         try:
-            return await render(services, source, recipe, stages, replace(urgency, alone=last or urgency.alone))
+            how = replace(urgency, alone=last or urgency.alone)
+            return await render(services, source, recipe, stages, how, services.renditions.stage)
         except SessionLost as error:
             if last:
                 told = f"{error.message}; tried in two sessions"
@@ -139,7 +140,7 @@ async def _twice(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
+def _blob(made: Made[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
     """Where the rendition goes; its metadata are what the recipe carries over, what was found out, and whose it is."""
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
@@ -148,7 +149,7 @@ def _blob(made: Made, source: Source, recipe: Recipe) -> RenditionBlob:
     return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 
 
-def _record(made: Made) -> dict[str, Any]:
+def _record(made: Made[Staged]) -> dict[str, Any]:
     facts = made.facts
     return {
         "name": facts.name,

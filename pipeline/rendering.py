@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf
+from typing import Generic, Protocol, TypeVar
 
 from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
@@ -19,7 +21,6 @@ from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.sessions.session import REPLACED, Session, Workspace
 from pipeline.stages import Stages
 from pipeline.storage.assets import Asset
-from pipeline.storage.blobs import Source, Staged
 from pipeline.telemetry import logger
 from pipeline.together import together
 from pipeline.transforms.failures import KINDS
@@ -31,14 +32,45 @@ REPLACEMENTS = 2
 FOCAL = "focal"
 
 
+T = TypeVar("T")
+# Takes in what a rendition's path and bytes are, as they come.
+Stage = Callable[[str, AsyncIterator[bytes]], Awaitable[T]]
+
+
+class Source(Protocol):
+    """What renditions are made of."""
+
+    @property
+    def container(self) -> str:
+        """Where it is from; with `name` it says which tenant it belongs to."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What its owner wrote on it."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes, anew each time they are asked for."""
+
+    async def tags(self) -> dict[str, str]:
+        """The blob's index tags, where it is one."""
+
+
 @dataclass(frozen=True)
-class Made:
+class Made(Generic[T]):
     """A verified rendition, staged but not visible yet."""
 
     rendition: Rendition
     facts: RenditionFacts
     path: str
-    staged: Staged
+    staged: T
 
 
 @dataclass(frozen=True)
@@ -62,9 +94,9 @@ class Urgency:
 
 
 async def render(
-    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency
-) -> tuple[list[Made], SessionReport]:
-    """Every rendition of the recipe, verified, and the session's report.
+    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency, stage: Stage[T]
+) -> tuple[list[Made[T]], SessionReport]:
+    """Every rendition of the recipe, verified and taken in by `stage`, and the session's report.
 
     PermanentError says what is wrong with the source or the recipe; SessionLost that a fresh session may do better.
     """
@@ -85,7 +117,7 @@ async def render(
                 with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
                     report = await _run(services, order, session, names, stages)
                     with stages.stage("download"):
-                        return await _download(services, order, session, names, report), report
+                        return await _download(services, order, session, names, report, stage), report
         except TimeoutError:
             raise SessionLost(
                 f"the job was not through within {services.settings.job_timeout:g} s (PIPELINE_JOB_TIMEOUT)",
@@ -187,18 +219,18 @@ def failure(found: FailureFacts) -> PipelineError:
 
 
 async def _download(
-    services: Services, order: Order, session: Session, names: Workspace, report: SessionReport
-) -> list[Made]:
+    services: Services, order: Order, session: Session, names: Workspace, report: SessionReport, stage: Stage[T]
+) -> list[Made[T]]:
     """Fetch and verify every declared rendition; only those count."""
     formats = {each.name: each.formats for each in order.recipe.renditions}
     facts = verify.declared(report, names.renditions, formats, services.settings)
-    jobs = [_fetch(services, order, session, each, facts[each.name]) for each in order.recipe.renditions]
+    jobs = [_fetch(services, order, session, each, facts[each.name], stage) for each in order.recipe.renditions]
     return await together(*jobs)
 
 
 async def _fetch(
-    services: Services, order: Order, session: Session, rendition: Rendition, facts: RenditionFacts
-) -> Made:
+    services: Services, order: Order, session: Session, rendition: Rendition, facts: RenditionFacts, stage: Stage[T]
+) -> Made[T]:
     try:
         path = order.recipe.output_path(rendition, order.source.name, facts.as_reported)
     except ValueError as error:
@@ -206,5 +238,5 @@ async def _fetch(
     async for attempt in tries(services.settings):
         with attempt:
             async with session.get(facts.file) as chunks:
-                staged = await services.renditions.stage(path, verify.checked(chunks, facts))
+                staged = await stage(path, verify.checked(chunks, facts))
     return Made(rendition, facts, path, staged)

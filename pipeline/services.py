@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Self
 
 from pipeline import recipes, telemetry
+from pipeline.adhoc import AdHocRecipes
 from pipeline.errors import ConfigError
 from pipeline.identity import Identity
-from pipeline.recipes import Recipes
+from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.sessions import archive
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.slots import Slots
@@ -22,11 +23,14 @@ from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.notes import Notes
 from pipeline.storage.queue import JobQueue
 from pipeline.storage.runtable import RunTable
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
+ADHOC_PREFIX = "adhoc/"
+KEYS_PREFIX = "idempotency/"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Services:
 
     settings: Settings
     recipes: Recipes
+    adhoc: AdHocRecipes
+    idempotency: Notes
     account: Account
     sources: Sources
     renditions: Renditions
@@ -59,11 +65,15 @@ class Services:
         return cls(
             settings=settings,
             recipes=recipe_file,
+            adhoc=AdHocRecipes(
+                settings, recipe_file, Notes(account, settings.state_container, ADHOC_PREFIX), code_folder(settings)
+            ),
+            idempotency=Notes(account, settings.state_container, KEYS_PREFIX),
             account=account,
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
             assets=Assets(account, settings.asset_container),
-            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, recipe_file.names),
+            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, [*recipe_file.names, adhoc.GROUP]),
             queue=JobQueue(account, settings.queue),
             run_queue=JobQueue(account, settings.run_queue),
             run_table=RunTable(account, settings.runs_table),
@@ -73,6 +83,10 @@ class Services:
             slots=Slots(settings, documents, pool),
             identity=identity,
         )
+
+    async def recipe(self, name: str) -> Recipe:
+        """The recipe of that name, of the file or of a request. RecipeError (`unknown_recipe`) when there is none."""
+        return await self.adhoc.get(name) if adhoc.is_name(name) else self.recipes.get(name)
 
     async def close(self) -> None:
         """Give slots back and close all connections."""
@@ -100,7 +114,7 @@ def load_recipes(settings: Settings) -> Recipes:
         input_container=settings.input_container,
         output_container=settings.output_container,
         allow_code=settings.allow_code,
-        code_folder=ROOT / settings.code_folder if settings.code_folder else None,
+        code_folder=code_folder(settings),
     )
     many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
     if many:
@@ -109,6 +123,11 @@ def load_recipes(settings: Settings) -> Recipes:
             f"recipes {', '.join(many)}: split them"
         )
     return loaded
+
+
+def code_folder(settings: Settings) -> Path | None:
+    """The folder of the modules that recipes may name as their code."""
+    return ROOT / settings.code_folder if settings.code_folder else None
 
 
 class Process:

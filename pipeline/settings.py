@@ -82,6 +82,11 @@ class Settings(BaseModel):
         "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and how far they are."
     )
     allow_code: bool = Field(False, description="Whether recipes may bring Python code of their own.")
+    adhoc_recipes: Literal["off", "on", "code"] = Field(
+        "off",
+        description="Whether requests may bring recipes of their own: off, on, or code (also such with Python code, "
+        "where `allow_code` is set as well).",
+    )
     code_folder: Path | None = Field(None, description="Folder of the modules that recipes may name as their code.")
     schedule: str = Field(
         "0 0 3 * * *", description="When the timer starts the scheduled run (NCRONTAB, six fields, UTC)."
@@ -174,6 +179,13 @@ class Settings(BaseModel):
     http_wait: float = Field(
         60, ge=0, le=200, description="How long a request waits for its job before it answers 202."
     )
+    http_answer_bytes: int = Field(
+        32 * MIB, ge=1, le=100 * MIB, description="The largest image that an answer over HTTP carries."
+    )
+    preview_seconds: float = Field(60, ge=1, le=200, description="How long a preview may take, its session included.")
+    idempotency_hours: float = Field(
+        24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for the job it first asked for."
+    )
     retry_tries: int = Field(4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between.")
     retry_seconds: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
     max_attempts: int = Field(5, ge=1, le=100, description="Attempts of one job, over all queue messages.")
@@ -222,6 +234,11 @@ class Settings(BaseModel):
     def allowed_formats(self) -> list[str]:
         """`formats` as a list of Pillow's format names."""
         return self.formats.split(",")
+
+    @property
+    def adhoc_may_have_code(self) -> bool:
+        """Whether the recipe of a request may bring code."""
+        return self.allow_code and self.adhoc_recipes == "code"
 
     @property
     def limits(self) -> Limits:

@@ -159,7 +159,9 @@ class PoolClient:
         except (SessionLost, SessionReplyError) as error:
             # Another 404 or 400 is about the call and not about the session, which then is still there.
             if not any(code in error.message for code in GONE):
-                raise PoolUnavailable(f"the pool cannot end a session: {error.message}") from error
+                raise PoolUnavailable(
+                    f"the pool cannot end a session: {error.message}", kind="pool_cannot_end"
+                ) from error
 
     async def _finished(self, identifier: str, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Follow an execution that the service chose to answer before its end."""

@@ -73,6 +73,13 @@ class Slots:
         finally:
             self._stand_up(slot, ask)
 
+    def recycle(self, name: str) -> bool:
+        """End a slot's session as soon as the jobs there are through; False when this process does not hold it."""
+        held = next((slot for slot in self._slots if slot.name == name), None)
+        if held:
+            held.doubt = held.doubt or "asked for"
+        return held is not None
+
     async def close(self) -> None:
         """Give all slots back."""
         keeper, self._keeper = self._keeper, None

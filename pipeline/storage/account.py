@@ -70,6 +70,11 @@ class Account:
         """The client of a blob container."""
         return self._blobs.get_container_client(name)
 
+    async def look(self, name: str) -> None:
+        """See whether a blob container is there. ConfigError or StorageUnavailable says why not."""
+        with translated(f"looking at the container {name}"):
+            await self.container(name).get_container_properties()
+
     def queue(self, name: str) -> QueueClient:
         """The client of a queue whose messages are base64, as the Functions host writes and reads them."""
         return self._queues.get_queue_client(

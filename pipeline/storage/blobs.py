@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -132,13 +133,10 @@ class Sources:
                 raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
 
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
-        """Store an image that came with a request."""
-        with translated(f"storing {container}/{name}"):
-            await (
-                self._container(container)
-                .get_blob_client(name)
-                .upload_blob(data, overwrite=False, content_settings=ContentSettings(content_type=content_type))
-            )
+        """Store an image that came with a request; fine when it is there already, since such names are never reused."""
+        blob, settings = self._container(container).get_blob_client(name), ContentSettings(content_type=content_type)
+        with translated(f"storing {container}/{name}"), suppress(ResourceExistsError):
+            await blob.upload_blob(data, overwrite=False, content_settings=settings)
 
     def _container(self, name: str) -> ContainerClient:
         try:

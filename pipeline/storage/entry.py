@@ -111,7 +111,7 @@ class Entry:
     def to_row(self) -> dict[str, Any]:
         """Write a table entity."""
         return {
-            "PartitionKey": self.key.recipe,
+            "PartitionKey": self.key.partition,
             "RowKey": self.key.row,
             "container": self.container,
             "name": self.name,
@@ -158,7 +158,7 @@ class Entry:
     def _place(self) -> str:
         """Where it stands in a list: newest first, then in an order of its own."""
         passed = (self.since - _EPOCH) // timedelta(milliseconds=1)
-        told_apart = hashlib.sha256(f"{self.key.recipe}/{self.key.row}".encode()).hexdigest()[:16]
+        told_apart = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
         return f"{_END - passed:013d}{told_apart}"
 
 

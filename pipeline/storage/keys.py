@@ -21,10 +21,10 @@ _FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~ ")
 
 
-def row_key(container: str, name: str) -> str:
+def row_key(container: str, name: str, limit: int = KEY_LIMIT) -> str:
     """The row key of a source; names over the limit keep their start and are told apart by a hash."""
     key = "".join(map(_escape, f"{container}/{name}"))
-    if _units(key) <= KEY_LIMIT:
+    if _units(key) <= limit:
         return key
     digest = hashlib.sha256(f"{container}/{name}".encode()).hexdigest()
     return f"{_cut(key)}!~{digest}"
@@ -76,29 +76,44 @@ def _cut(key: str) -> str:
 
 @dataclass(frozen=True)
 class JobKey:
-    """One source × one recipe. `id` is what people and logs call the job; it leads back to the row."""
+    """One source × one recipe. `id` is what people and logs call the job; it leads back to the row.
 
-    recipe: str
+    Each recipe of the file has a partition. Recipes of requests are many and used once: they share one, and so can be
+    listed. Their names are `_GROUP-DIGEST`, which no name in a file can be: the group is the partition, and the digest
+    stands in front of the row.
+    """
+
+    partition: str
     row: str
 
     @classmethod
     def of(cls, recipe: str, container: str, name: str) -> Self:
         """The key of a source and a recipe."""
-        return cls(recipe, row_key(container, name))
+        if not recipe.startswith("_"):
+            return cls(recipe, row_key(container, name))
+        group, _, digest = recipe.partition("-")
+        start = f"{digest}~"
+        return cls(group, start + row_key(container, name, KEY_LIMIT - len(start)))
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        grouped = self.partition.startswith("_")
+        return f"{self.partition}-{self.row.partition('~')[0]}" if grouped else self.partition
 
     @property
     def id(self) -> str:
-        """Safe in a URL and in a log: the recipe's name, a dot, the row key in URL-safe base64."""
-        return f"{self.recipe}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
+        """Safe in a URL and in a log: the partition, a dot, the row key in URL-safe base64."""
+        return f"{self.partition}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
 
     @classmethod
     def parse(cls, job_id: str) -> Self:
         """The inverse of `id`; RecipeError when it is none."""
-        recipe, _, encoded = job_id.partition(".")
+        partition, _, encoded = job_id.partition(".")
         try:
             row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
         except ValueError:
             row = ""
-        if not (_is_key(recipe) and _is_key(row)):
+        if not (_is_key(partition) and _is_key(row)):
             raise RecipeError(f"{job_id[:100]!r} is not the id of a job", kind="unknown_job")
-        return cls(recipe, row)
+        return cls(partition, row)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from pipeline.errors import StorageUnavailable
@@ -21,6 +23,8 @@ LOST_STATUS = (404, 409, 412)
 WISHES = "wishes/"
 # A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
 WISH_HOLDS = timedelta(seconds=60)
+# What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
+SHOWN = ("state", "generation", "used", "born", "until")
 
 
 class LeaseLost(StorageUnavailable):
@@ -38,9 +42,10 @@ class LeasedDocument:
 
     async def write(self, content: dict[str, Any]) -> None:
         """Replace the content. LeaseLost when the document is not ours any more."""
+        data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if name in content}
         with translated("writing a slot"):
             try:
-                await self._blob.upload_blob(json.dumps(content).encode(), overwrite=True, lease=self._lease)
+                await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=shown)
             except HttpResponseError as error:
                 raise _lost(error) from error
         self.content = content
@@ -63,6 +68,20 @@ class LeasedDocument:
                     raise
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """A document as a listing shows it: whether somebody holds it, and its SHOWN values as text."""
+
+    name: str
+    held: bool
+    shown: dict[str, str]
+
+    @classmethod
+    def of(cls, blob: BlobProperties) -> Self:
+        """A line of a listing."""
+        return cls(blob.name, blob.lease.status == "locked", dict(blob.metadata or {}))
+
+
 class LeasedDocuments:
     """The documents below a prefix of a container."""
 
@@ -73,7 +92,7 @@ class LeasedDocuments:
 
     async def free(self, count: int) -> list[str]:
         """The names of those of the first `count` documents that nobody holds; missing ones are made."""
-        wanted = [f"{self._prefix}{number:03d}.json" for number in range(count)]
+        wanted = [self.name(number) for number in range(count)]
         with translated("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix)
             leased = {blob.name: blob.lease.status == "locked" async for blob in listing}
@@ -81,6 +100,27 @@ class LeasedDocuments:
                 if name not in leased:
                     await self._make(name)
         return [name for name in wanted if not leased.get(name)]
+
+    async def glimpses(self) -> list[Glimpse]:
+        """All documents that there are, without reading or holding any."""
+        with translated("listing the slots"):
+            listing = self._container.list_blobs(name_starts_with=self._prefix, include=["metadata"])
+            return [
+                Glimpse(blob.name, blob.lease.status == "locked", dict(blob.metadata or {})) async for blob in listing
+            ]
+
+    def name(self, number: int) -> str:
+        """The name of a document by its number."""
+        return f"{self._prefix}{number:03d}.json"
+
+    async def end_lease(self, name: str) -> None:
+        """Let the lease of whoever holds a document run out: it cannot be renewed any more."""
+        with translated("ending the lease of a slot"):
+            try:
+                await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
+            except HttpResponseError as error:
+                if error.status_code not in LOST_STATUS:
+                    raise
 
     async def take(self, name: str) -> LeasedDocument | None:
         """Hold a document; None when another process holds it."""

@@ -72,7 +72,7 @@ class Ledger:
         """The row of a job, or None."""
         with translated("reading the ledger"):
             try:
-                return Entry.from_row(await self._table.get_entity(key.recipe, key.row))
+                return Entry.from_row(await self._table.get_entity(key.partition, key.row))
             except ResourceNotFoundError as error:
                 if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
                     raise
@@ -203,7 +203,7 @@ class Ledger:
         condition = _unchanged(entry)
         first = ("update", entry.to_row(), condition) if condition else ("create", entry.to_row())
         listed = [("upsert", entry.list_row(key), {"mode": UpdateMode.REPLACE}) for key in entry.listed]
-        dropped = [("delete", {"PartitionKey": entry.key.recipe, "RowKey": key}) for key in sorted(gone)]
+        dropped = [("delete", {"PartitionKey": entry.key.partition, "RowKey": key}) for key in sorted(gone)]
         try:
             written = await self._table.submit_transaction([first, *listed, *dropped])
         except TableTransactionError as error:

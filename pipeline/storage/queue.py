@@ -90,8 +90,13 @@ class JobQueue:
                 time_to_live=-1,
             )
 
-    async def oldest(self) -> datetime | None:
-        """Since when the oldest of the next messages waits, of those that can be seen now."""
+    async def length(self) -> int:
+        """How many messages there are, about, also those that are not visible yet."""
         with translated("looking at the job queue"):
-            found = await self._client.peek_messages(max_messages=32)
+            return (await self._client.get_queue_properties()).approximate_message_count or 0
+
+    async def oldest(self) -> datetime | None:
+        """When the oldest message was written whose turn it is; None when there is none."""
+        with translated("looking at the job queue"):
+            found = await self._client.peek_messages()
         return min((message.inserted_on for message in found if message.inserted_on), default=None)

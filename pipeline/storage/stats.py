@@ -90,8 +90,8 @@ class Stats:
         if entry.state not in ("done", "failed", "overtaken"):
             return
         at = entry.since.replace(second=0, microsecond=0)
-        key = (at.strftime(_MINUTE), entry.key.recipe)
-        self._minutes.setdefault(key, Minute(at, entry.key.recipe)).add(entry)
+        key = (at.strftime(_MINUTE), entry.key.partition)
+        self._minutes.setdefault(key, Minute(at, entry.key.partition)).add(entry)
         self._unwritten.add(key)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_later(), context=Context())

@@ -1,11 +1,10 @@
-"""Errors as answers: RFC 9457 problem documents with a stable type."""
+"""Errors as problem documents (RFC 9457) with a stable type."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import azure.functions as func
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import (
     ConfigError,
@@ -15,6 +14,7 @@ from pipeline.errors import (
     PipelineError,
     PoolFull,
     RecipeError,
+    RequestError,
     TransientError,
 )
 
@@ -23,12 +23,27 @@ TYPE = "urn:image-pipeline:problem:"
 RETRY_AFTER = 5
 # By kind first, then by class; the first that fits.
 BY_KIND = {
-    "source_gone": 404,
-    "rendition_gone": 404,
-    "unknown_job": 404,
-    "body_too_large": 413,
-    "unsupported_media_type": 415,
-    "bad_request": 400,
+    "bad_request": (400, "The request is wrong"),
+    "adhoc_not_allowed": (403, "The settings do not allow it"),
+    "no_such_address": (404, "There is nothing at this address"),
+    "source_gone": (404, "There is no such source"),
+    "rendition_gone": (404, "There is no such rendition"),
+    "unknown_job": (404, "There is no such job"),
+    "unknown_slot": (404, "There is no such slot"),
+    "unknown_run": (404, "There is no such run"),
+    "method_not_allowed": (405, "The address does not take this method"),
+    "source_changed": (409, "The source has changed"),
+    "slot_cools_down": (409, "The session cannot be ended"),
+    "not_now": (409, "Not in this state"),
+    "job_queued": (409, "The job is in another state"),
+    "job_running": (409, "The job is in another state"),
+    "job_done": (409, "The job is in another state"),
+    "job_dismissed": (409, "The job is in another state"),
+    "body_too_large": (413, "The request is too large"),
+    "unsupported_media_type": (415, "The request is of a type that is not taken"),
+    "key_reused": (422, "The key stands for another request"),
+    "answer_too_large": (422, "The image is too large for an answer"),
+    "timeout": (504, "It took too long"),
 }
 BY_CLASS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (RecipeError, 422, "The recipe cannot be used"),
@@ -39,27 +54,33 @@ BY_CLASS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (TransientError, 503, "A service does not answer"),
     (ConfigError, 500, "The pipeline is not set up"),
 )
+OTHER = (400, "The request is wrong")
 
 
-class BadRequest(PipelineError):  # noqa: N818 - named as HTTP names it
+class BadRequest(RequestError):  # noqa: N818 - named as HTTP names it
     """The request is not one that this API takes; the message says what to change."""
 
-    default_kind = "bad_request"
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 describes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(pattern=r"^urn:image-pipeline:problem:[a-z_]+$", description="A stable word for machines.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened, and what to change.")
+    job: str | None = Field(None, description="The job that it is about.")
+    stage: str | None = Field(None, description="Where the job failed.")
 
 
-def problem(error: PipelineError, **more: Any) -> func.HttpResponse:  # noqa: ANN401 - JSON
-    """The answer for an error."""
-    status, title = next(
-        ((status, title) for kind, status, title in BY_CLASS if isinstance(error, kind)),
-        (400, "The request is wrong"),
-    )
-    status = BY_KIND.get(error.kind, status)
-    document = {"type": TYPE + error.kind, "title": title, "status": status, "detail": error.message, **more}
-    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
-    return func.HttpResponse(json.dumps(document), status_code=status, headers=headers, mimetype=MEDIA_TYPE)
+def problem(error: PipelineError, **about: Any) -> Problem:  # noqa: ANN401 - fields of Problem
+    """The problem document of an error."""
+    by_class = ((status, title) for kind, status, title in BY_CLASS if isinstance(error, kind))
+    status, title = BY_KIND.get(error.kind) or next(by_class, OTHER)
+    return Problem(type=TYPE + error.kind, title=title, status=status, detail=error.message, **about)
 
 
-def unexpected() -> func.HttpResponse:
-    """The answer for a bug: the log has the details, the answer has none."""
-    document = {"type": TYPE + "internal", "title": "Internal error", "status": 500, "detail": "see the log"}
-    return func.HttpResponse(json.dumps(document), status_code=500, mimetype=MEDIA_TYPE)
+def unexpected() -> Problem:
+    """The problem document of a bug: the log has the details, the answer has none."""
+    return Problem(type=TYPE + "internal", title="Internal error", status=500, detail="see the log")

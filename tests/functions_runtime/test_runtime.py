@@ -47,7 +47,8 @@ def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[s
     triggers = {
         name: next(one for one in bindings if one["type"].endswith("rigger")) for name, bindings in index.items()
     }
-    assert {name: one["type"] for name, one in triggers.items()} == {
+    kinds = {name: one["type"] for name, one in triggers.items()}
+    assert {name: kind for name, kind in kinds.items() if kind != "httpTrigger"} == {
         "image_dropped": "blobTrigger",
         "job_waiting": "queueTrigger",
         "run_waiting": "queueTrigger",
@@ -55,10 +56,8 @@ def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[s
         "run_undeliverable": "queueTrigger",
         "drop_undeliverable": "queueTrigger",
         "scheduled_run": "timerTrigger",
-        "submit_job": "httpTrigger",
-        "show_job": "httpTrigger",
-        "fetch_rendition": "httpTrigger",
     }
+    assert {"submit_job", "show_job", "fetch_rendition", "show_openapi", "elsewhere"} < set(kinds)
     blob = triggers["image_dropped"]
     assert (blob["path"], blob["connection"], blob["source"]) == ("input/{name}", "IMAGES", "EventGrid")
     assert blob["properties"] == {"SupportsDeferredBinding": True}, "the host must not ship the blob's bytes"
@@ -87,12 +86,16 @@ async def test_every_trigger_does_its_work(stack: Stack) -> None:
     body = json.dumps({"source": "photos/a.jpg", "recipe": "tutorial"})
     http = {"method": "POST", "url": "http://x/api/jobs", "headers": {"content-type": "application/json"}, "body": body}
     blob = {"Connection": "IMAGES", "ContainerName": settings.input_container, "BlobName": "photos/a.jpg"}
-    index, dropped, waiting, timer, submitted = in_runtime(
+    show = {"method": "GET", "url": "http://x/api/jobs/nothing", "params": {"id": "nothing"}}
+    other = {"method": "GET", "url": "http://x/api/nowhere", "params": {"path": "nowhere"}}
+    index, dropped, waiting, timer, submitted, shown, elsewhere = in_runtime(
         stack.environ,
         {"function": "image_dropped", "inputs": {"source": {"blob": blob}}},
         {"function": "job_waiting", "inputs": {"message": {"string": message}}},
         {"function": "scheduled_run", "inputs": {"timer": {"json": {"IsPastDue": False}}}},
         {"function": "submit_job", "inputs": {"req": {"http": http}}},
+        {"function": "show_job", "inputs": {"req": {"http": show}}},
+        {"function": "elsewhere", "inputs": {"req": {"http": other}}},
     )
     assert "error" not in index
     assert [one["error"] for one in (dropped, waiting, timer, submitted)] == [None] * 4
@@ -100,4 +103,7 @@ async def test_every_trigger_does_its_work(stack: Stack) -> None:
     assert {name: entry and entry.state for name, entry in states.items()} == {"a": "done", "b": "done"}
     answer = json.loads(submitted["returned"]["body"])
     assert (submitted["returned"]["status"], answer["state"]) in (("200", "done"), (200, "done"))
+    for refused, kind in ((shown, "unknown_job"), (elsewhere, "no_such_address")):
+        problem = json.loads(refused["returned"]["body"])
+        assert (int(refused["returned"]["status"]), problem["type"].rpartition(":")[2]) == (404, kind)
     assert await stack.waiting() == 0, "the timer found nothing to do"

@@ -1,0 +1,87 @@
+"""A request that is sent again with its key leads to the job that it began."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pipeline.web import idempotency
+from tests.images import picture
+from tests.stack import Stack, opened
+from tests.web.calling import call
+
+JOBS = "/api/jobs"
+IMAGE = "/api/jobs?recipe=tutorial&name=a.png"
+PNG = "image/png"
+
+
+async def count_uploads(stack: Stack) -> int:
+    container = stack.services.account.container(stack.services.settings.upload_container)
+    return len([blob async for blob in container.list_blobs()])
+
+
+async def test_the_same_image_with_the_same_key_is_one_job(stack: Stack) -> None:
+    image = picture(640, 480, "PNG")
+    answers = [await call(stack, "POST", IMAGE, image, content_type=PNG, idempotency_key="k 1") for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    first, second = (answer.json() for answer in answers)
+    assert first == second
+    assert (await count_uploads(stack), len(await stack.outputs())) == (1, 1)
+    other = await call(stack, "POST", IMAGE, image, content_type=PNG, idempotency_key="k 2")
+    assert other.json()["id"] != first["id"]
+
+
+async def test_requests_at_the_same_time_with_one_key_are_one_job(stack: Stack) -> None:
+    image = picture(640, 480, "PNG")
+    asked = (call(stack, "POST", IMAGE, image, content_type=PNG, idempotency_key="k") for _ in range(4))
+    answers = await asyncio.gather(*asked)
+    assert {answer.json()["id"] for answer in answers} == {answers[0].json()["id"]}
+    assert {answer.status for answer in answers} <= {200, 202}
+    assert await count_uploads(stack) == 1
+
+
+@pytest.mark.parametrize("field", ["source", "recipe", "image"])
+async def test_the_same_key_with_another_request_is_refused(stack: Stack, field: str) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        await stack.drop(name, picture())
+    asked = {"source": "a.jpg", "recipe": "web"}
+    later = {"prefer": "respond-async", "idempotency_key": "k"}
+    assert (await call(stack, "POST", JOBS, asked, **later)).status == 202
+    if field == "image":
+        answer = await call(stack, "POST", IMAGE, picture(), content_type=PNG, **later)
+    else:
+        changed = {**asked, field: {"source": "b.jpg", "recipe": "tutorial"}[field]}
+        answer = await call(stack, "POST", JOBS, changed, **later)
+    assert (answer.status, answer.problem) == (422, "key_reused")
+    assert await stack.waiting() == 1
+
+
+async def test_a_request_that_was_refused_leaves_its_key_unused(stack: Stack) -> None:
+    asked = {"source": "a.jpg", "recipe": "web"}
+    assert (await call(stack, "POST", JOBS, asked, idempotency_key="k")).status == 404
+    await stack.drop("b.jpg", picture())
+    assert (await call(stack, "POST", JOBS, {**asked, "source": "b.jpg"}, idempotency_key="k")).status == 200
+
+
+async def test_a_finished_job_is_answered_as_it_is_though_its_source_has_changed(stack: Stack) -> None:
+    asked = {"source": "a.jpg", "recipe": "web"}
+    etag = await stack.drop("a.jpg", picture())
+    await call(stack, "POST", JOBS, asked, idempotency_key="k")
+    await stack.drop("a.jpg", picture(seed=90))
+    again = (await call(stack, "POST", JOBS, asked, idempotency_key="k")).json()
+    assert again["source"]["etag"] == etag
+    assert (await call(stack, "POST", JOBS, asked)).json()["source"]["etag"] != etag
+
+
+async def test_a_key_expires_and_is_swept(environ: dict[str, str]) -> None:
+    async with opened(environ) as stack:
+        for name in ("a.jpg", "b.jpg"):
+            await stack.drop(name, picture())
+        asked = {"prefer": "respond-async", "idempotency_key": "k"}
+        assert (await call(stack, "POST", JOBS, {"source": "a.jpg", "recipe": "web"}, **asked)).status == 202
+        assert await idempotency.sweep(stack.services) == 0
+        object.__setattr__(stack.services.settings, "idempotency_hours", 0)
+        other = await call(stack, "POST", JOBS, {"source": "b.jpg", "recipe": "web"}, **asked)
+        assert other.status == 202, "the key has expired and is free"
+        assert await idempotency.sweep(stack.services) == 1
