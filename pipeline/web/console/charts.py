@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import ceil, floor, log10
 
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 640, 150
 LEFT, BOTTOM, TOP = 40, 20, 8
+HIGH = HEIGHT - BOTTOM - TOP
+COLOURS = ("c1", "c6", "c3", "c4", "c5", "c7", "c8")
+"""For parts of a whole that mean nothing good or bad; `c2` is for what failed."""
 
 
 @dataclass(frozen=True)
@@ -21,33 +25,18 @@ class Series:
     values: Sequence[float]
 
 
-def columns(title: str, labels: Sequence[str], series: Sequence[Series], unit: str = "") -> Markup:
-    """Stacked columns over time, a scale on the left, and first and last label below.
+def columns(about: str, moments: Sequence[datetime], series: Sequence[Series]) -> Markup:
+    """Stacked columns over time (UTC, which a script turns into the viewer's), a scale on the left.
 
     Every column has its numbers as a tooltip; the whole is summed up in words for those who do not see it.
     """
     top = nice(max((sum(column) for column in zip(*(each.values for each in series), strict=True)), default=0))
-    step = (WIDTH - LEFT) / max(1, len(labels))
-    high = HEIGHT - BOTTOM - TOP
-    parts = [_grid(top, high)]
-    for index, label in enumerate(labels):
-        x, y = LEFT + index * step, float(HEIGHT - BOTTOM)
-        bars, told = [], []
-        for each in series:
-            value = each.values[index]
-            tall = high * value / top
-            y -= tall
-            told.append(f"{value:,.0f} {each.name}")
-            if tall:
-                bars.append(_rect(x + step * 0.1, y, step * 0.8, tall, f"bar {each.kind}"))
-        hit = _rect(x, TOP, step, high, "hit")
-        parts.append(
-            Markup("<g><title>{}: {}</title>{}{}</g>").format(label, ", ".join(told), hit, Markup().join(bars))
-        )
-    if labels:
-        parts += [_text(LEFT, HEIGHT - 4, labels[0], "start"), _text(WIDTH, HEIGHT - 4, labels[-1], "end")]
+    step = (WIDTH - LEFT) / max(1, len(moments))
+    parts = [_grid(top), *(_column(index, step, moment, series, top) for index, moment in enumerate(moments))]
+    ends = ((LEFT, "start", moments[0]), (WIDTH, "end", moments[-1])) if moments else ()
+    parts += [_clock(x, HEIGHT - 4, moment, anchor) for x, anchor, moment in ends]
     sums = ", ".join(f"{sum(each.values):,.0f} {each.name}" for each in series)
-    return _svg(f"{title}: {sums}{' ' + unit if unit else ''} in all", WIDTH, HEIGHT, parts)
+    return _svg(f"{about}: {sums} in all", WIDTH, HEIGHT, parts)
 
 
 def bar(title: str, parts: Sequence[tuple[str, str, float]]) -> Markup:
@@ -67,18 +56,6 @@ def bar(title: str, parts: Sequence[tuple[str, str, float]]) -> Markup:
     ).format(f"{title}: {said}", inside)
 
 
-def line(title: str, values: Sequence[float]) -> Markup:
-    """A small line without a scale, for beside a number."""
-    if len(values) < 2:
-        return Markup()
-    top = max(values) or 1
-    points = " ".join(f"{100 * i / (len(values) - 1):.1f},{22 - 20 * v / top:.1f}" for i, v in enumerate(values))
-    return Markup(
-        '<svg class="spark" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{}">'
-        '<polyline points="{}"/></svg>'
-    ).format(title, points)
-
-
 def nice(most: float) -> float:
     """The end of a scale: the next of 1, 2, 2.5, 5 times a power of ten (2 at least)."""
     if most <= 2:
@@ -87,10 +64,24 @@ def nice(most: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= most)
 
 
-def _grid(top: float, high: float) -> Markup:
+def _column(index: int, step: float, moment: datetime, series: Sequence[Series], top: float) -> Markup:
+    x, y = LEFT + index * step, float(HEIGHT - BOTTOM)
+    bars, told = [], ", ".join(f"{each.values[index]:,.0f} {each.name}" for each in series)
+    for each in series:
+        tall = HIGH * each.values[index] / top
+        y -= tall
+        if tall:
+            bars.append(_rect(x + step * 0.1, y, step * 0.8, tall, f"bar {each.kind}"))
+    title = Markup('<title data-clock="{}" data-rest=": {}">{:%H:%M} UTC: {}</title>').format(
+        moment.isoformat(), told, moment, told
+    )
+    return Markup("<g>{}{}{}</g>").format(title, _rect(x, TOP, step, HIGH, "hit"), Markup().join(bars))
+
+
+def _grid(top: float) -> Markup:
     lines = []
     for share in (0, 0.5, 1):
-        y = HEIGHT - BOTTOM - high * share
+        y = HEIGHT - BOTTOM - HIGH * share
         value = top * share
         lines.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(LEFT, WIDTH, y, y))
         lines.append(_text(LEFT - 6, y + 4, f"{value:,.0f}" if value == ceil(value) else f"{value:g}", "end"))
@@ -105,6 +96,12 @@ def _rect(x: float, y: float, wide: float, tall: float, kind: str, inside: str =
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:
     return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
+
+
+def _clock(x: float, y: float, moment: datetime, anchor: str) -> Markup:
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" data-clock="{}">{:%H:%M} UTC</text>').format(
+        x, y, anchor, moment.isoformat(), moment
+    )
 
 
 def _svg(title: str, wide: int, tall: int, parts: Sequence[Markup]) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -13,13 +14,14 @@ from pipeline.errors import JobOvertaken
 from pipeline.storage.entry import STATES, Entry
 from pipeline.storage.keys import JobKey
 from pipeline.storage.listing import token_before
-from pipeline.web.console import answers
+from pipeline.web.console import answers, charts
 from pipeline.web.console.access import PATH
 from pipeline.web.console.visit import Visit
 from pipeline.web.problems import BadRequest
 
 PAGE = 40
-STAGES = ("lease", "upload", "run", "download", "commit")
+STAGES = ("claim", "lease", "upload", "run", "download", "commit", "ledger")
+"""The stages of a job in their order; other times that jobs note lie within these."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,12 @@ class Row:
     @property
     def seconds(self) -> float | None:
         """How long it took, when it has ended."""
-        return sum(self.entry.ms.values()) / 1000 if self.entry.ms else None
+        return sum(stages_of(self.entry.ms).values()) / 1000 if self.entry.ms else None
+
+
+def stages_of(ms: Mapping[str, float]) -> dict[str, float]:
+    """Milliseconds by stage, in the order of the stages."""
+    return {name: ms[name] for name in STAGES if ms.get(name)}
 
 
 async def index(visit: Visit) -> func.HttpResponse:
@@ -85,13 +92,12 @@ async def show(visit: Visit) -> func.HttpResponse:
     """`GET jobs/{id}`: everything that is known of a job."""
     entry = await _entry(visit)
     chosen = next((one for one in entry.renditions if one["name"] == visit.query.get("rendition")), None)
-    ms = {name: entry.ms[name] for name in (*STAGES, *entry.ms) if name in entry.ms}
     return visit.page(
         "job.html",
         job=entry,
         id=entry.key.id,
         shown=chosen or next(iter(entry.renditions), None),
-        stages=[(name, f"c{index % 6 + 1}", value) for index, (name, value) in enumerate(ms.items())],
+        stages=[(name, charts.COLOURS[n], ms) for n, (name, ms) in enumerate(stages_of(entry.ms).items())],
         known_recipe=entry.key.recipe in visit.services.recipes.names,
         going_on=entry.state in ("queued", "running"),
     )

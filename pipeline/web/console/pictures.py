@@ -32,11 +32,15 @@ TYPES = {
 
 async def blob(visit: Visit) -> func.HttpResponse:
     """`GET pictures/blob?source=`: a blob of a container that jobs read from; a bare name is one of the input's."""
-    settings, asked = visit.services.settings, visit.query.get("source", "")
+    return await _source(visit, *blob_of(visit, visit.query.get("source", "")))
+
+
+def blob_of(visit: Visit, asked: str) -> tuple[str, str]:
+    """Container and name of a blob: a bare name is one of the input's."""
+    settings = visit.services.settings
     container, _, name = asked.partition("/")
-    if container not in (settings.input_container, settings.upload_container):
-        container, name = settings.input_container, asked
-    return await _source(visit, container, name)
+    known = container in (settings.input_container, settings.upload_container)
+    return (container, name) if known else (settings.input_container, asked)
 
 
 async def source(visit: Visit) -> func.HttpResponse:

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import azure.functions as func
 
-from pipeline.errors import ConfigError, JobOvertaken, PermanentError, PoolFull, TransientError
-from pipeline.preview import Picture, Shown, preview
+from pipeline.errors import PipelineError, PoolFull, TransientError
 from pipeline.recipes import Recipe, focal_point
+from pipeline.rendering import FOCAL
 from pipeline.services import Services
-from pipeline.sessions.report import SessionReport
 from pipeline.settings import MIB
-from pipeline.storage.assets import Asset
 from pipeline.transforms.formats import FORMATS
 from pipeline.web.console import fields
 from pipeline.web.console.draft import Complaint, Draft, DraftProblems
+from pipeline.web.console.pictures import blob_of
 from pipeline.web.console.visit import Visit
+from pipeline.web.names import safe_name
+from pipeline.web.preview import Image, PreviewDocument, preview
 from pipeline.web.problems import BadRequest
 
 LARGEST = 32 * MIB
-"""The largest picture that can be dropped, and the most that renditions may have together, in bytes."""
+"""The largest picture that can be dropped, in bytes."""
 AT_ONCE = 2
-PATIENCE = 60.0
 _turns = asyncio.Semaphore(AT_ONCE)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out: the renditions with their bytes as addresses, and how long it took in seconds."""
+    """What came out, of a source of that many bytes, and how long it took in seconds."""
 
     source_size: int
-    shown: list[tuple[Shown, str]]
-    report: SessionReport
+    made: PreviewDocument
     seconds: float
 
 
@@ -99,10 +96,9 @@ async def _run(visit: Visit, desk: Desk) -> func.HttpResponse:
         desk.result = await _made(visit, desk)
     except DraftProblems as error:
         status, desk.complaints = 422, error.complaints
-    except (BadRequest, PermanentError, JobOvertaken, ConfigError) as error:
-        status, desk.complaints = 422, [Complaint(error.message)]
-    except (TransientError, PoolFull) as error:
-        status, desk.complaints = 503, [Complaint(error.message)]
+    except PipelineError as error:
+        busy = isinstance(error, TransientError | PoolFull)
+        status, desk.complaints = 503 if busy else 422, [Complaint(error.message)]
     return _page(visit, desk, status)
 
 
@@ -120,27 +116,11 @@ def _page(visit: Visit, desk: Desk, status: int = 200) -> func.HttpResponse:
 
 
 async def _made(visit: Visit, desk: Desk) -> Result:
-    services = visit.services
-    chosen = _recipe(services, desk)
-    picture = await _picture(visit, desk)
-    assets = {name: await services.assets.get(name) for name in chosen.assets}
+    chosen, image = _recipe(visit.services, desk), await _image(visit, desk)
     started = time.perf_counter()
-    shown, report = await _in_turn(services, chosen, picture, assets)
-    seconds = time.perf_counter() - started
-    if sum(len(one.data) for one in shown) > LARGEST:
-        raise BadRequest(f"the renditions have more than {LARGEST:,} bytes together, too many to show here")
-    return Result(picture.size, [(one, _address(one)) for one in shown], report, seconds)
-
-
-async def _in_turn(
-    services: Services, recipe: Recipe, picture: Picture, assets: dict[str, Asset]
-) -> tuple[list[Shown], SessionReport]:
-    label = None if recipe.isolation == "single" or recipe.needs_code else "shared"
-    try:
-        async with asyncio.timeout(PATIENCE), _turns, services.slots.seat(label) as session:
-            return await preview(services.settings, session, recipe, picture, assets)
-    except TimeoutError:
-        raise PoolFull(f"no answer within {PATIENCE:.0f} s: every session is busy; try again in a moment") from None
+    async with _turns:
+        found = await preview(visit.services, chosen, image)
+    return Result(image.size, found, time.perf_counter() - started)
 
 
 def _recipe(services: Services, desk: Desk) -> Recipe:
@@ -149,33 +129,23 @@ def _recipe(services: Services, desk: Desk) -> Recipe:
     return desk.draft.recipe(allow_code=services.settings.allow_code)
 
 
-async def _picture(visit: Visit, desk: Desk) -> Picture:
-    """The dropped picture, or the blob that is named."""
-    focal = focal_point(desk.focal)
+async def _image(visit: Visit, desk: Desk) -> Image:
+    """The dropped picture, or the blob that is named; a point that was clicked goes before the blob's own."""
     dropped = visit.request.files.get("picture")
+    focal = {FOCAL: desk.focal} if focal_point(desk.focal) else {}
     if dropped is not None and (data := dropped.read()):
-        if len(data) > min(LARGEST, visit.services.settings.max_source_bytes):
-            raise BadRequest(f"the picture has {len(data):,} bytes; the playground takes {LARGEST:,} at most")
-        return Picture(len(data), lambda: _whole(data), focal)
+        _check(visit, len(data))
+        return Image(safe_name(dropped.filename or ""), data, metadata=focal)
     if not desk.source:
         raise BadRequest("drop a picture first, or name a blob")
-    container, _, name = desk.source.partition("/")
-    settings = visit.services.settings
-    if container not in (settings.input_container, settings.upload_container):
-        container, name = settings.input_container, desk.source
+    container, name = blob_of(visit, desk.source)
     source = await visit.services.sources.open(container, name)
-    if source.size > min(LARGEST, settings.max_source_bytes):
-        raise BadRequest(f"the blob has {source.size:,} bytes; the playground takes {LARGEST:,} at most")
-    return Picture(source.size, source.chunks, focal or focal_point(source.metadata.get("focal")))
+    _check(visit, source.size)
+    data = b"".join([chunk async for chunk in source.chunks()])
+    return Image(name, data, container, {**source.metadata, **focal})
 
 
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
-    yield data
-
-
-def _address(shown: Shown) -> str:
-    """The rendition as a data: address; empty for what browsers do not show."""
-    kind = FORMATS[shown.facts.format].content_type
-    if kind == "image/tiff":
-        return ""
-    return f"data:{kind};base64,{base64.b64encode(shown.data).decode()}"
+def _check(visit: Visit, size: int) -> None:
+    most = min(LARGEST, visit.services.settings.max_source_bytes)
+    if size > most:
+        raise BadRequest(f"the picture has {size:,} bytes; the playground takes {most:,} at most")

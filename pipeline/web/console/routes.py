@@ -8,11 +8,11 @@ from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 
-from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, TransientError
+from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
 from pipeline.services import Services
 from pipeline.storage.secret import Secret
 from pipeline.telemetry import logger
-from pipeline.web.console import answers, failures, jobs, look, pictures, playground, recipes
+from pipeline.web.console import answers, failures, jobs, look, overview, pictures, playground, pool, recipes, runs
 from pipeline.web.console.access import (
     PATH,
     Role,
@@ -52,6 +52,7 @@ async def _sign_out(visit: Visit) -> func.HttpResponse:
 
 ROUTES = (
     _route("POST", r"sign-out", "read", _sign_out),
+    _route("GET", r"", "read", overview.show),
     _route("GET", r"jobs", "read", jobs.index),
     _route("GET", r"jobs/(?P<id>[^/]+)", "read", jobs.show),
     _route("POST", r"jobs/(?P<id>[^/]+)/retry", "write", jobs.retry),
@@ -62,10 +63,21 @@ ROUTES = (
     _route("GET", r"pictures/blob", "read", pictures.blob),
     _route("GET", r"pictures/(?P<id>[^/]+)/source", "read", pictures.source),
     _route("GET", r"pictures/(?P<id>[^/]+)/rendition/(?P<name>[^/]+)", "read", pictures.rendition),
+    _route("GET", r"runs", "read", runs.index),
+    _route("GET", r"runs/plan", "write", runs.form),
+    _route("POST", r"runs/plan", "write", runs.plan),
+    _route("GET", r"runs/plans/(?P<id>[^/]+)", "read", runs.review),
+    _route("POST", r"runs/plans/(?P<id>[^/]+)/continue", "write", runs.go_on),
+    _route("POST", r"runs/plans/(?P<id>[^/]+)/start", "write", runs.start),
+    _route("GET", r"runs/(?P<id>[^/]+)", "read", runs.show),
+    _route("POST", r"runs/(?P<id>[^/]+)/cancel", "write", runs.cancel),
+    _route("POST", r"runs/(?P<id>[^/]+)/resume", "write", runs.resume),
     _route("GET", r"recipes", "read", recipes.index),
     _route("GET", r"recipes/(?P<name>[^/]+)", "read", recipes.show),
     _route("GET", r"playground", "read", playground.show),
     _route("POST", r"playground", "write", playground.work),
+    _route("GET", r"pool", "read", pool.show),
+    _route("POST", r"pool/(?P<number>\d+)/recycle", "write", pool.recycle),
 )
 
 
@@ -152,6 +164,7 @@ STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (Refused, 403, "That is not allowed"),
     (BadRequest, 400, "That does not work"),
     (NotNow, 409, "Not now"),
+    (RequestError, 404, "There is no such thing"),
     (JobOvertaken, 404, "It is gone"),
     (PoolFull, 503, "No session is free"),
     (TransientError, 503, "A service does not answer"),

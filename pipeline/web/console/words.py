@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 NONE = "–"
+_LENGTHS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -33,12 +34,12 @@ def duration(seconds: float | None) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
+    rounded = round(seconds)
     for long, short, unit, part in ((86_400, 3600, "d", "h"), (3600, 60, "h", "min"), (60, 1, "min", "s")):
-        if seconds >= long or unit == "min":
-            whole = int(seconds // long)
-            rest = int(seconds % long // short)
+        if rounded >= long:
+            whole, rest = rounded // long, rounded % long // short
             return f"{whole} {unit} {rest} {part}" if rest else f"{whole} {unit}"
-    raise AssertionError("unreachable: minutes take everything that is left")
+    raise AssertionError("unreachable: what is shorter than a minute was told above")
 
 
 def percent(part: float, whole: float) -> str:
@@ -77,7 +78,8 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     if seconds < 5:
         return "just now"
-    return f"{duration(int(seconds)).split(' ', 2)[0]} {_unit(int(seconds))} ago"
+    long, unit = next((long, unit) for long, unit in _LENGTHS if seconds >= long)
+    return f"{int(seconds // long)} {unit} ago"
 
 
 def utc(moment: datetime | None) -> str:
@@ -105,7 +107,3 @@ def visible(text: str) -> str:
 
 def _three(value: float) -> str:
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
-
-
-def _unit(seconds: int) -> str:
-    return "s" if seconds < 60 else "min" if seconds < 3600 else "h" if seconds < 86_400 else "d"

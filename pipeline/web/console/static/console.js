@@ -25,6 +25,9 @@ function swap(page, ids) {
 /** What has to be done to every part of a page that is shown. */
 function dress(part) {
   part.querySelectorAll("time[datetime]").forEach(showTime);
+  part.querySelectorAll("[data-clock]").forEach((text) => {
+    text.textContent = clock.format(new Date(text.dataset.clock)) + (text.dataset.rest || "");
+  });
   part.querySelectorAll(".compare input").forEach((input) => {
     const move = () => input.parentElement.style.setProperty("--at", `${input.value}%`);
     input.addEventListener("input", move);
@@ -32,6 +35,7 @@ function dress(part) {
   });
 }
 
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 function showTime(time) {
