@@ -48,6 +48,7 @@ async def test_a_key_opens_the_page_that_was_asked_for_and_stays_out_of_addresse
     assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (
         COOKIE, True, "Strict", "/api/console",
     )  # fmt: skip
+    await expect(page.locator("#list")).to_be_visible()
     assert "the-key" not in await page.content()
     await page.click("#list a >> nth=0")
     await expect(page.locator("button:has-text('Do it again')")).to_be_visible()

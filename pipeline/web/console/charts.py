@@ -56,6 +56,21 @@ def bar(title: str, parts: Sequence[tuple[str, str, float]]) -> Markup:
     ).format(f"{title}: {said}", inside)
 
 
+def timeline(title: str, spans: Sequence[tuple[str, str, float, float]]) -> Markup:
+    """Stretches of time (name, class, start, length in milliseconds), a row for each name, the earliest on top."""
+    names = list(dict.fromkeys(name for name, _, _, _ in spans))
+    whole = max((start + length for _, _, start, length in spans), default=0) or 1
+    drawn = []
+    for name, kind, start, length in spans:
+        told = Markup("<title>{}: {:,.0f} ms, from {:,.0f} ms on</title>").format(name, length, start)
+        wide = max(length / whole * 100, 0.4)
+        drawn.append(_rect(min(start / whole * 100, 100 - wide), names.index(name) * 10 + 1, wide, 8, kind, told))
+    said = ", ".join(f"{name} {length:,.0f} ms" for name, _, _, length in spans)
+    return Markup(
+        '<svg class="timeline" viewBox="0 0 100 {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
+    ).format(len(names) * 10, f"{title}: {said}", Markup().join(drawn))
+
+
 def nice(most: float) -> float:
     """The end of a scale: the next of 1, 2, 2.5, 5 times a power of ten (2 at least)."""
     if most <= 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 
 import azure.functions as func
@@ -22,6 +23,7 @@ from pipeline.web.problems import BadRequest
 PAGE = 40
 STAGES = ("claim", "lease", "upload", "run", "download", "commit", "ledger")
 """The stages of a job in their order; other times that jobs note lie within these."""
+COLOURS = dict(zip(STAGES, charts.COLOURS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ async def show(visit: Visit) -> func.HttpResponse:
         job=entry,
         id=entry.key.id,
         shown=chosen or next(iter(entry.renditions), None),
-        stages=[(name, charts.COLOURS[n], ms) for n, (name, ms) in enumerate(stages_of(entry.ms).items())],
+        spans=_spans(entry.report.get("marks", [])),
+        stages=[(name, COLOURS[name], ms) for name, ms in stages_of(entry.ms).items()],
         known_recipe=entry.key.recipe in visit.services.recipes.names,
         going_on=entry.state in ("queued", "running"),
     )
+
+
+def _spans(marks: list[list[Any]]) -> list[tuple[str, str, float, float]]:
+    """The stretches of a job's stages: name, colour, start and length in milliseconds."""
+    return [(name, COLOURS[name], start, length) for name, start, length in marks if name in STAGES]
 
 
 async def retry(visit: Visit) -> func.HttpResponse:

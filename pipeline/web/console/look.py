@@ -14,7 +14,7 @@ from markupsafe import Markup
 from pipeline.web.console import charts, words
 from pipeline.web.console.access import PATH
 
-TOLD = {
+NOTICES = {
     "retried": "Queued once more.",
     "dismissed": "Dismissed.",
     "recycled": "The session is ended.",
@@ -71,7 +71,7 @@ def _environment() -> Environment:
         "moment": _moment,
         "name": _name,
     }
-    environment.globals |= {"root": PATH, "file": _address, "charts": charts, "words": words, "told": TOLD}
+    environment.globals |= {"root": PATH, "file": _address, "charts": charts, "words": words, "notices": NOTICES}
     return environment
 
 

@@ -16,7 +16,7 @@ from pipeline.storage.stats import Minute
 from pipeline.web import pool
 from pipeline.web.console import charts
 from pipeline.web.console.attention import State, needs
-from pipeline.web.console.jobs import stages_of
+from pipeline.web.console.jobs import COLOURS, stages_of
 from pipeline.web.console.pool import hours_begun, split
 from pipeline.web.console.visit import Visit
 from pipeline.web.links import Links
@@ -54,7 +54,7 @@ class Figures:
         for each in self.minutes:
             sums.update(each.ms)
         found = stages_of(sums) if timed else {}
-        return [(name, charts.COLOURS[index], ms / timed) for index, (name, ms) in enumerate(found.items())]
+        return [(name, COLOURS[name], ms / timed) for name, ms in found.items()]
 
     @property
     def recipes(self) -> list[tuple[str, int, int]]:

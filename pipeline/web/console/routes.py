@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 
-from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
+from pipeline.errors import BadToken, JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
 from pipeline.services import Services
 from pipeline.storage.secret import Secret
 from pipeline.telemetry import logger
@@ -163,6 +163,7 @@ class Refused(PipelineError):  # noqa: N818 - named for what it is
 STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (Refused, 403, "That is not allowed"),
     (BadRequest, 400, "That does not work"),
+    (BadToken, 400, "That does not work"),
     (NotNow, 409, "Not now"),
     (RequestError, 404, "There is no such thing"),
     (JobOvertaken, 404, "It is gone"),

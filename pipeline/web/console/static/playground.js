@@ -19,9 +19,12 @@
     body.set("do", action);
     body.delete("draws");
     for (const [name, value] of Object.entries(more)) body.set(name, value);
-    if (action !== "run") body.delete("picture");
     const mine = ++turn;
     const running = action === "run";
+    // What is changed while the builder comes anew would be gone.
+    const held = running ? [] : [...desk.querySelectorAll("#builder :is(input, select, textarea, button):enabled")];
+    held.forEach((each) => { each.disabled = true; });
+    if (!running) body.delete("picture");
     if (running) { progress.textContent = "Running…"; document.getElementById("result").classList.add("busy"); }
     try {
       const answer = await fetch(desk.action, { method: "POST", body, credentials: "same-origin" });
@@ -35,6 +38,7 @@
     } catch {
       if (mine === turn) notice("The console does not answer. Nothing is lost: try again.");
     } finally {
+      held.forEach((each) => { each.disabled = false; });
       if (mine === turn) {
         progress.textContent = "";
         document.getElementById("result").classList.remove("busy");
