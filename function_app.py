@@ -8,9 +8,10 @@ import azurefunctions.extensions.bindings.blob as blob
 from pipeline import deliveries, poison, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
-from pipeline.web import idempotency, routes
+from pipeline.web import idempotency, serving
 from pipeline.web.console.routes import Console
-from pipeline.web.routes import Route
+from pipeline.web.route import Route
+from pipeline.web.routes import TABLE
 
 process = Process(os.environ)
 settings = process.settings
@@ -61,7 +62,7 @@ async def drop_undeliverable(message: func.QueueMessage) -> None:
 
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
 async def scheduled_run(timer: func.TimerRequest) -> None:
-    """Start the scheduled run, which finds the jobs that nothing brought in."""
+    """Start the scheduled run, which finds the jobs that nothing brought in, and forget the keys that have expired."""
     await runs.scheduled(process.services())
     await idempotency.sweep(process.services())
 
@@ -72,10 +73,10 @@ def serve(route: Route) -> None:
     @app.function_name(route.name)
     @app.route(route.path, methods=[route.method])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        return await routes.answer(route, process.services, req)
+        return await serving.answer(route, process.services, req)
 
 
-for each in routes.TABLE:
+for each in TABLE:
     serve(each)
 
 
@@ -100,4 +101,4 @@ async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Say that there is nothing here. Every other route goes before this one."""
-    return await routes.elsewhere(req)
+    return await serving.elsewhere(req)

@@ -26,7 +26,7 @@ var searches = [
     window: 'PT15M'
     above: 0
     query: 'traces | where message has "MaxDequeueCount" and message has "poison"'
-    means: 'A message was given up: look into ${queue}-poison and webjobs-blobtrigger-poison. The pipeline takes care of its own failures, so this is a bug or a crash.'
+    means: 'A message was given up, of ${queue} or of another queue: a bug or a crash. The pipeline keeps it as a failure of the kind undeliverable.'
   }
   {
     name: 'images-failures'
@@ -49,8 +49,8 @@ var searches = [
     severity: 2
     window: 'P1D'
     above: 0
-    query: 'traces | where message matches regex "reconciled: [1-9][0-9]* jobs queued"'
-    means: 'The nightly look found sources that no event had brought in. They are being done now; see whether the Event Grid subscription is there and delivers.'
+    query: 'traces | where message matches regex "scheduled run [0-9a-f-]+ found [1-9]"'
+    means: 'The scheduled run found sources that no event had brought in, or a recipe has changed. They are being done now; see whether the Event Grid subscription is there and delivers.'
   }
 ]
 

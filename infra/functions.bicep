@@ -61,7 +61,9 @@ var pipelineSettings = {
   PIPELINE_ASSET_CONTAINER: places.assets
   PIPELINE_STATE_CONTAINER: places.state
   PIPELINE_QUEUE: places.queue
+  PIPELINE_RUN_QUEUE: places.runQueue
   PIPELINE_LEDGER_TABLE: places.ledger
+  PIPELINE_RUNS_TABLE: places.runs
 }
 
 // These stand above the numbers in host.json.

@@ -108,7 +108,9 @@ var places = {
   assets: 'assets'
   state: 'pipeline'
   queue: 'jobs'
+  runQueue: 'runs'
   ledger: 'ledger'
+  runs: 'runs'
 }
 var deadLetters = 'deadletters'
 

@@ -3,7 +3,7 @@ param location string
 param tags object
 param name string
 param redundancy string
-@description('Names by use: input, output, uploads, assets, state, queue, ledger.')
+@description('Names by use: input, output, uploads, assets, state, queue, runQueue, ledger, runs.')
 param places object
 param deadLetters string
 param topic string
@@ -58,20 +58,27 @@ resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-08-01' = {
   name: 'default'
 }
 
-resource jobs 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' = {
-  parent: queues
-  name: places.queue
-}
+// Where the platform puts what it gave up: the pipeline reads that back, and keeps it as failures.
+var poison = ['${places.queue}-poison', '${places.runQueue}-poison', 'webjobs-blobtrigger-poison']
+
+resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' = [
+  for each in concat([places.queue, places.runQueue], poison): {
+    parent: queues
+    name: each
+  }
+]
 
 resource tables 'Microsoft.Storage/storageAccounts/tableServices@2025-08-01' = {
   parent: account
   name: 'default'
 }
 
-resource ledger 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-08-01' = {
-  parent: tables
-  name: places.ledger
-}
+resource ledger 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-08-01' = [
+  for each in [places.ledger, places.runs]: {
+    parent: tables
+    name: each
+  }
+]
 
 // Sources, renditions and assets are kept for ever: whether they may go is for their owner to say.
 resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-08-01' = {

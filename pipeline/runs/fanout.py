@@ -65,6 +65,8 @@ async def _page(services: Services, run: Run) -> None:
 
     await change(services, run.id, moved_on)
     log.info("run %s: %d jobs of %d sources, page %d", run.id, jobs, len(page), run.pages)
+    if run.scheduled and not at:
+        log.info("scheduled run %s found %d jobs", run.id, run.found + jobs)
 
 
 async def _stored(services: Services, run: Run, found: list[Due]) -> list[Batch]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import ConfigError, JobOvertaken, RecipeError
+from pipeline.recipes import adhoc
 from pipeline.services import Services
 from pipeline.storage.blobs import MarkedBlob
-from pipeline.storage.keys import JobKey, source_of
+from pipeline.storage.keys import JobKey
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -57,7 +58,7 @@ async def _why(services: Services, job: str) -> Why | None:
         key = JobKey.parse(job)
     except RecipeError:
         return None
-    source = source_of(key.row) or await _recorded(services, key)
+    source = key.source or await _recorded(services, key)
     if source is None:
         return None
     try:
@@ -66,7 +67,8 @@ async def _why(services: Services, job: str) -> Why | None:
         return "source gone"
     except ConfigError:
         return None  # a container that is not this pipeline's
-    return None if key.recipe in services.recipes.names else "recipe gone"
+    # A recipe of a request is kept with it, and never goes.
+    return None if adhoc.is_name(key.recipe) or key.recipe in services.recipes.names else "recipe gone"
 
 
 async def _recorded(services: Services, key: JobKey) -> tuple[str, str] | None:

@@ -102,6 +102,12 @@ class JobKey:
         return f"{self.partition}-{self.row.partition('~')[0]}" if grouped else self.partition
 
     @property
+    def source(self) -> tuple[str, str] | None:
+        """Container and name of the source; None when the key holds but the beginning of its name."""
+        grouped = self.partition.startswith("_")
+        return source_of(self.row.partition("~")[2] if grouped else self.row)
+
+    @property
     def id(self) -> str:
         """Safe in a URL and in a log: the partition, a dot, the row key in URL-safe base64."""
         return f"{self.partition}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"

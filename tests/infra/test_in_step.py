@@ -57,7 +57,9 @@ def test_what_the_templates_make_is_what_the_code_expects_by_default(app_setting
             assert ours[variable(field)] == known.default, field
     places = {f"{kind}_container" for kind in ("input", "output", "upload", "asset", "state")} | {
         "queue",
+        "run_queue",
         "ledger_table",
+        "runs_table",
     }
     assert {variable(place) for place in places} <= set(ours)
 
@@ -68,7 +70,10 @@ def test_every_container_queue_and_table_of_the_code_is_made_by_the_templates() 
     made = variables(storage, {"places": main["places"], "deadLetters": main["deadLetters"]})["containers"]
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     assert {defaults[name] for name in defaults if name.endswith("_container")} <= set(made)
-    assert (main["places"]["queue"], main["places"]["ledger"]) == (defaults["queue"], defaults["ledger_table"])
+    tables_and_queues = {"queue": "queue", "runQueue": "run_queue", "ledger": "ledger_table", "runs": "runs_table"}
+    assert {name: main["places"][name] for name in tables_and_queues} == {
+        name: defaults[setting] for name, setting in tables_and_queues.items()
+    }
 
 
 def test_overridden_numbers_of_the_host_are_there_to_be_overridden(app_settings: dict[str, Any]) -> None:

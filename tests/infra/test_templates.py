@@ -156,5 +156,5 @@ def test_the_log_searches_look_for_lines_that_are_really_written() -> None:
     ours = sought - {"MaxDequeueCount", "poison"}
     assert {"failed at", "failed after", "waits for a session"} == ours
     assert not [phrase for phrase in ours if phrase not in written]
-    assert '"reconciled: %d jobs queued"' in written
-    assert any("reconciled: [1-9][0-9]* jobs queued" in query for query in queries)
+    assert '"scheduled run %s found %d jobs"' in written
+    assert any("scheduled run [0-9a-f-]+ found [1-9]" in query for query in queries)
