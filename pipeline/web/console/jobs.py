@@ -17,6 +17,7 @@ from pipeline.storage.keys import JobKey
 from pipeline.storage.listing import token_before
 from pipeline.web.console import answers, charts
 from pipeline.web.console.access import PATH
+from pipeline.web.console.advice import advice
 from pipeline.web.console.visit import Visit
 from pipeline.web.problems import BadRequest
 
@@ -101,6 +102,7 @@ async def show(visit: Visit) -> func.HttpResponse:
         shown=chosen or next(iter(entry.renditions), None),
         spans=_spans(entry.report.get("marks", [])),
         stages=[(name, COLOURS[name], ms) for name, ms in stages_of(entry.ms).items()],
+        advice=advice(entry.error_kind) if entry.state == "failed" else None,
         known_recipe=entry.key.recipe in visit.services.recipes.names,
         going_on=entry.state in ("queued", "running"),
     )
