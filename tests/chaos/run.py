@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
 import time
@@ -14,6 +15,7 @@ from random import Random
 
 from azure.storage.blob.aio import BlobServiceClient
 
+from devstack.azurite import KEY
 from tests.chaos import faults
 from tests.chaos.checker import Checker, Found
 from tests.chaos.pictures import BAD, pictures
@@ -121,6 +123,7 @@ async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say
         turn += 1
         await asyncio.sleep(plan.pause)
     await scene.calm()
+    report.injected["clock of a host is wrong"] = 1
     report.took["storm"] = time.monotonic() - start
 
 
@@ -146,12 +149,13 @@ async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Repo
     for name, why in failed.items():
         say(f"failed, and is tried again: {name}: {why[:150]}")
         await sources.message(name, again=True)
+        sources.retried[name] += 1
     if failed:
         await asyncio.sleep(5)
         await _until_settled(checker, plan, report, say)
         still = (await asyncio.to_thread(checker.check)).failed
         report.found.violations += [f"{name} failed again, in a calm: {why}" for name, why in still.items()]
-    report.repaired = len(failed)
+    report.repaired += len(failed)
 
 
 async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> None:
@@ -194,6 +198,7 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
     for name, pattern in RECOVERIES.items():
         report.recoveries[name] = len(re.findall(pattern, text))
     report.found.violations += _too_often(text, sources)
+    report.found.violations += _secrets(scene, sources)
 
 
 RECOVERIES = {
@@ -213,18 +218,23 @@ RECOVERIES = {
 
 def _too_often(text: str, sources: Sources) -> list[str]:
     """Jobs that were recorded more often than there were versions to record: done twice, or a bad image tried again."""
-    ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at run: )", text))
-    allowed = {_job_id(name): len(versions) for name, versions in sources.versions.items()}
+    ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at )", text))
+    allowed = {_job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
     return [
-        f"job {job} ended {count} times, and its source had {allowed.get(job, 0)} versions"
+        f"job {job} ended {count} times, and was asked for {allowed.get(job, 0)} times"
         for job, count in ends.items()
         if count > allowed.get(job, 0)
     ]
 
 
-def _job_id(name: str) -> str:
-    import base64
+def _secrets(scene: Scene, sources: Sources) -> list[str]:
+    """Logs that name a session or hold the account's key."""
+    secrets = {*sources.identifiers, KEY}
+    logs = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")}
+    return [f"{name} holds a secret" for name, text in logs.items() if any(secret in text for secret in secrets)]
 
+
+def _job_id(name: str) -> str:
     row = f"input/{name}"
     row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
     return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"

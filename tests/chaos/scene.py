@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -248,8 +247,3 @@ def _host(folder: Path, name: str, environ: dict[str, str], skew: int) -> Part:
     program = ["-m", "tests.chaos.skewed", str(skew)] if skew else ["-m", "devstack"]
     argv = [sys.executable, *program, "host", "--poll", "0.3", "--hidden", "8"]
     return Part(f"host {name}", argv, r"function host ready: (\S+)", environ, folder / f"host-{name}.log")
-
-
-def token() -> str:
-    """Something that no other file is called."""
-    return secrets.token_hex(4)

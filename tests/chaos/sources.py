@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 from azure.storage.blob.aio import BlobServiceClient
@@ -25,6 +25,8 @@ class Sources:
     random: random.Random
     wanted: dict[str, str | None] = field(default_factory=dict)
     versions: dict[str, list[str]] = field(default_factory=dict)
+    retried: Counter[str] = field(default_factory=Counter)
+    identifiers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._blobs = BlobServiceClient.from_connection_string(self.scene.connection)
@@ -82,9 +84,6 @@ class Sources:
         container = self._blobs.get_container_client(NAMES["PIPELINE_STATE_CONTAINER"])
         names = [blob.name async for blob in container.list_blobs(name_starts_with="slots/")]
         read = [await (await container.download_blob(name)).readall() for name in names]
-        return [json.loads(each) for each in read]
-
-
-async def wait(seconds: float) -> None:
-    """Let time pass: that is what is injected here."""
-    await asyncio.sleep(seconds)
+        slots = [json.loads(each) for each in read]
+        self.identifiers |= {str(slot["identifier"]) for slot in slots if slot.get("identifier")}
+        return slots
