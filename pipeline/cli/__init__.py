@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import estimate, jobs, preview, recipes, runs, settings
+from pipeline.cli import doctor, estimate, jobs, pool, preview, recipes, run, runs, settings, trace
 from pipeline.cli.common import console, with_services
 from pipeline.recipes import reference
 from pipeline.services import Services
@@ -16,6 +16,9 @@ app = typer.Typer(
 )
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
+app.command("run")(run.command)
+app.command("doctor")(doctor.command)
+app.command("pool")(pool.command)
 app.command("submit")(jobs.submit)
 app.command("jobs")(jobs.list_jobs)
 app.command("job")(jobs.show_job)
@@ -28,6 +31,7 @@ app.command("prune")(runs.prune)
 app.command("estimate")(estimate.command)
 app.command("preview")(preview.command)
 app.command("settings")(settings.command)
+app.command("trace")(trace.command)
 
 
 @app.command()

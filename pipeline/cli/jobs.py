@@ -36,7 +36,7 @@ def submit(
     """Ask for jobs. Files are uploaded into the input container first."""
 
     async def ask(services: Services) -> list[Entry]:
-        services.recipes.get(recipe)
+        await services.recipe(recipe)
         keys = [await _submitted(services, recipe, source, prefix) for source in sources]
         return await _ended(services, keys, wait)
 
