@@ -11,13 +11,18 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from ssl import create_default_context
+from urllib.parse import urljoin
+
+import httpx
 
 from devstack import azurite, child
 from devstack.certificate import Certificate, trusting
-from devstack.errors import ChildError
+from devstack.errors import ChildError, EventGridError
+from devstack.event_grid.subscription import for_functions
 from devstack.state import ROOT, STATE
 from pipeline.together import together
 
@@ -36,7 +41,8 @@ class Options:
     """What to run. `data` is the folder of the storage; None keeps it in memory. Port 0 is any free port.
 
     With `identity` everything is as it is on Azure: https, no keys, and a managed identity that signs in everywhere,
-    whose tokens are good for `token_lifetime` seconds.
+    whose tokens are good for `token_lifetime` seconds. With `events` Event Grid tells of blobs, in place of a scan;
+    `event_grid` are more options for it.
     """
 
     hosts: int = 1
@@ -47,6 +53,8 @@ class Options:
     identity: bool = False
     client_id: str = IDENTITY
     token_lifetime: int = 86_400
+    events: bool = False
+    event_grid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
         # Hosts wait for containers that are not there yet.
         hosts = [start.host(number, settings) for number in range(options.hosts)]
         _, *urls = await together(start.containers(settings), *hosts)
+        await start.subscriptions(urls)
         yield Stack(settings["PIPELINE_POOL_ENDPOINT"], tuple(urls), settings, start.children, output)
 
 
@@ -106,6 +115,8 @@ class _Start:
 
     def __init__(self, parts: AsyncExitStack, options: Options, output: Output) -> None:
         self.children: dict[str, child.Child] = {}
+        self.events = ""
+        self._webhook_key = secrets.token_urlsafe(32)
         self._parts = parts
         self._options = options
         self._output = output
@@ -117,9 +128,33 @@ class _Start:
         emulator = azurite.running(self._options.data, output=partial(self._output, "azurite"), certificate=certificate)
         running = await self._parts.enter_async_context(emulator)
         self.children["azurite"] = running.process
+        if self._options.events:
+            running = replace(running, blob=await self._event_grid(running, certificate))
         if not self._options.identity:
             return dict.fromkeys(CONNECTIONS, running.connection_string)
         return {name: value for each in CONNECTIONS for name, value in _by_identity(each, running, self._options)}
+
+    async def _event_grid(self, emulator: azurite.Azurite, certificate: Certificate | None) -> str:
+        """The address that takes the place of the emulator's blob service."""
+        arguments = ["event-grid", "--emulator", emulator.blob, *self._options.event_grid]
+        if certificate:
+            arguments += ["--certificate", str(certificate.file), "--key-file", str(certificate.key)]
+        self.events = await self._serving("event-grid", arguments, self.trust(), r"event grid ready: (\S+)")
+        return self.events
+
+    async def subscriptions(self, hosts: list[str]) -> None:
+        """Subscribe the blob triggers of the app: they can take part in the handshake now."""
+        if not self.events:
+            return
+        control = f"{urljoin(self.events, '/')}.eventgrid/subscriptions"
+        trust = self.trust().get("SSL_CERT_FILE")
+        async with httpx.AsyncClient(verify=create_default_context(cafile=trust), timeout=60) as client:
+            functions = [(await client.get(f"{host}/admin/functions")).json() for host in hosts]
+            wanted = for_functions(dict(zip(hosts, functions, strict=True)), self._webhook_key)
+            for name, subscription in wanted.items():
+                answer = await client.put(f"{control}/{name}", json=subscription)
+                if not answer.is_success:
+                    raise EventGridError(answer.json()["error"]["message"])
 
     async def pool(self) -> dict[str, str]:
         """The session pool's address and size."""
@@ -149,6 +184,9 @@ class _Start:
         """The address of a function host."""
         port = self._options.port + number if self._options.port else 0
         arguments = ["host", "--app", str(self._options.app), "--port", str(port), "--grace", f"{HOST_GRACE:g}"]
+        if self.events:
+            arguments += ["--events"]
+            settings = {**settings, "DEVSTACK_WEBHOOK_KEY": self._webhook_key}
         return await self._serving(f"{HOST}{number + 1}", arguments, settings, r"function host ready: (\S+)")
 
     async def containers(self, settings: Mapping[str, str]) -> str:

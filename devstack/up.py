@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,12 @@ def command(
     identity: Annotated[
         bool, typer.Option("--identity", help="As on Azure: https, no keys, a managed identity signs in everywhere.")
     ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Event Grid tells of blobs, as on Azure, in place of a scan.")
+    ] = False,
+    event_grid: Annotated[
+        str, typer.Option(help="More options for it, such as '--copies 2 --shuffle 1'; implies --events.")
+    ] = "",
     token_lifetime: Annotated[int, typer.Option(min=1, help="Seconds that its tokens are good for.")] = 86_400,
     env_file: Annotated[Path, typer.Option(help="Where to keep the settings for other programs.")] = stack.ENV_FILE,
 ) -> None:
@@ -33,6 +40,8 @@ def command(
         app.resolve(),
         identity=identity,
         token_lifetime=token_lifetime,
+        events=events or bool(event_grid),
+        event_grid=tuple(shlex.split(event_grid)),
     )
     foreground.run(_serve(options, env_file))
 

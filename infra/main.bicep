@@ -24,7 +24,7 @@ param poolKind string = ''
 @maxValue(600)
 param maxSessions int = 0
 
-@description('Sessions kept started, of the kind `image` only. -1: as the preset says.')
+@description('Sessions kept started, which cost as much as used ones. -1: as the preset says.')
 @minValue(-1)
 @maxValue(600)
 param readySessions int = -1
@@ -74,7 +74,8 @@ var kind = empty(poolKind) ? chosen.pool : poolKind
 // Sizes. A job holds one of the seats of a session. An instance takes up to 16 jobs of a kind (blobs, queue, requests);
 // so many instances that together they can fill every seat, and no more: what waits should wait in the queue.
 var sessions = maxSessions == 0 ? chosen.sessions : maxSessions
-var ready = kind == 'image' ? min(readySessions < 0 ? chosen.ready : readySessions, sessions) : 0
+var readyByPreset = kind == 'image' ? chosen.ready : 0
+var ready = min(readySessions < 0 ? readyByPreset : readySessions, sessions)
 var seats = sessions * jobsPerSession
 var instances = max(leastInstances, (seats + 15) / 16)
 var jobsPerInstance = max(1, seats / instances)
@@ -91,7 +92,8 @@ var names = {
   identity: 'id-images-${token}'
   poolIdentity: 'id-sessions-${token}'
   eventIdentity: 'id-events-${token}'
-  pool: 'sessions-${token}'
+  // Without a hyphen: the service's own description of the name has none.
+  pool: 'sessions${token}'
   environment: 'cae-images-${token}'
   workspace: 'log-images-${token}'
   insights: 'appi-images-${token}'
@@ -246,6 +248,7 @@ output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_LOCATION string = location
 output FUNCTION_APP_NAME string = app.outputs.name
 output FUNCTION_APP_HOST string = app.outputs.host
+output INSIGHTS_NAME string = monitoring.outputs.insightsName
 output STORAGE_ACCOUNT_NAME string = storage.outputs.name
 output TOPIC_NAME string = names.topic
 output EVENT_IDENTITY_ID string = identities.outputs.eventsId

@@ -26,7 +26,7 @@ resource builtIn 'Microsoft.App/sessionPools@2026-01-01' = if (!ownImage) {
   properties: {
     poolManagementType: 'Dynamic'
     containerType: 'PythonLTS'
-    scaleConfiguration: { maxConcurrentSessions: maxSessions }
+    scaleConfiguration: { maxConcurrentSessions: maxSessions, readySessionInstances: readySessions }
     dynamicPoolConfiguration: { lifecycleConfiguration: lifecycle }
     sessionNetworkConfiguration: { status: 'EgressDisabled' }
   }

@@ -23,9 +23,15 @@ def command(
     hidden: Annotated[
         float, typer.Option(min=2, help="Seconds after which the messages of a killed host come back (Azure: 600).")
     ] = 30.0,
+    events: Annotated[
+        bool, typer.Option("--events", help="Event Grid tells of blobs: no scan for triggers with that source.")
+    ] = False,
+    webhook_key: Annotated[
+        str, typer.Option(envvar="DEVSTACK_WEBHOOK_KEY", help="The code that Event Grid must give; any without.")
+    ] = "",
     grace: Annotated[float, typer.Option(min=0, help="Seconds that a stop gives to what is under way.")] = 10.0,
 ) -> None:
     """Run a function app, until Ctrl-C."""
     configure()
-    options = Options(app.resolve(), port, poll, hidden, grace)
+    options = Options(app.resolve(), port, poll, hidden, grace, events, webhook_key)
     foreground.run(serve(options, lambda address: typer.echo(f"function host ready: {address}")))

@@ -49,6 +49,11 @@ class BlobTrigger:
         regex = re.escape(literal) + "".join(f"(?P<{name}>.+){re.escape(after)}" for name, after in pairs)
         return cls(function, container, literal, re.compile(regex, re.DOTALL))
 
+    @property
+    def by_events(self) -> bool:
+        """Whether Event Grid is to tell of the blobs; if not, a scan finds them."""
+        return self.function.trigger.get("source") == "EventGrid"
+
     def matches(self, name: str) -> bool:
         """Whether a blob of the container triggers the function."""
         return self.names.fullmatch(name) is not None

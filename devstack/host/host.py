@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from devstack.host import settings
-from devstack.host.blobs import BlobFunctions, BlobTrigger
+from devstack.host.blobs import BlobFunctions, BlobTrigger, Message
 from devstack.host.functions import Function, load
 from devstack.host.invoke import Invoker
 from devstack.host.leases import alone
-from devstack.host.queues import QueueListener, QueuePoison, queue_handler
+from devstack.host.queues import QueueListener, QueuePoison, encode, queue_handler
 from devstack.host.routes import route
 from devstack.host.scan import Scanner
 from devstack.host.settings import HOST_STORAGE, HostOptions, resolve
 from devstack.host.storage import Accounts, accounts, prepare
 from devstack.host.timers import Timer
 from devstack.host.web import Web
+from devstack.host.webhook import BLOBS, FUNCTIONS, BlobWebhook, described
 from devstack.host.work import Work
 from devstack.serving import serving
 
@@ -31,13 +35,19 @@ Loop = Coroutine[Any, Any, None]
 
 @dataclass(frozen=True)
 class Options:
-    """How to run an app. Times are in seconds."""
+    """How to run an app. Times are in seconds.
+
+    With `events`, blob triggers with the source EventGrid get what comes to the webhook and nothing else; without, the
+    scan finds their blobs too. `webhook_key` is the code that the webhook asks for, when it is to ask for one.
+    """
 
     app: Path
     port: int = 0
     poll: float = 0.5
     hidden: float = 30.0
     grace: float = 10.0
+    events: bool = False
+    webhook_key: str = ""
 
 
 async def serve(options: Options, ready: Callable[[str], None]) -> None:
@@ -55,7 +65,7 @@ async def serve(options: Options, ready: Callable[[str], None]) -> None:
     web = Web([route(each, configured.route_prefix) for each in _of(functions, "httpTrigger")], invoke, work)
     try:
         async with accounts() as opened, serving(web, options.port, options.grace) as address:
-            host = _Host(options, configured, functions, opened, invoke, work)
+            host = _Host(options, configured, functions, opened, invoke, work, web)
             try:
                 await _run(await host.loops(), lambda: ready(address))
             finally:
@@ -97,9 +107,11 @@ class _Host:
     accounts: Accounts
     invoke: Invoker
     work: Work
+    web: Web
 
     async def loops(self) -> list[Loop]:
         """What runs for the triggers other than HTTP."""
+        self.web.own(FUNCTIONS, self._described)
         if not any(function.type != "httpTrigger" for function in self.functions):
             return []
         app = settings.host_id(self.options.app)
@@ -132,5 +144,17 @@ class _Host:
         blobs = BlobFunctions(triggers, self.accounts, self.invoke)
         options = self.configured.blobs
         listener = QueueListener(client, options, self.options.hidden, blobs.handle, blobs.poison, self.work)
-        scanner = Scanner(triggers, self.accounts, f"blobscan/{app}", client, self.options.poll, listener.wake)
+
+        async def enqueue(message: Message) -> None:
+            await client.send_message(encode(message.dump()))
+            listener.wake()
+
+        self.web.own(BLOBS, BlobWebhook(triggers, enqueue, self.options.webhook_key))
+        scanned = [each for each in triggers if not (self.options.events and each.by_events)]
+        if not scanned:
+            return [listener.run()]
+        scanner = Scanner(scanned, self.accounts, f"blobscan/{app}", client, self.options.poll, listener.wake)
         return [listener.run(), alone(self.accounts.state(f"locks/{app}/blobscan"), scanner.run)]
+
+    async def _described(self, _request: Request) -> Response:
+        return described(self.functions)

@@ -1,4 +1,4 @@
-"""The scan for new blobs, which stands in for Event Grid. One host of an app at a time does it.
+"""The scan for new blobs, also in place of Event Grid where there is none. One host of an app at a time does it.
 
 Every blob that is there when a container is first scanned counts as new.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ from devstack.host.routes import Route
 from devstack.host.work import Work
 
 log = logging.getLogger("host")
+Own = Callable[[Request], Awaitable[Response]]
 LONGEST_BODY = 100 * 1024 * 1024
 LONGEST_ANSWER = 230.0  # seconds: the platform's load balancer waits no longer, whatever functionTimeout says
 
@@ -30,6 +32,11 @@ class Web:
         self._work = work
         self._patience = patience
         self._closed = False
+        self._own: dict[str, Own] = {}
+
+    def own(self, path: str, answer: Own) -> None:
+        """Serve a path that is the host's and not the app's."""
+        self._own[path] = answer
 
     def close(self) -> None:
         """Take no more requests; those under way are still answered."""
@@ -50,6 +57,8 @@ class Web:
         path = request.scope["raw_path"].decode("ascii").partition("?")[0]
         if path == "/":
             return PlainTextResponse("The function host is running.")
+        if path in self._own:
+            return await self._own[path](request)
         for route in self._routes:
             parameters = route.match(path)
             if parameters is not None and (not route.methods or request.method in route.methods):

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import ConfigError, JobOvertaken, RecipeError
-from pipeline.recipes import adhoc
 from pipeline.services import Services
 from pipeline.storage.blobs import MarkedBlob
-from pipeline.storage.keys import JobKey
+from pipeline.storage.keys import JobKey, source_of
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -26,7 +25,10 @@ class Orphan:
 
 
 async def orphans(services: Services, prefix: str = "") -> AsyncIterator[Orphan]:
-    """All of them below a prefix of output paths; only what carries the pipeline's mark is looked at."""
+    """All of them below a prefix of output paths; only what carries the pipeline's mark is looked at.
+
+    A recipe that came with a request is never gone.
+    """
     marker = ""
     while True:
         page, marker = await services.renditions.marked(prefix, marker)
@@ -58,7 +60,7 @@ async def _why(services: Services, job: str) -> Why | None:
         key = JobKey.parse(job)
     except RecipeError:
         return None
-    source = key.source or await _recorded(services, key)
+    source = source_of(key) or await _recorded(services, key)
     if source is None:
         return None
     try:
@@ -67,8 +69,7 @@ async def _why(services: Services, job: str) -> Why | None:
         return "source gone"
     except ConfigError:
         return None  # a container that is not this pipeline's
-    # A recipe of a request is kept with it, and never goes.
-    return None if adhoc.is_name(key.recipe) or key.recipe in services.recipes.names else "recipe gone"
+    return None if key.is_grouped or key.recipe in services.recipes.names else "recipe gone"
 
 
 async def _recorded(services: Services, key: JobKey) -> tuple[str, str] | None:

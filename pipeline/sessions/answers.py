@@ -42,7 +42,7 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise _unreachable(error) from error
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         lost = SessionLost if doing == "run" else PoolUnavailable
         raise lost(f"{doing}: the session pool broke off ({type(error).__name__})") from error
 
@@ -67,11 +67,11 @@ def worth_another_try(error: Exception, patience: float) -> bool | float:
     return after <= patience and after if after else True
 
 
-def raw(response: httpx.Response, size: int) -> AsyncIterator[bytes]:
-    """The body as it comes. No compression was asked for, and none is undone: a few bytes can unpack to gigabytes."""
+def raw(response: httpx.Response, seconds: float) -> AsyncIterator[bytes]:
+    """The body as it comes, steadily. Nothing packed was asked for and nothing is unpacked: a little can hold a lot."""
     if compressed(response):
         raise SessionReplyError("the session pool's answer is compressed, which was not asked for")
-    return response.aiter_raw(size)
+    return steadily(response.aiter_raw(PIECE), seconds)
 
 
 def compressed(response: httpx.Response) -> bool:
@@ -88,7 +88,7 @@ async def limited(response: httpx.Response, seconds: float) -> bytes:
     if compressed(response) and not response.is_success:
         return b""
     body = bytearray()
-    async for chunk in steadily(raw(response, PIECE), seconds):
+    async for chunk in raw(response, seconds):
         body += chunk
         if len(body) > ANSWER_LIMIT:
             raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")

@@ -30,7 +30,7 @@ from pipeline.sessions.answers import (
     translated,
     worth_another_try,
 )
-from pipeline.sessions.progress import PIECE, Patience, steadily
+from pipeline.sessions.progress import PIECE, Patience
 from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import LONGEST_LINE
@@ -127,7 +127,7 @@ class PoolClient:
             try:
                 if response.status_code != httpx.codes.OK:
                     raise _counted(refusal(response, await limited(response, seconds), "download"), "download")
-                yield steadily(raw(response, PIECE), seconds)
+                yield raw(response, seconds)
             finally:
                 await response.aclose()
 

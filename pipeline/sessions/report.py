@@ -12,7 +12,8 @@ from pipeline.telemetry import printable
 from pipeline.transforms import protocol
 
 Side = Annotated[int, Field(ge=1, le=2**31)]
-Word = Annotated[str, Field(max_length=100)]
+# Short and plain, so that a report has room in a row of the ledger whatever it says.
+Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]
 # What becomes metadata of a blob has to be fit for an HTTP header.
 ExtraName = Literal["patched", "dominant_color", "thumbhash", "blurhash"]
 ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
@@ -83,7 +84,7 @@ class SessionReport(_Part):
                 raise SessionReplyError(f"the session does not report on {count} jobs, as was asked")
             reports = [cls.model_validate(each) for each in found]
         except (ValueError, RecursionError, ValidationError) as error:
-            raise SessionReplyError(f"the session's report cannot be read: {str(error)[:300]}") from None
+            raise SessionReplyError(f"the session's report cannot be read: {printable(str(error)[:300])}") from None
         for report in reports:
             if report.version != protocol.VERSION:
                 raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")

@@ -194,22 +194,29 @@ class Session:
                 self._equipped = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
-        stderr = execution.stderr.replace(self._identifier, "…")
-        said = stderr[-STDERR_TAIL:]
+        body = await self._body(execution, file)
+        if self._identifier.encode() in body:
+            raise SessionReplyError("the session's report names the session, which is a secret")
+        return body
+
+    async def _body(self, execution: Execution, file: str) -> bytes:
+        stderr = telemetry.printable(execution.stderr.replace(self._identifier, "…"), but="\n\t")
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:
                 # Our program never raises, whatever the source is: something has ended it.
-                raise SessionLost(f"the run broke off; it said: {said!r}", kind="run_broke_off", said=stderr)
+                raise SessionLost(
+                    f"the run broke off; it said: {stderr[-STDERR_TAIL:]!r}",
+                    kind="run_broke_off",
+                    said=stderr,
+                )
             if ref is None:
-                raise SessionReplyError(f"the session gave no report; it said: {said!r}", said=stderr)
+                raise SessionReplyError(f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", said=stderr)
             body = ref["body"]
             if body is None:
                 body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
-        if self._identifier.encode() in body:
-            raise SessionReplyError("the session's report names the session, which is a secret")
         return body
 
 

@@ -66,6 +66,11 @@ class Account:
                 "QueueEndpoint=…;TableEndpoint=…, as `python -m devstack azurite` prints it"
             ) from None
 
+    @property
+    def address(self) -> str:
+        """Where the blobs are, without a key."""
+        return str(self._blobs.url).partition("?")[0]
+
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container."""
         return self._blobs.get_container_client(name)

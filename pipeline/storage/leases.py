@@ -19,12 +19,12 @@ from pipeline.errors import StorageUnavailable
 from pipeline.storage.account import Account, translated
 
 LOST_STATUS = (404, 409, 412)
-# What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
-SHOWN = ("state", "generation", "used", "born", "until")
 # Beside the documents, so that no listing of those shows them.
 WISHES = "wishes/"
 # A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
 WISH_HOLDS = timedelta(seconds=60)
+# What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
+SHOWN = ("state", "generation", "used", "born", "until")
 
 
 class LeaseLost(StorageUnavailable):

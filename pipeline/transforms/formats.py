@@ -85,13 +85,18 @@ class Format(ABC):
         return {"duration": timing.durations, "loop": timing.loop}
 
 
-def _alike(frames: Sequence[Image.Image]) -> Sequence[Image.Image]:
-    """The frames in one mode that holds them all: encoders take no animation of which only a part is see-through."""
+def _alike(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """The frames as pixels and nothing else, in one mode that holds them all.
+
+    Encoders take no animation of which only a part is see-through, and look for more frames in a file that is open.
+    """
+    from PIL import Image
+
     modes = {frame.mode for frame in frames}
-    if len(modes) == 1:
-        return frames
     mode = "RGBA" if "RGBA" in modes else "RGB"
-    return [frame.convert(mode) for frame in frames]
+    if len(modes) > 1:
+        return [frame.convert(mode) for frame in frames]
+    return [frame if type(frame) is Image.Image else frame.copy() for frame in frames]
 
 
 @dataclass(frozen=True)

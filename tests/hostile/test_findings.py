@@ -26,8 +26,8 @@ def gif(
 ) -> bytes:
     """A GIF of frames at (left, top, width, height), the first `clear` of which are see-through where they are 0.
 
-    `disposal` says what becomes of a frame (2: background again). The frames' data is one pixel: what is missing is
-    not asked for before a decoder comes to it.
+    `disposal` says what becomes of a frame (2: background again). A frame holds no more than 12,000 pixels: what is
+    missing is not asked for before a decoder comes to it.
     """
     head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     parts = [head]
@@ -105,3 +105,14 @@ def test_equal_frames_that_together_last_longer_than_a_gif_can_say_are_kept(tmp_
     with Image.open(io.BytesIO((tmp_path / "out").read_bytes())) as made:
         info: dict[str, Any] = dict(made.info)
     assert info.get("duration", 0) <= 655_350
+
+
+def test_frames_that_only_pillow_sees_are_not_encoded(tmp_path: Path) -> None:
+    """The encoder of AVIF was given the open file, counted its frames in its own way, and broke on the second one."""
+    body = gif((0, 0, *SCREEN), (0, 0, 300, 200))
+    # Without a palette the pixels are gray, and are taken as they are.
+    hidden = body[:10] + b"\0\0\0" + b"!\x9e\0\x01;\0" + body[19:]
+    report = run(hidden, tmp_path, job(rendition("out", "avif"), max_pixels=10_000))
+    assert report["failure"] is None
+    assert report["source"] is not None
+    assert report["source"]["frames"] == 1

@@ -25,7 +25,7 @@ LIMITS = {
     "identity": r"[a-zA-Z0-9][\w-]{2,127}",
     "poolIdentity": r"[a-zA-Z0-9][\w-]{2,127}",
     "eventIdentity": r"[a-zA-Z0-9][\w-]{2,127}",
-    "pool": r"[a-z][a-z0-9-]{0,61}[a-z0-9]",
+    "pool": r"[a-z][a-z0-9]{2,62}",
     "environment": r"[a-z][a-z0-9-]{0,58}[a-z0-9]",
     "workspace": r"[a-zA-Z0-9][a-zA-Z0-9-]{2,61}[a-zA-Z0-9]",
     "insights": r"[^%&\\?/]{1,259}[^%&\\?/. ]",

@@ -83,7 +83,7 @@ def test_a_module_called_wrongly_is_found(tmp_path: Path, old: str, new: str, fo
     ("old", "new", "found"),
     [
         ("containerType: 'PythonLTS'", "containerTyp: 'PythonLTS'", "there is no .properties.containerTyp"),
-        ("maxConcurrentSessions: maxSessions }", "maxConcurrentSessions: '5' }", "should be a IntegerType"),
+        ("maxConcurrentSessions: maxSessions,", "maxConcurrentSessions: '5',", "should be a IntegerType"),
         ("[{ identity: identity, lifecycle: 'None' }]", "[{ lifecycle: 'None' }]", "identity is missing"),
         ("sessionPools@2026-01-01' = if (!own", "sessionPool@2026-01-01' = if (!own", "there is no resource type"),
     ],

@@ -1,0 +1,162 @@
+# shellcheck shell=bash
+# What scripts/deploy and scripts/teardown share. Every check says what is wrong and the command that mends it.
+
+: "${name:=}" # the installation, which the scripts read from their arguments
+
+say() { printf '%s\n' "$*" >&2; }
+
+# fail WHAT MEND: say both and stop.
+fail() {
+  printf '\n%s: %s\n  %s\n' "$(basename "$0")" "$1" "$2" >&2
+  exit 1
+}
+
+# A version is at least another one.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# need PROGRAM VERSION-COMMAND LEAST WHERE-TO-GET-IT
+need() {
+  local found
+  command -v "$1" >/dev/null || fail "$1 is not installed" "$4"
+  found=$(eval "$2" 2>/dev/null | grep -Eo '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1) || found=
+  at_least "${found:-0.0.0}" "$3" || fail "$1 ${found:-of an unknown version} is too old: $3 is needed" "$4"
+}
+
+check_tools() {
+  need az 'az version --query "\"azure-cli\"" --output tsv' 2.67.0 "https://learn.microsoft.com/cli/azure/install-azure-cli, or: az upgrade"
+  need azd 'azd version' 1.11.0 "https://aka.ms/azd-install"
+}
+
+# Sets subscription, subscription_name, user_type, user_name.
+check_signed_in() {
+  local account
+  account=$(az account show --query '[id, name, user.type, user.name]' --output tsv 2>/dev/null) ||
+    fail "you are not signed in to Azure" "az login"
+  account=$(tr '\t' '\n' <<<"$account")
+  { read -r subscription; read -r subscription_name; read -r user_type; read -r user_name; } <<<"$account"
+  if [ -n "${1:-}" ] && [ "$1" != "$subscription" ] && [ "$1" != "$subscription_name" ]; then
+    fail "you are signed in to the subscription $subscription_name ($subscription), not $1" "az account set --subscription '$1'"
+  fi
+}
+
+check_azd_signed_in() {
+  # Its exit status says nothing.
+  azd auth login --check-status --output json 2>/dev/null | grep -q '"success"' ||
+    fail "azd is not signed in" "azd config set auth.useAzCliAuth true   (it then uses the sign-in of az), or: azd auth login"
+}
+
+# The settings of the azd environment, read once and again after they have changed.
+settings=
+read_settings() { settings=$(azd env get-values --environment "$name"); }
+
+# The value of one; empty where there is none.
+setting() { sed -n "s/^$1=\"\(.*\)\"\$/\1/p" <<<"$settings"; }
+
+# keep SETTING VALUE: remember it for the next time.
+keep() {
+  [ "$(setting "$1")" != "$2" ] || return 0
+  azd env set "$1" "$2" --environment "$name"
+  read_settings
+}
+
+# A region without spaces and in lower case: "West US 2" is westus2.
+plain() { printf '%s' "$*" | tr -d ' ' | tr '[:upper:]' '[:lower:]'; }
+
+# check_region LOCATION
+check_region() {
+  local pools hosts region
+  pools=$(az provider show --namespace Microsoft.App \
+    --query "resourceTypes[?resourceType=='sessionPools'].locations[]" --output tsv)
+  hosts=$(az functionapp list-flexconsumption-locations --query '[].name' --output tsv)
+  while read -r region; do
+    if [ "$(plain "$region")" = "$(plain "$1")" ]; then
+      plain "$hosts" | grep -qx "$(plain "$1")" && return
+      fail "Functions Flex Consumption is not offered in $1" "scripts/deploy $name --location REGION, one of: az functionapp list-flexconsumption-locations --output table"
+    fi
+  done <<<"$pools"
+  fail "session pools are not offered in $1" "scripts/deploy $name --location REGION, one of: $(printf '%s' "$pools" | tr '\n' ',' | sed 's/,/, /g')"
+}
+
+providers='Microsoft.App Microsoft.Web Microsoft.Storage Microsoft.EventGrid Microsoft.Insights
+  Microsoft.OperationalInsights Microsoft.ManagedIdentity Microsoft.ContainerRegistry'
+
+# check_providers look|register
+check_providers() {
+  local provider registered
+  registered=$(az provider list --query "[?registrationState=='Registered'].namespace" --output tsv)
+  for provider in $providers; do
+    grep -qix "$provider" <<<"$registered" && continue
+    if [ "$1" = look ]; then
+      say "would register the resource provider $provider"
+      continue
+    fi
+    say "registering the resource provider $provider (a minute, once per subscription)"
+    az provider register --namespace "$provider" --wait --output none ||
+      fail "the resource provider $provider cannot be registered" "ask an owner of the subscription for: az provider register --namespace $provider"
+  done
+}
+
+# Whoever deploys makes resources and gives roles to the app's identity.
+check_roles() {
+  local who roles
+  if [ "$user_type" = user ]; then
+    who=$(az ad signed-in-user show --query id --output tsv 2>/dev/null) || who=
+  else
+    who=$(az ad sp show --id "$user_name" --query id --output tsv 2>/dev/null) || who=
+  fi
+  if [ -z "$who" ]; then
+    say "who you are cannot be looked up in the directory; going on without a look at your roles"
+    return
+  fi
+  roles=$(az role assignment list --assignee "$who" --scope "/subscriptions/$subscription" --include-inherited \
+    --include-groups --query '[].roleDefinitionName' --output tsv)
+  grep -qx 'Owner' <<<"$roles" && return
+  grep -qx 'Contributor' <<<"$roles" ||
+    fail "$user_name may not make resources in $subscription_name" "ask an owner for: az role assignment create --assignee $who --role Contributor --scope /subscriptions/$subscription"
+  grep -qxE 'User Access Administrator|Role Based Access Control Administrator' <<<"$roles" ||
+    fail "$user_name may not give the app its roles" "ask an owner for: az role assignment create --assignee $who --role 'Role Based Access Control Administrator' --scope /subscriptions/$subscription"
+}
+
+# A pool with its own image needs an environment of Container Apps; there is a limit on those.
+check_quota() {
+  local used limit
+  read -r used limit <<<"$(az containerapp list-usages --location "$1" \
+    --query "[?name.value=='ManagedEnvironmentCount'].[currentValue, limit] | [0]" --output tsv 2>/dev/null | tr '\n\t' '  ')" || true
+  if [ -n "${limit:-}" ] && [ "${used%.*}" -ge "${limit%.*}" ]; then
+    fail "the quota of Container Apps environments in $1 is used up ($used of $limit)" "delete one that is idle (az containerapp env list --output table), take another region, or ask for more: https://aka.ms/azquotas"
+  fi
+}
+
+# What a failed step has printed, in plain words.
+explain() {
+  local log=$1
+  if grep -qiE 'AlreadyTaken|AlreadyInUse|already taken|NameUnavailable|WebsiteNameAlreadyExists' "$log"; then
+    fail "a name is taken by somebody else, or by something of yours that was deleted a moment ago" "scripts/deploy OTHER-NAME, or wait some minutes and: scripts/deploy $name"
+  elif grep -qiE 'QuotaExceeded|OverQuota|InsufficientQuota|exceeds? .*quota' "$log"; then
+    fail "a quota in this region is too small" "take fewer sessions (azd env set MAX_SESSIONS 5 --environment $name), another region, or ask for more: https://aka.ms/azquotas; then: scripts/deploy $name"
+  elif grep -qiE 'SessionTypeNotSupportedInRegion|LocationNotAvailable' "$log"; then
+    fail "this region does not offer what is needed" "scripts/deploy $name --location REGION"
+  elif grep -qiE 'ImagePull|MANIFEST_UNKNOWN|manifest unknown|failed to pull|unable to pull|image not found' "$log"; then
+    fail "the pool cannot pull its image" "azd env set SESSION_IMAGE '' --environment $name; scripts/deploy $name   (pushes it again, and the role AcrPull has had time to take effect)"
+  elif grep -qiE 'DeploymentActive|AnotherOperationInProgress|ResourceGroupBeingDeleted|another deployment' "$log"; then
+    fail "an earlier deployment or deletion is still under way" "wait for it (az deployment sub list --query \"[?properties.provisioningState=='Running'].name\"), then: scripts/deploy $name"
+  elif grep -qiE 'maximumInstanceCount' "$log"; then
+    fail "this region does not limit an app to so few instances yet" "azd env set LEAST_INSTANCES 40 --environment $name; scripts/deploy $name"
+  elif grep -qiE 'AuthorizationFailed|does not have authorization|RoleAssignmentUpdateNotPermitted' "$log"; then
+    fail "a role is missing" "ask an owner of the subscription for Contributor and Role Based Access Control Administrator; then: scripts/deploy $name"
+  fi
+}
+
+# run WHAT COMMAND…: show what it prints, and explain it when it fails.
+run() {
+  local what=$1 log
+  shift
+  log=$(mktemp)
+  say "== $what"
+  if ! "$@" 2>&1 | tee "$log" >&2; then
+    explain "$log"
+    rm -f "$log"
+    fail "$what failed; what went wrong stands above" "mend that, then: scripts/deploy $name   (it goes on where it stopped)"
+  fi
+  rm -f "$log"
+}

@@ -1,0 +1,131 @@
+"""The pipeline's own code in a world that is a value: time, tokens and sessions are the model's, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from pipeline import deliveries, process, recipes
+from pipeline.rendering import Made, Stages
+from pipeline.services import Services
+from pipeline.sessions.report import RenditionFacts, SessionReport
+from pipeline.settings import Settings
+from pipeline.storage import blobs, ledger
+from pipeline.storage.blobs import Renditions, Source, Sources
+from pipeline.storage.ledger import Ledger
+from pipeline.storage.queue import JobQueue
+from tests.model.clients import Clients
+from tests.model.replay import World, world
+
+NAME, INPUT, OUTPUT = "photos/a.jpg", "input", "output"
+CLAIM = 60
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+EVENT = b"event"
+
+
+@cache
+def program(message: bytes, renditions: int) -> Any:
+    async def run(here: World) -> None:
+        services = _services(here, renditions)
+        if message == EVENT:
+            await deliveries.blob_dropped(services, INPUT, NAME)
+        else:
+            await deliveries.message_received(services, message)
+
+    return run
+
+
+def _services(here: World, renditions: int) -> Services:
+    account: Any = Clients(here.ask, here.token)
+    nothing: Any = None
+    return Services(
+        settings=SETTINGS,
+        recipes=_recipes(renditions),
+        account=account,
+        sources=Sources(account, (INPUT,)),
+        renditions=Renditions(account, OUTPUT),
+        assets=nothing,
+        ledger=Ledger(account, "ledger", CLAIM),
+        queue=JobQueue(account, "jobs"),
+        pool=nothing,
+        slot_documents=nothing,
+        slots=nothing,
+        credential=None,
+    )
+
+
+@cache
+def _recipes(renditions: int) -> recipes.Recipes:
+    formats = [f"      {name}: {{format: {form}}}" for name, form in [("one", "webp"), ("two", "jpeg")][:renditions]]
+    return recipes.loads(
+        "recipes:\n  web:\n    match: {include: ['photos/**']}\n    renditions:\n" + "\n".join(formats)
+    )
+
+
+SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", claim_seconds=CLAIM, requeue_delay=0)
+REPORT = SessionReport(version=1, versions={}, source=None, renditions=[], failure=None, ms={})
+
+
+async def _render(services: Services, source: Source, recipe: Any, stages: Stages) -> tuple[list[Made], SessionReport]:
+    """In place of a session: the source's bytes, of exactly the pinned version, and the rendition's name."""
+    data = b"".join([chunk async for chunk in source.chunks()])
+    made = []
+    for rendition in recipe.renditions:
+        facts = RenditionFacts(
+            name=rendition.name, file="f", format=rendition.format, size=9, sha256="0" * 64, width=1, height=1
+        )
+        path = recipe.output_path(rendition, source.name, facts.as_reported)
+        staged = await services.renditions.stage(path, _one(data + rendition.name.encode()))
+        made.append(Made(rendition, facts, path, staged))
+    return made, REPORT
+
+
+async def _one(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+class _Clock(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return EPOCH + timedelta(seconds=world().clock)
+
+
+async def _sleep(_: float) -> None:
+    await world().ask(("sleep",))
+
+
+class _Asyncio:
+    """asyncio, in which to sleep is to ask."""
+
+    sleep = staticmethod(_sleep)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+
+@contextmanager
+def in_a_model() -> Iterator[None]:
+    """Time, tokens and sessions are the model's; all that decides stays the pipeline's own."""
+    tokens = SimpleNamespace(token_hex=lambda _: world().name)
+    with (
+        mock.patch.object(ledger, "datetime", _Clock),
+        mock.patch.object(ledger, "secrets", tokens),
+        mock.patch.object(blobs, "secrets", tokens),
+        mock.patch.object(process, "asyncio", _Asyncio()),
+        mock.patch.object(process, "render", _render),
+        mock.patch.object(Stages, "stage", _unmeasured),
+        mock.patch.object(deliveries.random, "uniform", return_value=1.0),
+    ):
+        yield
+
+
+@contextmanager
+def _unmeasured(self: Stages, name: str) -> Iterator[None]:
+    self.current = name
+    yield

@@ -1,0 +1,346 @@
+"""The claim of a job, its commit and its queue, explored: every interleaving of the pipeline's own code, within bounds.
+
+Workers are deliveries that run the real `deliver` over a store that is a value. Between any two of their storage calls
+anything may happen: another worker's call, the source overwritten or deleted, time passing beyond the claim, a worker's
+death, a call whose answer is lost, that is sent twice, that arrives late, or that storage refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.storage.blobs import GENERATION
+from tests.model.clients import SILENT
+from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
+from tests.model.replay import History, Outcome, Replayer, World
+from tests.model.store import Answer, Items, Op, Row, Store, apply, changes
+
+SOURCE = f"{INPUT}/{NAME}"
+ME, OTHER, GONE = "me", "other", "gone"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many workers and renditions there are, and how often each thing may happen at most."""
+
+    workers: int = 3
+    crashes: int = 1
+    faults: int = 0
+    waits: int = 1
+    overwrites: int = 1
+    deletions: int = 0
+    duplicates: int = 0
+    renewals: int = 0
+    renditions: int = 1
+
+
+@dataclass(eq=False)
+class Run:
+    """A delivery under way: which message, and what it has heard. There is one object for each, so it is its own key.
+
+    To itself a worker is `ME`, and whoever else holds the row is `OTHER`: it asks no more than whether that is itself.
+    """
+
+    number: int
+    message: bytes
+    heard: History
+    outcome: Outcome
+    crashes: bool
+    """Whether its death here would be another than one step earlier: only after it has changed something."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything. In `store` and `late`, the worker runs[i] is called `i`, and one that has ended `GONE`.
+
+    `late` are calls that nobody waits for any more and that storage has yet to see; `done` the versions that were
+    recorded as done.
+    """
+
+    store: Store
+    left: Bounds
+    runs: tuple[Run, ...] = ()
+    late: tuple[Op, ...] = ()
+    done: tuple[str, ...] = ()
+
+
+class Violation(AssertionError):  # noqa: N818 - a finding
+    """What must never happen."""
+
+
+@dataclass
+class Search:
+    """Goes through every state that can be reached, and holds each against what must always be so.
+
+    With `merge`, workers that remember the same are the same, whatever they went through.
+    """
+
+    bounds: Bounds
+    merge: bool = True
+    states: int = 0
+    steps: int = 0
+    ends: int = 0
+    stores: set[Store] = field(default_factory=set)
+    _runs: dict[Any, Run] = field(default_factory=dict)
+    _replayer: Replayer = field(default_factory=Replayer)
+
+    def run(self) -> Search:
+        """Search everything."""
+        first = State(Store().written(SOURCE, b"v1").sent(EVENT), self.bounds)
+        seen, frontier = {first}, [first]
+        with in_a_model(), self._replayer:
+            _calm.cache_clear()
+            while frontier:
+                state = frontier.pop()
+                self.states += 1
+                self._check(state)
+                for following in self._following(state):
+                    self.steps += 1
+                    if following not in seen:
+                        seen.add(following)
+                        frontier.append(following)
+        return self
+
+    # -- what can happen ---------------------------------------------------------------------------------------------
+
+    def _following(self, state: State) -> Iterator[State]:
+        yield from self._around(state)
+        if len(state.runs) < self.bounds.workers:
+            for message in state.store.visible():
+                run = self._begun(message)
+                # Beginning and asking the first question are one step: until then nobody can see a difference.
+                begun = replace(state, store=state.store.without(message), runs=(*state.runs, run))
+                yield from self._asks(begun, len(state.runs))
+        for at, run in enumerate(state.runs):
+            if state.left.crashes and run.crashes:
+                yield _spent(_ended(state, at, run.message), crashes=1)
+            yield from self._asks(state, at)
+
+    def _around(self, state: State) -> Iterator[State]:
+        """What does not come from a worker."""
+        left, store = state.left, state.store
+        if (left.waits and _claimed(store)) or (store.messages and not state.runs and not store.visible()):
+            yield _spent(replace(state, store=store.later(CLAIM + 1)), waits=min(1, left.waits))
+        if left.overwrites and store.blob(SOURCE):
+            yield _spent(replace(state, store=store.written(SOURCE, b"v2").sent(EVENT)), overwrites=1)
+        if left.deletions:
+            yield _spent(replace(state, store=store.written(SOURCE, None)), deletions=1, overwrites=left.overwrites)
+        if left.duplicates:
+            yield _spent(replace(state, store=store.sent(EVENT)), duplicates=1)
+        for op in set(state.late):
+            late = list(state.late)
+            late.remove(op)
+            yield self._applied(replace(state, late=tuple(late)), op)[0]
+
+    def _asks(self, state: State, at: int) -> Iterator[State]:
+        """The calls of a worker, and how they may go."""
+        run = state.runs[at]
+        for number, asked in run.outcome.waiting:
+            if asked[0] != "sleep":
+                op = _owned(asked, {ME: str(at)})
+                for after, answer in self._answers(state, op):
+                    yield self._heard(after, at, number, asked, answer)
+            elif sum(answer is SLEPT for _, answer, _ in run.heard) < self.bounds.renewals:
+                yield self._heard(state, at, number, asked, SLEPT)
+
+    def _answers(self, state: State, op: Op) -> Iterator[tuple[State, Answer]]:
+        after, answer = self._applied(state, op)
+        yield after, answer
+        if not state.left.faults:
+            return
+        state, after = _spent(state, faults=1), _spent(after, faults=1)
+        yield state, Answer(None, 503, "ServerBusy")
+        if changes(op):
+            yield self._applied(after, op)
+            yield after, Answer(None, SILENT)
+            yield replace(state, late=(*state.late, op)), Answer(None, SILENT)
+
+    def _heard(self, state: State, at: int, number: int, asked: Op, answer: Answer) -> State:
+        """A worker gets an answer, and goes on to its next question or its end."""
+        run = state.runs[at]
+        after = self._next(run, number, asked, _seen_by(at, answer), state.store.clock)
+        still = {left for left, _ in after.outcome.waiting}
+        # What it asked for and no longer waits for (a neighbour failed) may arrive all the same.
+        given_up = [op for left, op in run.outcome.waiting if left not in still and left != number and changes(op)]
+        late = (*state.late, *(_owned(op, {ME: str(at)}) for op in given_up))
+        state = replace(state, late=late, runs=(*state.runs[:at], after, *state.runs[at + 1 :]))
+        outcome = after.outcome
+        if not outcome.ended:
+            return _in_order(state)
+        if outcome.error is not None and not isinstance(outcome.error, PipelineError):
+            raise Violation(f"a worker ended with {outcome.error!r}") from outcome.error
+        return _ended(state, at, run.message if outcome.error else None)
+
+    def _begun(self, message: bytes) -> Run:
+        if message not in self._runs:
+            outcome = self._replayer.run(ME, program(message, self.bounds.renditions), ())
+            self._runs[message] = Run(len(self._runs), message, (), outcome, crashes=False)
+        return self._runs[message]
+
+    def _next(self, run: Run, number: int, op: Op, answer: Answer, clock: int) -> Run:
+        key = (run, number, answer, clock)
+        if key in self._runs:
+            return self._runs[key]
+        heard = (*run.heard, (number, answer, clock))
+        outcome = self._replayer.run(ME, program(run.message, self.bounds.renditions), heard)
+        changed = changes(op) and answer.status in (200, SILENT)
+        slept = sum(answer is SLEPT for _, answer, _ in heard)
+        place = (run.message, outcome.print, slept, changed) if self.merge else (run.message, heard)
+        if place not in self._runs:
+            self._runs[place] = Run(len(self._runs), run.message, heard, outcome, changed)
+        self._runs[key] = self._runs[place]
+        return self._runs[key]
+
+    # -- what must hold ----------------------------------------------------------------------------------------------
+
+    def _applied(self, state: State, op: Op) -> tuple[State, Answer]:
+        """Storage carries out a call: a newer result never gives way to an older one, and nothing is done twice."""
+        store, answer = apply(state.store, op)
+        if answer.status == 200 and op[0] in ("blob.put", "blob.commit") and op[1].startswith(OUTPUT):
+            _never_backwards(state.store, store, op[1])
+        if answer.status == 200 and op[0] in ("row.create", "row.update"):
+            return replace(state, store=store, done=_once(state, store)), answer
+        return replace(state, store=store), answer
+
+    def _check(self, state: State) -> None:
+        self.stores.add(_anonymous(state.store))
+        _calm(replace(state.store, clock=0, messages=()), state.store.clock + CLAIM + 1, self.bounds.renditions)
+        if state.runs or state.store.messages or state.late:
+            return
+        self.ends += 1
+        if state.store.blob(SOURCE):
+            finished(state.store)
+
+
+SLEPT = Answer("slept")
+
+
+def _spent(state: State, **what: int) -> State:
+    left = {name: getattr(state.left, name) - count for name, count in what.items()}
+    return replace(state, left=replace(state.left, **left))
+
+
+def _ended(state: State, at: int, message: bytes | None) -> State:
+    """Without a worker; its message, if any, comes back."""
+    store = state.store.sent(message) if message else state.store
+    return _in_order(replace(state, store=store), without=at)
+
+
+def _in_order(state: State, without: int | None = None) -> State:
+    """Workers in an order of their own, and everything named accordingly: so that it does not matter who is who."""
+    owner = _row_owner(state.store)
+    kept = [at for at in range(len(state.runs)) if at != without]
+    kept.sort(key=lambda at: (state.runs[at].number, str(at) != owner))
+    names = {str(old): str(new) for new, old in enumerate(kept)}
+    late = tuple(sorted((_owned(op, names) for op in state.late), key=repr)) if state.late else ()
+    store = state.store
+    if owner is not None and names.get(owner, GONE) != owner:
+        ((key, row),) = store.rows
+        store = replace(store, rows=((key, replace(row, items=_renamed(row.items, names))),))
+    return replace(state, store=store, late=late, runs=tuple(state.runs[at] for at in kept))
+
+
+def _anonymous(store: Store) -> Store:
+    """The same, whoever of the workers holds the row."""
+    rows = tuple((key, replace(row, items=_renamed(row.items, {}))) for key, row in store.rows)
+    return replace(store, rows=rows)
+
+
+def _renamed(items: Items, names: dict[str, str]) -> Items:
+    return tuple((name, names.get(value, GONE) if name == "owner" else value) for name, value in items)
+
+
+def _owned(op: Op, names: dict[str, str]) -> Op:
+    """A call in other names."""
+    return (op[0], _renamed(op[1], names), *op[2:]) if op[0] in ("row.create", "row.update") else op
+
+
+def _seen_by(at: int, answer: Answer) -> Answer:
+    """An answer as a worker understands it: is it me, or somebody else?"""
+    if not (isinstance(answer.value, tuple) and answer.value and isinstance(answer.value[0], tuple)):
+        return answer
+    items, etag = answer.value
+    mine = dict(items)["owner"] == str(at)
+    return replace(answer, value=(tuple((k, (ME if mine else OTHER) if k == "owner" else v) for k, v in items), etag))
+
+
+def _row_owner(store: Store) -> str | None:
+    row = _row(store)
+    return row and row["owner"]
+
+
+def _row(store: Store) -> dict[str, Any] | None:
+    rows: list[Row] = [row for _, row in store.rows]
+    return dict(rows[0].items) if rows else None
+
+
+def _claimed(store: Store) -> bool:
+    """Whether time makes a difference: a claim is there that it would end."""
+    row = _row(store)
+    return bool(row and row["state"] == "running" and row["expires"] > EPOCH + timedelta(seconds=store.clock))
+
+
+def _never_backwards(before: Store, after: Store, path: str) -> None:
+    old, new = before.blob(path), after.blob(path)
+    if old is None or new is None:
+        return
+    if int(dict(new.metadata)[GENERATION]) < int(dict(old.metadata)[GENERATION]):
+        raise Violation(f"{path}: an older generation replaced a newer one")
+    if (new.data or b"")[:2] < (old.data or b"")[:2]:
+        raise Violation(f"{path}: {new.data!r} replaced {old.data!r}")
+
+
+def _once(state: State, after: Store) -> tuple[str, ...]:
+    """The versions that were recorded as done, each once."""
+    old, new = _row(state.store), _row(after)
+    assert new is not None
+    if old and old["source_etag"] > new["source_etag"]:
+        raise Violation("a job of an older version took the row of a newer one")
+    if new["state"] != "done":
+        return state.done
+    if new["source_etag"] in state.done:
+        raise Violation(f"version {new['source_etag']} was recorded as done twice")
+    return (*state.done, new["source_etag"])
+
+
+def finished(store: Store) -> None:
+    """The job is done for the source as it is now, and its renditions are of that version, both."""
+    source, row = store.blob(SOURCE), _row(store)
+    assert source is not None
+    if row is None or (row["state"], row["source_etag"]) != ("done", str(source.version)):
+        raise Violation(f"nothing brings the job back: the source is version {source.version}, and the row {row}")
+    outputs = {path: blob.data for path, blob in store.blobs if path.startswith(OUTPUT)}
+    wanted = {f"{OUTPUT}/{one['path']}" for one in json.loads(row["renditions"])}
+    if set(outputs) != wanted or {(data or b"")[:2] for data in outputs.values()} != {source.data}:
+        raise Violation(f"the renditions are {outputs}, of a source that is {source.data!r}")
+
+
+@cache
+def _calm(store: Store, clock: int, renditions: int) -> None:
+    """Whatever has happened: one worker that nothing disturbs brings the job to its end."""
+    if store.blob(SOURCE) is None:
+        return
+    held = [replace(store, clock=clock)]
+
+    async def alone(here: World) -> None:
+        async def now(op: Op) -> Answer:
+            if op[0] == "sleep":
+                await asyncio.get_running_loop().create_future()
+            held[0], answer = apply(held[0], op)
+            return answer
+
+        here.ask = now  # type: ignore[method-assign]
+        await program(EVENT, renditions)(here)
+
+    with Replayer() as replayer:
+        outcome = replayer.run("calm", alone, (), clock)
+    if outcome.error:
+        raise Violation("a calm worker failed") from outcome.error
+    finished(held[0])

@@ -1,0 +1,104 @@
+"""Every interleaving of the code that claims, commits, records and gives up jobs keeps what is promised."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from azure.core import MatchConditions
+
+from pipeline.storage import ledger
+from pipeline.storage.blobs import Renditions, Source, Staged
+from pipeline.storage.queue import JobQueue
+from tests.model.clients import Table
+from tests.model.jobs import Bounds, Search, Violation
+
+SMALL = Bounds(workers=2, crashes=0, waits=1, overwrites=1)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Nobody reads the logs of a hundred thousand deliveries."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "least"),
+    [
+        (Bounds(workers=3, crashes=0, waits=1, overwrites=1, duplicates=1), 20_000),
+        (Bounds(workers=2, crashes=1, waits=1, overwrites=1), 6_000),
+        (Bounds(workers=2, crashes=0, waits=1, overwrites=1, renditions=2), 2_500),
+        (Bounds(workers=2, crashes=0, waits=0, overwrites=1, faults=1), 5_000),
+        (Bounds(workers=2, crashes=0, waits=1, overwrites=1, deletions=1), 800),
+        (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 500),
+    ],
+    ids=["three workers", "a death", "two renditions", "a call that goes wrong", "a deletion", "a renewal"],
+)
+def test_nothing_is_lost_mixed_or_done_twice_whatever_happens(bounds: Bounds, least: int) -> None:
+    found = Search(bounds).run()
+    assert found.states >= least, "the search has become smaller: it may not see what it is for"
+    assert found.ends > 1
+
+
+def test_workers_that_remember_the_same_lead_to_the_same_ends() -> None:
+    """The shortcut of the search loses nothing."""
+    with_it, without = Search(SMALL).run(), Search(SMALL, merge=False).run()
+    assert with_it.states < without.states
+    assert with_it.stores == without.stores
+
+
+# -- the search finds what it is for: each of these breaks one thing that the code does ------------------------------
+
+
+async def _no_condition(self: Staged, blob: Any, owner: Any, condition: Any) -> bool:
+    await self._blob.upload_blob(bytes(self._buffer), overwrite=True, metadata=owner.metadata())
+    return True
+
+
+async def _no_generation(self: Renditions, path: str, owner: Any) -> dict[str, Any]:
+    there = await self._client.get_blob_client(path).get_blob_properties()
+    return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
+
+
+async def _always_current(self: Source) -> bool:
+    return True
+
+
+async def _last_writer(self: Table, entity: Any, mode: Any, etag: str, match_condition: Any) -> Any:
+    there = await self.get_entity(entity["PartitionKey"], entity["RowKey"])
+    return await _update(self, entity, mode, there.metadata["etag"], match_condition)
+
+
+async def _forgotten(self: JobQueue, message: Any, delay: float = 0) -> None:
+    return
+
+
+def _impatient(entry: Any, version: Any, now: Any, *, again: bool) -> str:
+    verdict = _judge(entry, version, now, again=again)
+    return "take" if verdict == "done" else verdict
+
+
+_update, _judge = Table.update_entity, ledger.judge
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "broken", "says"),
+    [
+        (Staged, "write", _no_condition, "replaced"),
+        (Renditions, "_may_replace", _no_generation, "replaced"),
+        (Source, "is_current", _always_current, "older version took the row"),
+        (Table, "update_entity", _last_writer, "twice|older version|nothing brings"),
+        (JobQueue, "send", _forgotten, "nothing brings the job back"),
+        (ledger, "judge", _impatient, "done twice"),
+    ],
+    ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],
+)
+def test_the_search_finds_what_is_broken(where: Any, name: str, broken: Any, says: str) -> None:
+    bounds = Bounds(workers=2, crashes=1 if name == "send" else 0, waits=1, overwrites=1)
+    with mock.patch.object(where, name, broken), pytest.raises(Violation, match=says):
+        Search(bounds).run()
