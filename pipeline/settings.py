@@ -133,6 +133,15 @@ class Settings(BaseModel):
         description="Price of 10,000 other storage operations (reads, tables, queues), in USD, same source and date.",
     )
 
+    console_access: Literal["keys", "app_service", "open", "off"] = Field(
+        "keys",
+        description="Who may open /api/console: holders of the console's function keys; those whom App Service "
+        "authentication has signed in, by their roles; anyone on this machine (open: emulator only); nobody.",
+    )
+    console_hours: float = Field(8, ge=0.1, le=168, description="How long a sign-in with a function key lasts.")
+    console_reader_role: str = Field("Console.Read", description="App role that may look (app_service).")
+    console_writer_role: str = Field("Console.Write", description="App role that may also change things (app_service).")
+
     pool_endpoint: str = Field(description="The pool's `poolManagementEndpoint`, in either form that Azure uses.")
     pool_max_sessions: int = Field(5, ge=1, le=600, description="The pool's `maxConcurrentSessions`: one slot each.")
     pool_api_version: str = Field(
@@ -148,7 +157,7 @@ class Settings(BaseModel):
     batch_jobs: int = Field(
         16, ge=1, le=100, description="Small jobs that one execution takes in when many wait; 1 for one by one."
     )
-    batch_seconds: float = Field(1, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
+    batch_seconds: float = Field(2, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
     batch_bytes: int = Field(16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution.")
     run_share: float = Field(
         0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
