@@ -8,11 +8,14 @@ import azurefunctions.extensions.bindings.blob as blob
 from pipeline import deliveries, poison, runs
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
-from pipeline.web import idempotency, routes
-from pipeline.web.routes import Route
+from pipeline.web import idempotency, serving
+from pipeline.web.console.routes import Console
+from pipeline.web.route import Route
+from pipeline.web.routes import TABLE
 
 process = Process(os.environ)
 settings = process.settings
+console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 
@@ -70,14 +73,32 @@ def serve(route: Route) -> None:
     @app.function_name(route.name)
     @app.route(route.path, methods=[route.method])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        return await routes.answer(route, process.services, req)
+        return await serving.answer(route, process.services, req)
 
 
-for each in routes.TABLE:
+for each in TABLE:
     serve(each)
+
+
+@app.route("console/{*page}", methods=[func.HttpMethod.GET, func.HttpMethod.POST], auth_level=func.AuthLevel.ANONYMOUS)
+async def show_console(req: func.HttpRequest) -> func.HttpResponse:
+    """A page of the console, which looks for itself who asks: a browser sends no function key with a link."""
+    return await console.answer(process.services(), req)
+
+
+@app.route("console-reader", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
+async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
+    """Sign in to the console, to look. This function's key opens this door alone."""
+    return await console.admit(process.services(), req, "read")
+
+
+@app.route("console-operator", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
+async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
+    """Sign in to the console, to change things too."""
+    return await console.admit(process.services(), req, "write")
 
 
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Say that there is nothing here. Every other route goes before this one."""
-    return await routes.elsewhere(req)
+    return await serving.elsewhere(req)

@@ -1,92 +1,93 @@
-"""How long one photo takes on the warm stack: blob written to last rendition visible, beside bare Pillow.
+"""How long one photo takes on the idle, warm stack: from the moment the host finds the blob to its rendition's.
 
-    python -m benchmarks.latency [--photos 20]
-
-Both are measured in the same run, one photo after the other; the ratio is what tells something, the milliseconds depend
-on the machine. The function host looks for new blobs every half second, which is part of the first figure.
+The host looks for new blobs now and then, as the platform does; how long that took is not in it.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import io
+import os
 import statistics
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
-from PIL import Image, ImageChops, ImageOps
 
+from benchmarks import bare
+from benchmarks.figures import Scale
+from benchmarks.stage import RECIPES, photo
+from benchmarks.table import Row, at_most, below
 from devstack import stack
-from devstack.demo.photos import samples
+from pipeline.services import Services, load_recipes
+from pipeline.settings import Settings
+from pipeline.storage.keys import JobKey
 
-RENDITIONS = ("large.webp", "small.avif", "thumb.jpg")
-
-
-def photo(megabytes: float = 1.0) -> bytes:
-    """A photo as JPEG of about that size: one of the demo's, enlarged, with the grain of a camera."""
-    with Image.open(samples()[0].path) as small:
-        large = small.convert("RGB").resize((2400, 2400), Image.Resampling.BICUBIC)
-    grain = Image.merge("RGB", [Image.effect_noise(large.size, 12)] * 3)
-    large = ImageChops.add(large, grain, scale=1, offset=-128)
-    for quality in range(95, 20, -3):
-        packed = io.BytesIO()
-        large.save(packed, "JPEG", quality=quality)
-        if packed.tell() <= megabytes * 1_050_000:
-            break
-    return packed.getvalue()
+OVERHEAD_MS = 120
 
 
-def bare_pillow(data: bytes) -> float:
-    """Seconds for the same renditions by hand: decode once, big to small."""
+async def latency(scale: Scale) -> list[Row]:
+    """One photo of 200 KB, cropped, again and again, with a pause between."""
+    data, count = photo(900, 675), max(10, round(100 * scale.size))
+    with TemporaryDirectory(prefix="benchmark-") as folder:
+        file = _files(Path(folder), data)
+        alone = [_bare(file) for _ in range(10)]
+        ours = await _through_stack(Path(folder, "recipes.yaml"), data, count)
+    p50, p99 = statistics.median(ours), sorted(ours)[round(0.99 * (len(ours) - 1))]
+    pillow = statistics.median(alone)
+    return [
+        below(
+            f"6 latency p50 above Pillow's own {pillow:.0f} ms",
+            p50 - pillow,
+            "ms",
+            OVERHEAD_MS,
+        ),
+        at_most("6 latency p99 beside p50", p99, p50, "ms", 3),
+    ]
+
+
+def _files(folder: Path, data: bytes) -> Path:
+    file = folder / "photo.jpg"
+    file.write_bytes(data)
+    (folder / "recipes.yaml").write_text(RECIPES)
+    return file
+
+
+def _bare(file: Path) -> float:
     started = time.perf_counter()
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        large = image.convert("RGB")
-        large.thumbnail((1600, 1600), Image.Resampling.LANCZOS)
-        large.save(io.BytesIO(), "WEBP", quality=80)
-        small = large.copy()
-        small.thumbnail((800, 800), Image.Resampling.LANCZOS)
-        small.save(io.BytesIO(), "AVIF", speed=8)
-        ImageOps.fit(small, (300, 300)).save(io.BytesIO(), "JPEG")
-    return time.perf_counter() - started
+    bare.renditions(file, "light", range(1))
+    return (time.perf_counter() - started) * 1000
 
 
-async def through(source: ContainerClient, output: ContainerClient, name: str, data: bytes) -> float:
-    """Seconds from the blob written to the last rendition visible."""
-    await source.upload_blob(name, data)
-    started = time.perf_counter()
-    paths = [f"web/{name}/{rendition}" for rendition in RENDITIONS]
-    while paths:
-        try:
-            await output.get_blob_client(paths[-1]).get_blob_properties()
-            paths.pop()
-        except ResourceNotFoundError:
-            await asyncio.sleep(0.005)
-    return time.perf_counter() - started
-
-
-async def measure(photos: int) -> None:
-    """Print the table."""
-    data = photo()
-    options = stack.Options(data=None)
-    async with stack.running(options, lambda *_: None) as running:
-        connection = running.settings["IMAGES"]
-        async with BlobServiceClient.from_connection_string(connection) as blobs:
+async def _through_stack(recipes: Path, data: bytes, count: int) -> list[float]:
+    os.environ["PIPELINE_RECIPES"] = str(recipes)
+    async with stack.running(stack.Options(data=None), lambda *_: None) as running:
+        environ = {**running.settings, "PIPELINE_RECIPES": str(recipes)}
+        loaded = Settings.load(environ)
+        services = Services.open(loaded, load_recipes(loaded), environ)
+        async with BlobServiceClient.from_connection_string(environ["IMAGES"]) as blobs:
             source, output = blobs.get_container_client("input"), blobs.get_container_client("output")
-            await through(source, output, "warm-up.jpg", data)
-            times = [(await through(source, output, f"{n}.jpg", data), bare_pillow(data)) for n in range(photos)]
-    ours, theirs = [sorted(column) for column in zip(*times, strict=True)]
-    print(f"{photos} photos of {len(data) / 1e6:.1f} MB, three renditions each, one after the other")
-    print(f"{'':28}{'p50':>10}{'worst':>10}")
-    for label, column in (("pipeline (poll included)", ours), ("bare Pillow", theirs)):
-        print(f"{label:28}{statistics.median(column) * 1000:>7.0f} ms{column[-1] * 1000:>7.0f} ms")
-    print(f"{'ratio':28}{statistics.median(ours) / statistics.median(theirs):>10.2f}")
+            for number in range(3):
+                await _one(services, source, output, f"light/warm-{number}.jpg", data)
+            times = [await _one(services, source, output, f"light/{number}.jpg", data) for number in range(count)]
+        await services.close()
+    return times
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=Path(__file__).stem)
-    parser.add_argument("--photos", type=int, default=20)
-    asyncio.run(measure(parser.parse_args().photos))
+async def _one(services: Services, source: ContainerClient, output: ContainerClient, name: str, data: bytes) -> float:
+    """Milliseconds from the start of the job to its rendition's being there, seen from outside."""
+    recipe = services.recipes.get("light")
+    rendition = output.get_blob_client(recipe.output_path(recipe.renditions[0], name))
+    await source.upload_blob(name, data)
+    while True:
+        try:
+            await rendition.get_blob_properties()
+            break
+        except ResourceNotFoundError:
+            await asyncio.sleep(0.003)
+    seen, entry = time.time(), None
+    while entry is None or entry.state != "done":
+        entry = await services.ledger.get(JobKey.of(recipe.name, "input", name))
+    await asyncio.sleep(0.1)
+    return float((seen - entry.report["began"]) * 1000)

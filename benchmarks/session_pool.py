@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -32,31 +31,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
-from typing_extensions import override
 
+from benchmarks.table import Row
 from devstack.session_pool.inside.supervisor import descendants
 
 _VERSION = "2025-10-02-preview"
 _FILE_BYTES = 100 * 1_000_000
 _MB = 1_000_000
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    measured: str
-    baseline: str
-    ratio: str
-    goal: str
-    held: bool
-
-    @override
-    def __str__(self) -> str:
-        """As a line."""
-        mark = "held" if self.held else "MISSED"
-        return f"{self.what:<44}{self.measured:>14}{self.baseline:>14}{self.ratio:>9}  {self.goal:<34}{mark}"
 
 
 class Pool:

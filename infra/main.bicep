@@ -248,6 +248,7 @@ output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_LOCATION string = location
 output FUNCTION_APP_NAME string = app.outputs.name
 output FUNCTION_APP_HOST string = app.outputs.host
+output INSIGHTS_NAME string = monitoring.outputs.insightsName
 output STORAGE_ACCOUNT_NAME string = storage.outputs.name
 output TOPIC_NAME string = names.topic
 output EVENT_IDENTITY_ID string = identities.outputs.eventsId

@@ -21,6 +21,16 @@ LONGEST_DELAY = 3600.0
 
 async def blob_dropped(services: Services, container: str, name: str) -> None:
     """Do every job that the recipes have for a new or changed source; without one, nothing happens."""
+    wanted = services.settings.input_container
+    if container != wanted:
+        log.warning(
+            "nothing to do: %s/%s is no source; the Event Grid subscription is to have a filter on the subject, "
+            "/blobServices/default/containers/%s/",
+            container,
+            name,
+            wanted,
+        )
+        return
     try:
         recipes = await matching(services, container, name)
     except JobOvertaken as error:

@@ -133,6 +133,15 @@ class Settings(BaseModel):
         description="Price of 10,000 other storage operations (reads, tables, queues), in USD, same source and date.",
     )
 
+    console_access: Literal["keys", "app_service", "open", "off"] = Field(
+        "keys",
+        description="Who may open /api/console: holders of the console's function keys; those whom App Service "
+        "authentication has signed in, by their roles; anyone on this machine (open: emulator only); nobody.",
+    )
+    console_hours: float = Field(8, ge=0.1, le=168, description="How long a sign-in with a function key lasts.")
+    console_reader_role: str = Field("Console.Read", description="App role that may look (app_service).")
+    console_writer_role: str = Field("Console.Write", description="App role that may also change things (app_service).")
+
     pool_endpoint: str = Field(description="The pool's `poolManagementEndpoint`, in either form that Azure uses.")
     pool_max_sessions: int = Field(5, ge=1, le=600, description="The pool's `maxConcurrentSessions`: one slot each.")
     pool_api_version: str = Field(

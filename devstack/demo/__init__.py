@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
@@ -33,12 +34,24 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for the renditions.")] = ROOT / "demo-output",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C.")] = False,
     max_sessions: Annotated[int, typer.Option(min=1, help="Sessions that the pool runs at once.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came of every photo as JSON.")] = False,
 ) -> None:
     """Photos in, renditions out, on this machine. Fails unless every photo gets every rendition."""
-    foreground.run(_demo(folder, recipe, out, max_sessions, keep=keep), stopped=130)
+    # JSON goes where programs read it, everything for people beside it.
+    console.stderr = as_json
+    told = _print_json if as_json else None
+    foreground.run(_demo(folder, recipe, out, max_sessions, keep=keep, told=told), stopped=130)
 
 
-async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions: int, *, keep: bool) -> None:
+async def _demo(
+    folder: Path | None,
+    recipe: str | None,
+    out: Path,
+    max_sessions: int,
+    *,
+    keep: bool,
+    told: Callable[[list[Job]], None] | None,
+) -> None:
     chosen = photos.of_folder(folder) if folder else await asyncio.to_thread(photos.samples)
     plan = plan_jobs(chosen, recipe, {**NO_STACK_YET, **os.environ})
     options = stack.Options(max_sessions=max_sessions, data=None)
@@ -48,6 +61,8 @@ async def _demo(folder: Path | None, recipe: str | None, out: Path, max_sessions
             async with opened({**os.environ, **running.settings}) as pipeline:
                 await _unless_broken(running, _through(pipeline, plan, out))
                 _show(plan, out)
+                if told:
+                    told(plan.jobs)
             if keep:
                 await _stay(running)
             if not all(job.complete for job in plan.jobs):
@@ -111,6 +126,22 @@ def _show(plan: Plan, out: Path) -> None:
     count = f"{len(made)} rendition{'s' if len(made) != 1 else ''}"
     console.print(f"{count} in {near(out)}: {sheet.size(before)} became {sheet.size(after)}")
     console.print(f"before and after: {near(target)}")
+
+
+def _print_json(jobs: list[Job]) -> None:
+    found = [
+        {
+            "photo": job.photo.name,
+            "recipe": job.recipe.name,
+            "state": job.state,
+            "complete": job.complete,
+            "seconds": round(job.seconds, 2),
+            "error": None if job.complete else job.reason,
+            "files": {name: str(path) for name, path in job.files.items()},
+        }
+        for job in jobs
+    ]
+    typer.echo(json.dumps(found, ensure_ascii=False))
 
 
 def _table(jobs: list[Job]) -> Table:

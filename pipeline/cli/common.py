@@ -1,22 +1,41 @@
-"""What the commands share: running with the services, and telling errors."""
+"""What the commands share: running with the services, telling results and errors, and exit statuses.
+
+0: as asked. 1: it could not be done; the message says why. 2: the command line is wrong. 3: it was done, and something
+failed in it. 130: interrupted.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RequestError
 from pipeline.services import Process, Services
 
 T = TypeVar("T")
+FAILED = 3
 
 console = Console()
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def show_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+    """Print a value as JSON on one line, whatever the terminal."""
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def invalid(error: ValidationError) -> RequestError:
+    """What is wrong with options that make no valid request."""
+    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+    return RequestError("; ".join(told))
 
 
 @contextmanager

@@ -34,29 +34,31 @@ def job_text(recipe: Recipe, limits: Limits, formats: Sequence[str]) -> str:
 def _lines(recipe: Recipe, source_name: str) -> Iterator[str]:
     yield f"recipe {recipe.name}" + (f": {recipe.description}" if recipe.description else "")
     yield f"  hash       {recipe.hash[:16]}"
-    yield f"  takes      {_matching(recipe)}"
+    yield f"  takes      {matching(recipe)}"
     yield f"  isolation  {recipe.isolation}" + (" (it brings code of its own)" if recipe.needs_code else "")
     if recipe.limits:
         yield "  limits     " + ", ".join(f"{name} {most:g}" for name, most in recipe.limits.items())
     if recipe.assets:
         yield "  assets     " + ", ".join(recipe.assets)
     yield "  once for each source:"
-    for number, line in enumerate(_shared(recipe), 1):
+    for number, line in enumerate(shared(recipe), 1):
         yield f"    {number}. {line}"
     for rendition in recipe.renditions:
-        yield f"  rendition {rendition.name} → {_path(recipe, rendition, source_name)}"
-        for number, line in enumerate(_own(rendition), 1):
+        yield f"  rendition {rendition.name} → {path(recipe, rendition, source_name)}"
+        for number, line in enumerate(own(rendition), 1):
             yield f"    {number}. {line}"
 
 
-def _matching(recipe: Recipe) -> str:
+def matching(recipe: Recipe) -> str:
+    """Which sources the recipe takes."""
     if not recipe.include:
         return "only what a request names"
     text = ", ".join(recipe.include)
     return text + (f"; not {', '.join(recipe.exclude)}" if recipe.exclude else "")
 
 
-def _shared(recipe: Recipe) -> Iterator[str]:
+def shared(recipe: Recipe) -> Iterator[str]:
+    """What is done once for each source, step by step."""
     frame = next((step for step in recipe.steps if step["name"] == "frame"), None)
     yield "tell the format by the first bytes, check the limits" + (
         f", take frame {frame['params']['index']}" if frame else ""
@@ -69,7 +71,8 @@ def _shared(recipe: Recipe) -> Iterator[str]:
     yield from (_step(step) for step in recipe.steps if step["name"] not in FIRST)
 
 
-def _own(rendition: Rendition) -> Iterator[str]:
+def own(rendition: Rendition) -> Iterator[str]:
+    """What is done for one rendition alone, step by step."""
     yield from (_step(step) for step in rendition.steps)
     options = ", ".join(f"{name} {_shown(value)}" for name, value in rendition.options().items())
     yield f"encode as {rendition.format}" + (f" ({options})" if options else "")
@@ -101,5 +104,6 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - any parameter
     return text if "\n" not in text else f"{len(text.splitlines())} lines"
 
 
-def _path(recipe: Recipe, rendition: Rendition, source_name: str) -> str:
+def path(recipe: Recipe, rendition: Rendition, source_name: str) -> str:
+    """Where the rendition of that source goes, as far as it can be told before it is made."""
     return recipe.output_path(rendition, source_name) if rendition.path_known else rendition.path

@@ -25,7 +25,10 @@ class Orphan:
 
 
 async def orphans(services: Services, prefix: str = "") -> AsyncIterator[Orphan]:
-    """All of them below a prefix of output paths; only what carries the pipeline's mark is looked at."""
+    """All of them below a prefix of output paths; only what carries the pipeline's mark is looked at.
+
+    A recipe that came with a request is never gone.
+    """
     marker = ""
     while True:
         page, marker = await services.renditions.marked(prefix, marker)
@@ -57,7 +60,7 @@ async def _why(services: Services, job: str) -> Why | None:
         key = JobKey.parse(job)
     except RecipeError:
         return None
-    source = source_of(key.row) or await _recorded(services, key)
+    source = source_of(key) or await _recorded(services, key)
     if source is None:
         return None
     try:
@@ -66,7 +69,7 @@ async def _why(services: Services, job: str) -> Why | None:
         return "source gone"
     except ConfigError:
         return None  # a container that is not this pipeline's
-    return None if key.recipe in services.recipes.names else "recipe gone"
+    return None if key.is_grouped or key.recipe in services.recipes.names else "recipe gone"
 
 
 async def _recorded(services: Services, key: JobKey) -> tuple[str, str] | None:

@@ -33,7 +33,7 @@ LARGEST_SAMPLE = 500
 def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
     """Reasons as a list, or as words with commas between them; `all` and the like stand for several."""
     words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(words, list | tuple):
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         return value
     return tuple(dict.fromkeys(each for word in words if word for each in SEVERAL.get(word, (word,))))
 

@@ -74,6 +74,7 @@ class SessionReport(_Part):
     renditions: list[RenditionFacts] = Field(max_length=100)
     failure: FailureFacts | None
     ms: dict[Word, float] = Field(max_length=50)
+    tainted: Annotated[str, AfterValidator(printable)] = Field("", max_length=2000)
 
     @classmethod
     def parse_all(cls, body: bytes, count: int) -> list[Self]:

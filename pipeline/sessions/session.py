@@ -76,6 +76,8 @@ class Session:
         self._runner: asyncio.Task[None] | None = None
         self._garbage: set[str] = set()
         self._brought: set[str] = set()
+        self.tainted = ""
+        """What the engine found in the session that should not be there: nothing runs here any more then."""
 
     @property
     def equipped(self) -> bool:
@@ -151,6 +153,8 @@ class Session:
 
     async def _run(self, taken: list[Waiting]) -> None:
         self._check()
+        if self.tainted:
+            raise SessionLost(f"the session is given up: it has {self.tainted}", kind="session_tainted")
         garbage = sorted(self._garbage)
         jobs = [each.work.job for each in taken]
         jobs[0] = {**jobs[0], "remove": garbage}
@@ -162,6 +166,7 @@ class Session:
         reports = SessionReport.parse_all(await self._reports(execution, jobs[0]["report"]), len(taken))
         if any(report.failure and report.failure.kind == "source_missing" for report in reports):
             self._brought.clear()  # replaced by an empty one too, whose image brings the engine
+        self.tainted = next((report.tainted for report in reports if report.tainted), "")
         self._garbage.difference_update(garbage)
         telemetry.batch_jobs.record(len(taken))
         for each, report in zip(taken, reports, strict=True):

@@ -24,7 +24,11 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from pipeline.errors import ConfigError, IdentityUnavailable, PermanentError, PipelineError, StorageUnavailable
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
+from pipeline.storage.transport import Transport
 
+# The most that one read brings, and so what a transfer holds at once. Smaller blobs come whole with the first.
+PART = MIB
+# The size of the pieces in which larger renditions are written.
 BLOCK = 4 * MIB
 # The well-known account of the storage emulator, for the shorthand that local settings files use.
 EMULATOR = (
@@ -44,8 +48,8 @@ class Account:
     @classmethod
     def open(cls, account: StorageAccount, identity: Identity | None) -> Self:
         """Make the clients; nothing is sent yet. ConfigError when the connection string cannot be read."""
-        options: dict[str, Any] = {"max_single_get_size": BLOCK, "max_chunk_get_size": BLOCK}
-        retries: dict[str, Any] = {"retry_total": 3, "connection_timeout": 5, "read_timeout": 30}
+        options: dict[str, Any] = {"max_single_get_size": PART, "max_chunk_get_size": PART}
+        retries: dict[str, Any] = {"retry_total": 3, "transport": Transport()}
         # The SDK's own pause before the first retry is 15 seconds: a claim or a lease would be lost meanwhile.
         quick: dict[str, Any] = {"initial_backoff": 0.5, "increment_base": 1, "random_jitter_range": 0.5}
         if account.connection_string is None:
@@ -67,6 +71,11 @@ class Account:
                 f"{CONNECTION} is not a connection string: expected AccountName=…;AccountKey=…;BlobEndpoint=…;"
                 "QueueEndpoint=…;TableEndpoint=…, as `python -m devstack azurite` prints it"
             ) from None
+
+    @property
+    def address(self) -> str:
+        """Where the blobs are, without a key."""
+        return str(self._blobs.url).partition("?")[0]
 
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container."""

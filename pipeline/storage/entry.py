@@ -175,3 +175,8 @@ def run_start(run: str) -> str:
 def place_of(list_key: str) -> str:
     """Where a row of a list stands in it: comparable between lists."""
     return list_key.rpartition(LIST)[2]
+
+
+def place_before(moment: datetime) -> str:
+    """The place in a list, newest first, behind which stands what is older than `moment`."""
+    return f"{_END - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"

@@ -30,8 +30,9 @@ def row_key(container: str, name: str, limit: int = KEY_LIMIT) -> str:
     return f"{_cut(key)}!~{digest}"
 
 
-def source_of(row: str) -> tuple[str, str] | None:
-    """Container and name of a row key's source; None when the key holds but the beginning of its name."""
+def source_of(key: JobKey) -> tuple[str, str] | None:
+    """Container and name of a job's source; None when the key holds but the beginning of its name."""
+    row = key.row.partition("~")[2] if key.is_grouped else key.row
     if re.search(r"!~[0-9a-f]{64}$", row):
         return None
     container, _, name = re.sub(r"!([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), row).partition("/")
@@ -96,10 +97,14 @@ class JobKey:
         return cls(group, start + row_key(container, name, KEY_LIMIT - len(start)))
 
     @property
+    def is_grouped(self) -> bool:
+        """Whether its recipe came with a request."""
+        return self.partition.startswith("_")
+
+    @property
     def recipe(self) -> str:
         """The recipe's name."""
-        grouped = self.partition.startswith("_")
-        return f"{self.partition}-{self.row.partition('~')[0]}" if grouped else self.partition
+        return f"{self.partition}-{self.row.partition('~')[0]}" if self.is_grouped else self.partition
 
     @property
     def id(self) -> str:

@@ -105,9 +105,7 @@ class LeasedDocuments:
         """All documents that there are, without reading or holding any."""
         with translated("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix, include=["metadata"])
-            return [
-                Glimpse(blob.name, blob.lease.status == "locked", dict(blob.metadata or {})) async for blob in listing
-            ]
+            return [Glimpse.of(blob) async for blob in listing]
 
     def name(self, number: int) -> str:
         """The name of a document by its number."""

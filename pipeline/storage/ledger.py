@@ -97,8 +97,8 @@ class Ledger:
     async def forget(self, entry: Entry) -> None:
         """Delete a row and what lists it, unless it has changed since it was read."""
         condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
-        rows = [{"PartitionKey": entry.key.recipe, "RowKey": key} for key in entry.listed]
-        own = {"PartitionKey": entry.key.recipe, "RowKey": entry.key.row}
+        rows = [{"PartitionKey": entry.key.partition, "RowKey": key} for key in entry.listed]
+        own = {"PartitionKey": entry.key.partition, "RowKey": entry.key.row}
         with translated("writing the ledger"):
             try:
                 await self._table.submit_transaction([("delete", own, condition), *(("delete", row) for row in rows)])

@@ -15,7 +15,7 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import BadToken
 from pipeline.storage.account import translated
-from pipeline.storage.entry import LIST, STATES, Entry, State, list_start, place_of, run_start
+from pipeline.storage.entry import LIST, STATES, Entry, State, list_start, place_before, place_of, run_start
 from pipeline.storage.keys import key_range
 
 MOST = 1000
@@ -169,3 +169,8 @@ def _is_place(place: dict[str, Any]) -> bool:
 
 def _text(place: dict[str, Any], name: str) -> str:
     return str(place.get(name, ""))
+
+
+def token_before(moment: datetime) -> str:
+    """The token of a page, newest first, that starts with what was there before a moment."""
+    return _written({"after": place_before(moment)})

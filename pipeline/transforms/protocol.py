@@ -107,7 +107,10 @@ class SourceReport(TypedDict):
 
 
 class Report(TypedDict):
-    """What the session says of one job. `ms` holds milliseconds per stage."""
+    """What the session says of one job. `ms` holds milliseconds per stage.
+
+    `tainted` says what the jobs of this execution have left behind that they should not, if they have.
+    """
 
     version: int
     versions: dict[str, str]
@@ -115,6 +118,7 @@ class Report(TypedDict):
     renditions: list[RenditionReport]
     failure: Failure | None
     ms: dict[str, float]
+    tainted: NotRequired[str]
 
 
 class ProtocolError(ValueError):

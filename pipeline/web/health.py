@@ -111,7 +111,9 @@ def _checks(services: Services) -> dict[str, Callable[[], Awaitable[object]]]:
     return {
         **{f"container {name}": partial(services.account.look, name) for name in sorted(containers)},
         f"queue {settings.queue}": services.queue.length,
+        f"queue {settings.run_queue}": services.run_queue.length,
         f"table {settings.ledger_table}": lambda: services.ledger.get(NOBODY),
+        f"table {settings.runs_table}": lambda: services.run_table.get("run", "~"),
         "session pool": lambda: _pool(services),
     }
 

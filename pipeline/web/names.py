@@ -31,7 +31,7 @@ BlobName = Annotated[
 ]
 RecipeName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[a-z0-9_][a-z0-9_-]*$"),
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[a-z0-9_~][a-z0-9_-]*$"),
     Field(description="The recipe's name.", examples=["web"]),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -13,13 +13,18 @@ from pipeline.recipes import schema as recipe_schema
 from pipeline.web.health import API_VERSION
 from pipeline.web.links import Links
 from pipeline.web.problems import MEDIA_TYPE, Problem
-
-if TYPE_CHECKING:
-    from pipeline.web.routes import Route
+from pipeline.web.route import Route
 
 REFERENCE = "#/components/schemas/{model}"
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 UPLOADS = ("image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream")
+SUCCESSES = {
+    200: "Done.",
+    201: "Begun.",
+    202: "It goes on: look again later.",
+    304: "It is the one that is known.",
+    503: "Not well.",
+}
 REFUSALS = {
     400: "The request is wrong; the detail says what to change.",
     401: "The function key is missing or wrong.",
@@ -135,7 +140,13 @@ def _responses(route: Route) -> dict[str, Any]:
 
 def _answer(status: int, found: type[BaseModel] | tuple[type[BaseModel] | str, ...]) -> dict[str, Any]:
     content = dict(map(_content_type, _kinds(found)))
-    words = {200: "Done.", 202: "It goes on: look again later.", 304: "It is the one that is known.", 503: "Not well."}
+    words = {
+        200: "Done.",
+        201: "Begun.",
+        202: "It goes on: look again later.",
+        304: "It is the one that is known.",
+        503: "Not well.",
+    }
     return {"description": words[status], **({"content": content} if content else {})}
 
 

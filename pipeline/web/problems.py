@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import (
     ConfigError,
     JobOvertaken,
+    NotNow,
     OutputError,
     PermanentError,
     PipelineError,
@@ -31,16 +32,13 @@ BY_KIND = {
     "unknown_job": (404, "There is no such job"),
     "unknown_slot": (404, "There is no such slot"),
     "unknown_run": (404, "There is no such run"),
+    "unknown_plan": (404, "There is no such plan"),
     "method_not_allowed": (405, "The address does not take this method"),
     "source_changed": (409, "The source has changed"),
     "slot_cools_down": (409, "The session cannot be ended"),
-    "not_now": (409, "Not in this state"),
-    "job_queued": (409, "The job is in another state"),
-    "job_running": (409, "The job is in another state"),
-    "job_done": (409, "The job is in another state"),
-    "job_dismissed": (409, "The job is in another state"),
     "body_too_large": (413, "The request is too large"),
     "unsupported_media_type": (415, "The request is of a type that is not taken"),
+    "over_cap": (422, "It is more than may be done at once"),
     "key_reused": (422, "The key stands for another request"),
     "answer_too_large": (422, "The image is too large for an answer"),
     "timeout": (504, "It took too long"),
@@ -52,9 +50,11 @@ BY_CLASS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (JobOvertaken, 409, "The source has changed"),
     (PoolFull, 503, "No session is free"),
     (TransientError, 503, "A service does not answer"),
-    (ConfigError, 500, "The pipeline is not set up"),
+    (NotNow, 409, "It is not in a state in which that can be done"),
+    (RequestError, 400, "The request is wrong"),
+    (ConfigError, 503, "The pipeline is not set up"),
 )
-OTHER = (400, "The request is wrong")
+OTHER = (500, "Internal error")
 
 
 class BadRequest(RequestError):  # noqa: N818 - named as HTTP names it

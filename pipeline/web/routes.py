@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
-
-import azure.functions as func
-from pydantic import BaseModel
-
 from pipeline.services import Services
-from pipeline.web import failures, health, images, jobs, openapi, pool, preview, recipes, stats, submit
+from pipeline.web import failures, health, images, jobs, openapi, pool, preview, recipes, runs, stats, submit
 from pipeline.web.documents import AcceptedDocument, JobDocument, JobsDocument
-from pipeline.web.http import Answer, Call, answered, refused
-from pipeline.web.problems import BadRequest, problem
+from pipeline.web.http import Answer, Call
+from pipeline.web.route import Route
 from pipeline.web.submissions import JobRequest
 
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/gif")
 SOURCES = (*IMAGES, "image/tiff", "image/bmp", "image/heif", "application/octet-stream")
-Handler = Callable[[Services, Call], Awaitable[Answer]]
-
-
-@dataclass(frozen=True)
-class Route:
-    """One operation. `answers` are the documents or the media types by status, `refusals` the statuses of problems."""
-
-    name: str
-    method: str
-    path: str
-    handle: Handler
-    summary: str
-    answers: Mapping[int, type[BaseModel] | tuple[type[BaseModel] | str, ...]]
-    refusals: tuple[int, ...] = ()
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | None = None
-    form: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def parameters(self) -> list[str]:
-        """The names in the path."""
-        return [part.strip("{}") for part in self.path.split("/") if part.startswith("{")]
-
-
 SUBMIT_HEADERS = {
     "Prefer": "`wait=SECONDS` or `respond-async` (RFC 7240): how long to wait for the job.",
     "Idempotency-Key": "The same key with the same request leads to the same job.",
 }
-ROUTES: tuple[Route, ...] = (
+
+
+async def _openapi(_: Services, call: Call) -> Answer:
+    """`GET /api/openapi.json`: this table, for machines."""
+    return Answer(openapi.document(TABLE, call.links))
+
+
+TABLE: tuple[Route, ...] = (
     Route(
         name="submit_job",
         method="POST",
@@ -138,6 +112,64 @@ ROUTES: tuple[Route, ...] = (
         body=failures.RetryRequest,
     ),
     Route(
+        name="plan_run",
+        method="POST",
+        path="runs/plan",
+        handle=runs.plan,
+        summary="What a run would do and what it would take; nothing is done.",
+        answers={200: runs.PlanDocument},
+        refusals=(400, 404, 409, 413, 415, 422, 503),
+        body=runs.PlanRequest,
+    ),
+    Route(
+        name="start_run",
+        method="POST",
+        path="runs",
+        handle=runs.start,
+        summary="Start what was planned.",
+        answers={201: runs.RunDocument},
+        refusals=(400, 404, 409, 413, 415, 422, 503),
+        body=runs.StartRequest,
+    ),
+    Route(
+        name="list_runs",
+        method="GET",
+        path="runs",
+        handle=runs.show_all,
+        summary="A page of runs, the newest first.",
+        answers={200: runs.RunsDocument},
+        refusals=(400, 503),
+        query=runs.RunsQuery,
+    ),
+    Route(
+        name="show_run",
+        method="GET",
+        path="runs/{id}",
+        handle=runs.show,
+        summary="A run and how far it is.",
+        answers={200: runs.RunDocument},
+        refusals=(400, 404, 503),
+    ),
+    Route(
+        name="cancel_run",
+        method="POST",
+        path="runs/{id}/cancel",
+        handle=runs.cancel,
+        summary="Stop a run: jobs under way end, no others begin.",
+        answers={200: runs.RunDocument},
+        refusals=(400, 404, 409, 503),
+    ),
+    Route(
+        name="resume_run",
+        method="POST",
+        path="runs/{id}/resume",
+        handle=runs.resume,
+        summary="Bring a run back to work; what has ended is not done again.",
+        answers={202: runs.RunDocument},
+        refusals=(400, 404, 409, 413, 415, 422, 503),
+        body=runs.ResumeRequest,
+    ),
+    Route(
         name="list_recipes",
         method="GET",
         path="recipes",
@@ -207,16 +239,6 @@ ROUTES: tuple[Route, ...] = (
         summary="What this app is, and the limits that it holds everything to.",
         answers={200: health.VersionDocument},
     ),
-)
-
-
-async def _openapi(_: Services, call: Call) -> Answer:
-    """`GET /api/openapi.json`: this table, for machines."""
-    return Answer(openapi.document(TABLE, call.links))
-
-
-TABLE = (
-    *ROUTES,
     Route(
         name="show_openapi",
         method="GET",
@@ -226,26 +248,3 @@ TABLE = (
         answers={200: openapi.OpenApiDocument},
     ),
 )
-
-
-async def answer(route: Route, services: Callable[[], Services], request: func.HttpRequest) -> func.HttpResponse:
-    """The answer to a request on a route."""
-    about: dict[str, Any] = {"job": request.route_params["id"]} if route.path.startswith("jobs/{id}") else {}
-    return await answered(lambda: route.handle(services(), Call(request, route.path)), **about)
-
-
-async def elsewhere(request: func.HttpRequest) -> func.HttpResponse:
-    """The answer to a request on no route: the address is wrong, or the method."""
-    asked = (request.route_params.get("path") or "").strip("/").lower().split("/")
-    methods = ", ".join(sorted(route.method for route in TABLE if _fits(route.path.lower().split("/"), asked)))
-    if methods:
-        error = BadRequest(f"{request.method} is not for this address: {methods}", kind="method_not_allowed")
-        return refused(problem(error), Allow=methods).http()
-    error = BadRequest("there is nothing at this address; openapi.json has all there is", kind="no_such_address")
-    return refused(problem(error)).http()
-
-
-def _fits(path: list[str], asked: list[str]) -> bool:
-    return len(path) == len(asked) and all(
-        part.startswith("{") or part == given for part, given in zip(path, asked, strict=True)
-    )

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from pipeline.services import Services
+from pipeline.storage.queue import JobQueue
 from pipeline.storage.stats import Minute
 from pipeline.web import pool
 from pipeline.web.documents import DOCUMENT
@@ -87,24 +88,31 @@ class StatsDocument(BaseModel):
     now: datetime
     minutes: list[MinuteDocument]
     queue: QueueDocument
+    run_queue: QueueDocument
     pool: SlotsDocument
 
 
 async def stats(services: Services, minutes: int) -> StatsDocument:
     """The figures of the last minutes, the oldest first, and what waits now."""
     now = datetime.now(UTC)
-    found, depth, oldest, slots = await asyncio.gather(
+    found, queue, run_queue, slots = await asyncio.gather(
         services.ledger.stats.minutes(now - timedelta(minutes=minutes)),
-        services.queue.length(),
-        services.queue.oldest(),
+        _queue(services.queue, now),
+        _queue(services.run_queue, now),
         pool.overview(services, Links()),
     )
     return StatsDocument(
         now=now,
         minutes=[MinuteDocument.of(each) for each in found],
-        queue=QueueDocument(depth=depth, oldest=None if oldest is None else max(0.0, (now - oldest).total_seconds())),
+        queue=queue,
+        run_queue=run_queue,
         pool=SlotsDocument(**{name: getattr(slots, name) for name in SlotsDocument.model_fields}),
     )
+
+
+async def _queue(queue: JobQueue, now: datetime) -> QueueDocument:
+    depth, oldest = await asyncio.gather(queue.length(), queue.oldest())
+    return QueueDocument(depth=depth, oldest=None if oldest is None else max(0.0, (now - oldest).total_seconds()))
 
 
 async def show(services: Services, call: Call) -> Answer:

@@ -109,8 +109,9 @@ def test_equal_frames_that_together_last_longer_than_a_gif_can_say_are_kept(tmp_
 
 def test_frames_that_only_pillow_sees_are_not_encoded(tmp_path: Path) -> None:
     """The encoder of AVIF was given the open file, counted its frames in its own way, and broke on the second one."""
-    body = gif((0, 0, *SCREEN), (0, 0, 100, 200))
-    hidden = body[:19] + b"!\x9e\0\x01;\0" + body[19:]
+    body = gif((0, 0, *SCREEN), (0, 0, 300, 200))
+    # Without a palette the pixels are gray, and are taken as they are.
+    hidden = body[:10] + b"\0\0\0" + b"!\x9e\0\x01;\0" + body[19:]
     report = run(hidden, tmp_path, job(rendition("out", "avif"), max_pixels=10_000))
     assert report["failure"] is None
     assert report["source"] is not None

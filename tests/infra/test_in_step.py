@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,30 @@ def test_the_sample_for_a_laptop_holds_settings_that_exist() -> None:
 def test_the_documentation_lists_every_setting_as_it_is() -> None:
     written = (ROOT / "docs" / "settings.md").read_text()
     assert written == page.as_markdown(), "run: python -m pipeline settings --markdown > docs/settings.md"
+
+
+def test_the_documentation_names_every_variable_that_can_be_set_for_a_deployment() -> None:
+    given = json.loads((ROOT / "infra" / "main.parameters.json").read_text())["parameters"].values()
+    variables_of = {each["value"].strip("${}").split("=")[0] for each in given}
+    by_azd_and_the_script = {"SESSION_IMAGE", *(name for name in variables_of if name.startswith("AZURE_"))}
+    page_text = (ROOT / "docs" / "deploy.md").read_text()
+    assert not [name for name in variables_of - by_azd_and_the_script if f"`{name}`" not in page_text]
+
+
+def test_every_output_that_the_deployment_reads_is_one_of_the_template() -> None:
+    outputs = set(File(ROOT / "infra" / "main.bicep").of("output"))
+    read = set(re.findall(r"\$\(setting ([A-Z_]+)\)", (ROOT / "scripts" / "deploy").read_text()))
+    remembered = {"AZURE_SUBSCRIPTION_ID", "PRESET", "SESSION_POOL_KIND"}
+    assert read - remembered <= outputs
+
+
+def test_the_tutorial_page_links_every_step() -> None:
+    steps = sorted(path.name for path in (ROOT / "scripts" / "az").glob("0*"))
+    assert len(steps) == 9
+    page_text = (ROOT / "docs" / "tutorial.md").read_text()
+    assert not [step for step in steps if f"(../scripts/az/{step})" not in page_text]
+
+
+def test_every_file_of_the_templates_is_explained() -> None:
+    page_text = (ROOT / "infra" / "README.md").read_text()
+    assert not [path.name for path in (ROOT / "infra").glob("*.bicep") if f"`{path.name}`" not in page_text]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from azure.storage.blob.aio import BlobServiceClient
 
-from devstack import child
+from devstack import azurite, child
 from tests.images import picture
 from tests.waiting import eventually
 
@@ -32,8 +32,7 @@ class Up:
 
     async def renditions_of(self, photo: str) -> set[str]:
         """Drop a photo, and wait for the names of its three renditions."""
-        connection = settings(self.env_file)["IMAGES"]
-        async with BlobServiceClient.from_connection_string(connection) as blobs:
+        async with client(settings(self.env_file)) as blobs:
             await blobs.get_blob_client("input", photo).upload_blob(picture(400, 300))
             made: set[str] = set()
 
@@ -49,6 +48,13 @@ class Up:
 def settings(env_file: Path) -> dict[str, str]:
     lines = [line.split("=", 1) for line in env_file.read_text().splitlines()]
     return {name: shlex.split(value)[0] for name, value in lines}
+
+
+def client(found: dict[str, str]) -> BlobServiceClient:
+    """The blobs, for a test: by the emulator's key also where the app signs in as an identity."""
+    if found["IMAGES"]:
+        return BlobServiceClient.from_connection_string(found["IMAGES"])
+    return BlobServiceClient(found["IMAGES__blobServiceUri"], azurite.KEY, connection_verify=found["SSL_CERT_FILE"])
 
 
 @contextlib.asynccontextmanager
@@ -97,4 +103,14 @@ async def test_the_stack_stops_and_says_why_when_its_storage_ends(tmp_path: Path
         await running.process.ended()
         assert running.process.status == 1
         assert any(line.startswith("error: azurite: ended with status -9") for line in running.log)
+        await gone(running.below)
+
+
+async def test_a_photo_goes_through_by_identity_and_events_that_come_twice(tmp_path: Path) -> None:
+    async with up(tmp_path, "--identity", "--event-grid", "--copies 2", "--max-sessions", "1") as running:
+        assert "--events" in running.part("devstack", "host").cmdline()
+        assert not any("AccountKey" in value for value in settings(running.env_file).values())
+        assert len(await running.renditions_of("sea.jpg")) == 3
+        await running.process.stop(grace=40)
+        assert running.process.status == 0
         await gone(running.below)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import azure.functions as func
 
-from pipeline.web import routes
+from pipeline.web import routes, serving
 from tests.stack import Stack
 
 MULTIPART = "multipart/form-data; boundary=cut"
@@ -78,7 +78,7 @@ async def call(stack: Stack, method: str, address: str, body: Any = None, **head
                 route_params=params,
                 body=body or b"",
             )
-            return Answered(await routes.answer(route, lambda: stack.services, request))
+            return Answered(await serving.answer(route, lambda: stack.services, request))
     raise AssertionError(f"there is no route for {method} {address}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from pipeline.web import submit
+from pipeline.web import routes, serving, submit
 from pipeline.web.http import Answer, answered
 from pipeline.web.names import safe_name
 from tests.images import form, picture, sides
@@ -45,9 +45,7 @@ async def test_links_keep_the_prefix_that_the_request_came_through(stack: Stack)
         headers={"content-type": "application/json", "prefer": "respond-async"},
         body=b'{"source": "photos/a.jpg", "recipe": "web"}',
     )
-    from pipeline.web import routes
-
-    answer = await routes.answer(routes.TABLE[0], lambda: stack.services, request)
+    answer = await serving.answer(routes.TABLE[0], lambda: stack.services, request)
     assert answer.headers["Location"].startswith("/tools/images/v7/jobs/web.")
     assert "secret" not in answer.headers["Location"]
 

@@ -1,0 +1,59 @@
+"""Every figure as one table, each a ratio within one run: `python -m benchmarks [FIGURE …]`. See README.md here."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+
+from benchmarks import figures
+from benchmarks.counted import counted
+from benchmarks.figures import Scale
+from benchmarks.latency import latency
+from benchmarks.memory import memory
+from benchmarks.table import HEAD
+
+FIGURES = {
+    "heavy": figures.local_heavy,
+    "light": figures.local_light,
+    "far": figures.far,
+    "scaling": figures.scaling,
+    "memory": memory,
+    "latency": latency,
+    "counted": counted,
+}
+
+
+async def measure(wanted: list[str], scale: Scale) -> bool:
+    """Print a line as soon as it is known. Whether every goal is held."""
+    print(HEAD)
+    held = True
+    for figure in wanted:
+        for row in await FIGURES[figure](scale):
+            print(row, flush=True)
+            held &= row.held
+    return held
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("figure", nargs="*", help=f"which ones (all): {', '.join(FIGURES)}")
+    parser.add_argument("--size", type=float, default=1.0, help="of the load: 1 as defined, 0.1 for a quick look")
+    parser.add_argument("--rounds", type=int, default=4, help="in which what is compared takes turns")
+    options = parser.parse_args()
+    unknown = [name for name in options.figure if name not in FIGURES]
+    if unknown:
+        parser.error(f"no figure {', '.join(unknown)}; there are {', '.join(FIGURES)}")
+    before, started = os.getloadavg()[0], time.monotonic()
+    held = asyncio.run(measure(options.figure or list(FIGURES), Scale(options.size, options.rounds)))
+    print(
+        f"\nsize {options.size:g}, {options.rounds} rounds, {os.cpu_count()} cores, load before it {before:.1f}, "
+        f"{time.monotonic() - started:.0f} s"
+    )
+    raise SystemExit(0 if held else 1)
+
+
+if __name__ == "__main__":
+    main()

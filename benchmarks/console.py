@@ -1,0 +1,161 @@
+"""How long the console's pages take with many rows in the ledger, on the embedded stack.
+
+    python -m benchmarks.console [--rows 100000] [--visits 15]
+
+Each row is one job with the row that lists it, as the ledger writes them: nine in ten done, one failed. The bar is
+300 ms at the median for every page. Memory is that of the function host, before and after all visits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from azure.data.tables.aio import TableClient
+
+from devstack import azurite, child
+from devstack.state import ROOT
+from pipeline.storage.entry import Entry, Version
+from pipeline.storage.keys import JobKey
+
+BAR = 300.0
+BATCH = 50  # each job is two rows, and a transaction takes a hundred
+AT_ONCE = 4
+RECIPE = "web"
+KINDS = ("not_an_image", "damaged_image", "too_many_pixels", "crop_outside")
+
+
+def entry(number: int, rows: int, start: datetime) -> Entry:
+    """A job as the pipeline leaves it."""
+    name = f"album-{number % 50:02d}/photo-{number:06d}.jpg"
+    failed = number % 10 == 0
+    renditions = [
+        {"name": each, "path": f"web/{name}/{each}", "format": "webp", "size": 40_000, "sha256": "0" * 64,
+         "width": 800, "height": 600}
+        for each in ("large", "small", "thumb")
+    ]  # fmt: skip
+    made = Entry(
+        key=JobKey.of(RECIPE, "input", name),
+        container="input",
+        name=name,
+        state="failed" if failed else "done",
+        version=Version("0x1", "f" * 64),
+        generation=1,
+        since=start - timedelta(seconds=rows - number),
+        attempts=1,
+        error_kind=KINDS[number // 10 % len(KINDS)] if failed else "",
+        error_message="something is wrong with it" if failed else "",
+        stage="run" if failed else "",
+        bytes_in=0 if failed else 3_000_000,
+        bytes_out=0 if failed else 120_000,
+        ms={"lease": 1.0, "upload": 20.0, "run": 300.0, "download": 15.0, "commit": 20.0},
+        renditions=[] if failed else renditions,
+    )
+    return Entry(**{**vars(made), "listed": made.list_keys()})
+
+
+async def fill(connection: str, table: str, rows: int) -> float:
+    """Write the rows; how many seconds it took."""
+    started, now = time.perf_counter(), datetime.now(UTC)
+    turns = asyncio.Semaphore(AT_ONCE)
+    async with TableClient.from_connection_string(connection, table) as client:
+
+        async def write(first: int) -> None:
+            jobs = [entry(number, rows, now) for number in range(first, min(first + BATCH, rows))]
+            written = [each.to_row() for each in jobs]
+            written += [each.list_row(key) for each in jobs for key in each.listed]
+            async with turns:
+                await client.submit_transaction([("upsert", row) for row in written])
+
+        await asyncio.gather(*(write(first) for first in range(0, rows, BATCH)))
+    return time.perf_counter() - started
+
+
+def pages(rows: int) -> dict[str, str]:
+    """What is visited, by what it is called."""
+    job = entry(rows // 2 + 1, rows, datetime.now(UTC)).key.id
+    middle = f"{datetime.now(UTC) - timedelta(seconds=rows // 2):%Y-%m-%dT%H:%M}"
+    return {
+        "overview": "",
+        "jobs, newest": "/jobs",
+        "jobs, in the middle": f"/jobs?before={middle}",
+        "jobs, failed": "/jobs?state=failed",
+        "jobs, by name": "/jobs?name=album-25/photo-05",
+        "a job": f"/jobs/{job}",
+        "failures": "/failures",
+        "failures of a kind": "/failures?kind=crop_outside",
+        "recipes": "/recipes",
+        "pool": "/pool",
+    }
+
+
+async def measure(rows: int, visits: int) -> bool:
+    """Print the table; whether every page is under the bar."""
+    async with azurite.running(None) as storage:
+        settings = {
+            "AzureWebJobsStorage": storage.connection_string,
+            "IMAGES": storage.connection_string,
+            "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
+            "PIPELINE_CONSOLE_ACCESS": "open",
+        }
+        argv = [sys.executable, "-m", "pipeline", "init"]
+        async with child.running("init", argv, env=settings, cwd=ROOT) as init:
+            await init.ended()
+        seconds = await fill(storage.connection_string, "ledger", rows)
+        print(f"{rows:,} jobs written in {seconds:.0f} s\n")
+        argv = [sys.executable, "-m", "devstack", "host", "--app", str(ROOT), "--port", "0"]
+        async with child.running("host", argv, env=settings, cwd=ROOT) as host:
+            url = (await host.line(r"function host ready: (\S+)", 60))[1]
+            async with httpx.AsyncClient(timeout=60) as client:
+                return await visit(client, f"{url}/api/console", host.pid, pages(rows), visits)
+
+
+async def visit(client: httpx.AsyncClient, console: str, pid: int, found: dict[str, str], visits: int) -> bool:
+    """Visit every page in turn, so that all of them share the machine's moods."""
+    times: dict[str, list[float]] = {name: [] for name in found}
+    sizes: dict[str, int] = {}
+    for path in found.values():  # the first visit makes clients and templates
+        (await client.get(console + path)).raise_for_status()
+    before = memory(pid)
+    for _ in range(visits):
+        for name, path in found.items():
+            started = time.perf_counter()
+            answer = await client.get(console + path)
+            times[name].append((time.perf_counter() - started) * 1000)
+            sizes[name] = len(answer.raise_for_status().content)
+    print(f"{'page':<22}{'p50 ms':>9}{'worst ms':>10}{'KB':>8}")
+    for name, each in times.items():
+        print(f"{name:<22}{statistics.median(each):>9.0f}{max(each):>10.0f}{sizes[name] / 1000:>8.1f}")
+    after = memory(pid)
+    print(
+        f"\nmemory of the host: {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after {visits * len(found)} visits"
+    )
+    well = all(statistics.median(each) <= BAR for each in times.values())
+    print(f"every page under {BAR:.0f} ms at the median: {'yes' if well else 'NO'}")
+    return well
+
+
+def memory(pid: int) -> int:
+    """The bytes that a process has in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Measure, and end with 1 when a page is over the bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--visits", type=int, default=15)
+    given = parser.parse_args()
+    sys.exit(not asyncio.run(measure(given.rows, given.visits)))
+
+
+if __name__ == "__main__":
+    main()

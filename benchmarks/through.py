@@ -1,0 +1,103 @@
+"""Jobs through the pipeline, as the function app does them: the same services, many jobs at once."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from azure.core.pipeline.transport import AioHttpTransport
+
+from benchmarks.stage import name
+from benchmarks.worker import Count, Meter, at_a_time
+from pipeline.process import process
+from pipeline.services import Services, load_recipes
+from pipeline.sessions import archive
+from pipeline.sessions.drain import drain
+from pipeline.settings import Settings
+from pipeline.storage.ledger import Entry
+from pipeline.storage.setup import create_all
+from pipeline.transforms import fingerprint
+
+WARM_UP = 2
+
+
+async def many(recipe: str, numbers: range, at_once: int, work: float) -> Count:
+    """The same few sources again and again."""
+    return await pipeline(recipe, numbers, at_once, work, sources=64)
+
+
+async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sources: int = 1_000_000) -> Count:
+    """Do the jobs, the first few before the clock starts: sessions are there and equipped, connections open."""
+    if work:
+        slowed(work)
+    settings = Settings.load(os.environ)
+    services = Services.open(settings, load_recipes(settings), os.environ)
+    await create_all(services.account, settings)
+    entries: list[Entry] = []
+
+    async def job(number: int) -> None:
+        again = number >= sources
+        source = name(recipe, number % sources)
+        entry = await process(services, "input", source, services.recipes.get(recipe), again=again)
+        if entry.state == "running":
+            return
+        if entry.state != "done":
+            raise SystemExit(f"{entry.name} is {entry.state}: {entry.error_message}")
+        entries.append(entry)
+
+    warm = range(numbers.start, numbers.start + WARM_UP * min(at_once, settings.pool_max_sessions))
+    await at_a_time(warm, len(warm), job)
+    entries.clear()
+    storage = counted()
+    meter = Meter(memory=True)
+    grown_at = numbers[len(numbers) // 10]
+    early = 0
+
+    async def watched(number: int) -> None:
+        nonlocal early
+        await job(number)
+        if number == grown_at:
+            early = meter.memory()
+
+    await at_a_time(range(warm.stop, numbers.stop), at_once, watched)
+    told = meter.told(jobs=len(entries), storage=len(storage), later=meter.memory() - early)
+    runs = [_run(entry) for entry in entries]
+    told["first"], told["last"] = min(began for began, _ in runs), max(ended for _, ended in runs)
+    told["busy"] = sum(entry.report["session_ms"]["total"] for entry in entries) / 1000
+    await services.slots.close()
+    await drain(settings, services.slot_documents, services.pool)
+    await services.close()
+    return told
+
+
+def _run(entry: Entry) -> tuple[float, float]:
+    """When the job's execution began and ended."""
+    began, took = next((began, took) for stage, began, took in entry.report["marks"] if stage == "run")
+    start = entry.report["began"] + began / 1000
+    return start, start + took / 1000
+
+
+def counted() -> list[float]:
+    """From now on, the times of all calls to storage."""
+    calls: list[float] = []
+    send = AioHttpTransport.send
+
+    async def counting(self: AioHttpTransport, request: object, **options: object) -> object:
+        calls.append(time.time())
+        return await send(self, request, **options)
+
+    AioHttpTransport.send = counting
+    return calls
+
+
+def slowed(seconds: float) -> None:
+    """Ship an engine that waits for so long in every job, and says that this was its work."""
+    wait = (
+        "\n\n_quick = run\n\ndef run(job, directory):\n    report = _quick(job, directory)\n"
+        f"    time.sleep({seconds})\n    report['ms']['total'] = report['ms'].get('total', 0) + {seconds * 1000}\n"
+        "    return report\n"
+    )
+    files = fingerprint.sources()
+    slow = {file: text + wait.encode() if file == "engine.py" else text for file, text in files.items()}
+    setattr(archive, "sources", lambda: slow)  # noqa: B010 - what the archive packs
+    archive.build.cache_clear()

@@ -1,0 +1,60 @@
+"""`python -m pipeline estimate`: how long so many images take in so many sessions, by simulation."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import Json, console, show_json, told, with_services
+from pipeline.cli.recipes import settings as known_settings
+from pipeline.runs.costs import ASSUMED, measured
+from pipeline.runs.simulation import Pool, Times, makespan
+from pipeline.settings import CONNECTION
+
+Ms = Annotated[float | None, typer.Option(min=0, help="Milliseconds; as measured in the last two days by default.")]
+
+
+def command(
+    images: Annotated[int, typer.Option(min=0, help="How many images.")],
+    sessions: Annotated[int | None, typer.Option(min=1, help="How many sessions; the pool's by default.")] = None,
+    recipe: Annotated[str, typer.Option(help="The recipe whose jobs were measured; all by default.")] = "",
+    upload_ms: Ms = None,
+    execution_ms: Ms = None,
+    download_ms: Ms = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Jobs at once in a session.")] = None,
+    start_seconds: Annotated[float, typer.Option(min=0, help="How long a new session takes.")] = 4.0,
+    as_json: Json = False,
+) -> None:
+    """Simulate a run, driven by the times that jobs took before; the options put others in their place."""
+    with told():
+        settings = known_settings()
+    known = _measured(recipe)
+    times = Times(
+        known.upload if upload_ms is None else upload_ms / 1000,
+        known.execution if execution_ms is None else execution_ms / 1000,
+        known.download if download_ms is None else download_ms / 1000,
+    )
+    pool = Pool(
+        sessions or settings.pool_max_sessions, depth or settings.session_depth, start_seconds, settings.session_jobs
+    )
+    seconds = makespan(images, pool, times)
+    rate = images / seconds * 60 if seconds else 0.0
+    told_times = {name: round(value * 1000, 1) for name, value in vars(times).items()}
+    if as_json:
+        show_json({"seconds": round(seconds, 1), "images_per_minute": round(rate, 1), "ms": told_times, **vars(pool)})
+        return
+    hours, rest = divmod(round(seconds), 3600)
+    console.print(
+        f"{images:,} images in {pool.sessions} sessions: {hours} h {rest // 60} min {rest % 60} s, "
+        f"{rate:,.0f} images a minute\nper image: {told_times} ms",
+        highlight=False,
+    )
+
+
+def _measured(recipe: str) -> Times:
+    """What the ledger says, where there is one."""
+    if not any(name == CONNECTION or name.startswith(f"{CONNECTION}__") for name in os.environ):
+        return ASSUMED
+    return with_services(measured).of(recipe)

@@ -1,0 +1,140 @@
+"""Jobs: found by name, recipe, state and time; one of them with all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import azure.functions as func
+
+from pipeline import jobs
+from pipeline.errors import JobOvertaken
+from pipeline.storage.entry import STATES, Entry
+from pipeline.storage.keys import JobKey
+from pipeline.storage.listing import token_before
+from pipeline.web.console import answers, charts
+from pipeline.web.console.access import PATH
+from pipeline.web.console.advice import advice
+from pipeline.web.console.visit import Visit
+from pipeline.web.problems import BadRequest
+
+PAGE = 40
+STAGES = ("claim", "lease", "upload", "run", "download", "commit", "ledger")
+"""The stages of a job in their order; other times that jobs note lie within these."""
+COLOURS = dict(zip(STAGES, charts.COLOURS, strict=True))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job as the lists show it."""
+
+    entry: Entry
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.entry.key.id
+
+    @property
+    def picture(self) -> str:
+        """The address of a small picture: its smallest rendition, or its source."""
+        made = sorted(self.entry.renditions, key=lambda one: int(one["size"]))
+        part = f"rendition/{made[0]['name']}" if self.entry.state == "done" and made else "source"
+        return f"{PATH}/pictures/{self.id}/{part}?small"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, when it has ended."""
+        return sum(stages_of(self.entry.ms).values()) / 1000 if self.entry.ms else None
+
+
+def stages_of(ms: Mapping[str, float]) -> dict[str, float]:
+    """Milliseconds by stage, in the order of the stages."""
+    return {name: ms[name] for name in STAGES if ms.get(name)}
+
+
+async def index(visit: Visit) -> func.HttpResponse:
+    """`GET jobs`: a page of them, newest first, or by name where a name is asked for."""
+    query, settings = visit.query, visit.services.settings
+    recipe, state, prefix = query.get("recipe", ""), query.get("state", ""), query.get("name", "").strip()
+    container = query.get("in") or settings.input_container
+    before, token = query.get("before", ""), query.get("from", "")
+    if state and state not in STATES:
+        raise BadRequest(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
+    if container not in (settings.input_container, settings.upload_container):
+        raise BadRequest("jobs are listed by the names in the input or the upload container")
+    if before and not prefix and not token:
+        token = token_before(_moment(before))
+    found, following = await visit.services.ledger.page(
+        recipe=recipe or None,
+        state=state or None,  # type: ignore[arg-type]
+        container=container if prefix else "",
+        prefix=prefix,
+        run=query.get("run", ""),
+        limit=PAGE,
+        token=token,
+    )
+    kept = {key: value for key, value in query.items() if key != "from" and value}
+    return visit.page(
+        "jobs.html",
+        rows=[Row(entry) for entry in found],
+        recipes=visit.services.recipes.names,
+        states=STATES,
+        containers=[settings.input_container, settings.upload_container],
+        container=container,
+        following=f"{PATH}/jobs?{urlencode({**kept, 'from': following})}" if following else "",
+        first=f"{PATH}/jobs?{urlencode(kept)}" if query.get("from") else "",
+        asked=any(query.get(name) for name in ("recipe", "state", "name", "before", "run")),
+    )
+
+
+async def show(visit: Visit) -> func.HttpResponse:
+    """`GET jobs/{id}`: everything that is known of a job."""
+    entry = await _entry(visit)
+    chosen = next((one for one in entry.renditions if one["name"] == visit.query.get("rendition")), None)
+    return visit.page(
+        "job.html",
+        job=entry,
+        id=entry.key.id,
+        shown=chosen or next(iter(entry.renditions), None),
+        spans=_spans(entry.report.get("marks", [])),
+        stages=[(name, COLOURS[name], ms) for name, ms in stages_of(entry.ms).items()],
+        advice=advice(entry.error_kind) if entry.state == "failed" else None,
+        known_recipe=entry.key.recipe in visit.services.recipes.names,
+        going_on=entry.state in ("queued", "running"),
+    )
+
+
+def _spans(marks: list[list[Any]]) -> list[tuple[str, str, float, float]]:
+    """The stretches of a job's stages: name, colour, start and length in milliseconds."""
+    return [(name, COLOURS[name], start, length) for name, start, length in marks if name in STAGES]
+
+
+async def retry(visit: Visit) -> func.HttpResponse:
+    """`POST jobs/{id}/retry`: once more."""
+    entry = await jobs.retry(visit.services, (await _entry(visit)).key)
+    return answers.go_to(f"{PATH}/jobs/{entry.key.id}?told=retried")
+
+
+async def dismiss(visit: Visit) -> func.HttpResponse:
+    """`POST jobs/{id}/dismiss`: let a failure be."""
+    entry = await jobs.dismiss(visit.services, (await _entry(visit)).key)
+    return answers.go_to(f"{PATH}/jobs/{entry.key.id}?told=dismissed")
+
+
+async def _entry(visit: Visit) -> Entry:
+    entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
+    if entry is None:
+        raise JobOvertaken("There is no such job. It may have been of a recipe that is gone.", kind="unknown_job")
+    return entry
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadRequest(f"{text[:40]!r} is not a time: write it like 2026-11-24T18:30 (UTC)") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,96 @@
+"""Templates, with everything in them escaped, and the files that pages refer to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.web.console import charts, words
+from pipeline.web.console.access import PATH
+
+NOTICES = {
+    "retried": "Queued once more.",
+    "dismissed": "Dismissed.",
+    "recycled": "The session is ended.",
+    "recycling": "The session ends as soon as its jobs are through.",
+    "nothing": "There was no session to end.",
+    "started": "The run has started.",
+    "cancelled": "The run is being cancelled: no further job of it begins.",
+    "resumed": "The run goes on.",
+}
+"""What the page after a change says of it."""
+HERE = Path(__file__).parent
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Static:
+    """A file that pages refer to; `tag` is a hash of its content."""
+
+    data: bytes
+    content_type: str
+    tag: str
+
+
+@cache
+def static(name: str) -> Static | None:
+    """One of the files in the folder `static`; None when there is no such file."""
+    path = HERE / "static" / name
+    if path.parent != HERE / "static" or path.suffix not in TYPES or not path.is_file():
+        return None
+    data = path.read_bytes()
+    return Static(data, TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:16])
+
+
+def render(template: str, **context: Any) -> str:  # noqa: ANN401 - what the template asks for
+    """A template filled in."""
+    return _environment().get_template(template).render(**context)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": words.number,
+        "size": words.size,
+        "duration": words.duration,
+        "money": words.money,
+        "clip": words.clip,
+        "moment": _moment,
+        "name": _name,
+    }
+    environment.globals |= {"root": PATH, "file": _address, "charts": charts, "words": words, "notices": NOTICES}
+    return environment
+
+
+def _address(name: str) -> str:
+    found = static(name)
+    return f"{PATH}/static/{name}?{found.tag if found else ''}"
+
+
+def _moment(moment: Any, *, relative: bool = True) -> Markup:  # noqa: ANN401 - a datetime, or None
+    """A time: in UTC as it stands; the script shows it in the viewer's own zone."""
+    if moment is None:
+        return Markup("–")
+    text = words.ago(moment) if relative else words.utc(moment)
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
+        words.stamp(moment), words.utc(moment), Markup(" data-relative") if relative else "", text
+    )
+
+
+def _name(text: str, longest: int = 80) -> Markup:
+    """Somebody's name for something: kept apart from the text around it, with nothing in it that cannot be seen."""
+    text = words.visible(text)
+    return Markup('<bdi class="name" title="{}">{}</bdi>').format(words.clip(text, 400), words.clip(text, longest))

@@ -1,0 +1,103 @@
+"""Sources and renditions as pictures in a page: through this app, so that no link to storage ever leaves it.
+
+What is not a picture that browsers show, or too large, or gone, becomes a drawn sign that says so: a page with a broken
+image says nothing. Limits hold for every request; formats go by the first bytes, never by a name or a stored type.
+"""
+
+from __future__ import annotations
+
+import azure.functions as func
+from markupsafe import escape
+
+from pipeline.errors import JobOvertaken, PermanentError
+from pipeline.settings import MIB
+from pipeline.storage.keys import JobKey
+from pipeline.transforms.sniff import HEAD, sniff
+from pipeline.web.console import answers
+from pipeline.web.console.visit import Visit
+
+LARGEST = 32 * MIB
+SMALL = 2 * MIB
+"""The largest picture that stands as a small one in a list."""
+KEEP = 300
+TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+}
+
+
+async def blob(visit: Visit) -> func.HttpResponse:
+    """`GET pictures/blob?source=`: a blob of a container that jobs read from; a bare name is one of the input's."""
+    return await _source(visit, *blob_of(visit, visit.query.get("source", "")))
+
+
+def blob_of(visit: Visit, asked: str) -> tuple[str, str]:
+    """Container and name of a blob: a bare name is one of the input's."""
+    settings = visit.services.settings
+    container, _, name = asked.partition("/")
+    known = container in (settings.input_container, settings.upload_container)
+    return (container, name) if known else (settings.input_container, asked)
+
+
+async def source(visit: Visit) -> func.HttpResponse:
+    """`GET pictures/{id}/source`: the source of a job, as it is now."""
+    entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
+    return await _source(visit, entry.container, entry.name) if entry else _sign("gone")
+
+
+async def rendition(visit: Visit) -> func.HttpResponse:
+    """`GET pictures/{id}/rendition/{name}`: one of a job's renditions."""
+    entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
+    made = entry.renditions if entry else []
+    found = next((one for one in made if one["name"] == visit.parts["name"]), None)
+    if found is None:
+        return _sign("gone")
+    if int(found["size"]) > _most(visit):
+        return _sign("too large to show here")
+    try:
+        data, _ = await visit.services.renditions.read(found["path"])
+    except JobOvertaken:
+        return _sign("gone")
+    return _picture(data)
+
+
+async def _source(visit: Visit, container: str, name: str) -> func.HttpResponse:
+    if not name:
+        return _sign("no name")
+    try:
+        found = await visit.services.sources.open(container, name)
+    except (JobOvertaken, PermanentError):
+        return _sign("gone")
+    if found.size > _most(visit):
+        return _sign("too large to show here")
+    try:
+        return _picture(b"".join([chunk async for chunk in found.chunks()]))
+    except JobOvertaken:
+        return _sign("changed just now")
+
+
+def _most(visit: Visit) -> int:
+    return SMALL if "small" in visit.query else LARGEST
+
+
+def _picture(data: bytes) -> func.HttpResponse:
+    kind = sniff(data[:HEAD])
+    if kind not in TYPES:
+        return _sign(f"{kind}: browsers do not show it" if kind else "not an image")
+    return answers.picture(data, TYPES[kind], KEEP)
+
+
+def _sign(text: str) -> func.HttpResponse:
+    """A drawing in the place of a picture, with the reason in words; it suits light and dark pages."""
+    drawn = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 240 160" width="240" height="160">'
+        '<g fill="none" stroke="#7b8496" stroke-width="3"><rect x="84" y="32" width="72" height="54" rx="6"/>'
+        '<path d="M90 78l18-22 13 14 9-9 20 17M80 96L162 24"/></g>'
+        '<text x="120" y="124" text-anchor="middle" font-family="sans-serif" font-size="15" fill="#7b8496">'
+        f"{escape(text)}</text></svg>"
+    )
+    return answers.picture(drawn.encode(), "image/svg+xml")

@@ -1,0 +1,210 @@
+"""Which page answers an address, and who may ask for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import azure.functions as func
+
+from pipeline.errors import BadToken, JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
+from pipeline.services import Services
+from pipeline.storage.secret import Secret
+from pipeline.telemetry import logger
+from pipeline.web.console import answers, failures, jobs, look, overview, pictures, playground, pool, recipes, runs
+from pipeline.web.console.access import (
+    PATH,
+    Role,
+    Visitor,
+    cookie,
+    is_our_form,
+    local,
+    sealed,
+    token,
+    visitor,
+)
+from pipeline.web.console.visit import Handler, Visit
+from pipeline.web.problems import BadRequest
+
+log = logger(__name__)
+SECRET = "console/secret"  # noqa: S105 - where it is, not what it is
+
+
+@dataclass(frozen=True)
+class Route:
+    """A page or an action: its method, the pattern of its address below the console's, and who may ask for it."""
+
+    method: str
+    pattern: re.Pattern[str]
+    role: Role
+    handler: Handler
+
+
+def _route(method: str, pattern: str, role: Role, handler: Handler) -> Route:
+    return Route(method, re.compile(pattern), role, handler)
+
+
+async def _sign_out(visit: Visit) -> func.HttpResponse:
+    """`POST sign-out`: take the cookie away."""
+    return answers.go_to(PATH, Set_Cookie=cookie("", visit.request, 0))
+
+
+ROUTES = (
+    _route("POST", r"sign-out", "read", _sign_out),
+    _route("GET", r"", "read", overview.show),
+    _route("GET", r"jobs", "read", jobs.index),
+    _route("GET", r"jobs/(?P<id>[^/]+)", "read", jobs.show),
+    _route("POST", r"jobs/(?P<id>[^/]+)/retry", "write", jobs.retry),
+    _route("POST", r"jobs/(?P<id>[^/]+)/dismiss", "write", jobs.dismiss),
+    _route("GET", r"failures", "read", failures.index),
+    _route("POST", r"failures/retry", "write", failures.retry),
+    _route("POST", r"failures/dismiss", "write", failures.dismiss),
+    _route("GET", r"pictures/blob", "read", pictures.blob),
+    _route("GET", r"pictures/(?P<id>[^/]+)/source", "read", pictures.source),
+    _route("GET", r"pictures/(?P<id>[^/]+)/rendition/(?P<name>[^/]+)", "read", pictures.rendition),
+    _route("GET", r"runs", "read", runs.index),
+    _route("GET", r"runs/plan", "write", runs.form),
+    _route("POST", r"runs/plan", "write", runs.plan),
+    _route("GET", r"runs/plans/(?P<id>[^/]+)", "read", runs.review),
+    _route("POST", r"runs/plans/(?P<id>[^/]+)/continue", "write", runs.go_on),
+    _route("POST", r"runs/plans/(?P<id>[^/]+)/start", "write", runs.start),
+    _route("GET", r"runs/(?P<id>[^/]+)", "read", runs.show),
+    _route("POST", r"runs/(?P<id>[^/]+)/cancel", "write", runs.cancel),
+    _route("POST", r"runs/(?P<id>[^/]+)/resume", "write", runs.resume),
+    _route("GET", r"recipes", "read", recipes.index),
+    _route("GET", r"recipes/(?P<name>[^/]+)", "read", recipes.show),
+    _route("GET", r"playground", "read", playground.show),
+    _route("POST", r"playground", "write", playground.work),
+    _route("GET", r"pool", "read", pool.show),
+    _route("POST", r"pool/(?P<number>\d+)/recycle", "write", pool.recycle),
+)
+
+
+class Console:
+    """The console of one process. `answer` never raises."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[int, Secret] = {}
+
+    async def answer(self, services: Services, request: func.HttpRequest) -> func.HttpResponse:
+        """A page, or a page that says why there is none."""
+        rest = request.route_params.get("page", "").strip("/")
+        if rest.startswith("static/"):
+            found = look.static(rest.removeprefix("static/"))
+            return answers.file(found.data, found.content_type, found.tag) if found else _simple(404, "no such file")
+        try:
+            secret = await self._secret(services)
+        except PipelineError as error:
+            return _trouble(None, "", error)
+        who = visitor(request, services.settings, secret)
+        if who is None:
+            return _sign_in(services, request)
+        visit = Visit(services, request, who, token(who, secret), {})
+        return await self._page(visit, rest, secret)
+
+    async def admit(self, services: Services, request: func.HttpRequest, role: Role) -> func.HttpResponse:
+        """A cookie in exchange for a function key, which the host has checked before it called us."""
+        if services.settings.console_access != "keys":
+            return _simple(404, "the console takes no function keys here (PIPELINE_CONSOLE_ACCESS)")
+        try:
+            secret = await self._secret(services)
+        except PipelineError as error:
+            return _trouble(None, "", error)
+        hours = services.settings.console_hours
+        given = cookie(sealed(role, hours, secret), request, hours)
+        return answers.go_to(local(request.params.get("next", "")), Set_Cookie=given)
+
+    async def _secret(self, services: Services) -> bytes:
+        """The secret behind cookies and forms; one per set of services, which a process has one of."""
+        found = self._secrets.get(id(services))
+        if found is None:
+            found = self._secrets[id(services)] = Secret(services.account, services.settings.state_container, SECRET)
+        return await found.get()
+
+    async def _page(self, visit: Visit, rest: str, secret: bytes) -> func.HttpResponse:
+        for route in ROUTES:
+            match = route.pattern.fullmatch(rest)
+            if match is None or route.method != visit.request.method:
+                continue
+            parts = {name: value for name, value in match.groupdict().items() if value is not None}
+            visit = Visit(visit.services, visit.request, visit.who, visit.token, parts)
+            return await _answered(visit, route, secret)
+        return visit.page("trouble.html", 404, title="Not found", message="There is no such page.", kind="")
+
+
+async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpResponse:
+    try:
+        _check(visit, route, secret)
+        return await route.handler(visit)
+    except PipelineError as error:
+        return _trouble(visit.who, visit.token, error, visit)
+    except Exception:  # the boundary: no traceback may reach a user
+        log.exception("a bug: the page cannot be made")
+        return visit.page(
+            "trouble.html", 500, title="Something is broken", message="The log has the details.", kind="internal"
+        )
+
+
+def _check(visit: Visit, route: Route, secret: bytes) -> None:
+    """Raise Refused when the visitor may not do that, or has not asked for it on a page of ours."""
+    if route.role == "write" and not visit.who.may_write:
+        raise Refused("You may look but not change anything: sign in with a key that may write.")
+    if route.method == "POST" and not is_our_form(visit.request, visit.who, secret, visit.form.get("token", "")):
+        raise Refused("This page is out of date, or did not come from here: load it again, then repeat what you did.")
+
+
+class Refused(PipelineError):  # noqa: N818 - named for what it is
+    """The visitor may not do that."""
+
+    default_kind = "forbidden"
+
+
+STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
+    (Refused, 403, "That is not allowed"),
+    (BadRequest, 400, "That does not work"),
+    (BadToken, 400, "That does not work"),
+    (NotNow, 409, "Not now"),
+    (RequestError, 404, "There is no such thing"),
+    (JobOvertaken, 404, "It is gone"),
+    (PoolFull, 503, "No session is free"),
+    (TransientError, 503, "A service does not answer"),
+    (PipelineError, 422, "That does not work"),
+)
+
+
+def _trouble(
+    who: Visitor | None, form_token: str, error: PipelineError, visit: Visit | None = None
+) -> func.HttpResponse:
+    status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
+    html = look.render(
+        "trouble.html",
+        who=who,
+        token=form_token,
+        path=urlsplit(visit.request.url).path if visit else PATH,
+        query={},
+        title=title,
+        message=error.message,
+        kind=error.kind,
+    )
+    return answers.page(html, status)
+
+
+def _sign_in(services: Services, request: func.HttpRequest) -> func.HttpResponse:
+    address = urlsplit(request.url)
+    onward = local(address.path + (f"?{address.query}" if address.query else "")) if request.method == "GET" else PATH
+    html = look.render(
+        "sign_in.html",
+        who=None,
+        token="",
+        path=PATH,
+        query={},
+        access=services.settings.console_access,
+        onward=onward,
+        onward_quoted=quote(onward),
+    )
+    return answers.page(html, 401)
+
+
+def _simple(status: int, text: str) -> func.HttpResponse:
+    return func.HttpResponse(text, status_code=status, headers=answers.SAFE, mimetype="text/plain")

@@ -1,0 +1,154 @@
+"""Runs: planned, looked at, started, followed; cancelled and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import azure.functions as func
+from pydantic import ValidationError
+
+from pipeline import runs
+from pipeline.errors import PipelineError
+from pipeline.runs import Selection
+from pipeline.web.console import answers
+from pipeline.web.console.access import PATH
+from pipeline.web.console.visit import Visit
+
+PLAN_SECONDS = 20.0
+"""How long a request goes on planning; the page then offers to go on."""
+HOUR = 3600
+REASONS = {
+    "new": "never done",
+    "changed": "the source has changed",
+    "recipe_changed": "the recipe has changed, or the engine",
+    "unfinished": "begun, and nobody is on it",
+    "failed": "failed the last time",
+    "missing": "done, but a rendition is not there any more",
+    "done": "done and up to date",
+    "dismissed": "dismissed",
+}
+"""Why a job is done in a run, in words."""
+EMPTY = {"prefix": "", "newer": "", "older": "", "sample": "", **{f"reason-{each}": "on" for each in runs.DUE}}
+
+
+async def index(visit: Visit) -> func.HttpResponse:
+    """`GET runs`: the newest first."""
+    found, following = await runs.list_runs(visit.services, token=visit.query.get("from", ""))
+    return visit.page("runs.html", runs=found, following=following)
+
+
+async def show(visit: Visit) -> func.HttpResponse:
+    """`GET runs/{id}`: how far a run is."""
+    run = await runs.get(visit.services, visit.parts["id"])
+    plan = await runs.get_plan(visit.services, run.plan) if run.plan else None
+    return visit.page("run.html", run=run, plan=plan, reasons=REASONS)
+
+
+async def form(visit: Visit) -> func.HttpResponse:
+    """`GET runs/plan`: what is to be planned."""
+    recipe = visit.query.get("recipe", "")
+    return _form(visit, {**EMPTY, **({f"recipe-{recipe}": "on"} if recipe else {})})
+
+
+async def plan(visit: Visit) -> func.HttpResponse:
+    """`POST runs/plan`: plan it. What cannot be planned comes back with what is wrong, and with all that was typed."""
+    try:
+        selection = _selection(visit.form, visit.services.recipes.names)
+        found = await runs.plan(visit.services, selection, budget_seconds=PLAN_SECONDS)
+    except ValidationError as error:
+        return _form(visit, visit.form, "\n".join(_said(each) for each in error.errors(include_url=False)))
+    except ValueError as error:
+        return _form(visit, visit.form, str(error))
+    except PipelineError as error:
+        return _form(visit, visit.form, error.message)
+    return answers.go_to(f"{PATH}/runs/plans/{found.id}")
+
+
+async def review(visit: Visit) -> func.HttpResponse:
+    """`GET runs/plans/{id}`: what, why, how much, how long, how costly."""
+    return _review(visit, await runs.get_plan(visit.services, visit.parts["id"]))
+
+
+async def go_on(visit: Visit) -> func.HttpResponse:
+    """`POST runs/plans/{id}/continue`: plan on from where the last request left off."""
+    found = await runs.get_plan(visit.services, visit.parts["id"])
+    if found.marker:
+        await runs.plan(visit.services, found.selection, marker=found.marker, budget_seconds=PLAN_SECONDS)
+    return answers.go_to(f"{PATH}/runs/plans/{found.id}")
+
+
+async def start(visit: Visit) -> func.HttpResponse:
+    """`POST runs/plans/{id}/start`: do what was planned."""
+    try:
+        run = await runs.start(visit.services, plan_id=visit.parts["id"])
+    except PipelineError as error:
+        return _review(visit, await runs.get_plan(visit.services, visit.parts["id"]), error.message)
+    return answers.go_to(f"{PATH}/runs/{run.id}?told=started")
+
+
+async def cancel(visit: Visit) -> func.HttpResponse:
+    """`POST runs/{id}/cancel`: no further job begins."""
+    run = await runs.cancel(visit.services, visit.parts["id"])
+    return answers.go_to(f"{PATH}/runs/{run.id}?told=cancelled")
+
+
+async def resume(visit: Visit) -> func.HttpResponse:
+    """`POST runs/{id}/resume`: go on, whatever has become of it."""
+    run = await runs.resume(visit.services, visit.parts["id"])
+    return answers.go_to(f"{PATH}/runs/{run.id}?told=resumed")
+
+
+def _form(visit: Visit, values: Mapping[str, str], problem: str = "") -> func.HttpResponse:
+    return visit.page(
+        "plan_form.html",
+        422 if problem else 200,
+        values=values,
+        problem=problem,
+        recipes=list(visit.services.recipes),
+        reasons=REASONS,
+        container=visit.services.settings.input_container,
+    )
+
+
+def _review(visit: Visit, found: runs.Plan, problem: str = "") -> func.HttpResponse:
+    return visit.page(
+        "plan.html",
+        422 if problem else 200,
+        plan=found,
+        reasons=REASONS,
+        problem=problem,
+        settings=visit.services.settings,
+    )
+
+
+def _selection(form: Mapping[str, str], recipes: list[str]) -> Selection:
+    """What a form selects. ValueError or ValidationError says what is wrong with it."""
+    reasons = [each for each in runs.REASONS if f"reason-{each}" in form]
+    if not reasons:
+        raise ValueError("choose at least one reason: with none, there is nothing to do")
+    more: dict[str, Any] = {
+        "min_age": _number(form, "older", HOUR),
+        "max_age": _number(form, "newer", HOUR),
+        "sample": _number(form, "sample", 1),
+    }
+    return Selection(
+        prefix=form.get("prefix", "").strip(),
+        recipes=tuple(each for each in recipes if f"recipe-{each}" in form),
+        reasons=tuple(reasons),
+        **{name: value for name, value in more.items() if value is not None},
+    )
+
+
+def _number(form: Mapping[str, str], name: str, unit: int) -> float | None:
+    text = form.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return float(text) * unit
+    except ValueError:
+        raise ValueError(f"{name}: {text[:40]!r} is not a number") from None
+
+
+def _said(error: Any) -> str:  # noqa: ANN401 - an error's details, as pydantic has them
+    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"

@@ -1,0 +1,91 @@
+"""Numbers with units, times in words, and charts that say in words what they draw."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipeline.web.console import charts, words
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 KB"),
+        (12_345, "12.3 KB"),
+        (999_600, "1.00 MB"),
+        (2.5e9, "2.50 GB"),
+        (None, "–"),
+    ],
+)
+def test_sizes_have_three_digits_and_a_unit(count: float | None, text: str) -> None:
+    assert words.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0123, "12 ms"),
+        (0.9996, "1.0 s"),
+        (59.9, "59.9 s"),
+        (59.96, "1 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_lengths_of_time_have_units(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 0, "–"),
+        (0, 5, "0 %"),
+        (5, 5, "100 %"),
+        (1, 3, "33 %"),
+        (1, 20, "5 %"),
+        (1, 10_000, "< 0.1 %"),
+        (99_999, 100_000, "99.9 %"),
+    ],
+)
+def test_a_share_is_never_all_or_nothing_unless_it_is(part: float, whole: float, text: str) -> None:
+    assert words.percent(part, whole) == text
+
+
+def test_how_long_ago() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    told = [words.ago(now - timedelta(seconds=each), now) for each in (1, 59, 61, 7300, 200_000)]
+    assert told == ["just now", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
+
+
+def test_what_cannot_be_seen_in_a_name_is_spelled_out() -> None:
+    assert words.visible("a\u202eb\u200dc\n") == "a‹U+202E›b‹U+200D›c‹U+000A›"
+    assert words.visible("صورة é 猫.jpg") == "صورة é 猫.jpg"
+
+
+def test_a_long_name_keeps_both_its_ends() -> None:
+    assert words.clip("x" * 500 + ".jpg", 20) == "xxxxxxxxxxxxx…xx.jpg"
+
+
+def test_a_chart_says_in_words_what_it_draws_and_escapes_it() -> None:
+    moments = [datetime(2026, 11, 24, 12, minute, tzinfo=UTC) for minute in (0, 1)]
+    drawn = charts.columns("<Images>", moments, [charts.Series("done & well", "c1", [3, 4])])
+    assert 'aria-label="&lt;Images&gt;: 7 done &amp; well in all"' in drawn
+    assert ">12:01 UTC: 4 done &amp; well</title>" in drawn
+    assert "style=" not in drawn
+
+
+def test_a_bar_is_divided_in_proportion() -> None:
+    drawn = charts.bar("Slots", [("leased", "c1", 1), ("free", "none", 3)])
+    assert 'x="25.00" y="0.00" width="75.00"' in drawn
+    assert charts.bar("Slots", []).count("<rect") == 1
+
+
+@pytest.mark.parametrize(("most", "top"), [(0, 2), (2, 2), (3, 5), (11, 20), (21, 25), (99, 100), (101, 200)])
+def test_a_scale_ends_at_a_round_number(most: float, top: float) -> None:
+    assert charts.nice(most) == top

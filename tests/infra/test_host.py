@@ -1,0 +1,43 @@
+"""host.json as the Functions host reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from pipeline.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT.parent / "shared" / "reference" / "host.schema.json"
+
+
+@pytest.fixture
+def host() -> dict[str, Any]:
+    """The file."""
+    loaded: dict[str, Any] = json.loads((ROOT / "host.json").read_text())
+    return loaded
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="the published schema of host.json is not here")
+def test_it_fits_the_published_schema(host: dict[str, Any]) -> None:
+    schema = jsonschema_rs.validator_for(json.loads(SCHEMA.read_text()))
+    assert [str(error) for error in schema.iter_errors(host)] == []
+    host["extensions"]["queues"]["batchSize"] = "eight"
+    assert not schema.is_valid(host)
+
+
+def test_a_function_may_take_longer_than_everything_in_it(host: dict[str, Any]) -> None:
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    longest = defaults["slot_wait"] + defaults["job_timeout"] + defaults["retry_seconds"]
+    assert hours * 3600 + minutes * 60 + seconds > longest
+
+
+def test_the_host_does_not_change_the_sizes_by_itself(host: dict[str, Any]) -> None:
+    """The pool has a fixed number of sessions: so have the batches."""
+    assert host["concurrency"]["dynamicConcurrencyEnabled"] is False
+    assert host["extensions"]["queues"]["messageEncoding"] == "base64"
