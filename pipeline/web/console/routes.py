@@ -24,6 +24,7 @@ from pipeline.web.console.access import (
     token,
     visitor,
 )
+from pipeline.web.console.lately import forget
 from pipeline.web.console.visit import Handler, Visit
 from pipeline.web.problems import BadRequest
 
@@ -136,7 +137,7 @@ class Console:
 async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpResponse:
     try:
         _check(visit, route, secret)
-        return await route.handler(visit)
+        answer = await route.handler(visit)
     except PipelineError as error:
         return _trouble(visit.who, visit.token, error, visit)
     except Exception:  # the boundary: no traceback may reach a user
@@ -144,6 +145,9 @@ async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpRespo
         return visit.page(
             "trouble.html", 500, title="Something is broken", message="The log has the details.", kind="internal"
         )
+    if route.method == "POST":
+        forget(visit.services.ledger)
+    return answer
 
 
 def _check(visit: Visit, route: Route, secret: bytes) -> None:

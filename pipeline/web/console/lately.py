@@ -1,0 +1,59 @@
+"""What was found a moment ago: shown at once, and asked for again behind the page.
+
+For figures that many look at and that nobody needs to the second. Those who look at a quiet moment wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from pipeline.errors import PipelineError
+from pipeline.telemetry import logger
+
+log = logger(__name__)
+T = TypeVar("T")
+FRESH = 4.0
+"""Seconds for which something is taken as it is."""
+STALE = 30.0
+"""Seconds after which nobody is shown it any more."""
+
+
+@dataclass
+class _Found:
+    value: Any
+    at: float
+    asking: asyncio.Task[None] | None = None
+
+
+_found: WeakKeyDictionary[object, dict[str, _Found]] = WeakKeyDictionary()
+
+
+async def lately(owner: object, name: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` answers, or answered less than STALE seconds ago to the same name of the same owner."""
+    kept = _found.setdefault(owner, {})
+    found = kept.get(name)
+    if found is None or time.monotonic() - found.at > STALE:
+        kept[name] = found = _Found(await ask(), time.monotonic())
+    elif time.monotonic() - found.at > FRESH and found.asking is None:
+        found.asking = asyncio.create_task(_again(kept, name, ask), context=Context())
+    return cast("T", found.value)
+
+
+def forget(owner: object) -> None:
+    """Let whoever looks next wait for what is true now: something was changed here."""
+    _found.pop(owner, None)
+
+
+async def _again(kept: dict[str, _Found], name: str, ask: Callable[[], Awaitable[Any]]) -> None:
+    started = time.monotonic()
+    try:
+        kept[name] = _Found(await ask(), started)
+    except PipelineError as error:
+        log.info("%s cannot be told now: %s", name, error)
+        kept.pop(name, None)
