@@ -142,6 +142,7 @@ async def staged(sessions: int, *pool: str, **environ: str) -> AsyncIterator[Sta
                 "PIPELINE_POOL_MAX_SESSIONS": str(sessions),
                 "PIPELINE_RECIPES": str(folder / "recipes.yaml"),
                 "PIPELINE_INPUT_CONTAINER": "input",
+                "PIPELINE_SLOT_WAIT": "1800",
                 **environ,
             }
             stage = Stage(settings, log, folder).anew()

@@ -108,7 +108,9 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           { name: 'http', instanceCount: warmInstances }
           { name: 'blob', instanceCount: warmInstances }
         ]
-        triggers: { http: { perInstanceConcurrency: jobsPerInstance } }
+        // Not the jobs at once: a look at a job must not wait behind requests that wait for theirs. A request's image is in
+        // memory while it is taken in.
+        triggers: { http: { perInstanceConcurrency: 32 } }
       }
     }
     siteConfig: {

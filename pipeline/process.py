@@ -88,8 +88,10 @@ async def _carry_out(
         with stages.stage("ledger"):
             entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
+        entry = await claim.failed(error, stages.current, stages.ms)
+        # Said once it is written down: one such line for each failure, however often the job was begun.
         log.warning("failed at %s: %s", stages.current, error)
-        return await claim.failed(error, stages.current, stages.ms)
+        return entry
     except (TransientError, PoolFull) as error:
         log.warning("not done yet, at %s: %s", stages.current, error)
         with suppress(PipelineError):

@@ -7,7 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
+
+import pytest
+from azure.storage.blob.aio import BlobClient
 
 from devstack import stack
 from pipeline import recipes
@@ -40,16 +44,47 @@ def test_the_recipe_in_the_readme_is_right() -> None:
     assert recipe.matches("photos/a.jpg")
 
 
-async def test_the_request_in_the_readme_answers_with_the_cropped_image(tmp_path: Path) -> None:
-    photo, cropped = tmp_path / "photo.jpg", tmp_path / "cropped.jpg"
-    photo.write_bytes(picture(640, 480))
-    (script,) = [block for block in blocks(ROOT / "README.md") if block.startswith("curl")]
+async def run(script: str, folder: Path) -> str:
+    """What a script prints; it must succeed."""
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-euo", "pipefail", "-c", script, cwd=folder, stdout=PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    told, _ = await process.communicate()
+    assert process.returncode == 0, told.decode()
+    return told.decode()
+
+
+async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("photo.jpg", "sea.jpg"):
+        (tmp_path / name).write_bytes(picture(640, 480))
+    (readme,) = [block for block in blocks(ROOT / "README.md") if block.startswith("curl")]
+    page = "\n".join(blocks(ROOT / "docs" / "http-api.md"))
+    monkeypatch.setenv("PIPELINE_ADHOC_RECIPES", "on")
     async with stack.running(stack.Options(data=None), lambda *_: None) as running:
-        process = await asyncio.create_subprocess_exec(
-            "bash", "-euc", f"functions={running.hosts[0]}\n{script}", cwd=tmp_path
-        )
-        assert await process.wait() == 0
-    assert (form(cropped.read_bytes()), sides(cropped.read_bytes())) == ("JPEG", (300, 300))
+        await run(f"functions={running.hosts[0]}\n{readme}", tmp_path)
+        assert picture_of(tmp_path / "cropped.jpg") == ("JPEG", (300, 300))
+        (tmp_path / "cropped.jpg").unlink()
+        async with BlobClient.from_connection_string(running.settings["IMAGES"], "input", "photos/sea.jpg") as blob:
+            await blob.upload_blob((tmp_path / "sea.jpg").read_bytes())
+        assert "http://127.0.0.1:7071" in page
+        told = await run(page.replace("http://127.0.0.1:7071", running.hosts[0]), tmp_path)
+    made = {name: picture_of(tmp_path / name) for name in ("cropped.jpg", "gray.png", "thumb.jpg", "source.jpg")}
+    assert made == {
+        "cropped.jpg": ("JPEG", (300, 300)),
+        "gray.png": ("PNG", (200, 200)),
+        "thumb.jpg": ("JPEG", (300, 300)),
+        "source.jpg": ("JPEG", (640, 480)),
+    }
+    for line in ("_adhoc-", "did you mean 'web'?", "problem:bad_request", "problem:not_an_image", "'done': 1"):
+        assert line in told, told
+    assert told.rstrip().splitlines()[-2] == "True", "health"
+
+
+def picture_of(path: Path) -> tuple[str, tuple[int, int]]:
+    """Format and sides of a picture in a file."""
+    return form(path.read_bytes()), sides(path.read_bytes())
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import doctor, estimate, jobs, pool, preview, recipes, run, runs, settings
+from pipeline.cli import doctor, estimate, jobs, pool, preview, recipes, run, runs, settings, trace
 from pipeline.cli.common import console, with_services
 from pipeline.recipes import reference
 from pipeline.services import Services
@@ -31,6 +31,7 @@ app.command("prune")(runs.prune)
 app.command("estimate")(estimate.command)
 app.command("preview")(preview.command)
 app.command("settings")(settings.command)
+app.command("trace")(trace.command)
 
 
 @app.command()

@@ -8,8 +8,10 @@ from typing import Self
 
 from pipeline.settings import Settings
 
-# More jobs than this are not simulated one by one: what the last tenth of them took goes on.
+# More jobs than this are not simulated one by one: what the last tenth of them took goes on. Where sessions serve so
+# many that none is worn within LONGEST jobs, the starts of new ones are added by arithmetic.
 MOST = 20_000
+LONGEST = 500_000
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,15 @@ def makespan(count: int, pool: Pool, times: Times) -> float:
     """Seconds from the first job's begin to the last one's end."""
     if count <= 0:
         return 0.0
-    simulated = min(count, max(MOST, 4 * pool.sessions * pool.jobs))
+    whole = max(MOST, 4 * pool.sessions * pool.jobs)
+    simulated = min(count, whole, LONGEST)
     ends = _ends(simulated, pool, times)
     if count == simulated:
         return ends[-1]
-    tenth = simulated // 10
+    # Whole waves of sessions: a part of one would count as a whole one, over and over.
+    tenth = max(1, simulated // 10 // pool.sessions) * pool.sessions
     pace = (ends[-1] - ends[-tenth - 1]) / tenth
+    pace += pool.start / pool.jobs / pool.sessions if simulated < whole else 0
     return ends[-1] + (count - simulated) * pace
 
 

@@ -50,6 +50,7 @@ class RenditionFacts(_Part):
     width: Side
     height: Side
     ms: float = Field(0, ge=0)
+    at: int | None = Field(None, ge=0)
     extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
 
     @property
@@ -74,6 +75,7 @@ class SessionReport(_Part):
     renditions: list[RenditionFacts] = Field(max_length=100)
     failure: FailureFacts | None
     ms: dict[Word, float] = Field(max_length=50)
+    tainted: Annotated[str, AfterValidator(printable)] = Field("", max_length=2000)
 
     @classmethod
     def parse_all(cls, body: bytes, count: int) -> list[Self]:

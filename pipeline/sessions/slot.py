@@ -106,10 +106,15 @@ class Slot:
         return not self.lost and time.monotonic() < self.leased + self.settings.slot_lease - MARGIN
 
     @property
+    def in_doubt(self) -> str:
+        """Why the session is not to be trusted any more; empty when it is."""
+        return self.doubt or self.session.tainted
+
+    @property
     def worn(self) -> bool:
         """Whether no further job should start in this session."""
         old = time.time() - self.born > self.settings.session_age
-        return bool(self.doubt) or old or self.used + self.jobs >= self.settings.session_jobs or not self.is_ours
+        return bool(self.in_doubt) or old or self.used + self.jobs >= self.settings.session_jobs or not self.is_ours
 
     @property
     def idle(self) -> bool:

@@ -287,7 +287,7 @@ class Slots:
 
     async def _recycle(self, slot: Slot) -> None:
         """End the session and give the slot a new identifier."""
-        reason = slot.doubt or "worn"
+        reason = slot.in_doubt or "worn"
         try:
             if slot.identifier:
                 await slot.session.end()
@@ -308,7 +308,7 @@ class Slots:
     async def _give_back(self, slot: Slot) -> None:
         """Clean the session and free the slot; one in doubt stays `in use`, so that its next holder ends it."""
         try:
-            if slot.jobs == 0 and not slot.doubt and slot.is_ours:
+            if slot.jobs == 0 and not slot.in_doubt and slot.is_ours:
                 await slot.session.clean()
                 await slot.write("free")
             await slot.document.release()

@@ -16,7 +16,7 @@ from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
 from pipeline.errors import ConfigError, JobOvertaken, OutputError, StorageUnavailable
-from pipeline.storage.account import BLOCK, Account, translated
+from pipeline.storage.account import BLOCK, PART, Account, translated
 
 # Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
 MARK = "pipeline_job"
@@ -29,9 +29,9 @@ def plain(etag: str) -> str:
 
 
 class Source:
-    """A blob pinned by its ETag: `size` in bytes, `metadata`, and its bytes in chunks of at most 4 MiB.
+    """A blob pinned by its ETag: `size` in bytes, `metadata`, and its bytes in chunks of at most 1 MiB.
 
-    Only the first chunk has been fetched when it is made.
+    Of a small one all bytes have been fetched when it is made. Of a larger one none are kept: many may wait at once.
     """
 
     def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
@@ -42,7 +42,7 @@ class Source:
         self.content_type: str = facts.content_settings.content_type or ""
         self.metadata: dict[str, str] = dict(facts.metadata or {})
         self._blob = blob
-        self._first: StorageStreamDownloader[bytes] | None = first
+        self._first: StorageStreamDownloader[bytes] | None = first if self.size <= PART else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes of exactly this version, from storage anew each time. JobOvertaken when it has changed or gone."""
@@ -276,8 +276,8 @@ class Staged:
     async def add(self, chunk: bytes) -> None:
         """Append bytes."""
         self._buffer += chunk
-        if len(self._buffer) >= 2 * BLOCK:
-            await self._flush()
+        while len(self._buffer) > BLOCK:
+            await self._stage()
 
     async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
         """Commit under `condition`; False when it does not hold."""
@@ -290,7 +290,8 @@ class Staged:
             if not self._blocks:
                 await self._blob.upload_blob(bytes(self._buffer), **options)
             else:
-                await self._flush()
+                if self._buffer:
+                    await self._stage()
                 await self._blob.commit_block_list(self._blocks, **options)
         except (ResourceExistsError, ResourceModifiedError):
             return False
@@ -301,10 +302,9 @@ class Staged:
             raise
         return True
 
-    async def _flush(self) -> None:
-        while self._buffer:
-            # Block ids of one blob must be of equal length; the writer's part keeps two writers apart.
-            name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-            await self._blob.stage_block(name, bytes(self._buffer[:BLOCK]))
-            self._blocks.append(BlobBlock(name))
-            del self._buffer[:BLOCK]
+    async def _stage(self) -> None:
+        # Block ids of one blob must be of equal length; the writer's part keeps two writers apart.
+        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
+        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK]))
+        self._blocks.append(BlobBlock(name))
+        del self._buffer[:BLOCK]

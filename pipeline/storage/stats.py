@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.data.tables import UpdateMode
+from azure.data.tables import EdmType, EntityProperty, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
@@ -62,7 +62,8 @@ class Minute:
     def merge(self, row: Any) -> None:  # noqa: ANN401 - an entity of the SDK
         """Add what another process counted."""
         for name in (*_COUNTS, "timed"):
-            setattr(self, name, getattr(self, name) + row[name])
+            counted = row[name]
+            setattr(self, name, getattr(self, name) + getattr(counted, "value", counted))
         self.ms.update(json.loads(row["ms"]))
 
     def to_row(self, process: str) -> dict[str, Any]:
@@ -70,7 +71,8 @@ class Minute:
         return {
             "PartitionKey": f"{PARTITION}{self.at.strftime(_HOUR)}",
             "RowKey": f"{self.at.strftime('%M')}~{self.recipe}~{process}",
-            **{name: getattr(self, name) for name in (*_COUNTS, "timed")},
+            # A minute's bytes may be more than the 32 bits that a number has here unless told otherwise.
+            **{name: EntityProperty(getattr(self, name), EdmType.INT64) for name in (*_COUNTS, "timed")},
             "ms": json.dumps(self.ms, ensure_ascii=False),
         }
 

@@ -25,11 +25,13 @@ from .failures import Refusal
 from .formats import FORMATS, Format, Keep
 from .frame import Frame
 from .output import Output
+from .pack import pack
 from .picture import Picture
 from .plan import expected, least_scale, rows_needed
 from .protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
 from .registry import FIRST, build
 from .source import Source, limited, opened, require
+from .tidy import Tidiness
 from .to_srgb import ToSrgb
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def main(encoded_jobs: str, directory: str) -> None:
     file = None
     try:
         jobs = protocol.decode_jobs(encoded_jobs)
-        reports = [run(job, place) for job in jobs]
+        reports = _watched(jobs, place)
         file = jobs[0]["report"]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the document, the host must hear of it
         text = f"the job document cannot be used: {type(error).__name__}: {error}"
@@ -56,6 +58,23 @@ def main(encoded_jobs: str, directory: str) -> None:
         return
     (place / file).write_bytes(body)
     _say(protocol.report_line(body, file))
+
+
+def _watched(jobs: list[Job], place: Path) -> list[Report]:
+    """The jobs done, unless something is wrong with the session; what is wrong with it afterwards is reported."""
+    if place not in _watches:
+        _watches[place] = Tidiness(place)
+    watch = _watches[place]
+    found = watch.begin()
+    if found:
+        text = f"somebody else has been in the session: it has {found} that was not there"
+        return [_report(_Work(), [], Failure(kind="session_tainted", message=text)) for _ in jobs]
+    reports = [run(job, place) for job in jobs]
+    file = jobs[0].get("pack")
+    if file and _is_name(file):
+        pack(place / file, reports)
+    reports[0]["tainted"] = watch.end()
+    return reports
 
 
 def run(job: Job, directory: Path) -> Report:
@@ -78,6 +97,10 @@ def run(job: Job, directory: Path) -> Report:
         _remove(directory, [job["source"]])
     _remove(directory, files)
     return _report(work, [], failure)
+
+
+_watches: dict[Path, Tidiness] = {}
+"""One for the directory of the session, from its first job on."""
 
 
 @dataclass

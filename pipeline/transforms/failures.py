@@ -36,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "encode_failed": Kind("recipe", "the encoder refused the image, or its output does not read back"),
     "bad_job": Kind("recipe", "the job document does not fit the engine in the session"),
     "out_of_memory": Kind("session", "the session ran out of memory"),
+    "session_tainted": Kind("session", "something is in the session that no job of ours has put there"),
     "source_missing": Kind("session", "the source file is not in the session"),
     "engine_failed": Kind("session", "the engine broke in a way that nobody foresaw: a bug"),
 }

@@ -121,7 +121,7 @@ check_roles() {
 check_quota() {
   local used limit
   read -r used limit <<<"$(az containerapp list-usages --location "$1" \
-    --query "[?name.value=='ManagedEnvironmentCount'].[currentValue, limit] | [0]" --output tsv 2>/dev/null | tr '\n\t' '  ')" || true
+    --query "[?name.value=='ManagedEnvironmentCount'].[currentValue, limit] | [0]" --output tsv 2>/dev/null </dev/null | tr '\n\t' '  ')" || true
   if [ -n "${limit:-}" ] && [ "${used%.*}" -ge "${limit%.*}" ]; then
     fail "the quota of Container Apps environments in $1 is used up ($used of $limit)" "delete one that is idle (az containerapp env list --output table), take another region, or ask for more: https://aka.ms/azquotas"
   fi

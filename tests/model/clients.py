@@ -19,6 +19,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
     ServiceResponseError,
 )
+from azure.data.tables import TableTransactionError
 
 from tests.model.store import MISSING, NONE, Answer, Blob, Items, Op
 
@@ -55,6 +56,7 @@ async def _value(ask: Ask, op: Op) -> Any:
         lease = answer.status == 412 and answer.code.startswith("Lease")
         error = HttpResponseError(answer.code) if lease else _ERRORS.get(answer.status, HttpResponseError)(answer.code)
         error.status_code, error.error_code = answer.status, answer.code  # type: ignore[attr-defined]
+        error.response = answer.value
         raise error
     return answer.value
 
@@ -85,6 +87,17 @@ class Table:
     ) -> dict[str, str]:
         assert match_condition is MatchConditions.IfNotModified
         return {"etag": await _value(self._ask, ("row.update", tuple(entity.items()), etag))}
+
+    async def submit_transaction(self, changes: list[tuple[Any, ...]]) -> list[dict[str, str]]:
+        asked = tuple(
+            (verb, tuple(row.items()), (more[0] if more else {}).get("etag", "")) for verb, row, *more in changes
+        )
+        try:
+            return [{"etag": etag} for etag in await _value(self._ask, ("rows", asked))]
+        except HttpResponseError as error:
+            refused = TableTransactionError(message=f"{error.response}:{error}")
+            refused.status_code, refused.error_code = error.status_code, error.error_code  # type: ignore[attr-defined]
+            raise refused from error
 
 
 class Queue:

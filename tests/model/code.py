@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
@@ -12,14 +13,15 @@ from typing import Any
 from unittest import mock
 
 from pipeline import deliveries, process, recipes
-from pipeline.rendering import Made, Stages
+from pipeline.rendering import Made
 from pipeline.services import Services
 from pipeline.sessions.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
-from pipeline.storage import blobs, ledger
+from pipeline.storage import blobs, entry, ledger
 from pipeline.storage.blobs import Renditions, Source, Sources
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue
+from pipeline.storage.stats import Stats
 from tests.model.clients import Clients
 from tests.model.replay import World, world
 
@@ -43,20 +45,18 @@ def program(message: bytes, renditions: int) -> Any:
 
 def _services(here: World, renditions: int) -> Services:
     account: Any = Clients(here.ask, here.token)
-    nothing: Any = None
+    unused: Any = dict.fromkeys(field.name for field in fields(Services))
     return Services(
-        settings=SETTINGS,
-        recipes=_recipes(renditions),
-        account=account,
-        sources=Sources(account, (INPUT,)),
-        renditions=Renditions(account, OUTPUT),
-        assets=nothing,
-        ledger=Ledger(account, "ledger", CLAIM),
-        queue=JobQueue(account, "jobs"),
-        pool=nothing,
-        slot_documents=nothing,
-        slots=nothing,
-        credential=None,
+        **{
+            **unused,
+            "settings": SETTINGS,
+            "recipes": _recipes(renditions),
+            "account": account,
+            "sources": Sources(account, (INPUT,)),
+            "renditions": Renditions(account, OUTPUT),
+            "ledger": Ledger(account, "ledger", CLAIM),
+            "queue": JobQueue(account, "jobs"),
+        }
     )
 
 
@@ -72,7 +72,9 @@ SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", claim_seconds=CLAIM, req
 REPORT = SessionReport(version=1, versions={}, source=None, renditions=[], failure=None, ms={})
 
 
-async def _render(services: Services, source: Source, recipe: Any, stages: Stages) -> tuple[list[Made], SessionReport]:
+async def _render(
+    services: Services, source: Source, recipe: Any, stages: Any, urgency: Any, stage: Any
+) -> tuple[list[Made[Any]], SessionReport]:
     """In place of a session: the source's bytes, of exactly the pinned version, and the rendition's name."""
     data = b"".join([chunk async for chunk in source.chunks()])
     made = []
@@ -81,8 +83,7 @@ async def _render(services: Services, source: Source, recipe: Any, stages: Stage
             name=rendition.name, file="f", format=rendition.format, size=9, sha256="0" * 64, width=1, height=1
         )
         path = recipe.output_path(rendition, source.name, facts.as_reported)
-        staged = await services.renditions.stage(path, _one(data + rendition.name.encode()))
-        made.append(Made(rendition, facts, path, staged))
+        made.append(Made(rendition, facts, path, await stage(path, _one(data + rendition.name.encode()))))
     return made, REPORT
 
 
@@ -109,23 +110,39 @@ class _Asyncio:
         return getattr(asyncio, name)
 
 
+class _Stages:
+    """Stages that are not measured: how long something took is no part of a state."""
+
+    session, state, began = "", "", 0.0
+
+    def __init__(self, recipe: str) -> None:
+        self.current = "claim"
+        self.ms: dict[str, float] = {}
+        self.marks: list[Any] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.current = name
+        yield
+
+    @contextmanager
+    def job(self, job_id: str) -> Iterator[None]:
+        yield
+
+
 @contextmanager
 def in_a_model() -> Iterator[None]:
     """Time, tokens and sessions are the model's; all that decides stays the pipeline's own."""
     tokens = SimpleNamespace(token_hex=lambda _: world().name)
     with (
         mock.patch.object(ledger, "datetime", _Clock),
+        mock.patch.object(entry, "datetime", _Clock),
         mock.patch.object(ledger, "secrets", tokens),
         mock.patch.object(blobs, "secrets", tokens),
         mock.patch.object(process, "asyncio", _Asyncio()),
         mock.patch.object(process, "render", _render),
-        mock.patch.object(Stages, "stage", _unmeasured),
+        mock.patch.object(process, "Stages", _Stages),
+        mock.patch.object(Stats, "count"),
         mock.patch.object(deliveries.random, "uniform", return_value=1.0),
     ):
         yield
-
-
-@contextmanager
-def _unmeasured(self: Stages, name: str) -> Iterator[None]:
-    self.current = name
-    yield

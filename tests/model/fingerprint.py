@@ -17,7 +17,7 @@ from typing import Any
 
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime, Enum)
 # The same for every worker and at any time.
-_CONSTANT = ("Services", "Settings", "Recipe", "Recipes", "Clients", "World", "JobLogger")
+_CONSTANT = ("Services", "Settings", "Recipe", "Recipes", "Clients", "World", "JobLogger", "Listing", "Stats")
 
 
 def fingerprint(tasks: Iterable[asyncio.Task[Any]]) -> str:

@@ -20,7 +20,7 @@ from pipeline.storage.blobs import GENERATION
 from tests.model.clients import SILENT
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
 from tests.model.replay import History, Outcome, Replayer, World
-from tests.model.store import Answer, Items, Op, Row, Store, apply, changes
+from tests.model.store import Answer, Items, Op, Store, apply, changes
 
 SOURCE = f"{INPUT}/{NAME}"
 ME, OTHER, GONE = "me", "other", "gone"
@@ -205,7 +205,7 @@ class Search:
         store, answer = apply(state.store, op)
         if answer.status == 200 and op[0] in ("blob.put", "blob.commit") and op[1].startswith(OUTPUT):
             _never_backwards(state.store, store, op[1])
-        if answer.status == 200 and op[0] in ("row.create", "row.update"):
+        if answer.status == 200 and op[0] in ("row.create", "row.update", "rows"):
             return replace(state, store=store, done=_once(state, store)), answer
         return replace(state, store=store), answer
 
@@ -242,15 +242,17 @@ def _in_order(state: State, without: int | None = None) -> State:
     late = tuple(sorted((_owned(op, names) for op in state.late), key=repr)) if state.late else ()
     store = state.store
     if owner is not None and names.get(owner, GONE) != owner:
-        ((key, row),) = store.rows
-        store = replace(store, rows=((key, replace(row, items=_renamed(row.items, names))),))
+        store = _with_owners(store, names)
     return replace(state, store=store, late=late, runs=tuple(state.runs[at] for at in kept))
 
 
 def _anonymous(store: Store) -> Store:
     """The same, whoever of the workers holds the row."""
-    rows = tuple((key, replace(row, items=_renamed(row.items, {}))) for key, row in store.rows)
-    return replace(store, rows=rows)
+    return _with_owners(store, {})
+
+
+def _with_owners(store: Store, names: dict[str, str]) -> Store:
+    return replace(store, rows=tuple((key, replace(row, items=_renamed(row.items, names))) for key, row in store.rows))
 
 
 def _renamed(items: Items, names: dict[str, str]) -> Items:
@@ -259,7 +261,11 @@ def _renamed(items: Items, names: dict[str, str]) -> Items:
 
 def _owned(op: Op, names: dict[str, str]) -> Op:
     """A call in other names."""
-    return (op[0], _renamed(op[1], names), *op[2:]) if op[0] in ("row.create", "row.update") else op
+    if op[0] in ("row.create", "row.update"):
+        return (op[0], _renamed(op[1], names), *op[2:])
+    if op[0] == "rows":
+        return ("rows", tuple((verb, _renamed(items, names), etag) for verb, items, etag in op[1]))
+    return op
 
 
 def _seen_by(at: int, answer: Answer) -> Answer:
@@ -277,8 +283,13 @@ def _row_owner(store: Store) -> str | None:
 
 
 def _row(store: Store) -> dict[str, Any] | None:
-    rows: list[Row] = [row for _, row in store.rows]
-    return dict(rows[0].items) if rows else None
+    """The job's row, which is the one that says who holds it; the others list it."""
+    rows = [dict(row.items) for _, row in store.rows]
+    return next((row for row in rows if "owner" in row), None)
+
+
+def _lists(store: Store) -> set[str]:
+    return {key for (_, key), row in store.rows if "owner" not in dict(row.items)}
 
 
 def _claimed(store: Store) -> bool:
@@ -316,6 +327,8 @@ def finished(store: Store) -> None:
     assert source is not None
     if row is None or (row["state"], row["source_etag"]) != ("done", str(source.version)):
         raise Violation(f"nothing brings the job back: the source is version {source.version}, and the row {row}")
+    if _lists(store) != set(row["listed"].split()):
+        raise Violation(f"the job is listed under {_lists(store)}, and its row says {row['listed']}")
     outputs = {path: blob.data for path, blob in store.blobs if path.startswith(OUTPUT)}
     wanted = {f"{OUTPUT}/{one['path']}" for one in json.loads(row["renditions"])}
     if set(outputs) != wanted or {(data or b"")[:2] for data in outputs.values()} != {source.data}:

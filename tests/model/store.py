@@ -156,6 +156,40 @@ def _row_update(store: Store, items: Items, etag: str) -> tuple[Store, Answer]:
     return replace(store, rows=_with(store.rows, key, row)), Answer(row.etag)
 
 
+def _rows(store: Store, changes: tuple[tuple[str, Items, str], ...]) -> tuple[Store, Answer]:
+    """An entity-group transaction: all of it or nothing. The answer to a refusal is the place of what was refused."""
+    after, etags = store, []
+    for place, (verb, items, etag) in enumerate(changes):
+        after, answer = _ROWS[verb](after, items, etag)
+        if answer.status != 200:
+            return store, Answer(place, answer.status, answer.code)
+        etags.append(answer.value or "")
+    return after, Answer(tuple(etags))
+
+
+def _row_upsert(store: Store, items: Items) -> tuple[Store, Answer]:
+    there = store.row(*_key(items))
+    row = Row(there.version + 1 if there else 1, items)
+    return replace(store, rows=_with(store.rows, _key(items), row)), Answer(row.etag)
+
+
+def _row_delete(store: Store, items: Items, etag: str) -> tuple[Store, Answer]:
+    there = store.row(*_key(items))
+    if there is None:
+        return store, Answer(None, 404, "ResourceNotFound")
+    if etag and there.etag != etag:
+        return store, Answer(None, 412, "UpdateConditionNotSatisfied")
+    return replace(store, rows=tuple(pair for pair in store.rows if pair[0] != _key(items))), Answer()
+
+
+_ROWS: dict[str, Any] = {
+    "create": lambda store, items, _: _row_create(store, items),
+    "update": _row_update,
+    "upsert": lambda store, items, _: _row_upsert(store, items),
+    "delete": _row_delete,
+}
+
+
 def _key(items: Items) -> tuple[str, str]:
     fields = dict(items)
     return fields["PartitionKey"], fields["RowKey"]
@@ -271,6 +305,7 @@ _OPERATIONS: dict[str, Any] = {
     "row.get": _row_get,
     "row.create": _row_create,
     "row.update": _row_update,
+    "rows": _rows,
     "blob.get": _blob_get,
     "blob.head": _blob_get,
     "blob.put": _blob_put,

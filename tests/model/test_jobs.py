@@ -13,8 +13,9 @@ from azure.core import MatchConditions
 from pipeline.storage import ledger
 from pipeline.storage.blobs import Renditions, Source, Staged
 from pipeline.storage.queue import JobQueue
-from tests.model.clients import Table
+from tests.model import store
 from tests.model.jobs import Bounds, Search, Violation
+from tests.model.store import Store
 
 SMALL = Bounds(workers=2, crashes=0, waits=1, overwrites=1)
 
@@ -69,36 +70,39 @@ async def _always_current(self: Source) -> bool:
     return True
 
 
-async def _last_writer(self: Table, entity: Any, mode: Any, etag: str, match_condition: Any) -> Any:
-    there = await self.get_entity(entity["PartitionKey"], entity["RowKey"])
-    return await _update(self, entity, mode, there.metadata["etag"], match_condition)
+def _last_writer(store: Store, items: Any, etag: str) -> Any:
+    there = store.row(*_key(items))
+    return _update(store, items, there.etag if there else "")
 
 
 async def _forgotten(self: JobQueue, message: Any, delay: float = 0) -> None:
     return
 
 
-def _impatient(entry: Any, version: Any, now: Any, *, again: bool) -> str:
-    verdict = _judge(entry, version, now, again=again)
+def _impatient(entry: Any, version: Any, now: Any, **wish: Any) -> str:
+    verdict = _judge(entry, version, now, **wish)
     return "take" if verdict == "done" else verdict
 
 
-_update, _judge = Table.update_entity, ledger.judge
+_update, _key, _judge = store._row_update, store._key, ledger.judge
+
+
+def _broken(where: Any, name: str, by: Any) -> Any:
+    return lambda: mock.patch.object(where, name, by)
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "broken", "says"),
+    ("broken", "says"),
     [
-        (Staged, "write", _no_condition, "replaced"),
-        (Renditions, "_may_replace", _no_generation, "replaced"),
-        (Source, "is_current", _always_current, "older version took the row"),
-        (Table, "update_entity", _last_writer, "twice|older version|nothing brings"),
-        (JobQueue, "send", _forgotten, "nothing brings the job back"),
-        (ledger, "judge", _impatient, "done twice"),
+        (_broken(Staged, "write", _no_condition), "replaced"),
+        (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
+        (_broken(Source, "is_current", _always_current), "older version took the row"),
+        (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|nothing brings"),
+        (_broken(JobQueue, "send", _forgotten), "nothing brings the job back"),
+        (_broken(ledger, "judge", _impatient), "done twice"),
     ],
     ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],
 )
-def test_the_search_finds_what_is_broken(where: Any, name: str, broken: Any, says: str) -> None:
-    bounds = Bounds(workers=2, crashes=1 if name == "send" else 0, waits=1, overwrites=1)
-    with mock.patch.object(where, name, broken), pytest.raises(Violation, match=says):
-        Search(bounds).run()
+def test_the_search_finds_what_is_broken(broken: Any, says: str) -> None:
+    with broken(), pytest.raises(Violation, match=says):
+        Search(Bounds(workers=2, crashes=1, waits=1, overwrites=1)).run()

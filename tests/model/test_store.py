@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.data.tables import UpdateMode
+from azure.data.tables import TableTransactionError, UpdateMode
 from azure.storage.blob import BlobBlock
 
 from pipeline.settings import Settings
@@ -39,10 +39,12 @@ class Player:
         name, key = self._random.choice(NAMES), self._random.choice(KEYS)
         blobs = [self._put, self._put, self._head, self._commit]
         slots = [self._slot, self._lease, self._renew, self._release, self._leased_slot]
-        rows = [self._create, self._update, self._update, self._get]
+        rows = [self._create, self._update, self._update, self._get, self._together, self._together]
         doing: Any = self._random.choice([*blobs, *slots, *rows])
         try:
             return (doing.__name__, name, key, await doing(name, key))
+        except TableTransactionError as error:
+            return (doing.__name__, name, key, error.status_code, str(error.error_code), error.index)
         except HttpResponseError as error:
             return (doing.__name__, name, key, type(error).__name__, error.status_code)
 
@@ -116,6 +118,17 @@ class Player:
             told = await self._table.update_entity(row, mode=UpdateMode.REPLACE, etag=etag, match_condition=condition)
             if self._random.random() < 0.7:
                 self._etags[key] = told["etag"]
+
+    async def _together(self, name: str, key: str) -> None:
+        """As the ledger writes: a row under a condition, and with it rows that come and go."""
+        other, third = ({**self._row(each), "RowKey": f"list-{each}"} for each in KEYS)
+        etag = self._etags.get(key)
+        condition = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+        first: Any = ("update", self._row(key), condition) if etag else ("create", self._row(key))
+        changes = [first, ("upsert", other, {"mode": UpdateMode.REPLACE})]
+        if self._random.random() < 0.5:
+            changes.append(("delete", {"PartitionKey": "p", "RowKey": third["RowKey"]}))
+        self._etags[key] = (await self._table.submit_transaction(changes))[0]["etag"]
 
     async def _get(self, name: str, key: str) -> dict[str, Any]:
         entity = await self._table.get_entity("p", key)

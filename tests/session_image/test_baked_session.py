@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
-import pytest_asyncio
 
 from pipeline.errors import SessionLost
 from pipeline.sessions import archive
+from pipeline.sessions.batch import Work
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.report import SessionReport
 from pipeline.sessions.session import REPLACED, Session
+from pipeline.sessions.slot import Slot
 from pipeline.settings import Settings
-from session_image import bake
 from tests.images import picture
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool.running import RunningPool
 from tests.transforms.conftest import job, rendition
 
-ROOT = Path(__file__).parents[2]
 
+class NoDocument:
+    """The document of a slot that is never written."""
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningPool]:
-    """A pool whose sessions have the engine among their packages, as those of the built image."""
-    packages = tmp_path_factory.mktemp("image")
-    packages.chmod(0o755)
-    bake.bake(ROOT / "pipeline" / "transforms", packages)
-    async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
-        yield pool
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+
+    async def write(self, content: dict[str, Any]) -> None: ...
+
+    async def renew(self) -> None: ...
+
+    async def release(self) -> None: ...
 
 
 @asynccontextmanager
@@ -49,13 +52,17 @@ async def chunks() -> AsyncIterator[bytes]:
     yield picture()
 
 
+async def nothing() -> AsyncIterator[bytes]:
+    yield b"{}"
+
+
 async def upload_and_run(session: Session) -> SessionReport:
     """One job, start to end."""
     with session.workspace({"out": "png"}) as names:
         await session.upload(names.source, len(picture()), chunks)
         made = rendition("out", "png")
         made["file"] = names.renditions["out"]
-        return await session.run(job(made, source=names.source, report=names.report), 60)
+        return (await session.run(Work(job(made, source=names.source, report=names.report), 60))).report
 
 
 async def shipped(pool: RunningPool, identifier: str) -> bool:
@@ -64,7 +71,7 @@ async def shipped(pool: RunningPool, identifier: str) -> bool:
     return archive.build().name in {entry["name"] for entry in listed}
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(baked_pool: RunningPool) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
@@ -75,14 +82,14 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
         assert not await shipped(baked_pool, identifier)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: RunningPool) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
         await session.bring("logo.png", picture())
         assert (await upload_and_run(session)).failure is None
         await baked_pool.call("DELETE", "/session", identifier)
-        report = await session.run(job(rendition()), 60)
+        report = (await session.run(Work(job(rendition()), 60))).report
         assert report.failure is not None
         assert report.failure.kind == "source_missing"
         await session.bring("logo.png", picture())
@@ -99,8 +106,34 @@ async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(sessi
         assert session.equipped
         await client.end(identifier)
         with pytest.raises(SessionLost) as lost:
-            await session.run(job(rendition()), 60)
+            await session.run(Work(job(rendition()), 60))
         assert lost.value.kind == REPLACED
         await client.end(identifier)
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "uploads"),
+    [
+        ("https://pool.env.westus2.azurecontainerapps.io", ["in.bin"]),
+        ("https://westus2.dynamicsessions.io/subscriptions/s/resourceGroups/g/sessionPools/p", ["engine", "in.bin"]),
+    ],
+)
+async def test_only_a_pool_with_its_own_image_is_taken_to_bring_the_engine(endpoint: str, uploads: list[str]) -> None:
+    """Nobody answers at Azure's addresses here: the transport answers, and keeps what it was sent."""
+    sent: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        body = b"".join([chunk async for chunk in request.stream])
+        name = body.split(b'filename="')[1].split(b'"')[0].decode()
+        sent.append("engine" if name == archive.build().name else name)
+        return httpx.Response(200, content=nothing())
+
+    settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})
+    client = PoolClient(settings, token=None, transport=httpx.MockTransport(answer))
+    slot = Slot("00", document=NoDocument(), settings=settings, client=client, leased=time.monotonic())
+    slot.start_over()
+    await slot.session.upload("in.bin", len(picture()), chunks)
+    await client.close()
+    assert sorted(sent) == uploads

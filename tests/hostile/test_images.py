@@ -1,0 +1,64 @@
+"""Broken images of every allowed format through real sessions: done, or a failure with a reason of our own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pipeline.transforms import engine
+from tests.hostile import outcomes
+from tests.hostile.files import generated, mutated, seeds
+from tests.hostile.jobs import JOBS, complaint
+from tests.hostile.outcomes import Outcome, Report, judged
+from tests.stack import Stack, environment, opened
+
+
+@pytest_asyncio.fixture
+async def stack(azurite: str, session_pool: str, tmp_path: Path) -> AsyncIterator[Stack]:
+    recipe_file = tmp_path / "recipes.yaml"
+    recipe_file.write_text(outcomes.RECIPES)
+    async with opened(environment(azurite, session_pool, recipe_file)) as stack:
+        yield stack
+
+
+async def test_broken_images_cost_no_session_and_are_tried_once(stack: Stack, tmp_path: Path) -> None:
+    """The long form of this, for any folder and any number: `python -m tests.hostile FOLDER --generate N`."""
+    files = [*seeds().items(), *generated(120, 7)]
+    report = await judged(stack, tmp_path / "no.log", files, 4)
+    assert report.wrong == [], report.table()
+    assert len(report.outcomes) == len(files)
+    good = {outcome.name: outcome.ends for outcome in report.outcomes if outcome.name in seeds()}
+    assert set(good.values()) == {"done"}, good
+    container = stack.services.account.container(stack.services.settings.state_container)
+    assert len([blob async for blob in container.list_blobs(name_starts_with="slots/")]) <= 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_engine_makes_everything_or_refuses_and_leaves_nothing(tmp_path: Path, seed: int) -> None:
+    for number, (name, body) in enumerate(generated(400, 100 + seed)):
+        for left in tmp_path.iterdir():
+            left.unlink()
+        (tmp_path / "in.bin").write_bytes(body)
+        job = JOBS[number % len(JOBS)]
+        assert complaint(engine.run(job, tmp_path), job, tmp_path) == "", name
+
+
+def test_the_same_seed_gives_the_same_files() -> None:
+    assert list(generated(60, 5)) == list(generated(60, 5))
+    assert list(generated(60, 5)) != list(generated(60, 6))
+    body = seeds()["plain.png"]
+    assert mutated(body, random.Random(3)) == mutated(body, random.Random(3)) != body
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("run_timeout", "hang"), ("session_died", "crash"), ("engine_failed", "foreign exception"), ("damaged_image", "")],
+)
+def test_what_no_image_may_do_is_told_apart(kind: str, word: str) -> None:
+    found = Outcome("a.png", kind, 0.1, outcomes._wrong(kind))
+    assert found.wrong == word
+    assert (word in Report([found]).table()) or not word

@@ -1,0 +1,203 @@
+"""What a job can find of another one in a session, tried from inside of real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from pipeline.process import process
+from pipeline.storage.ledger import Entry
+from tests.images import picture
+from tests.stack import Stack, environment, opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LEAVE = """
+import atexit, builtins, ctypes, json, os, resource, signal, subprocess, sys, threading, time, zipimport
+from PIL import Image
+
+def everything(*_, **__):
+    raise Exception("MARK was here")
+
+def transform(image, params):
+    for folder in ("/mnt/data", "/tmp", "/dev/shm", *map(os.environ.get, ("HOME", "IPYTHONDIR", "PWD"))):
+        for name in ("MARK.txt", "json.py", "sitecustomize.py", "in-000000000000.bin"):
+            try:
+                open(f"{folder}/{name}", "w").write("MARK")
+            except OSError:
+                pass
+    os.symlink("/", "/mnt/data/MARK-link")
+    os.link("/mnt/data/MARK.txt", "/mnt/data/MARK-twice")
+    with open("/mnt/data/MARK-huge", "wb") as huge:
+        huge.truncate(1 << 28)
+    builtins.MARK = sys.modules["MARK"] = Image.MARK = "MARK"
+    os.environ["MARK"] = "MARK"
+    threading.Thread(target=time.sleep, args=(1000,), name="MARK", daemon=True).start()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(0)
+    subprocess.Popen(["sleep", "961"], start_new_session=True)
+    atexit.register(everything)
+    os.chdir("/tmp"), os.umask(0o777), sys.path.insert(0, "/mnt/data")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    Image.open = Image.Image.load = zipimport.zipimporter.get_code = everything
+    return image
+"""
+
+LOOK = """
+import builtins, json, os, resource, signal, sys, threading, zipimport
+from PIL import Image
+
+def transform(image, params):
+    umask = os.umask(0o22)
+    os.umask(umask)
+    files = [path + "/" + name for place in ("/mnt/data", "/tmp", "/dev/shm") for path, _, names in os.walk(place)
+             for name in names]
+    lines = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            lines[pid] = open(f"/proc/{pid}/cmdline").read()
+        except OSError:
+            pass
+    seen = {
+        "files": sorted(files),
+        "marks": [name for name, place in (("builtins", vars(builtins)), ("modules", sys.modules), ("pillow",
+                  vars(Image)), ("environment", os.environ)) if "MARK" in place],
+        "threads": sum(thread.name == "MARK" for thread in threading.enumerate()),
+        "processes": [line for line in lines.values() if "961" in line],
+        "count": len(lines),
+        "cwd": os.getcwd(),
+        "umask": umask,
+        "path": sys.path[0],
+        "term": signal.getsignal(signal.SIGTERM) == signal.SIG_IGN,
+        "open files": resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 64,
+        "patched": [f.__name__ for f in (Image.open, Image.Image.load, zipimport.zipimporter.get_code)
+                    if f.__name__ == "everything"],
+    }
+    raise Exception("SEEN" + json.dumps(seen) + "SEEN")
+"""
+
+
+def code(source: str) -> str:
+    return json.dumps([{"code": {"source": source, "params": {"about": "x"}, "megabytes": 2048}}])
+
+
+RECIPES = f"""
+recipes:
+  leave:
+    transforms: {code(LEAVE)}
+    renditions: {{out: {{format: png}}}}
+  look:
+    transforms: {code(LOOK)}
+    renditions: {{out: {{format: png}}}}
+  secret:
+    transforms: [{{text: {{text: "SECRET-OF-ANOTHER"}}}}]
+    renditions: {{out: {{format: png}}}}
+  plain:
+    renditions: {{out: {{format: png}}}}
+  alone:
+    isolation: single
+    renditions: {{out: {{format: png}}}}
+"""
+NAMES = iter(range(10_000))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """One slot: whatever comes next comes to the same place."""
+    recipe_file = tmp_path_factory.mktemp("hygiene") / "recipes.yaml"
+    recipe_file.write_text(RECIPES)
+    environ = environment(azurite, session_pool, recipe_file)
+    own = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_ALLOW_CODE": "true"}
+    async with opened({**environ, **own}) as stack:
+        yield stack
+
+
+async def run(stack: Stack, recipe: str) -> Entry:
+    name = f"{next(NAMES)}.png"
+    await stack.drop(name, picture(60, 40, "PNG"))
+    services = stack.services
+    return await process(services, services.settings.input_container, name, services.recipes.get(recipe))
+
+
+async def slot(stack: Stack) -> dict[str, Any]:
+    """What the only slot's document says."""
+    container = stack.services.account.container(stack.services.settings.state_container)
+    (name,) = [blob.name async for blob in container.list_blobs() if blob.name.startswith("slots/")]
+    document: dict[str, Any] = json.loads(await (await container.download_blob(name)).readall())
+    return document
+
+
+async def look(stack: Stack) -> dict[str, Any]:
+    """What a job with code of its own sees."""
+    entry = await run(stack, "look")
+    assert entry.error_kind == "code_failed", entry.error_message
+    seen: dict[str, Any] = json.loads(entry.error_message.rsplit("SEEN", 2)[1])
+    return seen
+
+
+def nothing_of_another(seen: dict[str, Any]) -> None:
+    assert not [path for path in seen["files"] if "MARK" in path or path.endswith((".py", "000000000000.bin"))]
+    ours = [path.rpartition("/")[2] for path in seen["files"] if path.startswith("/mnt/data")]
+    assert sorted(name.split("-")[0] for name in ours) in (["in", "transforms"], ["in"])
+    assert (seen["marks"], seen["threads"], seen["processes"], seen["patched"]) == ([], 0, [], [])
+    assert not seen["cwd"].startswith("/tmp")  # noqa: S108 - in the session
+    assert (seen["umask"], seen["term"], seen["open files"]) == (0o22, False, False)
+    assert seen["path"] != "/mnt/data"
+
+
+async def test_a_job_with_code_sees_nothing_of_the_job_before_and_nobody_sees_anything_of_it(stack: Stack) -> None:
+    assert (await run(stack, "secret")).state == "done"
+    nothing_of_another(await look(stack))
+    assert "MARK was here" in (await run(stack, "leave")).error_message, "it did what it could"
+    nothing_of_another(await look(stack))
+    for recipe in ("plain", "alone"):
+        await run(stack, "leave")
+        assert (await run(stack, recipe)).state == "done"
+
+
+BREAK_INS = {
+    "a file": "open('/mnt/data/loot', 'w').write('x')",
+    "a link": "import os; os.symlink('/', '/mnt/data/in-ffffffffffff.bin')",
+    "a second name": "import os, glob; os.link(glob.glob('/mnt/data/transforms-*')[0], '/mnt/data/out-f-0.png')",
+    "a module": "open('/mnt/data/PIL.py', 'w').write('')",
+    "Pillow": "from PIL import Image; Image.open = lambda *a, **k: Image.new('RGB', (1, 1))",
+    "a method": "from PIL import Image; Image.Image.load = lambda self: None",
+    "the importer": "import zipimport; zipimport.zipimporter.get_code = None",
+    "the engine": "import sys; [m for n, m in sys.modules.items() if n.endswith('.engine')][0].make = None",
+}
+
+
+@pytest.mark.parametrize("what", BREAK_INS)
+async def test_a_session_that_somebody_broke_into_is_given_up_before_the_next_job(stack: Stack, what: str) -> None:
+    """As if a decoder had a hole, and an image had made use of it: arbitrary code in the middle of a shared session."""
+    assert (await run(stack, "plain")).state == "done"
+    before = await slot(stack)
+    await stack.services.pool.run(before["identifier"], BREAK_INS[what], 20)
+    entry = await run(stack, "plain")
+    assert (entry.state, entry.error_kind, entry.attempts) == ("done", "", 1)
+    after = await slot(stack)
+    assert after["identifier"] != before["identifier"]
+    assert after["generation"] == before["generation"] + 1
+
+
+async def test_a_session_in_which_a_run_leaves_a_thread_behind_serves_no_further_job(stack: Stack) -> None:
+    """The hole is used while a picture is opened: by a reader that Pillow was told of."""
+    assert (await run(stack, "plain")).state == "done"
+    before = await slot(stack)
+    use = (
+        "import threading, time\nfrom PIL import Image\nold = Image.OPEN['PNG'][0]\n"
+        "def factory(*a):\n    threading.Thread(target=time.sleep, args=(100,)).start()\n    return old(*a)\n"
+        "Image.OPEN['PNG'] = (factory, Image.OPEN['PNG'][1])"
+    )
+    await stack.services.pool.run(before["identifier"], use, 20)
+    assert (await run(stack, "plain")).state == "done"
+    assert (await run(stack, "plain")).state == "done"
+    assert (await slot(stack))["generation"] == before["generation"] + 1

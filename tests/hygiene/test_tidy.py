@@ -1,0 +1,121 @@
+"""What the engine finds in a session that no job of its own can have put there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipeline.transforms import engine, protocol, tidy
+from tests.transforms.conftest import encoded, gradient, job
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> tidy.Tidiness:
+    (tmp_path / "there-before").write_bytes(b"by whoever made the session")
+    (tmp_path / "in-0123456789ab.bin").write_bytes(b"")
+    (tmp_path / "asset-0123456789abcdef.ttf").write_bytes(b"")
+    (tmp_path / "transforms-0123456789abcdef.zip").write_bytes(b"")
+    return tidy.Tidiness(tmp_path)
+
+
+def test_a_session_as_the_host_keeps_it_is_tidy(watch: tidy.Tidiness, tmp_path: Path) -> None:
+    (tmp_path / "out-0123456789ab-0.webp").write_bytes(b"")
+    (tmp_path / "report-0123456789ab.json").write_bytes(b"")
+    assert [watch.begin(), watch.end()] == ["", ""]
+
+
+def left(file: Path) -> None:
+    """Write a file and let it lie."""
+    file.write_text("x")
+    os.utime(file, (1e9, 1e9))
+
+
+def test_an_upload_under_way_is_none_of_a_runs_business(watch: tidy.Tidiness, tmp_path: Path) -> None:
+    """Whatever it is called until it is there: files come in while other jobs run."""
+    (tmp_path / ".upload-in-progress-0123").write_bytes(b"half")
+    assert [watch.begin(), watch.end()] == ["", ""]
+
+
+FILES: dict[str, Callable[[Path], Any]] = {
+    "a file": lambda place: left(place / "notes.txt"),
+    "a hidden file": lambda place: left(place / ".x"),
+    "a folder": lambda place: (place / "out-folder").mkdir(),
+    "a link": lambda place: (place / "out-0-0.webp").symlink_to("/etc/hostname"),
+    "a second name": lambda place: os.link(place / "in-0123456789ab.bin", place / "in-ffffffffffff.bin"),
+    "a pipe": lambda place: os.mkfifo(place / "in-ffffffffffff.bin"),
+    "a module": lambda place: (place / "json.py").write_text("x"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_that_nobody_should_have_made_are_found(watch: tidy.Tidiness, tmp_path: Path, kind: str) -> None:
+    FILES[kind](tmp_path)
+    assert watch.end().startswith("a file ")
+    assert watch.begin().startswith("a file "), "it does not go by itself"
+
+
+@pytest.mark.parametrize(
+    "place", [(Image, "open"), (Image.Image, "load"), (json, "loads"), (engine, "run"), (protocol, "dump_reports")]
+)
+def test_functions_that_were_replaced_are_found(
+    watch: tidy.Tidiness, place: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.begin()
+    monkeypatch.setattr(*place, lambda *_, **__: None)
+    assert watch.begin() == f"another {place[1]}"
+
+
+def test_a_thread_that_outlives_its_run_is_found(watch: tidy.Tidiness) -> None:
+    watch.begin()
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, name="lurker")
+    thread.start()
+    try:
+        assert watch.end() == "a thread 'lurker'"
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_process_that_outlives_its_run_is_found(watch: tidy.Tidiness) -> None:
+    watch.begin()
+    process = subprocess.Popen(["sleep", "100"])
+    try:
+        assert watch.end() == f"a process {process.pid}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    engine._watches.pop(tmp_path, None)
+
+
+def test_no_job_runs_where_somebody_else_has_been(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = job(source="in-1.bin", report="report-1.json")
+    document["renditions"][0]["file"] = "out-1-0.png"
+
+    def ran() -> dict[str, Any]:
+        (place / "in-1.bin").write_bytes(encoded(gradient(20, 10)))
+        engine.main(protocol.encode_jobs(document), str(place))
+        ref = protocol.parse_report_line(capsys.readouterr().out)
+        assert ref is not None
+        (report,) = json.loads(ref["body"] or b"")
+        return report
+
+    assert (ran()["failure"], ran()["tainted"]) == (None, "")
+    left(place / "left.txt")
+    report = ran()
+    assert report["failure"]["kind"] == "session_tainted"
+    assert "left.txt" in report["failure"]["message"]
+    assert report["renditions"] == []

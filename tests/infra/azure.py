@@ -1,0 +1,144 @@
+"""A subscription for scripts to work on: `az`, `azd` and `docker` stood in for by a program that writes calls down."""
+
+from __future__ import annotations
+
+import marshal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.infra import standin
+
+ROOT = Path(__file__).parents[2]
+GOOD: dict[str, Any] = {
+    "az_version": "2.80.0",
+    "azd_version": "1.21.1",
+    "signed_in": True,
+    "azd_signed_in": True,
+    "subscription": "00000000-1111-2222-3333-444444444444",
+    "environments": {},
+    "providers": [
+        f"Microsoft.{each}"
+        for each in (
+            "App",
+            "Web",
+            "Storage",
+            "EventGrid",
+            "Insights",
+            "OperationalInsights",
+            "ManagedIdentity",
+            "ContainerRegistry",
+        )
+    ],
+    "roles": ["Owner"],
+    "usage": ["0.0", "5.0"],
+    "registries": [],
+    "images": [],
+    "engine": False,
+    "groups": [],
+    "blobs": [],
+    "code": False,
+    "pool": "",
+    "broken": {},
+}
+# The arguments of a first deployment.
+TRY = ("photos", "--location", "westus2", "--yes")
+# The starts of calls that change nothing on Azure.
+LOOKING = (
+    "az version",
+    "az account ",
+    "az ad ",
+    "az provider show",
+    "az provider list",
+    "az functionapp list",
+    "az functionapp keys list",
+    "az role assignment list",
+    "az containerapp list-usages",
+    "az containerapp sessionpool show",
+    "az acr show",
+    "az acr repository show",
+    "az acr login",
+    "az storage blob list",
+    "az identity show",
+    "az group list",
+    "az group exists",
+    "az resource list",
+    "az monitor log-analytics workspace list",
+    "az deployment sub list",
+    "azd version",
+    "azd auth",
+    "azd env",
+    "azd provision --preview",
+    "docker info",
+    "podman info",
+)
+
+
+@dataclass
+class Azure:
+    """The stand-in: what is there, and what was asked."""
+
+    place: Path
+
+    def stand_in_for(self, program: str) -> None:
+        """Put the stand-in in the place of one more program."""
+        path = self.place / "bin" / program
+        path.write_text(f"#!{sys.executable} -IS\n{Path(standin.__file__).read_text()}")
+        path.chmod(0o755)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is there."""
+        loaded: dict[str, Any] = marshal.loads((self.place / "state").read_bytes())  # noqa: S302 - our own
+        return loaded
+
+    def change(self, **changes: Any) -> None:
+        """Make something else be there."""
+        (self.place / "state").write_bytes(marshal.dumps({**self.state, **changes}))
+
+    def calls(self) -> list[str]:
+        """Every call since the last look, as one line each."""
+        path = self.place / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+    def changing(self) -> list[str]:
+        """Those of the calls since the last look that change something on Azure."""
+        return [call for call in self.calls() if not call.startswith(LOOKING)]
+
+    def run(self, script: str, *arguments: str, typed: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of the project with the stand-in in the place of the real programs."""
+        environ = {
+            "PATH": f"{self.place}/bin:/usr/bin:/bin",
+            "STANDIN": str(self.place),
+            "HOME": str(self.place),
+            **environ,
+        }
+        return subprocess.run(
+            [ROOT / "scripts" / script, *arguments],
+            env={"DEPLOY_PAUSE": "0", "DEPLOY_TRIES": "3", **environ},
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+
+def subscription(place: Path) -> Azure:
+    """An empty subscription in which everything is allowed."""
+    (place / "bin").mkdir()
+    (place / "state").write_bytes(marshal.dumps(GOOD))
+    azure = Azure(place)
+    for program in ("az", "azd", "docker", "podman"):
+        azure.stand_in_for(program)
+    return azure
+
+
+def in_order(calls: list[str], *starts: str) -> bool:
+    """Whether calls that start like this are among them, in this order."""
+    rest = iter(calls)
+    return all(any(call.startswith(start) for call in rest) for start in starts)

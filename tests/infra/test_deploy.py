@@ -1,0 +1,163 @@
+"""scripts/deploy: what it does, in which order, and nothing twice."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pipeline import recipes
+from tests.images import form
+from tests.infra.azure import GOOD, LOOKING, ROOT, TRY, Azure, in_order, subscription
+from tests.infra.bicep import File
+
+
+@dataclass(frozen=True)
+class First:
+    """The first deployment: what it said, what it asked, what was there afterwards."""
+
+    told: subprocess.CompletedProcess[str]
+    calls: list[str]
+    state: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> First:
+    """Run once for all tests that only look at it."""
+    azure = subscription(tmp_path_factory.mktemp("azure"))
+    told = azure.run("deploy", *TRY)
+    return First(told, azure.calls(), azure.state)
+
+
+def test_an_empty_subscription_becomes_a_running_pipeline(first: First) -> None:
+    assert first.told.returncode == 0, first.told.stderr
+    changing = [call for call in first.calls if not call.startswith(LOOKING)]
+    assert [call.split(" --")[0] for call in changing] == [
+        "azd provision",
+        "azd deploy",
+        "az deployment group create",
+        "az storage blob upload",
+        "az storage blob delete-batch",
+        "az storage blob delete",
+    ]
+    assert "renditions after" in first.told.stderr
+    assert "large.webp" in first.told.stdout
+    assert first.state["environments"]["photos"]["AZURE_LOCATION"] == "westus2"
+
+
+def test_everything_is_looked_at_before_anything_is_made(first: First) -> None:
+    looked = list(itertools.takewhile(lambda call: call.startswith(LOOKING), first.calls))
+    for start in (
+        "az version",
+        "azd version",
+        "az account show",
+        "azd auth",
+        "az provider show",
+        "az provider list",
+        "az role assignment list",
+    ):
+        assert any(call.startswith(start) for call in looked), start
+
+
+def test_a_second_run_does_the_same_again_and_makes_nothing_twice(azure: Azure) -> None:
+    azure.run("deploy", *TRY)
+    before = azure.changing()
+    told = azure.run("deploy", "photos", "--yes")
+    assert told.returncode == 0, told.stderr
+    again = azure.calls()
+    assert not [call for call in again if call.startswith("azd env new")]
+    assert [call.split(" --")[0] for call in again if not call.startswith(LOOKING)] == [
+        call.split(" --")[0] for call in before
+    ]
+
+
+def test_the_subscription_to_events_gets_every_parameter_that_the_template_needs(first: First) -> None:
+    (call,) = [call for call in first.calls if call.startswith("az deployment group create")]
+    template = File(ROOT / "infra" / "events.bicep")
+    needed = {name for name, param in template.of("param").items() if param.value is None}
+    given = dict(word.split("=", 1) for word in call.split("--parameters ")[1].split())
+    assert set(given) == needed
+    assert all(given.values())
+
+
+def test_the_photo_goes_where_the_recipes_as_shipped_take_it_up(first: First) -> None:
+    (call,) = [call for call in first.calls if call.startswith("az storage blob upload")]
+    source = call.split("--name ")[1].split()[0]
+    loaded = recipes.load(ROOT / "recipes.yaml", input_container="input", output_container="output")
+    (recipe,) = [recipe for recipe in loaded if recipe.matches(source)]
+    assert recipe.name == "web"
+    assert form((ROOT / "scripts" / "az" / "photo.jpg").read_bytes()) == "JPEG"
+
+
+def test_a_pool_with_its_own_image_gets_registry_and_image_first(azure: Azure) -> None:
+    told = azure.run("deploy", *TRY, "--preset", "production")
+    assert told.returncode == 0, told.stderr
+    changing = azure.changing()
+    assert in_order(
+        changing, "azd provision", "az acr build", "azd provision", "azd deploy", "az deployment group create"
+    )
+    image = azure.state["environments"]["photos"]["SESSION_IMAGE"]
+    assert image.startswith("crimagesabc.azurecr.io/image-pipeline-session:")
+    again = azure.run("deploy", "photos", "--yes")
+    assert again.returncode == 0, again.stderr
+    changing = azure.changing()
+    assert sum(call.startswith("azd provision") for call in changing) == 1
+    assert not [call for call in changing if "acr build" in call], "the image is there already"
+
+
+def test_an_engine_builds_the_image_where_there_is_one(azure: Azure) -> None:
+    azure.change(engine=True)
+    told = azure.run("deploy", *TRY, "--preset", "production")
+    assert told.returncode == 0, told.stderr
+    calls = azure.calls()
+    assert in_order(calls, "docker build", "az acr login", "docker push")
+    assert not [call for call in calls if call.startswith("az acr build")]
+
+
+def test_storage_that_is_closed_is_tried_through_the_app(azure: Azure) -> None:
+    azure.stand_in_for("curl")
+    azure.change(environments={"photos": {"ISOLATE_NETWORK": "true"}})
+    told = azure.run("deploy", *TRY)
+    assert told.returncode == 0, told.stderr
+    calls = azure.calls()
+    (request,) = [call for call in calls if call.startswith("curl")]
+    assert request.endswith("https://func-images-abc.azurewebsites.net/api/jobs?recipe=tutorial")
+    assert "key-of-the-stand-in" not in "".join(calls), "a key among the arguments of a program"
+    assert not [call for call in calls if call.startswith("az storage blob")]
+
+
+@pytest.mark.parametrize("preset", ["try", "production"])
+def test_what_if_changes_nothing(azure: Azure, preset: str) -> None:
+    azure.change(providers=[])
+    told = azure.run("deploy", *TRY, "--preset", preset, "--what-if")
+    assert told.returncode == 0, told.stderr
+    calls = azure.calls()
+    assert [call for call in calls if not call.startswith(LOOKING)] == []
+    assert [call for call in calls if call.startswith("azd provision --preview")]
+    assert "would register the resource provider Microsoft.App" in told.stderr
+
+
+def test_providers_are_registered_where_they_are_not(azure: Azure) -> None:
+    azure.change(providers=[each for each in GOOD["providers"] if each != "Microsoft.App"])
+    assert azure.run("deploy", *TRY).returncode == 0
+    assert azure.changing()[0] == "az provider register --namespace Microsoft.App --wait --output none"
+
+
+def test_nothing_happens_without_a_yes(azure: Azure) -> None:
+    told = azure.run("deploy", "photos", "--location", "westus2", typed="n\n")
+    assert told.returncode == 1
+    assert "nothing was done" in told.stderr
+    assert azure.changing() == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["a b"], ["-x"], ["photos", "more"], ["--preset", "huge", "p"], ["$(id)"]])
+def test_arguments_that_make_no_sense_show_how_it_is_called(azure: Azure, arguments: list[str]) -> None:
+    for script in ("deploy", "teardown"):
+        if script == "deploy" or "--preset" not in arguments:
+            told = azure.run(script, *arguments)
+            assert told.returncode == 2
+            assert f"scripts/{script} NAME" in told.stderr
+    assert azure.calls() == []

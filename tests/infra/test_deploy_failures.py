@@ -1,0 +1,121 @@
+"""scripts/deploy: what would go wrong is said before; what does go wrong stops it; both with what mends it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.azure import ROOT, TRY, Azure
+
+BEFORE = [
+    ({"az_version": "2.1.0"}, [], "az 2.1.0 is too old", "az upgrade"),
+    ({"azd_version": "1.0.0"}, [], "azd 1.0.0 is too old", "aka.ms/azd-install"),
+    ({"signed_in": False}, [], "not signed in to Azure", "az login"),
+    ({"azd_signed_in": False}, [], "azd is not signed in", "azd auth login"),
+    ({}, ["--subscription", "another"], "not another", "az account set --subscription 'another'"),
+    ({}, ["--location", "Atlantis"], "session pools are not offered in Atlantis", "West US 2"),
+    ({}, ["--location", "northeurope"], "Flex Consumption is not offered", "list-flexconsumption-locations"),
+    ({"roles": ["Reader"]}, [], "may not make resources", "--role Contributor"),
+    ({"roles": ["Contributor"]}, [], "may not give the app its roles", "Role Based Access Control Administrator"),
+    ({"usage": ["5.0", "5.0"]}, ["--preset", "production"], "quota of Container Apps environments", "aka.ms/azquotas"),
+    (
+        {"environments": {"photos": {"AZURE_SUBSCRIPTION_ID": "older"}}},
+        [],
+        "photos was deployed to the subscription older",
+        "az account set --subscription older",
+    ),
+    (
+        {"providers": [], "broken": {"az provider register": "AuthorizationFailed"}},
+        [],
+        "Microsoft.App cannot be registered",
+        "ask an owner of the subscription",
+    ),
+]
+
+
+@pytest.mark.parametrize(("there", "arguments", "wrong", "mend"), BEFORE, ids=[each[2][:40] for each in BEFORE])
+def test_what_would_go_wrong_is_said_before_anything_is_made(
+    azure: Azure, there: dict[str, Any], arguments: list[str], wrong: str, mend: str
+) -> None:
+    azure.change(**there)
+    told = azure.run("deploy", *TRY, *arguments)
+    assert told.returncode == 1
+    assert wrong in told.stderr
+    assert mend in told.stderr
+    assert [call for call in azure.changing() if not call.startswith("az provider register")] == []
+
+
+WORDS = [
+    ("StorageAccountAlreadyTaken: the name stimagesabc is already taken", "a name is taken", "OTHER-NAME"),
+    ("SubscriptionIsOverQuotaForSku", "a quota in this region is too small", "MAX_SESSIONS"),
+    ("SessionTypeNotSupportedInRegion", "does not offer what is needed", "--location REGION"),
+    ("Failed to pull image: UNAUTHORIZED", "cannot pull its image", "SESSION_IMAGE ''"),
+    ("DeploymentActive: another deployment", "still under way", "az deployment sub list"),
+    ("maximumInstanceCount must be at least 40", "does not limit an app", "LEAST_INSTANCES 40"),
+    ("AuthorizationFailed: does not have authorization", "a role is missing", "ask an owner"),
+]
+
+
+@pytest.mark.parametrize(("words", "wrong", "mend"), WORDS, ids=[each[1] for each in WORDS])
+def test_what_azure_says_is_put_into_plain_words_with_what_mends_it(
+    tmp_path: Path, words: str, wrong: str, mend: str
+) -> None:
+    (tmp_path / "log").write_text(f"ERROR: deployment failed\n  {words}\n")
+    told = subprocess.run(
+        ["bash", "-c", '. scripts/lib/azure.sh; name=photos; explain "$1"', "deploy", tmp_path / "log"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert wrong in told.stderr
+    assert mend in told.stderr
+
+
+AFTER = [
+    ("azd provision", "AuthorizationFailed", "a role is missing", "ask an owner"),
+    ("azd deploy", "something never seen", "deploying the code failed", "it goes on where it stopped"),
+    ("az functionapp keys list", "503", "the app func-images-abc does not start", "az monitor app-insights query"),
+    (
+        "az deployment group create",
+        "validation failed",
+        "subscribing the app to dropped images failed",
+        "scripts/deploy",
+    ),
+    ("az storage blob upload", "AuthorizationPermissionMismatch", "cannot be uploaded", "take effect"),
+    ("az storage blob list", "503", "no renditions", "az monitor app-insights query"),
+]
+
+
+@pytest.mark.parametrize(("call", "words", "wrong", "mend"), AFTER, ids=[each[0] for each in AFTER])
+def test_the_first_failure_stops_it_with_what_mends_it(
+    azure: Azure, call: str, words: str, wrong: str, mend: str
+) -> None:
+    azure.change(broken={call: words})
+    told = azure.run("deploy", *TRY)
+    assert told.returncode == 1
+    assert wrong in told.stderr
+    assert mend in told.stderr
+    order = [each[0] for each in AFTER]
+    later = tuple(order[order.index(call) + 1 :])
+    assert not later or not [each for each in azure.calls() if each.startswith(later)], "it went on after the failure"
+
+
+def test_a_deployment_that_stopped_half_way_is_finished_by_the_next_one(azure: Azure) -> None:
+    for call in ("azd provision", "az deployment group create"):
+        azure.change(broken={call: "something never seen"})
+        assert azure.run("deploy", *TRY).returncode == 1
+    azure.change(broken={})
+    assert azure.run("deploy", "photos", "--yes").returncode == 0
+
+
+def test_an_image_that_cannot_be_built_stops_the_deployment_before_the_pool(azure: Azure) -> None:
+    azure.change(broken={"az acr build": "TasksOperationsNotAllowed"})
+    told = azure.run("deploy", *TRY, "--preset", "production")
+    assert told.returncode == 1
+    assert "the session's image is not in the registry crimagesabc" in told.stderr
+    assert sum(call.startswith("azd provision") for call in azure.changing()) == 1

@@ -1,0 +1,32 @@
+"""scripts/teardown: away with everything, after a question."""
+
+from __future__ import annotations
+
+from tests.infra.azure import TRY, Azure
+
+
+def test_teardown_lists_asks_and_leaves_nothing_behind(azure: Azure) -> None:
+    azure.run("deploy", *TRY)
+    azure.calls()
+    told = azure.run("teardown", "photos", typed="no\n")
+    assert told.returncode == 1
+    assert "stimagesabc" in told.stdout
+    assert azure.changing() == []
+    told = azure.run("teardown", "photos", typed="photos\n")
+    assert told.returncode == 0, told.stderr
+    assert [call.split(" --")[0] for call in azure.changing()] == [
+        "az monitor log-analytics workspace delete",
+        "az group delete",
+        "az deployment sub delete",
+    ]
+    assert azure.state["groups"] == []
+    again = azure.run("teardown", "photos")
+    assert again.returncode == 0
+    assert "nothing of photos" in again.stderr
+
+
+def test_teardown_says_what_holds_a_group_that_does_not_go(azure: Azure) -> None:
+    azure.change(groups=["rg-photos-images"], broken={"az group delete": "ScopeLocked"})
+    told = azure.run("teardown", "photos", "--yes")
+    assert told.returncode == 1
+    assert "rg-photos-images is not gone" in told.stderr

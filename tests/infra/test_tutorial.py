@@ -1,0 +1,58 @@
+"""The tutorial's nine steps in scripts/az: the right calls, and a photo that is really cropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.images import form, sides
+from tests.infra.azure import Azure, in_order
+
+
+def test_the_tutorial_makes_a_pool_step_by_step(azure: Azure) -> None:
+    for step in ("01-prepare", "02-build-image", "03-create-environment", "04-create-session-pool"):
+        told = azure.run(f"az/{step}")
+        assert told.returncode == 0, told.stderr
+    changing = azure.changing()
+    assert in_order(
+        changing,
+        "az extension add --name containerapp",
+        "az provider register --namespace Microsoft.App",
+        "az group create",
+        "az acr create",
+        "az acr build",
+        "az containerapp env create",
+        "az identity create",
+        "az role assignment create",
+        "az containerapp sessionpool create",
+    )
+    (create,) = [call for call in changing if call.startswith("az containerapp sessionpool create")]
+    for wanted in (
+        "--network-status EgressDisabled",
+        "--target-port 6000",
+        "--registry-identity /subscriptions/s/identity",
+    ):
+        assert wanted in create
+
+
+def test_the_tutorial_crops_a_photo_in_a_real_session(azure: Azure, session_pool: str, tmp_path: Path) -> None:
+    azure.change(pool=session_pool, groups=["rg-session-tutorial"])
+    out = tmp_path / "cropped.jpg"
+    said = ""
+    for step, *arguments in (["05-authorize"], ["06-upload-image"], ["07-crop-image"], ["08-download-image", str(out)]):
+        told = azure.run(f"az/{step}", *arguments)
+        assert told.returncode == 0, told.stdout + told.stderr
+        said += told.stdout
+    assert "hello from a session with Pillow" in said
+    assert said.count('"Succeeded"') == 2
+    assert (form(out.read_bytes()), sides(out.read_bytes())) == ("JPEG", (300, 300))
+    told = azure.run("az/09-clean-up", typed="rg-session-tutorial\n")
+    assert told.returncode == 0, told.stderr
+    assert "stopped" in told.stdout
+    assert azure.state["groups"] == []
+    assert "token-of-the-stand-in" not in "".join(azure.calls()), "a token among the arguments of a program"
+
+
+def test_the_tutorial_deletes_nothing_without_a_yes(azure: Azure, session_pool: str) -> None:
+    azure.change(pool=session_pool, groups=["rg-session-tutorial"])
+    assert azure.run("az/09-clean-up", typed="no\n").returncode == 1
+    assert azure.state["groups"] == ["rg-session-tutorial"]
