@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError, SourceError
+from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.sessions.progress import PIECE, steadily
 
 ANSWER_LIMIT = 1024 * 1024
@@ -122,7 +122,12 @@ def refusal(response: httpx.Response, text: bytes, doing: str) -> PipelineError:
     if status == httpx.codes.NOT_FOUND:
         return SessionLost(f"{doing}: the session does not have what was there before (HTTP 404 {code})")
     if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
-        return SourceError("the session pool does not take a file of this size (128 MB at most)", kind="too_many_bytes")
+        # The size is within what the service takes, since no setting allows more: it is this session that is full.
+        return SessionLost(
+            f"{doing}: the session does not take the file (HTTP 413 {code}): its disk is full, or the pool takes less "
+            "than PIPELINE_MAX_SOURCE_BYTES allows",
+            kind="session_full",
+        )
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return PoolUnavailable(f"{doing}: the session pool answers {status}", retry_after=_retry_after(response))
     return SessionReplyError(f"{doing}: the session pool answers {status} {code}".rstrip())

@@ -50,18 +50,20 @@ class Account:
         """Make the clients; nothing is sent yet. ConfigError when the connection string cannot be read."""
         options: dict[str, Any] = {"max_single_get_size": PART, "max_chunk_get_size": PART}
         retries: dict[str, Any] = {"retry_total": 3, "transport": Transport()}
+        # The SDK's own pause before the first retry is 15 seconds: a claim or a lease would be lost meanwhile.
+        quick: dict[str, Any] = {"initial_backoff": 0.5, "increment_base": 1, "random_jitter_range": 0.5}
         if account.connection_string is None:
             return cls(
-                BlobServiceClient(str(account.blob_uri), identity, **options, **retries),
-                QueueServiceClient(str(account.queue_uri), identity, **retries),
+                BlobServiceClient(str(account.blob_uri), identity, **options, **retries, **quick),
+                QueueServiceClient(str(account.queue_uri), identity, **retries, **quick),
                 TableServiceClient(str(account.table_uri), credential=identity, **retries),
             )
         text = account.connection_string
         text = EMULATOR if text.strip().lower().startswith("usedevelopmentstorage=true") else text
         try:
             return cls(
-                BlobServiceClient.from_connection_string(text, **options, **retries),
-                QueueServiceClient.from_connection_string(text, **retries),
+                BlobServiceClient.from_connection_string(text, **options, **retries, **quick),
+                QueueServiceClient.from_connection_string(text, **retries, **quick),
                 TableServiceClient.from_connection_string(text, **retries),
             )
         except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 
 from pipeline import jobs
 from pipeline.deliveries import deliver
@@ -21,7 +22,8 @@ from pipeline.web.preferences import Preferences
 from pipeline.web.problems import RETRY_AFTER, problem
 from pipeline.web.submissions import Wanted, wanted
 
-FINAL = ("done", "failed")
+FINAL, UNDER_WAY = ("done", "failed"), ("queued", "running")
+LOOK_EVERY = 0.5
 # Somebody waits for the answer.
 ASKED = Urgency("interactive")
 # Work that goes on after its request was answered; the loop itself keeps no reference to a task.
@@ -82,7 +84,13 @@ async def _carry_on(services: Services, message: Message, key: JobKey, seconds: 
     if seconds == 0:
         await jobs.submit(services, message)
         return None
-    return await _wait(services, message, seconds) or await services.ledger.get(key)
+    until = time.monotonic() + seconds
+    entry = await _wait(services, message, seconds)
+    # Another process may be on it, or it may wait in the queue for its turn.
+    while (entry is None or entry.state in UNDER_WAY) and time.monotonic() < until:
+        await asyncio.sleep(LOOK_EVERY)
+        entry = await services.ledger.get(key)
+    return entry or await services.ledger.get(key)
 
 
 async def _wait(services: Services, message: Message, seconds: float) -> Entry | None:

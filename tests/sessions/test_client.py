@@ -18,7 +18,6 @@ from pipeline.errors import (
     PoolUnavailable,
     SessionLost,
     SessionReplyError,
-    SourceError,
 )
 from pipeline.identity import Identity
 from pipeline.sessions.client import PoolClient
@@ -83,7 +82,7 @@ REFUSALS = {
     "an unknown api-version": (answer(401, b""), PoolUnavailable, "PIPELINE_POOL_API_VERSION"),
     "no role": (answer(403, b"<html>"), PoolUnavailable, "Azure ContainerApps Session Executor"),
     "no pool there": (answer(404, {}), PoolUnavailable, "PIPELINE_POOL_ENDPOINT"),
-    "too large": (answer(413, b""), SourceError, "128 MB"),
+    "a full disk": (answer(413, b""), SessionLost, "disk is full"),
     "a wrong body": (
         answer(400, {"error": {"code": "SessionPropertiesMissing"}}),
         SessionReplyError,

@@ -154,3 +154,12 @@ async def test_a_wrong_key_is_named(azurite: str) -> None:
         await Sources(account, ("input",)).open("input", "a.jpg")
     assert caught.value.kind == "storage_denied"
     await account.close()
+
+
+async def test_a_call_that_is_tried_again_takes_less_than_the_pause_between_two_renewals(account: Account) -> None:
+    """The SDK's own pauses would add up to more than a claim: a moment's trouble with storage would cost the job."""
+    renewals = Settings(pool_endpoint="http://127.0.0.1:1").slot_lease / 3
+    for client in (account._blobs, account._queues):
+        policy = client._config.retry_policy
+        pauses = [policy.get_backoff_time({"count": number}) for number in range(1, policy.total_retries + 1)]
+        assert sum(pauses) < renewals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -24,11 +25,14 @@ from pipeline.web.console.access import (
     token,
     visitor,
 )
+from pipeline.web.console.lately import forget
 from pipeline.web.console.visit import Handler, Visit
 from pipeline.web.problems import BadRequest
 
 log = logger(__name__)
 SECRET = "console/secret"  # noqa: S105 - where it is, not what it is
+LOOKING, CHANGING = 20.0, 200.0
+"""The longest that a page, or an action, may take, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +98,23 @@ class Console:
             found = look.static(rest.removeprefix("static/"))
             return answers.file(found.data, found.content_type, found.tag) if found else _simple(404, "no such file")
         try:
-            secret = await self._secret(services)
+            async with asyncio.timeout(LOOKING if request.method == "GET" else CHANGING):
+                return await self._guarded(services, request, rest)
+        except TimeoutError:
+            late = TransientError(
+                "Storage, or the pool, takes too long to answer. Look again in a moment.", kind="slow"
+            )
+            return _trouble(None, "", late)
         except PipelineError as error:
             return _trouble(None, "", error)
+
+    async def _guarded(self, services: Services, request: func.HttpRequest, rest: str) -> func.HttpResponse:
+        """The page, for whoever may see it."""
+        secret = await self._secret(services)
         who = visitor(request, services.settings, secret)
         if who is None:
             return _sign_in(services, request)
-        visit = Visit(services, request, who, token(who, secret), {})
-        return await self._page(visit, rest, secret)
+        return await self._page(Visit(services, request, who, token(who, secret), {}), rest, secret)
 
     async def admit(self, services: Services, request: func.HttpRequest, role: Role) -> func.HttpResponse:
         """A cookie in exchange for a function key, which the host has checked before it called us."""
@@ -136,7 +149,7 @@ class Console:
 async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpResponse:
     try:
         _check(visit, route, secret)
-        return await route.handler(visit)
+        answer = await route.handler(visit)
     except PipelineError as error:
         return _trouble(visit.who, visit.token, error, visit)
     except Exception:  # the boundary: no traceback may reach a user
@@ -144,6 +157,9 @@ async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpRespo
         return visit.page(
             "trouble.html", 500, title="Something is broken", message="The log has the details.", kind="internal"
         )
+    if route.method == "POST":
+        forget(visit.services.ledger)
+    return answer
 
 
 def _check(visit: Visit, route: Route, secret: bytes) -> None:

@@ -1,0 +1,149 @@
+"""Looks at what is left, in storage alone and with nothing of the pipeline: is it what it has to be?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import TableServiceClient
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
+
+# What a picture that is fine may fail with when its sessions or their network do: each names what happened.
+WEATHER = {
+    "session_lost", "session_died", "session_replaced", "run_broke_off", "run_timeout", "job_timeout", "transient",
+    "pool_unavailable", "pool_unreachable", "pool_denied", "storage_unavailable", "storage_busy", "undeliverable",
+    "lease_lost", "overwritten",
+}  # fmt: skip
+QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigger-chaos", "webjobs-blobtrigger-poison")
+
+
+@dataclass
+class Found:
+    """What was found. `violations` say what must not be; `failed` are the pictures that injected faults cost."""
+
+    violations: list[str] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)
+    renditions: int = 0
+
+
+@dataclass
+class Checker:
+    """`wanted` is the content of each source by name (None: deleted), `bad` the kind of failure by content, and
+    `calm` the digest of each rendition by content and file name, as a run without faults made it.
+    """
+
+    connection: str
+    wanted: Mapping[str, str | None]
+    bad: Mapping[str, str]
+    calm: Mapping[str, Mapping[str, str]]
+
+    def settled(self) -> bool:
+        """Whether nothing is under way any more: every source has ended, and no message waits."""
+        rows = self._rows()
+        ended = all(rows.get(name, {}).get("state") in ("done", "failed") for name in self._there())
+        return ended and not any(row["state"] in ("running", "queued") for row in rows.values()) and not self._waiting()
+
+    def check(self) -> Found:
+        """Everything, at the end."""
+        found, rows, outputs = Found(), self._rows(), self._outputs()
+        etags = self._etags()
+        found.renditions = len(outputs)
+        found.states.update(str(row["state"]) for row in rows.values())
+        made: dict[str, dict[str, bytes]] = defaultdict(dict)
+        for path, data in outputs.items():
+            recipe, name, rendition = path.split("/", 1)[0], *path.split("/", 1)[1].rsplit("/", 1)
+            made[name][rendition] = data
+            if recipe != "web" or name not in self.wanted:
+                found.violations.append(f"output/{path} belongs to no source")
+        for name in self._there():
+            found.violations += self._source(name, rows.get(name), etags.get(name), made[name], found)
+        found.violations += self._leftovers(rows)
+        return found
+
+    def _there(self) -> list[str]:
+        return [name for name, content in self.wanted.items() if content is not None]
+
+    def _source(
+        self, name: str, row: dict[str, Any] | None, etag: str | None, made: dict[str, bytes], found: Found
+    ) -> Iterator[str]:
+        content = str(self.wanted[name])
+        if row is None or row["state"] not in ("done", "failed"):
+            yield f"{name}: its job is {row['state'] if row else 'unknown'}"
+        elif row["source_etag"] != etag:
+            yield f"{name}: its row is about another version than the latest"
+        elif content in self.bad:
+            if (row["state"], row["error_kind"]) != ("failed", self.bad[content]) and not self._weather(row, found):
+                yield f"{name} ({content}): {row['state']} {row['error_kind']}: {row['error_message'][:100]}"
+        elif row["state"] == "failed":
+            if not self._weather(row, found):
+                yield f"{name}: a good picture failed with {row['error_kind']}: {row['error_message'][:200]}"
+        elif {file: hashlib.sha256(data).hexdigest() for file, data in made.items()} != self.calm[content]:
+            yield f"{name}: its renditions {sorted(made)} are not those that a calm run makes of {content}"
+
+    def _weather(self, row: dict[str, Any], found: Found) -> bool:
+        """A failure that names a fault that was injected, in a sentence."""
+        if row["state"] != "failed" or row["error_kind"] not in WEATHER or len(row["error_message"]) < 15:
+            return False
+        found.failed[str(row["name"])] = f"{row['error_kind']}: {row['error_message']}"
+        return True
+
+    def _leftovers(self, rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+        yield from (
+            f"{name}: still {row['state']}" for name, row in rows.items() if row["state"] in ("running", "queued")
+        )
+        yield from (f"{count} messages are left in {queue}" for queue, count in self._waiting().items())
+        with TableServiceClient.from_connection_string(self.connection) as tables:
+            listed = defaultdict(set)
+            for row in tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'"):
+                if row.get("job"):
+                    listed[row["job"]].add(row["RowKey"])
+                else:
+                    listed[row["RowKey"]] ^= set()
+        for name, row in rows.items():
+            if listed.pop(row["RowKey"], set()) != set(row["listed"].split()):
+                yield f"{name}: it is not listed where its row says"
+        yield from (f"a list names the job {key}, which is not there" for key in listed)
+        yield from self._blob_leftovers()
+
+    def _blob_leftovers(self) -> Iterator[str]:
+        with BlobServiceClient.from_connection_string(self.connection) as blobs:
+            for blob in blobs.get_container_client("state").list_blobs(name_starts_with="slots/"):
+                if blob.lease.status == "locked":
+                    yield f"the slot {blob.name} is still leased"
+            output = blobs.get_container_client("output")
+            seen = {blob.name for blob in output.list_blobs()}
+            yield from (
+                f"output/{blob.name} was begun and never committed"
+                for blob in output.list_blobs(include=["uncommittedblobs"])
+                if blob.name not in seen
+            )
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        with TableServiceClient.from_connection_string(self.connection) as tables:
+            rows = tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'")
+            return {row["name"]: dict(row) for row in rows if "owner" in row}
+
+    def _etags(self) -> dict[str, str]:
+        with BlobServiceClient.from_connection_string(self.connection) as blobs:
+            return {blob.name: blob.etag.strip('"') for blob in blobs.get_container_client("input").list_blobs()}
+
+    def _outputs(self) -> dict[str, bytes]:
+        with BlobServiceClient.from_connection_string(self.connection) as blobs:
+            output = blobs.get_container_client("output")
+            return {blob.name: output.download_blob(blob.name).readall() for blob in output.list_blobs()}
+
+    def _waiting(self) -> dict[str, int]:
+        counts = {}
+        with QueueServiceClient.from_connection_string(self.connection) as queues:
+            for name in QUEUES:
+                try:
+                    counts[name] = queues.get_queue_client(name).get_queue_properties().approximate_message_count or 0
+                except ResourceNotFoundError:
+                    continue
+        return {name: count for name, count in counts.items() if count}

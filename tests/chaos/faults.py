@@ -1,0 +1,147 @@
+"""Everything that goes wrong, by kind. Each is one thing done to a running stack."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import httpx
+import psutil
+
+from tests.chaos.scene import LEASE, WRITTEN_DOWN, Scene
+from tests.chaos.sources import Sources
+
+API = "2025-10-02-preview"
+UPLOAD, DOWNLOAD, RUN = "on=/files,method=POST", "on=/content,method=GET", "on=/executions"
+FILL = """
+with open("/mnt/data/filler", "wb") as file:
+    try:
+        while True:
+            file.write(bytes(1 << 20))
+    except OSError:
+        pass
+"""
+Fault = Callable[[Scene, Sources], Awaitable[None]]
+
+
+def _pool(*faults: str) -> Fault:
+    async def strike(scene: Scene, sources: Sources) -> None:
+        await scene.arm(sources.random.choice(faults))
+
+    return strike
+
+
+def _storage(fault: str, times: int = 1) -> Fault:
+    async def strike(scene: Scene, sources: Sources) -> None:
+        scene.proxies[sources.random.choice(sorted(scene.proxies))].arm(fault, times)
+
+    return strike
+
+
+async def _capacity(scene: Scene, sources: Sources) -> None:
+    await scene.arm("capacity:sessions=1")
+    await asyncio.sleep(3)
+    await scene.calm()
+
+
+async def _kill_host(scene: Scene, sources: Sources) -> None:
+    host = sources.random.choice(scene.hosts)
+    await host.kill()
+    await host.start()
+
+
+async def _kill_pool(scene: Scene, sources: Sources) -> None:
+    await scene.pool.kill()
+    await scene.pool.start()
+
+
+async def _kill_kernel(scene: Scene, sources: Sources) -> None:
+    if kernels := scene.kernels():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sources.random.choice(kernels).kill()
+
+
+async def _kill_storage(scene: Scene, sources: Sources) -> None:
+    """It is out of reach before it dies: the emulator, unlike the service, answers before it has written down."""
+    async with scene.writing:
+        for proxy in scene.proxies.values():
+            proxy.shut = True
+        await asyncio.sleep(WRITTEN_DOWN)
+        await scene.storage.kill()
+        await scene.storage.start()
+        for proxy in scene.proxies.values():
+            proxy.shut = False
+
+
+async def _freeze_host(scene: Scene, sources: Sources) -> None:
+    with sources.random.choice(scene.hosts).frozen():
+        await asyncio.sleep(LEASE + 4)
+
+
+async def _duplicate_event(scene: Scene, sources: Sources) -> None:
+    name = sources.any_name()
+    await sources.event(name, sources.versions[name][-1])
+
+
+async def _late_event(scene: Scene, sources: Sources) -> None:
+    name = sources.any_name()
+    await sources.event(name, sources.versions[name][0])
+
+
+async def _redelivered(scene: Scene, sources: Sources) -> None:
+    await sources.message(sources.any_name())
+
+
+async def _overwritten(scene: Scene, sources: Sources) -> None:
+    await sources.drop(sources.any_name(), sources.any_content())
+
+
+async def _deleted(scene: Scene, sources: Sources) -> None:
+    await sources.delete(sources.any_name())
+
+
+async def _disk_full(scene: Scene, sources: Sources) -> None:
+    used = [slot for slot in await sources.slots() if slot.get("identifier") and slot.get("state") == "in use"]
+    if not used:
+        return
+    query = {"api-version": API, "identifier": str(sources.random.choice(used)["identifier"])}
+    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": FILL, "timeoutInSeconds": 20}
+    with contextlib.suppress(httpx.HTTPError):
+        await scene.http.post(f"{scene.endpoint}/executions", params=query, json=body)
+
+
+# Most of the time; those below take long, and happen now and then.
+QUICK: dict[str, Fault] = {
+    "pool: latency": _pool("latency:seconds=1.5,next=3"),
+    "pool: 429": _pool(f"status:code=429,next=2,{UPLOAD}", f"status:code=429,next=1,{RUN}"),
+    "pool: 500": _pool(f"status:code=500,next=2,{UPLOAD}", f"status:code=500,next=1,{RUN}"),
+    "pool: 503": _pool(f"status:code=503,retry_after=1,next=2,{DOWNLOAD}", f"status:code=503,next=1,{RUN}"),
+    "pool: 401": _pool(f"status:code=401,next=1,{UPLOAD}", f"status:code=401,next=1,{RUN}"),
+    "pool: dropped": _pool(f"drop:next=1,{UPLOAD}", f"drop:next=1,{RUN}", f"drop:next=1,{DOWNLOAD}"),
+    "pool: truncated": _pool(f"truncate:next=1,{RUN}", f"truncate:next=1,{DOWNLOAD}"),
+    "pool: hang": _pool(f"hang:next=1,{UPLOAD}", f"hang:next=1,{DOWNLOAD}"),
+    "pool: kernel dies in a run": _pool("kill-kernel:next=1"),
+    "pool: session replaced": _pool(f"replace-session:next=1,{RUN}", f"replace-session:next=1,{DOWNLOAD}"),
+    "pool: file lost": _pool(f"lose-file:next=1,{RUN}", f"lose-file:next=1,{DOWNLOAD}"),
+    "pool: slow start": _pool("slow-start:seconds=3,next=1"),
+    "storage: 503": _storage("busy", 2),
+    "storage: answer lost": _storage("lost answer"),
+    "storage: sent twice (409, 412)": _storage("sent twice"),
+    "storage: slow": _storage("slow", 3),
+    "storage: cut off": _storage("cut off"),
+    "event twice": _duplicate_event,
+    "event late": _late_event,
+    "message delivered again": _redelivered,
+    "source overwritten": _overwritten,
+    "source deleted": _deleted,
+    "disk of a session full": _disk_full,
+    "kill -9 an interpreter": _kill_kernel,
+}
+SLOW: dict[str, Fault] = {
+    "kill -9 a function host": _kill_host,
+    "kill -9 the session pool": _kill_pool,
+    "kill -9 storage": _kill_storage,
+    "a host stands still": _freeze_host,
+    "pool: capacity shrinks": _capacity,
+}

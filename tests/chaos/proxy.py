@@ -1,0 +1,141 @@
+"""Storage on its bad days: a proxy before each service of the emulator, which can be told to harm the next requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+LINE = b"\r\n"
+# Only what changes something is worth losing the answer of, or sending twice.
+WRITES = ("PUT", "POST", "DELETE", "MERGE", "PATCH")
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nx-ms-error-code: ServerBusy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+@dataclass
+class Piece:
+    """A request or an answer, as it came: its first line, its headers and the rest of its bytes."""
+
+    first: str
+    headers: dict[str, str]
+    head: bytes
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        """The method of a request."""
+        return self.first.partition(" ")[0]
+
+    @property
+    def keeps_open(self) -> bool:
+        """Whether the connection goes on after it."""
+        return self.headers.get("connection", "").lower() != "close"
+
+
+class Proxy:
+    """Stands before one service, at `address`; `shut` refuses everything, as a service that is down."""
+
+    def __init__(self, upstream: str) -> None:
+        parts = urlsplit(upstream)
+        self._upstream, self._path = (str(parts.hostname), int(parts.port or 80)), parts.path
+        self._armed: deque[str] = deque()
+        self.struck: Counter[str] = Counter()
+        self.shut = False
+        self.address = ""
+
+    def arm(self, fault: str, times: int = 1) -> None:
+        """Harm the next requests: `busy`, `lost answer`, `sent twice`, `slow` or `cut off`."""
+        self._armed.extend([fault] * times)
+
+    def calm(self) -> None:
+        """Harm nothing any more."""
+        self._armed.clear()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """For the length of a block."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
+        self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{self._path}"
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError):
+            while (request := await _read(reader)) and not self.shut:
+                fault = self._next(request)
+                if fault == "busy":
+                    writer.write(BUSY)
+                    break
+                if fault == "cut off":
+                    break
+                answer = await self._forwarded(request, fault)
+                if fault == "lost answer":
+                    break
+                writer.write(answer.head + answer.body)
+                await writer.drain()
+                if not (request.keeps_open and answer.keeps_open):
+                    break
+        writer.close()
+
+    def _next(self, request: Piece) -> str:
+        if not self._armed:
+            return ""
+        if self._armed[0] in ("lost answer", "sent twice") and request.method not in WRITES:
+            return ""
+        fault = self._armed.popleft()
+        self.struck[fault] += 1
+        return fault
+
+    async def _forwarded(self, request: Piece, fault: str) -> Piece:
+        if fault == "slow":
+            await asyncio.sleep(2)
+        reader, writer = await asyncio.open_connection(*self._upstream, limit=1 << 20)
+        try:
+            for _ in range(2 if fault == "sent twice" else 1):
+                writer.write(request.head + request.body)
+                await writer.drain()
+                answer = await _read(reader, request.method)
+                if answer is None:
+                    raise ConnectionResetError
+            return answer
+        finally:
+            writer.close()
+
+
+async def _read(reader: asyncio.StreamReader, asked: str = "") -> Piece | None:
+    """The next request; or the next answer, to a request of the method `asked`. None at the end of the connection."""
+    head = b""
+    while True:
+        line = await reader.readline()
+        if not line:
+            return None
+        head += line
+        if line == LINE:
+            break
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in lines if each)
+    }
+    interim = first.startswith("HTTP/1.1 1")
+    if interim or asked == "HEAD" or (asked and first.split(" ")[1] in ("204", "304")):
+        return Piece(first, headers, head, b"")
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return Piece(first, headers, head, await _chunks(reader))
+    return Piece(first, headers, head, await reader.readexactly(int(headers.get("content-length", 0))))
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    whole = b""
+    while True:
+        size = await reader.readline()
+        chunk = await reader.readexactly(int(size.split(b";")[0], 16) + 2)
+        whole += size + chunk
+        if chunk == LINE:
+            return whole

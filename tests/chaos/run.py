@@ -1,0 +1,249 @@
+"""A run: a calm one to compare with, then faults while pictures come in, then calm again and the check."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from azure.storage.blob.aio import BlobServiceClient
+
+from devstack.azurite import KEY
+from tests.chaos import faults
+from tests.chaos.checker import Checker, Found
+from tests.chaos.pictures import BAD, pictures
+from tests.chaos.scene import SESSIONS, Scene, opened, pipeline
+from tests.chaos.sources import Sources
+
+JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is to happen. `pause` is the time between two faults, `patience` how long the end may take, both in
+    seconds; a `slow` fault comes after this many quick ones. With `seconds`, it goes on for so long, whatever `faults`.
+    """
+
+    images: int
+    faults: int
+    seed: int
+    pause: float = 0.7
+    slow: int = 6
+    patience: float = 900
+    seconds: float = 0
+
+
+@dataclass
+class Report:
+    """What happened and what was found."""
+
+    plan: Plan
+    injected: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    found: Found = field(default_factory=Found)
+    recoveries: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    took: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def violations(self) -> list[str]:
+        """What must not be."""
+        return self.found.violations
+
+
+Say = Callable[[str], None]
+
+
+async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
+    """Everything; the logs are left in `folder`."""
+    random, report, contents = Random(plan.seed), Report(plan), pictures()
+    async with opened(folder) as scene:
+        sources = Sources(scene, contents, random)
+        try:
+            calm = await _calm_run(scene, sources, report, say)
+            checker = Checker(scene.connection, sources.wanted, BAD, calm)
+            await _storm(scene, sources, plan, report, say)
+            await _until_settled(checker, plan, report, say)
+            await _repaired(checker, sources, plan, report, say)
+            await _closed(scene, sources, report, say)
+            found = await asyncio.to_thread(checker.check)
+            found.violations += report.found.violations
+            report.found = found
+            _read_logs(scene, sources, report)
+        finally:
+            await sources.close()
+    return report
+
+
+async def _calm_run(scene: Scene, sources: Sources, report: Report, say: Say) -> dict[str, dict[str, str]]:
+    """One of each content: what a calm run makes of it."""
+    names = {content: f"photos/calm/{content}.jpg" for content in sources.contents}
+    for content, name in names.items():
+        await sources.drop(name, content)
+    checker = Checker(scene.connection, sources.wanted, BAD, {})
+    await _until(checker.settled, 300)
+    async with BlobServiceClient.from_connection_string(scene.connection) as blobs:
+        output, calm = blobs.get_container_client("output"), {}
+        for content, name in names.items():
+            made = [blob.name async for blob in output.list_blobs(name_starts_with=f"web/{name}/")]
+            calm[content] = {path.rsplit("/", 1)[1]: await _digest(output, path) for path in made}
+    if any(len(made) != (0 if content in BAD else 2) for content, made in calm.items()):
+        raise AssertionError(f"the calm run made {calm}")
+    say(f"calm run: {len(calm)} contents")
+    return calm
+
+
+async def _digest(output: object, path: str) -> str:
+    stream = await output.download_blob(path)  # type: ignore[attr-defined]
+    return hashlib.sha256(await stream.readall()).hexdigest()
+
+
+async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
+    """Pictures come in while faults happen; the last picture comes before the last fault."""
+    start = time.monotonic()
+    await sources.drop("photos/0000.jpg", sources.any_content())
+    number, turn = 1, 0
+    quick, slow = _bag(faults.QUICK, sources.random), _bag(faults.SLOW, sources.random)
+    while turn < plan.faults or time.monotonic() - start < plan.seconds:
+        while number < plan.images * min(1.0, (turn + 8) / plan.faults) or (plan.seconds and number < turn * 3):
+            await sources.drop(f"photos/{number:04d}.jpg", sources.any_content())
+            number += 1
+        is_slow = plan.slow and turn % plan.slow == plan.slow - 1
+        kind = next(slow if is_slow else quick)
+        say(f"fault {turn + 1}: {kind}")
+        await (faults.SLOW if is_slow else faults.QUICK)[kind](scene, sources)
+        report.injected[kind] += 1
+        turn += 1
+        await asyncio.sleep(plan.pause)
+    await scene.calm()
+    report.injected["clock of a host is wrong"] = 1
+    report.took["storm"] = time.monotonic() - start
+
+
+def _bag(kinds: dict[str, faults.Fault], random: Random):  # noqa: ANN202 - an endless iterator of names
+    """Every kind once, in some order, and again."""
+    while True:
+        yield from random.sample(sorted(kinds), len(kinds))
+
+
+async def _until_settled(checker: Checker, plan: Plan, report: Report, say: Say) -> None:
+    start = time.monotonic()
+    try:
+        await _until(checker.settled, plan.patience)
+    except TimeoutError:
+        report.found.violations.append(f"not settled {plan.patience:.0f} s after the last fault")
+    report.took["settling"] = time.monotonic() - start
+    say(f"settled after {report.took['settling']:.0f} s")
+
+
+async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
+    """Failures that faults have caused are tried again, as an operator does; then all is well."""
+    failed = (await asyncio.to_thread(checker.check)).failed
+    for name, why in failed.items():
+        say(f"failed, and is tried again: {name}: {why[:150]}")
+        await sources.message(name, again=True)
+        sources.retried[name] += 1
+    if failed:
+        await asyncio.sleep(5)
+        await _until_settled(checker, plan, report, say)
+        still = (await asyncio.to_thread(checker.check)).failed
+        report.found.violations += [f"{name} failed again, in a calm: {why}" for name, why in still.items()]
+    report.repaired += len(failed)
+
+
+async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> None:
+    """Hosts end well; then no session holds a job's files, and `drain` ends all of them."""
+    await asyncio.gather(*(host.stop() for host in scene.hosts))
+    for slot in await sources.slots():
+        if slot.get("state") == "free" and slot.get("identifier"):
+            query = {"api-version": faults.API, "identifier": str(slot["identifier"])}
+            listed = (await scene.http.get(f"{scene.endpoint}/files", params=query)).json()
+            files = [file["name"] for file in listed.get("value", []) if JOB_FILE.match(file["name"])]
+            report.found.violations += [f"a session that was given back holds {name}" for name in files]
+    await pipeline({**scene.environ, **_direct(scene)}, "drain")
+
+    async def nobody() -> bool:
+        return (await scene.http.get(scene.endpoint)).json()["alive"] == 0
+
+    try:
+        await _until(nobody, 90)
+    except TimeoutError:
+        report.found.violations.append("sessions are left after `drain`")
+    say("closed")
+
+
+def _direct(scene: Scene) -> dict[str, str]:
+    return {"IMAGES": scene.connection, "AzureWebJobsStorage": scene.connection}
+
+
+def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
+    """What the logs tell: faults that struck, how often the pipeline had to recover, and that nothing ran amok."""
+    events = scene.pool_events()
+    for event in events:
+        if event["event"] == "fault":
+            report.struck[f"pool: {str(event['fault']).split(',')[0]}"] += 1
+    for name, proxy in scene.proxies.items():
+        report.struck.update({f"storage ({name}): {fault}": count for fault, count in proxy.struck.items()})
+    most = max(int(event["alive"]) for event in events if "alive" in event)
+    if most > SESSIONS:
+        report.found.violations.append(f"{most} sessions in a pool of {SESSIONS}")
+    text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
+    for name, pattern in RECOVERIES.items():
+        report.recoveries[name] = len(re.findall(pattern, text))
+    report.found.violations += _too_often(text, sources)
+    report.found.violations += _secrets(scene, sources)
+
+
+RECOVERIES = {
+    "done": r"\] done: ",
+    "once more in a fresh session": r"once more in a fresh session",
+    "uploaded again": r"uploading again",
+    "tried again later": r"attempt \d+ did not succeed",
+    "waited for a session": r"waits for a session",
+    "overtaken by a newer version": r"nothing to do: .*(changed|went|newer|taken)",
+    "already done, or somebody on it": r"nothing to do: (done|running|failed)",
+    "session recycled": r"gets a new session",
+    "session left to cool down": r"left to cool down",
+    "slot lost": r"could not be renewed",
+    "bug": r"a bug: ",
+}
+
+
+def _too_often(text: str, sources: Sources) -> list[str]:
+    """Jobs that were recorded more often than there were versions to record: done twice, or a bad image tried again."""
+    ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at )", text))
+    allowed = {_job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
+    return [
+        f"job {job} ended {count} times, and was asked for {allowed.get(job, 0)} times"
+        for job, count in ends.items()
+        if count > allowed.get(job, 0)
+    ]
+
+
+def _secrets(scene: Scene, sources: Sources) -> list[str]:
+    """Logs that name a session or hold the account's key."""
+    secrets = {*sources.identifiers, KEY}
+    logs = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")}
+    return [f"{name} holds a secret" for name, text in logs.items() if any(secret in text for secret in secrets)]
+
+
+def _job_id(name: str) -> str:
+    row = f"input/{name}"
+    row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
+    return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"
+
+
+async def _until(holds: Callable[[], object], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            held = holds() if asyncio.iscoroutinefunction(holds) else asyncio.to_thread(holds)
+            if await held:  # type: ignore[misc]
+                return
+            await asyncio.sleep(0.5)

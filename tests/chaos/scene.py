@@ -1,0 +1,249 @@
+"""Storage behind a proxy, a session pool and two function hosts: programs of their own, killed and started at will."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+
+from devstack import azurite as emulator
+from devstack import child
+from tests.chaos.pictures import MAX_PIXELS
+from tests.chaos.proxy import Proxy
+
+SESSIONS = 3
+LEASE = 15
+SKEW = LEASE + 5
+START = 90
+# Azurite writes what it has to its disk every five seconds: what it had answered before is there after that.
+WRITTEN_DOWN = 7
+RECIPES = """
+recipes:
+  web:
+    match: {include: ["photos/**"]}
+    renditions:
+      small: {format: webp, quality: 80, transforms: [{resize: {width: 200}}]}
+      thumb: {format: jpeg, transforms: [{resize: {width: 64, height: 64, mode: cover}}]}
+"""
+NAMES = {
+    "PIPELINE_INPUT_CONTAINER": "input",
+    "PIPELINE_OUTPUT_CONTAINER": "output",
+    "PIPELINE_UPLOAD_CONTAINER": "uploads",
+    "PIPELINE_ASSET_CONTAINER": "assets",
+    "PIPELINE_STATE_CONTAINER": "state",
+    "PIPELINE_QUEUE": "jobs",
+    "PIPELINE_LEDGER_TABLE": "ledger",
+}
+SETTINGS = {
+    "AzureFunctionsWebHost__hostid": "chaos",
+    "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
+    "PIPELINE_POOL_COOLDOWN": "20",
+    "PIPELINE_SLOT_LEASE": str(LEASE),
+    "PIPELINE_CLAIM_SECONDS": str(LEASE),
+    "PIPELINE_SLOT_WAIT": "20",
+    "PIPELINE_SESSION_JOBS": "25",
+    "PIPELINE_SESSION_IDLE": "20",
+    "PIPELINE_RUN_TIMEOUT": "15",
+    "PIPELINE_TRANSFER_TIMEOUT": "4",
+    "PIPELINE_RETRY_SECONDS": "8",
+    "PIPELINE_REQUEUE_DELAY": "1",
+    "PIPELINE_MAX_ATTEMPTS": "8",
+    "PIPELINE_MAX_PIXELS": str(MAX_PIXELS),
+    # The scheduled run brings back what nothing else does.
+    "PIPELINE_SCHEDULE": "*/20 * * * * *",
+}
+
+
+@dataclass
+class Part:
+    """A program that can be killed, frozen and started again."""
+
+    name: str
+    argv: list[str | Path]
+    ready: str
+    environ: Mapping[str, str]
+    log: Path
+    process: child.Child | None = None
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def start(self) -> str:
+        """Start it: what its ready line says."""
+        log = self.log.open("a")
+        self._stack.callback(log.close)
+        program = child.running(
+            self.name, self.argv, env=self.environ, output=lambda line: print(line, file=log, flush=True), grace=30
+        )
+        self.process = await self._stack.enter_async_context(program)
+        return (await self.process.line(self.ready, START))[1]
+
+    async def stop(self) -> None:
+        """Ask it to end, and wait for that."""
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait for that."""
+        assert self.process is not None
+        self.process.kill()
+        await self.stop()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Any:
+        """Stopped for the length of a block, as a machine that swaps or a container that is moved."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGCONT)
+
+
+@dataclass
+class Scene:
+    """All parts, the proxies before storage, and the connection string that bypasses these."""
+
+    folder: Path
+    connection: str
+    proxies: dict[str, Proxy]
+    storage: Storage
+    pool: Part
+    hosts: list[Part]
+    environ: dict[str, str]
+    endpoint: str
+    http: httpx.AsyncClient
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def pool_log(self) -> Path:
+        """The pool's access log."""
+        return self.folder / "pool-access.log"
+
+    def pool_events(self) -> list[dict[str, Any]]:
+        """What happened in the pool, all its processes together; a line that a kill cut short is left out."""
+        events = []
+        for line in self.pool_log.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                events.append(json.loads(line))
+        return events
+
+    async def arm(self, fault: str) -> None:
+        """Let the pool do something wrong, beside what it is to do wrong already."""
+        address = f"{self.endpoint}/.admin/faults"
+        standing = (await self.http.get(address)).json()["faults"]
+        (await self.http.put(address, json={"faults": [*standing, fault]})).raise_for_status()
+
+    async def calm(self) -> None:
+        """Nothing goes wrong any more."""
+        for proxy in self.proxies.values():
+            proxy.calm()
+        (await self.http.delete(f"{self.endpoint}/.admin/faults")).raise_for_status()
+
+    def kernels(self) -> list[psutil.Process]:
+        """The interpreters in the pool's sandboxes."""
+        assert self.pool.process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below = psutil.Process(self.pool.process.pid).children(recursive=True)
+            return [each for each in below if each.is_running() and not each.children()]
+        return []
+
+
+class Storage:
+    """The emulator, at the same ports with the same data whenever it is started."""
+
+    def __init__(self, data: Path, log: Path) -> None:
+        self._data, self._log = data, log
+        self._ports = emulator.Ports()
+        self._stack = AsyncExitStack()
+        self._process: child.Child | None = None
+
+    async def start(self) -> emulator.Azurite:
+        """Start it."""
+        log = self._log.open("a")
+        self._stack.callback(log.close)
+        running = await self._stack.enter_async_context(
+            emulator.running(self._data, self._ports, output=lambda line: print(line, file=log, flush=True))
+        )
+        self._ports = emulator.Ports(
+            *(urlsplit(each).port or 0 for each in (running.blob, running.queue, running.table))
+        )
+        self._process = running.process
+        return running
+
+    async def stop(self) -> None:
+        """Stop it."""
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        await self.stop()
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Scene]:
+    """Everything runs for the length of a block; its logs are left in `folder`."""
+    (folder / "recipes.yaml").write_text(RECIPES)
+    async with AsyncExitStack() as stack:
+        storage = Storage(folder / "azurite", folder / "azurite.log")
+        stack.push_async_callback(storage.stop)
+        azurite = await storage.start()
+        proxies = {name: Proxy(getattr(azurite, name)) for name in emulator.SERVICES}
+        connection = azurite.connection_string
+        for name, proxy in proxies.items():
+            await stack.enter_async_context(proxy.serving())
+            connection = connection.replace(getattr(azurite, name), proxy.address)
+        pool = _pool(folder)
+        stack.push_async_callback(pool.stop)
+        endpoint = await pool.start()
+        pool.argv += ["--port", str(urlsplit(endpoint).port)]
+        environ = {**NAMES, **SETTINGS, "PIPELINE_RECIPES": str(folder / "recipes.yaml")}
+        environ |= {"IMAGES": connection, "AzureWebJobsStorage": connection, "PIPELINE_POOL_ENDPOINT": endpoint}
+        await made(environ)
+        hosts = [_host(folder, "one", environ, 0), _host(folder, "two", environ, SKEW)]
+        for host in hosts:
+            stack.push_async_callback(host.stop)
+        await asyncio.gather(*(host.start() for host in hosts))
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
+        yield Scene(folder, azurite.connection_string, proxies, storage, pool, hosts, environ, endpoint, http)
+
+
+async def made(environ: Mapping[str, str]) -> None:
+    """Let the pipeline make its containers, queue and table."""
+    await pipeline(environ, "init")
+
+
+async def pipeline(environ: Mapping[str, str], *arguments: str) -> None:
+    """Run a command of the pipeline to its end."""
+    argv = [sys.executable, "-m", "pipeline", *arguments]
+    async with child.running("pipeline", argv, env=environ) as process:
+        ended = await process.ended()
+        if process.status != 0:
+            raise ended
+
+
+def _pool(folder: Path) -> Part:
+    log = folder / "pool-access.log"
+    options = ["--max-sessions", str(SESSIONS), "--spares", "1", "--cooldown", "20", "--data", "32", "--admin"]
+    argv = [sys.executable, "-m", "devstack", "session-pool", *options, "--log", log]
+    return Part("session pool", argv, r"session pool ready: (\S+)", {}, folder / "pool.log")
+
+
+def _host(folder: Path, name: str, environ: dict[str, str], skew: int) -> Part:
+    program = ["-m", "tests.chaos.skewed", str(skew)] if skew else ["-m", "devstack"]
+    argv = [sys.executable, *program, "host", "--poll", "0.3", "--hidden", "8"]
+    return Part(f"host {name}", argv, r"function host ready: (\S+)", environ, folder / f"host-{name}.log")

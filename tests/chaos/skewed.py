@@ -1,0 +1,35 @@
+"""`python -m tests.chaos.skewed SECONDS host …`: a function host whose clock is wrong, as far as the pipeline can see.
+
+Storage and its SDK keep the true time, without which they would not even talk to each other.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timedelta, tzinfo
+from types import SimpleNamespace
+
+from devstack.__main__ import build
+from pipeline.sessions import slot
+from pipeline.storage import entry, ledger
+
+
+def main(seconds: float, argv: list[str]) -> None:
+    """Run the host."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    clock = SimpleNamespace(**{name: getattr(time, name) for name in ("monotonic", "perf_counter")})
+    clock.time = lambda: time.time() + seconds
+    ledger.datetime = entry.datetime = Wrong  # type: ignore[misc]
+    slot.time = clock
+    sys.argv = ["devstack", *argv]
+    build(argv[0])(prog_name="devstack")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,89 @@
+"""The sources: what was dropped, overwritten and deleted, so that it is known what must come of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from azure.storage.blob.aio import BlobServiceClient
+from azure.storage.queue.aio import QueueServiceClient
+
+from tests.chaos.scene import NAMES, Scene
+
+EVENTS = "azure-webjobs-blobtrigger-chaos"
+
+
+@dataclass
+class Sources:
+    """Writes sources and events past the proxies. `wanted` is the content by name; None where it was deleted."""
+
+    scene: Scene
+    contents: dict[str, bytes]
+    random: random.Random
+    wanted: dict[str, str | None] = field(default_factory=dict)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    retried: Counter[str] = field(default_factory=Counter)
+    identifiers: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._blobs = BlobServiceClient.from_connection_string(self.scene.connection)
+        self._queues = QueueServiceClient.from_connection_string(self.scene.connection)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._blobs.close()
+        await self._queues.close()
+
+    async def drop(self, name: str, content: str) -> None:
+        """Write a source, over whatever is there."""
+        async with self.scene.writing:
+            blob = self._blobs.get_blob_client(NAMES["PIPELINE_INPUT_CONTAINER"], name)
+            written = await blob.upload_blob(self.contents[content], overwrite=True)
+        self.wanted[name] = content
+        self.versions.setdefault(name, []).append(str(written["etag"]).strip('"'))
+
+    async def delete(self, name: str) -> None:
+        """Delete a source."""
+        async with self.scene.writing:
+            await self._blobs.get_blob_client(NAMES["PIPELINE_INPUT_CONTAINER"], name).delete_blob()
+        self.wanted[name] = None
+
+    def any_name(self) -> str:
+        """One of those that are there, a recent one most often: its job may well be under way."""
+        there = [name for name, content in self.wanted.items() if content and name.startswith("photos/0")]
+        return self.random.choice(there[-12:] if self.random.random() < 0.8 else there)
+
+    def any_content(self) -> str:
+        """What to drop next: a tenth are no images."""
+        good, bad = [
+            [name for name in self.contents if name.startswith("good") is is_good] for is_good in (True, False)
+        ]
+        return self.random.choice(bad if self.random.random() < 0.1 else good)
+
+    async def event(self, name: str, etag: str) -> None:
+        """Tell the app of a blob, as the platform does."""
+        about = {"FunctionId": "Host.Functions.image_dropped", "BlobType": "BlockBlob", "ETag": etag}
+        place = {"ContainerName": NAMES["PIPELINE_INPUT_CONTAINER"], "BlobName": name}
+        await self._send(EVENTS, about | place)
+
+    async def message(self, name: str, **more: object) -> None:
+        """Ask for a job, as the pipeline does."""
+        place = {"recipe": "web", "container": NAMES["PIPELINE_INPUT_CONTAINER"], "name": name}
+        await self._send(NAMES["PIPELINE_QUEUE"], place | more)
+
+    async def _send(self, queue: str, document: dict[str, object]) -> None:
+        text = base64.b64encode(json.dumps(document).encode()).decode()
+        async with self.scene.writing:
+            await self._queues.get_queue_client(queue).send_message(text, time_to_live=-1)
+
+    async def slots(self) -> list[dict[str, object]]:
+        """What the slots' documents say."""
+        container = self._blobs.get_container_client(NAMES["PIPELINE_STATE_CONTAINER"])
+        names = [blob.name async for blob in container.list_blobs(name_starts_with="slots/")]
+        read = [await (await container.download_blob(name)).readall() for name in names]
+        slots = [json.loads(each) for each in read]
+        self.identifiers |= {str(slot["identifier"]) for slot in slots if slot.get("identifier")}
+        return slots

@@ -1,0 +1,19 @@
+"""A short storm: faults of many kinds, one after another, while pictures come in. `python -m tests.chaos` does more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import Plan, run
+
+
+@pytest.mark.timeout(900)
+async def test_nothing_is_lost_mixed_or_done_twice_whatever_goes_wrong(tmp_path: Path) -> None:
+    report = await run(Plan(images=24, faults=22, seed=11, slow=11, patience=500), tmp_path)
+    assert report.violations == []
+    assert len(report.injected) >= 20
+    assert report.found.states["done"] >= 24
+    assert report.recoveries["done"] >= 24
+    assert sum(report.struck.values()) >= 8
