@@ -2,7 +2,7 @@
 
     python -m benchmarks.console [--rows 100000] [--visits 15]
 
-Each row is one job with the row that lists it, as the ledger writes them: nine in ten done, one failed. The bar is
+Each row is one job with the rows that list it, as the ledger writes them: nine in ten done, one failed. The bar is
 300 ms at the median for every page. Memory is that of the function host, before and after all visits.
 """
 
@@ -26,7 +26,7 @@ from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
 
 BAR = 300.0
-BATCH = 50  # each job is two rows, and a transaction takes a hundred
+BATCH = 33  # each job is three rows, and a transaction takes a hundred
 AT_ONCE = 4
 RECIPE = "web"
 KINDS = ("not_an_image", "damaged_image", "too_many_pixels", "crop_outside")
