@@ -106,7 +106,7 @@ async def render(
     async with services.slots.seat(
         _label(recipe, source),
         priority=urgency.priority,
-        group=urgency.group or recipe.name,
+        group=urgency.group or recipe.family,
         size=source.size,
         estimate=_estimate(services, recipe, source),
     ) as session:
@@ -174,7 +174,8 @@ async def _turn(services: Services, order: Order, session: Session, work: Work, 
     if ran.pack:
         stages.past("download", ran.ended, time.perf_counter())
     stages.ms["share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
-    if ran.report.failure is None:
+    # Of a recipe that came with a request, the time is no guide to that of any other.
+    if ran.report.failure is None and order.recipe.family == order.recipe.name:
         # The session's word, but never more than what was seen.
         seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)
         services.slots.pace.learn(order.recipe.name, order.source.size, max(seconds, 0))

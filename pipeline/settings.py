@@ -65,7 +65,7 @@ class StorageAccount(BaseModel):
 class Settings(BaseModel):
     """All settings but the storage account. Times are in seconds, sizes in bytes, pixels over all frames."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipes: Path = Field(Path("recipes.yaml"), description="The recipe file; relative to the app's folder.")
     input_container: ContainerName = Field("input", description="Container that sources are dropped into.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args, get_origin
+
 import pytest
 
 from pipeline.errors import ConfigError
@@ -27,19 +29,63 @@ def test_every_problem_is_listed_at_once_with_the_variable_and_what_to_change() 
     assert "PIPELINE_RUN_TIMEOUT='soon'" in message
 
 
-@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.metadata])
-def test_every_bound_holds(name: str) -> None:
-    """Just outside is refused; the default and the bounds themselves are taken."""
-    field = Settings.model_fields[name]
-    low = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
-    high = next((bound.le for bound in field.metadata if hasattr(bound, "le")), None)
-    if low is None or high is None:
-        return
+def bounds(name: str) -> tuple[float | None, float | None]:
+    """The least and the largest value of a setting, as its field declares them."""
+    metadata = Settings.model_fields[name].metadata
+    low = next((bound.ge for bound in metadata if hasattr(bound, "ge")), None)
+    return low, next((bound.le for bound in metadata if hasattr(bound, "le")), None)
+
+
+NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+CHOICES = [name for name, field in Settings.model_fields.items() if get_origin(field.annotation) is Literal]
+NAMED = [name for name in Settings.model_fields if name.endswith(("_container", "_table", "queue"))]
+
+
+def outside(name: str) -> list[str]:
+    """Values of a number just outside of its bounds, and what is no number at all."""
+    low, high = bounds(name)
+    near = [str(bound + step) for bound, step in ((low, -1), (high, 1)) if bound is not None]
+    return [*near, "", "soon", "nan", "inf", "1e999", "0x10"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_taken_at_its_bounds_and_refused_outside(name: str) -> None:
+    low, high = bounds(name)
+    assert low is not None, "a number without a least value"
     for inside in (low, high):
-        assert getattr(Settings.load({**GOOD, variable(name): str(inside)}), name) == inside
-    for outside in (low - 1, high + 1):
+        if inside is not None:
+            assert getattr(Settings.load({**GOOD, variable(name): str(inside)}), name) == inside
+    for value in outside(name):
         with pytest.raises(ConfigError, match=variable(name)):
-            Settings.load({**GOOD, variable(name): str(outside)})
+            Settings.load({**GOOD, variable(name): value})
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_is_one_of_its_words(name: str) -> None:
+    for word in get_args(Settings.model_fields[name].annotation):
+        assert getattr(Settings.load({**GOOD, variable(name): word}), name) == word
+    with pytest.raises(ConfigError, match=variable(name)):
+        Settings.load({**GOOD, variable(name): "whatever"})
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_name_is_one_that_storage_takes(name: str) -> None:
+    table = name.endswith("_table")
+    longest = "a" * 63
+    assert getattr(Settings.load({**GOOD, variable(name): longest}), name) == longest
+    for value in ("", "ab", "a" * 64, "a/b/c", "name_with", "ünï", "../up", "a b c", "1abc" if table else "Abc"):
+        with pytest.raises(ConfigError, match=variable(name)):
+            Settings.load({**GOOD, variable(name): value})
+
+
+def test_all_that_is_wrong_is_listed_at_once_whatever_it_is() -> None:
+    wrong = {variable(name): outside(name)[0] for name in NUMBERS} | {variable(name): "?" for name in CHOICES + NAMED}
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({**wrong, "PIPELINE_POOL_ENDPOINT": "nowhere", "PIPELINE_WHAT": "1"})
+    listed = caught.value.message.splitlines()[1:]
+    assert len(listed) == len(wrong) + 2
+    for name in (*wrong, "PIPELINE_POOL_ENDPOINT", "PIPELINE_WHAT"):
+        assert any(line.strip().startswith((f"{name}=", f"{name} ")) for line in listed), name
 
 
 def test_every_setting_says_what_it_means() -> None:

@@ -33,10 +33,10 @@ def quiet() -> Iterator[None]:
     [
         (Bounds(workers=3, crashes=0, waits=1, overwrites=1, duplicates=1), 20_000),
         (Bounds(workers=2, crashes=1, waits=1, overwrites=1), 6_000),
-        (Bounds(workers=2, crashes=0, waits=1, overwrites=1, renditions=2), 2_500),
+        (Bounds(workers=2, crashes=0, waits=0, overwrites=1, renditions=2), 600),
         (Bounds(workers=2, crashes=0, waits=0, overwrites=1, faults=1), 5_000),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=1, deletions=1), 800),
-        (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 500),
+        (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 4_000),
     ],
     ids=["three workers", "a death", "two renditions", "a call that goes wrong", "a deletion", "a renewal"],
 )

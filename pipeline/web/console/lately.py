@@ -40,9 +40,18 @@ async def lately(owner: object, name: str, ask: Callable[[], Awaitable[T]]) -> T
     found = kept.get(name)
     if found is None or time.monotonic() - found.at > STALE:
         kept[name] = found = _Found(await ask(), time.monotonic())
-    elif time.monotonic() - found.at > FRESH and found.asking is None:
-        found.asking = asyncio.create_task(_again(kept, name, ask), context=Context())
+    elif time.monotonic() - found.at > FRESH:
+        _ask_again(kept, name, ask)
     return cast("T", found.value)
+
+
+def known(owner: object, name: str, ask: Callable[[], Awaitable[T]], every: float) -> T | None:
+    """The last answer, however old, or None when there is none yet; asked for at most every so many seconds."""
+    kept = _found.setdefault(owner, {})
+    found = kept.setdefault(name, _Found(None, -every))
+    if time.monotonic() - found.at > every:
+        _ask_again(kept, name, ask)
+    return cast("T | None", found.value)
 
 
 def forget(owner: object) -> None:
@@ -50,7 +59,13 @@ def forget(owner: object) -> None:
     _found.pop(owner, None)
 
 
-async def _again(kept: dict[str, _Found], name: str, ask: Callable[[], Awaitable[Any]]) -> None:
+def _ask_again(kept: dict[str, _Found], name: str, ask: Callable[[], Awaitable[Any]]) -> None:
+    """Ask behind the page, once at a time."""
+    if kept[name].asking is None:
+        kept[name].asking = asyncio.create_task(_asked(kept, name, ask), context=Context())
+
+
+async def _asked(kept: dict[str, _Found], name: str, ask: Callable[[], Awaitable[Any]]) -> None:
     started = time.monotonic()
     try:
         kept[name] = _Found(await ask(), started)

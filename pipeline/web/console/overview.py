@@ -18,14 +18,16 @@ from pipeline.web.console import charts
 from pipeline.web.console.attention import State, needs
 from pipeline.web.console.failures import grouped
 from pipeline.web.console.jobs import COLOURS, stages_of
-from pipeline.web.console.lately import lately
+from pipeline.web.console.lately import known, lately
 from pipeline.web.console.pool import hours_begun, split
 from pipeline.web.console.visit import Visit
+from pipeline.web.health import health
 from pipeline.web.links import Links
 
 SPANS = {1: 1, 6: 5, 24: 20}
 """Hours that can be shown, and the minutes of a column."""
 RECENT = 5
+HEALTH_EVERY = 30.0
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,13 @@ async def show(visit: Visit) -> func.HttpResponse:
             runs.list_runs(services, limit=1),
         ),
     )
+    told = known(ledger, "health", lambda: health(services), HEALTH_EVERY)
+    unwell = [each for each in told.dependencies if not each.well] if told else []
     run = next((each for each in latest if each.state == "working"), None)
     begun = hours_begun(slots)
     figures = Figures(minutes, hours, now)
     ended = (figures.total("done"), figures.total("failed"))
-    state = State(*ended, waiting, oldest, slots, groups, run, bool(recent), now)
+    state = State(*ended, waiting, oldest, slots, groups, run, unwell, bool(recent), now)
     return visit.page(
         "overview.html",
         figures=figures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -30,6 +31,8 @@ from pipeline.web.problems import BadRequest
 
 log = logger(__name__)
 SECRET = "console/secret"  # noqa: S105 - where it is, not what it is
+LOOKING, CHANGING = 20.0, 200.0
+"""The longest that a page, or an action, may take, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,23 @@ class Console:
             found = look.static(rest.removeprefix("static/"))
             return answers.file(found.data, found.content_type, found.tag) if found else _simple(404, "no such file")
         try:
-            secret = await self._secret(services)
+            async with asyncio.timeout(LOOKING if request.method == "GET" else CHANGING):
+                return await self._guarded(services, request, rest)
+        except TimeoutError:
+            late = TransientError(
+                "Storage, or the pool, takes too long to answer. Look again in a moment.", kind="slow"
+            )
+            return _trouble(None, "", late)
         except PipelineError as error:
             return _trouble(None, "", error)
+
+    async def _guarded(self, services: Services, request: func.HttpRequest, rest: str) -> func.HttpResponse:
+        """The page, for whoever may see it."""
+        secret = await self._secret(services)
         who = visitor(request, services.settings, secret)
         if who is None:
             return _sign_in(services, request)
-        visit = Visit(services, request, who, token(who, secret), {})
-        return await self._page(visit, rest, secret)
+        return await self._page(Visit(services, request, who, token(who, secret), {}), rest, secret)
 
     async def admit(self, services: Services, request: func.HttpRequest, role: Role) -> func.HttpResponse:
         """A cookie in exchange for a function key, which the host has checked before it called us."""
