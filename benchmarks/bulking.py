@@ -23,8 +23,8 @@ from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.setup import create_all
 
-# Rows of one entity-group transaction: a job's own and the one that lists it.
-CHUNK = 50
+# Jobs of one entity-group transaction, which holds a hundred rows: a job's own and those that list it.
+CHUNK = 25
 
 
 @asynccontextmanager

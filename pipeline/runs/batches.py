@@ -52,9 +52,15 @@ async def do_batch(services: Services, work: RunWork) -> None:
 
 
 async def _is_over(services: Services, run_id: str) -> bool:
-    """Whether no more of a run's jobs should begin. A run that nobody knows is over."""
-    document = await services.run_table.recent("run", key_of(run_id), BELIEVED)
-    return document is None or Run.read(document.content).over
+    """Whether no more of a run's jobs should begin. A run that nobody knows is over.
+
+    That it is at work is believed for a while; that it is over is not, since somebody may have resumed it.
+    """
+    for seconds in (BELIEVED, 0):
+        document = await services.run_table.recent("run", key_of(run_id), seconds)
+        if document and not Run.read(document.content).over:
+            return False
+    return True
 
 
 @dataclass(frozen=True)

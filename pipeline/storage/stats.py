@@ -38,7 +38,10 @@ _COUNTS = ("done", "failed", "overtaken", "bytes_in", "bytes_out")
 
 @dataclass
 class Minute:
-    """What ended within one minute (UTC) of one recipe's jobs: `ms` are sums per stage, over the `timed` jobs."""
+    """What ended within one minute (UTC) of one recipe's jobs: `ms` are sums per stage, over the `timed` jobs.
+
+    `processes` is how many have counted for it; 0 for one that is being counted.
+    """
 
     at: datetime
     recipe: str
@@ -48,6 +51,7 @@ class Minute:
     bytes_in: int = 0
     bytes_out: int = 0
     timed: int = 0
+    processes: int = 0
     ms: Counter[str] = field(default_factory=Counter)
 
     def add(self, entry: Entry) -> None:
@@ -65,6 +69,7 @@ class Minute:
             counted = row[name]
             setattr(self, name, getattr(self, name) + getattr(counted, "value", counted))
         self.ms.update(json.loads(row["ms"]))
+        self.processes += 1
 
     def to_row(self, process: str) -> dict[str, Any]:
         """Write a table entity."""

@@ -11,7 +11,7 @@ from pipeline.deliveries import deliver
 from pipeline.errors import JobOvertaken, NotNow, PermanentError
 from pipeline.rendering import Urgency
 from pipeline.services import Services
-from pipeline.storage.entry import Entry
+from pipeline.storage.entry import Entry, State
 from pipeline.storage.keys import JobKey
 from pipeline.storage.queue import Message
 from pipeline.web import idempotency, images
@@ -46,7 +46,7 @@ async def submit(services: Services, call: Call) -> Answer:
         entry = await _carry_on(services, message, key, prefer.wait)
     _check(entry)
     if entry is None or entry.state not in FINAL:
-        return _accepted(key, call.links, prefer)
+        return _accepted(key, entry.state if entry else "queued", call.links, prefer)
     return await _ended(services, call, entry, prefer)
 
 
@@ -115,7 +115,7 @@ async def _ended(services: Services, call: Call, entry: Entry, prefer: Preferenc
     return Answer(JobDocument.of(entry, call.links), headers={**applied, "Location": call.links.job(entry.key.id)})
 
 
-def _accepted(key: JobKey, links: Links, prefer: Preferences) -> Answer:
+def _accepted(key: JobKey, state: State, links: Links, prefer: Preferences) -> Answer:
     address = links.job(key.id)
     headers = {"Location": address, "Retry-After": str(RETRY_AFTER), **prefer.applied(accepted=True)}
-    return Answer(AcceptedDocument(id=key.id, state="queued", href=address), 202, headers)
+    return Answer(AcceptedDocument(id=key.id, state=state, href=address), 202, headers)

@@ -77,7 +77,7 @@ async def hosted(environ: dict[str, str]) -> AsyncIterator[Site]:
             yield Site((await host.line(r"function host ready: (\S+)", timeout=90))[1], stack)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """A console that shows jobs that are done, jobs that failed, and names that nobody would choose."""
     recipes = tmp_path_factory.mktemp("console") / "recipes.yaml"
@@ -97,7 +97,7 @@ async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPat
         yield site
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium, or whatever there is of its kind; without one the tests say so and are skipped."""
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)

@@ -16,7 +16,8 @@ from tests.console.pictures import HOSTILE
 from tests.images import picture
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+# The first of them pays for the host, the jobs and the browser of all.
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 LONGEST_PAGE = 100_000
 NARROW = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "is_mobile": True, "has_touch": True}
 WIDE = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
@@ -177,6 +178,13 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
     await expect(page.locator(".key li").first).to_have_text(f"done {planned}")
     await page.click("a:has-text('Its jobs')")
     await expect(page.locator("#list tbody tr")).to_have_count(planned)
+
+
+async def test_a_session_is_ended_from_the_pool(site: Site, visits: Visits) -> None:
+    page = await visits.page(f"{site.console}/pool")
+    await page.click("tbody tr >> nth=0 >> text=Recycle")
+    await expect(page.locator("#notice")).to_have_text(re.compile("The session (is ended|ends as soon as)"))
+    await expect(page.locator("h1")).to_have_text("Pool")
 
 
 async def test_a_plan_that_cannot_be_made_keeps_what_was_typed(site: Site, visits: Visits) -> None:

@@ -89,7 +89,7 @@ class Console:
     """The console of one process. `answer` never raises."""
 
     def __init__(self) -> None:
-        self._secrets: dict[int, Secret] = {}
+        self._known: tuple[Services, Secret] | None = None
 
     async def answer(self, services: Services, request: func.HttpRequest) -> func.HttpResponse:
         """A page, or a page that says why there is none."""
@@ -130,10 +130,9 @@ class Console:
 
     async def _secret(self, services: Services) -> bytes:
         """The secret behind cookies and forms; one per set of services, which a process has one of."""
-        found = self._secrets.get(id(services))
-        if found is None:
-            found = self._secrets[id(services)] = Secret(services.account, services.settings.state_container, SECRET)
-        return await found.get()
+        if self._known is None or self._known[0] is not services:
+            self._known = services, Secret(services.account, services.settings.state_container, SECRET)
+        return await self._known[1].get()
 
     async def _page(self, visit: Visit, rest: str, secret: bytes) -> func.HttpResponse:
         for route in ROUTES:
