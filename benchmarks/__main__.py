@@ -8,6 +8,7 @@ import os
 import time
 
 from benchmarks import figures
+from benchmarks.bulk import counted_run, planning
 from benchmarks.counted import counted
 from benchmarks.figures import Scale
 from benchmarks.latency import latency
@@ -22,6 +23,8 @@ FIGURES = {
     "memory": memory,
     "latency": latency,
     "counted": counted,
+    "planning": planning,
+    "run": counted_run,
 }
 
 

@@ -57,6 +57,11 @@ class Stage:
     pool_log: Path
     folder: Path
 
+    async def make_container(self) -> None:
+        """The input container, where the settings name another one than the stage's own."""
+        async with self._blobs() as blobs:
+            await blobs.get_container_client(self.environ["PIPELINE_INPUT_CONTAINER"]).create_container()
+
     async def drop(self, prefix: str, count: int, data: bytes) -> None:
         """Put `count` copies of a source into the input container."""
         async with self._blobs() as blobs:
@@ -84,6 +89,7 @@ class Stage:
         """The same servers with another ledger and other slots, as if nothing had been done yet."""
         own = secrets.token_hex(4)
         changed = {"PIPELINE_LEDGER_TABLE": f"ledger{own}", "PIPELINE_STATE_CONTAINER": f"state-{own}"}
+        changed |= {"PIPELINE_RUNS_TABLE": f"runs{own}", "PIPELINE_RUN_QUEUE": f"runs-{own}"}
         return Stage(
             {**self.environ, **changed, "PIPELINE_OUTPUT_CONTAINER": f"output-{own}"}, self.pool_log, self.folder
         )
@@ -142,9 +148,9 @@ async def staged(sessions: int, *pool: str, **environ: str) -> AsyncIterator[Sta
                 "PIPELINE_POOL_MAX_SESSIONS": str(sessions),
                 "PIPELINE_RECIPES": str(folder / "recipes.yaml"),
                 "PIPELINE_INPUT_CONTAINER": "input",
+                "PIPELINE_SLOT_WAIT": "1800",
                 **environ,
             }
             stage = Stage(settings, log, folder).anew()
-            async with stage._blobs() as blobs:
-                await blobs.get_container_client("input").create_container()
+            await stage.make_container()
             yield stage

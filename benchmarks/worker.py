@@ -1,11 +1,11 @@
 """A process under measurement: it does jobs and tells, as one line of JSON, how long it took and what it cost.
 
-    python -m benchmarks.worker pipeline|many|naive|calls|bare RECIPE FIRST COUNT AT_ONCE [WORK]
+    python -m benchmarks.worker pipeline|many|naive|calls|bare|fill|plan|run RECIPE FIRST COUNT AT_ONCE [WORK]
 
 `pipeline` does the jobs as the function app does, `many` over the same few sources again and again; `naive` makes one
 round trip after the other; `calls` makes the calls to storage and to the pool that the jobs need, and nothing else;
-`bare` is Pillow alone, files to files. WORK is how many seconds each image takes in a session longer than it would,
-waiting: so that two cores do not limit many sessions.
+`bare` is Pillow alone, files to files. `fill` writes a ledger, `plan` plans a run, `run` does one. WORK is how many
+seconds each image takes in a session longer than it would, waiting: so that two cores do not limit many sessions.
 """
 
 from __future__ import annotations
@@ -34,10 +34,18 @@ def main() -> None:
 
         print(json.dumps(measured_at_once(lambda: bare.renditions(Path(os.environ["SOURCE"]), recipe, numbers))))
         return
-    from benchmarks import calls, naive, through
+    from benchmarks import bulking, calls, naive, through
 
-    doing = {"pipeline": through.pipeline, "many": through.many, "naive": naive.jobs, "calls": calls.jobs}[kind]
-    print(json.dumps(asyncio.run(doing(recipe, numbers, int(at_once), work))))
+    doing = {
+        "pipeline": through.pipeline,
+        "many": through.many,
+        "naive": naive.jobs,
+        "calls": calls.jobs,
+        "fill": bulking.fill,
+        "plan": bulking.plan,
+        "run": bulking.run,
+    }
+    print(json.dumps(asyncio.run(doing[kind](recipe, numbers, int(at_once), work))))
 
 
 def measured_at_once(doing: Callable[[], None]) -> Count:

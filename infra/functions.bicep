@@ -73,6 +73,9 @@ var hostSettings = {
   AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(jobsPerInstance - batch)
 }
 
+// Settings of one's own, above all of these: a deployment replaces whatever was set on the app by hand.
+var ownSettings = loadJsonContent('app-settings.json')
+
 resource hosting 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: plan
   location: location
@@ -108,7 +111,9 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           { name: 'http', instanceCount: warmInstances }
           { name: 'blob', instanceCount: warmInstances }
         ]
-        triggers: { http: { perInstanceConcurrency: jobsPerInstance } }
+        // Not the jobs at once: a look at a job must not wait behind requests that wait for theirs. A request's image is in
+        // memory while it is taken in.
+        triggers: { http: { perInstanceConcurrency: 32 } }
       }
     }
     siteConfig: {
@@ -122,7 +127,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(identitySettings, pipelineSettings, hostSettings)
+  properties: union(identitySettings, pipelineSettings, hostSettings, ownSettings)
 }
 
 // Nobody publishes with a password; azd signs in.

@@ -3,7 +3,6 @@ param location string
 param tags object
 param name string
 @description('`python`: the built-in interpreter. `image`: the container of session_image/.')
-@allowed(['python', 'image'])
 param kind string
 @description('The session image with its tag. A pool of the kind `image` is made once this is there.')
 param image string

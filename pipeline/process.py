@@ -61,7 +61,7 @@ async def process(
     there is nothing (left) to do here: the source went, or changed and another event brings the new version.
     """
     key = JobKey.of(recipe.name, container, name)
-    stages = Stages(recipe.name)
+    stages = Stages(recipe.family)
     with about_job(key.id), stages.job(key.id):
         with stages.stage("claim"):
             source = await services.sources.open(container, name)
@@ -102,8 +102,8 @@ async def _carry_out(
             await claim.let_go(error)
         raise
     size = sum(one.facts.size for one in made)
-    bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.name})
-    bytes_moved.add(size, {"direction": "out", "recipe": recipe.name})
+    bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.family})
+    bytes_moved.add(size, {"direction": "out", "recipe": recipe.family})
     log.info("done: %d renditions, %d bytes", len(made), size)
     return entry
 

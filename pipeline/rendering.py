@@ -14,7 +14,7 @@ from pipeline import verify
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
-from pipeline.sessions.batch import Estimate, Work
+from pipeline.sessions.batch import Estimate, Ran, Work
 from pipeline.sessions.client import tries
 from pipeline.sessions.line import ORDER, Priority
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
@@ -106,7 +106,7 @@ async def render(
     async with services.slots.seat(
         _label(recipe, source),
         priority=urgency.priority,
-        group=urgency.group or recipe.name,
+        group=urgency.group or recipe.family,
         size=source.size,
         estimate=_estimate(services, recipe, source),
     ) as session:
@@ -115,9 +115,9 @@ async def render(
         try:
             async with asyncio.timeout(services.settings.job_timeout):
                 with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
-                    report = await _run(services, order, session, names, stages)
+                    ran = await _run(services, order, session, names, stages)
                     with stages.stage("download"):
-                        return await _download(services, order, session, names, report, stage), report
+                        return await _download(services, order, session, names, ran, stage), ran.report
         except TimeoutError:
             raise SessionLost(
                 f"the job was not through within {services.settings.job_timeout:g} s (PIPELINE_JOB_TIMEOUT)",
@@ -144,7 +144,7 @@ async def _order(services: Services, source: Source, recipe: Recipe, urgency: Ur
     return Order(source, recipe, assets, focal, urgency)
 
 
-async def _run(services: Services, order: Order, session: Session, names: Workspace, stages: Stages) -> SessionReport:
+async def _run(services: Services, order: Order, session: Session, names: Workspace, stages: Stages) -> Ran:
     """Upload and run; both again when the session turns out to be a fresh, empty one."""
     source, work = order.source, _work(services, order, names)
     for replaced in range(REPLACEMENTS + 1):
@@ -153,30 +153,33 @@ async def _run(services: Services, order: Order, session: Session, names: Worksp
                 for asset in order.assets.values():
                     await session.bring(asset.file, asset.data)
                 await session.upload(names.source, source.size, source.chunks)
-            report = await _turn(services, order, session, work, stages)
-            if report.failure:
-                raise failure(report.failure)
+            ran = await _turn(services, order, session, work, stages)
+            if ran.report.failure:
+                raise failure(ran.report.failure)
         except SessionLost as error:
             if error.kind != REPLACED or replaced == REPLACEMENTS:
                 raise
             log.info("the session was empty; uploading again")
         else:
-            return report
+            return ran
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def _turn(services: Services, order: Order, session: Session, work: Work, stages: Stages) -> SessionReport:
+async def _turn(services: Services, order: Order, session: Session, work: Work, stages: Stages) -> Ran:
     """Wait for the session to be free, and run."""
     stages.current, waited = "run", time.perf_counter()
     ran = await session.run(work)
     stages.past("turn", waited, ran.began)
     stages.past("run", ran.began, ran.ended)
+    if ran.pack:
+        stages.past("download", ran.ended, time.perf_counter())
     stages.ms["share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
-    if ran.report.failure is None:
+    # Of a recipe that came with a request, the time is no guide to that of any other.
+    if ran.report.failure is None and order.recipe.family == order.recipe.name:
         # The session's word, but never more than what was seen.
         seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)
         services.slots.pace.learn(order.recipe.name, order.source.size, max(seconds, 0))
-    return ran.report
+    return ran
 
 
 def _work(services: Services, order: Order, names: Workspace) -> Work:
@@ -219,24 +222,33 @@ def failure(found: FailureFacts) -> PipelineError:
 
 
 async def _download(
-    services: Services, order: Order, session: Session, names: Workspace, report: SessionReport, stage: Stage[T]
+    services: Services, order: Order, session: Session, names: Workspace, ran: Ran, stage: Stage[T]
 ) -> list[Made[T]]:
     """Fetch and verify every declared rendition; only those count."""
     formats = {each.name: each.formats for each in order.recipe.renditions}
-    facts = verify.declared(report, names.renditions, formats, services.settings)
-    jobs = [_fetch(services, order, session, each, facts[each.name], stage) for each in order.recipe.renditions]
-    return await together(*jobs)
+    facts = verify.declared(ran.report, names.renditions, formats, services.settings)
+
+    async def fetched(rendition: Rendition) -> Made[T]:
+        about = facts[rendition.name]
+        path = _path(order, rendition, about)
+        packed = ran.packed(about)
+        if packed is not None:
+            return Made(rendition, about, path, await stage(path, verify.checked(_whole(packed), about)))
+        async for attempt in tries(services.settings):
+            with attempt:
+                async with session.get(about.file) as chunks:
+                    staged = await stage(path, verify.checked(chunks, about))
+        return Made(rendition, about, path, staged)
+
+    return await together(*map(fetched, order.recipe.renditions))
 
 
-async def _fetch(
-    services: Services, order: Order, session: Session, rendition: Rendition, facts: RenditionFacts, stage: Stage[T]
-) -> Made[T]:
+def _path(order: Order, rendition: Rendition, facts: RenditionFacts) -> str:
     try:
-        path = order.recipe.output_path(rendition, order.source.name, facts.as_reported)
+        return order.recipe.output_path(rendition, order.source.name, facts.as_reported)
     except ValueError as error:
         raise OutputError(f"no path for rendition {rendition.name}: {error}", kind="bad_path") from error
-    async for attempt in tries(services.settings):
-        with attempt:
-            async with session.get(facts.file) as chunks:
-                staged = await stage(path, verify.checked(chunks, facts))
-    return Made(rendition, facts, path, staged)
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -157,7 +157,7 @@ class Settings(BaseModel):
     batch_jobs: int = Field(
         16, ge=1, le=100, description="Small jobs that one execution takes in when many wait; 1 for one by one."
     )
-    batch_seconds: float = Field(1, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
+    batch_seconds: float = Field(2, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
     batch_bytes: int = Field(16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution.")
     run_share: float = Field(
         0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."

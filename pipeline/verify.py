@@ -54,6 +54,8 @@ def _has_format(head: bytes, name: str) -> bool:
             return head.startswith((b"GIF87a", b"GIF89a"))
         case "WEBP":
             return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+        case "TIFF":
+            return head.startswith((b"II*\0", b"MM\0*"))
         case "AVIF":
             return head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"mif1", b"msf1", b"miaf")
         case _:

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "jobs": BASE | STORES | {"services"},
     "runs": BASE | STORES | {"services", "process", "rendering", "deliveries"},
     "poison": BASE | STORES | {"services", "deliveries", "runs"},
-    "web": BASE | STORES | CORE | {"adhoc", "transforms"},
+    "web": BASE | STORES | CORE | {"adhoc", "jobs", "stages", "transforms"},
     "cli": BASE | STORES | CORE | {"web"},
     "__main__": {"cli"},
     "function_app": {"deliveries", "poison", "runs", "services", "settings", "web"},

@@ -54,6 +54,7 @@ async def run(script: str, folder: Path) -> str:
     return told.decode()
 
 
+@pytest.mark.timeout(300)
 async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

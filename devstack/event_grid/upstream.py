@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import logging
 import uuid
@@ -16,12 +18,20 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from azure.storage.blob.aio import BlobServiceClient
 
 from devstack.azurite import ACCOUNT, KEY
+from devstack.errors import EventGridError
 from devstack.event_grid.operations import Written
 from devstack.event_grid.subscription import Subscription
 
 log = logging.getLogger("event-grid")
 # Shorter than the emulator keeps a quiet connection.
 KEEP_ALIVE = 300
+
+
+def _check(key: str) -> None:
+    try:
+        base64.b64decode(key, validate=True)
+    except binascii.Error:
+        raise EventGridError("the account's key is not one: it must be base64") from None
 
 
 class Upstream:
@@ -35,8 +45,15 @@ class Upstream:
     @classmethod
     @asynccontextmanager
     async def open(cls, address: str, account: str = ACCOUNT, key: str = KEY) -> AsyncIterator[Self]:
-        """The emulator at `address`, without the account in it, for as long as the block lasts."""
+        """The emulator at `address`, with or without the account in it, for as long as the block lasts.
+
+        Raises:
+            EventGridError: that is no address, or the key is none.
+        """
         split = urlsplit(address)
+        if split.scheme not in ("http", "https") or not split.netloc:
+            raise EventGridError(f"'{address}' is not the address of an emulator, such as http://127.0.0.1:10000")
+        _check(key)
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
         async with aiohttp.ClientSession(
             connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)

@@ -100,7 +100,8 @@ class Interpreter:
 
     async def _current(self) -> Kernel:
         ended = asyncio.ensure_future(self.sandbox.ended.wait())
-        if self._next is not None:
+        # A kernel that dies while it is waited for has been replaced by another one: that is then the next.
+        while self.alive and self._next is not None and not self._next.done():
             await asyncio.wait((self._next, ended), return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not self.alive or self._next is None:

@@ -9,8 +9,8 @@ import typer
 
 from pipeline.cli.common import Json, console, show_json, told, with_services
 from pipeline.cli.recipes import settings as known_settings
-from pipeline.runs.costs import ASSUMED, measured
-from pipeline.runs.simulation import Pool, Times, makespan
+from pipeline.runs.costs import ASSUMED, Measured, measured
+from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import CONNECTION
 
 Ms = Annotated[float | None, typer.Option(min=0, help="Milliseconds; as measured in the last two days by default.")]
@@ -23,23 +23,27 @@ def command(
     upload_ms: Ms = None,
     execution_ms: Ms = None,
     download_ms: Ms = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="Jobs at once in a session.")] = None,
+    seats: Annotated[int | None, typer.Option(min=1, help="Jobs under way at once in a session.")] = None,
     start_seconds: Annotated[float, typer.Option(min=0, help="How long a new session takes.")] = 4.0,
     as_json: Json = False,
 ) -> None:
     """Simulate a run, driven by the times that jobs took before; the options put others in their place."""
     with told():
         settings = known_settings()
-    known = _measured(recipe)
+    known = _measured()
+    mean = known.of(recipe)
+    overridden = any(each is not None for each in (upload_ms, execution_ms, download_ms))
     times = Times(
-        known.upload if upload_ms is None else upload_ms / 1000,
-        known.execution if execution_ms is None else execution_ms / 1000,
-        known.download if download_ms is None else download_ms / 1000,
+        mean.upload if upload_ms is None else upload_ms / 1000,
+        mean.execution if execution_ms is None else execution_ms / 1000,
+        mean.download if download_ms is None else download_ms / 1000,
+        0.0 if overridden else mean.whole,
     )
-    pool = Pool(
-        sessions or settings.pool_max_sessions, depth or settings.session_depth, start_seconds, settings.session_jobs
-    )
-    seconds = makespan(images, pool, times)
+    usual = Pool.of(settings, times)
+    pool = Pool(sessions or usual.sessions, seats or usual.seats, start_seconds, settings.session_jobs)
+    # More sessions get as many more processes.
+    processes = known.processes * max(1.0, pool.sessions / settings.pool_max_sessions)
+    seconds = duration(images, pool, times, settings.run_jobs * processes)
     rate = images / seconds * 60 if seconds else 0.0
     told_times = {name: round(value * 1000, 1) for name, value in vars(times).items()}
     if as_json:
@@ -53,8 +57,8 @@ def command(
     )
 
 
-def _measured(recipe: str) -> Times:
+def _measured() -> Measured:
     """What the ledger says, where there is one."""
     if not any(name == CONNECTION or name.startswith(f"{CONNECTION}__") for name in os.environ):
-        return ASSUMED
-    return with_services(measured).of(recipe)
+        return Measured({"": ASSUMED}, 0)
+    return with_services(measured)

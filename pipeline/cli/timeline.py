@@ -16,7 +16,6 @@ COLOURS = {
     "run": "#e4572e",
     "download": "#3cb371",
     "commit": "#9b5de5",
-    "ledger": "#5c677d",
 }
 WAITS = ("lease", "turn")
 MEANS = {
@@ -27,7 +26,6 @@ MEANS = {
     "run": "Pillow at work",
     "download": "out of the session, verified",
     "commit": "write the renditions",
-    "ledger": "write what came of it",
 }
 WIDTH, LEFT, ROW, GAP = 1200, 90, 9, 22
 

@@ -84,7 +84,8 @@ def for_preview(text: str, *, allow_code: bool = False, code: Path | None = None
     except Problems as found:
         raise RecipeError("\n".join(problem.text("recipe") for problem in found.problems)) from None
     places = {(*_PLACE, *path): place for path, place in document.places.items()}
-    return _built(Document({"recipes": {_FOLDER: document.data}}, places), [], allow_code=allow_code, code=code)
+    given = Document({"recipes": {_FOLDER: document.data}}, places)
+    return replace(_built(given, [], allow_code=allow_code, code=code), name=f"{MARK}preview")
 
 
 def _entries(renditions: Any) -> list[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - whatever was sent

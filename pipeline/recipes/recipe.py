@@ -118,6 +118,11 @@ class Recipe:
         return language.difference(included, language.either([globs.language(glob) for glob in self.exclude]))
 
     @property
+    def family(self) -> str:
+        """What figures are kept under, and seats shared out by: recipes of requests, used once or twice, are one."""
+        return self.name.partition("-")[0] if self.name.startswith("_") else self.name
+
+    @property
     def needs_facts(self) -> bool:
         """True when a source's name alone does not tell whether the recipe is for it."""
         return self.sizes != (0, None) or bool(self.content_types)

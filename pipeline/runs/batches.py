@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.deliveries import delay, give_up
 from pipeline.errors import JobOvertaken, PoolFull, RecipeError, TransientError
@@ -20,8 +20,8 @@ from pipeline.storage.runtable import LEFT, Batch, Outcome
 from pipeline.telemetry import about_job, logger
 
 log = logger(__name__)
-# How long a process believes that a run has not been cancelled.
-BELIEVED = 10.0
+# How many seconds a process believes that a run has not been cancelled: it is to stop within a minute.
+BELIEVED = 20.0
 
 
 async def work_received(services: Services, body: bytes) -> None:
@@ -35,39 +35,32 @@ async def work_received(services: Services, body: bytes) -> None:
 
 async def do_batch(services: Services, work: RunWork) -> None:
     """Do what is left of a batch; what cannot be done now is brought in again by another message."""
-    watch = Watch(services, work.run)
-    if await watch.over():
+    if await _is_over(services, work.run):
         log.info("run %s is over: batch %s is left as it is", work.run, work.batch)
         return
     batch = await _batch(services, work)
     if batch is None or not batch.left:
         return
-    tries = await _side_by_side(services, batch, watch, work.attempt)
+    tries = await _side_by_side(services, batch, work.attempt)
     outcomes = {place: one.outcome for place, one in tries.items() if one.outcome}
     batch = await services.run_table.settle(batch, outcomes)
-    if batch.left and not await watch.over():
+    if batch.left and not await _is_over(services, work.run):
         failed = any(one.failed for one in tries.values())
         waits = failed or any(one.waits for one in tries.values())
         again = RunWork(run=work.run, batch=work.batch, attempt=work.attempt + int(failed))
         await services.run_queue.send(again, delay(services, again.attempt) if waits else 0)
 
 
-@dataclass
-class Watch:
-    """Whether a run is over, asked at most every few seconds."""
+async def _is_over(services: Services, run_id: str) -> bool:
+    """Whether no more of a run's jobs should begin. A run that nobody knows is over.
 
-    services: Services
-    run: str
-    _over: bool = False
-    _asked: float = field(default=-BELIEVED)
-
-    async def over(self) -> bool:
-        """Whether no more of its jobs should begin. A run that nobody knows is over."""
-        if not self._over and time.monotonic() - self._asked >= BELIEVED:
-            self._asked = time.monotonic()
-            document = await self.services.run_table.get("run", key_of(self.run))
-            self._over = document is None or Run.read(document.content).over
-        return self._over
+    That it is at work is believed for a while; that it is over is not, since somebody may have resumed it.
+    """
+    for seconds in (BELIEVED, 0):
+        document = await services.run_table.recent("run", key_of(run_id), seconds)
+        if document and not Run.read(document.content).over:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -86,12 +79,12 @@ async def _batch(services: Services, work: RunWork) -> Batch | None:
     return await services.run_table.batch(work.run, work.batch)
 
 
-async def _side_by_side(services: Services, batch: Batch, watch: Watch, attempt: int) -> dict[int, Try]:
+async def _side_by_side(services: Services, batch: Batch, attempt: int) -> dict[int, Try]:
     until = time.monotonic() + services.settings.run_batch_seconds
 
     async def one(place: int) -> Try:
         async with services.run_room:
-            if time.monotonic() > until or await watch.over():
+            if time.monotonic() > until or await _is_over(services, batch.run):
                 return Try()
             item = batch.items[place]
             with about_job(JobKey.of(item.recipe, services.settings.input_container, item.name).id):

@@ -9,7 +9,7 @@ from math import ceil
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.runs.simulation import Pool, Times, makespan
+from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.stats import LONGEST, Minute
@@ -47,10 +47,11 @@ class Estimate(BaseModel):
 
 @dataclass(frozen=True)
 class Measured:
-    """How long jobs took in a session, by recipe (seconds), and how many were timed."""
+    """How long jobs took, by recipe (seconds), how many were timed, and in how many processes at a time."""
 
     times: dict[str, Times]
     jobs: int
+    processes: float = 1.0
 
     def of(self, recipe: str) -> Times:
         """The times of a recipe's jobs, or those of all jobs where it had none."""
@@ -70,13 +71,16 @@ def of_minutes(minutes: list[Minute]) -> Measured:
         for name in (minute.recipe, ""):
             sums.setdefault(name, Counter()).update({**minute.ms, "": minute.timed})
     times = {name: _mean(each) for name, each in sums.items() if each[""]}
-    return Measured(times, sums.get("", Counter())[""])
+    busy = {minute.at: max(minute.processes, 1) for minute in minutes if minute.timed}
+    processes = sum(busy.values()) / len(busy) if busy else 1.0
+    return Measured(times, sums.get("", Counter())[""], processes)
 
 
 def _mean(ms: Counter[str]) -> Times:
     count = ms[""] * 1000
     execution = ms["share"] or ms["run"]
-    return Times(ms["upload"] / count, execution / count, ms["download"] / count)
+    whole = sum(value for stage, value in ms.items() if stage not in ("", "share"))
+    return Times(ms["upload"] / count, execution / count, ms["download"] / count, whole / count)
 
 
 def estimate(settings: Settings, jobs: Counter[str], renditions: Counter[str], known: Measured) -> Estimate:
@@ -84,8 +88,9 @@ def estimate(settings: Settings, jobs: Counter[str], renditions: Counter[str], k
     count = sum(jobs.values())
     if count == 0:
         return Estimate(timings=known.jobs)
-    pool = Pool.of(settings)
-    seconds = makespan(count, pool, _mixed(jobs, known))
+    times = _mixed(jobs, known)
+    pool = Pool.of(settings, times)
+    seconds = duration(count, pool, times, settings.run_jobs * known.processes)
     sessions = min(pool.sessions, count)
     # A session is paid by the hour that has begun, and is a new one after so many jobs or so long.
     lives = max(ceil(count / settings.session_jobs), sessions * ceil(seconds / settings.session_age))
@@ -115,4 +120,5 @@ def _mixed(jobs: Counter[str], known: Measured) -> Times:
         sum(times.upload * share for times, share in each),
         sum(times.execution * share for times, share in each),
         sum(times.download * share for times, share in each),
+        sum(times.whole * share for times, share in each),
     )

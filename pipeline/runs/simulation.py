@@ -16,31 +16,49 @@ LONGEST = 500_000
 
 @dataclass(frozen=True)
 class Times:
-    """What a job takes on its way through a session, in seconds: `execution` is its share of the session's time."""
+    """What a job takes, in seconds: on its way through a session, of whose time `execution` is its share.
+
+    `whole` is from its first stage to its last, with all that it waited for; 0 when nobody knows.
+    """
 
     upload: float
     execution: float
     download: float
+    whole: float = 0.0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What jobs run in. `start` is how long a new session takes, `jobs` after how many it makes way for a new one."""
+    """What jobs run in. A session has so many `seats`: jobs under way in it at once, of which one runs at a time.
+
+    `start` is how long a new session takes, `jobs` after how many it makes way for a new one.
+    """
 
     sessions: int
-    depth: int = 2
+    seats: int = 2
     start: float = 4.0
     jobs: int = 200
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The whole pool, as far as one process may lease it."""
+    def of(cls, settings: Settings, times: Times) -> Self:
+        """The whole pool, as far as one process may lease it. Where jobs are short, a session has seats for more."""
         sessions = min(settings.pool_max_sessions, settings.slots_per_process)
-        return cls(sessions, settings.session_depth, jobs=settings.session_jobs)
+        together = settings.batch_seconds / times.execution if times.execution else settings.batch_jobs
+        seats = settings.session_depth * max(1, min(settings.batch_jobs, int(together)))
+        return cls(sessions, seats, jobs=settings.session_jobs)
+
+
+def duration(count: int, pool: Pool, times: Times, at_once: float) -> float:
+    """Seconds that a run takes whose processes have so many jobs under way at once.
+
+    Sessions are one thing that may be the narrowest. All that is around them are the other: while `at_once` jobs are
+    under way and each takes `whole`, they end at that rate (Little's law), whatever it is that they wait for.
+    """
+    return max(makespan(count, pool, times), count * times.whole / max(1.0, at_once))
 
 
 def makespan(count: int, pool: Pool, times: Times) -> float:
-    """Seconds from the first job's begin to the last one's end."""
+    """Seconds from the first job's begin to the last one's end, with nothing but sessions in the way."""
     if count <= 0:
         return 0.0
     whole = max(MOST, 4 * pool.sessions * pool.jobs)
@@ -57,7 +75,7 @@ def makespan(count: int, pool: Pool, times: Times) -> float:
 
 def _ends(count: int, pool: Pool, times: Times) -> list[float]:
     """When each job ends, in order. A job takes the seat that is free first; a session runs one job at a time."""
-    seats = [(pool.start, session) for session in range(pool.sessions) for _ in range(pool.depth)]
+    seats = [(pool.start, session) for session in range(pool.sessions) for _ in range(pool.seats)]
     free_from, used = [0.0] * pool.sessions, [0] * pool.sessions
     heapq.heapify(seats)
     ends = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
-from pipeline.sessions.report import SessionReport
+from pipeline.sessions.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import Job
 
@@ -41,12 +42,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of it: the execution's times, by `time.perf_counter`, and how many jobs it was for."""
+    """What came of it: the execution's times, by `time.perf_counter`, and how many jobs it was for.
+
+    `pack` holds small renditions of all of them, if it could be fetched.
+    """
 
     report: SessionReport
     began: float
     ended: float
     jobs: int
+    pack: bytes = b""
+
+    def packed(self, facts: RenditionFacts) -> bytes | None:
+        """A rendition out of the pack; None when it is not in there as it should be."""
+        part = b"" if facts.at is None else self.pack[facts.at : facts.at + facts.size]
+        return part if part and hashlib.sha256(part).hexdigest() == facts.sha256 else None
 
 
 @dataclass(eq=False)

@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline import telemetry
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
@@ -19,6 +19,7 @@ from pipeline.sessions.client import Chunks, PoolClient
 from pipeline.sessions.report import SessionReport
 from pipeline.together import together
 from pipeline.transforms import protocol
+from pipeline.transforms.pack import ALL as PACK_LIMIT
 
 REPORT_LIMIT = 512 * 1024
 STDERR_TAIL = 500
@@ -74,6 +75,7 @@ class Session:
         self._equipping = asyncio.Lock()
         self._queue = Queue(bounds)
         self._runner: asyncio.Task[None] | None = None
+        self._unpacking: set[asyncio.Task[None]] = set()
         self._garbage: set[str] = set()
         self._brought: set[str] = set()
         self.tainted = ""
@@ -158,6 +160,9 @@ class Session:
         garbage = sorted(self._garbage)
         jobs = [each.work.job for each in taken]
         jobs[0] = {**jobs[0], "remove": garbage}
+        if len(jobs) > 1:
+            jobs[0]["pack"] = f"out-{secrets.token_hex(6)}-all.bin"
+            self._garbage.add(jobs[0]["pack"])
         seconds = min(sum(each.work.seconds for each in taken), LONGEST_RUN)
         began = time.perf_counter()
         code = self._archive.program(protocol.encode_jobs(*jobs))
@@ -169,9 +174,24 @@ class Session:
         self.tainted = next((report.tainted for report in reports if report.tainted), "")
         self._garbage.difference_update(garbage)
         telemetry.batch_jobs.record(len(taken))
-        for each, report in zip(taken, reports, strict=True):
-            if not each.end.done():
-                each.end.set_result(Ran(report, began, ended, len(taken)))
+        ran = [Ran(report, began, ended, len(taken)) for report in reports]
+        if any(made.at is not None for report in reports for made in report.renditions):
+            # Beside the next execution.
+            task = asyncio.create_task(self._unpack(taken, ran, jobs[0].get("pack", "")))
+            self._unpacking.add(task)
+            task.add_done_callback(self._unpacking.discard)
+        else:
+            _over(taken, ran)
+
+    async def _unpack(self, taken: list[Waiting], ran: list[Ran], file: str) -> None:
+        """Fetch the small renditions of all; where that cannot be, each job fetches its own."""
+        pack = b""
+        try:
+            with suppress(PipelineError):
+                self._check()
+                pack = await self._client.read(self._identifier, file, PACK_LIMIT)
+        finally:
+            _over(taken, [replace(each, pack=pack) for each in ran])
 
     async def _execute(self, code: str, seconds: int) -> Execution:
         execution = await self._client.run(self._identifier, code, seconds)
@@ -223,6 +243,12 @@ class Session:
         except protocol.ProtocolError as error:
             raise SessionReplyError(f"the session's report cannot be used: {error}") from None
         return body
+
+
+def _over(taken: list[Waiting], ran: list[Ran]) -> None:
+    for each, end in zip(taken, ran, strict=True):
+        if not each.end.done():
+            each.end.set_result(end)
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

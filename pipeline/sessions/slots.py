@@ -73,6 +73,10 @@ class Slots:
         finally:
             self._stand_up(slot, ask)
 
+    def working(self) -> dict[str, int]:
+        """How many jobs are in each slot that this process holds, by the slots' names."""
+        return {slot.name: slot.jobs for slot in self._slots}
+
     def recycle(self, name: str) -> bool:
         """End a slot's session as soon as the jobs there are through; False when this process does not hold it."""
         held = next((slot for slot in self._slots if slot.name == name), None)

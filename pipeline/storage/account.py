@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Any, Self
 
 from azure.core.exceptions import (
@@ -124,6 +125,9 @@ def translated(doing: str) -> Iterator[None]:
         raise _from_answer(doing, error) from error
     except AzureError as error:
         raise StorageUnavailable(f"{doing}: {_short(error)}") from error
+    except HTTPException as error:
+        # What the SDK makes of an answer to several changes at once that it does not understand; they may be made.
+        raise StorageUnavailable(f"{doing}: storage's answer cannot be read ({type(error).__name__})") from error
 
 
 def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:

@@ -15,6 +15,8 @@ STATES: Final = get_args(State)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # No source's row key starts with it, and it sorts behind all of them: container names are letters, digits and hyphens.
 LIST = "~"
+# What the row keys of the list of all jobs start with.
+ALL = f"{LIST}a{LIST}"
 # In place of a recipe: what was in a queue and cannot be understood, kept as a failure.
 UNREADABLE = "~unreadable"
 # Newest first: what is counted down from, in milliseconds; 13 digits until the year 2286.
@@ -144,9 +146,9 @@ class Entry:
         return self.state == "running" and self.expires > datetime.now(UTC)
 
     def list_keys(self) -> tuple[str, ...]:
-        """The row keys under which this entry is to be listed: by its state, and by its run."""
-        keys = [list_start(self.state) + self._place]
-        return (*keys, run_start(self.run) + self._place) if self.run else tuple(keys)
+        """The row keys under which this entry is to be listed: among those of its state, among all, by its run."""
+        starts = (list_start(self.state), ALL, *([run_start(self.run)] if self.run else []))
+        return tuple(start + self._place for start in starts)
 
     def list_row(self, key: str) -> dict[str, Any]:
         """The row that lists this entry under `key`."""
@@ -180,3 +182,8 @@ def place_of(list_key: str) -> str:
 def place_before(moment: datetime) -> str:
     """The place in a list, newest first, behind which stands what is older than `moment`."""
     return f"{_END - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"
+
+
+def place_later(place: str, seconds: float) -> str:
+    """The place so many seconds further down a list, towards what is older."""
+    return f"{int(place[:13]) + round(seconds * 1000):013d}"

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from typing import Any, Literal
 
 from azure.core import MatchConditions
@@ -34,7 +35,9 @@ from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Ve
 from pipeline.storage.keys import JobKey
 from pipeline.storage.listing import FailureGroup, Listing
 from pipeline.storage.stats import Stats
+from pipeline.telemetry import logger
 
+log = logger(__name__)
 __all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "judge"]
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
@@ -185,6 +188,10 @@ class Ledger:
             except HttpResponseError as error:
                 if not _somebody_was_first(error):
                     raise
+            except HTTPException:
+                log.warning(
+                    "storage's answer to a change of %s cannot be read: what is there is looked at", entry.key.id
+                )
         # A write whose answer got lost is sent again by the SDK, and then collides with itself.
         there = await self.get(entry.key)
         mine = there and (there.owner, there.generation, there.state) == (entry.owner, entry.generation, entry.state)

@@ -8,17 +8,28 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import BadToken
 from pipeline.storage.account import translated
-from pipeline.storage.entry import LIST, STATES, Entry, State, list_start, place_before, place_of, run_start
+from pipeline.storage.entry import (
+    ALL,
+    LIST,
+    Entry,
+    State,
+    list_start,
+    place_before,
+    place_later,
+    place_of,
+    run_start,
+)
 from pipeline.storage.keys import key_range
 
 MOST = 1000
+NEAR = 3600.0
 # A page by name that looks for one state gives up after this many requests; its token goes on from there.
 LOOKS = 5
 _RANGE = "PartitionKey eq @recipe and RowKey gt @after and RowKey lt @end"
@@ -57,24 +68,38 @@ class Listing:
         self, recipes: list[str], state: State | None, run: str, limit: int, at: dict[str, Any]
     ) -> tuple[list[Entry], str]:
         """The lists that are asked for, merged: each is read from where the page before ended."""
-        starts = [run_start(run)] if run else [list_start(each) for each in ([state] if state else STATES)]
-        after = _text(at, "after")
-        lists = [self._list(recipe, start, after, limit, state) for recipe in recipes for start in starts]
+        start = run_start(run) if run else list_start(state) if state else ALL
+        lists = [self._list(recipe, start, _text(at, "after"), limit, state) for recipe in recipes]
         found = [row for rows in await asyncio.gather(*lists) for row in rows]
         found.sort(key=lambda row: place_of(row["RowKey"]))
         page = [Entry.from_row(row) for row in found[:limit]]
         return page, _written({"after": place_of(found[limit - 1]["RowKey"])}) if len(found) > limit else ""
 
     async def _list(self, recipe: str, start: str, after: str, limit: int, state: State | None) -> list[Any]:
-        """Up to `limit` + 1 rows of one list. A run's list is of all states, so that it is sieved."""
-        query, values = _RANGE, {"recipe": recipe, "after": start + after, "end": start + LIST}
+        """Up to `limit` + 1 rows of one list: first of an hour, and of all the rest only when those are too few.
+
+        Nobody knows how much lies behind a place, and storage may look at all of it (the emulator sorts it).
+        """
+        near = (
+            place_later(after or place_before(datetime.now(UTC)), NEAR) if after[:13].isdecimal() or not after else ""
+        )
+        rows = await self._stretch(recipe, start, (after, near), limit + 1, state) if near else []
+        if len(rows) <= limit:
+            rows += await self._stretch(recipe, start, (near or after, LIST), limit + 1 - len(rows), state)
+        return rows
+
+    async def _stretch(
+        self, recipe: str, start: str, between: tuple[str, str], most: int, state: State | None
+    ) -> list[Any]:
+        """Up to `most` rows of a list between two places. A run's list is of all states, so that it is sieved."""
+        query, values = _RANGE, {"recipe": recipe, "after": start + between[0], "end": start + between[1]}
         if state and start != list_start(state):
             query, values = f"{query} and state eq @state", {**values, "state": state}
         rows: list[Any] = []
         with translated("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, results_per_page=limit + 1):
+            async for row in self._table.query_entities(query, parameters=values, results_per_page=most):
                 rows.append(row)
-                if len(rows) > limit:
+                if len(rows) >= most:
                     break
         return rows
 
@@ -124,7 +149,10 @@ class Listing:
         values = {"recipe": recipe, "after": start, "end": start + LIST}
         with translated("reading the ledger"):
             rows: list[Any] = []
-            async for row in self._table.query_entities(_RANGE, parameters=values, select=_FAILURE):
+            pages = min(most, MOST)
+            async for row in self._table.query_entities(
+                _RANGE, parameters=values, select=_FAILURE, results_per_page=pages
+            ):
                 rows.append(row)
                 if len(rows) >= most:
                     break

@@ -6,9 +6,12 @@ says of every job in it what came of it, so that a delivery that comes twice cou
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Literal
 
 from azure.core import MatchConditions
@@ -66,6 +69,8 @@ class RunTable:
 
     def __init__(self, account: Account, table: str) -> None:
         self._table: TableClient = account.table(table)
+        self._recent: dict[tuple[Kind, str], tuple[float, Document | None]] = {}
+        self._looking = asyncio.Lock()
 
     async def create(self, kind: Kind, key: str, content: dict[str, Any]) -> Document | None:
         """Store a new document; None when there is one under that key."""
@@ -86,6 +91,18 @@ class RunTable:
                     raise
                 return None
         return _document(row)
+
+    async def recent(self, kind: Kind, key: str, seconds: float) -> Document | None:
+        """A document as it was at most so many seconds ago: all that ask share one look at it."""
+        async with self._looking:
+            looked, document = self._recent.get((kind, key), (-inf, None))
+            if time.monotonic() - looked > seconds:
+                document = await self.get(kind, key)
+                self._recent = {
+                    each: seen for each, seen in self._recent.items() if time.monotonic() - seen[0] <= seconds
+                }
+                self._recent[kind, key] = (time.monotonic(), document)
+            return document
 
     async def replace(self, kind: Kind, key: str, before: Document, content: dict[str, Any]) -> Document | None:
         """Replace a document; None when it is not as it was any more."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.data.tables import UpdateMode
+from azure.data.tables import EdmType, EntityProperty, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
@@ -38,7 +38,10 @@ _COUNTS = ("done", "failed", "overtaken", "bytes_in", "bytes_out")
 
 @dataclass
 class Minute:
-    """What ended within one minute (UTC) of one recipe's jobs: `ms` are sums per stage, over the `timed` jobs."""
+    """What ended within one minute (UTC) of one recipe's jobs: `ms` are sums per stage, over the `timed` jobs.
+
+    `processes` is how many have counted for it; 0 for one that is being counted.
+    """
 
     at: datetime
     recipe: str
@@ -48,6 +51,7 @@ class Minute:
     bytes_in: int = 0
     bytes_out: int = 0
     timed: int = 0
+    processes: int = 0
     ms: Counter[str] = field(default_factory=Counter)
 
     def add(self, entry: Entry) -> None:
@@ -62,15 +66,18 @@ class Minute:
     def merge(self, row: Any) -> None:  # noqa: ANN401 - an entity of the SDK
         """Add what another process counted."""
         for name in (*_COUNTS, "timed"):
-            setattr(self, name, getattr(self, name) + row[name])
+            counted = row[name]
+            setattr(self, name, getattr(self, name) + getattr(counted, "value", counted))
         self.ms.update(json.loads(row["ms"]))
+        self.processes += 1
 
     def to_row(self, process: str) -> dict[str, Any]:
         """Write a table entity."""
         return {
             "PartitionKey": f"{PARTITION}{self.at.strftime(_HOUR)}",
             "RowKey": f"{self.at.strftime('%M')}~{self.recipe}~{process}",
-            **{name: getattr(self, name) for name in (*_COUNTS, "timed")},
+            # A minute's bytes may be more than the 32 bits that a number has here unless told otherwise.
+            **{name: EntityProperty(getattr(self, name), EdmType.INT64) for name in (*_COUNTS, "timed")},
             "ms": json.dumps(self.ms, ensure_ascii=False),
         }
 

@@ -25,6 +25,7 @@ from .failures import Refusal
 from .formats import FORMATS, Format, Keep
 from .frame import Frame
 from .output import Output
+from .pack import pack
 from .picture import Picture
 from .plan import expected, least_scale, rows_needed
 from .protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
@@ -69,6 +70,9 @@ def _watched(jobs: list[Job], place: Path) -> list[Report]:
         text = f"somebody else has been in the session: it has {found} that was not there"
         return [_report(_Work(), [], Failure(kind="session_tainted", message=text)) for _ in jobs]
     reports = [run(job, place) for job in jobs]
+    file = jobs[0].get("pack")
+    if file and _is_name(file):
+        pack(place / file, reports)
     reports[0]["tainted"] = watch.end()
     return reports
 

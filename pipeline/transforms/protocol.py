@@ -52,7 +52,8 @@ class RenditionJob(TypedDict):
 
 class Job(TypedDict):
     """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first; `report`
-    the file for the reports of all jobs that run together, should they be long (the first job's counts).
+    the file for the reports of all jobs that run together, should they be long, and `pack` that for their small
+    renditions (the first job's counts).
 
     `assets` says under which file names the pictures and fonts of the recipe lie in the session's directory (they are
     left there), `focal` is the source's point of interest as fractions of its width and height as seen, and
@@ -70,6 +71,7 @@ class Job(TypedDict):
     assets: NotRequired[dict[str, str]]
     focal: NotRequired[list[float] | None]
     on_truncated: NotRequired[str]
+    pack: NotRequired[str]
 
 
 class Failure(TypedDict):
@@ -83,6 +85,7 @@ class RenditionReport(TypedDict):
     """One rendition as made: size in bytes, sides in pixels, SHA-256 in hexadecimal.
 
     `format` is the one that was written, also where the recipe left the choice. `extra` is for the blob's metadata.
+    `at` says where in the pack, if there is one, it begins.
     """
 
     name: str
@@ -94,6 +97,7 @@ class RenditionReport(TypedDict):
     height: int
     ms: float
     extra: dict[str, str]
+    at: NotRequired[int | None]
 
 
 class SourceReport(TypedDict):

@@ -300,7 +300,8 @@ def _too_many(pixels: int, most: int) -> Refusal:
 
 
 def _damage(name: str, error: Exception) -> str:
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    # Pillow names the file object that it was given, which nobody knows.
+    text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__
     cut = "truncated" in text or "unexpected end" in text.lower()
     state = "cut short" if cut else "damaged"
     return f"the source is {state} ({name}: {text}): upload it again, or repair it"

@@ -12,6 +12,7 @@ import re
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,12 @@ from typing import Any
 
 OURS = re.compile(r"(in|out|report|asset|transforms)-[0-9a-z-]+(\.[a-z0-9.]+)?")
 """The names that the host gives to files."""
+
+ARRIVING = 120.0
+"""Whoever serves the session may write an upload under a name of its own first, beside a run that goes on: a plain
+file that was written to in the last so many seconds is none of our business yet."""
+
+IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".zip")
 
 WATCHED = ("json", "json.decoder", "zipimport", "PIL.Image", "PIL.ImageFile")
 """Modules that every job goes through, besides the engine's own. Kernels change the builtins for ends of their own."""
@@ -85,8 +92,14 @@ def _odd_files(place: Path) -> Iterator[str]:
             except OSError:
                 continue  # it went just now
             plain = stat.S_ISREG(facts.st_mode) and facts.st_nlink <= 1
-            if not plain or not OURS.fullmatch(entry.name):
-                yield entry.name
+            if plain and (OURS.fullmatch(entry.name) or _arrives(entry.name, facts.st_mtime)):
+                continue
+            yield entry.name
+
+
+def _arrives(name: str, written: float) -> bool:
+    """Whether it may be an upload under way."""
+    return abs(time.time() - written) < ARRIVING and not name.endswith(IMPORTABLE)
 
 
 def _children() -> set[int]:

@@ -110,7 +110,7 @@ async def preview(services: Services, recipe: Recipe, image: Image) -> PreviewDo
     """Every rendition of an image. PermanentError says what is wrong; kind `timeout` when it took too long."""
     if not image.data:
         raise SourceError("the image has no bytes: send it again", kind="empty_source")
-    stages, seconds = Stages(recipe.name), services.settings.preview_seconds
+    stages, seconds = Stages(recipe.family), services.settings.preview_seconds
     try:
         async with asyncio.timeout(seconds):
             made, report = await render(services, image, recipe, stages, ASKED, _in_memory(services))

@@ -129,7 +129,7 @@ def _named(asked: JobRequest, settings: Settings) -> Wanted:
 
 def _from_form(request: func.HttpRequest, known: set[str]) -> Upload:
     try:
-        files, fields = list(request.files.values()), dict(request.form)
+        files, fields = list(request.files.values()), {name: request.form[name] for name in request.form}
     except ValueError as error:
         raise BadRequest(f"the form cannot be read: {error}") from None
     with ExitStack() as opened:

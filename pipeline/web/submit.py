@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 
 from pipeline import jobs
 from pipeline.deliveries import deliver
 from pipeline.errors import JobOvertaken, NotNow, PermanentError
 from pipeline.rendering import Urgency
 from pipeline.services import Services
-from pipeline.storage.entry import Entry
+from pipeline.storage.entry import Entry, State
 from pipeline.storage.keys import JobKey
 from pipeline.storage.queue import Message
 from pipeline.web import idempotency, images
@@ -21,7 +22,8 @@ from pipeline.web.preferences import Preferences
 from pipeline.web.problems import RETRY_AFTER, problem
 from pipeline.web.submissions import Wanted, wanted
 
-FINAL = ("done", "failed")
+FINAL, UNDER_WAY = ("done", "failed"), ("queued", "running")
+LOOK_EVERY = 0.5
 # Somebody waits for the answer.
 ASKED = Urgency("interactive")
 # Work that goes on after its request was answered; the loop itself keeps no reference to a task.
@@ -44,7 +46,7 @@ async def submit(services: Services, call: Call) -> Answer:
         entry = await _carry_on(services, message, key, prefer.wait)
     _check(entry)
     if entry is None or entry.state not in FINAL:
-        return _accepted(key, call.links, prefer)
+        return _accepted(key, entry.state if entry else "queued", call.links, prefer)
     return await _ended(services, call, entry, prefer)
 
 
@@ -82,7 +84,13 @@ async def _carry_on(services: Services, message: Message, key: JobKey, seconds: 
     if seconds == 0:
         await jobs.submit(services, message)
         return None
-    return await _wait(services, message, seconds) or await services.ledger.get(key)
+    until = time.monotonic() + seconds
+    entry = await _wait(services, message, seconds)
+    # Another process may be on it, or it may wait in the queue for its turn.
+    while (entry is None or entry.state in UNDER_WAY) and time.monotonic() < until:
+        await asyncio.sleep(LOOK_EVERY)
+        entry = await services.ledger.get(key)
+    return entry or await services.ledger.get(key)
 
 
 async def _wait(services: Services, message: Message, seconds: float) -> Entry | None:
@@ -107,7 +115,7 @@ async def _ended(services: Services, call: Call, entry: Entry, prefer: Preferenc
     return Answer(JobDocument.of(entry, call.links), headers={**applied, "Location": call.links.job(entry.key.id)})
 
 
-def _accepted(key: JobKey, links: Links, prefer: Preferences) -> Answer:
+def _accepted(key: JobKey, state: State, links: Links, prefer: Preferences) -> Answer:
     address = links.job(key.id)
     headers = {"Location": address, "Retry-After": str(RETRY_AFTER), **prefer.applied(accepted=True)}
-    return Answer(AcceptedDocument(id=key.id, state="queued", href=address), 202, headers)
+    return Answer(AcceptedDocument(id=key.id, state=state, href=address), 202, headers)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from devstack import child, node
 from devstack.state import ROOT
@@ -45,6 +45,9 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+# Machines that test are busy: what is waited for may take its time.
+PATIENCE = 40_000
+expect.set_options(timeout=PATIENCE)
 # A page tells the test what its policy has blocked, as an error like any other.
 REPORT = (
     "document.addEventListener('securitypolicyviolation',"
@@ -74,7 +77,7 @@ async def hosted(environ: dict[str, str]) -> AsyncIterator[Site]:
             yield Site((await host.line(r"function host ready: (\S+)", timeout=90))[1], stack)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     """A console that shows jobs that are done, jobs that failed, and names that nobody would choose."""
     recipes = tmp_path_factory.mktemp("console") / "recipes.yaml"
@@ -94,7 +97,7 @@ async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPat
         yield site
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium, or whatever there is of its kind; without one the tests say so and are skipped."""
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -124,7 +127,7 @@ class Visits:
     async def context(self, **options: object) -> BrowserContext:
         """A fresh browser profile."""
         context = await self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE)
         self.stack.push_async_callback(context.close)
         await context.add_init_script(REPORT)
         return context

@@ -12,7 +12,8 @@ from playwright.async_api import expect
 from pipeline.web.console.access import COOKIE
 from tests.console.conftest import Site, Visits, hosted
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+# The first of them pays for the host, the jobs and the browser of all.
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import sys
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from azure.core.exceptions import ResourceExistsError
-from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob import BlobBlock, ContentSettings, generate_container_sas
 
+from devstack import child
+from devstack.azurite import ACCOUNT, KEY
 from devstack.event_grid import Options, running
 from tests.event_grid.conftest import Account, Webhook
 from tests.waiting import eventually
@@ -109,3 +115,47 @@ async def test_nobody_subscribed_costs_nothing_and_subscriptions_can_end(storage
     assert (await storage.control.get(storage.root)).json() == {}
     assert "no subscription" in (await storage.control.delete(f"{storage.root}/subscriptions/sub")).text
     await eventually(lambda: len(webhook.events) == 1)
+
+
+async def test_a_client_that_goes_away_in_the_middle_leaves_no_blob_no_event_and_no_traceback(
+    storage: Account, webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    await storage.subscribed(webhook)
+    there = urlsplit(storage.address)
+    _, writer = await asyncio.open_connection(there.hostname, there.port)
+    container = storage.container.container_name
+    until = datetime.now(UTC) + timedelta(hours=1)
+    allowed = generate_container_sas(ACCOUNT, container, account_key=KEY, permission="cw", expiry=until)
+    head = (
+        f"PUT {there.path}/{container}/cut.jpg?{allowed} HTTP/1.1\r\nHost: {there.netloc}\r\n"
+        "x-ms-blob-type: BlockBlob\r\nx-ms-version: 2021-12-02\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    writer.write(head.encode() + b"x" * 100_000)
+    await writer.drain()
+    writer.close()
+    whole = f"{storage.address}/{container}/whole.jpg?{allowed}"
+    headers = {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2021-12-02"}
+    assert (await storage.control.put(whole, content=b"1", headers=headers)).status_code == 201
+    (event,) = await webhook.hear(1)
+    assert event["subject"].endswith("/blobs/whole.jpg")
+    assert [name async for name in storage.container.list_blob_names()] == ["whole.jpg"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--emulator", "nonsense"], "'nonsense' is not the address of an emulator"),
+        (["--key", "#"], "the account's key is not one"),
+        (["--subscription", "/nowhere.json"], "the subscription /nowhere.json cannot be read"),
+        (["--to", "http://127.0.0.1:9/"], "handshake failed, it does not answer"),
+        (["--certificate", "a.pem"], "--certificate and --key-file go together"),
+    ],
+)
+async def test_what_it_cannot_do_ends_it_with_one_message(options: list[str], message: str) -> None:
+    argv = [sys.executable, "-m", "devstack", "event-grid", *options]
+    async with child.running("event-grid", argv, env={"COLUMNS": "200"}) as process:
+        told = str(await process.ended())
+    assert process.status in (1, 2)
+    assert message in told
+    assert "Traceback" not in told

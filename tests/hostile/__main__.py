@@ -6,6 +6,7 @@ That is: a hang, a crash, a foreign exception, a job that is tried again, the de
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ def main(
     sessions: Annotated[int, typer.Option(min=1, max=20, help="Sessions of the pool.")] = 2,
 ) -> None:
     """Put any folder of files through real sessions and print what became of them."""
+    logging.getLogger("pipeline").setLevel(logging.ERROR)  # thousands of failures are what this is for
     folder.mkdir(parents=True, exist_ok=True)
     for name, body in generated(generate, seed):
         (folder / name).write_bytes(body)

@@ -164,7 +164,7 @@ async def test_a_job_with_code_sees_nothing_of_the_job_before_and_nobody_sees_an
 
 
 BREAK_INS = {
-    "a file": "open('/mnt/data/loot', 'w').write('x')",
+    "a file": "import os; open('/mnt/data/loot', 'w').close(); os.utime('/mnt/data/loot', (1e9, 1e9))",
     "a link": "import os; os.symlink('/', '/mnt/data/in-ffffffffffff.bin')",
     "a second name": "import os, glob; os.link(glob.glob('/mnt/data/transforms-*')[0], '/mnt/data/out-f-0.png')",
     "a module": "open('/mnt/data/PIL.py', 'w').write('')",
@@ -180,7 +180,7 @@ async def test_a_session_that_somebody_broke_into_is_given_up_before_the_next_jo
     """As if a decoder had a hole, and an image had made use of it: arbitrary code in the middle of a shared session."""
     assert (await run(stack, "plain")).state == "done"
     before = await slot(stack)
-    await stack.services.pool.run(before["identifier"], BREAK_INS[what], 20)
+    assert (await stack.services.pool.run(before["identifier"], BREAK_INS[what], 20)).ok
     entry = await run(stack, "plain")
     assert (entry.state, entry.error_kind, entry.attempts) == ("done", "", 1)
     after = await slot(stack)
@@ -197,7 +197,7 @@ async def test_a_session_in_which_a_run_leaves_a_thread_behind_serves_no_further
         "def factory(*a):\n    threading.Thread(target=time.sleep, args=(100,)).start()\n    return old(*a)\n"
         "Image.OPEN['PNG'] = (factory, Image.OPEN['PNG'][1])"
     )
-    await stack.services.pool.run(before["identifier"], use, 20)
+    assert (await stack.services.pool.run(before["identifier"], use, 20)).ok
     assert (await run(stack, "plain")).state == "done"
     assert (await run(stack, "plain")).state == "done"
     assert (await slot(stack))["generation"] == before["generation"] + 1

@@ -32,9 +32,21 @@ def test_a_session_as_the_host_keeps_it_is_tidy(watch: tidy.Tidiness, tmp_path: 
     assert [watch.begin(), watch.end()] == ["", ""]
 
 
+def left(file: Path) -> None:
+    """Write a file and let it lie."""
+    file.write_text("x")
+    os.utime(file, (1e9, 1e9))
+
+
+def test_an_upload_under_way_is_none_of_a_runs_business(watch: tidy.Tidiness, tmp_path: Path) -> None:
+    """Whatever it is called until it is there: files come in while other jobs run."""
+    (tmp_path / ".upload-in-progress-0123").write_bytes(b"half")
+    assert [watch.begin(), watch.end()] == ["", ""]
+
+
 FILES: dict[str, Callable[[Path], Any]] = {
-    "a file": lambda place: (place / "notes.txt").write_text("x"),
-    "a hidden file": lambda place: (place / ".x").write_text("x"),
+    "a file": lambda place: left(place / "notes.txt"),
+    "a hidden file": lambda place: left(place / ".x"),
     "a folder": lambda place: (place / "out-folder").mkdir(),
     "a link": lambda place: (place / "out-0-0.webp").symlink_to("/etc/hostname"),
     "a second name": lambda place: os.link(place / "in-0123456789ab.bin", place / "in-ffffffffffff.bin"),
@@ -102,7 +114,7 @@ def test_no_job_runs_where_somebody_else_has_been(place: Path, capsys: pytest.Ca
         return report
 
     assert (ran()["failure"], ran()["tainted"]) == (None, "")
-    (place / "left.txt").write_text("x")
+    left(place / "left.txt")
     report = ran()
     assert report["failure"]["kind"] == "session_tainted"
     assert "left.txt" in report["failure"]["message"]

@@ -13,6 +13,8 @@ from devstack.serving import serving
 
 STORAGE = "https://storage.azure.com/.default"
 HEADER = "known to the app alone"
+# An identity service that does not answer: nobody listens on the port for discarding.
+NOBODY = {"IDENTITY_ENDPOINT": "http://127.0.0.1:9/msi/token", "IDENTITY_HEADER": HEADER}
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from devstack import azurite as emulator
 from devstack import stack
 from devstack.identity.tokens import Issuer
-from tests.identity.issuing import issuing
+from tests.identity.issuing import NOBODY, issuing
 from tests.images import form, picture, sides
 from tests.waiting import eventually
 
@@ -97,9 +97,7 @@ async def test_an_identity_that_gets_no_token_is_said_with_what_to_set(azure: st
 
 
 async def test_an_identity_service_that_does_not_answer_is_named(azure: stack.Stack) -> None:
-    async with issuing(Issuer()) as variables:
-        pass
-    status, told = await pipeline(azure, "init", **variables)
+    status, told = await pipeline(azure, "init", **NOBODY)
     assert status == 1
     assert told.startswith("identity_unavailable: making container")
     assert "the identity service does not answer" in told

@@ -203,6 +203,10 @@ def _modules(file: File) -> Iterator[str]:
         required = {name for name, param in params.items() if param.value is None}
         for name in sorted(set(given) - set(params)):
             yield f"line {line(given[name])}: {module.target} has no parameter {name}"
+        for name, node in given.items():
+            kind = _kind(file, node)
+            if name in params and kind not in ("", params[name].type):
+                yield f"line {line(node)}: {name} of {module.target} is a {params[name].type}, not a {kind}"
         for name in sorted(required - set(given)):
             yield f"line {line(module.node)}: {module.target} needs {name}"
         for node in walk(file.root):
@@ -212,3 +216,18 @@ def _modules(file: File) -> Iterator[str]:
                 output = text(node).split(".")[2]
                 if output not in called.of("output"):
                     yield f"line {line(node)}: {module.target} has no output {output}"
+
+
+_LITERALS = {"string": "string", "number": "int", "boolean": "bool", "array": "array", "object": "object"}
+
+
+def _kind(file: File, node: Node) -> str:
+    """The type of a value as far as it can be seen: a literal, a parameter, an output of a module; else nothing."""
+    if node.type == "identifier":
+        param = file.of("param").get(text(node))
+        return param.type if param else ""
+    module, _, output = text(node).replace("!", "").partition(".outputs.")
+    if node.type == "member_expression" and module in file.of("module"):
+        outputs = File(file.path.parent / file.of("module")[module].target).of("output")
+        return outputs[output].type if output in outputs else ""
+    return _LITERALS.get(node.type, "")

@@ -146,8 +146,9 @@ def test_providers_are_registered_where_they_are_not(azure: Azure) -> None:
     assert azure.changing()[0] == "az provider register --namespace Microsoft.App --wait --output none"
 
 
-def test_nothing_happens_without_a_yes(azure: Azure) -> None:
-    told = azure.run("deploy", "photos", "--location", "westus2", typed="n\n")
+@pytest.mark.parametrize("typed", ["n\n", "\n", ""])
+def test_nothing_happens_without_a_yes(azure: Azure, typed: str) -> None:
+    told = azure.run("deploy", "photos", "--location", "westus2", typed=typed)
     assert told.returncode == 1
     assert "nothing was done" in told.stderr
     assert azure.changing() == []

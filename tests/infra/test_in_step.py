@@ -98,6 +98,12 @@ def test_the_event_subscription_names_the_function_that_is_there() -> None:
     assert f"async def {literal(name)}(" in (ROOT / "function_app.py").read_text()
 
 
+def test_settings_of_ones_own_exist_and_contradict_nothing_that_is_derived(app_settings: dict[str, Any]) -> None:
+    own = json.loads((ROOT / "infra" / "app-settings.json").read_text())
+    Settings.load({**app_settings, **own})
+    assert not set(own) & {variable(name.lower()) for name in DERIVED}, "these follow from the pool: azd env set"
+
+
 def test_the_sample_for_a_laptop_holds_settings_that_exist() -> None:
     values = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     Settings.load(values)

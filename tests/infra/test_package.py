@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -59,3 +60,11 @@ def test_what_git_leaves_alone_is_not_deployed_either() -> None:
     lines = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line}
     ignored = {line.rstrip("/") for line in (ROOT / ".funcignore").read_text().splitlines()}
     assert lines <= ignored
+
+
+def test_every_line_that_azure_installs_is_a_pin() -> None:
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    pin = re.compile(r"[a-z0-9._-]+(\[[a-z,]+\])?==[0-9][\w.+]*( ;[^\\]*?)?( +--hash=sha256:[0-9a-f]{64})*$")
+    assert len(lines) > 20
+    assert not [line for line in lines if not pin.match(line)]

@@ -25,6 +25,14 @@ def test_teardown_lists_asks_and_leaves_nothing_behind(azure: Azure) -> None:
     assert "nothing of photos" in again.stderr
 
 
+def test_teardown_deletes_nothing_where_nobody_can_be_asked(azure: Azure) -> None:
+    azure.change(groups=["rg-photos-images"])
+    told = azure.run("teardown", "photos", typed="")
+    assert told.returncode == 1
+    assert "nothing was deleted" in told.stderr
+    assert azure.state["groups"] == ["rg-photos-images"]
+
+
 def test_teardown_says_what_holds_a_group_that_does_not_go(azure: Azure) -> None:
     azure.change(groups=["rg-photos-images"], broken={"az group delete": "ScopeLocked"})
     told = azure.run("teardown", "photos", "--yes")

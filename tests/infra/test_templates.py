@@ -67,6 +67,13 @@ def test_mistakes_are_found(tmp_path: Path, old: str, new: str, found: str) -> N
         ("    image: sessionImage\n", "    imag: sessionImage\n", "pool.bicep has no parameter imag"),
         ("pool.outputs.endpoint\n    max", "pool.outputs.address\n    max", "pool.bicep has no output address"),
         ("'roles.bicep'", "'rolls.bicep'", "there is no rolls.bicep"),
+        (
+            "    isolated: networkIsolation\n",
+            "    isolated: location\n",
+            "isolated of storage.bicep is a bool, not a string",
+        ),
+        ("    kind: kind\n", "    kind: monitoring.outputs.workspaceId\n    x: 1\n", "pool.bicep has no parameter x"),
+        ("image: sessionImage\n", "image: 5\n", "image of pool.bicep is a string, not a int"),
     ],
 )
 def test_a_module_called_wrongly_is_found(tmp_path: Path, old: str, new: str, found: str) -> None:

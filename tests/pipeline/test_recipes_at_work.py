@@ -42,11 +42,16 @@ recipes:
   best:
     carry: [credit]
     renditions: {out: {format: auto, dominant_color: true}}
+%s
   big:
     match: {include: ["sized/**"], size: {min: 1500}}
     renditions: {out: {format: png}}
 """
-RECIPES %= ", ".join(str(10 * number) for number in range(1, 21))
+FORMATS = ("jpeg", "png", "webp", "avif", "gif", "tiff")
+RECIPES %= (
+    ", ".join(str(10 * number) for number in range(1, 21)),
+    "  every:\n    renditions:\n" + "\n".join(f"      {name}: {{format: {name}}}" for name in FORMATS),
+)
 CODE = """
 recipes:
   turned:
@@ -161,6 +166,12 @@ async def test_an_output_is_served_as_what_it_became_and_carries_what_it_should(
     assert facts.metadata["credit"] == "A. Person"
     assert facts.metadata["dominant_color"].startswith("#")
     assert "secret" not in facts.metadata
+
+
+async def test_every_format_that_a_recipe_can_name_comes_out(stack: Stack) -> None:
+    entry = await run(stack, "every", data=picture(40, 30))
+    assert (entry.state, entry.error_message) == ("done", "")
+    assert sorted(form(data) for data in (await stack.outputs()).values()) == sorted(map(str.upper, FORMATS))
 
 
 async def test_a_rule_about_size_looks_at_the_blob(stack: Stack) -> None:

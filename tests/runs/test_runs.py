@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace as with_field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from pipeline import runs
 from pipeline.deliveries import blob_dropped
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs.batches import do_batch
+from pipeline.runs.costs import Measured, estimate
 from pipeline.runs.model import Progress
+from pipeline.runs.simulation import Pool, Times, duration
+from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
@@ -311,3 +315,21 @@ async def test_a_message_about_nothing_is_dropped(stack: Stack) -> None:
     await runs.work_received(stack.services, b'{"run": "20260101-000000-abcdef"}')
     with pytest.raises(RequestError):
         await runs.resume(stack.services, "20260101-000000-abcdef")
+
+
+def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
+    settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_jobs=200)
+    known = Measured({"": Times(0.05, 0.5, 0.05)}, 100)
+    taken = estimate(settings, Counter(web=100_000), Counter(web=200_000), known)
+    assert 83 < taken.minutes < 90
+    assert (taken.sessions, taken.session_hours) == (10, 500), "a new session after 200 jobs, each for an hour"
+    assert taken.transactions == 200_000 + 300_000 + 2 * 3125 + 5 * 100
+    assert taken.money["sessions"] == pytest.approx(15)
+    assert taken.total == pytest.approx(taken.money["sessions"] + taken.money["storage"])
+    assert estimate(settings, Counter(), Counter(), known).total == 0
+
+
+@pytest.mark.parametrize(("jobs", "at_once", "seconds"), [(1000, 1000, 50), (1000, 10, 200), (60_000, 1000, 3000)])
+def test_a_duration_follows_what_is_narrowest(jobs: int, at_once: int, seconds: float) -> None:
+    pool = Pool(10, start=0, jobs=1_000_000)
+    assert duration(jobs, pool, Times(0.1, 0.5, 0.1, whole=2), at_once) == pytest.approx(seconds, rel=0.02)

@@ -6,12 +6,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from pipeline.errors import SessionLost
 from pipeline.sessions import archive
@@ -21,22 +19,9 @@ from pipeline.sessions.report import SessionReport
 from pipeline.sessions.session import REPLACED, Session
 from pipeline.sessions.slot import Slot
 from pipeline.settings import Settings
-from session_image import bake
 from tests.images import picture
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool.running import RunningPool
 from tests.transforms.conftest import job, rendition
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningPool]:
-    """A pool whose sessions have the engine among their packages, as those of the built image."""
-    packages = tmp_path_factory.mktemp("image")
-    packages.chmod(0o755)
-    bake.bake(ROOT / "pipeline" / "transforms", packages)
-    async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
-        yield pool
 
 
 class NoDocument:
@@ -86,7 +71,7 @@ async def shipped(pool: RunningPool, identifier: str) -> bool:
     return archive.build().name in {entry["name"] for entry in listed}
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(baked_pool: RunningPool) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
@@ -97,7 +82,7 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
         assert not await shipped(baked_pool, identifier)
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: RunningPool) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:

@@ -108,6 +108,27 @@ async def test_small_images_that_wait_run_together_and_one_that_fails_fails_alon
         assert len(await stack.outputs()) == 2 * (len(NAMES) - 1)
 
 
+@pytest.mark.parametrize("pack", [b"", b"x", bytes(4096)], ids=["cannot be fetched", "is cut", "is something else"])
+async def test_small_renditions_that_cannot_be_had_together_are_fetched_one_by_one(
+    environ: dict[str, str], pack: bytes
+) -> None:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        read, broken = stack.services.pool.read, []
+
+        async def breaking(identifier: str, name: str, limit: int) -> bytes:
+            if not name.endswith("-all.bin"):
+                return await read(identifier, name, limit)
+            broken.append(name)
+            if not pack:
+                raise SessionLost("no such file")
+            return pack
+
+        stack.services.pool.read = breaking  # type: ignore[method-assign]
+        entries = await all_dropped(stack)
+        assert broken
+        assert {entry and (entry.state, entry.attempts) for entry in entries.values()} == {("done", 1)}
+
+
 async def test_a_session_that_ends_under_several_jobs_costs_none_of_them(environ: dict[str, str]) -> None:
     """Each is tried again by itself, so that the one that may have killed it can do so to no other."""
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:

@@ -189,3 +189,13 @@ async def test_figures_of_all_processes_are_added_up_by_the_minute(account: Acco
     assert sum(minute.bytes_out for minute in minutes) == 30
     assert sum(minute.ms["run"] for minute in minutes) == 120
     assert await one.stats.minutes(datetime.now(UTC) + timedelta(minutes=2)) == []
+
+
+async def test_a_minute_in_which_more_bytes_came_than_32_bits_can_count(account: Account, settings: Settings) -> None:
+    ledger = Ledger(account, settings.ledger_table, claim_seconds=60)
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    entry = await done(ledger, "large")
+    for _ in range(2):
+        ledger.stats.count(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
+    await ledger.stats.close()
+    assert sum(minute.bytes_in for minute in await ledger.stats.minutes(before)) == 4_000_001_000

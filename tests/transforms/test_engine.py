@@ -97,6 +97,21 @@ def test_a_source_that_fails_does_not_fail_those_it_runs_with(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "c"]
 
 
+def test_small_renditions_of_several_jobs_are_put_into_one_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.bin", "b.bin"):
+        (tmp_path / name).write_bytes(encoded(gradient(40, 30)))
+    jobs = [job(rendition("out-a"), source="a.bin", pack="out-all.bin"), job(rendition("out-b"), source="b.bin")]
+    engine.main(protocol.encode_jobs(*jobs), str(tmp_path))
+    ref = protocol.parse_report_line(capsys.readouterr().out)
+    assert ref is not None
+    packed = (tmp_path / "out-all.bin").read_bytes()
+    for report in json.loads(ref["body"] or b""):
+        (made,) = report["renditions"]
+        assert packed[made["at"] : made["at"] + made["size"]] == (tmp_path / made["file"]).read_bytes()
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -35,7 +35,7 @@ OF_A_JOB = ("GET /jobs/{id}/renditions/{name}", "GET /jobs/{id}/source")
 OF_A_RUN = ("GET /runs/{id}", "POST /runs/{id}/cancel", "POST /runs/{id}/resume")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tmp_path: Path) -> None:
     await stack.drop("photos/a.jpg", picture(64, 48))
     job = JobKey.of("web", stack.services.settings.input_container, "photos/a.jpg").id

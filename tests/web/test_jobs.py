@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import azure.functions as func
 import pytest
 
+from pipeline.deliveries import blob_dropped
 from pipeline.web import routes, serving, submit
 from pipeline.web.http import Answer, answered
 from pipeline.web.names import safe_name
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
+from tests.waiting import eventually
 from tests.web.calling import MULTIPART, call, form_body
 
 JOBS = "/api/jobs"
@@ -102,6 +105,21 @@ async def test_a_job_that_takes_longer_goes_on_and_is_queued_as_well(environ: di
         entry = await stack.entry("web", "photos/a.jpg")
         assert entry is not None
         assert entry.state == "done"
+
+
+async def test_a_request_waits_for_a_job_that_somebody_else_is_on(environ: dict[str, str]) -> None:
+    async with opened(environ) as stack, opened(environ) as other:
+        await stack.drop("photos/a.jpg", picture(2000, 1500))
+        container = stack.services.settings.input_container
+        theirs = asyncio.create_task(blob_dropped(other.services, container, "photos/a.jpg"))
+
+        async def claimed() -> bool:
+            return await stack.entry("web", "photos/a.jpg") is not None
+
+        await eventually(claimed)
+        answer = await call(stack, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"})
+        await theirs
+        assert (answer.status, answer.json()["state"], answer.json()["attempts"]) == (200, "done", 1)
 
 
 async def test_a_failed_job_is_a_problem_document_with_reason_stage_and_job(stack: Stack) -> None:

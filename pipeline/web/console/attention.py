@@ -12,6 +12,7 @@ from pipeline.storage.listing import FailureGroup
 from pipeline.web.console import words
 from pipeline.web.console.access import PATH
 from pipeline.web.console.advice import advice
+from pipeline.web.health import DependencyDocument
 from pipeline.web.pool import PoolDocument
 
 LONG_WAIT = 300.0
@@ -31,6 +32,7 @@ class State:
     pool: PoolDocument
     failures: Sequence[FailureGroup]
     run: Run | None
+    unwell: Sequence[DependencyDocument]
     any_job: bool
     now: datetime
 
@@ -62,6 +64,8 @@ def needs(state: State) -> list[Need]:
 
 
 def _all(state: State) -> Iterator[Need]:
+    for each in state.unwell:
+        yield Need("bad", f"Not well: {each.name}", each.reason or "It does not answer.")
     ended = state.done + state.failed
     if ended >= 10 and state.failed / ended > MANY:
         yield Need(

@@ -14,15 +14,19 @@ from pipeline.errors import JobOvertaken, PipelineError
 from pipeline.services import Services
 from pipeline.storage.entry import Entry
 from pipeline.storage.keys import JobKey
+from pipeline.storage.listing import FailureGroup
 from pipeline.web.console import answers
 from pipeline.web.console.access import PATH
 from pipeline.web.console.advice import advice
 from pipeline.web.console.jobs import Row
+from pipeline.web.console.lately import lately
 from pipeline.web.console.visit import Visit
 
 PAGE = 24
-LOOKS = 5
-COUNTED = 2000
+LOOKS = 3
+LOOKED = 100
+"""So many failures are looked through at a time for those of a kind."""
+COUNTED = 1000
 """So many of each recipe's newest failures are counted."""
 PATIENCE = 20.0
 AT_ONCE = 8
@@ -32,7 +36,7 @@ Act = Callable[[Services, JobKey], Awaitable[Entry]]
 async def index(visit: Visit) -> func.HttpResponse:
     """`GET failures`: their kinds, and those of one kind."""
     recipe, kind = visit.query.get("recipe", ""), visit.query.get("kind", "")
-    groups = await visit.services.ledger.failures_grouped(recipe=recipe or None, most=COUNTED)
+    groups = await grouped(visit.services, recipe)
     rows, following = await _of_kind(visit.services, recipe, kind, visit.query.get("from", ""))
     kept = {name: value for name, value in (("recipe", recipe), ("kind", kind)) if value}
     return visit.page(
@@ -48,11 +52,20 @@ async def index(visit: Visit) -> func.HttpResponse:
     )
 
 
+async def grouped(services: Services, recipe: str = "") -> list[FailureGroup]:
+    """The newest failures by their kind, as of a moment ago."""
+    ledger = services.ledger
+    return await lately(
+        ledger, f"failures {recipe}", lambda: ledger.failures_grouped(recipe=recipe or None, most=COUNTED)
+    )
+
+
 async def _of_kind(services: Services, recipe: str, kind: str, token: str) -> tuple[list[Entry], str]:
     """A page of failures, sieved by kind: it gives up after some reads, and the token goes on from there."""
     found: list[Entry] = []
     for _ in range(LOOKS):
-        entries, token = await services.ledger.page(recipe=recipe or None, state="failed", limit=PAGE, token=token)
+        look = LOOKED if kind else PAGE
+        entries, token = await services.ledger.page(recipe=recipe or None, state="failed", limit=look, token=token)
         found += [entry for entry in entries if kind in ("", entry.error_kind)]
         if not token or len(found) >= PAGE:
             break

@@ -16,16 +16,18 @@ from pipeline.storage.stats import Minute
 from pipeline.web import pool
 from pipeline.web.console import charts
 from pipeline.web.console.attention import State, needs
+from pipeline.web.console.failures import grouped
 from pipeline.web.console.jobs import COLOURS, stages_of
+from pipeline.web.console.lately import known, lately
 from pipeline.web.console.pool import hours_begun, split
 from pipeline.web.console.visit import Visit
+from pipeline.web.health import health
 from pipeline.web.links import Links
 
 SPANS = {1: 1, 6: 5, 24: 20}
 """Hours that can be shown, and the minutes of a column."""
 RECENT = 5
-COUNTED = 500
-"""So many of each recipe's newest failures are looked at."""
+HEALTH_EVERY = 30.0
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,13 @@ async def show(visit: Visit) -> func.HttpResponse:
     hours = int(visit.query["hours"]) if visit.query.get("hours") in {str(each) for each in SPANS} else 1
     now = datetime.now(UTC)
     ledger = services.ledger
+    since = now - timedelta(hours=hours)
     # All at once: the page takes as long as the slowest of them.
-    (minutes, groups, (recent, _), (running, _)), (slots, waiting, oldest, (latest, _)) = await asyncio.gather(
+    (minutes, groups, (recent, _)), (slots, waiting, oldest, (latest, _)) = await asyncio.gather(
         asyncio.gather(
-            ledger.stats.minutes(now - timedelta(hours=hours)),
-            ledger.failures_grouped(most=COUNTED),
+            lately(ledger, f"minutes {hours}", lambda: ledger.stats.minutes(since)),
+            grouped(services),
             ledger.page(limit=8),
-            ledger.page(state="running", limit=100),
         ),
         asyncio.gather(
             pool.overview(services, Links()),
@@ -103,11 +105,13 @@ async def show(visit: Visit) -> func.HttpResponse:
             runs.list_runs(services, limit=1),
         ),
     )
+    told = known(ledger, "health", lambda: health(services), HEALTH_EVERY)
+    unwell = [each for each in told.dependencies if not each.well] if told else []
     run = next((each for each in latest if each.state == "working"), None)
     begun = hours_begun(slots)
     figures = Figures(minutes, hours, now)
     ended = (figures.total("done"), figures.total("failed"))
-    state = State(*ended, waiting, oldest, slots, groups, run, bool(recent), now)
+    state = State(*ended, waiting, oldest, slots, groups, run, unwell, bool(recent), now)
     return visit.page(
         "overview.html",
         figures=figures,
@@ -117,7 +121,6 @@ async def show(visit: Visit) -> func.HttpResponse:
         cost=begun * services.settings.price_session_hour,
         waiting=waiting,
         oldest=oldest,
-        running=len(running),
         recent=recent,
         needs=needs(state),
         spans=list(SPANS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import azure.functions as func
@@ -25,6 +26,7 @@ from pipeline.web.problems import BadRequest
 LARGEST = 32 * MIB
 """The largest picture that can be dropped, in bytes."""
 AT_ONCE = 2
+SUGGESTED = 20
 _turns = asyncio.Semaphore(AT_ONCE)
 
 
@@ -71,7 +73,7 @@ async def show(visit: Visit) -> func.HttpResponse:
     query, known = visit.query, visit.services.recipes.names
     recipe = query.get("recipe", "")
     desk = Desk(how="recipe" if recipe in known else "build", recipe=recipe, source=query.get("source", ""))
-    return _page(visit, desk)
+    return _page(visit, desk, sources=await _lately_done(visit.services))
 
 
 async def work(visit: Visit) -> func.HttpResponse:
@@ -102,11 +104,18 @@ async def _run(visit: Visit, desk: Desk) -> func.HttpResponse:
     return _page(visit, desk, status)
 
 
-def _page(visit: Visit, desk: Desk, status: int = 200) -> func.HttpResponse:
+async def _lately_done(services: Services) -> list[str]:
+    """Some sources to choose from: those of the newest jobs."""
+    found, _ = await services.ledger.page(state="done", limit=SUGGESTED)
+    return list(dict.fromkeys(f"{entry.container}/{entry.name}" for entry in found))
+
+
+def _page(visit: Visit, desk: Desk, status: int = 200, sources: Sequence[str] = ()) -> func.HttpResponse:
     return visit.page(
         "playground.html",
         status,
         desk=desk,
+        sources=sources,
         recipes=list(visit.services.recipes),
         transforms=[(name, fields.line(name)) for name in fields.transform_names()],
         formats=[(name, fields.format_line(name)) for name in FORMATS],

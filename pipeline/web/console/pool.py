@@ -7,6 +7,7 @@ from math import ceil
 import azure.functions as func
 from markupsafe import Markup
 
+from pipeline.services import Services
 from pipeline.web import pool
 from pipeline.web.console import answers, charts
 from pipeline.web.console.access import PATH
@@ -26,12 +27,25 @@ async def show(visit: Visit) -> func.HttpResponse:
         "pool.html",
         pool=found,
         split=split(found),
-        used=used,
+        used=[(slot, _doing(visit.services, slot)) for slot in used],
         untouched=len(found.slots) - len(used),
         hours=hours,
         cost=hours * settings.price_session_hour,
         settings=settings,
     )
+
+
+def _doing(services: Services, slot: pool.SlotDocument) -> str:
+    """What goes on in a slot, in words. Of what other instances do there, only they know."""
+    jobs = services.slots.working().get(services.slot_documents.name(slot.number))
+    if jobs is not None:
+        return f"{jobs} {'job' if jobs == 1 else 'jobs'} of this instance" if jobs else "waits for work"
+    return {
+        "leased": "held by another instance",
+        "dirty": "ended by whoever takes it next",
+        "cooling": "ends by itself",
+        "free": "kept warm" if slot.age else "",
+    }[slot.state]
 
 
 async def recycle(visit: Visit) -> func.HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -24,11 +25,14 @@ from pipeline.web.console.access import (
     token,
     visitor,
 )
+from pipeline.web.console.lately import forget
 from pipeline.web.console.visit import Handler, Visit
 from pipeline.web.problems import BadRequest
 
 log = logger(__name__)
 SECRET = "console/secret"  # noqa: S105 - where it is, not what it is
+LOOKING, CHANGING = 20.0, 200.0
+"""The longest that a page, or an action, may take, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Console:
     """The console of one process. `answer` never raises."""
 
     def __init__(self) -> None:
-        self._secrets: dict[int, Secret] = {}
+        self._known: tuple[Services, Secret] | None = None
 
     async def answer(self, services: Services, request: func.HttpRequest) -> func.HttpResponse:
         """A page, or a page that says why there is none."""
@@ -94,14 +98,23 @@ class Console:
             found = look.static(rest.removeprefix("static/"))
             return answers.file(found.data, found.content_type, found.tag) if found else _simple(404, "no such file")
         try:
-            secret = await self._secret(services)
+            async with asyncio.timeout(LOOKING if request.method == "GET" else CHANGING):
+                return await self._guarded(services, request, rest)
+        except TimeoutError:
+            late = TransientError(
+                "Storage, or the pool, takes too long to answer. Look again in a moment.", kind="slow"
+            )
+            return _trouble(None, "", late)
         except PipelineError as error:
             return _trouble(None, "", error)
+
+    async def _guarded(self, services: Services, request: func.HttpRequest, rest: str) -> func.HttpResponse:
+        """The page, for whoever may see it."""
+        secret = await self._secret(services)
         who = visitor(request, services.settings, secret)
         if who is None:
             return _sign_in(services, request)
-        visit = Visit(services, request, who, token(who, secret), {})
-        return await self._page(visit, rest, secret)
+        return await self._page(Visit(services, request, who, token(who, secret), {}), rest, secret)
 
     async def admit(self, services: Services, request: func.HttpRequest, role: Role) -> func.HttpResponse:
         """A cookie in exchange for a function key, which the host has checked before it called us."""
@@ -117,10 +130,9 @@ class Console:
 
     async def _secret(self, services: Services) -> bytes:
         """The secret behind cookies and forms; one per set of services, which a process has one of."""
-        found = self._secrets.get(id(services))
-        if found is None:
-            found = self._secrets[id(services)] = Secret(services.account, services.settings.state_container, SECRET)
-        return await found.get()
+        if self._known is None or self._known[0] is not services:
+            self._known = services, Secret(services.account, services.settings.state_container, SECRET)
+        return await self._known[1].get()
 
     async def _page(self, visit: Visit, rest: str, secret: bytes) -> func.HttpResponse:
         for route in ROUTES:
@@ -136,7 +148,7 @@ class Console:
 async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpResponse:
     try:
         _check(visit, route, secret)
-        return await route.handler(visit)
+        answer = await route.handler(visit)
     except PipelineError as error:
         return _trouble(visit.who, visit.token, error, visit)
     except Exception:  # the boundary: no traceback may reach a user
@@ -144,6 +156,9 @@ async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpRespo
         return visit.page(
             "trouble.html", 500, title="Something is broken", message="The log has the details.", kind="internal"
         )
+    if route.method == "POST":
+        forget(visit.services.ledger)
+    return answer
 
 
 def _check(visit: Visit, route: Route, secret: bytes) -> None:

@@ -1,0 +1,166 @@
+"""Runs under measurement, in a process of their own: planning, and the work of a run, its calls to storage counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from typing_extensions import override
+
+from benchmarks.stage import name
+from benchmarks.worker import Count, Meter, at_a_time
+from pipeline import runs
+from pipeline.runs import batches
+from pipeline.services import Process, Services
+from pipeline.storage import stats
+from pipeline.storage.entry import Entry, Version
+from pipeline.storage.keys import JobKey
+from pipeline.storage.setup import create_all
+
+# Jobs of one entity-group transaction, which holds a hundred rows: a job's own and those that list it.
+CHUNK = 25
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Services]:
+    """The services of the environment's settings, with everything made."""
+    services = Process(os.environ).services()
+    await create_all(services.account, services.settings)
+    try:
+        yield services
+    finally:
+        await services.close()
+
+
+async def fill(recipe: str, numbers: range, at_once: int, _: float) -> Count:
+    """A ledger that says of every source that it is done, as it is now."""
+    async with opened() as services:
+        container = services.settings.input_container
+        etags: dict[str, str] = {}
+        marker = ""
+        while True:
+            page, marker = await services.sources.page(container, f"{recipe}/", marker)
+            etags |= {one.name: one.etag for one in page}
+            if not marker:
+                break
+        chosen, table = services.recipes.get(recipe), services.account.table(services.settings.ledger_table)
+
+        async def write(at: int) -> None:
+            rows = []
+            for number in range(at, min(at + CHUNK, numbers.stop)):
+                source = name(recipe, number)
+                version, since = Version(etags[source], chosen.hash), datetime.now(UTC) - timedelta(seconds=number)
+                key = JobKey.of(recipe, container, source)
+                entry = Entry(key, container, source, "done", version, generation=1, attempts=1, since=since)
+                entry = replace(entry, listed=entry.list_keys(), renditions=[_rendition(source)])
+                rows += [entry.to_row(), *(entry.list_row(each) for each in entry.listed)]
+            await table.submit_transaction([("upsert", row) for row in rows])
+
+        await at_a_time(range(numbers.start, numbers.stop, CHUNK), at_once, write)
+    return {"jobs": len(numbers), "seconds": 0}
+
+
+def _rendition(source: str) -> dict[str, str | int]:
+    return {"name": "crop", "path": f"light/{source}/crop.jpg", "size": 10_000, "sha256": "0" * 64}
+
+
+async def plan(recipe: str, numbers: range, _: int, __: float) -> Count:
+    """Plan a run over everything that is there; memory is that of planning, over what the process holds before."""
+    async with opened() as services:
+        selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/", reasons=("done",))
+        await services.ledger.get(JobKey("warm", "up"))
+        meter = Meter(memory=True)
+        made = await runs.plan(services, selection)
+        told = meter.told(jobs=len(numbers))
+    if (made.jobs, made.sources) != (len(numbers), len(numbers)):
+        raise SystemExit(f"the plan says {made.jobs} jobs of {made.sources} sources")
+    return told
+
+
+async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
+    """A run of everything that is there, but for a few that warm up first: calls for finding jobs, and for doing them.
+
+    Of what goes by the clock, figures and the look whether the run is cancelled are kept out of it.
+    """
+    stats.WRITE_EVERY = batches.BELIEVED = 3600
+    async with opened() as services:
+        warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
+        await _worked_off(services, await runs.start(services, warm, expected_count=10), at_once, Calls())
+        finding, working = Calls(), Calls()
+        selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/")
+        begun = await runs.start(services, selection, expected_count=len(numbers) - 10)
+        with finding:
+            await runs.work_received(services, (await _messages(services))[0])
+        await services.run_table.recent("run", runs.model.key_of(begun.id), 3600)
+        meter = Meter()
+        count = await _worked_off(services, begun, at_once, working)
+        seen = await runs.get(services, begun.id)
+        return meter.told(
+            jobs=seen.progress.done,
+            batches=count,
+            finding=dict(finding.counts),
+            working=dict(working.counts),
+            renditions=len(services.recipes.get(recipe).renditions),
+        )
+
+
+async def _worked_off(services: Services, run: runs.Run, at_once: int, calls: Calls) -> int:
+    """Do what is in the queue, as the host would; how many messages that were. Receiving them is the host's part."""
+    count, waiting = 0, await _messages(services)
+    while waiting:
+        count += len(waiting)
+        gate = asyncio.Semaphore(at_once)
+
+        async def one(body: bytes, gate: asyncio.Semaphore = gate) -> None:
+            async with gate:
+                await runs.work_received(services, body)
+
+        with calls:
+            await asyncio.gather(*map(one, waiting))
+        waiting = await _messages(services)
+    if (await runs.get(services, run.id)).state != "done":
+        raise SystemExit(f"run {run.id} has not ended")
+    return count
+
+
+async def _messages(services: Services) -> list[bytes]:
+    queue, bodies = services.account.queue(services.settings.run_queue), []
+    async for message in queue.receive_messages(messages_per_page=32):
+        bodies.append(message.content)
+        await queue.delete_message(message)
+    return bodies
+
+
+class Calls(logging.Handler):
+    """Counts the storage SDK's requests, by service, in a `with` block; those about slots and their leases apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self._log = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
+
+    def __enter__(self) -> None:
+        self._before = self._log.level
+        self._log.setLevel(logging.INFO)
+        self._log.addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self)
+        self._log.setLevel(self._before)
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """A request or an answer: only requests name an address."""
+        text = record.getMessage()
+        if not text.startswith("Request URL"):
+            return
+        service = "tables" if "azsdk-python-data-tables" in text else "queues" if "storage-queue" in text else "blobs"
+        if f"/{os.environ['PIPELINE_STATE_CONTAINER']}" in text:
+            service = "leases" if "x-ms-lease-action" in text else "slots"
+        self.counts[service] += 1

@@ -1,0 +1,97 @@
+"""What a page says when something that it needs is down. Without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import azure.functions as func
+import pytest
+import pytest_asyncio
+
+from pipeline.services import Services, load_recipes
+from pipeline.settings import Settings
+from pipeline.web.console import routes
+from pipeline.web.console.lately import forget, known, lately
+from pipeline.web.console.routes import Console
+from tests.stack import Stack
+from tests.waiting import eventually
+
+NOWHERE = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a;"
+    "QueueEndpoint=http://127.0.0.1:1/a;TableEndpoint=http://127.0.0.1:1/a;"
+)
+
+
+def request(page: str) -> func.HttpRequest:
+    headers = {"host": "127.0.0.1"}
+    url = f"http://127.0.0.1/api/console/{page}"
+    return func.HttpRequest("GET", url, headers=headers, route_params={"page": page}, body=b"")
+
+
+@pytest_asyncio.fixture
+async def stranded(recipe_file: Path) -> AsyncIterator[Services]:
+    """Services whose storage is nowhere."""
+    environ = {
+        "IMAGES": NOWHERE,
+        "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
+        "PIPELINE_RECIPES": str(recipe_file),
+        "PIPELINE_CONSOLE_ACCESS": "open",
+    }
+    settings = Settings.load(environ)
+    services = Services.open(settings, load_recipes(settings), environ)
+    yield services
+    await services.close()
+
+
+@pytest.mark.parametrize("page", ["", "jobs", "pool"])
+async def test_storage_that_is_down_is_said_in_time(
+    stranded: Services, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "LOOKING", 0.5)
+    answer = await Console().answer(stranded, request(page))
+    assert answer.status_code == 503
+    assert b"Storage" in answer.get_body()
+    assert b"Traceback" not in answer.get_body()
+
+
+async def test_a_pool_that_is_down_is_what_the_overview_says_first(stack: Stack) -> None:
+    environ = {**stack.environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_CONSOLE_ACCESS": "open"}
+    settings = Settings.load({**environ, "PIPELINE_RETRY_TRIES": "1"})
+    services = Services.open(settings, load_recipes(settings), environ)
+    console = Console()
+
+    async def said() -> bool:
+        body = (await console.answer(services, request(""))).get_body().decode()
+        return "Not well: session pool" in body
+
+    await eventually(said, timeout=30, every=0.2)
+    await services.close()
+
+
+class Owner:
+    """Somebody to remember things for."""
+
+
+async def test_what_was_found_lately_is_not_asked_for_again_until_something_changes() -> None:
+    asked: list[int] = []
+
+    async def ask() -> int:
+        asked.append(1)
+        return len(asked)
+
+    owner = Owner()
+    assert [await lately(owner, "x", ask) for _ in range(3)] == [1, 1, 1]
+    assert await lately(owner, "y", ask) == 2
+    forget(owner)
+    assert await lately(owner, "x", ask) == 3
+
+
+async def test_what_takes_long_is_never_waited_for() -> None:
+    owner = Owner()
+
+    async def ask() -> str:
+        return "well"
+
+    assert known(owner, "health", ask, 60) is None
+    await eventually(lambda: known(owner, "health", ask, 60) == "well")

@@ -1,0 +1,30 @@
+"""A run whose every process is killed halfway is finished by resume, and every count is exact."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from benchmarks import recorded
+from pipeline.runs.model import Progress
+
+IMAGES = 60
+
+
+@pytest.mark.timeout(400)
+async def test_a_run_survives_that_everything_is_killed() -> None:
+    told: list[str] = []
+    async with recorded.scene(2, told.append) as stage:
+        found = await recorded.killed_halfway(stage, IMAGES, 2)
+        assert found["planned"] == IMAGES
+        assert found["before"].progress.left > 0, "it was killed in the middle"
+        assert (found["run"].state, found["run"].progress) == ("done", Progress(done=IMAGES))
+        assert Counter(entry.state for entry in found["entries"]) == {"done": IMAGES}
+        committed = sorted(one["path"] for entry in found["entries"] for one in entry.renditions)
+        assert sorted(found["outputs"]) == committed, "no rendition but those that the ledger knows"
+        assert len(set(committed)) == recorded.RENDITIONS * IMAGES
+        assert (await recorded.planned(stage)).jobs == 0
+        stage.recipe(150)
+        plan = await recorded.planned(stage)
+        assert (plan.jobs, plan.reasons) == (IMAGES, {"recipe_changed": IMAGES})

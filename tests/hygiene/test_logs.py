@@ -1,0 +1,38 @@
+"""What strangers say stays within its line of the log."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from pipeline.errors import SourceError
+from pipeline.telemetry import about_job, logger, printable
+
+FORGED = "a.jpg\r\n2026-01-01 ERROR all is lost\x1b[2J\u2028\x00 ünï"
+
+
+def test_a_strangers_text_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    with about_job("web.1"):
+        logger("pipeline.test").warning("failed at %s: %s, %d", FORGED, SourceError(FORGED), 7)
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+    assert record.getMessage().startswith(
+        "[web.1] failed at a.jpg\\r\\n2026-01-01 ERROR all is lost\\x1b[2J\\u2028\\x00 ünï"
+    )
+    assert record.getMessage().endswith(", 7")
+    assert (record.filename, record.funcName) == ("test_logs.py", "test_a_strangers_text_cannot_forge_a_line")
+
+
+def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        int("a bug")
+    except ValueError:
+        logger("pipeline.test").exception("a bug in %s", "x")
+    assert caplog.records[0].levelno == logging.ERROR
+    assert "Traceback" in caplog.text
+
+
+def test_a_text_is_legible_and_obeys_nobody() -> None:
+    assert printable("plain ünïcode ×") == "plain ünïcode ×"
+    assert printable("a\nb\tc", but="\n") == "a\nb\\tc"

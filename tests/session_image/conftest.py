@@ -1,0 +1,24 @@
+"""What the tests of the session's image share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from session_image import bake
+from tests.session_pool.running import RunningPool, running
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningPool]:
+    """A pool whose sessions have the engine among their packages, as those of the built image."""
+    packages = tmp_path_factory.mktemp("image")
+    packages.chmod(0o755)
+    bake.bake(ROOT / "pipeline" / "transforms", packages)
+    async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
+        yield pool
