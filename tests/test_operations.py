@@ -18,7 +18,7 @@ SOURCES = [path.read_text() for path in (ROOT / "pipeline").rglob("*.py")]
 NO_FAILURES = {
     "pool_full", "overtaken", "not_now", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan", "run_done",
     "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "bad_token", "bad_message",
-    "source_missing",
+    "source_missing", "slow",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from tests.model import slots
 from tests.model.jobs import Bounds, Search
 
 SEARCHES = {
@@ -17,6 +18,12 @@ SEARCHES = {
 }
 
 
+SLOTS = {
+    "a slot, a death, a call that goes wrong": slots.Bounds(processes=2, crashes=1, faults=1),
+    "a slot, three processes, a death": slots.Bounds(processes=3, crashes=1),
+}
+
+
 def main() -> None:
     """Print a line for each search; it ends with an error where something does not hold."""
     logging.disable(logging.CRITICAL)
@@ -26,6 +33,11 @@ def main() -> None:
         found = Search(bounds).run()
         took = time.perf_counter() - start
         print(f"{name:45} {found.states:9,} {found.steps:9,} {found.ends:5,} {took:8.1f}", flush=True)
+    for name, asked in SLOTS.items():
+        start = time.perf_counter()
+        searched = slots.Search(asked).run()
+        took = time.perf_counter() - start
+        print(f"{name:45} {searched.states:9,} {searched.steps:9,} {'':5} {took:8.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Outcome:
     waiting: tuple[tuple[int, Op], ...]
     ended: bool
     looked: bool
-    print: str
+    print: Any
     error: BaseException | None = None
     result: Any = None
 

@@ -1,0 +1,52 @@
+"""Every interleaving of the processes that want one slot: a session is one process's at a time, none is forgotten."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from pipeline.sessions.slot import Slot
+from tests.model.jobs import Violation
+from tests.model.slots import Bounds, Search
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Nobody reads the logs of so many processes."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "least"),
+    [(Bounds(processes=2, crashes=1), 10_000), (Bounds(processes=2, crashes=1, faults=1), 30_000)],
+    ids=["a death", "a call that goes wrong"],
+)
+def test_a_session_is_one_processs_at_a_time_and_there_is_one_for_a_slot(bounds: Bounds, least: int) -> None:
+    found = Search(bounds).run()
+    assert found.states >= least, "the search has become smaller: it may not see what it is for"
+    assert found.takeovers > 0
+
+
+def _trusting(*arguments: Any) -> Slot:
+    slot = _found(*arguments)
+    slot.doubt = slot.doubt if slot.doubt == "new" else ""
+    return slot
+
+
+_found = Slot.found
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("is_ours", property(lambda _: True)), ("found", _trusting)],
+    ids=["no look at the lease", "no doubt after a takeover"],
+)
+def test_the_search_finds_what_is_broken(name: str, broken: Any) -> None:
+    with mock.patch.object(Slot, name, broken), pytest.raises(Violation):
+        Search(Bounds(processes=2, crashes=1)).run()
