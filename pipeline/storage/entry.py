@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, Self, get_args
 
+from azure.data.tables import EdmType, EntityProperty
+
 from pipeline.storage.keys import JobKey
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "overtaken"]
@@ -99,8 +101,8 @@ class Entry:
             error_message=row.get("error_message", ""),
             error_tail=row.get("error_tail", ""),
             stage=row.get("stage", ""),
-            bytes_in=row.get("bytes_in", 0),
-            bytes_out=row.get("bytes_out", 0),
+            bytes_in=number(row.get("bytes_in", 0)),
+            bytes_out=number(row.get("bytes_out", 0)),
             ms=json.loads(row.get("ms", "{}")),
             versions=json.loads(row.get("versions", "{}")),
             renditions=json.loads(row.get("renditions", "[]")),
@@ -131,8 +133,8 @@ class Entry:
             "error_message": self.error_message[:8000],
             "error_tail": self.error_tail[-2000:],
             "stage": self.stage,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
+            "bytes_in": large(self.bytes_in),
+            "bytes_out": large(self.bytes_out),
             "ms": json.dumps(self.ms, ensure_ascii=False),
             "versions": json.dumps(self.versions, ensure_ascii=False),
             "renditions": json.dumps(self.renditions, ensure_ascii=False),
@@ -162,6 +164,16 @@ class Entry:
         passed = (self.since - _EPOCH) // timedelta(milliseconds=1)
         told_apart = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
         return f"{_END - passed:013d}{told_apart}"
+
+
+def large(value: int) -> EntityProperty:
+    """A number as a table keeps it where it may need more than the 32 bits that numbers have unless told otherwise."""
+    return EntityProperty(value, EdmType.INT64)
+
+
+def number(kept: int | EntityProperty) -> int:
+    """The inverse of `large`."""
+    return int(kept.value) if isinstance(kept, EntityProperty) else kept
 
 
 def list_start(state: str) -> str:

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.data.tables import EdmType, EntityProperty, UpdateMode
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
 from pipeline.storage.account import translated
-from pipeline.storage.entry import Entry
+from pipeline.storage.entry import Entry, large, number
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -66,8 +66,7 @@ class Minute:
     def merge(self, row: Any) -> None:  # noqa: ANN401 - an entity of the SDK
         """Add what another process counted."""
         for name in (*_COUNTS, "timed"):
-            counted = row[name]
-            setattr(self, name, getattr(self, name) + getattr(counted, "value", counted))
+            setattr(self, name, getattr(self, name) + number(row[name]))
         self.ms.update(json.loads(row["ms"]))
         self.processes += 1
 
@@ -76,8 +75,7 @@ class Minute:
         return {
             "PartitionKey": f"{PARTITION}{self.at.strftime(_HOUR)}",
             "RowKey": f"{self.at.strftime('%M')}~{self.recipe}~{process}",
-            # A minute's bytes may be more than the 32 bits that a number has here unless told otherwise.
-            **{name: EntityProperty(getattr(self, name), EdmType.INT64) for name in (*_COUNTS, "timed")},
+            **{name: large(getattr(self, name)) for name in (*_COUNTS, "timed")},
             "ms": json.dumps(self.ms, ensure_ascii=False),
         }
 

@@ -86,6 +86,15 @@ async def test_a_job_leaves_the_list_of_the_state_that_it_left(ledger: Ledger) -
     assert (listed.report, listed.renditions, listed.versions) == ({}, entry.renditions, {"pillow": "12"})
 
 
+async def test_renditions_may_be_larger_than_32_bits_count(ledger: Ledger) -> None:
+    claim = await begun(ledger, "a")
+    entry = await claim.done([{"name": name, "size": 1_000_000_000} for name in "abcdef"], REPORT)
+    (listed,) = (await ledger.page(state="done"))[0]
+    there = await ledger.get(entry.key)
+    assert there is not None
+    assert (there.bytes_out, listed.bytes_out) == (6_000_000_000, 6_000_000_000)
+
+
 async def test_what_waits_is_listed_until_it_begins_and_a_long_job_as_running(ledger: Ledger) -> None:
     for name in ("a", "b"):
         await ledger.enqueue(Entry(JobKey.of("web", "input", name), "input", name, state="queued", version=V1))
