@@ -36,9 +36,18 @@ def quiet() -> Iterator[None]:
         (Bounds(workers=2, crashes=0, waits=0, overwrites=1, renditions=2), 600),
         (Bounds(workers=2, crashes=0, waits=0, overwrites=1, faults=1), 5_000),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=1, deletions=1), 800),
+        (Bounds(workers=2, crashes=1, waits=1, overwrites=0, deletions=1), 150),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 4_000),
     ],
-    ids=["three workers", "a death", "two renditions", "a call that goes wrong", "a deletion", "a renewal"],
+    ids=[
+        "three workers",
+        "a death",
+        "two renditions",
+        "a call that goes wrong",
+        "a deletion",
+        "a deletion after a death",
+        "a renewal",
+    ],
 )
 def test_nothing_is_lost_mixed_or_done_twice_whatever_happens(bounds: Bounds, least: int) -> None:
     found = Search(bounds).run()
