@@ -107,7 +107,7 @@ def _broken(where: Any, name: str, by: Any) -> Any:
         (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
         (_broken(Source, "is_current", _always_current), "older version took the row"),
         (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|nothing brings"),
-        (_broken(JobQueue, "send", _forgotten), "nothing brings the job back"),
+        (_broken(JobQueue, "send", _forgotten), "for ever|nothing brings the job back"),
         (_broken(ledger, "judge", _impatient), "done twice"),
     ],
     ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],
