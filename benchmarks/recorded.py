@@ -98,16 +98,20 @@ async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def pool(stage: Scene, sessions: int) -> AsyncIterator[child.Child]:
+async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[child.Child]:
     """A session pool; the scene's settings name it from now on."""
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(sessions)]
+    argv += [word for fault in faults for word in ("--fault", fault)]
     async with child.running("session pool", argv, cwd=ROOT) as process:
         stage.environ["PIPELINE_POOL_ENDPOINT"] = (await process.line(r"session pool ready: (\S+)", timeout=120))[1]
         yield process
 
 
-async def killed_halfway(stage: Scene, images: int, sessions: int) -> dict[str, Any]:
-    """Plan, start, kill everything when half is done, resume, and look at what is there."""
+async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str) -> dict[str, Any]:
+    """Plan, start, kill everything when half is done, resume, and look at what is there.
+
+    `faults` are those of the first pool, so that a small run is slow enough to be killed in its middle.
+    """
     async with stage.services() as services:
         await _drop(services, images)
         plan = await runs.plan(services, WEB)
@@ -115,7 +119,7 @@ async def killed_halfway(stage: Scene, images: int, sessions: int) -> dict[str, 
         run = await runs.start(services, plan_id=plan.id)
         stage.say(f"run {run.id} begins")
         async with AsyncExitStack() as parts:
-            process = await parts.enter_async_context(pool(stage, sessions))
+            process = await parts.enter_async_context(pool(stage, sessions, *faults))
             host = await parts.enter_async_context(stage.host())
             before = await _until(
                 services, run.id, lambda seen: seen.progress.done + seen.progress.failed >= images // 2

@@ -33,7 +33,8 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     settings = Settings.load(os.environ)
     services = Services.open(settings, load_recipes(settings), os.environ)
     await create_all(services.account, settings)
-    entries: list[Entry] = []
+    # Of each job only times are kept: this process's memory is measured.
+    runs: list[tuple[float, float, float]] = []
 
     async def job(number: int) -> None:
         again = number >= sources
@@ -43,11 +44,12 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
             return
         if entry.state != "done":
             raise SystemExit(f"{entry.name} is {entry.state}: {entry.error_message}")
-        entries.append(entry)
+        runs.append(_run(entry))
 
-    warm = range(numbers.start, numbers.start + WARM_UP * min(at_once, settings.pool_max_sessions))
+    first = min(WARM_UP * min(at_once, settings.pool_max_sessions), len(numbers) // 3)
+    warm = range(numbers.start, numbers.start + first)
     await at_a_time(warm, len(warm), job)
-    entries.clear()
+    runs.clear()
     storage = counted()
     meter = Meter(memory=True)
     grown_at = numbers[len(numbers) // 10]
@@ -60,21 +62,20 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
             early = meter.memory()
 
     await at_a_time(range(warm.stop, numbers.stop), at_once, watched)
-    told = meter.told(jobs=len(entries), storage=len(storage), later=meter.memory() - early)
-    runs = [_run(entry) for entry in entries]
-    told["first"], told["last"] = min(began for began, _ in runs), max(ended for _, ended in runs)
-    told["busy"] = sum(entry.report["session_ms"]["total"] for entry in entries) / 1000
+    told = meter.told(jobs=len(runs), storage=len(storage), later=meter.memory() - early)
+    told["first"], told["last"] = min(began for began, _, _ in runs), max(ended for _, ended, _ in runs)
+    told["busy"] = sum(worked for _, _, worked in runs)
     await services.slots.close()
     await drain(settings, services.slot_documents, services.pool)
     await services.close()
     return told
 
 
-def _run(entry: Entry) -> tuple[float, float]:
-    """When the job's execution began and ended."""
+def _run(entry: Entry) -> tuple[float, float, float]:
+    """When the job's execution began and ended, and how many seconds of it were this job's."""
     began, took = next((began, took) for stage, began, took in entry.report["marks"] if stage == "run")
     start = entry.report["began"] + began / 1000
-    return start, start + took / 1000
+    return start, start + took / 1000, entry.report["session_ms"]["total"] / 1000
 
 
 def counted() -> list[float]:

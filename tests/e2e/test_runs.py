@@ -10,13 +10,17 @@ from benchmarks import recorded
 from pipeline.runs.model import Progress
 
 IMAGES = 60
+# Fifteen runs of at most four images, each of two seconds, in two sessions: half of them leave time to kill everything.
+SMALL = {"PIPELINE_RUN_BATCH": "8", "PIPELINE_BATCH_JOBS": "4"}
+SLOW = "latency:seconds=2,on=executions"
 
 
 @pytest.mark.timeout(400)
 async def test_a_run_survives_that_everything_is_killed() -> None:
     told: list[str] = []
     async with recorded.scene(2, told.append) as stage:
-        found = await recorded.killed_halfway(stage, IMAGES, 2)
+        stage.environ.update(SMALL)
+        found = await recorded.killed_halfway(stage, IMAGES, 2, SLOW)
         assert found["planned"] == IMAGES
         assert found["before"].progress.left > 0, "it was killed in the middle"
         assert (found["run"].state, found["run"].progress) == ("done", Progress(done=IMAGES))
