@@ -78,7 +78,7 @@ async def deliver(services: Services, message: Message, urgency: Urgency = DROPP
             return entry  # noqa: TRY300 - what follows are the other ends
         except JobOvertaken as error:
             log.info("nothing to do: %s", error)
-            await _waits_no_more(services, message)
+            await _waits_no_more(services, message, error)
         except RecipeError as error:
             log.warning("the message is dropped: %s", error)
         except PoolFull as error:
@@ -95,10 +95,15 @@ async def deliver(services: Services, message: Message, urgency: Urgency = DROPP
     return None
 
 
-async def _waits_no_more(services: Services, message: Message) -> None:
-    """A job whose source went while it waited is not listed as waiting for ever."""
+async def _waits_no_more(services: Services, message: Message, error: JobOvertaken) -> None:
+    """A job whose source went, or changed, neither waits nor runs for ever: its worker may have died before.
+
+    Only where the source is gone is a claim that has ended nobody's: else its worker may be slow, and about to finish.
+    """
     entry = await services.ledger.get(JobKey.of(message.recipe, message.container, message.name))
-    if entry and entry.state == "queued":
+    if entry and entry.state == "running" and (entry.is_running or error.kind != "source_gone"):
+        await services.queue.send(message, services.settings.claim_seconds)
+    elif entry and entry.state in ("queued", "running"):
         await services.ledger.move(entry, "overtaken")
 
 

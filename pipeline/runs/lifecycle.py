@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs.costs import Estimate, estimate, measured
@@ -24,6 +23,8 @@ SENDERS = 16
 # The schedule's own document: two timers that ring at once find out by it.
 SCHEDULE = "run"
 RING = 60
+# How long a scheduled run may be at work before the timer brings it in again: its messages may have been lost.
+PATIENCE = 3600
 
 
 async def start(
@@ -61,10 +62,13 @@ async def start(
 
 
 async def scheduled(services: Services) -> Run | None:
-    """Start the scheduled run; None when another timer has just done so, or its last one is still at work."""
+    """Start the scheduled run; None when another timer has just done so, or its last one is still at work.
+
+    One that is at work for too long is brought back to it: else it would keep every later one from starting.
+    """
     settings, table = services.settings, services.run_table
     before = await table.get("schedule", SCHEDULE)
-    if before and await _is_begun(services, before.content):
+    if before and await _is_begun(services, before):
         return None
     run_id = new_id()
     content = {"run": run_id, "at": now().timestamp()}
@@ -81,13 +85,18 @@ async def scheduled(services: Services) -> Run | None:
     return await _begin(services, Run(id=run_id, selection=selection, scheduled=True, most=jobs))
 
 
-async def _is_begun(services: Services, last: dict[str, Any]) -> bool:
+async def _is_begun(services: Services, before: Document) -> bool:
     """Whether the last scheduled run has just been begun, by another timer, or is still at work."""
-    just_now = now().timestamp() - last["at"] < RING
-    if just_now or (await _exists(services, last["run"]) and (await get(services, last["run"])).state == "working"):
-        log.info("no scheduled run is started: %s is at work, or has just begun", last["run"])
-        return True
-    return False
+    last, age = before.content, now().timestamp() - before.content["at"]
+    run = await get(services, last["run"]) if age >= RING and await _exists(services, last["run"]) else None
+    if age >= RING and (run is None or run.state != "working"):
+        return False
+    log.info("no scheduled run is started: %s is at work, or has just begun", last["run"])
+    if run and (age >= PATIENCE or not (run.pages or run.listed)):
+        content = {**last, "at": now().timestamp()}
+        if await services.run_table.replace("schedule", SCHEDULE, before, content):
+            await resume(services, run.id)
+    return True
 
 
 async def get(services: Services, run_id: str) -> Run:

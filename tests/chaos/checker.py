@@ -15,9 +15,9 @@ from azure.storage.queue import QueueServiceClient
 
 # What a picture that is fine may fail with when its sessions or their network do: each names what happened.
 WEATHER = {
-    "session_lost", "session_died", "session_replaced", "run_broke_off", "run_timeout", "job_timeout", "transient",
-    "pool_unavailable", "pool_unreachable", "pool_denied", "storage_unavailable", "storage_busy", "undeliverable",
-    "lease_lost", "overwritten",
+    "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "run_broke_off",
+    "out_of_memory", "run_timeout", "job_timeout", "batch_broke", "transient", "pool_unavailable", "pool_unreachable",
+    "pool_denied", "pool_cannot_end", "storage_unavailable", "undeliverable", "lease_lost", "overwritten",
 }  # fmt: skip
 QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigger-chaos", "webjobs-blobtrigger-poison")
 
@@ -88,7 +88,8 @@ class Checker:
 
     def _weather(self, row: dict[str, Any], found: Found) -> bool:
         """A failure that names a fault that was injected, in a sentence."""
-        if row["state"] != "failed" or row["error_kind"] not in WEATHER or len(row["error_message"]) < 15:
+        named = row["error_kind"] in WEATHER or "No space left" in row["error_message"]
+        if row["state"] != "failed" or not named or len(row["error_message"]) < 15:
             return False
         found.failed[str(row["name"])] = f"{row['error_kind']}: {row['error_message']}"
         return True

@@ -22,6 +22,7 @@ from tests.chaos.pictures import BAD, pictures
 from tests.chaos.scene import SESSIONS, Scene, opened, pipeline
 from tests.chaos.sources import Sources
 
+ROUNDS = 3
 JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
 
 
@@ -144,18 +145,23 @@ async def _until_settled(checker: Checker, plan: Plan, report: Report, say: Say)
 
 
 async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
-    """Failures that faults have caused are tried again, as an operator does; then all is well."""
-    failed = (await asyncio.to_thread(checker.check)).failed
-    for name, why in failed.items():
-        say(f"failed, and is tried again: {name}: {why[:150]}")
-        await sources.message(name, again=True)
-        sources.retried[name] += 1
-    if failed:
+    """Failures that faults have caused are tried again, as an operator does; then all is well.
+
+    More than once, since sessions that were harmed are found out by the jobs that meet them.
+    """
+    for _ in range(ROUNDS):
+        failed = (await asyncio.to_thread(checker.check)).failed
+        for name, why in failed.items():
+            say(f"failed, and is tried again: {name}: {why[:150]}")
+            await sources.message(name, again=True)
+            sources.retried[name] += 1
+        if not failed:
+            return
         await asyncio.sleep(5)
         await _until_settled(checker, plan, report, say)
-        still = (await asyncio.to_thread(checker.check)).failed
-        report.found.violations += [f"{name} failed again, in a calm: {why}" for name, why in still.items()]
-    report.repaired += len(failed)
+        report.repaired += len(failed)
+    still = (await asyncio.to_thread(checker.check)).failed
+    report.found.violations += [f"{name} failed again, in a calm: {why}" for name, why in still.items()]
 
 
 async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> None:

@@ -14,6 +14,7 @@ SEARCHES = {
     "two renditions, a death": Bounds(workers=2, crashes=1, waits=1, overwrites=1, renditions=2),
     "a call that goes wrong, a claim that ends": Bounds(workers=2, crashes=0, waits=1, overwrites=1, faults=1),
     "a death and a call that goes wrong": Bounds(workers=2, crashes=1, waits=0, overwrites=1, faults=1),
+    "a deletion, a death": Bounds(workers=2, crashes=1, waits=1, overwrites=1, deletions=1),
     "renewals": Bounds(workers=2, crashes=1, waits=1, overwrites=0, duplicates=1, renewals=1),
 }
 

@@ -215,6 +215,9 @@ class Search:
         if state.runs or state.store.messages or state.late:
             return
         self.ends += 1
+        row = _row(state.store)
+        if row and row["state"] in ("running", "queued"):
+            raise Violation(f"a job is {row['state']} for ever")
         if state.store.blob(SOURCE):
             finished(state.store)
 

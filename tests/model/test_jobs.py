@@ -36,9 +36,18 @@ def quiet() -> Iterator[None]:
         (Bounds(workers=2, crashes=0, waits=0, overwrites=1, renditions=2), 600),
         (Bounds(workers=2, crashes=0, waits=0, overwrites=1, faults=1), 5_000),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=1, deletions=1), 800),
+        (Bounds(workers=2, crashes=1, waits=1, overwrites=0, deletions=1), 150),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 4_000),
     ],
-    ids=["three workers", "a death", "two renditions", "a call that goes wrong", "a deletion", "a renewal"],
+    ids=[
+        "three workers",
+        "a death",
+        "two renditions",
+        "a call that goes wrong",
+        "a deletion",
+        "a deletion after a death",
+        "a renewal",
+    ],
 )
 def test_nothing_is_lost_mixed_or_done_twice_whatever_happens(bounds: Bounds, least: int) -> None:
     found = Search(bounds).run()
@@ -98,7 +107,7 @@ def _broken(where: Any, name: str, by: Any) -> Any:
         (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
         (_broken(Source, "is_current", _always_current), "older version took the row"),
         (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|nothing brings"),
-        (_broken(JobQueue, "send", _forgotten), "nothing brings the job back"),
+        (_broken(JobQueue, "send", _forgotten), "for ever|nothing brings the job back"),
         (_broken(ledger, "judge", _impatient), "done twice"),
     ],
     ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pipeline import runs
 from pipeline.deliveries import blob_dropped
 from pipeline.errors import NotNow, RequestError
+from pipeline.runs import lifecycle
 from pipeline.runs.batches import do_batch
 from pipeline.runs.costs import Measured, estimate
 from pipeline.runs.model import Progress
@@ -277,6 +278,20 @@ async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     listed, token = await runs.list_runs(stack.services)
     assert [(each.id, each.state, each.scheduled) for each in listed] == [(run.id, "done", True)]
     assert (listed[0].progress, token) == (Progress(done=2), "")
+
+
+async def test_a_scheduled_run_whose_message_was_lost_is_brought_back_and_does_not_block_the_others(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_photos(stack, 1)
+    run = await runs.scheduled(stack.services)
+    assert run is not None
+    assert len(await stack.run_messages()) == 1  # and with that it is gone
+    monkeypatch.setattr(lifecycle, "RING", 0)
+    assert await runs.scheduled(stack.services) is None
+    await stack.work_off()
+    assert (await runs.get(stack.services, run.id)).progress == Progress(done=1)
+    assert await runs.scheduled(stack.services) is not None
 
 
 async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, str]) -> None:
