@@ -105,7 +105,7 @@ def _traceback(error: Exception) -> str:
     found = traceback.TracebackException.from_exception(error)
     mine = next((at for at, frame in enumerate(found.stack) if frame.filename == FILE), len(found.stack))
     found.stack = traceback.StackSummary.from_list(list(found.stack)[mine:])
-    return "".join(found.format())[-3000:].rstrip()
+    return "".join(found.format()).rstrip()
 
 
 @contextmanager

@@ -246,6 +246,8 @@ def _colours(shared: list[Transform]) -> ToSrgb:
 
 
 def _report(work: _Work, renditions: list[RenditionReport], failure: Failure | None) -> Report:
+    if failure:
+        failure = Failure(kind=failure["kind"], message=protocol.shortened(failure["message"]))
     return Report(
         version=protocol.VERSION,
         versions=versions(),

@@ -17,6 +17,8 @@ VERSION = 2
 LINE_LIMIT = 3500
 # Longer reports are in their file alone.
 LONGEST_LINE = 60_000
+# The most characters of the sentence that says why there are no renditions.
+LONGEST_MESSAGE = 2000
 MARK = "pipeline-report"
 
 
@@ -141,6 +143,14 @@ def decode_jobs(text: str) -> list[Job]:
         if job.get("version") != VERSION:
             raise ProtocolError(f"job document of version {job.get('version')!r}; this engine reads version {VERSION}")
     return jobs
+
+
+def shortened(message: str) -> str:
+    """A message without its middle where it is too long: what happened stands at its start, why at its end."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    head = message[:200] + " … "
+    return head + message[len(head) - LONGEST_MESSAGE :]
 
 
 def dump_reports(reports: list[Report]) -> bytes:

@@ -8,6 +8,8 @@ import signal
 import pytest
 from PIL import Image, ImageOps
 
+from pipeline.transforms.protocol import LONGEST_MESSAGE
+
 from .conftest import Made, Run, encoded, gradient, job, steps
 from .measures import worst
 
@@ -73,3 +75,10 @@ def test_a_picture_that_is_too_large_is_refused(run: Run) -> None:
     document = job(shared=steps(("code", {"source": source})), max_rendition_pixels=1_000_000)
     found = run(encoded(Image.new("L", (9, 9))), document)["failure"]
     assert found["kind"] == "rendition_too_large"
+
+
+def test_of_a_long_complaint_the_start_and_the_end_are_told(run: Run) -> None:
+    message = failure(run, "def transform(image, params):\n    raise ValueError('a' * 10_000 + ' and so it ended')\n")
+    assert len(message) == LONGEST_MESSAGE
+    assert message.startswith("the recipe's code raised\n")
+    assert message.endswith("and so it ended")
