@@ -26,7 +26,9 @@ def kinds() -> set[str]:
     """Every kind that an error of the pipeline can have."""
 
     def below(kind: type[PipelineError]) -> set[str]:
-        return {kind.default_kind}.union(*map(below, kind.__subclasses__()))
+        """Those of a class and its subclasses. What `web` has of its own only ever answers a request."""
+        own = set() if kind.__module__.startswith("pipeline.web.") else {kind.default_kind}
+        return own.union(*map(below, kind.__subclasses__()))
 
     named = {name for text in SOURCES for name in re.findall(r'\bkind="([a-z_]+)"', text)}
     return (below(PipelineError) | named | set(KINDS)) - set(BY_KIND) - NO_FAILURES
