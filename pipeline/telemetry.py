@@ -114,5 +114,6 @@ def quiet_libraries() -> None:
     """Storage and HTTP clients log every request at INFO; those lines tell nothing and may name sessions."""
     for name in ("azure", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # What it warns of comes as an error of ours, which says the same and what to do.
-    logging.getLogger("azure.identity").setLevel(logging.ERROR)
+    # What they warn of comes as an error of ours, should it last, which says the same and what to do.
+    for name in ("azure.identity", "stamina"):
+        logging.getLogger(name).setLevel(logging.ERROR)
