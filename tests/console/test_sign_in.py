@@ -82,5 +82,5 @@ async def test_without_scripts_the_key_goes_once_in_the_address_that_is_left_at_
     page = await visits.page(guarded.console, java_script_enabled=False)
     await page.fill("[name=code]", "the-key")
     await page.click("button.main")
-    await expect(page).to_have_url(guarded.console)
     await expect(page.locator("h1")).to_have_text("Overview")
+    await expect(page).to_have_url(guarded.console)
