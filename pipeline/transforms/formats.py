@@ -282,7 +282,7 @@ class _Late(Format):
 
     def arguments(self) -> dict[str, Any]:
         """Nothing is encoded in this format itself."""
-        raise NotImplementedError
+        raise AssertionError(f"a bug: {self.name} is decided when the source is known, and then is another format")
 
 
 @dataclass(frozen=True)

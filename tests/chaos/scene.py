@@ -22,6 +22,7 @@ from devstack import azurite as emulator
 from devstack import child
 from tests.chaos.pictures import MAX_PIXELS
 from tests.chaos.proxy import Proxy
+from tests.stack import RECIPES
 
 SESSIONS = 3
 LEASE = 15
@@ -29,14 +30,6 @@ SKEW = LEASE + 5
 START = 90
 # Azurite writes what it has to its disk every five seconds: what it had answered before is there after that.
 WRITTEN_DOWN = 7
-RECIPES = """
-recipes:
-  web:
-    match: {include: ["photos/**"]}
-    renditions:
-      small: {format: webp, quality: 80, transforms: [{resize: {width: 200}}]}
-      thumb: {format: jpeg, transforms: [{resize: {width: 64, height: 64, mode: cover}}]}
-"""
 NAMES = {
     "PIPELINE_INPUT_CONTAINER": "input",
     "PIPELINE_OUTPUT_CONTAINER": "output",
