@@ -49,6 +49,14 @@ class Checker:
         ended = all(rows.get(name, {}).get("state") in ("done", "failed") for name in self._there())
         return ended and not any(row["state"] in ("running", "queued") for row in rows.values()) and not self._waiting()
 
+    def recorded(self) -> set[tuple[str, str]]:
+        """The failures for good that stand in the ledger now: name and ETag of their sources."""
+        kinds = " or ".join(f"error_kind eq '{kind}'" for kind in sorted(set(self.bad.values())))
+        asked = f"PartitionKey eq 'web' and state eq 'failed' and RowKey lt '~' and ({kinds})"
+        with TableServiceClient.from_connection_string(self.connection, retry_total=0) as tables:
+            rows = tables.get_table_client("ledger").query_entities(asked, select=["name", "source_etag"])
+            return {(row["name"], row["source_etag"]) for row in rows}
+
     def check(self) -> Found:
         """Everything, at the end."""
         found, rows, outputs = Found(), self._rows(), self._outputs()

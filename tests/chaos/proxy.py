@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -44,9 +45,14 @@ class Proxy:
         parts = urlsplit(upstream)
         self._upstream, self._path = (str(parts.hostname), int(parts.port or 80)), parts.path
         self._armed: deque[str] = deque()
-        self.struck: Counter[str] = Counter()
+        self.strikes: list[tuple[float, str]] = []
         self.shut = False
         self.address = ""
+
+    @property
+    def struck(self) -> Counter[str]:
+        """How often each fault has struck."""
+        return Counter(fault for _, fault in self.strikes)
 
     def arm(self, fault: str, times: int = 1) -> None:
         """Harm the next requests: `busy`, `lost answer`, `sent twice`, `slow` or `cut off`."""
@@ -90,7 +96,7 @@ class Proxy:
         if self._armed[0] in ("lost answer", "sent twice") and request.method not in WRITES:
             return ""
         fault = self._armed.popleft()
-        self.struck[fault] += 1
+        self.strikes.append((time.time(), fault))
         return fault
 
     async def _forwarded(self, request: Piece, fault: str) -> Piece:

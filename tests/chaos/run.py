@@ -16,11 +16,13 @@ from random import Random
 from azure.storage.blob.aio import BlobServiceClient
 
 from devstack.azurite import KEY
-from tests.chaos import faults
+from tests.chaos import faults, identity, runs
 from tests.chaos.checker import Checker, Found
 from tests.chaos.pictures import BAD, pictures
+from tests.chaos.runs import Runs
 from tests.chaos.scene import SESSIONS, Scene, opened, pipeline
 from tests.chaos.sources import Sources
+from tests.chaos.witness import Witness
 
 ROUNDS = 3
 JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
@@ -52,6 +54,7 @@ class Report:
     recoveries: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
     took: dict[str, float] = field(default_factory=dict)
+    ran: dict[str, int] = field(default_factory=dict)
 
     @property
     def violations(self) -> list[str]:
@@ -70,14 +73,18 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
         try:
             calm = await _calm_run(scene, sources, report, say)
             checker = Checker(scene.connection, sources.wanted, BAD, calm)
-            await _storm(scene, sources, plan, report, say)
-            await _until_settled(checker, plan, report, say)
-            await _repaired(checker, sources, plan, report, say)
+            witness = Witness(checker, Runs(sources.drops, BAD, sources.asked_again))
+            async with witness.watching():
+                await _storm(scene, sources, plan, report, say, witness)
+                await _until_settled(checker, plan, report, say)
+                await _repaired(checker, sources, plan, report, say)
             await _closed(scene, sources, report, say)
             found = await asyncio.to_thread(checker.check)
             found.violations += report.found.violations
             report.found = found
             _read_logs(scene, sources, report)
+            report.found.violations += witness.judge(scene)
+            report.ran = runs.counted(runs.read(scene.runs_log).values())
         finally:
             await sources.close()
     return report
@@ -106,7 +113,7 @@ async def _digest(output: object, path: str) -> str:
     return hashlib.sha256(await stream.readall()).hexdigest()
 
 
-async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
+async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say, witness: Witness) -> None:
     """Pictures come in while faults happen; the last picture comes before the last fault."""
     start = time.monotonic()
     await sources.drop("photos/0000.jpg", sources.any_content())
@@ -119,7 +126,8 @@ async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say
         is_slow = plan.slow and turn % plan.slow == plan.slow - 1
         kind = next(slow if is_slow else quick)
         say(f"fault {turn + 1}: {kind}")
-        await (faults.SLOW if is_slow else faults.QUICK)[kind](scene, sources)
+        with witness.harm(kind):
+            await (faults.SLOW if is_slow else faults.QUICK)[kind](scene, sources)
         report.injected[kind] += 1
         turn += 1
         await asyncio.sleep(plan.pause)
@@ -153,8 +161,7 @@ async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Repo
         failed = (await asyncio.to_thread(checker.check)).failed
         for name, why in failed.items():
             say(f"failed, and is tried again: {name}: {why[:150]}")
-            await sources.message(name, again=True)
-            sources.retried[name] += 1
+            await sources.again(name)
         if not failed:
             return
         await asyncio.sleep(5)
@@ -170,13 +177,13 @@ async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> N
     for slot in await sources.slots():
         if slot.get("state") == "free" and slot.get("identifier"):
             query = {"api-version": faults.API, "identifier": str(slot["identifier"])}
-            listed = (await scene.http.get(f"{scene.endpoint}/files", params=query)).json()
+            listed = (await scene.call("GET", "/files", params=query)).json()
             files = [file["name"] for file in listed.get("value", []) if JOB_FILE.match(file["name"])]
             report.found.violations += [f"a session that was given back holds {name}" for name in files]
     await pipeline({**scene.environ, **_direct(scene)}, "drain")
 
     async def nobody() -> bool:
-        return (await scene.http.get(scene.endpoint)).json()["alive"] == 0
+        return (await scene.call("GET", "/")).json()["alive"] == 0
 
     try:
         await _until(nobody, 90)
@@ -197,6 +204,7 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
             report.struck[f"pool: {str(event['fault']).split(',')[0]}"] += 1
     for name, proxy in scene.proxies.items():
         report.struck.update({f"storage ({name}): {fault}": count for fault, count in proxy.struck.items()})
+    report.struck.update({f"identity: {fault}": count for fault, count in scene.identity.struck.items()})
     most = max(int(event["alive"]) for event in events if "alive" in event)
     if most > SESSIONS:
         report.found.violations.append(f"{most} sessions in a pool of {SESSIONS}")
@@ -218,6 +226,7 @@ RECOVERIES = {
     "session recycled": r"gets a new session",
     "session left to cool down": r"left to cool down",
     "slot lost": r"could not be renewed",
+    "no new token yet": r"no new token for the session pool",
     "bug": r"a bug: ",
 }
 
@@ -237,6 +246,7 @@ def _secrets(scene: Scene, sources: Sources) -> list[str]:
     """Logs that name a session or hold the account's key."""
     secrets = {*sources.identifiers, KEY}
     logs = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")}
+    secrets |= {identity.OPENING}
     return [f"{name} holds a secret" for name, text in logs.items() if any(secret in text for secret in secrets)]
 
 

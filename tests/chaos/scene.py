@@ -1,4 +1,6 @@
-"""Storage behind a proxy, a session pool and two function hosts: programs of their own, killed and started at will."""
+"""Storage behind a proxy, a session pool that wants tokens, and two function hosts, each a program of its own that is
+killed and started at will; and the identity service that gives the tokens.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -20,6 +23,8 @@ import psutil
 
 from devstack import azurite as emulator
 from devstack import child
+from devstack.certificate import Certificate, trusting
+from tests.chaos.identity import Identity
 from tests.chaos.pictures import MAX_PIXELS
 from tests.chaos.proxy import Proxy
 from tests.stack import RECIPES
@@ -116,6 +121,7 @@ class Scene:
     hosts: list[Part]
     environ: dict[str, str]
     endpoint: str
+    identity: Identity
     http: httpx.AsyncClient
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -132,17 +138,26 @@ class Scene:
                 events.append(json.loads(line))
         return events
 
+    @property
+    def runs_log(self) -> Path:
+        """What was run, as the pool's side has kept it (see `marked`)."""
+        return self.folder / "runs.jsonl"
+
+    async def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A call of the pool, past the pipeline."""
+        return await self.http.request(method, f"{self.endpoint}{path}", headers=self.identity.header(), **options)
+
     async def arm(self, fault: str) -> None:
         """Let the pool do something wrong, beside what it is to do wrong already."""
-        address = f"{self.endpoint}/.admin/faults"
-        standing = (await self.http.get(address)).json()["faults"]
-        (await self.http.put(address, json={"faults": [*standing, fault]})).raise_for_status()
+        standing = (await self.call("GET", "/.admin/faults")).json()["faults"]
+        (await self.call("PUT", "/.admin/faults", json={"faults": [*standing, fault]})).raise_for_status()
 
     async def calm(self) -> None:
         """Nothing goes wrong any more."""
         for proxy in self.proxies.values():
             proxy.calm()
-        (await self.http.delete(f"{self.endpoint}/.admin/faults")).raise_for_status()
+        self.identity.calm()
+        (await self.call("DELETE", "/.admin/faults")).raise_for_status()
 
     def kernels(self) -> list[psutil.Process]:
         """The interpreters in the pool's sandboxes."""
@@ -200,19 +215,25 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
         for name, proxy in proxies.items():
             await stack.enter_async_context(proxy.serving())
             connection = connection.replace(getattr(azurite, name), proxy.address)
-        pool = _pool(folder)
+        identity = Identity()
+        await stack.enter_async_context(identity.serving())
+        certificate = Certificate.made(folder, "pool")
+        pool = _pool(folder, certificate)
         stack.push_async_callback(pool.stop)
         endpoint = await pool.start()
         pool.argv += ["--port", str(urlsplit(endpoint).port)]
         environ = {**NAMES, **SETTINGS, "PIPELINE_RECIPES": str(folder / "recipes.yaml")}
         environ |= {"IMAGES": connection, "AzureWebJobsStorage": connection, "PIPELINE_POOL_ENDPOINT": endpoint}
+        environ |= identity.variables | trusting([certificate.file], folder / "trust.crt")
         await made(environ)
         hosts = [_host(folder, "one", environ, 0), _host(folder, "two", environ, SKEW)]
         for host in hosts:
             stack.push_async_callback(host.stop)
         await asyncio.gather(*(host.start() for host in hosts))
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
-        yield Scene(folder, azurite.connection_string, proxies, storage, pool, hosts, environ, endpoint, http)
+        trust = ssl.create_default_context(cafile=certificate.file)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False, verify=trust))
+        direct = azurite.connection_string
+        yield Scene(folder, direct, proxies, storage, pool, hosts, environ, endpoint, identity, http)
 
 
 async def made(environ: Mapping[str, str]) -> None:
@@ -229,10 +250,11 @@ async def pipeline(environ: Mapping[str, str], *arguments: str) -> None:
             raise ended
 
 
-def _pool(folder: Path) -> Part:
-    log = folder / "pool-access.log"
+def _pool(folder: Path, certificate: Certificate) -> Part:
+    log, runs = folder / "pool-access.log", folder / "runs.jsonl"
     options = ["--max-sessions", str(SESSIONS), "--spares", "1", "--cooldown", "20", "--data", "32", "--admin"]
-    argv = [sys.executable, "-m", "devstack", "session-pool", *options, "--log", log]
+    options += ["--require-token", "--tls", str(certificate.file), "--tls-key", str(certificate.key)]
+    argv = [sys.executable, "-m", "tests.chaos.marked", runs, "session-pool", *options, "--log", log]
     return Part("session pool", argv, r"session pool ready: (\S+)", {}, folder / "pool.log")
 
 

@@ -1,0 +1,78 @@
+"""Looks on during a run, and remembers when something was harmed and when a failure was first seen in storage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+
+from azure.core.exceptions import AzureError
+
+from tests.chaos.checker import Checker
+from tests.chaos.faults import HARMLESS
+from tests.chaos.runs import Runs
+from tests.chaos.scene import Scene
+
+# Seconds between two looks, and how late one may come before the machine itself counts as having stood still.
+EVERY, STILL = 1.0, 4.0
+LOOKS = 3
+# What fills a session's disk is found out by the jobs that come to that session, which is not at once.
+LASTING = {"disk of a session full": 120.0, "identity: away for long": 60.0}
+
+
+class Witness:
+    """`runs` is what it remembers."""
+
+    def __init__(self, checker: Checker, runs: Runs) -> None:
+        self._checker, self.runs = checker, runs
+
+    @contextlib.contextmanager
+    def harm(self, kind: str) -> Iterator[None]:
+        """A fault happens in the length of a block, and may strike for a while after it."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            if kind not in HARMLESS:
+                self.runs.reasons.append((began, time.time() + LASTING.get(kind, 0.0)))
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look on for the length of a block."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def judge(self, scene: Scene) -> list[str]:
+        """What must not be, once all is over."""
+        for event in scene.pool_events():
+            if event["event"] == "fault" and not str(event["fault"]).startswith(("latency", "slow-start")):
+                moment = datetime.fromisoformat(event["time"]).timestamp()
+                self.runs.reasons.append((moment, moment))
+        for proxy in scene.proxies.values():
+            self.runs.reasons += [(moment, moment) for moment, fault in proxy.strikes if fault != "slow"]
+        return list(self.runs.violations(scene.runs_log))
+
+    async def _watch(self) -> None:
+        seen = time.time()
+        while True:
+            for _ in range(LOOKS):
+                await asyncio.sleep(EVERY)
+                if time.time() - seen > EVERY + STILL:
+                    self.runs.reasons.append((seen, time.time()))
+                seen = time.time()
+            with contextlib.suppress(AzureError):
+                self._note(await asyncio.to_thread(self._checker.recorded))
+            seen = time.time()
+
+    def _note(self, failures: set[tuple[str, str]]) -> None:
+        marks = {(drop.name, drop.etag): mark for mark, drop in self.runs.drops.items()}
+        now = time.time()
+        for failure in failures:
+            if mark := marks.get(failure):
+                self.runs.recorded.setdefault(mark, now)
