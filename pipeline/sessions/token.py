@@ -39,7 +39,7 @@ class PoolToken:
         if token is None or left < LATE or self._to_be_replaced:
             token = await self._new(token)
         elif left < EARLY and time.monotonic() - self._asked >= PAUSE:
-            self._ask()
+            self._ask().add_done_callback(_said)
         return {"Authorization": f"Bearer {token.token}"}
 
     def refused(self, header: str) -> None:
@@ -49,7 +49,7 @@ class PoolToken:
 
     async def close(self) -> None:
         """Wait for no token any more."""
-        if self._asking:
+        if self._asking and not self._asking.done():
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
@@ -71,7 +71,7 @@ class PoolToken:
         if self._asking is None or self._asking.done():
             self._asked = time.monotonic()
             self._asking = asyncio.create_task(self._fetch(), context=Context())
-            self._asking.add_done_callback(_said)
+            self._asking.add_done_callback(_heard)
         return self._asking
 
     async def _fetch(self) -> AccessToken:
@@ -84,7 +84,13 @@ class PoolToken:
         return self._token
 
 
+def _heard(asking: asyncio.Task[AccessToken]) -> None:
+    """Whoever waited may have given up: that its answer is an error is nobody's mistake."""
+    if not asking.cancelled():
+        asking.exception()
+
+
 def _said(asking: asyncio.Task[AccessToken]) -> None:
-    """Say what came of a question that perhaps nobody waits for."""
+    """Say what came of a question that nobody waits for."""
     if not asking.cancelled() and (error := asking.exception()):
         log.warning("no new token for the session pool: %s", error)
