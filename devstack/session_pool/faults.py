@@ -110,9 +110,7 @@ class FaultPlan:
         struck = [
             fault
             for fault in self.faults
-            if fault.kind not in LASTING
-            and fault.matches(method, path)
-            and self.random.random() < fault.rate
+            if fault.kind not in LASTING and fault.matches(method, path) and self.random.random() < fault.rate
         ]
         for fault in struck:
             self._use_up(fault)
