@@ -69,7 +69,7 @@ async def _identity_away(scene: Scene, sources: Sources) -> None:
 async def _kill_host(scene: Scene, sources: Sources) -> None:
     host = sources.random.choice(scene.hosts)
     await host.kill()
-    await host.start()
+    await host.restart()
 
 
 async def _kill_pool(scene: Scene, sources: Sources) -> None:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from azure.storage.blob.aio import BlobServiceClient
-
 from devstack.azurite import KEY
 from tests.chaos import faults, identity, runs
 from tests.chaos.checker import Checker, Found
@@ -72,7 +70,7 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
         sources = Sources(scene, contents, random)
         try:
             calm = await _calm_run(scene, sources, report, say)
-            checker = Checker(scene.connection, sources.wanted, BAD, calm)
+            checker = Checker(scene.account, sources.wanted, BAD, calm)
             witness = Witness(checker, Runs(sources.drops, BAD, sources.asked_again))
             async with witness.watching():
                 await _storm(scene, sources, plan, report, say, witness)
@@ -95,9 +93,9 @@ async def _calm_run(scene: Scene, sources: Sources, report: Report, say: Say) ->
     names = {content: f"photos/calm/{content}.jpg" for content in sources.contents}
     for content, name in names.items():
         await sources.drop(name, content)
-    checker = Checker(scene.connection, sources.wanted, BAD, {})
+    checker = Checker(scene.account, sources.wanted, BAD, {})
     await _until(checker.settled, 300)
-    async with BlobServiceClient.from_connection_string(scene.connection) as blobs:
+    async with scene.account.async_blobs() as blobs:
         output, calm = blobs.get_container_client("output"), {}
         for content, name in names.items():
             made = [blob.name async for blob in output.list_blobs(name_starts_with=f"web/{name}/")]
@@ -180,7 +178,7 @@ async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> N
             listed = (await scene.call("GET", "/files", params=query)).json()
             files = [file["name"] for file in listed.get("value", []) if JOB_FILE.match(file["name"])]
             report.found.violations += [f"a session that was given back holds {name}" for name in files]
-    await pipeline({**scene.environ, **_direct(scene)}, "drain")
+    await pipeline(scene.environ, "drain")
 
     async def nobody() -> bool:
         return (await scene.call("GET", "/")).json()["alive"] == 0
@@ -190,10 +188,6 @@ async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> N
     except TimeoutError:
         report.found.violations.append("sessions are left after `drain`")
     say("closed")
-
-
-def _direct(scene: Scene) -> dict[str, str]:
-    return {"IMAGES": scene.connection, "AzureWebJobsStorage": scene.connection}
 
 
 def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ import psutil
 from devstack import azurite as emulator
 from devstack import child
 from devstack.certificate import Certificate, trusting
+from devstack.errors import ChildError
+from tests.chaos.account import Account
 from tests.chaos.identity import Identity
 from tests.chaos.pictures import MAX_PIXELS
 from tests.chaos.proxy import Proxy
@@ -86,6 +88,18 @@ class Part:
         self.process = await self._stack.enter_async_context(program)
         return (await self.process.line(self.ready, START))[1]
 
+    async def restart(self) -> None:
+        """Start it again until it stays: without a token, for one, it ends at once, and a platform does the same."""
+        async with asyncio.timeout(START):
+            while True:
+                try:
+                    await self.start()
+                except ChildError:
+                    await self.stop()
+                    await asyncio.sleep(1)
+                else:
+                    return
+
     async def stop(self) -> None:
         """Ask it to end, and wait for that."""
         await self._stack.aclose()
@@ -111,10 +125,10 @@ class Part:
 
 @dataclass
 class Scene:
-    """All parts, the proxies before storage, and the connection string that bypasses these."""
+    """All parts, the proxies before storage, and the account as it is without these."""
 
     folder: Path
-    connection: str
+    account: Account
     proxies: dict[str, Proxy]
     storage: Storage
     pool: Part
@@ -171,8 +185,8 @@ class Scene:
 class Storage:
     """The emulator, at the same ports with the same data whenever it is started."""
 
-    def __init__(self, data: Path, log: Path) -> None:
-        self._data, self._log = data, log
+    def __init__(self, data: Path, log: Path, certificate: Certificate) -> None:
+        self._data, self._log, self._certificate = data, log, certificate
         self._ports = emulator.Ports()
         self._stack = AsyncExitStack()
         self._process: child.Child | None = None
@@ -182,7 +196,12 @@ class Storage:
         log = self._log.open("a")
         self._stack.callback(log.close)
         running = await self._stack.enter_async_context(
-            emulator.running(self._data, self._ports, output=lambda line: print(line, file=log, flush=True))
+            emulator.running(
+                self._data,
+                self._ports,
+                output=lambda line: print(line, file=log, flush=True),
+                certificate=self._certificate,
+            )
         )
         self._ports = emulator.Ports(
             *(urlsplit(each).port or 0 for each in (running.blob, running.queue, running.table))
@@ -207,33 +226,40 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
     """Everything runs for the length of a block; its logs are left in `folder`."""
     (folder / "recipes.yaml").write_text(RECIPES)
     async with AsyncExitStack() as stack:
-        storage = Storage(folder / "azurite", folder / "azurite.log")
+        certificate = Certificate.made(folder, "this-machine")
+        trust = trusting([certificate.file], folder / "trust.crt")
+        storage = Storage(folder / "azurite", folder / "azurite.log", certificate)
         stack.push_async_callback(storage.stop)
         azurite = await storage.start()
-        proxies = {name: Proxy(getattr(azurite, name)) for name in emulator.SERVICES}
-        connection = azurite.connection_string
-        for name, proxy in proxies.items():
+        proxies = {name: Proxy(getattr(azurite, name), certificate) for name in emulator.SERVICES}
+        for proxy in proxies.values():
             await stack.enter_async_context(proxy.serving())
-            connection = connection.replace(getattr(azurite, name), proxy.address)
         identity = Identity()
         await stack.enter_async_context(identity.serving())
-        certificate = Certificate.made(folder, "pool")
         pool = _pool(folder, certificate)
         stack.push_async_callback(pool.stop)
         endpoint = await pool.start()
         pool.argv += ["--port", str(urlsplit(endpoint).port)]
         environ = {**NAMES, **SETTINGS, "PIPELINE_RECIPES": str(folder / "recipes.yaml")}
-        environ |= {"IMAGES": connection, "AzureWebJobsStorage": connection, "PIPELINE_POOL_ENDPOINT": endpoint}
-        environ |= identity.variables | trusting([certificate.file], folder / "trust.crt")
+        environ |= {"PIPELINE_POOL_ENDPOINT": endpoint, **identity.variables, **trust, **dict(_connections(proxies))}
         await made(environ)
         hosts = [_host(folder, "one", environ, 0), _host(folder, "two", environ, SKEW)]
         for host in hosts:
             stack.push_async_callback(host.stop)
         await asyncio.gather(*(host.start() for host in hosts))
-        trust = ssl.create_default_context(cafile=certificate.file)
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False, verify=trust))
-        direct = azurite.connection_string
-        yield Scene(folder, direct, proxies, storage, pool, hosts, environ, endpoint, identity, http)
+        verify = ssl.create_default_context(cafile=certificate.file)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False, verify=verify))
+        account = Account(azurite.connection_string, str(folder / "trust.crt"))
+        yield Scene(folder, account, proxies, storage, pool, hosts, environ, endpoint, identity, http)
+
+
+def _connections(proxies: Mapping[str, Proxy]) -> Iterator[tuple[str, str]]:
+    """Storage by identity, as on Azure, and past the proxies nowhere."""
+    for connection in ("IMAGES", "AzureWebJobsStorage"):
+        yield connection, ""
+        yield f"{connection}__credential", "managedidentity"
+        for service, proxy in proxies.items():
+            yield f"{connection}__{service}ServiceUri", proxy.address
 
 
 async def made(environ: Mapping[str, str]) -> None:

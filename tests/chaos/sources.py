@@ -9,9 +9,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from azure.storage.blob.aio import BlobServiceClient
-from azure.storage.queue.aio import QueueServiceClient
-
 from tests.chaos.pictures import marked
 from tests.chaos.scene import NAMES, Scene
 
@@ -45,8 +42,8 @@ class Sources:
     identifiers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._blobs = BlobServiceClient.from_connection_string(self.scene.connection)
-        self._queues = QueueServiceClient.from_connection_string(self.scene.connection)
+        self._blobs = self.scene.account.async_blobs()
+        self._queues = self.scene.account.async_queues()
 
     async def close(self) -> None:
         """Close the connections."""
