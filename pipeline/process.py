@@ -71,7 +71,7 @@ async def process(
             log.info("nothing to do: %s", claim.state)
             stages.state = "skipped"
             return claim
-        async with _kept(claim):
+        async with _kept(claim, stages):
             entry = await _carry_out(services, source, recipe, claim, stages, urgency)
             stages.state = entry.state
             return entry
@@ -178,15 +178,17 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
 
 
 @asynccontextmanager
-async def _kept(claim: Claim) -> AsyncIterator[None]:
-    """Renew the claim as long as the job takes; a job that is overtaken meanwhile ends at its next write."""
+async def _kept(claim: Claim, stages: Stages) -> AsyncIterator[None]:
+    """Renew the claim as long as the job takes; a job that is overtaken meanwhile ends at its next stage."""
 
     async def renew() -> None:
-        with suppress(JobOvertaken):
+        try:
             while True:
                 await asyncio.sleep(claim.renew_every)
                 with suppress(TransientError):
                     await claim.renew()
+        except JobOvertaken as error:
+            stages.lost = error
 
     task = asyncio.create_task(renew())
     try:

@@ -57,6 +57,13 @@ class Checker:
             rows = tables.get_table_client("ledger").query_entities(asked, select=["name", "source_etag"])
             return {(row["name"], row["source_etag"]) for row in rows}
 
+    def kept(self) -> str:
+        """All that the ledger says, and what is written on the renditions: to be looked through for secrets."""
+        with self.account.tables() as tables, self.account.blobs() as blobs:
+            rows = [str(dict(row)) for row in tables.get_table_client("ledger").list_entities()]
+            output = blobs.get_container_client("output").list_blobs(include=["metadata"])
+            return "\n".join([*rows, *(f"{blob.name} {blob.metadata}" for blob in output)])
+
     def check(self) -> Found:
         """Everything, at the end."""
         found, rows, outputs = Found(), self._rows(), self._outputs()

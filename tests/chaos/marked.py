@@ -2,7 +2,8 @@
 
 Every source that is dropped carries a mark of its own (see `pictures.marked`). FILE gets a line of JSON for each that
 was uploaded, each that an execution began with, and what that execution said of it, so that it can be counted how often
-each has really run. It is written at once: no `kill -9` takes back what has begun.
+each has really run. It is written at once: no `kill -9` takes back what has begun. The identifiers of all sessions are
+there too, to be looked for where they must not be.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import parse_qs
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,11 +37,13 @@ class Marking:
     def __init__(self, app: ASGIApp, file: TextIO) -> None:
         self._app, self._file = app, file
         self._marks: dict[str, str] = {}
+        self._identifiers: set[str] = set()
         self._numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         path = scope.get("path", "")
+        self._note_session(scope)
         if scope["type"] != "http" or scope["method"] != "POST" or not path.endswith(("/files", "/executions")):
             await self._app(scope, receive, send)
             return
@@ -62,6 +66,12 @@ class Marking:
         finally:
             if marks:
                 self._write("ran", number, marks, said(bytes(answer), len(marks)))
+
+    def _note_session(self, scope: Scope) -> None:
+        for identifier in parse_qs(scope.get("query_string", b"").decode()).get("identifier", []):
+            if identifier not in self._identifiers:
+                self._identifiers.add(identifier)
+                self._file.write(json.dumps({"event": "session", "identifier": identifier}) + "\n")
 
     def _uploaded(self, body: bytes) -> None:
         file, mark = FILE.search(body), MARK.search(body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import re
 import time
@@ -19,7 +18,7 @@ from tests.chaos.checker import Checker, Found
 from tests.chaos.pictures import BAD, pictures
 from tests.chaos.runs import Runs
 from tests.chaos.scene import SESSIONS, Scene, opened, pipeline
-from tests.chaos.sources import Sources
+from tests.chaos.sources import Sources, job_id
 from tests.chaos.witness import Witness
 
 ROUNDS = 3
@@ -81,7 +80,7 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
             found.violations += report.found.violations
             report.found = found
             _read_logs(scene, sources, report)
-            report.found.violations += witness.judge(scene)
+            report.found.violations += witness.judge(scene) + _secrets(scene, checker.kept())
             report.ran = runs.counted(runs.read(scene.runs_log).values())
         finally:
             await sources.close()
@@ -206,7 +205,6 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
     for name, pattern in RECOVERIES.items():
         report.recoveries[name] = len(re.findall(pattern, text))
     report.found.violations += _too_often(text, sources)
-    report.found.violations += _secrets(scene, sources)
 
 
 RECOVERIES = {
@@ -228,7 +226,7 @@ RECOVERIES = {
 def _too_often(text: str, sources: Sources) -> list[str]:
     """Jobs that were recorded more often than there were versions to record: done twice, or a bad image tried again."""
     ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at )", text))
-    allowed = {_job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
+    allowed = {job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
     return [
         f"job {job} ended {count} times, and was asked for {allowed.get(job, 0)} times"
         for job, count in ends.items()
@@ -236,18 +234,11 @@ def _too_often(text: str, sources: Sources) -> list[str]:
     ]
 
 
-def _secrets(scene: Scene, sources: Sources) -> list[str]:
-    """Logs that name a session or hold the account's key."""
-    secrets = {*sources.identifiers, KEY}
-    logs = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")}
-    secrets |= {identity.OPENING}
-    return [f"{name} holds a secret" for name, text in logs.items() if any(secret in text for secret in secrets)]
-
-
-def _job_id(name: str) -> str:
-    row = f"input/{name}"
-    row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
-    return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"
+def _secrets(scene: Scene, kept: str) -> list[str]:
+    """Logs, or what is kept in storage for people to read, that name a session, or hold a key or a token."""
+    secrets = {*runs.identifiers(scene.runs_log), KEY, identity.OPENING, scene.environ["IDENTITY_HEADER"]}
+    texts = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")} | {"storage": kept}
+    return [f"{name} holds a secret" for name, text in texts.items() if any(secret in text for secret in secrets)]
 
 
 async def _until(holds: Callable[[], object], seconds: float) -> None:

@@ -39,7 +39,6 @@ class Sources:
     drops: dict[str, Drop] = field(default_factory=dict)
     asked_again: list[tuple[float, str]] = field(default_factory=list)
     retried: Counter[str] = field(default_factory=Counter)
-    identifiers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._blobs = self.scene.account.async_blobs()
@@ -106,6 +105,11 @@ class Sources:
         container = self._blobs.get_container_client(NAMES["PIPELINE_STATE_CONTAINER"])
         names = [blob.name async for blob in container.list_blobs(name_starts_with="slots/")]
         read = [await (await container.download_blob(name)).readall() for name in names]
-        slots = [json.loads(each) for each in read]
-        self.identifiers |= {str(slot["identifier"]) for slot in slots if slot.get("identifier")}
-        return slots
+        return [json.loads(each) for each in read]
+
+
+def job_id(name: str) -> str:
+    """What the pipeline calls the job of a source."""
+    row = f"input/{name}"
+    row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
+    return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"

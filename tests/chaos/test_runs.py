@@ -32,11 +32,12 @@ def kept(folder: Path, *runs: tuple[str, float, str]) -> Path:
     return file
 
 
-def found(file: Path, *, again: float = 0, reasons: float = 0, recorded: float = 0) -> list[str]:
-    """What is wrong with it, when these happened at these moments (0: never)."""
+def found(file: Path, *, again: float = 0, reasons: float = 0, recorded: float = 0, taken_over: int = 0) -> list[str]:
+    """What is wrong with it, when these happened at these moments (0: never), or so often."""
     runs = Runs(DROPS, BAD, [(again, "bad")] if again else [])
     runs.reasons += [(reasons, reasons)] if reasons else []
     runs.recorded |= {"bad#0": recorded} if recorded else {}
+    runs.taken_over["bad"] = taken_over
     return list(runs.violations(file))
 
 
@@ -57,6 +58,11 @@ def test_after_its_failure_was_recorded_nothing_is_a_reason_but_to_be_asked_for(
     assert len(found(file, recorded=101, reasons=150)) == 1
     assert found(file, recorded=201, reasons=150) == []
     assert found(file, recorded=101, again=150) == []
+
+
+def test_each_worker_that_was_overtaken_excuses_one_run(tmp_path: Path) -> None:
+    file = kept(tmp_path, *(("bad#0", moment, "not_an_image") for moment in (100, 200, 300)))
+    assert [len(found(file, recorded=101, reasons=250, taken_over=count)) for count in range(4)] == [3, 2, 1, 0]
 
 
 def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
@@ -14,10 +16,12 @@ from tests.chaos.checker import Checker
 from tests.chaos.faults import HARMLESS
 from tests.chaos.runs import Runs
 from tests.chaos.scene import Scene
+from tests.chaos.sources import job_id
 
 # Seconds between two looks, and how late one may come before the machine itself counts as having stood still.
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
+TAKEN_OVER = re.compile(r"\[(web\.[\w-]+)\] nothing to do: another process has taken this job over")
 # What fills a session's disk is found out by the jobs that come to that session, which is not at once.
 LASTING = {"disk of a session full": 120.0, "identity: away for long": 60.0}
 
@@ -56,6 +60,7 @@ class Witness:
                 self.runs.reasons.append((moment, moment))
         for proxy in scene.proxies.values():
             self.runs.reasons += [(moment, moment) for moment, fault in proxy.strikes if fault != "slow"]
+        self.runs.taken_over = _taken_over(scene, self.runs)
         return list(self.runs.violations(scene.runs_log))
 
     async def _watch(self) -> None:
@@ -76,3 +81,10 @@ class Witness:
         for failure in failures:
             if mark := marks.get(failure):
                 self.runs.recorded.setdefault(mark, now)
+
+
+def _taken_over(scene: Scene, runs: Runs) -> Counter[str]:
+    """How often a worker says that it found its job taken over, by the name of the source."""
+    names = {job_id(drop.name): drop.name for drop in runs.drops.values()}
+    text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
+    return Counter(names[job] for job in TAKEN_OVER.findall(text) if job in names)
