@@ -14,6 +14,7 @@ from azure.core.exceptions import AzureError
 
 from tests.chaos.checker import Checker
 from tests.chaos.faults import HARMLESS
+from tests.chaos.identity import LIFETIME
 from tests.chaos.runs import Runs
 from tests.chaos.scene import Scene
 from tests.chaos.sources import job_id
@@ -22,8 +23,8 @@ from tests.chaos.sources import job_id
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
 TAKEN_OVER = re.compile(r"\[(web\.[\w-]+)\] nothing to do: another process has taken this job over")
-# What fills a session's disk is found out by the jobs that come to that session, which is not at once.
-LASTING = {"disk of a session full": 120.0, "identity: away for long": 60.0}
+# For how long at most a fault goes on by itself, in seconds, by what its kind begins with.
+LASTING = {"identity: away": LIFETIME + 15.0, "identity: ": 15.0}
 
 
 class Witness:
@@ -40,7 +41,8 @@ class Witness:
             yield
         finally:
             if kind not in HARMLESS:
-                self.runs.reasons.append((began, time.time() + LASTING.get(kind, 0.0)))
+                more = next((seconds for start, seconds in LASTING.items() if kind.startswith(start)), 0.0)
+                self.runs.reasons.append((began, time.time() + more))
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
