@@ -218,7 +218,7 @@ RECOVERIES = {
     "session recycled": r"gets a new session",
     "session left to cool down": r"left to cool down",
     "slot lost": r"could not be renewed",
-    "no new token yet": r"no new token for the session pool",
+    "had no token": r"no token(:| \()",
     "bug": r"a bug: ",
 }
 
