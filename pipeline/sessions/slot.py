@@ -126,7 +126,7 @@ class Slot:
 
         Beyond the depth there are seats for small jobs, as many as so many executions take in.
         """
-        if self.in_chore or self.leaving or self.worn:
+        if self.in_chore or self.leaving or self.worn or self.session.overdue:
             return False
         if self.jobs == 0 and self.used == 0:
             return True

@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyEr
 from pipeline.sessions.batch import Estimate, Pace, nobody_knows
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.line import Ask, Line, Priority
-from pipeline.sessions.session import Session
+from pipeline.sessions.session import BUSY, Session
 from pipeline.sessions.sharing import Sharing
 from pipeline.sessions.slot import Documents, Slot
 from pipeline.settings import Settings
@@ -68,7 +68,8 @@ class Slots:
         try:
             yield slot.session
         except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
-            slot.doubt = slot.doubt or getattr(error, "kind", "cancelled")
+            kind = getattr(error, "kind", "cancelled")
+            slot.doubt = slot.doubt or (kind if kind != BUSY else "")
             raise
         finally:
             self._stand_up(slot, ask)
