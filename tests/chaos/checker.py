@@ -17,7 +17,7 @@ WEATHER = {
     "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "run_broke_off",
     "out_of_memory", "run_timeout", "job_timeout", "batch_broke", "transient", "pool_unavailable", "pool_unreachable",
     "pool_denied", "pool_cannot_end", "storage_unavailable", "storage_denied",
-    "identity_unavailable", "identity_denied", "undeliverable", "lease_lost", "overwritten",
+    "identity_unavailable", "identity_denied", "undeliverable", "lease_lost", "slot_lost", "overwritten",
 }  # fmt: skip
 QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigger-chaos", "webjobs-blobtrigger-poison")
 

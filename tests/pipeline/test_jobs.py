@@ -10,6 +10,7 @@ from pipeline import jobs
 from pipeline.deliveries import blob_dropped, deliver
 from pipeline.errors import JobOvertaken, NotNow
 from pipeline.process import process
+from pipeline.sessions.session import Session
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim
 from pipeline.storage.queue import Message
@@ -130,6 +131,28 @@ async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not
     with pytest.raises(JobOvertaken, match="taken this job over"):
         await worker
     assert (await state(stack), await stack.outputs()) == ("dismissed", {})
+
+
+async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage may be away for longer than a lease lasts, and then they all end, one after another."""
+    check, renewed = Session._check, False
+
+    def lapsed(session: Session) -> None:
+        if not renewed:
+            session._is_ours = lambda: False
+        check(session)
+
+    monkeypatch.setattr(Session, "_check", lapsed)
+    await stack.drop("photos/a.jpg", picture())
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "slot_lost", 1)
+    renewed = True
+    assert await delivered(stack) == 1
+    assert await state(stack) == "done"
 
 
 async def test_a_waiting_job_whose_source_went_waits_no_more(stack: Stack) -> None:
