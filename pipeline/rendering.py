@@ -16,7 +16,7 @@ from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
 from pipeline.sessions.batch import Estimate, Ran, Work
 from pipeline.sessions.client import tries
-from pipeline.sessions.line import ORDER, Priority
+from pipeline.sessions.line import ORDER, Doing, Priority
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.sessions.session import REPLACED, Session, Workspace
 from pipeline.stages import Stages
@@ -109,6 +109,7 @@ async def render(
         group=urgency.group or recipe.family,
         size=source.size,
         estimate=_estimate(services, recipe, source),
+        doing=Doing(recipe.name, source.container, source.name),
     ) as session:
         stages.session = session.name
         stages.past("lease", started, time.perf_counter())
