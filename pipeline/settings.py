@@ -184,7 +184,7 @@ class Settings(BaseModel):
     )
     preview_seconds: float = Field(60, ge=1, le=200, description="How long a preview may take, its session included.")
     idempotency_hours: float = Field(
-        24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for the job it first asked for."
+        24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for what it began: a job, a run."
     )
     retry_tries: int = Field(4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between.")
     retry_seconds: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
