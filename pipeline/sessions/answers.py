@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.sessions.progress import PIECE, steadily
+from pipeline.sessions.transport import never_sent
 
 ANSWER_LIMIT = 1024 * 1024
 # What a full pool says with 429, and was seen to say with 500.
@@ -34,20 +36,30 @@ class Execution:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn httpx's errors into the pipeline's. `doing` is the verb, for the message.
+    """Turn the HTTP client's errors into the pipeline's. `doing` is the verb, for the message.
 
     A run that breaks off may have happened or not, and its source may be gone: that session is not asked again.
     """
     try:
         yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise _unreachable(error) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        lost = SessionLost if doing == "run" else PoolUnavailable
-        raise lost(f"{doing}: the session pool broke off ({type(error).__name__})") from error
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
+        raise _meant(error, doing) from error
 
 
-def _unreachable(error: httpx.TransportError) -> PoolUnavailable:
+def _meant(error: Exception, doing: str) -> PipelineError:
+    """What went wrong. The client hides what broke off while it was sent, such as a source that changed, in a cause."""
+    root: BaseException = error
+    while root.__cause__ and not isinstance(root, PipelineError):
+        root = root.__cause__
+    if isinstance(root, PipelineError):
+        return root
+    if never_sent(error):
+        return _unreachable(error)
+    lost = SessionLost if doing == "run" else PoolUnavailable
+    return lost(f"{doing}: the session pool broke off ({type(root).__name__})")
+
+
+def _unreachable(error: Exception) -> PoolUnavailable:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return PoolUnavailable(
             "the session pool's certificate is not one that this machine trusts: correct PIPELINE_POOL_ENDPOINT, or "

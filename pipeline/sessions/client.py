@@ -32,6 +32,7 @@ from pipeline.sessions.answers import (
 )
 from pipeline.sessions.progress import PIECE, Patience
 from pipeline.sessions.token import PoolToken
+from pipeline.sessions.transport import Transport
 from pipeline.settings import Settings
 from pipeline.transforms.protocol import LONGEST_LINE
 
@@ -69,10 +70,9 @@ class PoolClient:
     ) -> None:
         self._settings, self._token = settings, token
         self._http = httpx.AsyncClient(
-            transport=transport,
+            transport=transport or Transport(),
             # The deadlines of `progress` are what counts: these ask for one byte at a time.
             timeout=httpx.Timeout(None, connect=5.0),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
             headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
         )
 
@@ -194,13 +194,14 @@ class PoolClient:
         async for attempt in tries(self._settings):
             with attempt, translated(doing):
                 patience = Patience(seconds)
-                body = {"content": patience.pieces(content)} if content else {"json": json_body} if json_body else {}
-                request = await self._request(method, path, identifier, **body, **options)
-                response = await self._send(request, patience)
-                try:
-                    text = await limited(response, self._settings.transfer_timeout)
-                finally:
-                    await response.aclose()
+                async with patience.sending(content) as body:
+                    more = {"content": body} if body else {"json": json_body} if json_body else {}
+                    request = await self._request(method, path, identifier, **more, **options)
+                    response = await self._send(request, patience)
+                    try:
+                        text = await limited(response, self._settings.transfer_timeout)
+                    finally:
+                        await response.aclose()
                 if response.is_success:
                     return json_object(text)
                 if response.status_code == httpx.codes.UNAUTHORIZED and self._token:

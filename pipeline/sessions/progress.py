@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 
@@ -42,7 +42,21 @@ class Patience:
         except TimeoutError:
             raise httpx.WriteTimeout(f"no progress in {self._seconds:g} s") from None
 
-    async def pieces(self, chunks: Callable[[], AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
+    @asynccontextmanager
+    async def sending(
+        self, chunks: Callable[[], AsyncIterator[bytes]] | None
+    ) -> AsyncIterator[AsyncIterator[bytes] | None]:
+        """The chunks in pieces. With the block, what they are read from is let go, even if not all was sent."""
+        pieces = self._pieces(chunks) if chunks else None
+        try:
+            yield pieces
+        finally:
+            if pieces:
+                # A client that was broken off may be in it still, in a task of its own that is about to end.
+                with suppress(RuntimeError):
+                    await pieces.aclose()
+
+    async def _pieces(self, chunks: Callable[[], AsyncIterator[bytes]]) -> AsyncGenerator[bytes, None]:
         """The chunks in pieces. The deadline moves on with every piece, and stands still while chunks are fetched."""
         self._deadline.reschedule(None)
         async for chunk in chunks():

@@ -25,6 +25,7 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from pipeline.errors import ConfigError, IdentityUnavailable, PermanentError, PipelineError, StorageUnavailable
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
+from pipeline.storage.framing import use_quick_policy
 from pipeline.storage.transport import Transport
 
 # The most that one read brings, and so what a transfer holds at once. Smaller blobs come whole with the first.
@@ -45,6 +46,7 @@ class Account:
 
     def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient) -> None:
         self._blobs, self._queues, self._tables = blobs, queues, tables
+        use_quick_policy()
 
     @classmethod
     def open(cls, account: StorageAccount, identity: Identity | None) -> Self:

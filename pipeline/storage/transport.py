@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.request import getproxies
-
-import aiohttp
 from azure.core.pipeline.transport import AioHttpTransport
 from typing_extensions import override
+
+from pipeline.connections import new_session
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
 
 
 class Transport(AioHttpTransport):  # type: ignore[misc]  # resolved at run time by its package
-    """The SDK's own, without its habit of reading `.netrc` anew, in another thread, for every call.
-
-    That is a quarter of what a call costs. A proxy that the environment names is heeded all the same.
-    """
+    """The SDK's own, with our connections."""
 
     def __init__(self) -> None:
         super().__init__(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
@@ -25,10 +21,5 @@ class Transport(AioHttpTransport):  # type: ignore[misc]  # resolved at run time
     async def open(self) -> None:
         """Make the session when the first call is sent, in the loop where that happens."""
         if not self.session and not self._has_been_opened:  # type: ignore[has-type]
-            self.session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-                trust_env=bool(getproxies()),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
+            self.session = new_session()
         await super().open()

@@ -17,6 +17,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from pipeline.cli import timeline
 from pipeline.process import process
+from pipeline.sessions.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.pipeline.test_bad_days import faults
@@ -48,7 +49,7 @@ class Calls:
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Counts every request where it is handed to the network, tries included."""
     found = Calls()
-    send, handle = AioHttpTransport.send, httpx.AsyncHTTPTransport.handle_async_request
+    send, handle = AioHttpTransport.send, Transport.handle_async_request
 
     async def to_storage(self: Any, request: Any, **options: Any) -> Any:
         found.storage[f"{request.method} {'lease' if 'comp=lease' in request.url else 'other'}"] += 1
@@ -59,7 +60,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         return await handle(self, request)
 
     monkeypatch.setattr(AioHttpTransport, "send", to_storage)
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", to_pool)
+    monkeypatch.setattr(Transport, "handle_async_request", to_pool)
     return found
 
 

@@ -13,6 +13,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from pipeline.errors import (
+    JobOvertaken,
     PipelineError,
     PoolFull,
     PoolUnavailable,
@@ -286,6 +287,60 @@ async def test_an_upload_may_take_as_long_as_its_source_does() -> None:
     pool = Pool(answer(200, {}))
     async with serving(pool.serve) as client:
         await client.put("identifier", "a.bin", 1_200_000, slowly)
+
+
+@pytest.mark.parametrize("size", [200_000, 3_000_000], ids=["in one piece", "in several"])
+async def test_a_source_that_changes_while_it_is_uploaded_is_said_to_have_changed(size: int) -> None:
+    async def changing() -> AsyncIterator[bytes]:
+        yield bytes(size // 2)
+        raise JobOvertaken("it changed") from ValueError("what storage said")
+
+    pool = Pool(answer(200, {}))
+    async with serving(pool.serve) as client:
+        with pytest.raises(JobOvertaken, match="it changed"):
+            await client.put("identifier", "a.bin", size, changing)
+
+
+async def test_a_run_whose_connection_breaks_is_a_lost_session_and_not_sent_again() -> None:
+    heads: list[bytes] = []
+
+    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with serving(breaks) as client:
+        with pytest.raises(SessionLost, match="broke off"):
+            await client.run("identifier", "1", 9)
+    assert len(heads) == 1
+
+
+async def test_an_upload_that_is_refused_early_leaves_its_source_alone() -> None:
+    left = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(1024 * 1024)
+        finally:
+            left.set()
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(413, {}))
+        await writer.drain()
+        while await reader.read(65536):
+            pass
+
+    async def refused(client: PoolClient) -> str:
+        try:
+            await client.put("identifier", "a.bin", 1 << 40, endless)
+        except SessionLost as error:
+            return error.kind
+        return "taken"
+
+    async with serving(refuses) as client:
+        assert await refused(client) == "session_full"
+        await asyncio.wait_for(left.wait(), 30)
 
 
 @asynccontextmanager

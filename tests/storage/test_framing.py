@@ -1,0 +1,48 @@
+"""What a transaction looks like on its way does not depend on how quickly it was written."""
+
+from __future__ import annotations
+
+import json
+from email.policy import HTTP, Compat32, Policy
+from typing import Any
+
+import pytest
+from azure.core.rest import HttpRequest
+from azure.core.utils import _pipeline_transport_rest_shared as framing
+
+from pipeline.storage.framing import POLICY, use_quick_policy
+
+ROWS = {
+    "a plain one": {"RowKey": "a", "state": "done"},
+    "names of all kinds": {"RowKey": "größe/日本.jpg", "name": "\u202eevil\x7f<img>", "emoji": "📷"},
+    "what mail would change": {"text": "From here\nFrom there", "more": ".\n.\r\n--batch_1--"},
+    "a long one": {"report": "x y" * 10_000},
+}
+
+
+def body(rows: list[dict[str, str]], policy: Policy[Any], monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A transaction of these rows, as the SDK writes it under a policy: rows are ASCII, all else in them is escaped."""
+    monkeypatch.setattr(framing, "HTTP", policy)
+    parts = []
+    for row in rows:
+        content = json.dumps(row).encode()
+        headers = {"If-Match": 'W/"1"', "Content-Type": "application/json"}
+        parts.append(HttpRequest("PATCH", "http://127.0.0.1/t(PartitionKey='a')", headers=headers, content=content))
+    changes, whole = HttpRequest("POST", ""), HttpRequest("POST", "http://127.0.0.1/$batch")
+    changes.set_multipart_mixed(*parts, boundary="changeset_1")
+    whole.set_multipart_mixed(changes, boundary="batch_1")
+    whole.prepare_multipart_body()
+    return bytes(whole.content)
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_transaction_has_the_same_bytes_under_the_quick_policy(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [ROWS[case], ROWS["a plain one"]]
+    assert body(rows, POLICY, monkeypatch) == body(rows, HTTP, monkeypatch)
+
+
+def test_the_sdk_frames_with_the_policy_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unpack"):
+        body([ROWS["a plain one"]], Compat32(linesep="-"), monkeypatch)
+    use_quick_policy()
+    assert vars(framing)["HTTP"] is POLICY
