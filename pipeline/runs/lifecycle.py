@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from pipeline.errors import NotNow, RequestError
-from pipeline.runs.costs import Estimate, estimate, measured
+from pipeline.runs.costs import Estimate, estimate, measured, serves
 from pipeline.runs.model import Progress, Run, key_of, now
 from pipeline.runs.planning import get_plan, new_id
 from pipeline.runs.selection import Selection, chosen
@@ -238,7 +238,8 @@ async def _estimate(services: Services, selection: Selection, jobs: int) -> Esti
     recipes = chosen(services, selection)
     share = Counter({recipe.name: -(-jobs // len(recipes)) for recipe in recipes})
     renditions = Counter({recipe.name: share[recipe.name] * len(recipe.renditions) for recipe in recipes})
-    return estimate(services.settings, share, renditions, await measured(services))
+    served = serves(services.settings, recipes)
+    return estimate(services.settings, share, renditions, await measured(services), served)
 
 
 async def _counted(services: Services, run: Run) -> Run:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import azure.functions as func
 from markupsafe import Markup
 
+from pipeline.sessions.slot import TRUSTED_JOBS
 from pipeline.sessions.telling import LONGEST_NAME
 from pipeline.storage.keys import JobKey
 from pipeline.web import pool
@@ -46,6 +47,7 @@ async def show(visit: Visit) -> func.HttpResponse:
         sessions=sum(slot.age is not None for slot in used),
         untouched=len(found.slots) - len(used),
         settings=visit.services.settings,
+        trusted_jobs=TRUSTED_JOBS,
     )
 
 
