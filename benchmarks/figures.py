@@ -11,6 +11,8 @@ from benchmarks.stage import Stage, photo, staged
 from benchmarks.table import Row, above, at_least, at_most, below
 
 Told = dict[str, Any]
+# Where two cores are the limit, the pool is not to start sessions for later on them: whoever is measured has its own.
+NO_SPARES = ("--spares", "0")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ async def turns(rounds: int, *doing: Callable[[int], Awaitable[Told]]) -> list[l
 async def local_heavy(scale: Scale) -> list[Row]:
     """Photos of 12 megapixels, three renditions each, two sessions; beside Pillow in two processes."""
     data, count = photo(4000, 3000), scale.of(100)
-    async with staged(2) as stage:
+    async with staged(2, *NO_SPARES) as stage:
         await stage.drop("heavy", count + 4, data)
         source = stage.folder / "photo.jpg"
         source.write_bytes(data)
@@ -67,7 +69,7 @@ async def local_heavy(scale: Scale) -> list[Row]:
 async def local_light(scale: Scale) -> list[Row]:
     """Photos of 0.4 megapixels, cropped; beside the naive client, and beside the calls alone."""
     data, count = photo(730, 548), scale.of(500, 24)
-    async with staged(2) as stage:
+    async with staged(2, *NO_SPARES) as stage:
         await stage.drop("light", count + 4, data)
         runs: list[int] = []
 
@@ -138,8 +140,13 @@ async def scaling(scale: Scale) -> list[Row]:
         shared = stage.anew()
         count = 4 * (per_session + 2)
         four = await asyncio.gather(*(shared.worker("pipeline", "light", n * count, count, 12, 1.0) for n in range(4)))
-    together = sum(one["jobs"] for one in four) / (max(one["last"] for one in four) - min(one["first"] for one in four))
     return [
         *(at_least(f"4 {n} sessions, one process", rates[n], n * rates[1], "images/s", 0.9) for n in (2, 4, 8, 16)),
-        at_least("4 16 sessions, four processes", together, 16 * rates[1], "images/s", 0.9),
+        at_least("4 16 sessions, four processes", _together(four), 16 * rates[1], "images/s", 0.9),
     ]
+
+
+def _together(told: list[Told]) -> float:
+    """Images a second while all of these processes were at work: each comes and warms up when it can."""
+    began, ended = max(one["first"] for one in told), min(one["last"] for one in told)
+    return float(sum(began < end <= ended for one in told for end in one["ends"]) / (ended - began))

@@ -65,6 +65,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     told = meter.told(jobs=len(runs), storage=len(storage), later=meter.memory() - early)
     told["first"], told["last"] = min(began for began, _, _ in runs), max(ended for _, ended, _ in runs)
     told["busy"] = sum(worked for _, _, worked in runs)
+    told["ends"] = [ended for _, ended, _ in runs]
     await services.slots.close()
     await drain(settings, services.slot_documents, services.pool)
     await services.close()

@@ -49,14 +49,14 @@ class Documents(Protocol):
     async def take(self, name: str) -> Document | None:
         """Hold one, unless another process does."""
 
-    async def wish(self, held: int) -> None:
-        """Let the others know that this process, which holds so many, has work for more."""
+    async def wish(self, held: int, *, more: bool) -> None:
+        """Let the others know how many this process holds, and whether it has work for more."""
 
     async def wish_no_more(self) -> None:
         """Take that back."""
 
-    async def wishes(self) -> list[int]:
-        """How many each of the others holds that want more."""
+    async def wishes(self) -> list[tuple[int, bool]]:
+        """How many each of the others holds that says so, and whether it has work for more."""
 
 
 @dataclass(eq=False)

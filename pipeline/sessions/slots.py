@@ -46,7 +46,7 @@ class Slots:
         self._line = Line(settings.run_share)
         self.pace = Pace()
         self._looked = 0.0
-        self._sharing = Sharing(documents)
+        self._sharing = Sharing(documents, settings.pool_max_sessions)
         self._trouble: PipelineError | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
@@ -95,7 +95,7 @@ class Slots:
         tasks = [task for task in (keeper, *self._chores) if task and task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, self._sharing.wish(0, more=False), return_exceptions=True)
+        await asyncio.gather(*tasks, self._sharing.say(0, more=False), return_exceptions=True)
         await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
 
     async def _sit_down(self, ask: Ask) -> Slot:
@@ -190,15 +190,20 @@ class Slots:
     def _look_for_more(self) -> None:
         """Take more slots in the background when that would help, unless this process has looked just now."""
         now = time.monotonic()
-        if self._crowded and now - self._looked >= TICK and not self._sharing.polite:
+        if self._crowded and now - self._looked >= TICK:
             self._looked = now
             self._spawn(self._take_more())
 
     @property
-    def _crowded(self) -> bool:
-        """Whether there are more jobs than sessions, and this process may have another one."""
+    def _wants_more(self) -> bool:
+        """Whether there are more jobs than sessions, within what one process may have."""
         jobs = len(self._line) + sum(slot.jobs for slot in self._slots)
         return len(self._slots) < min(jobs, self._share)
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether to take another slot: one is wanted, and the others are left theirs."""
+        return self._wants_more and len(self._slots) < self._sharing.most
 
     async def _take_more(self) -> None:
         try:
@@ -210,20 +215,19 @@ class Slots:
                 if not self._crowded:
                     return
                 await self._take(name)
-            await self._sharing.wish(len(self._slots), more=self._crowded)
+            await self._sharing.say(len(self._slots), more=self._wants_more)
         except PipelineError as error:
             self._trouble = error
             log.warning("cannot lease a slot: %s", error)
 
     async def _share_out(self) -> None:
-        """Give the slot with the least work up when another process should have it."""
-        if not self._crowded:
-            await self._sharing.wish(len(self._slots), more=False)
+        """Give the slots with the least work up that other processes should have."""
         staying = [slot for slot in self._slots if not slot.leaving]
-        if await self._sharing.too_many(len(staying)):
-            slot = min(staying, key=lambda slot: slot.jobs)
+        count = await self._sharing.too_many(len(staying), more=self._wants_more)
+        for slot in sorted(staying, key=lambda slot: slot.jobs)[:count]:
             slot.leaving = True
             log.info("slot %s is given up to another process", slot.name)
+        await self._sharing.say(len(staying) - count, more=self._wants_more)
 
     async def _take(self, name: str) -> None:
         started = time.monotonic()

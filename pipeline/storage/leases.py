@@ -131,10 +131,11 @@ class LeasedDocuments:
             text = await (await blob.download_blob()).readall()
         return LeasedDocument(blob, lease, _read(text))
 
-    async def wish(self, held: int) -> None:
-        """Let other processes know that this one has work for more documents than the `held` it holds."""
+    async def wish(self, held: int, *, more: bool) -> None:
+        """Let other processes know how many documents this one holds, and whether it has work for more."""
+        said = {"held": str(held), "more": str(int(more))}
         with translated("asking for slots"):
-            await self._container.upload_blob(self._wish, b"", overwrite=True, metadata={"held": str(held)})
+            await self._container.upload_blob(self._wish, b"", overwrite=True, metadata=said)
 
     async def wish_no_more(self) -> None:
         """Take the wish back."""
@@ -144,13 +145,13 @@ class LeasedDocuments:
             except ResourceNotFoundError:
                 return
 
-    async def wishes(self) -> list[int]:
-        """How many documents each of the other processes holds that want more."""
+    async def wishes(self) -> list[tuple[int, bool]]:
+        """How many documents each other process holds that says so, and whether it has work for more."""
         since = datetime.now(UTC) - WISH_HOLDS
         with translated("looking who asks for slots"):
             listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
             others = [blob async for blob in listing if blob.name != self._wish and blob.last_modified > since]
-        return [_held(blob.metadata) for blob in others]
+        return [_wished(blob.metadata or {}) for blob in others]
 
     async def _make(self, name: str) -> None:
         try:
@@ -159,9 +160,9 @@ class LeasedDocuments:
             return
 
 
-def _held(metadata: dict[str, str] | None) -> int:
-    text = (metadata or {}).get("held", "")
-    return int(text) if text.isdigit() else 0
+def _wished(said: dict[str, str]) -> tuple[int, bool]:
+    held = said.get("held", "")
+    return int(held) if held.isdigit() else 0, said.get("more") == "1"
 
 
 def _read(text: bytes) -> dict[str, Any]:

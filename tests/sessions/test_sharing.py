@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import PoolFull
 from pipeline.sessions import sharing
+from pipeline.sessions.sharing import Wish, level
 from pipeline.sessions.slots import Slots
 from pipeline.storage.leases import LeasedDocuments
 from tests.stack import Stack, opened
@@ -35,7 +36,6 @@ async def busy(slots: Slots, stop: asyncio.Event) -> None:
 @pytest.fixture
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "EVERY", 0.5)
-    monkeypatch.setattr(sharing, "POLITE", 3.0)
 
 
 @pytest.mark.usefixtures("_quickly")
@@ -51,14 +51,55 @@ async def test_a_process_that_comes_later_gets_its_part(environ: dict[str, str])
         await asyncio.gather(*tasks)
 
 
+@pytest.mark.usefixtures("_quickly")
+async def test_all_that_is_too_much_is_given_up_at_once(environ: dict[str, str]) -> None:
+    """Not one by one: four processes that come together share twelve slots after a look or two."""
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "12"}) as stack, AsyncExitStack() as parts:
+        first, stop = stack.services.slots, asyncio.Event()
+        others = [another_process(stack) for _ in range(3)]
+        for other in others:
+            parts.push_async_callback(other.close)
+        tasks = [asyncio.create_task(busy(first, stop)) for _ in range(24)]
+        await eventually(lambda: len(first._slots) == 12)
+        given: list[int] = []
+        too_many = first._sharing.too_many
+
+        async def watched(held: int, *, more: bool) -> int:
+            given.append(await too_many(held, more=more))
+            return given[-1]
+
+        first._sharing.too_many = watched  # type: ignore[method-assign]
+        tasks += [asyncio.create_task(busy(other, stop)) for other in others for _ in range(24)]
+        everybody = [first, *others]
+        await eventually(lambda: all(2 <= len(each._slots) <= 4 for each in everybody), timeout=90)
+        assert max(given) > 1
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
 async def test_wishes_of_others_are_seen_as_long_as_they_hold(stack: Stack) -> None:
     settings, account = stack.services.settings, stack.services.account
     mine, theirs = (LeasedDocuments(account, settings.state_container, "slots/", 15) for _ in range(2))
-    await mine.wish(3)
-    await theirs.wish(1)
-    assert (await mine.wishes(), await theirs.wishes()) == ([1], [3])
-    await theirs.wish(2)
-    assert await mine.wishes() == [2]
+    await mine.wish(3, more=True)
+    await theirs.wish(1, more=True)
+    assert (await mine.wishes(), await theirs.wishes()) == ([(1, True)], [(3, True)])
+    await theirs.wish(2, more=False)
+    assert await mine.wishes() == [(2, False)]
     for _ in range(2):
         await theirs.wish_no_more()
     assert await mine.wishes() == []
+
+
+@pytest.mark.parametrize(
+    ("capacity", "wishes", "most"),
+    [
+        (16, [Wish(12, False), Wish(4, True), Wish(0, True), Wish(0, True)], 4),
+        (16, [Wish(2, False), Wish(9, True), Wish(0, True)], 7),
+        (16, [Wish(1, False), Wish(1, False), Wish(14, False)], 16),
+        (2, [Wish(2, True), Wish(0, True), Wish(0, True)], 1),
+        (5, [Wish(5, True), Wish(0, True)], 3),
+    ],
+    ids=["all want more than a quarter", "one is content with less", "nobody wants more", "too few for all", "odd"],
+)
+def test_those_who_want_more_share_evenly_what_the_content_leave(capacity: int, wishes: list[Wish], most: int) -> None:
+    assert level(capacity, wishes) == most
