@@ -17,6 +17,8 @@ param jobsPerSession int
 param instances int
 @description('Jobs that one instance of a group takes at once.')
 param jobsPerInstance int
+@description('Dropped images that one instance has under way at once.')
+param dropsPerInstance int
 param instanceMemory int
 @description('Instances kept started for requests and for dropped blobs.')
 param warmInstances int
@@ -68,7 +70,7 @@ var pipelineSettings = {
 
 // These stand above the numbers in host.json.
 var hostSettings = {
-  AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(jobsPerInstance)
+  AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(dropsPerInstance)
   AzureFunctionsJobHost__extensions__queues__batchSize: string(batch)
   AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(jobsPerInstance - batch)
 }

@@ -42,12 +42,17 @@ param sessionImage string = ''
 @maxValue(8)
 param jobsPerSession int = 2
 
+@description('Dropped images under way at once for each session. Small ones wait in line, so that several share one execution: the farther the pool, the more of them it takes.')
+@minValue(1)
+@maxValue(32)
+param dropsPerSession int = 12
+
 @description('Least number of instances that the region lets a function app be limited to. Some regions still refuse less than 40.')
 @minValue(1)
 @maxValue(1000)
 param leastInstances int = 1
 
-@description('Memory of an instance in MiB. Images are streamed, so that 2048 is enough for 16 jobs at once.')
+@description('Memory of an instance in MiB. Images are streamed, so that 2048 is enough for what an instance takes at once.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
@@ -71,14 +76,16 @@ var presets = {
 var chosen = presets[preset]
 var kind = empty(poolKind) ? chosen.pool : poolKind
 
-// Sizes. A job holds one of the seats of a session. An instance takes up to 16 jobs of a kind (blobs, queue, requests);
-// so many instances that together they can fill every seat, and no more: what waits should wait in the queue.
+// Sizes. A job holds one of the seats of a session. An instance takes up to 16 jobs of a kind (queue, requests); so many
+// instances that together they can fill every seat, and no more: what waits should wait in the queue. Of dropped images
+// more are under way, since small ones go through a session by the dozen.
 var sessions = maxSessions == 0 ? chosen.sessions : maxSessions
 var readyByPreset = kind == 'image' ? chosen.ready : 0
 var ready = min(readySessions < 0 ? readyByPreset : readySessions, sessions)
 var seats = sessions * jobsPerSession
 var instances = max(leastInstances, (seats + 15) / 16)
 var jobsPerInstance = max(1, seats / instances)
+var dropsPerInstance = max(1, sessions * max(dropsPerSession, jobsPerSession) / instances)
 
 // Names. What must be unique in all of Azure is a hash of subscription, name and region: 13 letters and digits.
 var token = toLower(uniqueString(subscription().id, environmentName, location))
@@ -221,6 +228,7 @@ module app 'functions.bicep' = {
     jobsPerSession: jobsPerSession
     instances: instances
     jobsPerInstance: jobsPerInstance
+    dropsPerInstance: dropsPerInstance
     instanceMemory: instanceMemory
     warmInstances: chosen.warm
     places: places

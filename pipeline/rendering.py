@@ -18,7 +18,7 @@ from pipeline.sessions.batch import Estimate, Ran, Work
 from pipeline.sessions.client import tries
 from pipeline.sessions.line import ORDER, Doing, Priority
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
-from pipeline.sessions.session import REPLACED, Session, Workspace
+from pipeline.sessions.session import BUSY, REPLACED, Session, Workspace
 from pipeline.sessions.slot import TRUSTED
 from pipeline.stages import Stages
 from pipeline.storage.assets import Asset
@@ -103,7 +103,21 @@ async def render(
     """
     stages.current = "lease"
     order = await _order(services, source, recipe, urgency)
-    started = time.perf_counter()
+    while True:
+        try:
+            return await _seated(services, order, stages, stage)
+        except SessionLost as error:
+            if error.kind != BUSY:
+                raise
+            log.info("%s; in another one", error)
+
+
+async def _seated(
+    services: Services, order: Order, stages: Stages, stage: Stage[T]
+) -> tuple[list[Made[T]], SessionReport]:
+    """The same, in the next session that has a seat."""
+    source, recipe, urgency = order.source, order.recipe, order.urgency
+    stages.current, started = "lease", time.perf_counter()
     async with services.slots.seat(
         _label(services, recipe, source),
         priority=urgency.priority,

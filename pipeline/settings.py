@@ -108,7 +108,7 @@ class Settings(BaseModel):
         0.1, ge=0, le=10, description="A run stops when it finds more jobs than planned, by more than this share."
     )
     run_jobs: int = Field(
-        48, ge=1, le=1000, description="Jobs of runs that a process has under way at once, waiting ones included."
+        96, ge=1, le=1000, description="Jobs of runs that a process has under way at once, waiting ones included."
     )
     run_batch: int = Field(32, ge=1, le=100, description="Jobs per message of a run.")
     run_batch_seconds: float = Field(

@@ -15,6 +15,10 @@ from pipeline.transforms.protocol import Job
 
 # The service's own limit on one execution.
 LONGEST_RUN = 220
+# A session whose run takes this many times as long as such runs did, and some seconds, is waited for no more.
+PATIENCE_TIMES, PATIENCE_SECONDS = 3, 5.0
+# What a run may take of which nobody knows how long it will.
+UNKNOWN_SECONDS = 20.0
 
 
 Estimate = Callable[[], float | None]
@@ -132,6 +136,14 @@ class Load(Protocol):
 
     @property
     def size(self) -> int: ...
+
+
+def patience(works: Sequence[Load]) -> float:
+    """How many seconds others wait behind the execution of these, before they look for another session."""
+    estimates = [each.estimate() for each in works]
+    known = [seconds for seconds in estimates if seconds is not None]
+    expected = PATIENCE_TIMES * sum(known) if len(known) == len(estimates) else UNKNOWN_SECONDS
+    return expected + PATIENCE_SECONDS
 
 
 def failed(batch: list[Waiting], error: PipelineError) -> None:

@@ -105,18 +105,23 @@ class Life:
         """It begins."""
         self.born = self.last = now
 
-    def used(self, now: float, *, busy: bool) -> None:
-        """A job is to begin in it, beside others or not."""
-        self.unproven = self.unproven or (self.born > 0 and not busy and now > self.ends)
+    def used(self, now: float) -> None:
+        """It is to be used, if it is still there."""
+        self.unproven = self.unproven or (self.born > 0 and now > self.ends)
 
-    def left(self, now: float) -> None:
-        """A job has ended in it: it is there, and was until now."""
-        if self.born:
-            self.last, self.unproven = now, False
+    def answered(self, now: float) -> None:
+        """Some session of this name has answered."""
+        if self.born and not self.unproven:
+            self.last = now
 
-    def until(self, now: float, *, busy: bool) -> float:
-        """Until when it has lived for certain."""
-        return now if busy and not self.unproven else min(now, self.ends)
+    def proven(self, now: float) -> None:
+        """It has shown to be the same that it was."""
+        self.unproven = False
+        self.answered(now)
+
+    def until(self, now: float) -> float:
+        """Until when it has lived, as far as its last answer tells."""
+        return min(now, self.ends)
 
     def count(self, hours: Hours, until: float) -> Hours:
         """With the hours that it has begun until then and that are not counted yet."""

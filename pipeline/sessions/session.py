@@ -25,6 +25,7 @@ from pipeline.transforms.pack import ALL as PACK_LIMIT
 REPORT_LIMIT = 512 * 1024
 STDERR_TAIL = 500
 REPLACED = "session_replaced"
+BUSY = "session_busy"
 ONE_BY_ONE = Bounds(1, 0, 0)
 
 
@@ -54,6 +55,9 @@ class Watcher(Protocol):
 
     def answered(self, since: float) -> None:
         """There is a session, for certain, since a call that was sent then (seconds since 1970)."""
+
+    def ran(self) -> None:
+        """It has run something with what was brought into it before, so it still is the same."""
 
     def replaced(self) -> None:
         """What was here had ended by itself; a new session of the same name is in its place."""
@@ -92,6 +96,8 @@ class Session:
         self._unpacking: set[asyncio.Task[None]] = set()
         self._garbage: set[str] = set()
         self._brought: set[str] = set()
+        self.overdue = False
+        """Whether the run that goes on takes much longer than was to be expected: nobody should wait behind it."""
         self.tainted = ""
         """What the engine found in the session that should not be there: nothing runs here any more then."""
 
@@ -129,7 +135,8 @@ class Session:
     async def run(self, work: Work) -> Ran:
         """Run a job whose source has been uploaded, perhaps together with others that wait here.
 
-        SessionLost of kind `session_replaced` when the session turns out to be a fresh one: upload again.
+        SessionLost of kind `session_replaced` when the session turns out to be a fresh one: upload again; of kind
+        `session_busy` when the run before takes much longer than such runs do: look for another session.
         """
         waiting = self._queue.add(work)
         if self._runner is None or self._runner.done():
@@ -161,13 +168,29 @@ class Session:
         """One execution after another, until nothing waits."""
         while taken := self._queue.take():
             try:
-                await self._run(taken)
+                with self._waited_for([each.work for each in taken]):
+                    await self._run(taken)
             except PipelineError as error:
                 batch.failed(taken, error)
             except BaseException as error:
                 broken = SessionLost(f"the run was broken off ({type(error).__name__})")
                 batch.failed([*taken, *self._queue.leave()], broken)
                 raise
+
+    @contextmanager
+    def _waited_for(self, works: list[Work]) -> Iterator[None]:
+        """Within this, those who wait do so for as long as is reasonable."""
+        timer = asyncio.get_running_loop().call_later(batch.patience(works), self._send_away)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.overdue = False
+
+    def _send_away(self) -> None:
+        self.overdue = True
+        busy = SessionLost("the session is busy with a run that takes longer than such runs do", kind=BUSY)
+        batch.failed(self._queue.leave(), busy)
 
     async def _run(self, taken: list[Waiting]) -> None:
         self._check()
@@ -224,6 +247,8 @@ class Session:
                 if self._watcher:
                     self._watcher.replaced()
             raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
+        if equipped and self._watcher:
+            self._watcher.ran()
         if self._unknown:
             self._unknown, self._equipped = False, execution.ok
         return execution

@@ -149,7 +149,7 @@ class Slot:
 
         Beyond the depth there are seats for small jobs, as many as so many executions take in.
         """
-        if self.in_chore or self.leaving or self.worn:
+        if self.in_chore or self.leaving or self.worn or self.session.overdue:
             return False
         if self.jobs == 0 and self.used == 0:
             return True
@@ -161,7 +161,7 @@ class Slot:
     def take_seat(self, ask: Ask) -> None:
         """Count a job in. A session that is nobody's takes this one and no other."""
         ask.since = time.time()
-        self.life.used(ask.since, busy=self.jobs > 0)
+        self.life.used(ask.since)
         self.seats.append(ask)
         if self.life.unproven and not self.session.equipped:
             self._ended()
@@ -174,12 +174,11 @@ class Slot:
         self.seats.remove(ask)
         self.used += 1
         self.idle_since = time.monotonic()
-        self.life.left(time.time())
 
     def count(self, until: float | None = None) -> None:
         """Count the hours that the session has begun, until now or a time that is known."""
         before = self.hours
-        self.hours = self.life.count(before, until or self.life.until(time.time(), busy=self.jobs > 0))
+        self.hours = self.life.count(before, until or self.life.until(time.time()))
         self.unwritten = self.unwritten or self.hours != before
 
     def answered(self, since: float) -> None:
@@ -187,6 +186,11 @@ class Slot:
         if not self.life.born:
             self.life.begin(since)
             self.count()
+        self.life.answered(time.time())
+
+    def ran(self) -> None:
+        """It is the one that it was."""
+        self.life.proven(time.time())
 
     def replaced(self) -> None:
         """It had ended by itself, and a new one has begun in its place, under the same identifier."""

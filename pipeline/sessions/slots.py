@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyEr
 from pipeline.sessions.batch import Estimate, Pace, nobody_knows
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.line import Ask, Doing, Line, Priority
-from pipeline.sessions.session import Session
+from pipeline.sessions.session import BUSY, Session
 from pipeline.sessions.sharing import Sharing
 from pipeline.sessions.slot import Documents, Slot
 from pipeline.sessions.telling import Board, Telling, told
@@ -73,7 +73,8 @@ class Slots:
         try:
             yield slot.session
         except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
-            slot.doubt = slot.doubt or getattr(error, "kind", "cancelled")
+            kind = getattr(error, "kind", "cancelled")
+            slot.doubt = slot.doubt or (kind if kind != BUSY else "")
             raise
         finally:
             self._stand_up(slot, ask)
@@ -340,7 +341,7 @@ class Slots:
             slot.count()
             if slot.jobs == 0 and not slot.in_doubt and slot.is_ours:
                 if await slot.session.clean():
-                    slot.life.last = time.time()
+                    slot.life.answered(time.time())
                 await slot.write("free")
             elif slot.unwritten and slot.is_ours:
                 await slot.write()

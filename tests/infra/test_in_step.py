@@ -34,6 +34,7 @@ def app_settings() -> dict[str, Any]:
         "cooldownSeconds": main["cooldownSeconds"],
         "jobsPerSession": main["jobsPerSession"],
         "jobsPerInstance": main["jobsPerInstance"],
+        "dropsPerInstance": main["dropsPerInstance"],
         "endpoints": {kind: f"https://a.{kind}.core.windows.net/" for kind in ("blob", "queue", "table")},
     }
     known = variables(functions, given) | given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -85,6 +86,24 @@ async def test_one_bad_moment_costs_no_photo(stack: Stack, pool: RunningPool, fa
     assert (entry.state, entry.error_kind) == ("done", "")
     assert len(await stack.outputs()) == 2
     assert await stack.waiting() == 0
+
+
+async def test_a_run_that_hangs_holds_nobody_up_who_does_not_take_part(stack: Stack, pool: RunningPool) -> None:
+    """Also not those who have been waiting behind it, in the same session."""
+    assert (await photo(stack)).state == "done"
+    await faults(stack, f"hang:next=1,{RUN}")
+    before = len(pool.events("fault"))
+    container, names = stack.services.settings.input_container, [f"photos/{number}.jpg" for number in range(9)]
+    for name in names:
+        await stack.drop(name, picture())
+    hanging = asyncio.create_task(blob_dropped(stack.services, container, names.pop()))
+    await eventually(lambda: len(pool.events("fault")) > before)
+    await asyncio.gather(*(blob_dropped(stack.services, container, name) for name in names))
+    entries = [await stack.entry("web", name) for name in names]
+    assert [entry.state for entry in entries if entry] == ["done"] * len(names)
+    assert not hanging.done()
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
 
 
 async def test_an_image_that_kills_every_session_is_a_failure_after_the_second(stack: Stack) -> None:

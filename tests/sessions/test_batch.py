@@ -10,7 +10,7 @@ import pytest
 from pipeline.deliveries import blob_dropped
 from pipeline.errors import SessionLost, SessionReplyError
 from pipeline.sessions import batch
-from pipeline.sessions.batch import Bounds, Pace, Queue, Work
+from pipeline.sessions.batch import LONGEST_RUN, Bounds, Pace, Queue, Work
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.sessions.test_slots import documents
@@ -48,6 +48,11 @@ async def test_what_has_to_run_alone_or_takes_nobody_knows_how_long_is_joined_by
 
 async def test_a_big_one_does_not_hold_up_the_small_ones_behind_it() -> None:
     assert taken(work(), work(size=20_000), work()) == [2, 1]
+
+
+async def test_one_waits_longer_behind_what_takes_longer_and_not_for_ever_behind_the_unknown() -> None:
+    assert batch.patience([work(expected=0.1)]) < batch.patience([work(expected=0.1), work(expected=8)])
+    assert batch.patience([work(expected=None)]) < LONGEST_RUN / 2
 
 
 async def test_the_urgent_goes_first_and_what_was_cancelled_not_at_all() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import PoolUnavailable
 from pipeline.process import process
 from pipeline.sessions.hours import HOUR, Hours, Life, begun
 from pipeline.web import pool
@@ -48,7 +49,8 @@ def test_however_often_it_is_looked_and_written_down_between_each_hour_counts_on
         now += pause
         life.begin(now)
         for part in sorted(looks):
-            hours = life.count(hours, life.until(now + part * length, busy=True))
+            life.proven(now + part * length)
+            hours = life.count(hours, life.until(now + part * length))
             life = Life.read({"born": life.born, "last": life.last, "counted": life.counted}, 300)
             hours = Hours.parse(str(hours))
         expected += [now + n * HOUR for n in range(begun(now, now + max(looks) * length))]
@@ -69,20 +71,22 @@ def test_slots_are_summed_up_as_of_today() -> None:
 def test_a_session_that_nobody_uses_lives_until_it_has_cooled_down_and_no_longer() -> None:
     life = Life(cooldown=300)
     life.begin(1000)
-    life.left(4400)
-    assert life.until(4500, busy=False) == 4500
-    assert life.until(90_000, busy=False) == 4700
-    assert life.count(Hours(), life.until(90_000, busy=False)).total == 2, "the second hour began while it cooled down"
+    life.answered(4400)
+    assert life.until(4500) == 4500
+    assert life.until(90_000) == 4700
+    assert life.count(Hours(), life.until(90_000)).total == 2, "the second hour began while it cooled down"
 
 
 def test_one_that_is_used_after_that_is_not_taken_for_alive_before_it_has_shown_to_be() -> None:
+    """What answers to its name may be another one, and a job that ends may have failed without any answer."""
     life = Life(cooldown=300)
     life.begin(1000)
-    life.left(1100)
-    life.used(90_000, busy=False)
-    assert life.until(90_001, busy=True) == 1400
-    life.left(90_010)
-    assert life.until(90_020, busy=True) == 90_020
+    life.answered(1100)
+    life.used(90_000)
+    life.answered(90_001)
+    assert life.until(90_002) == 1400
+    life.proven(90_010)
+    assert life.until(90_020) == 90_020
 
 
 async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
@@ -160,3 +164,24 @@ async def test_several_jobs_that_find_it_gone_count_it_once(environ: dict[str, s
         await asyncio.gather(*(job(stack, f"photos/{number}.jpg") for number in range(4)))
         await stack.services.slots.close()
         assert await counted(stack) == 2
+
+
+async def test_no_hour_is_counted_for_an_old_session_that_a_job_found_no_way_to(environ: dict[str, str]) -> None:
+    """It had cooled down long ago, and then the pool was down: nobody knows whether it lived on, and it did not."""
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_AGE": "86400"}) as stack:
+        await job(stack)
+        slots, client = stack.services.slots, stack.services.pool
+        (held,) = slots._slots
+        held.life.born, held.life.last = held.life.born - 10_000, held.life.last - 9000
+        with pytest.MonkeyPatch.context() as down:
+            down.setattr(client, "put", _down)
+            async with slots.seat() as session:
+                assert held.session is session
+                with pytest.raises(PoolUnavailable):
+                    await session.upload("in.bin", 1, one_byte)
+        await slots.close()
+        assert await counted(stack) == 1
+
+
+async def _down(*_: object) -> None:
+    raise PoolUnavailable("down")
