@@ -184,14 +184,13 @@ BREAKS: dict[str, Lie] = {
     "no HTTP at all": closing(b"\x16\x03\x01\x00\xff" * 100),
     "an endless head": endless(b"HTTP/1.1 200 X\r\n", b"X-Flood: " + b"y" * 8000 + b"\r\n"),
     "an endless header": endless(b"HTTP/1.1 200 X\r\nX-Flood: ", b"y" * 65_536),
-    "an endless length of a part": endless(CHUNKED, b"0" * 4096),
     "a negative length": closing(b"HTTP/1.1 200 X\r\nContent-Length: -5\r\n\r\n"),
     "two lengths": closing(b"HTTP/1.1 200 X\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello"),
-    "a switch of protocols": closing(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n" + b"\0" * 1000),
 }
 """No answer that HTTP knows: the pool is asked again, and a run that may have happened is not trusted."""
 
 REPLIES: dict[str, Lie] = {
+    "a switch of protocols": closing(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n" + b"\0" * 1000),
     "an endless body": endless(CHUNKED, FLOOD),
     "an endless body of a size": endless(b"HTTP/1.1 200 X\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 65_536),
     "a gzip bomb": constant(_bomb(gzip.compress(bytes(BOMB), 9), "gzip")),
@@ -233,6 +232,7 @@ TRICKLES: dict[str, Lie] = {
     "silence": silence,
     "endless beginnings": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
     "endless small parts": endless(CHUNKED, b"1\r\nx\r\n", 0.05),
+    "an endless length of a part": endless(CHUNKED, b"0" * 4096, 0.01),
     "a head by the byte": endless(b"HTTP/1.1 200 X\r\nX-Slow: ", b"y", 0.05),
 }
 """Nothing, or so little at a time that each wait is short, and no end of it."""
