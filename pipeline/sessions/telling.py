@@ -18,7 +18,7 @@ from pipeline.telemetry import logger
 log = logger(__name__)
 EVERY = 10.0
 # Of the jobs in a slot so many are told of, and so much of a name.
-MOST_JOBS, LONGEST_NAME = 4, 400
+MOST_JOBS, LONGEST_NAME = 4, 200
 
 
 class Board(Protocol):

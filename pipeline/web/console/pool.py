@@ -18,6 +18,9 @@ from pipeline.web.console.visit import Visit
 from pipeline.web.links import Links
 from pipeline.web.preview import CONTAINER
 
+SHOWN, SHOWN_JOBS = 30, 3
+"""Slots on a page, and jobs of each."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -32,18 +35,23 @@ class Row:
     def of(cls, slot: pool.SlotDocument) -> Row:
         """A slot's row. A holder that has not answered for long may be made to let go."""
         late = slot.asked is not None and time.time() - slot.asked.timestamp() >= pool.ANSWER
-        return cls(slot, _doing(slot), [(job, _id(job)) for job in slot.jobs], late)
+        return cls(slot, _doing(slot), [(job, _id(job)) for job in slot.jobs[:SHOWN_JOBS]], late)
 
 
 async def show(visit: Visit) -> func.HttpResponse:
     """`GET pool`: the slots."""
     found = await pool.overview(visit.services, Links())
     used = [slot for slot in found.slots if slot.state != "free" or slot.age is not None]
+    asked = visit.query.get("from", "")
+    first = min(int(asked), len(used)) if asked.isascii() and asked.isdigit() and len(asked) < 5 else 0
+    shown = used[first : first + SHOWN]
     return visit.page(
         "pool.html",
         pool=found,
         split=split(found),
-        rows=[Row.of(slot) for slot in used],
+        rows=[Row.of(slot) for slot in shown],
+        first=first,
+        following=first + SHOWN if first + SHOWN < len(used) else None,
         sessions=sum(slot.age is not None for slot in used),
         untouched=len(found.slots) - len(used),
         settings=visit.services.settings,
@@ -62,7 +70,7 @@ def _doing(slot: pool.SlotDocument) -> str:
             return "kept warm"
     if slot.count is None:
         return "just taken: not told yet"
-    more = slot.count - len(slot.jobs)
+    more = slot.count - len(slot.jobs[:SHOWN_JOBS])
     if more:
         return f"and {more} more" if slot.jobs else f"{more} {'job' if more == 1 else 'jobs'}"
     return "" if slot.jobs else "waits for work"
