@@ -162,7 +162,9 @@ class Settings(BaseModel):
     run_share: float = Field(
         0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
     )
-    session_jobs: int = Field(200, ge=1, le=100_000, description="Recycle a session after this many jobs.")
+    session_jobs: int = Field(
+        200, ge=1, le=100_000, description="Recycle a session after this many jobs (of trusted recipes: 10,000)."
+    )
     session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
     session_idle: float = Field(120, ge=0, le=3600, description="Give a slot back when it had no work for this long.")
 
