@@ -16,9 +16,10 @@ from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
 from pipeline.sessions.batch import Estimate, Ran, Work
 from pipeline.sessions.client import tries
-from pipeline.sessions.line import ORDER, Priority
+from pipeline.sessions.line import ORDER, Doing, Priority
 from pipeline.sessions.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.sessions.session import BUSY, REPLACED, Session, Workspace
+from pipeline.sessions.slot import TRUSTED
 from pipeline.stages import Stages
 from pipeline.storage.assets import Asset
 from pipeline.telemetry import logger
@@ -118,11 +119,12 @@ async def _seated(
     source, recipe, urgency = order.source, order.recipe, order.urgency
     stages.current, started = "lease", time.perf_counter()
     async with services.slots.seat(
-        _label(recipe, source),
+        _label(services, recipe, source),
         priority=urgency.priority,
         group=urgency.group or recipe.family,
         size=source.size,
         estimate=_estimate(services, recipe, source),
+        doing=Doing(recipe.name, source.container, source.name),
     ) as session:
         stages.session = session.name
         stages.past("lease", started, time.perf_counter())
@@ -143,11 +145,14 @@ def _estimate(services: Services, recipe: Recipe, source: Source) -> Estimate:
     return partial(services.slots.pace.expected, recipe.name, source.size)
 
 
-def _label(recipe: Recipe, source: Source) -> str | None:
-    """Who may share the session: everybody, the sources of one top folder, or (None) nobody."""
+def _label(services: Services, recipe: Recipe, source: Source) -> str | None:
+    """Who may share the session: everybody, dropped sources of trusted recipes, those of one top folder, or nobody."""
     if recipe.isolation == "single" or recipe.needs_code:
         return None
-    return "shared" if recipe.isolation == "shared" else f"tenant:{source.container}/{source.name.split('/')[0]}"
+    if recipe.isolation == "tenant":
+        return f"tenant:{source.container}/{source.name.split('/')[0]}"
+    dropped = source.container == services.settings.input_container
+    return TRUSTED if recipe.isolation == "trusted" and dropped else "shared"
 
 
 async def _order(services: Services, source: Source, recipe: Recipe, urgency: Urgency) -> Order:
@@ -201,7 +206,7 @@ def _work(services: Services, order: Order, names: Workspace) -> Work:
     recipe, most = order.recipe, services.settings.run_timeout
     # The service takes whole seconds, and at least one.
     seconds = min(ceil(recipe.limits.get("max_seconds", most)), most)
-    alone = order.urgency.alone or "max_seconds" in recipe.limits or _label(recipe, order.source) is None
+    alone = order.urgency.alone or "max_seconds" in recipe.limits or _label(services, recipe, order.source) is None
     return Work(
         _job(services, order, names),
         seconds,

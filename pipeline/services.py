@@ -21,6 +21,7 @@ from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
 from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
+from pipeline.storage.board import Board
 from pipeline.storage.leases import LeasedDocuments
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.notes import Notes
@@ -52,6 +53,7 @@ class Services:
     run_room: asyncio.Semaphore
     pool: PoolClient
     slot_documents: LeasedDocuments
+    board: Board
     slots: Slots
     identity: Identity | None
 
@@ -62,6 +64,7 @@ class Services:
         pool, identity = pool_client(settings, storage, environ)
         account = Account.open(storage, identity)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
+        board = Board(account, settings.runs_table)
         return cls(
             settings=settings,
             recipes=recipe_file,
@@ -80,7 +83,8 @@ class Services:
             run_room=asyncio.Semaphore(settings.run_jobs),
             pool=pool,
             slot_documents=documents,
-            slots=Slots(settings, documents, pool),
+            board=board,
+            slots=Slots(settings, documents, pool, board),
             identity=identity,
         )
 

@@ -162,7 +162,9 @@ class Settings(BaseModel):
     run_share: float = Field(
         0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
     )
-    session_jobs: int = Field(200, ge=1, le=100_000, description="Recycle a session after this many jobs.")
+    session_jobs: int = Field(
+        200, ge=1, le=100_000, description="Recycle a session after this many jobs (of trusted recipes: 10,000)."
+    )
     session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
     session_idle: float = Field(120, ge=0, le=3600, description="Give a slot back when it had no work for this long.")
 
@@ -184,7 +186,7 @@ class Settings(BaseModel):
     )
     preview_seconds: float = Field(60, ge=1, le=200, description="How long a preview may take, its session included.")
     idempotency_hours: float = Field(
-        24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for the job it first asked for."
+        24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for what it began: a job, a run."
     )
     retry_tries: int = Field(4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between.")
     retry_seconds: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")

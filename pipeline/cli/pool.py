@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.cli.common import Json, console, show_json, with_services
 from pipeline.services import Services
+from pipeline.telemetry import printable
 from pipeline.web.links import Links
-from pipeline.web.pool import PoolDocument, overview
+from pipeline.web.pool import PoolDocument, SlotDocument, overview
 
 
 def command(as_json: Json = False) -> None:
-    """Show the slots of the session pool: free, leased, dirty or cooling, and how worn each session is."""
+    """Show the slots of the session pool: what each session does, how worn it is, what all have cost."""
 
     async def look(services: Services) -> PoolDocument:
         return await overview(services, Links())
@@ -20,13 +22,24 @@ def command(as_json: Json = False) -> None:
     if as_json:
         show_json(pool.model_dump(exclude={"slots": {"__all__": {"recycle"}}}))
         return
-    table = Table("slot", "state", "generation", "jobs", "age", box=None)
+    table = Table("slot", "state", "generation", "jobs", "age", "doing", box=None)
     for slot in pool.slots:
         age = "" if slot.age is None else f"{slot.age:.0f} s"
-        table.add_row(str(slot.number), slot.state, str(slot.generation), str(slot.uses), age)
+        table.add_row(str(slot.number), slot.state, str(slot.generation), str(slot.uses), age, _doing(slot))
     console.print(table)
     console.print(
         f"{pool.capacity} slots: {pool.free} free, {pool.leased} leased, {pool.dirty} dirty, {pool.cooling} cooling; "
         f"{pool.saturation:.0%} taken",
         highlight=False,
     )
+    hours, price = pool.hours, pool.hours.price
+    paid = "" if price is None else f", {hours.today * price:.2f} and {hours.month * price:.2f}"
+    console.print(f"session-hours begun: {hours.today} today, {hours.month} this month (UTC){paid}", highlight=False)
+
+
+def _doing(slot: SlotDocument) -> Text:
+    """The first job there, and how many more; names are shown as they are, without markup."""
+    if not slot.jobs:
+        return Text("idle" if slot.count == 0 else "")
+    more = (slot.count or 0) - 1
+    return Text(f"{slot.jobs[0].recipe} {printable(slot.jobs[0].source)}" + (f" +{more}" if more > 0 else ""))

@@ -145,8 +145,9 @@ class _Shared(BaseModel):
 
     path: Path | None = None
     cache_control: CacheControl | None = None
-    isolation: Literal["shared", "tenant", "single"] | None = None
-    """Who shares a session: all jobs, those of one top folder, or nobody."""
+    isolation: Literal["shared", "trusted", "tenant", "single"] | None = None
+    """Who shares a session: all jobs, those of recipes that are trusted with images of one's own, those of one top
+    folder, or nobody."""
     on_truncated: Literal["fail", "patch"] | None = None
     """What becomes of a file that was cut short: a failure, or a picture with a gray rest, marked as patched."""
     limits: RecipeLimits | None = None

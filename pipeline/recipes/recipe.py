@@ -78,7 +78,8 @@ class Rendition:
 class Recipe:
     """Which sources, what is done to them, and what comes out. Immutable; `hash` says whether anything changed.
 
-    `isolation` says who shares a session ("single" whenever there is `code`), `limits` are those that are tighter than
+    `isolation` says who shares a session ("single" whenever there is `code`, and "trusted" only for sources that were
+    dropped, not for those that come with requests), `limits` are those that are tighter than
     the settings' (also `max_source_bytes` and `max_seconds`, which the host holds), and `carry` names the source's
     metadata that the renditions get.
     """

@@ -2,7 +2,7 @@
 
 from pipeline.runs.batches import work_received
 from pipeline.runs.costs import Estimate
-from pipeline.runs.lifecycle import cancel, get, list_runs, resume, scheduled, start, stop
+from pipeline.runs.lifecycle import begun, cancel, get, list_runs, resume, scheduled, start, stop
 from pipeline.runs.model import Plan, Progress, Run
 from pipeline.runs.planning import get_plan, plan
 from pipeline.runs.pruning import Orphan, orphans, prune
@@ -18,6 +18,7 @@ __all__ = [
     "Reason",
     "Run",
     "Selection",
+    "begun",
     "cancel",
     "get",
     "get_plan",

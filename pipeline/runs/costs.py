@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.recipes import Recipe
 from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.services import Services
+from pipeline.sessions.slot import TRUSTED_JOBS
 from pipeline.settings import Settings
 from pipeline.storage.stats import LONGEST, Minute
 
@@ -83,17 +86,34 @@ def _mean(ms: Counter[str]) -> Times:
     return Times(ms["upload"] / count, execution / count, ms["download"] / count, whole / count)
 
 
-def estimate(settings: Settings, jobs: Counter[str], renditions: Counter[str], known: Measured) -> Estimate:
-    """What so many jobs of each recipe take; `renditions` are how many they make in all, by recipe."""
+def serves(settings: Settings, recipes: Iterable[Recipe]) -> dict[str, int]:
+    """After how many jobs of each recipe a session makes way for a new one."""
+    most = {"single": 1, "trusted": TRUSTED_JOBS}
+    return {each.name: most.get(each.isolation, settings.session_jobs) for each in recipes}
+
+
+def estimate(
+    settings: Settings,
+    jobs: Counter[str],
+    renditions: Counter[str],
+    known: Measured,
+    served: Mapping[str, int] | None = None,
+) -> Estimate:
+    """What so many jobs of each recipe take.
+
+    `renditions` are how many they make in all, `served` how many one session takes (see `serves`), both by recipe.
+    """
     count = sum(jobs.values())
     if count == 0:
         return Estimate(timings=known.jobs)
     times = _mixed(jobs, known)
-    pool = Pool.of(settings, times)
+    # So many sessions are worn by jobs, which leaves each so many of them.
+    worn = sum(number / (served or {}).get(recipe, settings.session_jobs) for recipe, number in jobs.items())
+    pool = replace(Pool.of(settings, times), jobs=max(1, round(count / worn)))
     seconds = duration(count, pool, times, settings.run_jobs * known.processes)
     sessions = min(pool.sessions, count)
     # A session is paid by the hour that has begun, and is a new one after so many jobs or so long.
-    lives = max(ceil(count / settings.session_jobs), sessions * ceil(seconds / settings.session_age))
+    lives = max(ceil(round(worn, 6)), sessions * ceil(seconds / settings.session_age))
     hours = max(lives, sessions) * ceil(min(seconds, settings.session_age) / 3600)
     writes = renditions.total()
     others = PER_JOB * count + PER_BATCH * ceil(count / settings.run_batch) + PER_PAGE * ceil(count / 1000)

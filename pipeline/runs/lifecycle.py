@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pipeline.errors import NotNow, RequestError
-from pipeline.runs.costs import Estimate, estimate, measured
+from pipeline.runs.costs import Estimate, estimate, measured, serves
 from pipeline.runs.model import Progress, Run, key_of, now
 from pipeline.runs.planning import get_plan, new_id
 from pipeline.runs.selection import Selection, chosen
@@ -35,11 +35,13 @@ async def start(
     expected_count: int | None = None,
     max_jobs: int | None = None,
     max_cost: float | None = None,
+    named: Callable[[str], Awaitable[str]] | None = None,
 ) -> Run:
     """Start what was planned: by the plan's id, or by the number of jobs that the caller expects.
 
     It stops by itself when it finds more than that by more than the margin. `max_jobs` and `max_cost` are caps below
-    those of the settings. RequestError when there is neither a plan nor a number, or when it would be over a cap.
+    those of the settings. `named` may give it another id than the fresh one; a run that has that id already is the one
+    that was meant. RequestError when there is neither a plan nor a number, or when it would be over a cap.
     """
     if plan_id is not None:
         plan = await get_plan(services, plan_id)
@@ -49,7 +51,7 @@ async def start(
             raise RequestError("the selection is not the plan's: leave it out, or plan anew", kind="other_selection")
         most = _most(services, plan.jobs, plan.estimate, max_jobs, max_cost)
         run = Run(id=new_id(), selection=plan.selection, plan=plan.id, expected=plan.jobs, most=most)
-        return await _begin(services, run.model_copy(update={"last_rank": plan.last_rank}))
+        return await _begin(services, run.model_copy(update={"last_rank": plan.last_rank}), named)
     if expected_count is None or selection is None or selection.sample:
         raise RequestError(
             "plan first, and start the plan by its id; without one, say which selection and how many jobs you expect "
@@ -58,7 +60,17 @@ async def start(
         )
     taken = await _estimate(services, selection, expected_count)
     most = _most(services, expected_count, taken, max_jobs, max_cost)
-    return await _begin(services, Run(id=new_id(), selection=selection, expected=expected_count, most=most))
+    return await _begin(services, Run(id=new_id(), selection=selection, expected=expected_count, most=most), named)
+
+
+async def begun(services: Services, run_id: str) -> Run | None:
+    """A run that was begun; None when there is none. Its first message is sent again if it may have been lost."""
+    if not await _exists(services, run_id):
+        return None
+    run = await get(services, run_id)
+    if not (run.over or run.listed or run.pages):
+        await services.run_queue.send(RunWork(run=run.id))
+    return run
 
 
 async def scheduled(services: Services) -> Run | None:
@@ -187,10 +199,15 @@ async def send_all(services: Services, messages: list[RunWork]) -> None:
         await together(*(services.run_queue.send(message) for message in messages[at : at + SENDERS]))
 
 
-async def _begin(services: Services, run: Run) -> Run:
+async def _begin(services: Services, run: Run, named: Callable[[str], Awaitable[str]] | None = None) -> Run:
+    if named:
+        run = run.model_copy(update={"id": await named(run.id)})
     # The document comes first: a message about a run that nobody knows would be dropped.
     if await services.run_table.create("run", key_of(run.id), run.written()) is None:
-        raise AssertionError("two runs have one id")
+        there = await begun(services, run.id) if named else None
+        if there is None:
+            raise AssertionError("two runs have one id")
+        return there
     await services.run_queue.send(RunWork(run=run.id))
     log.info("run %s begins: %s jobs are expected, at most %d", run.id, run.expected, run.most)
     return run
@@ -221,7 +238,8 @@ async def _estimate(services: Services, selection: Selection, jobs: int) -> Esti
     recipes = chosen(services, selection)
     share = Counter({recipe.name: -(-jobs // len(recipes)) for recipe in recipes})
     renditions = Counter({recipe.name: share[recipe.name] * len(recipe.renditions) for recipe in recipes})
-    return estimate(services.settings, share, renditions, await measured(services))
+    served = serves(services.settings, recipes)
+    return estimate(services.settings, share, renditions, await measured(services), served)
 
 
 async def _counted(services: Services, run: Run) -> Run:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pipeline.errors import NotNow, RequestError
-from pipeline.runs.costs import estimate, measured
+from pipeline.runs.costs import estimate, measured, serves
 from pipeline.runs.model import Plan, key_of, now
 from pipeline.runs.selection import Due, Reason, Selection, chosen, due
 from pipeline.services import Services
@@ -40,7 +40,8 @@ async def plan(
         if not at or (budget_seconds is not None and time.monotonic() - started >= budget_seconds):
             break
     jobs, renditions = Counter(begun.recipes), Counter(begun.renditions)
-    begun = begun.model_copy(update={"estimate": estimate(services.settings, jobs, renditions, known)})
+    served = serves(services.settings, services.recipes)
+    begun = begun.model_copy(update={"estimate": estimate(services.settings, jobs, renditions, known, served)})
     if await services.run_table.replace("plan", key_of(begun.id), document, begun.written()) is None:
         raise NotNow(f"plan {begun.id} has been gone on with by somebody else: ask for it again", kind="plan_changed")
     log.info("planned %s: %d jobs of %d sources", begun.id, begun.jobs, begun.sources)

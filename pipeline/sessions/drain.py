@@ -45,9 +45,11 @@ async def _empty(
     try:
         if slot.cooling:
             return "cooling"
-        if slot.identifier:
+        there = bool(slot.identifier)
+        if there:
             await slot.session.end()
-        await document.write({"state": "free", "generation": slot.generation})
-        return "emptied" if slot.identifier else "nothing"
+        slot.emptied()
+        await slot.write("free")
+        return "emptied" if there else "nothing"
     finally:
         await document.release()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pipeline import telemetry
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
@@ -50,12 +51,26 @@ class Workspace:
         return {self.source, self.report, *self.renditions.values()}
 
 
+class Watcher(Protocol):
+    """Who keeps count of sessions."""
+
+    def answered(self, since: float) -> None:
+        """There is a session, for certain, since a call that was sent then (seconds since 1970)."""
+
+    def ran(self) -> None:
+        """It has run something with what was brought into it before, so it still is the same."""
+
+    def replaced(self) -> None:
+        """What was here had ended by itself; a new session of the same name is in its place."""
+
+
 class Session:
     """A session, addressed by its identifier, which is a secret and never logged.
 
     `is_ours` says whether the slot's lease still holds; every call asks it first, since a process that stood still
     for longer than its lease must not go on in a session that another process may have by now. Where the session's
-    image `may_bring_engine`, the first run finds out, and nothing is shipped until it says that it does not.
+    image `may_bring_engine`, the first run finds out, and nothing is shipped until it says that it does not. The
+    `watcher` hears that there is a session.
     """
 
     def __init__(
@@ -68,8 +83,10 @@ class Session:
         name: str = "",
         bounds: Bounds = ONE_BY_ONE,
         may_bring_engine: bool = False,
+        watcher: Watcher | None = None,
     ) -> None:
         self._client, self._identifier, self._is_ours = client, identifier, is_ours
+        self._watcher = watcher
         self.name = name
         self._archive = archive.build()
         self._equipped = equipped
@@ -102,7 +119,7 @@ class Session:
     async def upload(self, name: str, size: int, chunks: Chunks) -> None:
         """Bring a job's source in, and the engine when it is not there yet."""
         self._check()
-        put = self._client.put(self._identifier, name, size, chunks)
+        put = self._put(name, size, chunks)
         if self._equipped:
             await put
         else:
@@ -113,7 +130,7 @@ class Session:
         self._check()
         async with self._equipping:
             if name not in self._brought:
-                await self._client.put(self._identifier, name, len(data), lambda: _whole(data))
+                await self._put(name, len(data), lambda: _whole(data))
                 self._brought.add(name)
 
     async def run(self, work: Work) -> Ran:
@@ -133,12 +150,14 @@ class Session:
         self._check()
         return self._client.get(self._identifier, name)
 
-    async def clean(self) -> None:
-        """Delete what earlier jobs left behind. Nothing may be running."""
-        for name in sorted(self._garbage):
+    async def clean(self) -> int:
+        """Delete what earlier jobs left behind: how many files. Nothing may be running."""
+        garbage = sorted(self._garbage)
+        for name in garbage:
             self._check()
             await self._client.remove(self._identifier, name)
             self._garbage.discard(name)
+        return len(garbage)
 
     async def end(self) -> None:
         """End the session, with everything in it."""
@@ -215,15 +234,22 @@ class Session:
             _over(taken, [replace(each, pack=pack) for each in ran])
 
     async def _execute(self, code: str, seconds: int) -> Execution:
+        equipped = self._equipped
         execution = await self._client.run(self._identifier, code, seconds)
         if archive.MISSING in execution.stdout and self._unknown:
             self._unknown = False
             await self._equip()
             execution = await self._client.run(self._identifier, code, seconds)
         if archive.MISSING in execution.stdout:
-            self._equipped = False
-            self._brought.clear()
+            # Of several jobs that find out, one brings the engine again while others still run into it.
+            if equipped:
+                self._equipped = False
+                self._brought.clear()
+                if self._watcher:
+                    self._watcher.replaced()
             raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
+        if equipped and self._watcher:
+            self._watcher.ran()
         if self._unknown:
             self._unknown, self._equipped = False, execution.ok
         return execution
@@ -236,11 +262,18 @@ class Session:
                 kind=SLOT_LOST,
             )
 
+    async def _put(self, name: str, size: int, chunks: Chunks) -> None:
+        """Upload, which makes the session where there is none."""
+        since = time.time()
+        await self._client.put(self._identifier, name, size, chunks)
+        if self._watcher:
+            self._watcher.answered(since)
+
     async def _equip(self) -> None:
         async with self._equipping:
             if not self._equipped and not self._unknown:
                 data = self._archive.data
-                await self._client.put(self._identifier, self._archive.name, len(data), lambda: _whole(data))
+                await self._put(self._archive.name, len(data), lambda: _whole(data))
                 self._equipped = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:

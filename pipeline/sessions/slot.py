@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -11,9 +12,14 @@ from typing import Any, Protocol, Self
 from pipeline.sessions import archive
 from pipeline.sessions.batch import Bounds
 from pipeline.sessions.client import PoolClient
+from pipeline.sessions.hours import Hours, Life
 from pipeline.sessions.line import Ask
 from pipeline.sessions.session import Session
 from pipeline.settings import Settings
+
+# The label of jobs whose images are all one's own: their sessions are recycled for age, and after so many jobs that
+# no kernel is asked for more.
+TRUSTED, TRUSTED_JOBS = "trusted", 10_000
 
 # A lease counts as ours for this much less than its length: a call that starts then may take a while to arrive.
 MARGIN = 5.0
@@ -55,7 +61,10 @@ class Documents(Protocol):
 
 @dataclass(eq=False)
 class Slot:
-    """A slot that this process has leased. `leased` is the monotonic time of the last renewal, `born` wall time."""
+    """A slot that this process has leased. `leased` is the monotonic time of the last renewal.
+
+    `hours` are those of all its sessions, `life` is the present one's; `unwritten` says that the document lacks some.
+    """
 
     name: str
     document: Document
@@ -65,7 +74,10 @@ class Slot:
     identifier: str = ""
     generation: int = 0
     used: int = 0
-    born: float = 0.0
+    hours: Hours = field(default_factory=Hours)
+    unwritten: bool = False
+    holder: str = ""
+    state: str = ""
     label: str = ""
     seats: list[Ask] = field(default_factory=list)
     idle_since: float = 0.0
@@ -75,6 +87,8 @@ class Slot:
     leaving: bool = False
     renewing: bool = False
     session: Session = field(init=False)
+    life: Life = field(init=False)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     def found(cls, name: str, document: Document, settings: Settings, client: PoolClient, leased: float) -> Self:
@@ -84,8 +98,10 @@ class Slot:
         slot.generation, slot.used = int(said.get("generation", 0)), int(said.get("used", 0))
         # A session that was left to cool down has ended by itself when somebody may take its slot.
         slot.identifier = "" if said.get("state") == "cooling" else str(said.get("identifier", ""))
-        slot.born, slot.label = float(said.get("born", 0)), str(said.get("label", ""))
+        slot.label, slot.hours = str(said.get("label", "")), Hours.parse(str(said.get("hours", "")))
+        slot.life = Life.read(said if slot.identifier else {}, settings.pool_cooldown)
         slot.session = slot.new_session(equipped=said.get("engine") == archive.build().digest)
+        slot.count()
         if said.get("state") != "free":
             slot.doubt = "taken over" if slot.identifier else "new"
         return slot
@@ -113,13 +129,20 @@ class Slot:
     @property
     def worn(self) -> bool:
         """Whether no further job should start in this session."""
-        old = time.time() - self.born > self.settings.session_age
-        return bool(self.in_doubt) or old or self.used + self.jobs >= self.settings.session_jobs or not self.is_ours
+        old = self.life.born and time.time() - self.life.born > self.settings.session_age
+        nothing = self.in_doubt or not self.identifier or not self.is_ours
+        most = TRUSTED_JOBS if self.label == TRUSTED else self.settings.session_jobs
+        return bool(nothing or old or self.used + self.jobs >= most)
 
     @property
     def idle(self) -> bool:
         """Whether nothing at all goes on here."""
         return self.jobs == 0 and not self.in_chore
+
+    @property
+    def wants_writing(self) -> bool:
+        """Whether the document is to be written, and nobody is at it."""
+        return self.unwritten and not self._writing.locked()
 
     def has_seat(self, ask: Ask) -> bool:
         """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's.
@@ -137,7 +160,11 @@ class Slot:
 
     def take_seat(self, ask: Ask) -> None:
         """Count a job in. A session that is nobody's takes this one and no other."""
+        ask.since = time.time()
+        self.life.used(ask.since)
         self.seats.append(ask)
+        if self.life.unproven and not self.session.equipped:
+            self._ended()
         self.label = ask.label or "single"
         if ask.label is None:
             self.doubt = "single"
@@ -147,6 +174,32 @@ class Slot:
         self.seats.remove(ask)
         self.used += 1
         self.idle_since = time.monotonic()
+
+    def count(self, until: float | None = None) -> None:
+        """Count the hours that the session has begun, until now or a time that is known."""
+        before = self.hours
+        self.hours = self.life.count(before, until or self.life.until(time.time()))
+        self.unwritten = self.unwritten or self.hours != before
+
+    def answered(self, since: float) -> None:
+        """The session is there: it has begun, if it had not before."""
+        if not self.life.born:
+            self.life.begin(since)
+            self.count()
+        self.life.answered(time.time())
+
+    def ran(self) -> None:
+        """It is the one that it was."""
+        self.life.proven(time.time())
+
+    def replaced(self) -> None:
+        """It had ended by itself, and a new one has begun in its place, under the same identifier."""
+        self._ended()
+        self.answered(time.time())
+
+    def _ended(self) -> None:
+        self.count()
+        self.life = Life(self.life.cooldown)
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
@@ -158,27 +211,46 @@ class Slot:
             name=f"{PurePosixPath(self.name).stem}.{self.generation}",
             bounds=Bounds.of(self.settings),
             may_bring_engine=self.settings.pool_is_custom_container,
+            watcher=self,
         )
 
     def start_over(self) -> None:
         """A new identifier, under which no session exists yet."""
         self.identifier, self.generation, self.used = secrets.token_hex(16), self.generation + 1, 0
-        self.label = ""
-        self.born, self.doubt = time.time(), ""
+        self.label = self.doubt = ""
+        self.life = Life(self.life.cooldown)
         self.session = self.new_session(equipped=False)
 
-    async def write(self, state: str, **more: Any) -> None:  # noqa: ANN401 - JSON
-        """Write the document: `in use` while this process holds it, `free` when clean, `cooling` until a time."""
-        engine = archive.build().digest if self.session.equipped else ""
-        await self.document.write(
-            {
-                "state": state,
-                "identifier": self.identifier,
-                "generation": self.generation,
-                "used": self.used,
-                "born": self.born,
-                "engine": engine,
-                "label": self.label,
-                **more,
-            }
-        )
+    def emptied(self) -> None:
+        """No session is here any more, nor the name for one."""
+        self.identifier, self.used, self.label = "", 0, ""
+        self.life = Life(self.life.cooldown)
+
+    async def write(self, state: str = "", **more: Any) -> None:  # noqa: ANN401 - JSON
+        """Write the document: `in use` while this process holds it, `free` when clean, `cooling` until a time.
+
+        Without a state it is written as it is. Of several writes the last one counts.
+        """
+        self.state = state or self.state
+        async with self._writing:
+            self.unwritten = False
+            try:
+                await self.document.write({**self._content(), **more})
+            except BaseException:
+                self.unwritten = True
+                raise
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "identifier": self.identifier,
+            "generation": self.generation,
+            "used": self.used,
+            "born": self.life.born,
+            "last": self.life.last,
+            "counted": self.life.counted,
+            "hours": str(self.hours),
+            "holder": self.holder,
+            "engine": archive.build().digest if self.session.equipped else "",
+            "label": self.label,
+        }

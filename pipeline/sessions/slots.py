@@ -19,10 +19,11 @@ from pipeline import telemetry
 from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
 from pipeline.sessions.batch import Estimate, Pace, nobody_knows
 from pipeline.sessions.client import PoolClient
-from pipeline.sessions.line import Ask, Line, Priority
+from pipeline.sessions.line import Ask, Doing, Line, Priority
 from pipeline.sessions.session import BUSY, Session
 from pipeline.sessions.sharing import Sharing
 from pipeline.sessions.slot import Documents, Slot
+from pipeline.sessions.telling import Board, Telling, told
 from pipeline.settings import Settings
 from pipeline.telemetry import logger
 
@@ -35,8 +36,11 @@ TICK = 1.0
 class Slots:
     """This process's share of the pool: leases as work piles up, seats for jobs, recycling, giving back."""
 
-    def __init__(self, settings: Settings, documents: Documents, client: PoolClient) -> None:
+    def __init__(
+        self, settings: Settings, documents: Documents, client: PoolClient, board: Board | None = None
+    ) -> None:
         self._settings, self._documents, self._client = settings, documents, client
+        self._telling = Telling(board) if board else None
         self._share = min(settings.slots_per_process, settings.pool_max_sessions)
         self._slots: list[Slot] = []
         self._line = Line(settings.run_share)
@@ -56,6 +60,7 @@ class Slots:
         group: str = "",
         size: int = 0,
         estimate: Estimate = nobody_knows,
+        doing: Doing | None = None,
     ) -> AsyncIterator[Session]:
         """A session for one job, which it shares only with jobs of the same label, and with none when that is None.
 
@@ -63,7 +68,7 @@ class Slots:
         none comes free in time, or what keeps slots from being leased at all. An error that leaves the session in doubt
         makes it the last job there.
         """
-        ask = Ask(label, priority, group, size, estimate)
+        ask = Ask(label, priority, group, size, estimate, doing)
         slot = await self._sit_down(ask)
         try:
             yield slot.session
@@ -74,9 +79,9 @@ class Slots:
         finally:
             self._stand_up(slot, ask)
 
-    def working(self) -> dict[str, int]:
-        """How many jobs are in each slot that this process holds, by the slots' names."""
-        return {slot.name: slot.jobs for slot in self._slots}
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What this process has to tell of the slots that it holds, by their names (see `telling`)."""
+        return {slot.name: told(slot) for slot in self._slots}
 
     def recycle(self, name: str) -> bool:
         """End a slot's session as soon as the jobs there are through; False when this process does not hold it."""
@@ -231,6 +236,7 @@ class Slots:
         if document is None:
             return
         slot = Slot.found(name, document, self._settings, self._client, started)
+        slot.holder = self._telling.holder if self._telling else ""
         if slot.cooling or len(self._slots) >= self._share:
             await document.release()
             return
@@ -262,6 +268,8 @@ class Slots:
                     self._tend(slot)
                 self._look_for_more()
                 self._spawn(self._share_out())
+                if self._telling:
+                    self._spawn(self._telling.tell(list(self._slots)))
         except asyncio.CancelledError:
             # The loop is being stopped, which is how a function host ends: the slots are to be free at once.
             if self._keeper is not None:
@@ -274,6 +282,10 @@ class Slots:
             self._spawn(self._renew(slot))
         if slot.idle:
             self._tend_idle(slot)
+        if not slot.in_chore:
+            slot.count()
+            if slot.wants_writing:
+                self._spawn(self._note(slot))
 
     def _tend_idle(self, slot: Slot) -> None:
         if slot.worn:
@@ -294,6 +306,13 @@ class Slots:
         finally:
             slot.renewing = False
 
+    async def _note(self, slot: Slot) -> None:
+        """Write down that the session has begun another hour. What cannot be written now is tried again."""
+        try:
+            await slot.write()
+        except PipelineError as error:
+            log.info("slot %s cannot be written now: %s", slot.name, error)
+
     async def _recycle(self, slot: Slot) -> None:
         """End the session and give the slot a new identifier."""
         reason = slot.in_doubt or "worn"
@@ -304,12 +323,14 @@ class Slots:
             log.warning("slot %s: its session cannot be ended and is left to cool down: %s", slot.name, error)
             await self._let_cool(slot)
             return
+        slot.count()
         slot.start_over()
         log.info("slot %s gets a new session, generation %d (%s)", slot.name, slot.generation, reason)
         await self._open(slot)
 
     async def _let_cool(self, slot: Slot) -> None:
         self._drop(slot)
+        slot.count(slot.life.ends)
         with suppress(PipelineError):
             await slot.write("cooling", until=time.time() + self._settings.pool_cooldown)
             await slot.document.release()
@@ -317,9 +338,13 @@ class Slots:
     async def _give_back(self, slot: Slot) -> None:
         """Clean the session and free the slot; one in doubt stays `in use`, so that its next holder ends it."""
         try:
+            slot.count()
             if slot.jobs == 0 and not slot.in_doubt and slot.is_ours:
-                await slot.session.clean()
+                if await slot.session.clean():
+                    slot.life.answered(time.time())
                 await slot.write("free")
+            elif slot.unwritten and slot.is_ours:
+                await slot.write()
             await slot.document.release()
         except PipelineError as error:
             log.warning("giving slot %s back: %s", slot.name, error)

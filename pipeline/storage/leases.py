@@ -24,7 +24,7 @@ WISHES = "wishes/"
 # A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
 WISH_HOLDS = timedelta(seconds=60)
 # What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
-SHOWN = ("state", "generation", "used", "born", "until")
+SHOWN = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
 
 
 class LeaseLost(StorageUnavailable):
@@ -42,7 +42,7 @@ class LeasedDocument:
 
     async def write(self, content: dict[str, Any]) -> None:
         """Replace the content. LeaseLost when the document is not ours any more."""
-        data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if name in content}
+        data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if content.get(name)}
         with translated("writing a slot"):
             try:
                 await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=shown)

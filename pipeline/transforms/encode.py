@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,19 @@ def make(order: Order, source: Source) -> Made:
 
 
 def _encoded(order: Order, source: Source) -> tuple[Format, bytes]:
-    """The format that was settled on, and the file within `max_bytes`."""
-    kind, body = _settled(order, source)
+    """The format that was settled on, and the file within `max_bytes`: where the best cannot be, the next that can."""
+    (kind, body), *others = _settled(order, source)
+    try:
+        return _within(kind, body, order, source)
+    except Refusal:
+        for kind, body in others:
+            with suppress(Refusal):
+                return _within(kind, body, order, source)
+        raise
+
+
+def _within(kind: Format, body: bytes | None, order: Order, source: Source) -> tuple[Format, bytes]:
+    """The file within `max_bytes`; `body` is the file as it is without such a limit, where it has been made already."""
     most = order.output.max_bytes
     if most is None or (body is not None and len(body) <= most):
         return kind, body or _encode(kind, order, source)
@@ -78,17 +90,26 @@ def _at(kind: Format, quality: int) -> Format:
     return replace(kind, quality=quality)  # type: ignore[call-arg]
 
 
-def _settled(order: Order, source: Source) -> tuple[Format, bytes | None]:
-    """The format to write; for `auto` with the file that won already."""
+def _settled(order: Order, source: Source) -> Sequence[tuple[Format, bytes | None]]:
+    """The format to write; for `auto` all that can hold the picture, with their files, the smallest first."""
     if isinstance(order.kind, Keep):
-        return order.kind.like(source.format), None
+        return [(order.kind.like(source.format), None)]
     if not isinstance(order.kind, Auto):
-        return order.kind, None
+        return [(order.kind, None)]
     clear = any(frame.mode == "RGBA" and _has_alpha(frame) for frame in order.frames)
     fit = [kind for kind in order.kind.candidates() if supported(kind.pillow) and (kind.alpha or not clear)]
     fit = [kind for kind in fit if kind.animates or not order.timing] or fit or order.kind.candidates()[:1]
-    tried = [(kind, _encode(kind, order, source)) for kind in fit]
-    return min(tried, key=lambda pair: len(pair[1]))
+    tried: list[tuple[Format, bytes]] = []
+    refused: Refusal | None = None
+    for kind in fit:
+        try:
+            tried.append((kind, _encode(kind, order, source)))
+        except Refusal as error:
+            refused = refused or error
+    if refused and not tried:
+        raise refused
+    tried.sort(key=lambda pair: len(pair[1]))
+    return tried
 
 
 def _has_alpha(frame: Image.Image) -> bool:

@@ -287,7 +287,7 @@ class _Late(Format):
 
 @dataclass(frozen=True)
 class Auto(_Late):
-    """Auto: the smallest of several formats, each at the same visible quality and tried once."""
+    """Auto: the smallest of the formats that can hold the picture, each at the same visible quality and tried once."""
 
     name: ClassVar[str] = "auto"
 

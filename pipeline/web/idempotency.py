@@ -1,7 +1,7 @@
-"""`Idempotency-Key`: a request that is sent again with its key leads to the job that it began, and to no second one.
+"""`Idempotency-Key`: a request that is sent again with its key leads to what it began, and to no second one.
 
-What a key stands for is noted before anything is begun: which source under which recipe. Since jobs themselves are done
-once per version of their source, that is all there is to keep: no answer, no lock.
+What a key stands for is noted before anything is begun: which source under which recipe, or the id of a run. Since jobs
+themselves are done once per version of their source, that is all there is to keep: no answer, no lock.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pipeline.services import Services
 from pipeline.storage.notes import Note
-from pipeline.storage.queue import Message
 from pipeline.web.problems import BadRequest
 
 LONGEST_KEY = 255
@@ -38,25 +38,36 @@ def checked(text: str) -> str:
     return text
 
 
-async def settle(services: Services, key: Key, message: Message) -> tuple[Message, bool]:
-    """The job that a key stands for, and whether it was asked for before: `message` when the key is new or expired.
+async def settle(services: Services, key: Key, begins: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """What a key stands for, and whether it was sent before: `begins` when the key is new or expired.
 
     BadRequest of kind `key_reused` when the key stands for another request.
     """
-    lives = timedelta(hours=services.settings.idempotency_hours)
     note: Note | None = None
     while True:
-        content = {"fingerprint": key.fingerprint, "message": message.model_dump(exclude_defaults=True)}
-        if await services.idempotency.add(key.file, content, note):
-            return message, False
+        if await services.idempotency.add(key.file, {"fingerprint": key.fingerprint, "begins": begins}, note):
+            return begins, False
         note = await services.idempotency.get(key.file)
-        if note is not None and note.written > datetime.now(UTC) - lives:
-            if note.content["fingerprint"] != key.fingerprint:
-                raise BadRequest(
-                    "this Idempotency-Key was sent with another request: take a new key for a new request",
-                    kind="key_reused",
-                )
-            return Message.model_validate(note.content["message"]), True
+        found = _stands_for(services, key, note)
+        if found is not None:
+            return found, True
+
+
+async def known(services: Services, key: Key) -> dict[str, Any] | None:
+    """What a key stands for; None when it is new or expired. BadRequest as above."""
+    return _stands_for(services, key, await services.idempotency.get(key.file))
+
+
+def _stands_for(services: Services, key: Key, note: Note | None) -> dict[str, Any] | None:
+    lives = timedelta(hours=services.settings.idempotency_hours)
+    if note is None or note.written <= datetime.now(UTC) - lives:
+        return None
+    if note.content["fingerprint"] != key.fingerprint:
+        raise BadRequest(
+            "this Idempotency-Key was sent with another request: take a new key for a new request", kind="key_reused"
+        )
+    begins: dict[str, Any] = note.content["begins"]
+    return begins
 
 
 async def sweep(services: Services) -> int:

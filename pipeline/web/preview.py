@@ -26,6 +26,8 @@ from pipeline.web.submissions import upload
 
 LONGEST_RECIPE = 64 * 1024
 CHUNK = 1 * MIB
+# No container of blobs: what is dropped into the playground is nowhere.
+CONTAINER = "preview"
 # Somebody waits for the answer.
 ASKED = Urgency("interactive", alone=True)
 
@@ -36,7 +38,7 @@ class Image:
 
     name: str
     data: bytes
-    container: str = "preview"
+    container: str = CONTAINER
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property

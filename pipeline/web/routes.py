@@ -11,10 +11,8 @@ from pipeline.web.submissions import JobRequest
 
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/gif")
 SOURCES = (*IMAGES, "image/tiff", "image/bmp", "image/heif", "application/octet-stream")
-SUBMIT_HEADERS = {
-    "Prefer": "`wait=SECONDS` or `respond-async` (RFC 7240): how long to wait for the job.",
-    "Idempotency-Key": "The same key with the same request leads to the same job.",
-}
+ONCE = {"Idempotency-Key": "The same key with the same request leads to what it began, and begins nothing more."}
+SUBMIT_HEADERS = {"Prefer": "`wait=SECONDS` or `respond-async` (RFC 7240): how long to wait for the job.", **ONCE}
 
 
 async def _openapi(_: Services, call: Call) -> Answer:
@@ -127,9 +125,10 @@ TABLE: tuple[Route, ...] = (
         path="runs",
         handle=runs.start,
         summary="Start what was planned.",
-        answers={201: runs.RunDocument},
+        answers={200: runs.RunDocument, 201: runs.RunDocument},
         refusals=(400, 404, 409, 413, 415, 422, 503),
         body=runs.StartRequest,
+        headers=ONCE,
     ),
     Route(
         name="list_runs",

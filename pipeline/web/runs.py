@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
@@ -11,6 +13,7 @@ from pipeline import runs
 from pipeline.runs import Estimate, Plan, Progress, Run, Selection
 from pipeline.runs.model import RunState
 from pipeline.services import Services
+from pipeline.web import idempotency
 from pipeline.web.documents import DOCUMENT
 from pipeline.web.http import Answer, Call
 from pipeline.web.jobs import QUERY
@@ -72,6 +75,11 @@ class StartRequest(BaseModel):
     """A cap below that of the settings."""
     max_cost: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """A cap below that of the settings, in the currency of the price settings."""
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits over everything that is asked for."""
+        return hashlib.sha256(f"run {self.model_dump_json()}".encode()).hexdigest()
 
 
 class ResumeRequest(BaseModel):
@@ -144,18 +152,36 @@ async def plan(services: Services, call: Call) -> Answer:
 
 
 async def start(services: Services, call: Call) -> Answer:
-    """`POST /api/runs`: start what was planned."""
+    """`POST /api/runs`: start what was planned; with an Idempotency-Key, once."""
     asked = call.json(StartRequest)
-    run = await runs.start(
-        services,
-        asked.selection,
-        plan_id=asked.plan,
-        expected_count=asked.expected_count,
-        max_jobs=asked.max_jobs,
-        max_cost=asked.max_cost,
-    )
+    text = idempotency.checked(call.header("idempotency-key"))
+    key = idempotency.Key(text, asked.fingerprint) if text else None
+    run = await _begun(services, key) if key else None
+    before = run is not None
+    if run is None:
+        run = await runs.start(
+            services,
+            asked.selection,
+            plan_id=asked.plan,
+            expected_count=asked.expected_count,
+            max_jobs=asked.max_jobs,
+            max_cost=asked.max_cost,
+            named=partial(_settled, services, key) if key else None,
+        )
     document = RunDocument.of(run, call.links)
-    return Answer(document, 201, {"Location": document.href})
+    return Answer(document, 200 if before else 201, {"Location": document.href})
+
+
+async def _begun(services: Services, key: idempotency.Key) -> Run | None:
+    """The run that a key stands for, if it was begun."""
+    found = await idempotency.known(services, key)
+    return await runs.begun(services, found["run"]) if found else None
+
+
+async def _settled(services: Services, key: idempotency.Key, run_id: str) -> str:
+    """The id of the run that a key stands for."""
+    found, _ = await idempotency.settle(services, key, {"run": run_id})
+    return str(found["run"])
 
 
 async def show(services: Services, call: Call) -> Answer:

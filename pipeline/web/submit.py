@@ -66,7 +66,9 @@ async def _bring_in(services: Services, asked: Wanted, key: str) -> tuple[Messag
     if asked.image is None:
         await services.sources.look(asked.container, name)
     if key:
-        message, before = await idempotency.settle(services, idempotency.Key(key, asked.fingerprint), message)
+        begins = message.model_dump(exclude_defaults=True)
+        begins, before = await idempotency.settle(services, idempotency.Key(key, asked.fingerprint), begins)
+        message = Message.model_validate(begins)
     if asked.image is not None:
         await services.sources.put(message.container, message.name, asked.image, asked.content_type)
     return message, before

@@ -10,7 +10,11 @@ import pytest
 from playwright.async_api import Page, expect
 
 from pipeline.recipes import loads
+from pipeline.sessions import telling
+from pipeline.sessions.line import Doing
 from pipeline.storage.keys import JobKey
+from pipeline.web import pool
+from pipeline.web.links import Links
 from tests.console.conftest import Site, Visits
 from tests.console.pictures import HOSTILE
 from tests.images import picture
@@ -180,10 +184,65 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
     await expect(page.locator("#list tbody tr")).to_have_count(planned)
 
 
+async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_session(
+    site: Site, visits: Visits, axe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "EVERY", 0.2)
+    services = site.stack.services
+    source = "photos/<img src=x onerror=alert(1)>\u202e.jpg"
+    doing = Doing("web", services.settings.input_container, source)
+    page = await visits.page()
+    await page.context.add_init_script(axe)
+    async with services.slots.seat(None, doing=doing) as session:
+        number = session.name.split(".")[0]
+        row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
+
+        async def shown() -> bool:
+            await page.goto(f"{site.console}/pool")
+            return await row.locator("a").count() == 1
+
+        await eventually(shown, timeout=60, every=0.3)
+        await expect(row).to_contain_text("web · photos/<img src=x onerror=alert(1)>‹U+202E›.jpg")
+        await expect(row).to_contain_text("then the session ends")
+        job_id = JobKey.of("web", services.settings.input_container, source).id
+        await expect(row.locator("a")).to_have_attribute("href", f"/api/console/jobs/{job_id}")
+        await check_accessible(page, "the pool at work")
+    async with services.slots.seat() as session:
+        number, generation = session.name.split(".")
+        row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
+
+        async def named() -> bool:
+            await page.goto(f"{site.console}/pool")
+            return await row.locator("td").last.inner_text() == "Recycle"
+
+        await eventually(named, timeout=60, every=0.3)
+        await row.locator("text=Recycle").click()
+        await expect(page.locator("#notice")).to_have_text(re.compile("is asked to end it"))
+
+        async def drains() -> bool:
+            await page.goto(f"{site.console}/pool")
+            return "then the session ends" in await row.inner_text()
+
+        await eventually(drains, timeout=60, every=0.3)
+
+    async def renewed() -> bool:
+        return (await pool.overview(services, Links())).slots[int(number)].generation == int(generation) + 1
+
+    await eventually(renewed)
+
+
+async def test_what_sessions_cost_is_told_with_what_it_counts(site: Site, visits: Visits) -> None:
+    for path in ("", "/pool"):
+        page = await visits.page(site.console + path)
+        figure = page.locator(".figures div:has(dt:has-text('cost today'))")
+        await expect(figure).to_have_text(re.compile(r"\$0\.\d+at least: \d+ session-hours? begun; this month \$"))
+        await expect(page.locator("main")).to_contain_text("Storage and function instances are not in it")
+
+
 async def test_a_session_is_ended_from_the_pool(site: Site, visits: Visits) -> None:
     page = await visits.page(f"{site.console}/pool")
-    await page.click("tbody tr >> nth=0 >> text=Recycle")
-    await expect(page.locator("#notice")).to_have_text(re.compile("The session (is ended|ends as soon as)"))
+    await page.click("tbody tr >> text=Recycle >> nth=0")
+    await expect(page.locator("#notice")).to_have_text(re.compile("The (session (is ended|ends as soon as)|instance)"))
     await expect(page.locator("h1")).to_have_text("Pool")
 
 

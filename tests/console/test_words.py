@@ -57,6 +57,21 @@ def test_a_share_is_never_all_or_nothing_unless_it_is(part: float, whole: float,
     assert words.percent(part, whole) == text
 
 
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0.00"),
+        (0.03, "$0.03"),
+        (4 * 0.03, "$0.12"),
+        (0.0004, "$0.0004"),
+        (0.1204, "$0.1204"),
+        (1234.567, "$1,234.57"),
+    ],
+)
+def test_amounts_have_the_digits_that_matter(amount: float, text: str) -> None:
+    assert words.money(amount) == text
+
+
 def test_how_long_ago() -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     told = [words.ago(now - timedelta(seconds=each), now) for each in (1, 59, 61, 7300, 200_000)]

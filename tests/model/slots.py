@@ -17,6 +17,7 @@ from unittest import mock
 
 from pipeline.errors import PipelineError
 from pipeline.sessions import sharing, slot, slots
+from pipeline.sessions.hours import Hours
 from pipeline.sessions.line import Ask
 from pipeline.sessions.slot import MARGIN
 from pipeline.sessions.slots import Slots
@@ -30,6 +31,8 @@ from tests.model.store import Answer, Op, Store, apply, changes
 
 LEASE, STEP, USES = 15, int(MARGIN), 1
 FREE = "free"
+# When the model's clock begins: a session that began at 0 would be one that has not begun.
+EPOCH = 1_000_000
 NAME, DOCUMENT = "slots/000.json", "state/slots/000.json"
 SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", slot_lease=LEASE, pool_max_sessions=1)
 
@@ -64,7 +67,10 @@ async def holder(here: World) -> None:
             one.take_seat(ask)
             try:
                 one.session._check()
+                since = EPOCH + here.clock
                 await pool.use(one.identifier)
+                one.answered(since)
+                await held._note(one)
             except PipelineError as error:
                 one.doubt = error.kind
             one.leave_seat(ask)
@@ -96,13 +102,17 @@ class Run:
 
 @dataclass(frozen=True)
 class State:
-    """Everything. `sessions` are those that exist, by identifier, with the processes that used them, in order."""
+    """Everything. `sessions` are those that exist, by identifier, with the processes that used them, in order.
+
+    `begun` is how many there have been.
+    """
 
     store: Store
     left: Bounds
     started: int = 0
     runs: tuple[Run, ...] = ()
     sessions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    begun: int = 0
 
 
 @dataclass
@@ -113,6 +123,7 @@ class Search:
     states: int = 0
     steps: int = 0
     takeovers: int = 0
+    counted: int = 0
     _runs: dict[Any, Run] = field(default_factory=dict)
     _replayer: Replayer = field(default_factory=Replayer)
 
@@ -181,17 +192,25 @@ class Search:
         if users and users[-1] == FREE:
             self.takeovers += 1
             users = (*users, op[2])
+        begun = state.begun + (not users)
         sessions[op[1]] = users or (op[2],)
         if len(sessions) > 1:
             raise Violation(f"there are {len(sessions)} sessions for one slot: {sessions}")
-        return replace(state, sessions=tuple(sorted(sessions.items())))
+        return replace(state, sessions=tuple(sorted(sessions.items())), begun=begun)
 
     def _check(self, state: State) -> None:
-        """At the end, every session that is left is named by the slot: whoever takes it next ends or uses that one."""
-        if state.runs or state.started < self.bounds.processes:
-            return
+        """At the end, every session that is left is named by the slot: whoever takes it next ends or uses that one.
+
+        No more hours are ever counted than sessions have begun, each of which lives for less than an hour here.
+        """
         blob = state.store.blob(DOCUMENT)
         assert blob is not None
+        counted = Hours.parse(json.loads(blob.data or b"{}").get("hours", "")).total
+        if counted > state.begun:
+            raise Violation(f"{counted} session-hours are counted, and {state.begun} sessions have begun")
+        self.counted = max(self.counted, counted)
+        if state.runs or state.started < self.bounds.processes:
+            return
         named = json.loads(blob.data or b"{}").get("identifier")
         if any(identifier != named for identifier, _ in state.sessions):
             raise Violation(f"a session is left that no slot names: {state.sessions}")
@@ -219,7 +238,7 @@ def _spent(state: State, **what: int) -> State:
 @contextmanager
 def in_a_model() -> Iterator[None]:
     """Time and tokens are the model's."""
-    now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: world().clock, perf_counter=lambda: 0.0)
+    now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: EPOCH + world().clock, perf_counter=lambda: 0.0)
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
         mock.patch.object(slots, "time", now),

@@ -31,6 +31,7 @@ def test_a_session_is_one_processs_at_a_time_and_there_is_one_for_a_slot(bounds:
     found = Search(bounds).run()
     assert found.states >= least, "the search has become smaller: it may not see what it is for"
     assert found.takeovers > 0
+    assert found.counted == 2, "hours of sessions that were there one after another"
 
 
 def _trusting(*arguments: Any) -> Slot:
@@ -39,13 +40,19 @@ def _trusting(*arguments: Any) -> Slot:
     return slot
 
 
+def _forgetful(*arguments: Any) -> Slot:
+    slot = _found(*arguments)
+    slot.life.counted = 0
+    return slot
+
+
 _found = Slot.found
 
 
 @pytest.mark.parametrize(
     ("name", "broken"),
-    [("is_ours", property(lambda _: True)), ("found", _trusting)],
-    ids=["no look at the lease", "no doubt after a takeover"],
+    [("is_ours", property(lambda _: True)), ("found", _trusting), ("found", _forgetful)],
+    ids=["no look at the lease", "no doubt after a takeover", "hours that are counted anew"],
 )
 def test_the_search_finds_what_is_broken(name: str, broken: Any) -> None:
     with mock.patch.object(Slot, name, broken), pytest.raises(Violation):

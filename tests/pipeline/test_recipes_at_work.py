@@ -25,6 +25,11 @@ recipes:
   tenants:
     isolation: tenant
     renditions: {out: {format: jpeg}}
+  ours:
+    isolation: trusted
+    renditions: {out: {format: jpeg}}
+  anyones:
+    renditions: {out: {format: jpeg}}
   focal:
     transforms: [{crop: {aspect: "1:1", gravity: [focal, center]}}]
     renditions: {out: {format: png}}
@@ -103,6 +108,29 @@ async def test_tenants_do_not_share_a_session_and_one_tenant_does(environ: dict[
         for name in ("a/1.png", "a/2.png", "b/1.png", "a/3.png"):
             assert (await run(stack, "tenants", name, picture(60, 40))).state == "done"
         assert await generations(stack) == [3]
+
+
+async def test_sessions_of_trusted_recipes_go_on_and_serve_no_other_recipe(environ: dict[str, str]) -> None:
+    async with opened(
+        {**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_JOBS": "2", "PIPELINE_SESSION_IDLE": "600"}
+    ) as stack:
+        for number in range(4):
+            assert (await run(stack, "ours", f"{number}.png", picture(60, 40))).state == "done"
+        assert await generations(stack) == [1]
+        assert (await run(stack, "anyones", "0.png")).state == "done"
+        assert await generations(stack) == [2]
+
+
+async def test_an_image_that_came_with_a_request_is_nobodys_own(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        services = stack.services
+        await services.sources.put(services.settings.upload_container, "a.png", picture(60, 40), "image/png")
+        recipe = services.recipes.get("ours")
+        assert (await process(services, services.settings.upload_container, "a.png", recipe)).state == "done"
+        assert (await run(stack, "anyones", "0.png", picture(60, 40))).state == "done"
+        assert await generations(stack) == [1], "they share a session with everybody's"
+        assert (await run(stack, "ours", "0.png")).state == "done"
+        assert await generations(stack) == [2]
 
 
 @pytest.mark.parametrize(("where", "focal"), [("metadata", "1,0.5"), ("tags", "1 0.5")])

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import runs
+from pipeline import recipes, runs
 from pipeline.deliveries import blob_dropped
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs import lifecycle
 from pipeline.runs.batches import do_batch
-from pipeline.runs.costs import Measured, estimate
+from pipeline.runs.costs import Measured, estimate, serves
 from pipeline.runs.model import Progress
 from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import Settings
@@ -25,6 +25,13 @@ from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
 
 COUNT = 12
+ISOLATED = """
+recipes:
+  web: {renditions: {out: {format: jpeg}}}
+  tenants: {isolation: tenant, renditions: {out: {format: jpeg}}}
+  alone: {isolation: single, renditions: {out: {format: jpeg}}}
+  ours: {isolation: trusted, renditions: {out: {format: jpeg}}}
+"""
 WEB = runs.Selection(recipes=("web",))
 
 
@@ -342,6 +349,18 @@ def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
     assert taken.money["sessions"] == pytest.approx(15)
     assert taken.total == pytest.approx(taken.money["sessions"] + taken.money["storage"])
     assert estimate(settings, Counter(), Counter(), known).total == 0
+
+
+def test_an_estimate_knows_how_many_jobs_a_session_serves_of_each_recipe() -> None:
+    settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_jobs=200)
+    known, file = Measured({"": Times(0.05, 0.5, 0.05)}, 100), recipes.loads(ISOLATED)
+    served = serves(settings, file)
+    hours = {
+        name: estimate(settings, Counter({name: 10_000}), Counter(), known, served).session_hours for name in file.names
+    }
+    assert hours == {"web": 50, "tenants": 50, "alone": 10_000, "ours": 10}
+    mixed = estimate(settings, Counter(web=10_000, alone=100), Counter(), known, served)
+    assert mixed.session_hours == 50 + 100
 
 
 @pytest.mark.parametrize(("jobs", "at_once", "seconds"), [(1000, 1000, 50), (1000, 10, 200), (60_000, 1000, 3000)])

@@ -84,6 +84,33 @@ def test_auto_never_drops_transparency(run: Run) -> None:
     assert made["format"] == "png"
 
 
+def test_auto_takes_another_where_one_cannot_hold_the_picture(run: Run) -> None:
+    wide = encoded(gradient(16_400, 2))
+    (made,) = run(wide, with_output("auto", options={"among": ["webp", "jpeg"]}))["renditions"]
+    assert (made["format"], made["width"]) == ("jpeg", 16_400)
+    failure = run(wide, with_output("auto", options={"among": ["webp"]}))["failure"]
+    assert (failure["kind"], "16383" in failure["message"]) == ("rendition_too_large", True)
+
+
+def test_auto_takes_another_where_the_smallest_cannot_be_made_small_enough(run: Run) -> None:
+    drawing = Image.new("L", (300, 200), 255)
+    drawing.paste(noise((80, 60), 255).convert("1"), (20, 20))
+    body, options = encoded(drawing.convert("RGB")), {"among": ["jpeg", "png"], "quality": 95}
+    (free,) = run(body, with_output("auto", options=options))["renditions"]
+    assert free["format"] == "png"
+    (made,) = run(body, with_output("auto", options=options, max_bytes=free["size"] - 1))["renditions"]
+    assert (made["format"], made["size"] < free["size"]) == ("jpeg", True)
+    failure = run(body, with_output("auto", options=options, max_bytes=300))["failure"]
+    assert (failure["kind"], "png" in failure["message"]) == ("max_bytes_impossible", True)
+
+
+def test_auto_without_transparency_is_no_answer_to_a_limit(run: Run) -> None:
+    clear = NOISY.convert("RGBA")
+    clear.putalpha(99)
+    options = {"among": ["jpeg", "png"]}
+    assert run(encoded(clear), with_output("auto", options=options, max_bytes=9000))["failure"]
+
+
 @pytest.mark.parametrize(
     ("source", "format_name"),
     [

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from pipeline.errors import StorageUnavailable
+from pipeline.storage.queue import JobQueue
+from pipeline.storage.runtable import RunTable
 from pipeline.web import idempotency
 from tests.images import picture
 from tests.stack import Stack, opened
@@ -85,3 +89,63 @@ async def test_a_key_expires_and_is_swept(environ: dict[str, str]) -> None:
         other = await call(stack, "POST", JOBS, {"source": "b.jpg", "recipe": "web"}, **asked)
         assert other.status == 202, "the key has expired and is free"
         assert await idempotency.sweep(stack.services) == 1
+
+
+async def runs_of(stack: Stack) -> list[str]:
+    return [run["id"] for run in (await call(stack, "GET", "/api/runs")).json()["runs"]]
+
+
+@pytest.mark.parametrize("planned", [True, False])
+async def test_the_same_run_with_the_same_key_is_begun_once(stack: Stack, planned: bool) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    asked: dict[str, Any] = {"selection": {"prefix": "photos/"}, "expected_count": 1}
+    if planned:
+        asked = {"plan": (await call(stack, "POST", "/api/runs/plan", {"selection": asked["selection"]})).json()["id"]}
+    answers = [await call(stack, "POST", "/api/runs", asked, idempotency_key="k") for _ in range(2)]
+    assert [answer.status for answer in answers] == [201, 200]
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+    await stack.work_off()
+    later = await call(stack, "POST", "/api/runs", asked, idempotency_key="k")
+    assert (later.status, later.json()["state"], later.json()["progress"]["done"]) == (200, "done", 1)
+    assert await runs_of(stack) == [later.json()["id"]]
+    other = await call(stack, "POST", "/api/runs", asked, idempotency_key="k2")
+    assert (other.status, other.json()["id"] == later.json()["id"]) == (201, False)
+
+
+async def test_runs_asked_for_at_the_same_time_with_one_key_are_one(stack: Stack) -> None:
+    asked = {"selection": {"prefix": "photos/"}, "expected_count": 1}
+    answers = await asyncio.gather(*(call(stack, "POST", "/api/runs", asked, idempotency_key="k") for _ in range(4)))
+    assert {answer.status for answer in answers} <= {200, 201}
+    assert await runs_of(stack) == [answers[0].json()["id"]]
+
+
+async def test_a_run_whose_begin_was_cut_off_begins_when_it_is_asked_for_again(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its document was written, and before its first message was sent."""
+    await stack.drop("photos/a.jpg", picture())
+    asked = {"selection": {"prefix": "photos/"}, "expected_count": 1}
+    for owner, name in ((RunTable, "create"), (JobQueue, "send")):
+        with monkeypatch.context() as broken:
+            broken.setattr(owner, name, _cut_off)
+            assert (await call(stack, "POST", "/api/runs", asked, idempotency_key="k")).status == 503
+    answer = await call(stack, "POST", "/api/runs", asked, idempotency_key="k")
+    await stack.work_off()
+    run = (await call(stack, "GET", answer.json()["href"])).json()
+    assert (run["state"], run["progress"]["done"], await runs_of(stack)) == ("done", 1, [run["id"]])
+
+
+async def _cut_off(*_: object, **__: object) -> None:
+    raise StorageUnavailable("cut off")
+
+
+async def test_a_key_of_a_run_is_for_that_run_alone(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    asked: dict[str, Any] = {"selection": {"prefix": "photos/"}, "expected_count": 1_000_000}
+    assert (await call(stack, "POST", "/api/runs", asked, idempotency_key="k")).problem == "over_cap"
+    asked["expected_count"] = 1
+    assert (await call(stack, "POST", "/api/runs", asked, idempotency_key="k")).status == 201, "refused is unused"
+    other = await call(stack, "POST", "/api/runs", {**asked, "expected_count": 2}, idempotency_key="k")
+    assert (other.status, other.problem) == (422, "key_reused")
+    job = await call(stack, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"}, idempotency_key="k")
+    assert (job.status, job.problem) == (422, "key_reused")

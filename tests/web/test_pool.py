@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 
 import pytest
 
 from pipeline.process import process
+from pipeline.sessions import telling
+from pipeline.sessions.line import Doing
+from pipeline.web import pool
 from tests.images import picture
+from tests.sessions.test_sharing import another_process
 from tests.stack import Stack, opened
 from tests.waiting import eventually
 from tests.web.calling import call
@@ -73,14 +78,104 @@ async def test_a_slot_that_nobody_holds_gets_rid_of_its_session_at_once(one_slot
     await job(one_slot)
 
 
-async def test_a_slot_of_another_process_is_let_go_by_it(one_slot: Stack) -> None:
+@pytest.fixture
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes tell, and look what is asked, several times a second."""
+    monkeypatch.setattr(telling, "EVERY", 0.2)
+
+
+@pytest.mark.usefixtures("_often")
+async def test_the_holder_of_a_slot_ends_its_session_when_another_process_asks(one_slot: Stack) -> None:
     await job(one_slot)
+    before = await identifier(one_slot)
     async with opened(one_slot.environ) as other:
         answer = await call(other, "POST", "/api/pool/slots/0/recycle")
-        assert (answer.status, answer.json()["outcome"]) == (202, "soon")
+        assert (answer.status, answer.json()["outcome"]) == (202, "asked")
+
+        async def renewed() -> bool:
+            return await identifier(one_slot) != before
+
+        await eventually(renewed)
+        await one_slot.services.slots._slots[0].document.renew()
+        (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
+        assert (slot["state"], slot["generation"], slot["asked"]) == ("leased", 2, None)
+
+
+@pytest.mark.usefixtures("_often")
+async def test_jobs_in_a_session_that_is_asked_to_end_are_finished_there(one_slot: Stack) -> None:
+    async with opened(one_slot.environ) as other:
+        async with one_slot.services.slots.seat() as session:
+            name = session.name
+            assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "asked"
+
+            async def drains() -> bool:
+                (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
+                return bool(slot["draining"])
+
+            await eventually(drains)
+            assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "soon"
+            session._check()
+        async with one_slot.services.slots.seat() as session:
+            assert session.name != name
+
+
+async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    await job(one_slot)
+    monkeypatch.setattr(telling, "EVERY", math.inf)
+    async with opened(one_slot.environ) as other:
+        for _ in range(2):
+            answer = await call(other, "POST", "/api/pool/slots/0/recycle")
+            assert (answer.status, answer.json()["outcome"]) == (202, "asked")
+        monkeypatch.setattr(pool, "ANSWER", 0.0)
+        answer = await call(other, "POST", "/api/pool/slots/0/recycle")
+        assert (answer.status, answer.json()["outcome"]) == (202, "taken_away")
         document = one_slot.services.slots._slots[0].document
         with pytest.raises(Exception, match="does not hold the slot"):
             await document.renew()
+
+
+@pytest.mark.usefixtures("_often")
+async def test_what_goes_on_in_a_slot_is_told_to_every_process(one_slot: Stack) -> None:
+    doing = [Doing("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
+    seat = one_slot.services.slots.seat
+    async with opened(one_slot.environ) as other, seat(doing=doing[0]), seat(doing=doing[1]):
+
+        async def told() -> bool:
+            (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
+            return [job["source"] for job in slot["jobs"]] == [each.name for each in doing]
+
+        await eventually(told)
+        mine, theirs = [(await call(each, "GET", "/api/pool")).json()["slots"][0] for each in (one_slot, other)]
+        assert {**mine, "age": 0} == {**theirs, "age": 0}
+        assert (mine["count"], mine["jobs"][0]["recipe"]) == (2, "web")
+
+
+@pytest.mark.usefixtures("_often")
+async def test_what_its_last_holder_told_of_a_slot_is_not_taken_for_the_present_ones_word(one_slot: Stack) -> None:
+    first = one_slot.services
+    async with first.slots.seat(doing=Doing("web", "input", "photos/a.jpg")):
+
+        async def told() -> bool:
+            return bool((await first.board.told())[0])
+
+        await eventually(told)
+    await first.slots.close()
+    (slot,) = (await call(one_slot, "GET", "/api/pool")).json()["slots"]
+    assert (slot["state"], slot["jobs"], slot["count"]) == ("free", [], None)
+    silent = another_process(one_slot)
+    async with silent.seat():
+        (slot,) = (await call(one_slot, "GET", "/api/pool")).json()["slots"]
+        assert (slot["state"], slot["jobs"], slot["count"]) == ("leased", [], None)
+    await silent.close()
+
+
+async def test_two_who_ask_at_once_are_both_heard(stack: Stack) -> None:
+    board = stack.services.board
+    since = await asyncio.gather(board.ask("slots/000.json", 3), board.ask("slots/001.json", 5))
+    assert await board.asked() == {"slots/000.json": 3, "slots/001.json": 5}
+    assert await board.ask("slots/001.json", 5) == since[1], "asking again is asking once"
+    await board.ask("slots/001.json", 6)
+    assert await board.asked() == {"slots/000.json": 3, "slots/001.json": 6}
 
 
 async def test_jobs_go_on_while_their_slot_is_recycled(one_slot: Stack) -> None:

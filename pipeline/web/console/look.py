@@ -17,8 +17,10 @@ from pipeline.web.console.access import PATH
 NOTICES = {
     "retried": "Queued once more.",
     "dismissed": "Dismissed.",
-    "recycled": "The session is ended.",
-    "recycling": "The session ends as soon as its jobs are through.",
+    "ended": "The session is ended.",
+    "soon": "The session ends as soon as its jobs are through.",
+    "asked": "The instance that holds the session is asked to end it. It looks within ten seconds.",
+    "taken_away": "The instance that held the slot has not answered, and loses it. Jobs there begin again elsewhere.",
     "nothing": "There was no session to end.",
     "started": "The run has started.",
     "cancelled": "The run is being cancelled: no further job of it begins.",

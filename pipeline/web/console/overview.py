@@ -19,7 +19,7 @@ from pipeline.web.console.attention import State, needs
 from pipeline.web.console.failures import grouped
 from pipeline.web.console.jobs import COLOURS, stages_of
 from pipeline.web.console.lately import known, lately
-from pipeline.web.console.pool import hours_begun, split
+from pipeline.web.console.pool import split
 from pipeline.web.console.visit import Visit
 from pipeline.web.health import health
 from pipeline.web.links import Links
@@ -108,7 +108,6 @@ async def show(visit: Visit) -> func.HttpResponse:
     told = known(ledger, "health", lambda: health(services), HEALTH_EVERY)
     unwell = [each for each in told.dependencies if not each.well] if told else []
     run = next((each for each in latest if each.state == "working"), None)
-    begun = hours_begun(slots)
     figures = Figures(minutes, hours, now)
     ended = (figures.total("done"), figures.total("failed"))
     state = State(*ended, waiting, oldest, slots, groups, run, unwell, bool(recent), now)
@@ -117,8 +116,6 @@ async def show(visit: Visit) -> func.HttpResponse:
         figures=figures,
         pool=slots,
         split=split(slots),
-        begun=begun,
-        cost=begun * services.settings.price_session_hour,
         waiting=waiting,
         oldest=oldest,
         recent=recent,

@@ -68,7 +68,8 @@ def money(value: float | None, currency: str = "$") -> str:
     """An amount; small ones with the digits that matter."""
     if value is None:
         return NONE
-    return f"{currency}{value:,.2f}" if value >= 1 or value == 0 else f"{currency}{value:.4f}"
+    cents = value >= 1 or abs(value - round(value, 2)) < 0.00005
+    return f"{currency}{value:,.2f}" if cents else f"{currency}{value:.4f}"
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
