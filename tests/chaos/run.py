@@ -75,6 +75,7 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
                 await _storm(scene, sources, plan, report, say, witness)
                 await _until_settled(checker, plan, report, say)
                 await _repaired(checker, sources, plan, report, say)
+                await _told_again(checker, sources, plan, report, say)
             await _closed(scene, sources, report, say)
             found = await asyncio.to_thread(checker.check)
             found.violations += report.found.violations
@@ -166,6 +167,16 @@ async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Repo
         report.repaired += len(failed)
     still = (await asyncio.to_thread(checker.check)).failed
     report.found.violations += [f"{name} failed again, in a calm: {why}" for name, why in still.items()]
+
+
+async def _told_again(checker: Checker, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
+    """Every event and message about a broken picture comes once more, in a calm: its failure stands as it is."""
+    broken = [name for name, content in sources.wanted.items() if content in BAD]
+    for name in broken:
+        await sources.event(name, sources.versions[name][-1])
+        await sources.message(name)
+    say(f"told again of {len(broken)} broken pictures")
+    await _until_settled(checker, plan, report, say)
 
 
 async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> None:

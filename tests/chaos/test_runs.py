@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.chaos.marked import JOBS, REPORT, said
 from tests.chaos.pictures import BAD, MARK, marked, pictures
 from tests.chaos.runs import Runs, counted, read
 from tests.chaos.sources import Drop
+from tests.chaos.witness import failures_said
 
 DROPS = {"bad#0": Drop("bad", "text", "1"), "good#0": Drop("good", "good-01", "2")}
 
@@ -63,6 +65,13 @@ def test_after_its_failure_was_recorded_nothing_is_a_reason_but_to_be_asked_for(
 def test_each_worker_that_was_overtaken_excuses_one_run(tmp_path: Path) -> None:
     file = kept(tmp_path, *(("bad#0", moment, "not_an_image") for moment in (100, 200, 300)))
     assert [len(found(file, recorded=101, reasons=250, taken_over=count)) for count in range(4)] == [3, 2, 1, 0]
+
+
+def test_a_hosts_word_that_a_job_failed_is_dated() -> None:
+    now = datetime(2026, 11, 24, 0, 5).astimezone().timestamp()
+    line = "{} WARNING [job_waiting 1] [web.{}] failed at run: no image\n"
+    text = "".join(line.format(*each) for each in (("23:59:59.500", "YQ"), ("00:04:00.000", "Yg")))
+    assert list(failures_said(f"something else\n{text}", now)) == [("web.YQ", now - 300.5), ("web.Yg", now - 60)]
 
 
 def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from azure.core.exceptions import AzureError
 
@@ -23,6 +23,9 @@ from tests.chaos.sources import job_id
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
 TAKEN_OVER = re.compile(r"\[(web\.[\w-]+)\] nothing to do: another process has taken this job over")
+# Said once it is written down.
+FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d\.\d{3}) .*\[(web\.[\w-]+)\] failed at", re.MULTILINE)
+DAY = 86_400
 # For how long at most a fault goes on by itself, in seconds, by what its kind begins with.
 LASTING = {"identity: away": LIFETIME + 15.0, "identity: ": 15.0}
 
@@ -62,7 +65,11 @@ class Witness:
                 self.runs.reasons.append((moment, moment))
         for proxy in scene.proxies.values():
             self.runs.reasons += [(moment, moment) for moment, fault in proxy.strikes if fault != "slow"]
-        self.runs.taken_over = _taken_over(scene, self.runs)
+        text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
+        names = {job_id(drop.name): drop.name for drop in self.runs.drops.values()}
+        self.runs.taken_over = Counter(names[job] for job in TAKEN_OVER.findall(text) if job in names)
+        for job, moment in failures_said(text, time.time()):
+            self._note_failure(names.get(job, ""), moment)
         return list(self.runs.violations(scene.runs_log))
 
     async def _watch(self) -> None:
@@ -77,6 +84,12 @@ class Witness:
                 self._note(await asyncio.to_thread(self._checker.recorded))
             seen = time.time()
 
+    def _note_failure(self, name: str, moment: float) -> None:
+        """Of a source that was overwritten, it is not known which version failed."""
+        marks = [mark for mark, drop in self.runs.drops.items() if drop.name == name]
+        if len(marks) == 1:
+            self.runs.recorded[marks[0]] = min(moment, self.runs.recorded.get(marks[0], moment))
+
     def _note(self, failures: set[tuple[str, str]]) -> None:
         marks = {(drop.name, drop.etag): mark for mark, drop in self.runs.drops.items()}
         now = time.time()
@@ -85,8 +98,10 @@ class Witness:
                 self.runs.recorded.setdefault(mark, now)
 
 
-def _taken_over(scene: Scene, runs: Runs) -> Counter[str]:
-    """How often a worker says that it found its job taken over, by the name of the source."""
-    names = {job_id(drop.name): drop.name for drop in runs.drops.values()}
-    text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
-    return Counter(names[job] for job in TAKEN_OVER.findall(text) if job in names)
+def failures_said(text: str, now: float) -> Iterator[tuple[str, float]]:
+    """Jobs, and when a host said that they had failed: within the day before `now`, since its lines bear no date."""
+    today = datetime.fromtimestamp(now, UTC).astimezone()
+    midnight = today.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    for hours, minutes, seconds, job in FAILED.findall(text):
+        moment = midnight + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        yield job, moment if moment <= now else moment - DAY
