@@ -20,6 +20,8 @@ PATIENCE = 30.0
 CONNECT = 3
 READ = 10
 TRIES = 2
+# Makes a credential that keeps tokens ask for a new one; a managed identity's does not pass it on.
+NOT_THE_KEPT_ONE = "{}"
 
 
 class Identity:
@@ -29,8 +31,9 @@ class Identity:
     identity's, leave it alone.
     """
 
-    def __init__(self, credential: AsyncTokenCredential, patience: float = PATIENCE) -> None:
-        self._credential, self._patience = credential, patience
+    def __init__(self, credential: AsyncTokenCredential, patience: float = PATIENCE, *, keeps: bool = False) -> None:
+        """`keeps` says whether the credential gives the same token until that is old by this machine's clock."""
+        self._credential, self._patience, self._keeps = credential, patience, keeps
 
     @classmethod
     def of(cls, environ: Mapping[str, str], client_id: str | None) -> Self:
@@ -44,7 +47,7 @@ class Identity:
             client_id=client_id, connection_timeout=CONNECT, read_timeout=READ, retry_total=TRIES
         )
         if environ.get("IDENTITY_ENDPOINT"):
-            return cls(managed)
+            return cls(managed, keeps=True)
         return cls(ChainedTokenCredential(managed, AzureCliCredential()))
 
     async def get_token(
@@ -65,6 +68,13 @@ class Identity:
             raise _refused(error) from error
         except (AzureError, TimeoutError) as error:
             raise _silent(type(error).__name__) from error
+
+    async def renewed(self, scope: str) -> AccessToken:
+        """A token from the service itself: the last one was refused, whatever it says of how long it is good.
+
+        IdentityUnavailable when there is none to be had.
+        """
+        return await self.get_token(scope, claims=NOT_THE_KEPT_ONE if self._keeps else None)
 
     async def close(self) -> None:
         """Close the connections."""

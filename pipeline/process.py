@@ -23,6 +23,7 @@ from pipeline.recipes import Recipe
 from pipeline.rendering import Made, Urgency, render
 from pipeline.services import Services
 from pipeline.sessions.report import SessionReport
+from pipeline.sessions.session import SLOT_LOST
 from pipeline.stages import Stages
 from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source, Staged
 from pipeline.storage.keys import JobKey
@@ -71,7 +72,7 @@ async def process(
             log.info("nothing to do: %s", claim.state)
             stages.state = "skipped"
             return claim
-        async with _kept(claim):
+        async with _kept(claim, stages):
             entry = await _carry_out(services, source, recipe, claim, stages, urgency)
             stages.state = entry.state
             return entry
@@ -113,7 +114,8 @@ async def _twice(
 ) -> tuple[list[Made[Staged]], SessionReport]:
     """In a session; when that is lost, once more in a fresh one, and there in an execution of its own.
 
-    Lost twice is a failure: it may well be the source.
+    Lost twice is a failure: it may well be the source. Not so where it is this process that lost a session, and that
+    is alive: then the job comes back later, as after any trouble of storage.
     """
     if MARK in source.metadata:
         raise SourceError(
@@ -130,14 +132,18 @@ async def _twice(
             "recipe's limits)",
             kind="too_many_bytes",
         )
-    for last in (False, True):
+    first: SessionLost | None = None
+    for _ in range(2):
         try:
-            how = replace(urgency, alone=last or urgency.alone)
+            how = replace(urgency, alone=urgency.alone or first is not None)
             return await render(services, source, recipe, stages, how, services.renditions.stage)
         except SessionLost as error:
-            if last:
+            if first and SLOT_LOST in (first.kind, error.kind):
+                raise
+            if first:
                 told = f"{error.message}; tried in two sessions"
                 raise PermanentError(told, kind=error.kind, said=error.said) from error
+            first = error
             log.warning("%s; once more in a fresh session", error)
     raise AssertionError("unreachable: the last try returns or raises")
 
@@ -178,15 +184,17 @@ def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str,
 
 
 @asynccontextmanager
-async def _kept(claim: Claim) -> AsyncIterator[None]:
-    """Renew the claim as long as the job takes; a job that is overtaken meanwhile ends at its next write."""
+async def _kept(claim: Claim, stages: Stages) -> AsyncIterator[None]:
+    """Renew the claim as long as the job takes; a job that is overtaken meanwhile ends at its next stage."""
 
     async def renew() -> None:
-        with suppress(JobOvertaken):
+        try:
             while True:
                 await asyncio.sleep(claim.renew_every)
                 with suppress(TransientError):
                     await claim.renew()
+        except JobOvertaken as error:
+            stages.lost = error
 
     task = asyncio.create_task(renew())
     try:

@@ -18,7 +18,7 @@ class Stages:
     """A job's way. `ms` has the whole time of each stage, `marks` every stretch: its start and length since `began`.
 
     Times are milliseconds, `began` is wall time in seconds. `session` names the session's slot and generation, `state`
-    is what the job came to.
+    is what the job came to, and `lost` why going on is of no use: then no further stage begins.
     """
 
     recipe: str
@@ -28,11 +28,14 @@ class Stages:
     marks: list[tuple[str, float, float]] = field(default_factory=list)
     began: float = field(default_factory=time.time)
     state: str = ""
+    lost: PipelineError | None = None
     _zero: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Within this, the job is at `name`."""
+        """Within this, the job is at `name`. Raises what the job was lost by, if it was."""
+        if self.lost:
+            raise self.lost
         self.current, started = name, time.perf_counter()
         with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -49,7 +50,9 @@ class Issuer:
         principal = str(uuid.uuid5(NAMESPACE, client_id))
         times = {"iat": now, "nbf": now - 300, "exp": now + self.lifetime}
         who = {"appid": client_id, "oid": principal, "sub": principal, "tid": self.tenant, "idtyp": "app"}
-        return {"aud": audience, "iss": f"https://sts.windows.net/{self.tenant}/", **times, **who, "ver": "1.0"}
+        # No two tokens are the same, not even those of one second.
+        unique = {"uti": secrets.token_urlsafe(16), "ver": "1.0"}
+        return {"aud": audience, "iss": f"https://sts.windows.net/{self.tenant}/", **times, **who, **unique}
 
 
 def _unsigned(claims: dict[str, object]) -> str:

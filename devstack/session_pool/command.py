@@ -36,6 +36,9 @@ def command(
     tls: Annotated[
         Path | None, typer.Option(help="Serve https; the certificate for clients to trust is written to this file.")
     ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Key of the certificate that FILE of --tls holds already.", exists=True)
+    ] = None,
     fault: Annotated[
         list[str] | None, typer.Option(help="KIND or KIND:key=value,…; may be given more than once.")
     ] = None,
@@ -71,6 +74,7 @@ def command(
         require_token=require_token,
         admin=admin,
         tls=tls,
+        tls_key=tls_key,
         packages=packages,
     )
     gc.freeze()

@@ -23,13 +23,19 @@ class FaultKind(StrEnum):
     LOSE_FILE = "lose-file"  # a file of the session is gone
     SLOW_START = "slow-start"  # a new session takes `seconds` longer
     CAPACITY = "capacity"  # the pool holds `sessions` at most
+    EXPIRE_TOKENS = "expire-tokens"  # tokens from before `before` have expired, with --require-token
+
+
+# Those that strike no single call.
+LASTING = (FaultKind.SLOW_START, FaultKind.CAPACITY, FaultKind.EXPIRE_TOKENS)
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault: it strikes each matching call with probability `rate`, `next` times at most (0: no end).
 
-    A call matches when its method is `method` and its path contains `on`; both match everything when empty.
+    A call matches when its method is `method` and its path contains `on`; both match everything when empty. `before` is
+    a moment, in seconds since 1970.
     """
 
     kind: FaultKind
@@ -42,6 +48,7 @@ class Fault:
     code: int = 503
     retry_after: int = 0
     sessions: int = 1
+    before: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -73,7 +80,7 @@ class Fault:
 
 
 _TYPES = {"rate": float, "next": int, "on": str, "method": str, "seconds": float, "per_mb": float}
-_TYPES |= {"code": int, "retry_after": int, "sessions": int}
+_TYPES |= {"code": int, "retry_after": int, "sessions": int, "before": float}
 
 
 def _typed(key: str, value: str) -> object:
@@ -103,9 +110,7 @@ class FaultPlan:
         struck = [
             fault
             for fault in self.faults
-            if fault.kind not in (FaultKind.SLOW_START, FaultKind.CAPACITY)
-            and fault.matches(method, path)
-            and self.random.random() < fault.rate
+            if fault.kind not in LASTING and fault.matches(method, path) and self.random.random() < fault.rate
         ]
         for fault in struck:
             self._use_up(fault)
@@ -122,6 +127,11 @@ class FaultPlan:
     def capacity(self, declared: int) -> int:
         """How many sessions the pool holds now."""
         return min([declared, *(fault.sessions for fault in self.faults if fault.kind is FaultKind.CAPACITY)])
+
+    @property
+    def oldest_token(self) -> float:
+        """When a token must have been given not to have expired."""
+        return max((fault.before for fault in self.faults if fault.kind is FaultKind.EXPIRE_TOKENS), default=0.0)
 
     def _use_up(self, fault: Fault) -> None:
         if fault.next:

@@ -63,7 +63,7 @@ async def serve(settings: PoolSettings, host: str, port: int, on_ready: Callable
     try:
         await pool.start()
         address = _address(listener, "https" if settings.tls else "http")
-        with _key_file(settings.tls, host) as key_file:
+        with _key_file(settings, host) as key_file:
             await _serve(pool, listener, stop, _config(pool, key_file), lambda: on_ready(address))
     finally:
         await pool.close()
@@ -72,14 +72,14 @@ async def serve(settings: PoolSettings, host: str, port: int, on_ready: Callable
 
 
 @contextlib.contextmanager
-def _key_file(certificate: Path | None, host: str) -> Iterator[Path | None]:
-    """The certificate's key, in a file that nobody else can read, for as long as the server runs."""
-    if certificate is None:
-        yield None
+def _key_file(settings: PoolSettings, host: str) -> Iterator[Path | None]:
+    """The certificate's key: where it is made here, in a file that nobody else can read, while the server runs."""
+    if settings.tls is None or settings.tls_key:
+        yield settings.tls_key
         return
     with tempfile.TemporaryDirectory() as folder:
         key_file = Path(folder, "key.pem")
-        write_certificate(host, certificate, key_file)
+        write_certificate(host, settings.tls, key_file)
         yield key_file
 
 

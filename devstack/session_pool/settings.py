@@ -72,4 +72,5 @@ class PoolSettings:
     require_token: bool = False
     admin: bool = False
     tls: Path | None = None
+    tls_key: Path | None = None
     packages: Path | None = None

@@ -78,6 +78,8 @@ class PoolClient:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._token:
+            await self._token.close()
         await self._http.aclose()
 
     async def put(self, identifier: str, name: str, size: int, chunks: Chunks) -> None:
@@ -126,7 +128,7 @@ class PoolClient:
             response = await self._send(request, Patience(seconds))
             try:
                 if response.status_code != httpx.codes.OK:
-                    raise _counted(refusal(response, await limited(response, seconds), "download"), "download")
+                    raise self._refusal(response, await limited(response, seconds), "download")
                 yield raw(response, seconds)
             finally:
                 await response.aclose()
@@ -204,10 +206,17 @@ class PoolClient:
                         await response.aclose()
                 if response.is_success:
                     return json_object(text)
-                if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
-                    self._token.forget()
-                raise _counted(refusal(response, text, doing), doing)
+                raise self._refusal(response, text, doing)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _refusal(self, response: httpx.Response, text: bytes, doing: str) -> PipelineError:
+        """What an answer other than success means, told where it has to be known."""
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
+            self._token.refused(response.request.headers.get("Authorization", ""))
+        error = refusal(response, text, doing)
+        if isinstance(error, PoolFull | PoolUnavailable):
+            telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
+        return error
 
     async def _send(self, request: httpx.Request, patience: Patience) -> httpx.Response:
         async with patience.kept():
@@ -220,13 +229,6 @@ class PoolClient:
             options["headers"] = {**options["headers"], **await self._token.header()}
         params = {"api-version": self._settings.pool_api_version, "identifier": identifier}
         return self._http.build_request(method, f"{self._settings.pool_endpoint}/{path}", params=params, **options)
-
-
-def _counted(error: PipelineError, doing: str) -> PipelineError:
-    """The refusal again, counted where the pool only puts the call off."""
-    if isinstance(error, PoolFull | PoolUnavailable):
-        telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
-    return error
 
 
 def _operation(answer: dict[str, Any]) -> str:

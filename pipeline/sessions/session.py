@@ -25,6 +25,7 @@ from pipeline.transforms.pack import ALL as PACK_LIMIT
 REPORT_LIMIT = 512 * 1024
 STDERR_TAIL = 500
 REPLACED = "session_replaced"
+SLOT_LOST = "slot_lost"
 BUSY = "session_busy"
 ONE_BY_ONE = Bounds(1, 0, 0)
 
@@ -255,7 +256,11 @@ class Session:
 
     def _check(self) -> None:
         if not self._is_ours():
-            raise SessionLost("this process stood still for longer than its lease; its session is another's now")
+            raise SessionLost(
+                "this process could not renew its lease in time (it stood still, or storage did not answer): its "
+                "session may be another's now",
+                kind=SLOT_LOST,
+            )
 
     async def _put(self, name: str, size: int, chunks: Chunks) -> None:
         """Upload, which makes the session where there is none."""

@@ -43,6 +43,7 @@ def table(report: Report) -> str:
     lines += ["", "recoveries"] + [f"  {kind:34} {count:5}" for kind, count in report.recoveries.items()]
     lines += ["", "jobs at the end"] + [f"  {state:34} {count:5}" for state, count in report.found.states.items()]
     lines += [f"  {'renditions':34} {report.found.renditions:5}"]
+    lines += [f"  {f'executions: {name}':34} {count:5}" for name, count in report.ran.items()]
     lines += [f"  {'failed by faults, retried, done':34} {report.repaired:5}"]
     lines += [f"  {f'seconds of {name}':34} {took:5.0f}" for name, took in report.took.items()]
     lines += ["", f"violations: {len(report.violations)}"] + [f"  {each}" for each in report.violations]

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.data.tables import TableServiceClient
-from azure.storage.blob import BlobServiceClient
-from azure.storage.queue import QueueServiceClient
+
+from tests.chaos.account import Account
 
 # What a picture that is fine may fail with when its sessions or their network do: each names what happened.
 WEATHER = {
     "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "run_broke_off",
     "out_of_memory", "run_timeout", "job_timeout", "batch_broke", "transient", "pool_unavailable", "pool_unreachable",
-    "pool_denied", "pool_cannot_end", "storage_unavailable", "undeliverable", "lease_lost", "overwritten",
+    "pool_denied", "pool_cannot_end", "storage_unavailable", "storage_denied",
+    "identity_unavailable", "identity_denied", "undeliverable", "lease_lost", "slot_lost", "overwritten",
 }  # fmt: skip
 QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigger-chaos", "webjobs-blobtrigger-poison")
 
@@ -38,7 +38,7 @@ class Checker:
     `calm` the digest of each rendition by content and file name, as a run without faults made it.
     """
 
-    connection: str
+    account: Account
     wanted: Mapping[str, str | None]
     bad: Mapping[str, str]
     calm: Mapping[str, Mapping[str, str]]
@@ -48,6 +48,21 @@ class Checker:
         rows = self._rows()
         ended = all(rows.get(name, {}).get("state") in ("done", "failed") for name in self._there())
         return ended and not any(row["state"] in ("running", "queued") for row in rows.values()) and not self._waiting()
+
+    def recorded(self) -> set[tuple[str, str]]:
+        """The failures for good that stand in the ledger now: name and ETag of their sources."""
+        kinds = " or ".join(f"error_kind eq '{kind}'" for kind in sorted(set(self.bad.values())))
+        asked = f"PartitionKey eq 'web' and state eq 'failed' and RowKey lt '~' and ({kinds})"
+        with self.account.tables(retry_total=0) as tables:
+            rows = tables.get_table_client("ledger").query_entities(asked, select=["name", "source_etag"])
+            return {(row["name"], row["source_etag"]) for row in rows}
+
+    def kept(self) -> str:
+        """All that the ledger says, and what is written on the renditions: to be looked through for secrets."""
+        with self.account.tables() as tables, self.account.blobs() as blobs:
+            rows = [str(dict(row)) for row in tables.get_table_client("ledger").list_entities()]
+            output = blobs.get_container_client("output").list_blobs(include=["metadata"])
+            return "\n".join([*rows, *(f"{blob.name} {blob.metadata}" for blob in output)])
 
     def check(self) -> Found:
         """Everything, at the end."""
@@ -99,7 +114,7 @@ class Checker:
             f"{name}: still {row['state']}" for name, row in rows.items() if row["state"] in ("running", "queued")
         )
         yield from (f"{count} messages are left in {queue}" for queue, count in self._waiting().items())
-        with TableServiceClient.from_connection_string(self.connection) as tables:
+        with self.account.tables() as tables:
             listed = defaultdict(set)
             for row in tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'"):
                 if row.get("job"):
@@ -113,7 +128,7 @@ class Checker:
         yield from self._blob_leftovers()
 
     def _blob_leftovers(self) -> Iterator[str]:
-        with BlobServiceClient.from_connection_string(self.connection) as blobs:
+        with self.account.blobs() as blobs:
             for blob in blobs.get_container_client("state").list_blobs(name_starts_with="slots/"):
                 if blob.lease.status == "locked":
                     yield f"the slot {blob.name} is still leased"
@@ -126,22 +141,22 @@ class Checker:
             )
 
     def _rows(self) -> dict[str, dict[str, Any]]:
-        with TableServiceClient.from_connection_string(self.connection) as tables:
+        with self.account.tables() as tables:
             rows = tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'")
             return {row["name"]: dict(row) for row in rows if "owner" in row}
 
     def _etags(self) -> dict[str, str]:
-        with BlobServiceClient.from_connection_string(self.connection) as blobs:
+        with self.account.blobs() as blobs:
             return {blob.name: blob.etag.strip('"') for blob in blobs.get_container_client("input").list_blobs()}
 
     def _outputs(self) -> dict[str, bytes]:
-        with BlobServiceClient.from_connection_string(self.connection) as blobs:
+        with self.account.blobs() as blobs:
             output = blobs.get_container_client("output")
             return {blob.name: output.download_blob(blob.name).readall() for blob in output.list_blobs()}
 
     def _waiting(self) -> dict[str, int]:
         counts = {}
-        with QueueServiceClient.from_connection_string(self.connection) as queues:
+        with self.account.queues() as queues:
             for name in QUEUES:
                 try:
                     counts[name] = queues.get_queue_client(name).get_queue_properties().approximate_message_count or 0

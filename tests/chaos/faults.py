@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 
 import httpx
 import psutil
 
+from tests.chaos.identity import LIFETIME
 from tests.chaos.scene import LEASE, WRITTEN_DOWN, Scene
 from tests.chaos.sources import Sources
 
@@ -45,10 +47,29 @@ async def _capacity(scene: Scene, sources: Sources) -> None:
     await scene.calm()
 
 
+def _identity(trouble: str) -> Fault:
+    """The service fails for some seconds, in which every token that it gave before is of no use any more."""
+
+    async def strike(scene: Scene, sources: Sources) -> None:
+        scene.identity.trouble(trouble, sources.random.uniform(3, 9))
+        await _expire(scene, sources)
+
+    return strike
+
+
+async def _expire(scene: Scene, sources: Sources) -> None:
+    await scene.arm(f"expire-tokens:before={time.time():.3f}")
+
+
+async def _identity_away(scene: Scene, sources: Sources) -> None:
+    """For longer than any token is good for."""
+    scene.identity.trouble("500", LIFETIME + 5)
+
+
 async def _kill_host(scene: Scene, sources: Sources) -> None:
     host = sources.random.choice(scene.hosts)
     await host.kill()
-    await host.start()
+    await host.restart()
 
 
 async def _kill_pool(scene: Scene, sources: Sources) -> None:
@@ -108,7 +129,7 @@ async def _disk_full(scene: Scene, sources: Sources) -> None:
     query = {"api-version": API, "identifier": str(sources.random.choice(used)["identifier"])}
     body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": FILL, "timeoutInSeconds": 20}
     with contextlib.suppress(httpx.HTTPError):
-        await scene.http.post(f"{scene.endpoint}/executions", params=query, json=body)
+        await scene.call("POST", "/executions", params=query, json=body)
 
 
 # Most of the time; those below take long, and happen now and then.
@@ -125,6 +146,12 @@ QUICK: dict[str, Fault] = {
     "pool: session replaced": _pool(f"replace-session:next=1,{RUN}", f"replace-session:next=1,{DOWNLOAD}"),
     "pool: file lost": _pool(f"lose-file:next=1,{RUN}", f"lose-file:next=1,{DOWNLOAD}"),
     "pool: slow start": _pool("slow-start:seconds=3,next=1"),
+    "tokens: all expire at once": _expire,
+    "identity: 500": _identity("500"),
+    "identity: 429": _identity("429"),
+    "identity: refuses": _identity("refuses"),
+    "identity: slow": _identity("slow"),
+    "identity: hangs": _identity("hangs"),
     "storage: 503": _storage("busy", 2),
     "storage: answer lost": _storage("lost answer"),
     "storage: sent twice (409, 412)": _storage("sent twice"),
@@ -144,4 +171,10 @@ SLOW: dict[str, Fault] = {
     "kill -9 storage": _kill_storage,
     "a host stands still": _freeze_host,
     "pool: capacity shrinks": _capacity,
+    "identity: away for long": _identity_away,
 }
+# What is no reason to run a picture again.
+HARMLESS = {
+    "event twice", "event late", "message delivered again", "source overwritten", "source deleted",
+    "pool: latency", "pool: slow start", "storage: slow", "pool: capacity shrinks",
+}  # fmt: skip

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+
 from tests.images import picture
 
 GOOD = 24
 # What becomes of a bad one: the kind of its failure. Fewer pixels than this are taken (see `scene.SETTINGS`).
 MAX_PIXELS = 1_000_000
 BAD = {"text": "not_an_image", "cut": "damaged_image", "empty": "empty_source", "bomb": "too_many_pixels"}
+
+MARK = re.compile(rb"chaos-mark:([^;]{1,200});")
 
 
 def pictures() -> dict[str, bytes]:
@@ -20,3 +25,17 @@ def pictures() -> dict[str, bytes]:
         "bomb": picture(1200, 1000, "PNG"),
     }
     return good | bad
+
+
+def marked(data: bytes, mark: str) -> bytes:
+    """The same picture with a remark in it that tells this one from all others; what has no bytes stays so."""
+    remark = f"chaos-mark:{mark};".encode()
+    if data.startswith(b"\xff\xd8"):
+        return data[:2] + b"\xff\xfe" + (len(remark) + 2).to_bytes(2, "big") + remark + data[2:]
+    if data.startswith(b"\x89PNG"):
+        chunk = b"tEXtComment\0" + remark
+        # Behind the signature and the header, which have 33 bytes.
+        return (
+            data[:33] + (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[33:]
+        )
+    return data + remark if data else data

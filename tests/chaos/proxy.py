@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from devstack.certificate import Certificate
+
 LINE = b"\r\n"
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # Only what changes something is worth losing the answer of, or sending twice.
 WRITES = ("PUT", "POST", "DELETE", "MERGE", "PATCH")
 BUSY = (
@@ -40,13 +45,21 @@ class Piece:
 class Proxy:
     """Stands before one service, at `address`; `shut` refuses everything, as a service that is down."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, certificate: Certificate) -> None:
         parts = urlsplit(upstream)
-        self._upstream, self._path = (str(parts.hostname), int(parts.port or 80)), parts.path
+        self._upstream, self._path = (str(parts.hostname), int(parts.port or 443)), parts.path
+        self._trusted = ssl.create_default_context(cafile=certificate.file)
+        self._shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._shown.load_cert_chain(certificate.file, certificate.key)
         self._armed: deque[str] = deque()
-        self.struck: Counter[str] = Counter()
+        self.strikes: list[tuple[float, str]] = []
         self.shut = False
         self.address = ""
+
+    @property
+    def struck(self) -> Counter[str]:
+        """How often each fault has struck."""
+        return Counter(fault for _, fault in self.strikes)
 
     def arm(self, fault: str, times: int = 1) -> None:
         """Harm the next requests: `busy`, `lost answer`, `sent twice`, `slow` or `cut off`."""
@@ -59,15 +72,18 @@ class Proxy:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """For the length of a block."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
-        self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{self._path}"
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20, ssl=self._shown)
+        self.address = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}{self._path}"
         try:
             yield
         finally:
             server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError):
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(writer.close)
+            stack.enter_context(contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError))
+            upstream = await self._connected(stack)
             while (request := await _read(reader)) and not self.shut:
                 fault = self._next(request)
                 if fault == "busy":
@@ -75,14 +91,19 @@ class Proxy:
                     break
                 if fault == "cut off":
                     break
-                answer = await self._forwarded(request, fault)
+                answer = await _forwarded(upstream, request, fault)
                 if fault == "lost answer":
                     break
                 writer.write(answer.head + answer.body)
                 await writer.drain()
                 if not (request.keeps_open and answer.keeps_open):
                     break
-        writer.close()
+
+    async def _connected(self, stack: contextlib.AsyncExitStack) -> Connection:
+        """A connection to the service, which ends with that of the client."""
+        reader, writer = await asyncio.open_connection(*self._upstream, limit=1 << 20, ssl=self._trusted)
+        stack.callback(writer.close)
+        return reader, writer
 
     def _next(self, request: Piece) -> str:
         if not self._armed:
@@ -90,23 +111,21 @@ class Proxy:
         if self._armed[0] in ("lost answer", "sent twice") and request.method not in WRITES:
             return ""
         fault = self._armed.popleft()
-        self.struck[fault] += 1
+        self.strikes.append((time.time(), fault))
         return fault
 
-    async def _forwarded(self, request: Piece, fault: str) -> Piece:
-        if fault == "slow":
-            await asyncio.sleep(2)
-        reader, writer = await asyncio.open_connection(*self._upstream, limit=1 << 20)
-        try:
-            for _ in range(2 if fault == "sent twice" else 1):
-                writer.write(request.head + request.body)
-                await writer.drain()
-                answer = await _read(reader, request.method)
-                if answer is None:
-                    raise ConnectionResetError
-            return answer
-        finally:
-            writer.close()
+
+async def _forwarded(upstream: Connection, request: Piece, fault: str) -> Piece:
+    if fault == "slow":
+        await asyncio.sleep(2)
+    reader, writer = upstream
+    for _ in range(2 if fault == "sent twice" else 1):
+        writer.write(request.head + request.body)
+        await writer.drain()
+        answer = await _read(reader, request.method)
+        if answer is None:
+            raise ConnectionResetError
+    return answer
 
 
 async def _read(reader: asyncio.StreamReader, asked: str = "") -> Piece | None:

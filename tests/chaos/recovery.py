@@ -23,7 +23,7 @@ async def recovery(folder: Path) -> list[float]:
     async with opened(folder) as scene:
         await scene.hosts[1].stop()
         sources = Sources(scene, pictures(), Random(1))
-        checker = Checker(scene.connection, sources.wanted, {}, {})
+        checker = Checker(scene.account, sources.wanted, {}, {})
         try:
             return [await _round(scene, sources, checker, number) for number in range(ROUNDS)]
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import re
 import time
@@ -13,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from azure.storage.blob.aio import BlobServiceClient
-
 from devstack.azurite import KEY
-from tests.chaos import faults
+from tests.chaos import faults, identity, runs
 from tests.chaos.checker import Checker, Found
 from tests.chaos.pictures import BAD, pictures
+from tests.chaos.runs import Runs
 from tests.chaos.scene import SESSIONS, Scene, opened, pipeline
-from tests.chaos.sources import Sources
+from tests.chaos.sources import Sources, job_id
+from tests.chaos.witness import Witness
 
 ROUNDS = 3
 JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
@@ -52,6 +51,7 @@ class Report:
     recoveries: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
     took: dict[str, float] = field(default_factory=dict)
+    ran: dict[str, int] = field(default_factory=dict)
 
     @property
     def violations(self) -> list[str]:
@@ -69,15 +69,19 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
         sources = Sources(scene, contents, random)
         try:
             calm = await _calm_run(scene, sources, report, say)
-            checker = Checker(scene.connection, sources.wanted, BAD, calm)
-            await _storm(scene, sources, plan, report, say)
-            await _until_settled(checker, plan, report, say)
-            await _repaired(checker, sources, plan, report, say)
+            checker = Checker(scene.account, sources.wanted, BAD, calm)
+            witness = Witness(checker, Runs(sources.drops, BAD, sources.asked_again))
+            async with witness.watching():
+                await _storm(scene, sources, plan, report, say, witness)
+                await _until_settled(checker, plan, report, say)
+                await _repaired(checker, sources, plan, report, say)
             await _closed(scene, sources, report, say)
             found = await asyncio.to_thread(checker.check)
             found.violations += report.found.violations
             report.found = found
             _read_logs(scene, sources, report)
+            report.found.violations += witness.judge(scene) + _secrets(scene, checker.kept())
+            report.ran = runs.counted(runs.read(scene.runs_log).values())
         finally:
             await sources.close()
     return report
@@ -88,9 +92,9 @@ async def _calm_run(scene: Scene, sources: Sources, report: Report, say: Say) ->
     names = {content: f"photos/calm/{content}.jpg" for content in sources.contents}
     for content, name in names.items():
         await sources.drop(name, content)
-    checker = Checker(scene.connection, sources.wanted, BAD, {})
+    checker = Checker(scene.account, sources.wanted, BAD, {})
     await _until(checker.settled, 300)
-    async with BlobServiceClient.from_connection_string(scene.connection) as blobs:
+    async with scene.account.async_blobs() as blobs:
         output, calm = blobs.get_container_client("output"), {}
         for content, name in names.items():
             made = [blob.name async for blob in output.list_blobs(name_starts_with=f"web/{name}/")]
@@ -106,7 +110,7 @@ async def _digest(output: object, path: str) -> str:
     return hashlib.sha256(await stream.readall()).hexdigest()
 
 
-async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
+async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say, witness: Witness) -> None:
     """Pictures come in while faults happen; the last picture comes before the last fault."""
     start = time.monotonic()
     await sources.drop("photos/0000.jpg", sources.any_content())
@@ -119,7 +123,8 @@ async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say
         is_slow = plan.slow and turn % plan.slow == plan.slow - 1
         kind = next(slow if is_slow else quick)
         say(f"fault {turn + 1}: {kind}")
-        await (faults.SLOW if is_slow else faults.QUICK)[kind](scene, sources)
+        with witness.harm(kind):
+            await (faults.SLOW if is_slow else faults.QUICK)[kind](scene, sources)
         report.injected[kind] += 1
         turn += 1
         await asyncio.sleep(plan.pause)
@@ -153,8 +158,7 @@ async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Repo
         failed = (await asyncio.to_thread(checker.check)).failed
         for name, why in failed.items():
             say(f"failed, and is tried again: {name}: {why[:150]}")
-            await sources.message(name, again=True)
-            sources.retried[name] += 1
+            await sources.again(name)
         if not failed:
             return
         await asyncio.sleep(5)
@@ -170,23 +174,19 @@ async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> N
     for slot in await sources.slots():
         if slot.get("state") == "free" and slot.get("identifier"):
             query = {"api-version": faults.API, "identifier": str(slot["identifier"])}
-            listed = (await scene.http.get(f"{scene.endpoint}/files", params=query)).json()
+            listed = (await scene.call("GET", "/files", params=query)).json()
             files = [file["name"] for file in listed.get("value", []) if JOB_FILE.match(file["name"])]
             report.found.violations += [f"a session that was given back holds {name}" for name in files]
-    await pipeline({**scene.environ, **_direct(scene)}, "drain")
+    await pipeline(scene.environ, "drain")
 
     async def nobody() -> bool:
-        return (await scene.http.get(scene.endpoint)).json()["alive"] == 0
+        return (await scene.call("GET", "/")).json()["alive"] == 0
 
     try:
         await _until(nobody, 90)
     except TimeoutError:
         report.found.violations.append("sessions are left after `drain`")
     say("closed")
-
-
-def _direct(scene: Scene) -> dict[str, str]:
-    return {"IMAGES": scene.connection, "AzureWebJobsStorage": scene.connection}
 
 
 def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
@@ -197,6 +197,7 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
             report.struck[f"pool: {str(event['fault']).split(',')[0]}"] += 1
     for name, proxy in scene.proxies.items():
         report.struck.update({f"storage ({name}): {fault}": count for fault, count in proxy.struck.items()})
+    report.struck.update({f"identity: {fault}": count for fault, count in scene.identity.struck.items()})
     most = max(int(event["alive"]) for event in events if "alive" in event)
     if most > SESSIONS:
         report.found.violations.append(f"{most} sessions in a pool of {SESSIONS}")
@@ -204,7 +205,6 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
     for name, pattern in RECOVERIES.items():
         report.recoveries[name] = len(re.findall(pattern, text))
     report.found.violations += _too_often(text, sources)
-    report.found.violations += _secrets(scene, sources)
 
 
 RECOVERIES = {
@@ -218,6 +218,7 @@ RECOVERIES = {
     "session recycled": r"gets a new session",
     "session left to cool down": r"left to cool down",
     "slot lost": r"could not be renewed",
+    "had no token": r"no token(:| \()",
     "bug": r"a bug: ",
 }
 
@@ -225,7 +226,7 @@ RECOVERIES = {
 def _too_often(text: str, sources: Sources) -> list[str]:
     """Jobs that were recorded more often than there were versions to record: done twice, or a bad image tried again."""
     ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at )", text))
-    allowed = {_job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
+    allowed = {job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
     return [
         f"job {job} ended {count} times, and was asked for {allowed.get(job, 0)} times"
         for job, count in ends.items()
@@ -233,17 +234,11 @@ def _too_often(text: str, sources: Sources) -> list[str]:
     ]
 
 
-def _secrets(scene: Scene, sources: Sources) -> list[str]:
-    """Logs that name a session or hold the account's key."""
-    secrets = {*sources.identifiers, KEY}
-    logs = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")}
-    return [f"{name} holds a secret" for name, text in logs.items() if any(secret in text for secret in secrets)]
-
-
-def _job_id(name: str) -> str:
-    row = f"input/{name}"
-    row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
-    return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"
+def _secrets(scene: Scene, kept: str) -> list[str]:
+    """Logs, or what is kept in storage for people to read, that name a session, or hold a key or a token."""
+    secrets = {*runs.identifiers(scene.runs_log), KEY, identity.OPENING, scene.environ["IDENTITY_HEADER"]}
+    texts = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")} | {"storage": kept}
+    return [f"{name} holds a secret" for name, text in texts.items() if any(secret in text for secret in secrets)]
 
 
 async def _until(holds: Callable[[], object], seconds: float) -> None:

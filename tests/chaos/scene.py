@@ -1,4 +1,6 @@
-"""Storage behind a proxy, a session pool and two function hosts: programs of their own, killed and started at will."""
+"""Storage behind a proxy, a session pool that wants tokens, and two function hosts, each a program of its own that is
+killed and started at will; and the identity service that gives the tokens.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,10 @@ import psutil
 
 from devstack import azurite as emulator
 from devstack import child
+from devstack.certificate import Certificate, trusting
+from devstack.errors import ChildError
+from tests.chaos.account import Account
+from tests.chaos.identity import Identity
 from tests.chaos.pictures import MAX_PIXELS
 from tests.chaos.proxy import Proxy
 from tests.stack import RECIPES
@@ -81,6 +88,18 @@ class Part:
         self.process = await self._stack.enter_async_context(program)
         return (await self.process.line(self.ready, START))[1]
 
+    async def restart(self) -> None:
+        """Start it again until it stays: without a token, for one, it ends at once, and a platform does the same."""
+        async with asyncio.timeout(START):
+            while True:
+                try:
+                    await self.start()
+                except ChildError:
+                    await self.stop()
+                    await asyncio.sleep(1)
+                else:
+                    return
+
     async def stop(self) -> None:
         """Ask it to end, and wait for that."""
         await self._stack.aclose()
@@ -106,16 +125,17 @@ class Part:
 
 @dataclass
 class Scene:
-    """All parts, the proxies before storage, and the connection string that bypasses these."""
+    """All parts, the proxies before storage, and the account as it is without these."""
 
     folder: Path
-    connection: str
+    account: Account
     proxies: dict[str, Proxy]
     storage: Storage
     pool: Part
     hosts: list[Part]
     environ: dict[str, str]
     endpoint: str
+    identity: Identity
     http: httpx.AsyncClient
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -132,17 +152,26 @@ class Scene:
                 events.append(json.loads(line))
         return events
 
+    @property
+    def runs_log(self) -> Path:
+        """What was run, as the pool's side has kept it (see `marked`)."""
+        return self.folder / "runs.jsonl"
+
+    async def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A call of the pool, past the pipeline."""
+        return await self.http.request(method, f"{self.endpoint}{path}", headers=self.identity.header(), **options)
+
     async def arm(self, fault: str) -> None:
         """Let the pool do something wrong, beside what it is to do wrong already."""
-        address = f"{self.endpoint}/.admin/faults"
-        standing = (await self.http.get(address)).json()["faults"]
-        (await self.http.put(address, json={"faults": [*standing, fault]})).raise_for_status()
+        standing = (await self.call("GET", "/.admin/faults")).json()["faults"]
+        (await self.call("PUT", "/.admin/faults", json={"faults": [*standing, fault]})).raise_for_status()
 
     async def calm(self) -> None:
         """Nothing goes wrong any more."""
         for proxy in self.proxies.values():
             proxy.calm()
-        (await self.http.delete(f"{self.endpoint}/.admin/faults")).raise_for_status()
+        self.identity.calm()
+        (await self.call("DELETE", "/.admin/faults")).raise_for_status()
 
     def kernels(self) -> list[psutil.Process]:
         """The interpreters in the pool's sandboxes."""
@@ -156,8 +185,8 @@ class Scene:
 class Storage:
     """The emulator, at the same ports with the same data whenever it is started."""
 
-    def __init__(self, data: Path, log: Path) -> None:
-        self._data, self._log = data, log
+    def __init__(self, data: Path, log: Path, certificate: Certificate) -> None:
+        self._data, self._log, self._certificate = data, log, certificate
         self._ports = emulator.Ports()
         self._stack = AsyncExitStack()
         self._process: child.Child | None = None
@@ -167,7 +196,12 @@ class Storage:
         log = self._log.open("a")
         self._stack.callback(log.close)
         running = await self._stack.enter_async_context(
-            emulator.running(self._data, self._ports, output=lambda line: print(line, file=log, flush=True))
+            emulator.running(
+                self._data,
+                self._ports,
+                output=lambda line: print(line, file=log, flush=True),
+                certificate=self._certificate,
+            )
         )
         self._ports = emulator.Ports(
             *(urlsplit(each).port or 0 for each in (running.blob, running.queue, running.table))
@@ -192,27 +226,40 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
     """Everything runs for the length of a block; its logs are left in `folder`."""
     (folder / "recipes.yaml").write_text(RECIPES)
     async with AsyncExitStack() as stack:
-        storage = Storage(folder / "azurite", folder / "azurite.log")
+        certificate = Certificate.made(folder, "this-machine")
+        trust = trusting([certificate.file], folder / "trust.crt")
+        storage = Storage(folder / "azurite", folder / "azurite.log", certificate)
         stack.push_async_callback(storage.stop)
         azurite = await storage.start()
-        proxies = {name: Proxy(getattr(azurite, name)) for name in emulator.SERVICES}
-        connection = azurite.connection_string
-        for name, proxy in proxies.items():
+        proxies = {name: Proxy(getattr(azurite, name), certificate) for name in emulator.SERVICES}
+        for proxy in proxies.values():
             await stack.enter_async_context(proxy.serving())
-            connection = connection.replace(getattr(azurite, name), proxy.address)
-        pool = _pool(folder)
+        identity = Identity()
+        await stack.enter_async_context(identity.serving())
+        pool = _pool(folder, certificate)
         stack.push_async_callback(pool.stop)
         endpoint = await pool.start()
         pool.argv += ["--port", str(urlsplit(endpoint).port)]
         environ = {**NAMES, **SETTINGS, "PIPELINE_RECIPES": str(folder / "recipes.yaml")}
-        environ |= {"IMAGES": connection, "AzureWebJobsStorage": connection, "PIPELINE_POOL_ENDPOINT": endpoint}
+        environ |= {"PIPELINE_POOL_ENDPOINT": endpoint, **identity.variables, **trust, **dict(_connections(proxies))}
         await made(environ)
         hosts = [_host(folder, "one", environ, 0), _host(folder, "two", environ, SKEW)]
         for host in hosts:
             stack.push_async_callback(host.stop)
         await asyncio.gather(*(host.start() for host in hosts))
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
-        yield Scene(folder, azurite.connection_string, proxies, storage, pool, hosts, environ, endpoint, http)
+        verify = ssl.create_default_context(cafile=certificate.file)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False, verify=verify))
+        account = Account(azurite.connection_string, str(folder / "trust.crt"))
+        yield Scene(folder, account, proxies, storage, pool, hosts, environ, endpoint, identity, http)
+
+
+def _connections(proxies: Mapping[str, Proxy]) -> Iterator[tuple[str, str]]:
+    """Storage by identity, as on Azure, and past the proxies nowhere."""
+    for connection in ("IMAGES", "AzureWebJobsStorage"):
+        yield connection, ""
+        yield f"{connection}__credential", "managedidentity"
+        for service, proxy in proxies.items():
+            yield f"{connection}__{service}ServiceUri", proxy.address
 
 
 async def made(environ: Mapping[str, str]) -> None:
@@ -229,10 +276,11 @@ async def pipeline(environ: Mapping[str, str], *arguments: str) -> None:
             raise ended
 
 
-def _pool(folder: Path) -> Part:
-    log = folder / "pool-access.log"
+def _pool(folder: Path, certificate: Certificate) -> Part:
+    log, runs = folder / "pool-access.log", folder / "runs.jsonl"
     options = ["--max-sessions", str(SESSIONS), "--spares", "1", "--cooldown", "20", "--data", "32", "--admin"]
-    argv = [sys.executable, "-m", "devstack", "session-pool", *options, "--log", log]
+    options += ["--require-token", "--tls", str(certificate.file), "--tls-key", str(certificate.key)]
+    argv = [sys.executable, "-m", "tests.chaos.marked", runs, "session-pool", *options, "--log", log]
     return Part("session pool", argv, r"session pool ready: (\S+)", {}, folder / "pool.log")
 
 

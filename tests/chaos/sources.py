@@ -5,32 +5,44 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from azure.storage.blob.aio import BlobServiceClient
-from azure.storage.queue.aio import QueueServiceClient
-
+from tests.chaos.pictures import marked
 from tests.chaos.scene import NAMES, Scene
 
 EVENTS = "azure-webjobs-blobtrigger-chaos"
 
 
+@dataclass(frozen=True)
+class Drop:
+    """One version of one source, which a mark in it tells from all others."""
+
+    name: str
+    content: str
+    etag: str
+
+
 @dataclass
 class Sources:
-    """Writes sources and events past the proxies. `wanted` is the content by name; None where it was deleted."""
+    """Writes sources and events past the proxies. `wanted` is the content by name; None where it was deleted.
+
+    `drops` is everything that was ever dropped, by its mark, and `asked_again` when a job was asked for once more.
+    """
 
     scene: Scene
     contents: dict[str, bytes]
     random: random.Random
     wanted: dict[str, str | None] = field(default_factory=dict)
     versions: dict[str, list[str]] = field(default_factory=dict)
+    drops: dict[str, Drop] = field(default_factory=dict)
+    asked_again: list[tuple[float, str]] = field(default_factory=list)
     retried: Counter[str] = field(default_factory=Counter)
-    identifiers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._blobs = BlobServiceClient.from_connection_string(self.scene.connection)
-        self._queues = QueueServiceClient.from_connection_string(self.scene.connection)
+        self._blobs = self.scene.account.async_blobs()
+        self._queues = self.scene.account.async_queues()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -39,11 +51,14 @@ class Sources:
 
     async def drop(self, name: str, content: str) -> None:
         """Write a source, over whatever is there."""
+        mark = f"{name}#{len(self.versions.get(name, []))}"
         async with self.scene.writing:
             blob = self._blobs.get_blob_client(NAMES["PIPELINE_INPUT_CONTAINER"], name)
-            written = await blob.upload_blob(self.contents[content], overwrite=True)
+            written = await blob.upload_blob(marked(self.contents[content], mark), overwrite=True)
+        etag = str(written["etag"]).strip('"')
         self.wanted[name] = content
-        self.versions.setdefault(name, []).append(str(written["etag"]).strip('"'))
+        self.drops[mark] = Drop(name, content, etag)
+        self.versions.setdefault(name, []).append(etag)
 
     async def delete(self, name: str) -> None:
         """Delete a source."""
@@ -69,6 +84,12 @@ class Sources:
         place = {"ContainerName": NAMES["PIPELINE_INPUT_CONTAINER"], "BlobName": name}
         await self._send(EVENTS, about | place)
 
+    async def again(self, name: str) -> None:
+        """Ask for a job once more, as an operator does."""
+        self.asked_again.append((time.time(), name))
+        self.retried[name] += 1
+        await self.message(name, again=True)
+
     async def message(self, name: str, **more: object) -> None:
         """Ask for a job, as the pipeline does."""
         place = {"recipe": "web", "container": NAMES["PIPELINE_INPUT_CONTAINER"], "name": name}
@@ -84,6 +105,11 @@ class Sources:
         container = self._blobs.get_container_client(NAMES["PIPELINE_STATE_CONTAINER"])
         names = [blob.name async for blob in container.list_blobs(name_starts_with="slots/")]
         read = [await (await container.download_blob(name)).readall() for name in names]
-        slots = [json.loads(each) for each in read]
-        self.identifiers |= {str(slot["identifier"]) for slot in slots if slot.get("identifier")}
-        return slots
+        return [json.loads(each) for each in read]
+
+
+def job_id(name: str) -> str:
+    """What the pipeline calls the job of a source."""
+    row = f"input/{name}"
+    row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
+    return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"

@@ -11,9 +11,10 @@ from tests.chaos.run import Plan, run
 
 @pytest.mark.timeout(900)
 async def test_nothing_is_lost_mixed_or_done_twice_whatever_goes_wrong(tmp_path: Path) -> None:
-    report = await run(Plan(images=24, faults=22, seed=11, slow=11, patience=500), tmp_path)
+    report = await run(Plan(images=24, faults=26, seed=11, slow=13, patience=500), tmp_path)
     assert report.violations == []
-    assert len(report.injected) >= 20
+    assert len(report.injected) >= 24
     assert report.found.states["done"] >= 24
     assert report.recoveries["done"] >= 24
     assert sum(report.struck.values()) >= 8
+    assert report.ran["sources"] >= 24

@@ -61,6 +61,18 @@ async def test_a_short_lived_token_is_renewed_and_none_that_has_expired_is_used(
         await eventually(renewed, timeout=30)
 
 
+async def test_a_token_that_the_pool_refuses_is_not_offered_again_by_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps tokens by the clock of this machine, which may be wrong, and knows of no refusal."""
+    async with issuing(Issuer(), monkeypatch) as variables, Identity.of(variables, None) as identity:
+        token = PoolToken(identity)
+        first = await token.header()
+        token.refused(first["Authorization"])
+        second = await token.header()
+        assert second != first
+        assert await token.header() == second
+        assert {"Authorization": f"Bearer {(await identity.get_token(SCOPE)).token}"} == second
+
+
 async def test_an_identity_that_is_not_there_is_said_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     async with issuing(Issuer(("other",)), monkeypatch) as variables, Identity.of(variables, "one") as identity:
         with pytest.raises(PoolUnavailable, match="IMAGES__clientId") as caught:

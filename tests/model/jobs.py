@@ -20,6 +20,7 @@ from pipeline.storage.blobs import GENERATION
 from tests.model.clients import SILENT
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
 from tests.model.replay import History, Outcome, Replayer, World
+from tests.model.search import Violation, explored
 from tests.model.store import Answer, Items, Op, Store, apply, changes
 
 SOURCE = f"{INPUT}/{NAME}"
@@ -71,10 +72,6 @@ class State:
     done: tuple[str, ...] = ()
 
 
-class Violation(AssertionError):  # noqa: N818 - a finding
-    """What must never happen."""
-
-
 @dataclass
 class Search:
     """Goes through every state that can be reached, and holds each against what must always be so.
@@ -94,18 +91,9 @@ class Search:
     def run(self) -> Search:
         """Search everything."""
         first = State(Store().written(SOURCE, b"v1").sent(EVENT), self.bounds)
-        seen, frontier = {first}, [first]
         with in_a_model(), self._replayer:
             _calm.cache_clear()
-            while frontier:
-                state = frontier.pop()
-                self.states += 1
-                self._check(state)
-                for following in self._following(state):
-                    self.steps += 1
-                    if following not in seen:
-                        seen.add(following)
-                        frontier.append(following)
+            self.states, self.steps = explored(first, self._following, self._check)
         return self
 
     # -- what can happen ---------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from pipeline.settings import Settings
 from pipeline.storage import leases
 from pipeline.storage.leases import LeasedDocuments
 from tests.model.clients import SILENT, Clients
-from tests.model.jobs import Violation
 from tests.model.replay import History, Outcome, Replayer, World, world
+from tests.model.search import Violation, explored
 from tests.model.store import Answer, Op, Store, apply, changes
 
 LEASE, STEP, USES = 15, int(MARGIN), 1
@@ -130,17 +130,8 @@ class Search:
     def run(self) -> Search:
         """Search everything."""
         first = State(Store().written(DOCUMENT, b"{}"), self.bounds)
-        seen, frontier = {first}, [first]
         with in_a_model(), self._replayer:
-            while frontier:
-                state = frontier.pop()
-                self.states += 1
-                self._check(state)
-                for following in self._following(state):
-                    self.steps += 1
-                    if following not in seen:
-                        seen.add(following)
-                        frontier.append(following)
+            self.states, self.steps = explored(first, self._following, self._check)
         return self
 
     def _following(self, state: State) -> Iterator[State]:

@@ -14,7 +14,8 @@ from pipeline.storage import ledger
 from pipeline.storage.blobs import Renditions, Source, Staged
 from pipeline.storage.queue import JobQueue
 from tests.model import store
-from tests.model.jobs import Bounds, Search, Violation
+from tests.model.jobs import Bounds, Search
+from tests.model.search import Violation
 from tests.model.store import Store
 
 SMALL = Bounds(workers=2, crashes=0, waits=1, overwrites=1)

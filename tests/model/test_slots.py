@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from pipeline.sessions.slot import Slot
-from tests.model.jobs import Violation
+from tests.model.search import Violation
 from tests.model.slots import Bounds, Search
 
 

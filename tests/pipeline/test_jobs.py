@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pipeline import jobs
 from pipeline.deliveries import blob_dropped, deliver
 from pipeline.errors import JobOvertaken, NotNow
+from pipeline.process import process
+from pipeline.sessions.session import Session
 from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Claim
 from pipeline.storage.queue import Message
 from tests.images import picture
 from tests.stack import Stack
+from tests.waiting import eventually
 
 
 def key(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
@@ -93,6 +99,60 @@ async def test_what_is_done_or_not_there_cannot_be_dismissed_or_asked_for(stack:
     gone = Message(recipe="web", container=stack.services.settings.input_container, name="photos/nowhere.jpg")
     with pytest.raises(JobOvertaken):
         await jobs.submit(stack.services, gone)
+
+
+async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not_run_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock may be wrong, or that of whoever took the job over; what is recorded by then is not run again."""
+    renew, lost = Claim.renew, asyncio.Event()
+
+    async def noted(claim: Claim) -> None:
+        try:
+            await renew(claim)
+        except JobOvertaken:
+            lost.set()
+            raise
+
+    monkeypatch.setattr(Claim, "renew", noted)
+    monkeypatch.setattr(Claim, "renew_every", 0.05)
+    services, container = stack.services, stack.services.settings.input_container
+    await stack.drop("photos/a.jpg", picture())
+    async with services.slots.seat(None), services.slots.seat(None):
+        recipe = await services.recipe("web")
+        worker = asyncio.create_task(process(services, container, "photos/a.jpg", recipe))
+
+        async def begun() -> bool:
+            return await stack.entry("web", "photos/a.jpg") is not None
+
+        await eventually(begun)
+        await services.ledger.move(await jobs.get(services, key(stack)), "dismissed")
+        await asyncio.wait_for(lost.wait(), 30)
+    with pytest.raises(JobOvertaken, match="taken this job over"):
+        await worker
+    assert (await state(stack), await stack.outputs()) == ("dismissed", {})
+
+
+async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage may be away for longer than a lease lasts, and then they all end, one after another."""
+    check, renewed = Session._check, False
+
+    def lapsed(session: Session) -> None:
+        if not renewed:
+            session._is_ours = lambda: False
+        check(session)
+
+    monkeypatch.setattr(Session, "_check", lapsed)
+    await stack.drop("photos/a.jpg", picture())
+    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "slot_lost", 1)
+    renewed = True
+    assert await delivered(stack) == 1
+    assert await state(stack) == "done"
 
 
 async def test_a_waiting_job_whose_source_went_waits_no_more(stack: Stack) -> None:

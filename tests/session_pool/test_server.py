@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from devstack.certificate import Certificate
 from tests.session_pool.running import REPOSITORY, RunningPool, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -38,6 +39,31 @@ async def test_a_token_for_the_right_audience_is_asked_for() -> None:
             headers = {"authorization": f"Bearer {token(aud=audience)}"}
             assert (await pool.http.get(f"/files?{QUERY}", headers=headers)).status_code == 200
         assert (await pool.http.get("/health")).status_code == 200
+
+
+async def test_all_tokens_of_before_can_expire_at_once() -> None:
+    async with running("--require-token", "--spares", "0", "--admin") as pool:
+        headers = [{"authorization": f"Bearer {token(iat=moment)}"} for moment in (1_000, 2_000)]
+        headers.append({"authorization": f"Bearer {token()}"})
+
+        async def statuses() -> list[int]:
+            return [(await pool.http.get(f"/files?{QUERY}", headers=each)).status_code for each in headers]
+
+        assert await statuses() == [200, 200, 200]
+        await pool.http.put("/.admin/faults", json={"faults": ["expire-tokens:before=1500.5"]})
+        assert await statuses() == [401, 200, 401]
+        assert [event["fault"] for event in pool.events("fault")] == ["expire-tokens"] * 2
+        await pool.http.delete("/.admin/faults")
+        assert await statuses() == [200, 200, 200]
+
+
+async def test_https_with_a_certificate_that_is_there_already(tmp_path: Path) -> None:
+    """The pool that is started again is the one that its clients trust."""
+    made = Certificate.made(tmp_path, "kept")
+    async with running("--tls", str(made.file), "--tls-key", str(made.key), "--spares", "0") as pool:
+        context = ssl.create_default_context(cafile=made.file)
+        async with httpx.AsyncClient(verify=context, trust_env=False, timeout=30) as client:
+            assert (await client.get(f"{pool.address}/files?{QUERY}")).json() == {"value": []}
 
 
 async def test_https_with_a_certificate_of_its_own(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pipeline.identity import Identity
 from pipeline.sessions.client import PoolClient
 from pipeline.sessions.token import SCOPE, PoolToken
 from pipeline.settings import Settings
+from tests.waiting import eventually
 
 FULL = "Error happened when allocating pod for identifier secret-identifier in pool p"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -198,8 +199,38 @@ async def test_one_token_serves_all_calls_until_shortly_before_it_ends() -> None
     credential = Credential(3600, 3600)
     token = PoolToken(Identity(credential))
     assert [await token.header() for _ in range(3)] == [{"Authorization": "Bearer token-1"}] * 3
-    short = PoolToken(Identity(Credential(200, 3600)))
-    assert [(await short.header())["Authorization"] for _ in range(2)] == ["Bearer token-1", "Bearer token-2"]
+    late = PoolToken(Identity(Credential(5, 3600)))
+    assert [(await late.header())["Authorization"] for _ in range(2)] == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_a_token_that_is_soon_too_old_serves_while_a_new_one_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.sessions.token.PAUSE", 0)
+    credential = Slow(200, 3600)
+    token = PoolToken(Identity(credential))
+    credential.answers.set()
+    assert await token.header() == {"Authorization": "Bearer token-1"}
+    credential.answers.clear()
+    assert [await token.header() for _ in range(3)] == [{"Authorization": "Bearer token-1"}] * 3
+    credential.answers.set()
+
+    async def renewed() -> bool:
+        return await token.header() == {"Authorization": "Bearer token-2"}
+
+    await eventually(renewed)
+    assert credential.asked == 2
+
+
+async def test_all_calls_wait_for_one_answer_of_an_identity_service_that_hangs() -> None:
+    """One after another, they would wait so long that their jobs were given up."""
+    credential = Slow(3600)
+    token = PoolToken(Identity(credential, patience=0.2))
+    ends = await asyncio.gather(*(token.header() for _ in range(50)), return_exceptions=True)
+    assert {getattr(end, "kind", "") for end in ends} == {"identity_unavailable"}
+    assert credential.asked == 1
+    credential.answers.set()
+    assert await token.header() == {"Authorization": "Bearer token-1"}
 
 
 async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
@@ -209,10 +240,51 @@ async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
     assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
 
 
+async def test_a_token_that_is_refused_at_a_download_is_fetched_anew() -> None:
+    token = PoolToken(Identity(Credential(3600, 3600)))
+    async with pool_with(answer(401, b""), answer(200, b"whole"), token=token) as (client, pool):
+        assert await client.read("identifier", "report.json", 10) == b"whole"
+    assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
+
+
+async def test_a_refusal_that_comes_late_does_not_cost_the_token_that_came_after() -> None:
+    token = PoolToken(Identity(Credential(3600, 3600, 3600)))
+    first = (await token.header())["Authorization"]
+    token.refused(first)
+    second = await token.header()
+    token.refused(first)
+    assert await token.header() == second == {"Authorization": "Bearer token-2"}
+
+
+async def test_a_pool_that_refuses_every_token_does_not_have_the_identity_asked_with_every_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.sessions.token.PAUSE", 10_000)
+    credential = Credential(*[3600] * 9)
+    token = PoolToken(Identity(credential))
+    for _ in range(9):
+        token.refused((await token.header())["Authorization"])
+    assert credential.given == 2
+
+
 async def test_nobody_signed_in_is_said_with_what_to_do() -> None:
     with pytest.raises(PoolUnavailable, match="az login") as caught:
         await PoolToken(Identity(Credential())).header()
     assert caught.value.kind == "identity_denied"
+
+
+class Slow(Credential):
+    """An identity service that takes its time."""
+
+    def __init__(self, *lifetimes: float) -> None:
+        super().__init__(*lifetimes)
+        self.answers = asyncio.Event()
+        self.asked = 0
+
+    async def get_token(self, *scopes: str, **options: object) -> AccessToken:
+        self.asked += 1
+        await self.answers.wait()
+        return await super().get_token(*scopes, **options)
 
 
 class Unreachable(Credential):

@@ -21,7 +21,7 @@ _POOL_PATH = "/subscriptions/{subscription}/resourceGroups/{group}/sessionPools/
 def build(pool: Pool) -> Starlette:
     """The application on a pool that the caller starts and closes."""
     routes = _routes()
-    tokens = [Middleware(RequireToken)] if pool.settings.require_token else []
+    tokens = [Middleware(RequireToken, pool=pool)] if pool.settings.require_token else []
     own = _own_routes(with_admin=pool.settings.admin)
     app = Starlette(
         routes=[Mount(_POOL_PATH, routes=routes), *routes, *own],

@@ -11,22 +11,36 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from devstack.session_pool.faults import FaultKind
+from devstack.session_pool.pool import Pool
+
 AUDIENCE = "https://dynamicsessions.io"
-_OPEN = ("/", "/health", "/openapi.json")
+_OPEN = ("/", "/health", "/openapi.json", "/.admin/faults")
 
 
 class RequireToken:
     """401 with an empty body for every call that the service would not let in either."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, pool: Pool) -> None:
+        self._app, self._pool = app, pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN and not is_valid(Headers(scope=scope)):
+        if scope["type"] == "http" and scope["path"] not in _OPEN and not self._lets_in(Headers(scope=scope)):
             await Response(status_code=401, headers={"www-authenticate": "Bearer"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _lets_in(self, headers: Headers) -> bool:
+        """Whether the token is good, and none of those that have expired before their time."""
+        if not is_valid(headers):
+            return False
+        oldest = self._pool.faults.oldest_token
+        issued = (_claims(headers["authorization"].partition(" ")[2]) or {}).get("iat")
+        if not oldest or (isinstance(issued, int | float) and issued >= oldest):
+            return True
+        self._pool.log.write("fault", fault=FaultKind.EXPIRE_TOKENS)
+        return False
 
 
 def is_valid(headers: Headers) -> bool:

@@ -38,6 +38,7 @@ _MORE = {
     "session_lost": Advice("the session ended in the middle, twice", _SESSION, helps=True),
     "run_broke_off": Advice("the session's process died in the middle, twice", _SESSION, helps=True),
     "session_died": Advice("the session's process died in the middle, twice", _SESSION, helps=True),
+    "slot_lost": Advice("this app lost its sessions to storage's silence", _SESSION, helps=True),
     "pool_denied": Advice(
         "the pool refused our identity",
         "Give it the role Azure ContainerApps Session Executor, then retry.",

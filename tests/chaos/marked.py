@@ -1,0 +1,121 @@
+"""`python -m tests.chaos.marked FILE session-pool …`: a session pool that keeps outside which sources it was to run.
+
+Every source that is dropped carries a mark of its own (see `pictures.marked`). FILE gets a line of JSON for each that
+was uploaded, each that an execution began with, and what that execution said of it, so that it can be counted how often
+each has really run. It is written at once: no `kill -9` takes back what has begun. The identifiers of all sessions are
+there too, to be looked for where they must not be.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import parse_qs
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from devstack.__main__ import build
+from devstack.session_pool import server
+from tests.chaos.pictures import MARK
+
+FILE = re.compile(rb'filename="(in-[0-9a-f]+\.bin)"')
+JOBS = re.compile(r'\.main\("([A-Za-z0-9+/=]+)"')
+REPORT = re.compile(r"^pipeline-report \d+ \w+ \S+ (\[.*\])\s*$", re.MULTILINE)
+
+
+class Marking:
+    """ASGI, between the pool's faults and its routes: what gets here is really done."""
+
+    def __init__(self, app: ASGIApp, file: TextIO) -> None:
+        self._app, self._file = app, file
+        self._marks: dict[str, str] = {}
+        self._identifiers: set[str] = set()
+        self._numbers = itertools.count()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        path = scope.get("path", "")
+        self._note_session(scope)
+        if scope["type"] != "http" or scope["method"] != "POST" or not path.endswith(("/files", "/executions")):
+            await self._app(scope, receive, send)
+            return
+        body, answer = bytearray(), bytearray()
+        number, marks = next(self._numbers), list[str]()
+
+        async def received() -> Message:
+            message = await receive()
+            body.extend(message.get("body", b""))
+            if message["type"] == "http.request" and not message.get("more_body"):
+                self._uploaded(bytes(body)) if path.endswith("/files") else marks.extend(self._runs(body, number))
+            return message
+
+        async def sent(message: Message) -> None:
+            answer.extend(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, received, sent)
+        finally:
+            if marks:
+                self._write("ran", number, marks, said(bytes(answer), len(marks)))
+
+    def _note_session(self, scope: Scope) -> None:
+        for identifier in parse_qs(scope.get("query_string", b"").decode()).get("identifier", []):
+            if identifier not in self._identifiers:
+                self._identifiers.add(identifier)
+                self._file.write(json.dumps({"event": "session", "identifier": identifier}) + "\n")
+
+    def _uploaded(self, body: bytes) -> None:
+        file, mark = FILE.search(body), MARK.search(body)
+        if file and mark:
+            self._marks[file[1].decode()] = mark[1].decode()
+
+    def _runs(self, body: bytearray, number: int) -> list[str]:
+        code = str(json.loads(body).get("code"))
+        found = JOBS.search(code)
+        jobs = json.loads(base64.b64decode(found[1])) if found else []
+        marks = [self._marks.get(job["source"], "") for job in jobs]
+        if marks:
+            self._write("began", number, marks, [""] * len(marks))
+        return marks
+
+    def _write(self, event: str, number: int, marks: list[str], said: list[str]) -> None:
+        line: dict[str, Any] = {"time": time.time(), "event": event, "run": f"{os.getpid()}-{number}"}
+        self._file.write(json.dumps(line | {"marks": marks, "said": said}) + "\n")
+
+
+def said(answer: bytes, count: int) -> list[str]:
+    """What an execution said of each of its sources: `made`, the kind of its failure, or nothing."""
+    try:
+        stdout = json.loads(answer)["result"]["stdout"]
+        reports = json.loads(REPORT.findall(stdout)[-1])
+    except (ValueError, LookupError, TypeError):
+        return [""] * count
+    return [report["failure"]["kind"] if report["failure"] else "made" for report in reports]
+
+
+def main(file: Path, argv: list[str]) -> None:
+    """Run the pool."""
+    plain = server.app.build
+    log = file.open("a", buffering=1)
+
+    def marking(pool: Any) -> Any:
+        app = plain(pool)
+        app.user_middleware.append(Middleware(Marking, file=log))
+        return app
+
+    server.app.build = marking
+    sys.argv = ["devstack", *argv]
+    build(argv[0])(prog_name="devstack")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,99 @@
+"""What counts the runs of each source sees what it has to see."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.sessions import archive
+from pipeline.transforms import protocol
+from tests.chaos.marked import JOBS, REPORT, said
+from tests.chaos.pictures import BAD, MARK, marked, pictures
+from tests.chaos.runs import Runs, counted, read
+from tests.chaos.sources import Drop
+
+DROPS = {"bad#0": Drop("bad", "text", "1"), "good#0": Drop("good", "good-01", "2")}
+
+
+def kept(folder: Path, *runs: tuple[str, float, str]) -> Path:
+    """A file of the pool's: (mark, when, what was said) of each run."""
+    lines = []
+    for number, (mark, began, told) in enumerate(runs):
+        about = {"run": str(number), "marks": [mark]}
+        lines.append({"time": began, "event": "began", "said": [""], **about})
+        lines += [{"time": began + 0.1, "event": "ran", "said": [told], **about}] if told else []
+    file = folder / "runs.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def found(file: Path, *, again: float = 0, reasons: float = 0, recorded: float = 0, taken_over: int = 0) -> list[str]:
+    """What is wrong with it, when these happened at these moments (0: never), or so often."""
+    runs = Runs(DROPS, BAD, [(again, "bad")] if again else [])
+    runs.reasons += [(reasons, reasons)] if reasons else []
+    runs.recorded |= {"bad#0": recorded} if recorded else {}
+    runs.taken_over["bad"] = taken_over
+    return list(runs.violations(file))
+
+
+@pytest.mark.parametrize("mark", ["bad#0", "good#0"])
+def test_a_second_run_needs_a_reason_between_the_two(tmp_path: Path, mark: str) -> None:
+    verdict = "not_an_image" if mark == "bad#0" else "made"
+    file = kept(tmp_path, (mark, 100, verdict), (mark, 200, verdict))
+    assert [mark in each for each in found(file)] == [True]
+    assert [len(found(file, reasons=moment)) for moment in (50, 150, 250)] == [1, 0, 1]
+
+
+def test_a_run_that_said_nothing_is_no_reason_to_complain(tmp_path: Path) -> None:
+    assert found(kept(tmp_path, ("bad#0", 100, ""), ("bad#0", 200, "not_an_image"))) == []
+
+
+def test_after_its_failure_was_recorded_nothing_is_a_reason_but_to_be_asked_for(tmp_path: Path) -> None:
+    file = kept(tmp_path, ("bad#0", 100, "not_an_image"), ("bad#0", 200, "not_an_image"))
+    assert len(found(file, recorded=101, reasons=150)) == 1
+    assert found(file, recorded=201, reasons=150) == []
+    assert found(file, recorded=101, again=150) == []
+
+
+def test_each_worker_that_was_overtaken_excuses_one_run(tmp_path: Path) -> None:
+    file = kept(tmp_path, *(("bad#0", moment, "not_an_image") for moment in (100, 200, 300)))
+    assert [len(found(file, recorded=101, reasons=250, taken_over=count)) for count in range(4)] == [3, 2, 1, 0]
+
+
+def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:
+    file = kept(tmp_path, ("bad#0", 100, "not_an_image"), ("good#0", 100, "made"))
+    file.write_text(file.read_text()[:-10])
+    runs = read(file)
+    assert {mark: [run.said for run in each] for mark, each in runs.items()} == {
+        "bad#0": ["not_an_image"],
+        "good#0": [""],
+    }
+    assert counted(runs.values()) == {"sources": 2, "runs": 2, "most of one source": 1}
+
+
+def test_what_the_engine_says_and_is_told_is_understood() -> None:
+    job = protocol.encode_jobs({"source": "in-1.bin"})  # type: ignore[typeddict-item]
+    asked = JOBS.search(archive.build().program(job))
+    assert asked
+    assert json.loads(base64.b64decode(asked[1])) == [{"source": "in-1.bin"}]
+    reports = json.dumps([{"failure": None}, {"failure": {"kind": "not_an_image", "message": "…"}}]).encode()
+    stdout = f"something else\n{protocol.report_line(reports, 'report-1.json')}\n"
+    answer = json.dumps({"status": "Succeeded", "result": {"stdout": stdout}}).encode()
+    assert said(answer, 2) == ["made", "not_an_image"]
+    for broken in (b"", b"{}", b"[]", json.dumps({"result": {"stdout": "pipeline-engine-missing"}}).encode()):
+        assert said(broken, 2) == ["", ""]
+    assert REPORT.pattern.startswith(f"^{protocol.MARK} ")
+
+
+def test_a_remark_changes_no_pixel_and_is_found_again() -> None:
+    for name, data in pictures().items():
+        remarked = marked(data, "photos/0001.jpg#3")
+        assert [each.decode() for each in MARK.findall(remarked)] == (["photos/0001.jpg#3"] if data else [])
+        if name.startswith("good") or name == "bomb":
+            before, after = (Image.open(io.BytesIO(each)) for each in (data, remarked))
+            assert before.tobytes() == after.tobytes()

@@ -1,0 +1,28 @@
+"""Every state that can be reached from a first one, each looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
+
+S = TypeVar("S", bound=Hashable)
+
+
+class Violation(AssertionError):  # noqa: N818 - a finding
+    """What must never happen."""
+
+
+def explored(first: S, following: Callable[[S], Iterable[S]], check: Callable[[S], None]) -> tuple[int, int]:
+    """Check each state and go on to those that follow it: how many states there are, and how many steps."""
+    seen, frontier = {first}, [first]
+    states = steps = 0
+    while frontier:
+        state = frontier.pop()
+        states += 1
+        check(state)
+        for one in following(state):
+            steps += 1
+            if one not in seen:
+                seen.add(one)
+                frontier.append(one)
+    return states, steps
