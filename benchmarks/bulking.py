@@ -18,6 +18,7 @@ from benchmarks.worker import Count, Meter, at_a_time
 from pipeline import runs
 from pipeline.runs import batches
 from pipeline.services import Process, Services
+from pipeline.sessions import telling
 from pipeline.storage import stats
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
@@ -86,9 +87,9 @@ async def plan(recipe: str, numbers: range, _: int, __: float) -> Count:
 async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
     """A run of everything that is there, but for a few that warm up first: calls for finding jobs, and for doing them.
 
-    Of what goes by the clock, figures and the look whether the run is cancelled are kept out of it.
+    Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
     """
-    stats.WRITE_EVERY = batches.BELIEVED = 3600
+    stats.WRITE_EVERY = batches.BELIEVED = telling.EVERY = 3600
     async with opened() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
         await _worked_off(services, await runs.start(services, warm, expected_count=10), at_once, Calls())

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
@@ -20,6 +21,10 @@ PATIENCE_TIMES, PATIENCE_SECONDS = 3, 5.0
 # What a run may take of which nobody knows how long it will.
 UNKNOWN_SECONDS = 20.0
 
+
+# Jobs that take less than this are outweighed by what an execution costs: a session that is free waits for more of
+# them, for a moment. Both in seconds.
+SHORT, LINGER = 0.02, 0.1
 
 Estimate = Callable[[], float | None]
 """How many seconds a job will take, as far as is known when it is asked; None: nobody knows yet."""
@@ -85,12 +90,25 @@ class Queue:
         self._waiting.sort(key=lambda each: each.work.rank)
         return waiting
 
-    def take(self) -> list[Waiting]:
-        """The next execution: the first in line, and what fits in beside it. Empty when nothing waits."""
+    @property
+    def short(self) -> bool:
+        """Whether the next job takes less than an execution costs by itself, and nobody waits for its answer."""
+        first = self._waiting[0].work if self._waiting else None
+        return first is not None and not first.alone and first.rank > 0 and (first.estimate() or inf) < SHORT
+
+    def is_short_of(self, count: int) -> bool:
+        """Whether it is worth a moment to wait for more jobs, until there are `count`."""
+        room = len(self._waiting) < count and self.short
+        return room and self._most.room([each.work for each in self._waiting], self._waiting[0].work)
+
+    def take(self, most: int | None = None) -> list[Waiting]:
+        """The next execution: the first in line, and of what fits in beside it, `most` in all. Empty: nothing waits."""
         self._waiting = [each for each in self._waiting if not each.end.done()]
         taken = self._waiting[:1]
         if taken and not taken[0].work.alone:
             for each in self._waiting[1:]:
+                if len(taken) == most:
+                    break
                 if not each.work.alone and self._most.room([other.work for other in taken], each.work):
                     taken.append(each)
         self._waiting = [each for each in self._waiting if each not in taken]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Protocol
 
 from pipeline import telemetry
@@ -95,6 +96,8 @@ class Session:
         self._queue = Queue(bounds)
         self._runner: asyncio.Task[None] | None = None
         self._unpacking: set[asyncio.Task[None]] = set()
+        self._present = 0
+        self._changed = asyncio.Event()
         self._garbage: set[str] = set()
         self._brought: set[str] = set()
         self.overdue = False
@@ -111,15 +114,18 @@ class Session:
     def workspace(self, renditions: dict[str, str]) -> Iterator[Workspace]:
         """The files of one job; when it is over they are garbage, gone before the next job's run."""
         names = Workspace.fresh(renditions)
+        self._present += 1
         try:
             yield names
         finally:
+            self._present -= 1
+            self._changed.set()
             self._garbage |= names.files
 
     async def upload(self, name: str, size: int, chunks: Chunks) -> None:
         """Bring a job's source in, and the engine when it is not there yet."""
         self._check()
-        put = self._put(name, size, chunks)
+        put = self._client.put(self._identifier, name, size, chunks)
         if self._equipped:
             await put
         else:
@@ -140,6 +146,7 @@ class Session:
         `session_busy` when the run before takes much longer than such runs do: look for another session.
         """
         waiting = self._queue.add(work)
+        self._changed.set()
         if self._runner is None or self._runner.done():
             # In a context of its own: it goes on for jobs to come.
             self._runner = asyncio.create_task(self._run_all(), context=Context())
@@ -167,7 +174,11 @@ class Session:
 
     async def _run_all(self) -> None:
         """One execution after another, until nothing waits."""
-        while taken := self._queue.take():
+        while True:
+            await self._gather()
+            taken = self._queue.take(self._most_at_once)
+            if not taken:
+                return
             try:
                 with self._waited_for([each.work for each in taken]):
                     await self._run(taken)
@@ -177,6 +188,19 @@ class Session:
                 broken = SessionLost(f"the run was broken off ({type(error).__name__})")
                 batch.failed([*taken, *self._queue.leave()], broken)
                 raise
+
+    @property
+    def _most_at_once(self) -> int:
+        """Half of the jobs that are here, so that the transfers of others overlap with the run; of short ones all."""
+        return self._present if self._queue.short else ceil(self._present / 2)
+
+    async def _gather(self) -> None:
+        """Wait a moment until all jobs that are here are in line, where that is worth it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(batch.LINGER):
+                while self._queue.is_short_of(self._present):
+                    self._changed.clear()
+                    await self._changed.wait()
 
     @contextmanager
     def _waited_for(self, works: list[Work]) -> Iterator[None]:

@@ -39,6 +39,10 @@ async def test_an_execution_takes_as_many_as_its_bounds_allow() -> None:
     assert taken(*[work(expected=0.4)] * 5) == [2, 2, 1], "seconds"
     assert taken(*[work(size=4000)] * 5) == [2, 2, 1], "bytes"
     assert taken(*[work()] * 3, bounds=Bounds(1, 1.0, 10_000)) == [1, 1, 1], "one by one"
+    queue = Queue(Bounds(4, 1.0, 10_000))
+    for _ in range(3):
+        queue.add(work())
+    assert len(queue.take(2)) == 2, "what is asked for"
 
 
 async def test_what_has_to_run_alone_or_takes_nobody_knows_how_long_is_joined_by_none() -> None:
@@ -48,6 +52,23 @@ async def test_what_has_to_run_alone_or_takes_nobody_knows_how_long_is_joined_by
 
 async def test_a_big_one_does_not_hold_up_the_small_ones_behind_it() -> None:
     assert taken(work(), work(size=20_000), work()) == [2, 1]
+
+
+async def test_only_short_jobs_that_nobody_waits_for_are_worth_a_moment() -> None:
+    def short_of(*works: Work, count: int = 4) -> bool:
+        queue = Queue(Bounds(4, 1.0, 10_000))
+        for each in works:
+            queue.add(each)
+        return queue.is_short_of(count)
+
+    assert short_of(work(expected=0.01))
+    assert not short_of(), "nobody is there"
+    assert not short_of(*[work(expected=0.01)] * 4), "all are there"
+    assert not short_of(work(expected=0.1)), "it takes longer than an execution's own time"
+    assert not short_of(work(expected=None)), "nobody knows how long"
+    assert not short_of(work(expected=0.01, rank=0)), "somebody waits for the answer"
+    assert not short_of(work(expected=0.01, alone=True)), "it runs by itself"
+    assert not short_of(*[work(expected=0.01, size=5000)] * 2), "no other one would fit in"
 
 
 async def test_one_waits_longer_behind_what_takes_longer_and_not_for_ever_behind_the_unknown() -> None:
