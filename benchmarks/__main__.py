@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("figure", nargs="*", help=f"which ones (all): {', '.join(FIGURES)}")
     parser.add_argument("--size", type=float, default=1.0, help="of the load: 1 as defined, 0.1 for a quick look")
-    parser.add_argument("--rounds", type=int, default=4, help="in which what is compared takes turns")
+    parser.add_argument("--rounds", type=int, default=2, help="in which what is compared takes turns")
     options = parser.parse_args()
     unknown = [name for name in options.figure if name not in FIGURES]
     if unknown:

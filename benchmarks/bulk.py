@@ -21,7 +21,7 @@ async def planning(scale: Scale) -> list[Row]:
             await one.drop("light", count, data)
             await one.worker("fill", "light", 0, count, 4)
         small, large = await turns(
-            max(2, scale.rounds // 2),
+            2,
             lambda _: stages[few].worker("plan", "light", 0, few, 1),
             lambda _: stages[many].worker("plan", "light", 0, many, 1),
         )

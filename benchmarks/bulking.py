@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from typing_extensions import override
 
@@ -89,7 +90,8 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
 
     Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
     """
-    stats.WRITE_EVERY = batches.BELIEVED = telling.EVERY = 3600
+    stats.WRITE_EVERY = batches.BELIEVED = 3600
+    telling.EVERY = inf
     async with opened() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
         await _worked_off(services, await runs.start(services, warm, expected_count=10), at_once, Calls())
