@@ -199,7 +199,7 @@ class Slot:
 
     def _ended(self) -> None:
         self.count()
-        self.life = Life(self.life.cooldown)
+        self.life = Life(self.settings.pool_cooldown)
 
     def new_session(self, *, equipped: bool) -> Session:
         """The session that `identifier` names."""
@@ -218,13 +218,13 @@ class Slot:
         """A new identifier, under which no session exists yet."""
         self.identifier, self.generation, self.used = secrets.token_hex(16), self.generation + 1, 0
         self.label = self.doubt = ""
-        self.life = Life(self.life.cooldown)
+        self.life = Life(self.settings.pool_cooldown)
         self.session = self.new_session(equipped=False)
 
     def emptied(self) -> None:
         """No session is here any more, nor the name for one."""
         self.identifier, self.used, self.label = "", 0, ""
-        self.life = Life(self.life.cooldown)
+        self.life = Life(self.settings.pool_cooldown)
 
     async def write(self, state: str = "", **more: Any) -> None:  # noqa: ANN401 - JSON
         """Write the document: `in use` while this process holds it, `free` when clean, `cooling` until a time.

@@ -189,7 +189,7 @@ class Avif(Format):
     content_type: ClassVar[str] = "image/avif"
     extension: ClassVar[str] = "avif"
     animates: ClassVar[bool] = True
-    longest: ClassVar[int] = 65_535
+    longest: ClassVar[int] = 32_768  # what libavif reads unless it is told otherwise; it writes twice that
 
     quality: Annotated[Quality, Help("1 to 100; 60 looks like JPEG at 80")] = 60
     speed: Annotated[Annotated[int, Between(0, 10)], Help("10 is the quickest; below 6 it takes seconds")] = 8

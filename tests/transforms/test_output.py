@@ -92,6 +92,14 @@ def test_auto_takes_another_where_one_cannot_hold_the_picture(run: Run) -> None:
     assert (failure["kind"], "16383" in failure["message"]) == ("rendition_too_large", True)
 
 
+def test_auto_makes_no_avif_that_nobody_can_open(run: Run) -> None:
+    wide = encoded(Image.new("1", (32_769, 9)), "PNG")
+    (made,) = run(wide, with_output("auto"))["renditions"]
+    assert made["format"] in ("png", "jpeg")
+    failure = run(wide, with_output("avif"))["failure"]
+    assert (failure["kind"], "32768" in failure["message"]) == ("rendition_too_large", True)
+
+
 def test_auto_takes_another_where_the_smallest_cannot_be_made_small_enough(run: Run) -> None:
     drawing = Image.new("L", (300, 200), 255)
     drawing.paste(noise((80, 60), 255).convert("1"), (20, 20))
