@@ -216,9 +216,8 @@ class Slot:
 
     def start_over(self) -> None:
         """A new identifier, under which no session exists yet."""
-        self.identifier, self.generation, self.used = secrets.token_hex(16), self.generation + 1, 0
-        self.label = self.doubt = ""
-        self.life = Life(self.settings.pool_cooldown)
+        self.emptied()
+        self.identifier, self.generation, self.doubt = secrets.token_hex(16), self.generation + 1, ""
         self.session = self.new_session(equipped=False)
 
     def emptied(self) -> None:
