@@ -63,13 +63,13 @@ def check(answer: httpx.Response) -> None:
     checked[version, found["operationId"]] += 1
 
 
-def operation(version: str, operation_id: str) -> tuple[str, str] | None:
-    """The method and the path of an operation."""
+def operation(version: str, operation_id: str) -> tuple[str, str]:
+    """The method and the path of an operation. LookupError when the document has none of that name."""
     for path, methods in document(version)["paths"].items():
         for method, found in methods.items():
             if found["operationId"] == operation_id:
                 return method.upper(), path
-    return None
+    raise LookupError(f"{operation_id} is not in the document of {version}")
 
 
 def _operation(version: str, method: str, path: str) -> dict[str, Any] | None:
