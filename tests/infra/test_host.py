@@ -22,7 +22,7 @@ def host() -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.skipif(not SCHEMA.exists(), reason="the published schema of host.json is not here")
+@pytest.mark.skipif(not SCHEMA.exists(), reason="no published schema of host.json beside the repository")
 def test_it_fits_the_published_schema(host: dict[str, Any]) -> None:
     schema = jsonschema_rs.validator_for(json.loads(SCHEMA.read_text()))
     assert [str(error) for error in schema.iter_errors(host)] == []

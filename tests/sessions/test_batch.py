@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,12 +14,14 @@ from pipeline.deliveries import blob_dropped
 from pipeline.errors import SessionLost, SessionReplyError
 from pipeline.sessions import batch
 from pipeline.sessions.batch import LONGEST_RUN, Bounds, Pace, Queue, Work
+from pipeline.sessions.session import Session
 from pipeline.storage.ledger import Entry
+from pipeline.transforms import protocol
 from tests.images import picture
 from tests.sessions.test_slots import documents
 from tests.stack import Stack, opened
 
-JOB: Any = {}
+JOB: Any = {"version": protocol.VERSION}
 
 
 def work(expected: float | None = 0.1, **about: Any) -> Work:
@@ -69,6 +74,67 @@ async def test_only_short_jobs_that_nobody_waits_for_are_worth_a_moment() -> Non
     assert not short_of(work(expected=0.01, rank=0)), "somebody waits for the answer"
     assert not short_of(work(expected=0.01, alone=True)), "it runs by itself"
     assert not short_of(*[work(expected=0.01, size=5000)] * 2), "no other one would fit in"
+
+
+class Runs:
+    """Stands for the pool: notes how many jobs each execution is for, which then goes on until it is broken off."""
+
+    def __init__(self) -> None:
+        self.jobs: list[int] = []
+        self.under_way: list[asyncio.Future[Any]] = []
+
+    async def run(self, _: str, code: str, __: int) -> Any:
+        found = re.search(r'main\("([A-Za-z0-9+/=]+)"', code)
+        assert found
+        self.jobs.append(len(protocol.decode_jobs(found[1])))
+        self.under_way.append(asyncio.get_running_loop().create_future())
+        return await self.under_way[-1]
+
+
+@asynccontextmanager
+async def present(count: int) -> AsyncIterator[tuple[Session, Runs]]:
+    """A session with so many jobs in it, none of them in line yet."""
+    runs: Any = Runs()
+    session = Session(runs, "identifier", equipped=True, is_ours=lambda: True, bounds=Bounds(8, 2.0, 10_000))
+    with ExitStack() as jobs:
+        for _ in range(count):
+            jobs.enter_context(session.workspace({}))
+        yield session, runs
+
+
+async def turns() -> None:
+    """Whatever can happen now has happened."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_free_session_runs_very_short_jobs_together_once_all_that_are_here_are_in_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch, "LINGER", 600)
+    async with present(3) as (session, runs):
+        tasks = [asyncio.create_task(session.run(work(expected=0.001))) for _ in range(2)]
+        await turns()
+        assert runs.jobs == []
+        tasks.append(asyncio.create_task(session.run(work(expected=0.001))))
+        await turns()
+        assert runs.jobs == [3]
+        runs.under_way[0].set_exception(SessionLost("over"))
+        assert {type(ended) for ended in await asyncio.gather(*tasks, return_exceptions=True)} == {SessionLost}
+
+
+async def test_of_longer_jobs_one_runs_at_once_and_then_half_of_those_that_are_here() -> None:
+    async with present(5) as (session, runs):
+        tasks = [asyncio.create_task(session.run(work(expected=0.1)))]
+        await turns()
+        assert runs.jobs == [1]
+        tasks += [asyncio.create_task(session.run(work(expected=0.1))) for _ in range(4)]
+        await turns()
+        for number in range(3):
+            runs.under_way[number].set_exception(SessionLost("over"))
+            await turns()
+        assert runs.jobs == [1, 3, 1]
+        assert {type(ended) for ended in await asyncio.gather(*tasks, return_exceptions=True)} == {SessionLost}
 
 
 async def test_one_waits_longer_behind_what_takes_longer_and_not_for_ever_behind_the_unknown() -> None:
