@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from pipeline.cli import doctor, estimate, jobs, pool, preview, recipes, run, runs, settings, trace
-from pipeline.cli.common import console, with_services
+from pipeline.cli.common import console, counted, with_services
 from pipeline.recipes import reference
 from pipeline.services import Services
 from pipeline.sessions.drain import drain as end_sessions
@@ -52,7 +52,7 @@ def drain() -> None:
     async def end(services: Services) -> int:
         return await end_sessions(services.settings, services.slot_documents, services.pool)
 
-    console.print(f"{with_services(end)} sessions ended")
+    console.print(f"{counted(with_services(end), 'session')} ended")
 
 
 @app.command()

@@ -40,12 +40,24 @@ def invalid(error: ValidationError) -> RequestError:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """An error of the pipeline ends the command with its message and exit status 1, without a traceback."""
+    """An error of the pipeline, or of a file, ends the command with its message and exit status 1, no traceback."""
     try:
         yield
     except PipelineError as error:
-        typer.echo(f"{error.kind}: {error.message}", err=True)
-        raise typer.Exit(1) from None
+        message = f"{error.kind}: {error.message}"
+    except OSError as error:
+        if error.filename is None:  # nothing that was named on the command line
+            raise
+        message = f"file: {error.filename}: {error.strerror}: name another one"
+    else:
+        return
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def counted(count: int, thing: str) -> str:
+    """So many things: 1 job, 1,200 jobs."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def with_services(work: Callable[[Services], Awaitable[T]]) -> T:

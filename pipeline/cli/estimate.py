@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import Json, console, show_json, told, with_services
+from pipeline.cli.common import Json, console, counted, show_json, told, with_services
 from pipeline.cli.recipes import settings as known_settings
 from pipeline.runs.costs import ASSUMED, Measured, measured
 from pipeline.runs.simulation import Pool, Times, duration
@@ -51,7 +51,7 @@ def command(
         return
     hours, rest = divmod(round(seconds), 3600)
     console.print(
-        f"{images:,} images in {pool.sessions} sessions: {hours} h {rest // 60} min {rest % 60} s, "
+        f"{counted(images, 'image')} in {counted(pool.sessions, 'session')}: {hours} h {rest // 60} min {rest % 60} s, "
         f"{rate:,.0f} images a minute\nper image: {told_times} ms",
         highlight=False,
     )

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import jobs
-from pipeline.cli.common import FAILED, Json, console, show_json, told, with_services
+from pipeline.cli.common import FAILED, Json, console, counted, show_json, told, with_services
 from pipeline.errors import JobOvertaken, RequestError
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry, State
@@ -197,7 +197,7 @@ def retry(
         return len(ids)
 
     count = with_services(work)
-    show_json({"retried": count}) if as_json else console.print(f"{count} jobs are queued again")
+    show_json({"retried": count}) if as_json else console.print(f"queued again: {counted(count, 'job')}")
 
 
 def dismiss(
@@ -247,7 +247,9 @@ def _show(entries: Sequence[Entry], *, as_json: bool = False) -> None:
     for entry in entries:
         colour = COLOURS.get(entry.state, "dim")
         what = (
-            f"{entry.error_kind}: {entry.error_message}" if entry.error_kind else f"{len(entry.renditions)} renditions"
+            f"{entry.error_kind}: {entry.error_message}"
+            if entry.error_kind
+            else counted(len(entry.renditions), "rendition")
         )
         table.add_row(
             f"[{colour}]{entry.state}[/]",

@@ -38,6 +38,7 @@ def command(
     open_sheet: Annotated[bool, typer.Option("--open-sheet", help="Show the contact sheet.")] = False,
 ) -> None:
     """Run a recipe on pictures in a session, of the embedded pool unless the settings name another one."""
+    images = list(dict.fromkeys(images))
     with told(), _pool() as endpoint:
         chosen = load(file).get(recipe)
         settings = Settings.load({**os.environ, f"{PREFIX}POOL_ENDPOINT": endpoint})
@@ -86,7 +87,9 @@ async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: P
     client, identity = pool_client(settings, who, os.environ)
     session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
     try:
-        return [await _one(settings, session, recipe, image, assets, out) for image in images]
+        return [
+            await _one(settings, session, recipe, image, name, assets, out) for image, name in _named(images).items()
+        ]
     finally:
         # What went wrong before says more than that the session cannot be ended either.
         with suppress(PipelineError):
@@ -96,10 +99,19 @@ async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: P
             await identity.close()
 
 
+def _named(images: list[Path]) -> dict[Path, str]:
+    """The names that pictures would have as blobs: those of the files, with folders where two are called the same."""
+    whole = {image: Path(os.path.abspath(image)) for image in images}  # noqa: PTH100 - links keep names of their own
+    if len({path.name for path in whole.values()}) == len(whole):
+        return {image: path.name for image, path in whole.items()}
+    above = os.path.commonpath([path.parent for path in whole.values()])
+    return {image: path.relative_to(above).as_posix() for image, path in whole.items()}
+
+
 async def _one(
-    settings: Settings, session: Session, recipe: Recipe, image: Path, assets: Path, out: Path
+    settings: Settings, session: Session, recipe: Recipe, image: Path, name: str, assets: Path, out: Path
 ) -> list[Path]:
-    """The renditions of one picture, as files below `out`."""
+    """The renditions of one picture, as files below `out`: where they would be for a blob of that name."""
     size = image.stat().st_size  # noqa: ASYNC240 - nothing else is waiting here
     brought = await _bring(session, recipe, assets)
     with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
@@ -120,7 +132,7 @@ async def _one(
         made = []
         for rendition in recipe.renditions:
             about = facts[rendition.name]
-            made.append(await _save(session, about, out / recipe.output_path(rendition, image.name, about.as_reported)))
+            made.append(await _save(session, about, out / recipe.output_path(rendition, name, about.as_reported)))
         return made
 
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from pipeline import runs
-from pipeline.cli.common import FAILED, Json, console, invalid, show_json, told, with_services
+from pipeline.cli.common import FAILED, Json, console, counted, invalid, show_json, told, with_services
 from pipeline.runs import Orphan, Plan, Run, Selection
 from pipeline.services import Services
 
@@ -75,7 +75,7 @@ def reprocess(
             _show_plan(made)
         if made.jobs == 0:
             return None
-        if not (yes or as_json) and not typer.confirm(f"start these {made.jobs} jobs?"):
+        if not (yes or as_json) and not typer.confirm(f"start {counted(made.jobs, 'job')}?"):
             raise typer.Exit(1)
         run = await runs.start(services, plan_id=made.id, max_jobs=max_jobs, max_cost=max_cost)
         return run if detach else await _followed(services, run, quiet=as_json)
@@ -157,7 +157,7 @@ def prune(
         if not delete or not found:
             return found, []
         size = sum(orphan.blob.size for orphan in found)
-        if not (yes or as_json) and not typer.confirm(f"delete {len(found)} renditions of {size:,} bytes?"):
+        if not (yes or as_json) and not typer.confirm(f"delete {counted(len(found), 'rendition')} of {size:,} bytes?"):
             raise typer.Exit(1)
         return found, [orphan for orphan in found if await runs.prune(services, orphan)]
 
@@ -169,7 +169,7 @@ def prune(
     for orphan in found:
         console.print(f"{orphan.why}: {escape(orphan.blob.path)}", highlight=False)
     told_size = f"{sum(orphan.blob.size for orphan in found):,} bytes"
-    console.print(f"{len(found)} renditions, {told_size}; {len(deleted)} deleted")
+    console.print(f"{counted(len(found), 'rendition')}, {told_size}; {len(deleted):,} deleted")
 
 
 def _selection(
@@ -198,7 +198,7 @@ async def _planned(services: Services, selection: Selection, *, quiet: bool) -> 
         bar = progress.add_task("planning", total=None)
         made = await runs.plan(services, selection, budget_seconds=STRETCH)
         while made.marker:
-            progress.update(bar, description=f"planning: {made.jobs:,} jobs of {made.sources:,} sources")
+            progress.update(bar, description=f"planning: {_jobs(made)}")
             made = await runs.plan(services, selection, marker=made.marker, budget_seconds=STRETCH)
     return made
 
@@ -228,6 +228,10 @@ def _end(run: Run | None, *, as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
+def _jobs(made: Plan) -> str:
+    return f"{counted(made.jobs, 'job')} of {counted(made.sources, 'source')}"
+
+
 def _show_plan(made: Plan) -> None:
     if made.jobs:
         table = Table("reason", "jobs")
@@ -235,11 +239,11 @@ def _show_plan(made: Plan) -> None:
             table.add_row(reason, f"{count:,}")
         console.print(table)
     taken = made.estimate
-    basis = f"from {taken.timings:,} timed jobs" if taken.timings else "assumed: no job has been timed yet"
+    basis = f"from {counted(taken.timings, 'timed job')}" if taken.timings else "assumed: no job has been timed yet"
     console.print(
-        f"plan {made.id}: {made.jobs:,} jobs of {made.sources:,} sources, {made.bytes:,} bytes\n"
-        f"about {taken.minutes:.1f} minutes in {taken.sessions} sessions ({basis})\n"
-        f"{taken.session_hours} session-hours, {taken.transactions:,} storage transactions\n"
+        f"plan {made.id}: {_jobs(made)}, {made.bytes:,} bytes\n"
+        f"about {taken.minutes:.1f} minutes in {counted(taken.sessions, 'session')} ({basis})\n"
+        f"{counted(taken.session_hours, 'session-hour')}, {taken.transactions:,} storage transactions\n"
         f"about {taken.total:.2f}: sessions {taken.money.get('sessions', 0):.2f}, "
         f"storage {taken.money.get('storage', 0):.4f}; function instances not included",
         highlight=False,

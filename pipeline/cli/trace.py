@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import timeline
-from pipeline.cli.common import console, with_services
+from pipeline.cli.common import console, counted, told, with_services
 from pipeline.errors import ConfigError
 from pipeline.services import Services
 from pipeline.storage.ledger import Entry
@@ -24,14 +24,17 @@ def command(
     out: Annotated[Path, typer.Option(help="The picture: .html or .svg.")] = Path("trace.html"),
 ) -> None:
     """Draw what every session and every job did when."""
+    if out.suffix not in (".html", ".svg"):
+        raise typer.BadParameter(f"{out} is neither .html nor .svg")
     title = f"run {run}" if run else f"the last jobs{f' of {recipe}' if recipe else ''}"
     found = timeline.lanes(with_services(lambda services: _noted(services, run, recipe, jobs)))
     text = timeline.as_svg(found, title) if out.suffix == ".svg" else timeline.as_html(found, title)
-    out.write_text(text, encoding="utf-8")
+    with told():
+        out.write_text(text, encoding="utf-8")
     for session, part in timeline.busy(found).items():
         console.print(f"session {session}: {part:.0%} busy")
     console.print(", ".join(f"{stage} {ms:.0f} ms" for stage, ms in timeline.medians(found).items()))
-    console.print(f"{len(found)} jobs in {out}")
+    console.print(f"{counted(len(found), 'job')} in {out}")
 
 
 async def _noted(services: Services, run: str, recipe: str | None, most: int) -> list[tuple[str, dict[str, object]]]:

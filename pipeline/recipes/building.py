@@ -119,7 +119,13 @@ class Builder:
             where = f"the file {file} does not exist" if file else "the settings name no folder of code"
             self._complain(at, f"the module {module!r} cannot be found: {where}")
             return step
-        params = {**step["params"], "source": file.read_text(encoding="utf-8"), "module": None}
+        try:
+            source = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            self._complain(at, f"the module {module!r} cannot be read from {file}: {why}")
+            return step
+        params = {**step["params"], "source": source, "module": None}
         return Step(name=step["name"], params=params)
 
     def _complain(self, at: KeyPath, message: str) -> None:

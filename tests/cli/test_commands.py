@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.images import form, picture, sides
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +79,28 @@ def test_a_preview_of_something_else_says_which_file_is_wrong(tmp_path: Path, se
     photo.write_bytes(b"not an image at all")
     told = pipeline("preview", "tutorial", photo, "--out", tmp_path, PIPELINE_POOL_ENDPOINT=session_pool)
     assert (told.returncode, "photo.jpg" in told.stderr, "Traceback" in told.stderr) == (1, True, False)
+
+
+def test_pictures_that_are_called_the_same_are_previewed_side_by_side(tmp_path: Path, session_pool: str) -> None:
+    for folder, seed in (("mine", 1), ("yours", 90)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(picture(640, 480, seed=seed))
+    photos = [tmp_path / "mine" / "a.jpg", tmp_path / "mine" / ".." / "yours" / "a.jpg"]
+    told = pipeline("preview", "tutorial", *photos, "--out", tmp_path / "out", PIPELINE_POOL_ENDPOINT=session_pool)
+    assert told.returncode == 0, told.stderr
+    made = [tmp_path / "out" / "tutorial" / folder / "a.jpg" / "cropped.jpg" for folder in ("mine", "yours")]
+    assert made[0].read_bytes() != made[1].read_bytes()
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_made_is_told_without_a_traceback(tmp_path: Path, session_pool: str, out: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "a.jpg").write_bytes(picture(640, 480))
+    told = pipeline(
+        "preview", "tutorial", tmp_path / "a.jpg", "--out", tmp_path / out, PIPELINE_POOL_ENDPOINT=session_pool
+    )
+    assert (told.returncode, told.stderr.startswith(f"file: {tmp_path / out}")) == (1, True), told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_missing_settings_are_listed_without_a_traceback() -> None:

@@ -166,6 +166,13 @@ def test_a_module_of_code_is_sent_as_text_and_counts_for_the_hash(tmp_path: Path
     assert hashes[0] != hashes[1]
 
 
+def test_a_module_of_code_that_is_no_text_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "frame.py").write_bytes(b"\xff\xfe")
+    text = recipe("transforms: [code: {module: frame}]\nrenditions: {a: {format: png}}")
+    with pytest.raises(recipes.loading.ConfigError, match=r"recipes.yaml:3:.*frame.py: it is not UTF-8 text"):
+        recipes.loads(text, allow_code=True, code_folder=tmp_path)
+
+
 def test_the_assets_that_a_session_needs_are_listed() -> None:
     one = recipes.loads(
         recipe(
