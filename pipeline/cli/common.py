@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -23,7 +24,8 @@ from pipeline.services import Process, Services
 T = TypeVar("T")
 FAILED = 3
 
-console = Console()
+# What is read by a program or goes to a file keeps its lines, whatever their length.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 400)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

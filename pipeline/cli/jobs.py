@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline import jobs
 from pipeline.cli.common import FAILED, Json, console, counted, show_json, told, with_services
@@ -48,12 +48,18 @@ def submit(
 async def _submitted(services: Services, recipe: str, source: str, prefix: str) -> JobKey:
     container = services.settings.input_container
     name = source
-    if data := _file(source):
+    data = _file(source)
+    if data is not None:
         name = prefix + Path(source).name
         await _new(services, container, name)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         await services.sources.put(container, name, data, kind)
-    return await jobs.submit(services, Message(recipe=recipe, container=container, name=name))
+    try:
+        return await jobs.submit(services, Message(recipe=recipe, container=container, name=name))
+    except JobOvertaken:
+        raise RequestError(
+            f"there is neither a file {source} here nor a blob {container}/{name}", kind="source_gone"
+        ) from None
 
 
 def _file(path: str) -> bytes | None:
@@ -133,10 +139,18 @@ def show_job(
     else:
         table = Table(show_header=False, box=None)
         for name, value in as_dict(entry).items():
-            if value not in ("", None, [], {}):
-                table.add_row(name, escape(str(value)))
+            for at, each in enumerate(value if isinstance(value, list) else [value]):
+                if each not in ("", None, {}):
+                    table.add_row("" if at else name, escape(_words(each)))
         console.print(table)
     _exit_if_failed([entry])
+
+
+def _words(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    """A value as it is read: a mapping as its names with their values."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {_words(each)}" for name, each in value.items() if each not in ("", None, {}))
 
 
 def _key(services: Services, job: str, recipe: str | None) -> JobKey:
@@ -243,7 +257,7 @@ def _show(entries: Sequence[Entry], *, as_json: bool = False) -> None:
     if as_json:
         show_json([as_dict(entry) for entry in entries])
         return
-    table = Table("state", "since", "recipe", "source", "what", "id", box=None)
+    table = Table("state", "since", "recipe", "source", "what", Column("id", overflow="fold"), box=None)
     for entry in entries:
         colour = COLOURS.get(entry.state, "dim")
         what = (

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs.costs import Estimate, estimate, measured, serves
-from pipeline.runs.model import Progress, Run, key_of, now
+from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import get_plan, new_id
 from pipeline.runs.selection import Selection, chosen
 from pipeline.services import Services
@@ -261,8 +261,7 @@ async def _exists(services: Services, run_id: str) -> bool:
 
 
 async def _stored(services: Services, run_id: str) -> Document:
-    known = run_id.isascii() and run_id.replace("-", "").isalnum() and len(run_id) < 60
-    document = await services.run_table.get("run", key_of(run_id)) if known else None
+    document = await services.run_table.get("run", key_of(run_id)) if is_id(run_id) else None
     if document is None:
         raise RequestError(f"there is no run {run_id[:60]!r}", kind="unknown_run")
     return document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -19,6 +20,11 @@ def now() -> datetime:
     """The time, to the millisecond."""
     time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def is_id(text: str) -> bool:
+    """Whether a plan or a run can be called that, so that it can be looked up."""
+    return re.fullmatch(r"[A-Za-z0-9-]{1,59}", text) is not None
 
 
 def key_of(run_id: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs.costs import estimate, measured, serves
-from pipeline.runs.model import Plan, key_of, now
+from pipeline.runs.model import Plan, is_id, key_of, now
 from pipeline.runs.selection import Due, Reason, Selection, chosen, due
 from pipeline.services import Services
 from pipeline.storage.runtable import Document
@@ -71,9 +71,7 @@ async def _begin(services: Services, selection: Selection, marker: str | None) -
 
 
 async def _stored(services: Services, plan_id: str) -> Document:
-    document = (
-        await services.run_table.get("plan", key_of(plan_id)) if plan_id.isascii() and len(plan_id) < 60 else None
-    )
+    document = await services.run_table.get("plan", key_of(plan_id)) if is_id(plan_id) else None
     if document is None:
         raise RequestError(f"there is no plan {plan_id[:60]!r}: make one first", kind="unknown_plan")
     return document

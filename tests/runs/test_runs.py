@@ -204,6 +204,7 @@ async def test_what_cannot_be_started_says_why(stack: Stack) -> None:
         ({}, "no_plan"),
         ({"plan_id": "20260101-000000-abcdef"}, "unknown_plan"),
         ({"plan_id": "ü"}, "unknown_plan"),
+        ({"plan_id": "../x"}, "unknown_plan"),
         ({"selection": WEB.model_copy(update={"sample": 3}), "expected_count": 3}, "no_plan"),
     ):
         with pytest.raises(RequestError) as caught:

@@ -78,6 +78,7 @@ async def test_what_cannot_be_planned_or_started_is_told(stack: Stack) -> None:
     assert await refused(stack, f"{RUNS}/plan", {"marker": "20260101-000000-000000"}) == (404, "unknown_plan")
     assert await refused(stack, RUNS, {}) == (400, "no_plan")
     assert await refused(stack, RUNS, {"plan": "nonsense"}) == (404, "unknown_plan")
+    assert await refused(stack, RUNS, {"plan": "no/such#plan"}) == (404, "unknown_plan")
     assert await refused(stack, RUNS, {"selection": {}, "expected_count": 10**8}) == (422, "over_cap")
     for verb in ("cancel", "resume"):
         assert await refused(stack, f"{RUNS}/20260101-000000-000000/{verb}") == (404, "unknown_run")
