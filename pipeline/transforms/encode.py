@@ -49,12 +49,20 @@ class Order:
 def make(order: Order, source: Source) -> Made:
     """The rendition as it was ordered. Raise Refusal when it is over a limit or cannot be encoded."""
     _check_pixels(order)
+    if not _keeps_profile(order):
+        order = replace(order, frames=source.in_srgb(order.frames))
     kind, body = _encoded(order, source)
     if order.output.if_larger == "source":
         body = _smaller_source(body, kind, order, source)
     _check_bytes(body, order)
     verify(body, kind, order.frames[0])
     return Made(kind.name, body, order.frames[0].size, _extra(order, source))
+
+
+def _keeps_profile(order: Order) -> bool:
+    """True when the file will say by a profile what its colours mean."""
+    gray = all(frame.mode == "L" for frame in order.frames)
+    return "icc" in order.output.keep and order.kind.name != "gif" and not gray
 
 
 def _encoded(order: Order, source: Source) -> tuple[Format, bytes]:
@@ -127,8 +135,9 @@ def _metadata(kind: Format, order: Order, source: Source) -> dict[str, bytes]:
     keep = order.output.keep
     extra: dict[str, bytes] = {}
     if "icc" in keep and kind.name != "gif":
-        mode = order.frames[0].mode
-        extra["icc_profile"] = source.profile_for(mode)
+        gray = kind.stores_gray and all(frame.mode == "L" for frame in order.frames)
+        if not gray:
+            extra["icc_profile"] = source.profile_for(order.frames[0].mode)
     exif = metadata.kept(source.image, keep, flat=kind.name == "tiff") if set(keep) - {"icc"} else b""
     if exif and kind.name != "gif":
         extra["exif"] = exif

@@ -29,8 +29,9 @@ from .pack import pack
 from .picture import Picture
 from .plan import expected, least_scale, rows_needed
 from .protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
+from .reading import limited
 from .registry import FIRST, build
-from .source import Source, limited, opened, require
+from .source import Source, opened, require
 from .tidy import Tidiness
 from .to_srgb import ToSrgb
 

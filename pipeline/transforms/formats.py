@@ -46,6 +46,8 @@ class Format(ABC):
     longest: ClassVar[int]
     alpha: ClassVar[bool] = True
     animates: ClassVar[bool] = False
+    stores_gray: ClassVar[bool] = False
+    """True when a gray picture stays gray in the file, for which a profile of colours would be invalid."""
     decided_late: ClassVar[bool] = False
     """True for `auto` and `keep`, which become another format when the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
@@ -107,6 +109,7 @@ class Jpeg(Format):
     pillow: ClassVar[str] = "JPEG"
     content_type: ClassVar[str] = "image/jpeg"
     extension: ClassVar[str] = "jpg"
+    stores_gray: ClassVar[bool] = True
     alpha: ClassVar[bool] = False
     longest: ClassVar[int] = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
@@ -138,6 +141,7 @@ class Png(Format):
     pillow: ClassVar[str] = "PNG"
     content_type: ClassVar[str] = "image/png"
     extension: ClassVar[str] = "png"
+    stores_gray: ClassVar[bool] = True
     animates: ClassVar[bool] = True
     longest: ClassVar[int] = 1_000_000
 
@@ -258,6 +262,7 @@ class Tiff(Format):
     pillow: ClassVar[str] = "TIFF"
     content_type: ClassVar[str] = "image/tiff"
     extension: ClassVar[str] = "tif"
+    stores_gray: ClassVar[bool] = True
     longest: ClassVar[int] = 1_000_000
 
     compression: Annotated[Literal["lzw", "deflate", "none"], Help("deflate is the smallest, lzw the best known")] = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ def to_working(image: Image.Image) -> Image.Image:
     if image.mode in WORKING and "transparency" not in image.info:
         return without_info(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return without_info(_deep_to_gray(image))
+        return without_info(_with_clear_level(_deep_to_gray(image), image))
     return without_info(image.convert(_target(image)))
 
 
@@ -63,6 +65,17 @@ def _deep_to_gray(image: Image.Image) -> Image.Image:
     return wide.point(lambda value: value * (255 / full) + 0.5).convert("L")
 
 
+def _with_clear_level(gray: Image.Image, deep: Image.Image) -> Image.Image:
+    """`gray` with alpha where one level of the `deep` image it was made of is declared to be clear."""
+    from PIL import Image, ImageMath
+
+    level = deep.info.get("transparency")
+    if not isinstance(level, int) or deep.mode == "F":
+        return gray
+    alpha = ImageMath.lambda_eval(lambda each: (each["deep"] != level) * 255, deep=deep.convert("I")).convert("L")
+    return Image.merge("RGBA", (gray, gray, gray, alpha))
+
+
 def _full_range(mode: str, high: float) -> float:
     if mode == "F" and high <= 255:
         return 1.0 if high <= 1 else 255.0
@@ -70,6 +83,9 @@ def _full_range(mode: str, high: float) -> float:
 
 
 def _highest(image: Image.Image) -> float:
-    high = image.getextrema()[1]
-    assert isinstance(high, (int, float))  # noqa: S101 - one band has one pair
-    return high
+    low, high = image.getextrema()
+    assert isinstance(low, (int, float)) and isinstance(high, (int, float))  # noqa: S101, PT018 - one band, one pair
+    if math.isfinite(low) and math.isfinite(high):
+        return high
+    # Pixels without a value (no number, or no end) must not decide how bright the others are.
+    return max((value for value in array.array("f", image.tobytes()) if math.isfinite(value)), default=1.0)

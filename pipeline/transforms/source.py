@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,6 +16,7 @@ from .failures import Refusal
 from .formats import LONGEST_FRAME, Timing
 from .picture import Picture, Size
 from .protocol import Limits, SourceReport
+from .reading import allow_large_metadata, limited, reading, too_many
 from .to_srgb import ToSrgb, srgb_profile
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ class Source:
     orientation: int
     profile: bytes | None
     most: int
+    colours: ToSrgb = field(default_factory=ToSrgb)
     patched: bool = False
     loop: int | None = None
     shrunk: int = 1
@@ -88,6 +88,10 @@ class Source:
         """The profile that describes a rendition in that mode: the source's, when its colours were kept, or sRGB."""
         return self.profile if self.profile and mode in {"RGB", "RGBA"} else srgb_profile()
 
+    def in_srgb(self, frames: Sequence[Image.Image]) -> Sequence[Image.Image]:
+        """The frames in sRGB: themselves, unless their colours were left in the space of the source's profile."""
+        return [self.colours.convert(frame, self.profile)[0] for frame in frames] if self.profile else frames
+
     def only_rows(self, rows: int) -> None:
         """Have no more decoded than the first `rows` rows, when the file allows it; the others will be missing."""
         from PIL import Image
@@ -111,6 +115,7 @@ class Source:
         A JPEG can be decoded straight to 1/2, 1/4 or 1/8 of its size, for a fraction of the work. With `patch`, what
         is missing of a file that was cut short stays gray.
         """
+        self.colours = replace(colours, keep_profile=False)
         profile, canvas, total = self.profile, self.image.size, 0
         for number in range(self.index, self.index + count):
             with reading(self.format):
@@ -119,7 +124,7 @@ class Source:
             # A frame of a GIF may be larger than its screen, which then grows.
             total += self.image.width * self.image.height
             if total > self.most:
-                raise _too_many(total, self.most)
+                raise too_many(total, self.most)
             self._load(least, patch=patch)
             self._note_time(self.image.info)
             # The next frame of an animation is drawn over this one, which therefore must stay as it is.
@@ -189,6 +194,8 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
     from PIL import Image
 
     found = _format(stream.read(sniff.HEAD), formats)
+    if found == "PNG":
+        allow_large_metadata()
     # Pillow's own limit holds while it opens: a GIF has it fill its first frame at once.
     with limited(limits), reading(found):
         image = Image.open(stream, formats=[found])
@@ -200,8 +207,12 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
             "too_many_frames", f"the source has more than {limits['max_frames']:,} frames, which is the limit"
         )
     _check_pixels(image.size, count, limits)
-    if index >= count:
-        raise Refusal("frame_missing", f"the recipe picks frame {index}; the source has {count}, counted from 0")
+    # The first picture of a PNG may be for programs that know no animation, and no frame of it.
+    hidden = int(count > 1 and bool(getattr(image, "default_image", False)))
+    index, count = index + hidden, count - hidden
+    if index - hidden >= count:
+        picked = f"the recipe picks frame {index - hidden}"
+        raise Refusal("frame_missing", f"{picked}; the source has {count}, counted from 0")
     if index:
         with limited(limits), reading(found):
             image.seek(index)
@@ -211,8 +222,8 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
 
 def _described(stream: BinaryIO, image: Image.Image, found: str, numbers: tuple[int, int, int]) -> Source:
     count, index, most = numbers
-    orientation = _orientation(image)
-    size = (image.height, image.width) if swaps_sides(orientation) else image.size
+    orientation, swapped = _orientation(image)
+    size = (image.height, image.width) if swapped else image.size
     profile = image.info.get("icc_profile") or None
     return Source(stream, image, found, image.mode, count, index, size, orientation, profile, most)
 
@@ -264,62 +275,32 @@ def _check_pixels(size: Size, count: int, limits: Limits) -> None:
         raise Refusal("damaged_image", f"the source is {size[0]}×{size[1]} pixels: there is nothing to see")
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, from 1 to 8. Unreadable metadata is no reason to refuse the pixels."""
-    if image.format in {"AVIF", "HEIF"}:
-        return 1  # rotation is part of the format and has been applied by the decoder
+def _orientation(image: Image.Image) -> tuple[int, bool]:
+    """The turn that is left to do (1 to 8, as EXIF counts), and whether the sides are still to change places."""
+    found = _tagged_orientation(image)
+    if image.format == "HEIF":
+        return 1, False  # the decoder has applied it
+    if image.format == "TIFF":
+        # Pillow turns it when it loads. The size is told as turned already, unless only XMP speaks of the turn.
+        told = swaps_sides(getattr(image, "tag_v2", {}).get(ORIENTATION, 1))
+        return 1, swaps_sides(found) and not told
+    return found, swaps_sides(found)
+
+
+def _tagged_orientation(image: Image.Image) -> int:
+    """The EXIF orientation, from 1 to 8. Unreadable metadata is no reason to refuse the pixels.
+
+    For every format the metadata is read here, before its blocks are taken off the picture.
+    """
+    from PIL import Image
+
     try:
-        value = image.getexif().get(ORIENTATION, 1)
+        exif = image.getexif()
+        if image.format == "AVIF":
+            # Only the turn of the format itself counts, which Pillow puts in here; XMP must not turn it again.
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+        value = exif.get(ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - the parsers raise a dozen classes on broken metadata
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Whatever Pillow raises while it reads becomes one Refusal. The one place that knows its many classes."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except (Refusal, MemoryError):
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        numbers = re.search(r"\((\d+) pixels\)", str(error))
-        raise _too_many(int(numbers[1]) if numbers else 0, Image.MAX_IMAGE_PIXELS or 0) from error
-    except Exception as error:
-        raise Refusal("damaged_image", _damage(name, error)) from error
-
-
-def _too_many(pixels: int, most: int) -> Refusal:
-    text = f"the source, or a frame of it, unpacks to {pixels:,} pixels; the limit is {most:,}"
-    return Refusal("too_many_pixels", text)
-
-
-def _damage(name: str, error: Exception) -> str:
-    # Pillow names the file object that it was given, which nobody knows.
-    text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__
-    cut = "truncated" in text or "unexpected end" in text.lower()
-    state = "cut short" if cut else "damaged"
-    return f"the source is {state} ({name}: {text}): upload it again, or repair it"
-
-
-@contextmanager
-def _pixel_limit(most: int | None) -> Iterator[None]:
-    """Pillow's own limit set to `most` for a while."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = most
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def limited(limits: Limits) -> AbstractContextManager[None]:
-    """Pillow's own limit set to ours, so that what a decoder unpacks later is held to it too."""
-    return _pixel_limit(limits["max_pixels"])

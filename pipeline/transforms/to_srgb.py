@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 MODES_OF_SPACE = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
 """A profile may be used on pixels of these modes only. LittleCMS would read past the end of others."""
 
+_DIRECT = ("L", "RGB", "RGBA", "CMYK")
+_STRANGE = ("LAB", "HSV")
+"""Pixels that no profile of ours describes."""
+
 
 @dataclass(frozen=True)
 class ToSrgb(Transform):
@@ -31,7 +35,10 @@ class ToSrgb(Transform):
     ] = "perceptual"
     keep_profile: Annotated[
         bool,
-        Help("true: leave RGB pixels in the space of their profile, for renditions that keep icc (wide gamut)"),
+        Help(
+            "true: leave RGB pixels in the space of their profile, for renditions that keep icc (wide gamut); "
+            "renditions that do not keep it become sRGB when they are written"
+        ),
     ] = False
 
     def outlook(self, size: Size) -> Outlook:
@@ -45,20 +52,22 @@ class ToSrgb(Transform):
 
     def convert(self, image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
         """`image` in a working mode and in sRGB, and the profile that still describes it (None: sRGB)."""
-        if profile and image.mode in {"P", "PA", "RGBX", "LA", "La", "RGBa", "YCbCr", "1"}:
-            image = to_working(image)
         space = _space(profile) if profile else None
-        if profile is None or space is None:
+        if profile is None or space is None or image.mode in _STRANGE:
             return to_working(image), None
+        gray = space == "GRAY" and _is_gray(image)
+        if image.mode not in _DIRECT or "transparency" in image.info:
+            image = to_working(image)
         if self.keep_profile and space == "RGB " and image.mode in {"RGB", "RGBA"}:
-            return image, profile
-        converted = self._through_profile(image, profile, space)
+            return to_working(image), profile
+        converted = self._through_profile(image, profile, space, gray=gray)
         return to_working(converted or image), None
 
-    def _through_profile(self, image: Image.Image, profile: bytes, space: str) -> Image.Image | None:
+    def _through_profile(self, image: Image.Image, profile: bytes, space: str, *, gray: bool) -> Image.Image | None:
         """The pixels converted, alpha untouched; None when the profile is not one for these pixels."""
         alpha = image.getchannel("A") if image.mode == "RGBA" else None
-        colours = image.convert("RGB") if alpha else image
+        # Gray with alpha, or in a palette, has become RGB by now.
+        colours = image.convert("L" if gray else "RGB") if alpha or gray else image
         if colours.mode == "L" and space == "RGB ":
             colours = colours.convert("RGB")
         if colours.mode not in MODES_OF_SPACE[space]:
@@ -95,6 +104,14 @@ def srgb_profile() -> bytes:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = bytes(12)  # date and time (ICC.1:2022, 7.2.10)
     return bytes(profile)
+
+
+def _is_gray(image: Image.Image) -> bool:
+    """True when the pixels were stored as gray: also with alpha, with more than 8 bits, or in a palette of grays."""
+    if image.mode != "P":
+        return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
+    levels = image.getpalette("RGB") or []
+    return levels[::3] == levels[1::3] == levels[2::3]
 
 
 def _space(profile: bytes) -> str | None:

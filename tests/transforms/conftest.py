@@ -16,6 +16,9 @@ from pipeline.transforms.protocol import VERSION, Job, Limits, RenditionJob, Rep
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP"]
 LIMITS = Limits(max_pixels=100_000_000, max_frames=500, max_rendition_bytes=50_000_000, max_rendition_pixels=50_000_000)
 
+BACK = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+"""The transposition that makes an upright image into one that needs each orientation."""
+
 
 def steps(*named: tuple[str, dict[str, Any]]) -> list[Step]:
     """Transforms as they stand in a job."""

@@ -22,6 +22,12 @@ def display_p3() -> bytes:
     return _profile(b"mntrRGB XYZ ", tags)
 
 
+def linear_gray() -> bytes:
+    """A profile of gray in which numbers are amounts of light: far from what they mean in sRGB."""
+    tags = {b"wtpt": _xyz(0.9642, 1.0, 0.8249), b"kTRC": b"curv\0\0\0\0\0\0\0\0"}
+    return _profile(b"mntrGRAYXYZ ", tags)
+
+
 def dull_cmyk() -> bytes:
     """A CMYK profile of a printer with weak inks: a table (ICC.1:2022, 10.11, lut8Type) with the 16 full mixtures."""
     mixtures = bytearray()

@@ -125,3 +125,23 @@ def test_a_frame_or_a_page_can_be_picked(made: Made, run: Run) -> None:
 def test_the_pages_of_a_tiff_are_no_animation(made: Made) -> None:
     pages = encoded(moving()[0], "TIFF", save_all=True, append_images=moving()[1:])
     assert getattr(made(pages, job(rendition("out", "webp"))), "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_a_picture_for_programs_that_know_no_animation_is_no_frame(run: Run, tmp_path: Any, kind: str) -> None:
+    body = encoded(
+        Image.new("RGB", (40, 20), "gray"),
+        save_all=True,
+        append_images=moving(),
+        default_image=True,
+        duration=DURATIONS,
+    )
+    report = run(body, job(rendition("out", kind, **({"lossless": True} if kind == "webp" else {}))))
+    assert (report["failure"], report["source"]["frames"]) == (None, 4)
+    shown = opened(tmp_path / "out")
+    assert all(worst(one, two.convert("RGBA")) == 0 for one, two in zip(frames_of(shown), moving(), strict=True))
+    # A still rendition shows the same first frame, whatever else is made.
+    run(body, job(rendition("out", "png"), shared=steps(("frame", {"index": 0}))))
+    assert worst(opened(tmp_path / "out").convert("RGB"), moving()[0]) == 0
+    failure = run(body, job(shared=steps(("frame", {"index": 4}))))["failure"]
+    assert "picks frame 4; the source has 4" in failure["message"]

@@ -13,12 +13,10 @@ from PIL import Image, ImageCms, ImageDraw, ImageFilter, PngImagePlugin
 
 from pipeline.transforms.auto_orient import ORIENTATION
 
-from .conftest import Made, Run, encoded, gradient, job, noise, opened, rendition, steps
+from .conftest import BACK, Made, Run, encoded, gradient, job, noise, opened, rendition, steps
 from .measures import ssim, worst
 
 Step = tuple[str, dict[str, Any]]
-BACK = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
-"""The transposition that makes an upright image into one that needs each orientation."""
 
 
 def _exif(orientation: int) -> Image.Exif:
