@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from .base import PixelTransform, Scene
 from .bounds import Color, Help, Length, pixels, rgba
 from .canvas import check_canvas, on_canvas
+from .focus import moved_onto
 from .geometry import Aspect, Gravity, anchor, ratio
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Border(PixelTransform):
         width = pixels(self.width, min(image.size))
         size = (image.width + 2 * width, image.height + 2 * width)
         check_canvas(size, scene.max_pixels, "border")
+        scene.focal = moved_onto(scene.focal, image.size, size, (0.5, 0.5))
         return on_canvas(image, size, (0.5, 0.5), rgba(self.color))
 
 
@@ -50,4 +52,5 @@ class Pad(PixelTransform):
         aspect = ratio(self.aspect)
         size = (max(image.width, round(image.height * aspect)), max(image.height, round(image.width / aspect)))
         check_canvas(size, scene.max_pixels, "pad")
+        scene.focal = moved_onto(scene.focal, image.size, size, anchor(self.gravity))
         return on_canvas(image, size, anchor(self.gravity), rgba(self.background))

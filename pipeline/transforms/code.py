@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from .base import PixelTransform, Scene
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 FILE = "<recipe code>"
 """The file name that tracebacks show for the recipe's lines."""
+
+MODULE = "recipe_code"
+"""The module that the recipe's code finds itself in."""
 
 
 class _OutOfTime(BaseException):
@@ -75,25 +80,30 @@ class Code(PixelTransform):
         return to_working(made.copy())
 
     def _call(self, image: Image.Image) -> Any:  # noqa: ANN401 - whatever the function returns
+        module = ModuleType(MODULE)
         try:
-            return self._function()(image, dict(self.params))
+            # Dataclasses and the like look their own module up.
+            sys.modules[MODULE] = module
+            return self._function(module)(image, dict(self.params))
         except MemoryError:
             text = f"the recipe's code needs more than {self.megabytes} MB: need less, or raise megabytes"
         except Refusal:
             raise
         except Exception as error:  # noqa: BLE001 - it is not our code
             text = "the recipe's code raised\n" + _traceback(error)
+        finally:
+            sys.modules.pop(MODULE, None)
         raise Refusal("code_failed", text) from None
 
-    def _function(self) -> Callable[[Image.Image, dict[str, Any]], Any]:
+    def _function(self, module: ModuleType) -> Callable[[Image.Image, dict[str, Any]], Any]:
         if self.source is None:
             raise Refusal("bad_job", f"the host did not send the code of module {self.module}")
         source = self.source
         # Python finds the lines for its tracebacks in there.
         linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
-        space: dict[str, Any] = {"__name__": "recipe_code"}
-        exec(compile(source, FILE, "exec"), space)  # noqa: S102 - this is what the sandbox is for
-        function = space.get("transform")
+        # Its own lines alone say what it imports from the future.
+        exec(compile(source, FILE, "exec", dont_inherit=True), vars(module))  # noqa: S102 - the sandbox is for this
+        function = vars(module).get("transform")
         if not callable(function):
             raise TypeError("there is no function transform(image, params)")
         checked: Callable[[Image.Image, dict[str, Any]], Any] = function

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from .base import Scene
 from .bounds import Count
-from .geometry import anchor
+from .geometry import anchor, place
 from .picture import Box, Picture, Size
 
 if TYPE_CHECKING:
@@ -70,6 +70,14 @@ def moved(point: tuple[float, float] | None, size: Size, box: Box) -> tuple[floa
     across = (point[0] * size[0] - box[0]) / (box[2] - box[0])
     down = (point[1] * size[1] - box[1]) / (box[3] - box[1])
     return min(max(across, 0.0), 1.0), min(max(down, 0.0), 1.0)
+
+
+def moved_onto(
+    point: tuple[float, float] | None, size: Size, canvas: Size, at: tuple[float, float]
+) -> tuple[float, float] | None:
+    """The focal point as fractions of a larger canvas, on which the picture lies as `on_canvas` puts it."""
+    left, top = place(size, canvas, at)
+    return moved(point, size, (-left, -top, canvas[0] - left, canvas[1] - top))
 
 
 def _busiest(picture: Picture, part: Size) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from .base import Outlook, Scene, Transform
 from .bounds import Between, Color, Help, Side, rgba
 from .canvas import on_canvas
 from .failures import Refusal
-from .focus import Foci, free_room, moved
+from .focus import Foci, free_room, moved, moved_onto
 from .geometry import cover_box, largest, scaled
 from .picture import Box, Picture, Size
 
@@ -72,9 +72,10 @@ class Resize(Transform):
         if target != picture.size or part is not None:
             picture = picture.resize(target, _kernel(self.filter), part)
         canvas = self._canvas(target)
-        if canvas in (None, picture.size):
+        if canvas is None or canvas == picture.size:
             return picture
         at = free_room(self.gravity, picture, canvas, scene, self)
+        scene.focal = moved_onto(scene.focal, picture.size, canvas, at)
         return Picture.of(on_canvas(picture.read(), canvas, at, rgba(self.background)))
 
     def _pixels(self, size: Size) -> Size:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from .base import PixelTransform, Scene
 from .bounds import Color, Help, Length, pixels, rgba
 from .canvas import on_canvas
+from .focus import moved
 from .geometry import place
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Circle(PixelTransform):
         """The middle square with corners rounded to half its side."""
         side = min(image.size)
         left, top = place((side, side), image.size, (0.5, 0.5))
-        return _cut(image.crop((left, top, left + side, top + side)), side / 2, self.background)
+        box = (left, top, left + side, top + side)
+        scene.focal = moved(scene.focal, image.size, box)
+        return _cut(image.crop(box), side / 2, self.background)
 
 
 def _cut(image: Image.Image, radius: float, background: str) -> Image.Image:

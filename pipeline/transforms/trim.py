@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from .base import Scene, Transform
 from .bounds import Between, Help
 from .canvas import flatten
+from .focus import moved
 from .picture import Picture
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Trim(Transform):
         box = scene.decide((id(self), "box"), lambda: self._content(picture.read()))
         if box is None:
             return picture
-        scene.focal = None  # where it was is not worth following into the margins
+        scene.focal = moved(scene.focal, picture.size, box)
         return picture.crop(box)
 
     def _content(self, image: Image.Image) -> tuple[int, int, int, int] | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import resource
 import signal
+import sys
 
 import pytest
 from PIL import Image, ImageOps
 
+from pipeline.transforms import code
 from pipeline.transforms.protocol import LONGEST_MESSAGE
 
 from .conftest import Made, Run, encoded, gradient, job, steps
@@ -82,3 +84,16 @@ def test_of_a_long_complaint_the_start_and_the_end_are_told(run: Run) -> None:
     assert len(message) == LONGEST_MESSAGE
     assert message.startswith("the recipe's code raised\n")
     assert message.endswith("and so it ended")
+
+
+def test_it_is_a_module_as_any_other_and_gone_afterwards(made: Made) -> None:
+    source = (
+        "from dataclasses import dataclass\n\n@dataclass\nclass Level:\n    bits: int\n\n"
+        "def transform(image, params):\n    import typing\n"
+        "    assert typing.get_type_hints(Level) == {'bits': int} == Level.__annotations__\n"
+        "    from PIL import ImageOps\n    return ImageOps.posterize(image, Level(3).bits)\n"
+    )
+    assert worst(made(GRAY, job(shared=steps(("code", {"source": source})))), ImageOps.posterize(GRAY, 3)) == 0
+    assert code.MODULE not in sys.modules
+    future = "from __future__ import annotations\n" + source.replace(" == Level.__annotations__", "")
+    assert worst(made(GRAY, job(shared=steps(("code", {"source": future})))), ImageOps.posterize(GRAY, 3)) == 0

@@ -239,3 +239,30 @@ def test_pixel_transforms_may_change_what_they_are_given() -> None:
         assert isinstance(step, PixelTransform)
         step.apply(shared, Scene(max_pixels=10**6))
     assert worst(shared.read(), gradient(60, 40)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("border", {"width": 30}),
+        ("pad", {"aspect": "1:4", "gravity": "top"}),
+        ("pad", {"aspect": "4:1", "gravity": "right"}),
+        ("circle", {}),
+        ("trim", {}),
+        ("resize", {"width": 50, "height": 50, "mode": "contain"}),
+        ("resize", {"width": 90, "height": 30, "mode": "contain", "gravity": "left", "enlarge": True}),
+        ("resize", {"width": 300, "height": 50, "mode": "pad", "gravity": "bottom"}),
+    ],
+)
+def test_the_focal_point_stays_on_what_it_named(name: str, params: dict[str, Any]) -> None:
+    """A red spot at the focal point of a white picture is still there afterwards."""
+    image = Image.new("RGB", (100, 60), "black")
+    ImageDraw.Draw(image).rectangle((5, 5, 94, 54), fill="white")
+    ImageDraw.Draw(image).rectangle((58, 18, 68, 28), fill="red")
+    scene = Scene(max_pixels=10**6, focal=(0.63, 23 / 60))
+    shown = apply(name, image, scene, **params)
+    assert scene.focal is not None
+    seen = shown.convert("RGB").getpixel((int(scene.focal[0] * shown.width), int(scene.focal[1] * shown.height)))
+    assert isinstance(seen, tuple)
+    assert seen[0] > 200
+    assert max(seen[1:]) < 60
