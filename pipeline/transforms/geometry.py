@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .bounds import Text
+from .bounds import Text, pixels
 from .picture import Box, Size
 
 Gravity = Literal["center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"]
 Aspect = Annotated[str, Text("an aspect is like 16:9, up to 9999:9999", r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")]
+
+MOST_MARGIN = 0.45
+"""Of the shorter side: more would leave no room for anything."""
+MARGIN_HELP = f", of which it is {MOST_MARGIN:.0%} at most"
 
 
 def anchor(gravity: str) -> tuple[float, float]:
@@ -35,6 +39,11 @@ def largest(size: Size, aspect: float) -> Size:
 def scaled(size: Size, factor: float) -> Size:
     """Both sides times `factor`, rounded; no side is ever 0."""
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def margin_within(margin: int | str, size: Size) -> int:
+    """A margin in pixels, small enough that something fits between two of them."""
+    return min(pixels(margin, min(size)), int(min(size) * MOST_MARGIN))
 
 
 def place(inner: Size, outer: Size, at: tuple[float, float]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from .assets import asset_image
 from .base import PixelTransform, Scene
 from .bounds import Asset, Fraction, Help, Length, pixels
-from .geometry import Gravity, anchor, place
+from .geometry import MARGIN_HELP, Gravity, anchor, margin_within, place
 from .region import Region, region_box
 
 if TYPE_CHECKING:
@@ -25,22 +25,22 @@ class Watermark(PixelTransform):
 
     image: Annotated[Asset, Help("name of the picture in the assets")]
     gravity: Annotated[Gravity, Help("where it lies")] = "bottom-right"
-    margin: Annotated[Length, Help("distance from the edges, and between tiles; percent of the shorter side")] = "3%"
+    margin: Annotated[
+        Length, Help(f"distance from the edges, and between tiles; percent of the shorter side{MARGIN_HELP}")
+    ] = "3%"
     width: Annotated[Length, Help("its width; percent of the picture's width")] = "20%"
     opacity: Annotated[Fraction, Help("0 is not seen, 1 is as it is")] = 0.7
     tile: Annotated[bool, Help("true: repeat it all over")] = False
 
     def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
         """The picture with the mark on it."""
-        margin = pixels(self.margin, min(image.size))
+        margin = margin_within(self.margin, image.size)
         mark = _faded(self._sized(asset_image(scene, self.image), image.size, margin), self.opacity)
         room = (image.width - 2 * margin, image.height - 2 * margin)
         left, top = place(mark.size, room, anchor(self.gravity))
         if not self.tile:
             return _over(image, mark, [(left + margin, top + margin)])
-        across = range(0, image.width, mark.width + max(1, margin))
-        down = range(0, image.height, mark.height + max(1, margin))
-        return _over(image, mark, [(x, y) for y in down for x in across])
+        return _over(image, _tiled(mark, image.size, max(1, margin)), [(0, 0)])
 
     def _sized(self, mark: Image.Image, size: tuple[int, int], margin: int) -> Image.Image:
         """The mark at its width, but never larger than the room between the margins."""
@@ -78,6 +78,18 @@ class Overlay(PixelTransform):
             mixed.putalpha(layer.getchannel("A"))
             layer = mixed
         return _over(image, _faded(layer, self.opacity), [(left, top)])
+
+
+def _tiled(mark: Image.Image, size: tuple[int, int], gap: int) -> Image.Image:
+    """The mark all over a layer of `size`: one row of it, and that row again and again."""
+    from PIL import Image
+
+    row, layer = Image.new("RGBA", (size[0], min(mark.height, size[1]))), Image.new("RGBA", size)
+    for left in range(0, size[0], mark.width + gap):
+        row.paste(mark, (left, 0))
+    for top in range(0, size[1], mark.height + gap):
+        layer.paste(row, (0, top))
+    return layer
 
 
 def _faded(layer: Image.Image, opacity: float) -> Image.Image:

@@ -9,10 +9,11 @@ from .assets import asset_file
 from .base import PixelTransform, Scene
 from .bounds import Asset, Color, Help, Length, Text, pixels, rgba
 from .failures import Refusal
-from .geometry import Gravity, anchor, place
+from .geometry import MARGIN_HELP, Gravity, anchor, margin_within, place
+from .lettering import missing, plain, wrapped
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageFont
 
 LARGEST = 2_000
 """Largest height of letters in pixels: FreeType's memory grows with its square."""
@@ -31,42 +32,48 @@ class TextTransform(PixelTransform):
     size: Annotated[Length, Help("height of the letters; percent of the picture's height")] = "6%"
     color: Annotated[Color, Help("colour of the letters")] = "white"
     gravity: Annotated[Gravity, Help("where the text lies, and how its lines are aligned")] = "bottom"
-    margin: Annotated[Length, Help("distance from the edges; percent of the shorter side")] = "4%"
-    wrap: Annotated[bool, Help("false: one line for each line of the text, however long")] = True
+    margin: Annotated[Length, Help(f"distance from the edges; percent of the shorter side{MARGIN_HELP}")] = "4%"
+    wrap: Annotated[
+        bool,
+        Help(
+            "true: lines break between words, and inside words that are longer than a line; what is too high is cut "
+            "off at the bottom. false: one line for each line of the text, however long"
+        ),
+    ] = True
     shadow: Annotated[Color, Help("a soft shadow, so that the text can be read on anything")] = "#000000a0"
-    font: Annotated[Asset | None, Help("a TrueType or OpenType font in the assets; left out: the one in Pillow")] = None
+    font: Annotated[
+        Asset | None,
+        Help(
+            "a TrueType or OpenType font in the assets; left out: the one in Pillow, which has the letters of English "
+            "only. Letters that the font lacks are refused"
+        ),
+    ] = None
 
     def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
         """The picture with the text on it."""
         from PIL import Image, ImageDraw
 
         high = min(max(4, pixels(self.size, image.height)), LARGEST)
-        font = self._font(scene, high)
-        margin = pixels(self.margin, min(image.size))
+        font, text = self._font(scene, high), plain(self.text)
+        scene.decide((id(self), "letters"), lambda: self._check_letters(font, text))
+        margin = margin_within(self.margin, image.size)
         room = (max(1, image.width - 2 * margin), max(1, image.height - 2 * margin))
         pen = ImageDraw.Draw(Image.new("L", (1, 1)))
-        lines = self._lines(pen, font, room[0])
+        lines = wrapped(text, room[0], lambda line: pen.textlength(line, font)) if self.wrap else text
         mask, gap = self._mask(lines, font), max(1, high // 16)
         left, top = place(mask.size, room, anchor(self.gravity))
-        corner = (left + margin, top + margin)
+        # Text that is too high begins at the margin: its first line is worth more than its last.
+        corner = (left + margin, max(top, 0) + margin)
         image = _stamp(image, _softened(mask, gap), (corner[0] - gap, corner[1] - gap), self.shadow)
         return _stamp(image, mask, corner, self.color)
 
-    def _lines(self, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: int) -> str:
-        """The text with a line break wherever the next word would not fit."""
-        if not self.wrap:
-            return self.text
-        lines: list[str] = []
-        for paragraph in self.text.split("\n"):
-            line = ""
-            for word in paragraph.split():
-                longer = f"{line} {word}".strip()
-                if line and pen.textlength(longer, font) > width:
-                    lines.append(line)
-                    longer = word
-                line = longer
-            lines.append(line)
-        return "\n".join(lines)
+    def _check_letters(self, font: ImageFont.FreeTypeFont, text: str) -> None:
+        lacking = missing(font, text)
+        if lacking:
+            named = ", ".join(repr(letter) for letter in lacking[:5])
+            whose = f"the font {self.font!r}" if self.font else "the font in Pillow"
+            advice = f"name {'another' if self.font else 'a'} font in the assets, one that has them"
+            raise Refusal("asset_unusable", f"{whose} has no letters {named}: {advice}")
 
     def _mask(self, lines: str, font: ImageFont.FreeTypeFont) -> Image.Image:
         """The text in white on black, just large enough."""
