@@ -168,10 +168,28 @@ async def test_one_file_has_a_limit_too(pool: RunningPool, steady: str) -> None:
     assert "File too large" in body["result"]["stderr"]
 
 
-@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm", "/app"])  # noqa: S108
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm", "/app", "/run/session"])  # noqa: S108
 async def test_no_other_place_takes_more_than_it_may(pool: RunningPool, steady: str, folder: str) -> None:
     code = f"s = os.statvfs('{folder}'); print(s.f_blocks * s.f_frsize >> 20)"
     assert await answer(pool, steady, code) <= 256
+
+
+async def test_what_a_session_writes_lies_in_memory_and_on_no_disk_of_the_host(pool: RunningPool, session: str) -> None:
+    """Every mount that it can write to is a file system of its own; only its memory bounds what they take together."""
+    code = (
+        "lines = [line.split() for line in open('/proc/self/mountinfo')]\n"
+        "kinds = {line[4]: line[line.index('-') + 1] for line in lines}\n"
+        "def writable(path):\n"
+        "    try:\n        open(path + '/x', 'w').close()\n    except OSError:\n        return False\n    return True\n"
+        "places = {path: kind for path, kind in kinds.items() if os.path.isdir(path) and writable(path)}\n"
+        "print(json.dumps(places))"
+    )
+    places = await answer(pool, session, code)
+    assert {"/mnt/data", "/run/session"} <= set(places)
+    assert set(places.values()) == {"tmpfs"}
+    assert sum(file.stat().st_size for folder in _folders(pool) for file in folder.rglob("*") if file.is_file()) == 0
+    # Its sockets are its own to break; the next session does not notice.
+    await pool.run(session, "import shutil; shutil.rmtree('/run/session', ignore_errors=True)")
 
 
 async def test_nothing_outlives_its_session(pool: RunningPool, session: str) -> None:

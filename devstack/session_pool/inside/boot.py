@@ -31,7 +31,7 @@ def main(fd: int) -> None:
     _narrow(config)
     sys.path += config.packages
     _preload(config.preload)
-    _hand_over_data(control, config.data)
+    _hand_over(control, data=config.data, channel=config.channel)
     _silence()
     supervisor.Supervisor(control, config).run()
 
@@ -84,11 +84,15 @@ def _preload(names: list[str]) -> None:
     gc.freeze()
 
 
-def _hand_over_data(control: socket.socket, path: str) -> None:
-    """Give the server its own handle on the data directory: taken before foreign code ran, so it is the real one."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    socket.send_fds(control, [b'{"event": "data"}'], [fd])
-    os.close(fd)
+def _hand_over(control: socket.socket, **folders: str) -> None:
+    """Give the server handles of its own on directories: taken before foreign code ran, so they are the real ones.
+
+    They lie in file systems of the session: what it writes is held to their size, and never reaches a disk.
+    """
+    for event, path in folders.items():
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        socket.send_fds(control, [b'{"event": "%s"}' % event.encode()], [fd])
+        os.close(fd)
 
 
 def _silence() -> None:

@@ -22,7 +22,6 @@ class Mounts:
 
     root: str  # an empty directory of the host to build on
     read_only: list[tuple[str, str]]  # host path, path inside
-    writable: list[tuple[str, str]]
     symlinks: list[tuple[str, str]]  # target, path inside
     tmpfs: list[tuple[str, int]]  # path inside, bytes
 

@@ -21,8 +21,6 @@ def enter(plan: Mounts) -> None:
         _tmpfs(plan.root + path, size)
     for source, path in plan.read_only:
         make_read_only(_bind(source, plan.root + path), recursive=True)
-    for source, path in plan.writable:
-        _bind(source, plan.root + path)
     for target, path in plan.symlinks:
         _parent(plan.root + path).symlink_to(target)
     _devices(plan.root + "/dev")

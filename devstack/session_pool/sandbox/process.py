@@ -50,16 +50,16 @@ class Sandbox:
         self.on_death: Callable[[KernelDied], None] = lambda _: None
         self._settings = settings
         self._view = view
-        self._data: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._handles: dict[str, int] = {}
         self._ready: asyncio.Queue[int] = asyncio.Queue()
         self._control: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
 
     def files(self) -> Files:
         """The session's `/mnt/data`, to be closed after use. Raises SandboxError when the sandbox has ended."""
-        if self.ended.is_set() or not self._data.done():
+        if self.ended.is_set() or "data" not in self._handles:
             raise SandboxError("the session has ended")
-        return Files(os.dup(self._data.result()), wrappers.session_uid(self.kind, self.place.number))
+        return Files(os.dup(self._handles["data"]), wrappers.session_uid(self.kind, self.place.number))
 
     @property
     def pid(self) -> int | None:
@@ -121,8 +121,13 @@ class Sandbox:
         self._say("restart")
 
     def sockets(self, kernel: int) -> Path:
-        """The host path that the names of the sockets of kernel number `kernel` begin with."""
-        return self.place.channel / str(kernel)
+        """The path that the names of the sockets of kernel number `kernel` begin with, for this process alone.
+
+        They lie in the session's own file system, to which only our handle leads. Raises SandboxError without one.
+        """
+        if "channel" not in self._handles:
+            raise SandboxError("the session has ended")
+        return Path(f"/proc/self/fd/{self._handles['channel']}/{kernel}")
 
     def _say(self, op: str) -> None:
         if self._control is not None:
@@ -142,9 +147,9 @@ class Sandbox:
             self.hang_up()
 
     def _handle(self, message: dict[str, Any], fds: list[int]) -> None:
-        if message["event"] == "data" and not self._data.done():
+        if message["event"] in ("data", "channel") and message["event"] not in self._handles:
             os.set_inheritable(fds[0], False)
-            self._data.set_result(fds.pop())
+            self._handles[message["event"]] = fds.pop()
         elif message["event"] == "ready":
             self._ready.put_nowait(int(message["kernel"]))
         elif message["event"] == "died":
@@ -165,9 +170,8 @@ class Sandbox:
         self.hang_up()
         if self._process is not None:
             await self._reap(self._process)
-        if self._data.done():
-            os.close(self._data.result())
-            self._data = asyncio.get_running_loop().create_future()
+        while self._handles:
+            os.close(self._handles.popitem()[1])
         self._remove_place()
 
     async def _reap(self, process: asyncio.subprocess.Process) -> None:

@@ -19,6 +19,7 @@ _BOOT = (
 _HERE = str(Path(__file__).parent.parent)
 _SHARED_MEMORY_BYTES = 64 << 20
 _WORK_BYTES = 64 << 20
+_CHANNEL_BYTES = 1 << 20
 _FIRST_UID = 1_900_000_000  # above everything that systemd's list of user ids gives to anybody
 
 
@@ -31,7 +32,7 @@ class Place:
 
     @property
     def channel(self) -> Path:
-        """Holds the kernel's sockets."""
+        """The kernel's sockets, in plain-process mode only: elsewhere they lie in a file system of their own."""
         return self.folder / "c"
 
     @property
@@ -107,7 +108,7 @@ def _bwrap(settings: PoolSettings, view: View, place: Place, fd: int) -> list[st
         argv += ["--ro-bind", source, path]
     for target, path in view.symlinks:
         argv += ["--symlink", target, path]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--bind", str(place.channel), CHANNEL]
+    argv += ["--proc", "/proc", "--dev", "/dev"]
     argv += _tmpfs("/dev/shm", _SHARED_MEMORY_BYTES)  # noqa: S108 - inside the sandbox
     return [*argv, "--remount-ro", "/dev", "--remount-ro", "/", "--", *_python(INSIDE, fd)]
 
@@ -123,14 +124,15 @@ def _folders(paths: list[str]) -> list[str]:
 
 
 def _sizes(settings: PoolSettings) -> list[tuple[str, int]]:
-    return [(DATA, settings.limits.data), (WORK, _WORK_BYTES), (SCRATCH, settings.limits.scratch)]
+    """Every place that a session can write to, and its bytes."""
+    places = [(DATA, settings.limits.data), (WORK, _WORK_BYTES), (SCRATCH, settings.limits.scratch)]
+    return [*places, (CHANNEL, _CHANNEL_BYTES)]
 
 
 def _mounts(settings: PoolSettings, view: View, place: Place) -> Mounts:
     return Mounts(
         root=str(place.root),
         read_only=view.read_only,
-        writable=[(str(place.channel), CHANNEL)],
         symlinks=view.symlinks,
         tmpfs=_sizes(settings),
     )
