@@ -21,14 +21,15 @@ class Scene:
     """What transforms may know beyond their parameters.
 
     `focal` is the point of interest as fractions of the picture in view, `assets` are the files of the pictures and
-    fonts that a recipe names. `decided` keeps what a step chose on the first frame of an animation, so that the
-    later frames follow it instead of trembling.
+    fonts that a recipe names. `moving` says that frames of an animation come one after another; `decided` keeps what a
+    step chose on an earlier one, so that the later frames follow it instead of trembling.
     """
 
     max_pixels: int
     focal: tuple[float, float] | None = None
     assets: dict[str, Path] = field(default_factory=dict)
     decided: dict[object, Any] = field(default_factory=dict)
+    moving: bool = False
 
     def decide(self, step: object, choose: Callable[[], T]) -> T:
         """What `choose` says, asked once per step: `step` is anything that stands for it."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from .base import PixelTransform, Scene
 from .bounds import Between, Color, Fraction, Help, rgba
 from .canvas import flatten
-from .modes import on_colours
+from .hidden import hides, painted
+from .modes import on_colours, with_alpha
+from .steady import steady
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,11 +100,10 @@ class Quantize(PixelTransform):
         """The picture in its own best palette."""
         from PIL import Image
 
-        def work(colours: Image.Image) -> Image.Image:
-            rgb = colours.convert("RGB")
-            # Of the methods this one keeps small areas of their own colour; k-means then evens the others out.
-            palette = rgb.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2)
-            dither = Image.Dither.FLOYDSTEINBERG if self.dither else Image.Dither.NONE
-            return rgb.quantize(palette=palette, dither=dither).convert("RGB")
-
-        return on_colours(image, work)
+        clear = image.getchannel("A").point([255] + [0] * 255) if hides(image) else None
+        seen = painted(image, clear) if clear else image.convert("RGB")
+        # Of the methods this one keeps small areas of their own colour; k-means then evens the others out.
+        palette = steady(scene, self, image, lambda: seen.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2))
+        dither = Image.Dither.FLOYDSTEINBERG if self.dither else Image.Dither.NONE
+        made = seen.quantize(palette=palette, dither=dither).convert("RGB")
+        return with_alpha(made, image) if image.mode == "RGBA" else made

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from . import metadata, previews, strip
 from .failures import Refusal
-from .formats import Auto, Format, Keep, Timing
+from .formats import Auto, Format, Keep
 from .output import Output
 from .protocol import Limits
 from .search import best_quality
 from .source import Source, supported
+from .timing import Timing
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -147,7 +147,7 @@ def _renditions(job: Job, directory: Path, work: _Work) -> list[RenditionReport]
     source.only_rows(rows_needed(source.size, chains, FIRST))
     scale = max((least_scale(source.size, chain) for chain in chains), default=1.0)
     frames = source.pictures(scale, _colours(shared), count, patch=job.get("on_truncated") == "patch")
-    scene, done = _scene(job, directory), {}
+    scene, done = replace(_scene(job, directory), moving=count > 1), {}
     for number in range(count):
         with work.timed("decode"):
             picture = next(frames)

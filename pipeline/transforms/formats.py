@@ -2,103 +2,24 @@
 
 from __future__ import annotations
 
-import io
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from .bounds import Between, Color, Count, Help, rgba
 from .canvas import flatten
 from .failures import Refusal
+from .format import Format as Format
+from .palettes import palette, sharp_palette
+from .timing import LONGEST_FRAME, LONGEST_PART, Timing
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-LONGEST_FRAME = 655_350
-"""Milliseconds that a frame may be shown: what a GIF has room for."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How an animation runs: milliseconds per frame, and how often it is played (0 is without end)."""
-
-    durations: list[int]
-    loop: int
-
-
 Quality = Annotated[int, Between(1, 100)]
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
-
-
-@dataclass(frozen=True)
-class Format(ABC):
-    """How a rendition is encoded. Subclasses are frozen dataclasses whose fields are the options.
-
-    `pillow` is Pillow's name, `longest` the longest side in pixels that the format can hold.
-    """
-
-    name: ClassVar[str]
-    pillow: ClassVar[str]
-    content_type: ClassVar[str]
-    extension: ClassVar[str]
-    longest: ClassVar[int]
-    alpha: ClassVar[bool] = True
-    animates: ClassVar[bool] = False
-    stores_gray: ClassVar[bool] = False
-    """True when a gray picture stays gray in the file, for which a profile of colours would be invalid."""
-    decided_late: ClassVar[bool] = False
-    """True for `auto` and `keep`, which become another format when the source is known."""
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
-
-    def prepare(self, image: Image.Image) -> Image.Image:
-        """`image` in a mode that the format can hold."""
-        return image
-
-    @abstractmethod
-    def arguments(self) -> dict[str, Any]:
-        """What Pillow's encoder is told."""
-
-    def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
-    ) -> bytes:
-        """The frames (L, RGB or RGBA, without info) as a file. Raise Refusal when the encoder cannot."""
-        first, *others = [self.prepare(frame) for frame in _alike(frames)]
-        if max(first.size) > self.longest:
-            size = f"{first.width}×{first.height}"
-            raise Refusal(
-                "rendition_too_large", f"{self.name} holds {self.longest} pixels a side, not {size}: resize it"
-            )
-        extra: dict[str, Any] = dict(metadata or {})
-        if timing is not None:
-            extra |= {"save_all": True, "append_images": others, **self.animated(timing)}
-        buffer = io.BytesIO()
-        try:
-            first.save(buffer, self.pillow, **{**self.arguments(), **extra})
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise Refusal("encode_failed", f"{self.name} could not be encoded: {error}") from error
-        return buffer.getvalue()
-
-    def animated(self, timing: Timing) -> dict[str, Any]:
-        """What Pillow's encoder is told of an animation."""
-        return {"duration": timing.durations, "loop": timing.loop}
-
-
-def _alike(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """The frames as pixels and nothing else, in one mode that holds them all.
-
-    Encoders take no animation of which only a part is see-through, and look for more frames in a file that is open.
-    """
-    from PIL import Image
-
-    modes = {frame.mode for frame in frames}
-    mode = "RGBA" if "RGBA" in modes else "RGB"
-    if len(modes) > 1:
-        return [frame.convert(mode) for frame in frames]
-    return [frame if type(frame) is Image.Image else frame.copy() for frame in frames]
 
 
 @dataclass(frozen=True)
@@ -153,7 +74,19 @@ class Png(Format):
 
     def prepare(self, image: Image.Image) -> Image.Image:
         """In a palette, when one is asked for."""
-        return _palette(image, self.colors) if self.colors else image
+        return palette(image, self.colors) if self.colors else image
+
+    def encode(
+        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        """As other formats do it; where a time has no room in two numbers of 16 bits, all are rounded."""
+        if timing and timing.total > LONGEST_PART:
+            shorter = timing.at_most(LONGEST_PART)  # Pillow before 12 knows thousandths alone
+            for fitted in (timing, timing.coarser(10), timing.coarser(1000), shorter):
+                with suppress(Refusal):
+                    return super().encode(frames, fitted, metadata)
+            timing = timing.within(LONGEST_PART)
+        return super().encode(frames, timing, metadata)
 
     def arguments(self) -> dict[str, Any]:
         """The effort."""
@@ -227,21 +160,20 @@ class Gif(Format):
 
     def prepare(self, image: Image.Image) -> Image.Image:
         """In a palette, with pixels that are clear or opaque."""
-        return _sharp_palette(image, self.colors)
+        return sharp_palette(image, self.colors)
 
     def encode(
         self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
     ) -> bytes:
         """As other formats do it; an animation too slow for it runs as slowly as it can."""
+        timing = timing.in_hundredths() if timing else None
         try:
             return super().encode(frames, timing, metadata)
         except Refusal:
-            total = sum(timing.durations) if timing else 0
-            if timing is None or total <= LONGEST_FRAME:
+            if timing is None or timing.total <= LONGEST_FRAME:
                 raise
         # Frames that show the same become one, whose time has no room in the file.
-        quicker = replace(timing, durations=[max(10, each * LONGEST_FRAME // total) for each in timing.durations])
-        return super().encode(frames, quicker, metadata)
+        return super().encode(frames, timing.within(LONGEST_FRAME), metadata)
 
     def arguments(self) -> dict[str, Any]:
         """The palette as it was made, and nothing about earlier frames."""
@@ -336,29 +268,3 @@ class Keep(_Late):
 FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (Jpeg, Png, Webp, Avif, Gif, Tiff, Auto, Keep)}
 WRITTEN = [name for name, kind in FORMATS.items() if not kind.decided_late]
 """The formats that a file can be in."""
-
-
-def _palette(image: Image.Image, colors: int) -> Image.Image:
-    """`image` in its own best palette, alpha included."""
-    from PIL import Image
-
-    if image.mode == "RGBA":
-        return image.quantize(colors, Image.Quantize.FASTOCTREE)  # of Pillow's methods only this one knows alpha
-    return image.convert("RGB").quantize(colors, Image.Quantize.MEDIANCUT)
-
-
-def _sharp_palette(image: Image.Image, colors: int) -> Image.Image:
-    """`image` in its own best palette, in which one entry is clear: for what is less than half opaque."""
-    if image.mode != "RGBA":
-        return _palette(image, colors)
-    clear = image.getchannel("A").point([255] * 128 + [0] * 128)
-    if clear.getbbox() is None:
-        return _palette(image.convert("RGB"), colors)
-    opaque, entry = image.convert("RGB"), max(1, colors - 1)
-    opaque.paste((0, 0, 0), (0, 0, *image.size), clear)
-    found = _palette(opaque, entry)
-    palette = (found.getpalette() or [])[: entry * 3]
-    found.putpalette(palette + [0] * (768 - len(palette)))
-    found.paste(entry, (0, 0, *image.size), clear)
-    found.info["transparency"] = entry
-    return found

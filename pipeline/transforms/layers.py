@@ -72,9 +72,12 @@ class Overlay(PixelTransform):
         left, top, right, bottom = region_box(self.region, image.size)
         layer = asset_image(scene, self.image).resize((right - left, bottom - top), Image.Resampling.LANCZOS)
         if self.blend != "normal":
-            below = image.convert("RGB").crop((left, top, right, bottom))
+            part, colours = image.crop((left, top, right, bottom)), layer.convert("RGB")
             mix = ImageChops.multiply if self.blend == "multiply" else ImageChops.screen
-            mixed = mix(below, layer.convert("RGB"))
+            mixed = mix(part.convert("RGB"), colours)
+            if part.mode == "RGBA":
+                # Where nothing is below there is nothing to mix with (W3C Compositing, 9.1).
+                mixed = Image.composite(mixed, colours, part.getchannel("A"))
             mixed.putalpha(layer.getchannel("A"))
             layer = mixed
         return _over(image, _faded(layer, self.opacity), [(left, top)])

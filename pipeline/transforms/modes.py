@@ -27,9 +27,13 @@ def on_colours(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -
     """`image` with `work` done on its colours (L or RGB) alone, its alpha as it was."""
     if image.mode != "RGBA":
         return work(image)
-    alpha = image.getchannel("A")
-    done = work(image.convert("RGB")).convert("RGB")
-    done.putalpha(alpha)
+    return with_alpha(work(image.convert("RGB")), image)
+
+
+def with_alpha(colours: Image.Image, image: Image.Image) -> Image.Image:
+    """`colours` in RGBA, with the alpha of `image`."""
+    done = colours.convert("RGB")
+    done.putalpha(image.getchannel("A"))
     return done
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from .base import PixelTransform, Scene
 from .bounds import Between, Help
-from .modes import on_colours, on_premultiplied
+from .hidden import hides, spread
+from .modes import on_colours, on_premultiplied, with_alpha
 from .region import Region, region_box
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFilter
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class Sharpen(PixelTransform):
         """An unsharp mask of one pixel."""
         from PIL import ImageFilter
 
-        mask = ImageFilter.UnsharpMask(radius=1, percent=round(self.amount * 100), threshold=2)
-        return on_colours(image, lambda colours: colours.filter(mask))
+        return _unsharp(image, ImageFilter.UnsharpMask(radius=1, percent=round(self.amount * 100), threshold=2))
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ class Unsharp(PixelTransform):
         """The colours away from their blurred selves."""
         from PIL import ImageFilter
 
-        mask = ImageFilter.UnsharpMask(self.radius, self.percent, self.threshold)
-        return on_colours(image, lambda colours: colours.filter(mask))
+        return _unsharp(image, ImageFilter.UnsharpMask(self.radius, self.percent, self.threshold))
 
 
 @dataclass(frozen=True)
@@ -89,3 +88,14 @@ class Pixelate(PixelTransform):
         coarse = part.resize(small, Image.Resampling.BOX).resize(part.size, Image.Resampling.NEAREST)
         image.paste(coarse, box[:2])
         return image
+
+
+def _unsharp(image: Image.Image, mask: ImageFilter.UnsharpMask) -> Image.Image:
+    """The colours sharpened; what is hidden beside them makes no rim."""
+    if not hides(image):
+        return on_colours(image, lambda colours: colours.filter(mask))
+    sharp = spread(image, 4 * float(mask.radius)).filter(mask)
+    # What is hidden stays as it was: even areas make small files.
+    clear = image.getchannel("A").point([255] + [0] * 255)
+    sharp.paste(image.convert("RGB"), (0, 0), clear)
+    return with_alpha(sharp, image)

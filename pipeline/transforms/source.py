@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import frames, jpegrows, sniff
 from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .failures import Refusal
-from .formats import LONGEST_FRAME, Timing
 from .picture import Picture, Size
 from .protocol import Limits, SourceReport
 from .reading import allow_large_metadata, limited, reading, too_many
+from .timing import LONGEST_FRAME, Timing
 from .to_srgb import ToSrgb, srgb_profile
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from .base import PixelTransform, Scene
 from .bounds import Between, Help
 from .modes import on_colours
+from .steady import equalized, levels, mean, steady, stretched
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,9 +28,8 @@ class Autocontrast(PixelTransform):
 
     def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
         """All channels by one measure, so that no colour is tinted."""
-        from PIL import ImageOps
-
-        return on_colours(image, lambda colours: ImageOps.autocontrast(colours, self.cutoff, preserve_tone=True))
+        table = steady(scene, self, image, lambda: stretched(levels(image), self.cutoff))
+        return on_colours(image, lambda colours: colours.point(table * len(colours.getbands())))
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class Equalize(PixelTransform):
 
     def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
         """Brightness is spread; colours keep their hue."""
-        from PIL import Image, ImageOps
+        from PIL import Image
+
+        table = steady(scene, self, image, lambda: equalized(levels(image)))
 
         def work(colours: Image.Image) -> Image.Image:
             if colours.mode == "L":
-                return ImageOps.equalize(colours)
+                return colours.point(table)
             light, blue, red = colours.convert("YCbCr").split()
-            return Image.merge("YCbCr", (ImageOps.equalize(light), blue, red)).convert("RGB")
+            return Image.merge("YCbCr", (light.point(table), blue, red)).convert("RGB")
 
         return on_colours(image, work)
 
@@ -80,9 +82,11 @@ class Contrast(PixelTransform):
 
     def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
         """Every channel away from the picture's mean brightness, by the factor."""
-        from PIL import ImageEnhance
+        from PIL import Image
 
-        return on_colours(image, lambda colours: ImageEnhance.Contrast(colours).enhance(self.factor))
+        middle = steady(scene, self, image, lambda: mean(levels(image)))
+        gray = Image.new("L", image.size, middle)
+        return on_colours(image, lambda colours: Image.blend(gray.convert(colours.mode), colours, self.factor))
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import PIL
 import pytest
 from PIL import Image, ImageSequence
 
-from .conftest import Made, Run, encoded, job, opened, rendition, steps
+from .conftest import Made, Run, encoded, gradient, job, opened, rendition, steps
 from .measures import mean, worst
 
 COLOURS = ["red", "lime", "blue", "white"]
@@ -145,3 +146,90 @@ def test_a_picture_for_programs_that_know_no_animation_is_no_frame(run: Run, tmp
     assert worst(opened(tmp_path / "out").convert("RGB"), moving()[0]) == 0
     failure = run(body, job(shared=steps(("frame", {"index": 4}))))["failure"]
     assert "picks frame 4; the source has 4" in failure["message"]
+
+
+STEADY = [
+    ("autocontrast", {}),
+    ("equalize", {}),
+    ("contrast", {"factor": 1.8}),
+    ("quantize", {"colors": 8, "dither": False}),
+]
+
+
+def scene_with(patch: Image.Image, *, lead: list[Image.Image] | None = None) -> bytes:
+    """Something that stands still, beside something that changes a little from frame to frame."""
+    frames = list(lead or [])
+    for number in range(4):
+        frame = Image.new("RGB", (80, 60), (90, 100, 110))
+        frame.paste(patch, (5, 5))
+        frame.paste((10 + number * 75,) * 3, (50, 10 + number, 65, 25 + number))
+        frames.append(frame)
+    first, *others = frames
+    return encoded(first, "WEBP", save_all=True, append_images=others, duration=50, lossless=True)
+
+
+@pytest.mark.parametrize(("name", "params"), STEADY)
+def test_what_stands_still_does_not_flicker(made: Made, name: str, params: dict[str, Any]) -> None:
+    patch = gradient(30, 40).point([40 + value // 2 for value in range(256)] * 3)
+    kind = rendition("out", "png", (name, params))
+    shown = [frame.crop((5, 5, 35, 45)) for frame in frames_of(made(scene_with(patch), job(kind)))]
+    assert len(shown) == 4
+    assert worst(shown[0].convert("RGB"), patch) > 3
+    assert [worst(frame, shown[0]) for frame in shown] == [0] * 4
+
+
+@pytest.mark.parametrize(("name", "params"), STEADY)
+@pytest.mark.parametrize("colour", ["black", (12, 8, 10), "white"])
+def test_a_blank_first_frame_does_not_spoil_the_others(
+    made: Made, name: str, params: dict[str, Any], colour: Any
+) -> None:
+    patch = gradient(30, 40).point([40 + value // 2 for value in range(256)] * 3)
+    kind = rendition("out", "png", (name, params))
+    lead = Image.new("RGB", (80, 60), colour)
+    lead.putpixel((0, 0), (3, 3, 3))
+    alone = frames_of(made(scene_with(patch), job(kind)))
+    after = frames_of(made(scene_with(patch, lead=[lead]), job(kind)))[1:]
+    assert [worst(one, other) for one, other in zip(after, alone, strict=True)] == [0] * 4
+
+
+def _timed(durations: list[int], kind: str = "WEBP", *, same: bool = False) -> bytes:
+    frames = [Image.new("RGB", (8, 8), (0 if same else number * 20, 90, 90)) for number in range(len(durations))]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def _times(image: Image.Image) -> list[int]:
+    times = []
+    for number in range(getattr(image, "n_frames", 1)):
+        image.seek(number)
+        image.load()
+        times.append(round(image.info["duration"]))
+    return times
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ([16] * 6, [20] * 6),
+        ([33] * 6, [30, 40, 30, 30, 40, 30]),
+        ([45, 45, 45, 45], [50, 40, 50, 40]),
+        ([10, 10, 100], [10, 10, 100]),
+        ([25, 1000, 25], [30, 1000, 20]),
+    ],
+)
+def test_the_times_of_a_gif_are_as_near_as_it_can_tell(made: Made, source: list[int], shown: list[int]) -> None:
+    assert _times(made(_timed(source), job(rendition("out", "gif")))) == shown
+
+
+@pytest.mark.parametrize("long", [65_535, 65_537, 70_001, 100_001, 655_350])
+def test_a_png_can_show_a_frame_for_long(made: Made, long: int) -> None:
+    first, second = _times(made(_timed([long, 50]), job(rendition("out", "png"))))
+    # Before 12, Pillow wrote thousandths of a second alone.
+    assert abs(first - long) <= 5 or (int(PIL.__version__.split(".")[0]) < 12 and first == 65_535)
+    assert second == 50
+
+
+def test_frames_of_a_png_that_show_the_same_become_one_of_any_length(run: Run, tmp_path: Any) -> None:
+    """Their times together are a fraction that the file has no room for, even in hundredths of a second."""
+    body = _timed([233_337] * 3 + [50], same=True)
+    assert run(body, job(rendition("out", "png")))["failure"] is None
+    assert opened(tmp_path / "out").size == (8, 8)

@@ -1,0 +1,50 @@
+"""How an animation runs, and how its times are made to fit what a format can say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+LONGEST_FRAME = 655_350
+"""Milliseconds that a frame may be shown: what a GIF has room for."""
+
+LONGEST_PART = 65_535
+"""Up to so many milliseconds any time fits a PNG, which holds it as a fraction of two numbers of 16 bits."""
+
+QUICKEST = 20
+"""Milliseconds. Browsers take a frame of a GIF that is shorter for one of 100, so only those that were stay so."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How an animation runs: milliseconds per frame, and how often it is played (0 is without end)."""
+
+    durations: list[int]
+    loop: int
+
+    @property
+    def total(self) -> int:
+        """Milliseconds of all frames: so long is one of them, when all show the same and become one."""
+        return sum(self.durations)
+
+    def in_hundredths(self) -> Timing:
+        """In hundredths of a second, as GIF counts: the frames end as near as can be to where they did."""
+        durations: list[int] = []
+        behind = 0
+        for each in self.durations:
+            wanted = each + behind
+            given = each if each <= 10 else max(QUICKEST, (wanted + 5) // 10 * 10)
+            behind = wanted - given
+            durations.append(given)
+        return replace(self, durations=durations)
+
+    def coarser(self, grain: int) -> Timing:
+        """In multiples of `grain` milliseconds, at least one for each frame."""
+        return replace(self, durations=[max(grain, (each + grain // 2) // grain * grain) for each in self.durations])
+
+    def at_most(self, most: int) -> Timing:
+        """With no frame longer than `most` milliseconds."""
+        return replace(self, durations=[min(each, most) for each in self.durations])
+
+    def within(self, most: int) -> Timing:
+        """Quicker, so that all frames together take no longer than `most` milliseconds."""
+        return replace(self, durations=[max(10, each * most // self.total) for each in self.durations])
