@@ -87,12 +87,20 @@ def _within(kind: Format, body: bytes | None, order: Order, source: Source) -> t
     if not adjustable:
         body = body or _encode(kind, order, source)
         if len(body) > most:
-            text = f"{kind.name} loses nothing and is {len(body):,} bytes, more than {most:,}: use webp, avif or jpeg"
-            raise Refusal("max_bytes_impossible", text)
+            text = f"{kind.name} has no quality to lower here and is {len(body):,} bytes, more than {most:,}"
+            raise Refusal("max_bytes_impossible", f"{text}: {_smaller(kind)}")
         return kind, body
     top: int = kind.quality  # type: ignore[attr-defined]
     _, body = best_quality(lambda quality: _encode(_at(kind, quality), order, source), top, most)
     return kind, body
+
+
+def _smaller(kind: Format) -> str:
+    """What makes a file in that format smaller."""
+    if getattr(kind, "lossless", False):
+        return "leave lossless out, or make the picture smaller"
+    fewer = "say fewer colors, " if "colors" in {each.name for each in fields(kind)} else ""
+    return f"{fewer}make the picture smaller, or use webp, avif or jpeg"
 
 
 def _at(kind: Format, quality: int) -> Format:
@@ -139,7 +147,8 @@ def _metadata(kind: Format, order: Order, source: Source) -> dict[str, bytes]:
         gray = kind.stores_gray and all(frame.mode == "L" for frame in order.frames)
         if not gray:
             extra["icc_profile"] = source.profile_for(order.frames[0].mode)
-    exif = metadata.kept(source.image, keep, flat=kind.name == "tiff") if set(keep) - {"icc"} else b""
+    room = metadata.Room(order.frames[0].size, flat=kind.name == "tiff", most=kind.most_exif)
+    exif = metadata.kept(source.image, keep, room) if set(keep) - {"icc"} else b""
     if exif and kind.name != "gif":
         extra["exif"] = exif
     return extra

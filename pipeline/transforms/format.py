@@ -29,6 +29,8 @@ class Format(ABC):
     longest: ClassVar[int]
     alpha: ClassVar[bool] = True
     animates: ClassVar[bool] = False
+    most_exif: ClassVar[int | None] = None
+    """The most bytes of a block of EXIF, where that is little."""
     stores_gray: ClassVar[bool] = False
     """True when a gray picture stays gray in the file, for which a profile of colours would be invalid."""
     decided_late: ClassVar[bool] = False

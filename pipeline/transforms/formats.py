@@ -30,6 +30,7 @@ class Jpeg(Format):
     pillow: ClassVar[str] = "JPEG"
     content_type: ClassVar[str] = "image/jpeg"
     extension: ClassVar[str] = "jpg"
+    most_exif: ClassVar[int | None] = 65_533  # what a segment holds beside its length
     stores_gray: ClassVar[bool] = True
     alpha: ClassVar[bool] = False
     longest: ClassVar[int] = 65_500  # libjpeg's JPEG_MAX_DIMENSION

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,43 +18,70 @@ LOCATION = 0x8825
 CAMERA = 0x8769
 """The pointer to the Exif fields."""
 
-DROPPED = frozenset({0x0112, LOCATION, CAMERA, 0x014A, 0x0201, 0x0202, 0x02BC, 0x8649, 0x83BB, 0x8773})
-"""Not kept with exif: orientation (it was applied), pointers, old thumbnails, XMP, Photoshop, IPTC, ICC."""
+DESCRIBING = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0))
+"""What is kept of the first directory with exif, all of it: description, maker, model, software, date; ratings; title,
+comment, author, keywords and subject as Windows has them. Whatever else lies there says how the pixels of the source
+lie (which were changed), or holds something of other programs: layers, thumbnails, more metadata."""
 
-DROPPED_CAMERA = frozenset({0x927C, 0xA005, 0x9286})
-"""Not kept of the Exif fields: maker notes and user comments, which hide anything, and the interoperability pointer."""
+DROPPED_CAMERA = frozenset({0x927C, 0xA005, 0x9286, 0x9214, 0xA214})
+"""Not kept of the Exif fields: maker notes and user comments, which hide anything, the interoperability pointer, and
+places in the pixels of the source."""
 
-_TIFF_LAYOUT = range(0x00FE, 0x0145)
-"""Tags that say how a TIFF's pixels lie; meaningless in another file."""
+SIDES = (0xA002, 0xA003)
+"""Width and height in pixels (Exif 2.3, 4.6.5 C)."""
 
 
-def kept(image: Image.Image, keep: Sequence[str], *, flat: bool = False) -> bytes:
-    """The EXIF block that a rendition gets, empty when nothing is left of it.
+@dataclass(frozen=True)
+class Room:
+    """What a rendition is like and can hold: its size in pixels, and the most bytes of the block.
 
     `flat` leaves out what lies in directories of its own (camera settings, location): libtiff cannot write them.
     """
+
+    size: tuple[int, int]
+    flat: bool = False
+    most: int | None = None
+
+
+def kept(image: Image.Image, keep: Sequence[str], room: Room) -> bytes:
+    """The EXIF block that a rendition gets, empty when nothing is left of it."""
     from PIL import Image
 
     exif = Image.Exif()
     try:
         source = image.getexif()
         if "exif" in keep:
-            _copy_camera(source, exif, flat=flat)
+            _copy_camera(source, exif, room)
         if "exif" in keep or "copyright" in keep:
             exif.update({tag: source[tag] for tag in COPYRIGHT if tag in source})
-        if "location" in keep and not flat:
+        if "location" in keep and not room.flat:
             exif.get_ifd(LOCATION).update(source.get_ifd(LOCATION))
-        return exif.tobytes() if len(exif) or exif.get_ifd(LOCATION) else b""
+        anything = len(exif) or exif.get_ifd(CAMERA) or exif.get_ifd(LOCATION)
+        return _fitting(exif, room.most) if anything else b""
     except Exception:  # noqa: BLE001 - the parsers raise a dozen classes on broken metadata, which is then not kept
         return b""
 
 
-def _copy_camera(source: Image.Exif, exif: Image.Exif, *, flat: bool) -> None:
-    exif.update({tag: source[tag] for tag in source if tag not in DROPPED and tag not in _TIFF_LAYOUT})
-    for tag in (0x010F, 0x0110, 0x0131, 0x0132, 0x010E):  # maker, model, software, date, description
-        if tag in source:
-            exif[tag] = source[tag]
-    if flat:
+def _fitting(exif: Image.Exif, most: int | None) -> bytes:
+    """The block, its largest fields left out where it would be too long."""
+    while len(body := exif.tobytes()) > (most or len(body)):
+        places: list[tuple[MutableMapping[int, Any], int]] = [
+            (exif, tag) for tag in exif if tag not in (CAMERA, LOCATION)
+        ]
+        places += [(part, tag) for part in (exif.get_ifd(CAMERA), exif.get_ifd(LOCATION)) for tag in part]
+        fields, largest = max(places, key=lambda place: _length(place[0][place[1]]))
+        del fields[largest]
+    return body
+
+
+def _length(value: Any) -> int:  # noqa: ANN401 - a field holds a number, a text, bytes or several of them
+    return len(value) if isinstance(value, (str, bytes)) else 8 * len(value) if isinstance(value, tuple) else 8
+
+
+def _copy_camera(source: Image.Exif, exif: Image.Exif, room: Room) -> None:
+    exif.update({tag: source[tag] for tag in DESCRIBING if tag in source})
+    if room.flat:
         return
     fields: dict[int, Any] = {tag: value for tag, value in source.get_ifd(CAMERA).items() if tag not in DROPPED_CAMERA}
+    fields |= {tag: side for tag, side in zip(SIDES, room.size, strict=True) if tag in fields}
     exif.get_ifd(CAMERA).update(fields)

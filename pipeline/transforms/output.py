@@ -20,7 +20,10 @@ class Output:
     ] = None
     keep: Annotated[
         Annotated[list[Keep], Count(0, 4)],
-        Help("metadata to keep: icc, copyright, exif (without location), location. By default none is"),
+        Help(
+            "metadata to keep: icc (gray files need none), copyright, exif (what describes the picture and how it was "
+            "taken, without location), location. By default none is"
+        ),
     ] = field(default_factory=list)
     animation: Annotated[
         Literal["keep", "first", "reject"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from .base import PixelTransform, Scene
 from .bounds import Between, Help
 from .modes import on_colours
-from .steady import equalized, levels, mean, steady, stretched
+from .steady import equalized, levels, mean, shown, steady, stretched
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,13 +43,11 @@ class Equalize(PixelTransform):
         """Brightness is spread; colours keep their hue."""
         from PIL import Image
 
-        table = steady(scene, self, image, lambda: equalized(levels(image)))
-
         def work(colours: Image.Image) -> Image.Image:
-            if colours.mode == "L":
-                return colours.point(table)
-            light, blue, red = colours.convert("YCbCr").split()
-            return Image.merge("YCbCr", (light.point(table), blue, red)).convert("RGB")
+            light, *rest = colours.split() if colours.mode == "L" else colours.convert("YCbCr").split()
+            table = steady(scene, self, image, lambda: equalized(light.histogram(shown(image))))
+            light = light.point(table)
+            return Image.merge("YCbCr", (light, *rest)).convert("RGB") if rest else light
 
         return on_colours(image, work)
 

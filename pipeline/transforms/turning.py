@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -32,14 +33,20 @@ class Rotate(PixelTransform):
         scene.focal = None
         if self.degrees % 90 == 0 and (self.expand or self.degrees % 180 == 0):
             return image.rotate(-self.degrees, expand=True)
-        # Turned by 45 degrees the canvas is at its largest: no longer than both sides together.
-        longest = image.width + image.height
-        check_canvas((longest, longest) if self.expand else image.size, scene.max_pixels * 2, "rotate")
+        if self.expand:
+            check_canvas(_turned(image.size, self.degrees), scene.max_pixels, "rotate")
         clear = image.convert("RGBA")
         turned = clear.rotate(-self.degrees, Image.Resampling.BICUBIC, expand=self.expand)
         color = rgba(self.background)
         placed = on_canvas(turned, turned.size, (0, 0), color)
         return placed.convert("RGB") if color[3] == 255 and image.mode != "RGBA" else placed
+
+
+def _turned(size: tuple[int, int], degrees: float) -> tuple[int, int]:
+    """The canvas that a picture of `size` needs when it is turned."""
+    across, up = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    width, height = size
+    return math.ceil(width * across + height * up), math.ceil(width * up + height * across)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ WRONG: list[tuple[str, str, dict[str, Any], int, str | None]] = [
     ("POST", "/.management/getSession", {"params": {"identifier": "none-such"}}, 400, "SessionWithIdentifierNotFound"),
     ("POST", "/.management/stopSession", {"params": {"identifier": "none-such"}}, 400, "SessionWithIdentifierNotFound"),
     ("GET", "/listSessions", {"params": {"skip": "-1"}}, 400, "SessionRequestValidationFailed"),
+    ("GET", "/listSessions", {"params": {"skip": "0" * 5000}}, 400, "SessionRequestValidationFailed"),
     ("GET", "/files", {"params": {"identifier": "abc"}}, 400, "SessionRequestValidationFailed"),
     ("GET", "/files", {"params": {"identifier": "a" * 129}}, 400, "SessionRequestValidationFailed"),
     ("GET", "/files", {"params": {"identifier": "with space"}}, 400, "SessionRequestValidationFailed"),

@@ -39,7 +39,13 @@ def test_max_bytes_that_are_impossible_are_named(run: Run) -> None:
     failure = run(encoded(NOISY), with_output("webp", max_bytes=300))["failure"]
     assert failure["kind"] == "max_bytes_impossible"
     assert "more than 300" in failure["message"]
-    assert "use webp, avif or jpeg" in run(encoded(NOISY), with_output("png", max_bytes=300))["failure"]["message"]
+    for kind in ("png", "gif", "tiff"):
+        message = run(encoded(NOISY), with_output(kind, max_bytes=300))["failure"]["message"]
+        assert f"{kind} has no quality to lower" in message
+        assert "use webp, avif or jpeg" in message
+        assert ("fewer colors" in message) == (kind != "tiff")
+    lossless = run(encoded(NOISY), with_output("webp", options={"lossless": True}, max_bytes=300))["failure"]
+    assert "leave lossless out" in lossless["message"]
 
 
 @pytest.mark.parametrize("growth", [1.02, 1.05, 1.15])

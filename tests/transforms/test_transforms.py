@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import cmath
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +269,27 @@ def test_the_focal_point_stays_on_what_it_named(name: str, params: dict[str, Any
     assert isinstance(seen, tuple)
     assert seen[0] > 200
     assert max(seen[1:]) < 60
+
+
+@pytest.mark.parametrize("degrees", [1, -1, 45, 120, 271.5])
+def test_turning_is_refused_by_the_size_that_it_makes(degrees: float) -> None:
+    """What fits just so is made; one pixel less of a limit, and the refusal tells the size."""
+    from pipeline.transforms.failures import Refusal
+
+    image = gradient(60, 82)
+    size = apply("rotate", image, degrees=degrees).size
+    width, height = (round(side) for side in _canvas(image.size, degrees))
+    assert abs(size[0] - width) <= 2
+    assert abs(size[1] - height) <= 2
+    assert apply("rotate", image, Scene(max_pixels=(width + 2) * (height + 2)), degrees=degrees).size == size
+    with pytest.raises(Refusal) as refused:
+        apply("rotate", image, Scene(max_pixels=(width - 2) * (height - 2)), degrees=degrees)
+    told = re.search(r"make (\d+)×(\d+) pixels", refused.value.message)
+    assert told is not None
+    assert all(abs(int(one) - other) <= 2 for one, other in zip(told.groups(), size, strict=True))
+
+
+def _canvas(size: tuple[int, int], degrees: float) -> tuple[float, float]:
+    corners = [complex(x, y) * cmath.exp(1j * math.radians(degrees)) for x in (0, size[0]) for y in (0, size[1])]
+    across, down = [each.real for each in corners], [each.imag for each in corners]
+    return max(across) - min(across), max(down) - min(down)

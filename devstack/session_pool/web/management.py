@@ -104,7 +104,7 @@ def _packages() -> list[dict[str, str]]:
 def _page(call: Call, describe: Callable[[Session], dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """One page of sessions, and `nextLink` when there are more."""
     text = call.request.query_params.get("skip", "0")
-    if not (text.isascii() and text.isdigit() and int(text[:11]) <= _INT32):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _INT32):
         raise bad_request("The query parameter 'skip' must be a whole number, at least 0.", target="skip")
     skip = int(text)
     sessions = call.pool.sessions
