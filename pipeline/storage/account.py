@@ -17,6 +17,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
@@ -138,6 +139,29 @@ def translated(doing: str) -> Iterator[None]:
     except HTTPException as error:
         # What the SDK makes of an answer to several changes at once that it does not understand; they may be made.
         raise StorageUnavailable(f"{doing}: storage's answer cannot be read ({type(error).__name__})") from error
+
+
+async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:
+    """Delete all rows that a query finds; fine when somebody else does so, too."""
+    rows: list[dict[str, str]] = []
+
+    async def delete() -> None:
+        try:
+            await table.submit_transaction([("delete", row) for row in rows])
+        except TableTransactionError as error:
+            if error.status_code != 404:
+                raise
+            for row in rows:
+                await table.delete_entity(row["PartitionKey"], row["RowKey"])
+        rows.clear()
+
+    keys = ["PartitionKey", "RowKey"]
+    async for row in table.query_entities(query, parameters=values, select=keys):
+        if rows and (len(rows) == 100 or rows[0]["PartitionKey"] != row["PartitionKey"]):
+            await delete()
+        rows.append({key: row[key] for key in keys})
+    if rows:
+        await delete()
 
 
 def is_there(error: HttpResponseError) -> bool:

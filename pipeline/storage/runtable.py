@@ -19,7 +19,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, delete_rows, translated
 from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
@@ -127,6 +127,16 @@ class RunTable:
                 if len(found) >= limit:
                     break
         return found
+
+    async def forget(self, kind: Kind, key: str) -> None:
+        """Delete a document, as far as it is there."""
+        with translated(_DOING):
+            await self._table.delete_entity(kind, key)
+
+    async def forget_batches(self, run: str) -> None:
+        """Delete the batches of a run."""
+        with translated(_DOING):
+            await delete_rows(self._table, "PartitionKey eq @first", {"first": _partition(run)})
 
     async def create_batches(self, batches: Sequence[Batch]) -> list[Batch]:
         """Store new batches of a run, many at a time and in order: those that were stored.

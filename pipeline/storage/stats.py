@@ -24,7 +24,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
-from pipeline.storage.account import translated
+from pipeline.storage.account import delete_rows, translated
 from pipeline.storage.entry import Entry, large, number
 from pipeline.telemetry import logger
 
@@ -141,6 +141,13 @@ class Stats:
         found = await asyncio.gather(*(self._hour(f"{PARTITION}{hour.strftime(_HOUR)}") for hour in hours))
         merged = _merged(row for rows in found for row in rows)
         return sorted((each for each in merged if each.at >= since), key=lambda each: (each.at, each.recipe))
+
+    async def forget(self, before: datetime) -> None:
+        """Delete the figures of the hours before that: nobody asks for them any more."""
+        query = "PartitionKey ge @first and PartitionKey lt @last"
+        values = {"first": PARTITION, "last": f"{PARTITION}{before.strftime(_HOUR)}"}
+        with translated("deleting figures"):
+            await delete_rows(self._table, query, values)
 
     async def _hour(self, partition: str) -> list[Any]:
         query = "PartitionKey eq @partition"
