@@ -88,7 +88,7 @@ check_zones() {
   while read -r region; do
     [ "$(plain "$region")" != "$2" ] || return 0
   done <<<"$regions"
-  fail "$2 does not offer storage in several zones ($1)" "scripts/deploy $name --set STORAGE_REDUNDANCY=Standard_LRS, or --location REGION, one of: $(tr '\n' ' ' <<<"$regions")"
+  fail "$2 does not offer storage in several zones ($1)" "add --set STORAGE_REDUNDANCY=Standard_LRS, or --location REGION, one of: $(tr '\n' ' ' <<<"$regions")"
 }
 
 providers='Microsoft.App Microsoft.Web Microsoft.Storage Microsoft.EventGrid Microsoft.Insights

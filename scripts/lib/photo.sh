@@ -50,9 +50,13 @@ jobs_of() {
   for recipe in $recipes; do ask "jobs?recipe=$recipe&prefix=$1" || return; done
 }
 
-# Whether as many jobs as there should be are over.
+# Whether as many jobs as there should be are over. Roles take some minutes to take effect: what was denied is done again.
 ended() {
-  answer=$(jobs_of "$1") && [ "$(field state | wc -l)" -ge "$2" ] && [[ ! $(field state) =~ queued|running ]] && printf '%s' "$answer"
+  answer=$(jobs_of "$1") && [ "$(field state | wc -l)" -ge "$2" ] && [[ ! $(field state) =~ queued|running ]] || return
+  printf '%s' "$answer"
+  [[ $(field kind) =~ denied ]] || return 0
+  ask failures/retry --header 'Content-Type: application/json' --data "{\"prefix\": \"$1\"}" >/dev/null
+  return 1
 }
 
 # A photo is dropped, and the app asked what became of it: which recipes take it, and where to, is the recipe file's affair.
@@ -72,10 +76,10 @@ try_a_photo() {
   if [ "$due" = 0 ] && [ -z "$(field state)" ]; then
     say "no recipe takes $source, so that the way of a dropped image is not tried: drop one that yours take"
   else
-    again "no renditions of $source came" "see why: $(logs); docs/deploy.md, 'When it does not work'" \
+    again "no renditions of $source came" "roles take some minutes to take effect: scripts/deploy $name; or see why: $(logs); docs/deploy.md, 'When it does not work'" \
       ended "$source" $((due > 0 ? due : 1))
     [ "$(field state | sort -u)" = 'done' ] ||
-      fail "the photo failed: $(field message | head -n 1)" "roles take some minutes to take effect: scripts/deploy $name; or see why: $(logs)"
+      fail "the photo failed: $(field message | head -n 1)" "see why: $(logs); docs/operations.md lists the kinds of failures"
     say "renditions after $(($(date +%s) - started)) s, the first of which started the app and a session:"
     for recipe in $(field recipe | sort -u); do
       blob list --container-name "$(setting OUTPUT_CONTAINER)" --prefix "$recipe/$source/" --query '[].name' --output tsv

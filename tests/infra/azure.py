@@ -49,7 +49,7 @@ GOOD: dict[str, Any] = {
     "renditions": [],
     "recipes": {"web": True, "tutorial": False},
     "looks": {},
-    "failing": False,
+    "failing": "",
     "code": False,
     "pool": "",
     "broken": {},

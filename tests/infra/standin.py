@@ -282,7 +282,8 @@ def _jobs(state: State, words: Words) -> str:
     looks = state["looks"][recipe] = state["looks"].get(recipe, 0) + 1
     made = ("large.webp", "small.avif")[: min(looks, 2)]
     state["renditions"] = sorted({*state["renditions"], *(f"{recipe}/{source}/{each}" for each in made)})
-    ended = '"failed","error":{"message":"the pool refuses the token"}' if state["failing"] else '"done","error":null'
+    denied = f'"failed","error":{{"kind":"{state["failing"]}","message":"the pool refuses the token"}}'
+    ended = denied if state["failing"] else '"done","error":null'
     now = '"running"' if looks < 2 else ended
     return f'{{"jobs":[{{"id":"1","recipe":"{recipe}","state":{now}}}],"next":null}}'
 
@@ -291,6 +292,7 @@ APP: list = [
     ("recipes", _recipes),
     ("runs/plan", lambda state, _: f'{{"id":"1","sources":1,"jobs":{sum(state["recipes"].values())}}}'),
     ("jobs?", _jobs),
+    ("failures/retry", lambda state, _: state.update(failing="") or '{"retried":1}'),
     ("preview", lambda *_: '{"recipe":"web","renditions":[{"name":"large","path":"web/photo.jpg/large.webp"}]}'),
 ]
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import recipes
 from pipeline.web.documents import ErrorDocument, JobDocument
+from pipeline.web.failures import RetryRequest
 from pipeline.web.preview import PreviewRendition
 from pipeline.web.recipes import RecipeDocument
 from pipeline.web.runs import PlanDocument
@@ -106,6 +107,13 @@ def test_the_photo_is_waited_for_whole_and_leaves_nothing(azure: Azure) -> None:
     assert (azure.state["renditions"], azure.state["blobs"]) == ([], [])
 
 
+def test_a_photo_that_came_before_the_roles_did_is_tried_again(azure: Azure) -> None:
+    azure.change(failing="pool_denied")
+    told = azure.run("deploy", *TRY)
+    assert told.returncode == 0, told.stderr
+    assert azure.state["renditions"] == []
+
+
 def test_a_photo_that_no_recipe_takes_is_said_to_be_none(azure: Azure) -> None:
     azure.change(recipes={"mine": False})
     told = azure.run("deploy", *TRY)
@@ -119,7 +127,8 @@ def test_the_app_answers_as_the_check_reads_it() -> None:
     assert list(RecipeDocument.model_fields)[:2] == ["name", "description"]
     assert PlanDocument.model_fields["jobs"].annotation is int
     assert {"state", "recipe", "error"} <= set(JobDocument.model_fields)
-    assert "message" in ErrorDocument.model_fields
+    assert {"kind", "message"} <= set(ErrorDocument.model_fields)
+    assert "prefix" in RetryRequest.model_fields
     assert "path" in PreviewRendition.model_fields
 
 

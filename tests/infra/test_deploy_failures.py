@@ -145,7 +145,7 @@ def test_an_image_that_cannot_be_built_stops_the_deployment_before_the_pool(azur
 
 
 def test_a_photo_that_fails_says_what_the_app_says(azure: Azure) -> None:
-    azure.change(failing=True)
+    azure.change(failing="not_an_image")
     told = azure.run("deploy", *TRY)
     assert told.returncode == 1
     assert "the photo failed: the pool refuses the token" in told.stderr
