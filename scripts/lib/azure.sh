@@ -23,6 +23,7 @@ need() {
 }
 
 check_tools() {
+  need curl 'curl --version' 7.76.0 "take it from your system's packages"
   need az 'az version --query "\"azure-cli\"" --output tsv' 2.67.0 "https://learn.microsoft.com/cli/azure/install-azure-cli, or: az upgrade"
   # Before that it packed everything that lies here, .git and .azure/ too: it did not read .funcignore.
   need azd 'azd version' 1.18.0 "https://aka.ms/azd-install"

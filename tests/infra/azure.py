@@ -13,6 +13,7 @@ from tests.infra import standin
 
 ROOT = Path(__file__).parents[2]
 GOOD: dict[str, Any] = {
+    "curl_version": "8.5.0",
     "az_version": "2.80.0",
     "azd_version": "1.21.1",
     "signed_in": True,

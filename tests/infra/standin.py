@@ -262,6 +262,8 @@ AZ: list = [
 
 def curl(state: State, words: Words) -> str:
     """A request to the app, which takes a key that came through standard input."""
+    if words == ["--version"]:
+        return f"curl {state['curl_version']} (x86_64-pc-linux-gnu)"
     path = words[-1].partition("/api/")[2]
     _fail_where_broken(state, f"curl {path}")
     if "key-of-the-stand-in" not in sys.stdin.read():

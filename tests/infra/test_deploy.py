@@ -201,10 +201,11 @@ def test_a_region_is_one_however_it_is_written(azure: Azure) -> None:
 def test_closed_storage_stays_closed_until_it_is_said_to_be_opened(azure: Azure) -> None:
     assert azure.run("deploy", *TRY, "--set", "ISOLATE_NETWORK=true").returncode == 0
     azure.change(environments={})
-    told = azure.run("deploy", *TRY)
+    elsewhere = (*TRY, "--preset", "try")
+    told = azure.run("deploy", *elsewhere)
     assert told.returncode == 1
     assert "closed to the public network" in told.stderr
-    assert azure.run("deploy", *TRY, "--set", "ISOLATE_NETWORK=false").returncode == 0
+    assert azure.run("deploy", *elsewhere, "--set", "ISOLATE_NETWORK=false").returncode == 0
     assert azure.state["account"]["public"] == "Enabled"
 
 

@@ -13,6 +13,7 @@ from tests.infra.azure import ROOT, TRY, Azure
 HERE = {"rg-photos-images": {"location": "westus2", "tag": "photos"}}
 BEFORE = [
     ({"az_version": "2.1.0"}, [], "az 2.1.0 is too old", "az upgrade"),
+    ({"curl_version": "7.68.0"}, [], "curl 7.68.0 is too old", "packages"),
     ({"azd_version": "1.17.2"}, [], "azd 1.17.2 is too old", "aka.ms/azd-install"),
     ({"signed_in": False}, [], "not signed in to Azure", "az login"),
     ({"azd_signed_in": False}, [], "azd is not signed in", "azd auth login"),
@@ -22,6 +23,7 @@ BEFORE = [
     ({}, ["--preset", "huge"], "there is no preset huge", "--preset try"),
     ({}, ["--set", "MAX_SESIONS=5"], "there is no variable MAX_SESIONS", "docs/deploy.md"),
     ({}, ["--set", "SESSION_IMAGE=x"], "there is no variable SESSION_IMAGE", "docs/deploy.md"),
+    ({"groups": HERE}, [], "photos was deployed from another machine", "--preset"),
     ({"groups": HERE}, ["--location", "eastus"], "photos is in westus2", "--location westus2"),
     (
         {"groups": HERE, "account": {"sku": "Standard_LRS"}},
