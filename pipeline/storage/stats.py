@@ -88,6 +88,7 @@ class Stats:
         self._process = secrets.token_hex(4)
         self._minutes: dict[tuple[str, str], Minute] = {}
         self._unwritten: set[tuple[str, str]] = set()
+        self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
     def count(self, entry: Entry) -> None:
@@ -103,6 +104,10 @@ class Stats:
 
     async def write(self) -> None:
         """Write what has been counted since the last time. What cannot be written now is written the next time."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         keys, self._unwritten = self._unwritten, set()
         hours: dict[str, list[dict[str, Any]]] = {}
         for row in (self._minutes[key].to_row(self._process) for key in keys):
