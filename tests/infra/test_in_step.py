@@ -150,3 +150,10 @@ def test_the_tutorial_page_links_every_step() -> None:
 def test_every_file_of_the_templates_is_explained() -> None:
     page_text = (ROOT / "infra" / "README.md").read_text()
     assert not [path.name for path in (ROOT / "infra").glob("*.bicep") if f"`{path.name}`" not in page_text]
+
+
+def test_every_alert_on_a_metric_is_on_the_page_about_operations() -> None:
+    metrics = re.findall(r"metric: '(\w+)'", (ROOT / "infra" / "alerts.bicep").read_text())
+    assert len(metrics) == 2
+    page_text = (ROOT / "docs" / "operations.md").read_text()
+    assert not [metric for metric in metrics if f"`{metric}`" not in page_text]
