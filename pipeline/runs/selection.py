@@ -27,7 +27,8 @@ SEVERAL: Final[dict[str, tuple[Reason, ...]]] = {
 }
 # A row that says `queued` for longer than this has lost its message.
 LOST_AFTER = timedelta(days=1)
-LARGEST_SAMPLE = 500
+# A plan keeps its sample in one column of a table, which holds 32 Ki characters.
+LARGEST_SAMPLE = 200
 
 
 def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
@@ -97,7 +98,9 @@ async def _of_recipe(
         return []
     container = services.settings.input_container
     keys = {row_key(container, one.name): one for one in wanted}
-    rows = {entry.key.row: entry async for entry in services.ledger.brief(recipe.name, min(keys), max(keys))}
+    # Tables compare the units of UTF-16.
+    ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+    rows = {entry.key.row: entry async for entry in services.ledger.brief(recipe.name, ordered[0], ordered[-1])}
     found = []
     for key, one in keys.items():
         entry = rows.get(key)
