@@ -106,4 +106,6 @@ class Quantize(PixelTransform):
         palette = steady(scene, self, image, lambda: seen.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2))
         dither = Image.Dither.FLOYDSTEINBERG if self.dither else Image.Dither.NONE
         made = seen.quantize(palette=palette, dither=dither).convert("RGB")
+        if clear:
+            made.paste((0, 0, 0), (0, 0, *image.size), clear)
         return with_alpha(made, image) if image.mode == "RGBA" else made

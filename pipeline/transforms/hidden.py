@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SAMPLES = 64
-"""Side of the grid on which the commonest colour is looked for."""
+"""Side of the grid on which colours are looked at."""
 
 
 def hides(image: Image.Image) -> bool:
@@ -37,25 +36,33 @@ def spread(image: Image.Image, reach: float) -> Image.Image:
 
 
 def painted(image: Image.Image, clear: Image.Image) -> Image.Image:
-    """`image` (RGBA) in RGB, with the commonest of its colours where the mask `clear` is white: no new colour."""
-    colours = image.convert("RGB")
-    colours.paste(_commonest(colours, clear), (0, 0, *image.size), clear)
+    """`image` (RGBA) in RGB, with colours of its own where the mask `clear` is white, each as often as it is seen.
+
+    A palette for all of it is one for what is seen.
+    """
+    from PIL import Image
+
+    colours, count = image.convert("RGB"), image.width * image.height
+    seen = _samples(colours, clear)
+    if seen:
+        fill = (seen * (3 * count // len(seen) + 1))[: 3 * count]
+        colours.paste(Image.frombytes("RGB", image.size, fill), (0, 0), clear)
     return colours
 
 
-def _commonest(colours: Image.Image, clear: Image.Image) -> tuple[int, int, int]:
-    """About the commonest colour outside of the mask; black when there is nothing."""
+def _samples(colours: Image.Image, clear: Image.Image) -> bytes:
+    """Colours from outside of the mask, three bytes each; nothing when the mask is all there is."""
     from PIL import Image, ImageChops
 
     box = ImageChops.invert(clear).getbbox()
     if box is None:
-        return 0, 0, 0
+        return b""
     size = (min(SAMPLES, box[2] - box[0]), min(SAMPLES, box[3] - box[1]))
     body, mask = (each.crop(box).resize(size, Image.Resampling.NEAREST).tobytes() for each in (colours, clear))
-    found = Counter(body[3 * at : 3 * at + 3] for at, hidden in enumerate(mask) if not hidden)
-    if not found:  # thin lines, between which the grid fell: the first pixel of the first row has one
-        row = ImageChops.invert(clear.crop((box[0], box[1], box[2], box[1] + 1))).getbbox()
-        seen = colours.getpixel((box[0] + (row[0] if row else 0), box[1]))
-        found[bytes(seen)] = 1  # type: ignore[arg-type]
-    red, green, blue = max(sorted(found), key=found.__getitem__)
-    return red, green, blue
+    found = b"".join(body[3 * at : 3 * at + 3] for at, hidden in enumerate(mask) if not hidden)
+    if found:
+        return found
+    # Thin lines, between which the grid fell: the first pixel of the first row that has one.
+    row = (box[0], box[1], box[2], box[1] + 1)
+    left = ImageChops.invert(clear.crop(row)).getbbox() or (0,)
+    return colours.crop((box[0] + left[0], box[1], box[0] + left[0] + 1, box[1] + 1)).tobytes()

@@ -107,9 +107,28 @@ def test_the_palette_of_a_gif_has_the_colours_that_are_seen(made: Made, hidden: 
     assert shown.getpixel((5, 5))[3] == 0  # type: ignore[index]
 
 
-def test_the_commonest_colour_is_found_between_the_samples() -> None:
+def test_what_is_hidden_is_painted_as_what_is_seen() -> None:
+    image = Image.new("RGBA", (400, 300), (9, 9, 9, 0))
+    image.paste((200, 30, 30, 255), (100, 100, 130, 140))
+    image.paste((30, 30, 200, 255), (130, 100, 140, 140))
+    colours = painted(image, image.getchannel("A").point([255] + [0] * 255)).getcolors()
+    assert colours is not None
+    (fewer, blue), (more, red) = sorted(colours)
+    assert (blue, red) == ((30, 30, 200), (200, 30, 30))
+    assert 2.5 < more / fewer < 3.5
+
+
+def test_colours_are_found_between_the_samples() -> None:
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     for place in ((1, 2), (398, 397)):
         image.putpixel(place, (9, 200, 30, 255))
     clear = image.getchannel("A").point([255] + [0] * 255)
     assert painted(image, clear).getcolors() == [(160_000, (9, 200, 30))]
+
+
+@pytest.mark.parametrize("colors", [4, 16])
+def test_a_cut_out_gets_a_gif_as_good_as_the_picture_alone(made: Made, colors: int) -> None:
+    inner = gradient(60, 40)
+    alone = made(inner, job(rendition("out", "gif", colors=colors - 1))).convert("RGB")
+    shown = made(cut_out(inner), job(rendition("out", "gif", colors=colors))).convert("RGB").crop(SEEN)
+    assert mean(shown, inner) < mean(alone, inner) * 1.15
