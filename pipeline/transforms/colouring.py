@@ -10,7 +10,7 @@ from .bounds import Between, Color, Fraction, Help, rgba
 from .canvas import flatten
 from .hidden import hides, painted
 from .modes import on_colours, with_alpha
-from .steady import steady
+from .steady import steady_palette
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,7 +103,9 @@ class Quantize(PixelTransform):
         clear = image.getchannel("A").point([255] + [0] * 255) if hides(image) else None
         seen = painted(image, clear) if clear else image.convert("RGB")
         # Of the methods this one keeps small areas of their own colour; k-means then evens the others out.
-        palette = steady(scene, self, image, lambda: seen.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2))
+        palette = steady_palette(
+            scene, self, seen, lambda: seen.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2)
+        )
         dither = Image.Dither.FLOYDSTEINBERG if self.dither else Image.Dither.NONE
         made = seen.quantize(palette=palette, dither=dither).convert("RGB")
         if clear:

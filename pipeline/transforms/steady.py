@@ -7,6 +7,7 @@ spoil the rest. So it is kept until the tones are those of another scene.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,19 +18,80 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SAME_SCENE = 24.0
+SAME_TONES = 24.0
 """How many of 256 levels the tones may have moved, on the average of all pixels, from those that it was chosen for."""
+
+SAME_PLACES = 0.5
+"""What part of the picture stands still as long as the rest may do what it likes."""
+
+LOOK = 32
+"""Side of the picture that is looked at for that, in which levels may differ by `STILL`."""
+STILL = 8
+
+WRONG, MANY = 48, 0.05
+"""A colour is wrong when it is so many levels off, and too many are when it is this part of the pixels more than it was
+for the frame that the palette was made of."""
 
 
 def steady(scene: Scene, step: object, image: Image.Image, choose: Callable[[], T]) -> T:
     """What `choose` says of `image` (RGBA: what is hidden does not count); for the like of it later on the same."""
     if not scene.moving:
         return choose()
-    key, tones = (id(step), "tones"), _tones(image)
-    known: tuple[list[int], T] | None = scene.decided.get(key)
-    if known is None or _apart(known[0], tones) > SAME_SCENE:
-        known = scene.decided[key] = (tones, choose())
+    key, look = (id(step), "tones"), Look.at(image)
+    known: tuple[Look, T] | None = scene.decided.get(key)
+    if known is None or not known[0].is_like(look):
+        known = scene.decided[key] = (look, choose())
     return known[1]
+
+
+def steady_palette(scene: Scene, step: object, image: Image.Image, choose: Callable[[], Image.Image]) -> Image.Image:
+    """The palette that `choose` makes of `image` (RGB); later on the same, as long as it has the colours for it."""
+    if not scene.moving:
+        return choose()
+    known: tuple[Image.Image, float] | None = scene.decided.get((id(step), "palette"))
+    if known is None or _wrong(image, known[0]) > known[1] + MANY:
+        palette = choose()
+        known = scene.decided[id(step), "palette"] = (palette, _wrong(image, palette))
+    return known[0]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame at a glance: how many of its pixels have each level of each colour, and the whole of it very small."""
+
+    tones: list[int]
+    small: Image.Image
+
+    @classmethod
+    def at(cls, image: Image.Image) -> Look:
+        """How `image` looks."""
+        from PIL import Image
+
+        colours = image.convert("RGB")
+        return cls(colours.histogram(shown(image)), colours.resize((LOOK, LOOK), Image.Resampling.BOX))
+
+    def is_like(self, other: Look) -> bool:
+        """True when both are frames of one scene: of like tones, or for a good part the same, unless that is blank."""
+        if _apart(self.tones, other.tones) <= SAME_TONES:
+            return True
+        low, high = self.small.convert("L").getextrema()
+        blank = int(high) - int(low) < 4 * STILL  # type: ignore[arg-type]
+        return not blank and 1 - _share_over(self.small, other.small, STILL) >= SAME_PLACES
+
+
+def _share_over(one: Image.Image, other: Image.Image, most: int) -> float:
+    """The part of the pixels that differ by more than `most` levels in some colour."""
+    from PIL import ImageChops
+
+    red, green, blue = ImageChops.difference(one, other).split()
+    counts = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
+    return sum(counts[most + 1 :]) / sum(counts)
+
+
+def _wrong(image: Image.Image, palette: Image.Image) -> float:
+    from PIL import Image
+
+    return _share_over(image, image.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB"), WRONG)
 
 
 def shown(image: Image.Image) -> Image.Image | None:
@@ -73,10 +135,6 @@ def equalized(counts: Sequence[int]) -> list[int]:
     if not step:
         return list(range(256))
     return [min(before // step, 255) for before in accumulate(counts[:255], initial=step // 2)]
-
-
-def _tones(image: Image.Image) -> list[int]:
-    return image.convert("RGB").histogram(shown(image))
 
 
 def _apart(one: Sequence[int], other: Sequence[int]) -> float:

@@ -192,6 +192,32 @@ def test_a_blank_first_frame_does_not_spoil_the_others(
     assert [worst(one, other) for one, other in zip(after, alone, strict=True)] == [0] * 4
 
 
+@pytest.mark.parametrize(("name", "params"), STEADY[:3])
+def test_what_stands_still_does_not_flicker_beside_something_large(
+    made: Made, name: str, params: dict[str, Any]
+) -> None:
+    frames = []
+    for level in (140, 0, 255, 140):
+        frame = gradient(80, 60).point([40 + value // 2 for value in range(256)] * 3)
+        frame.paste((level,) * 3, (0, 0, 30, 60))
+        frames.append(frame)
+    body = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=50, lossless=True)
+    shown = [
+        frame.crop((30, 0, 80, 60)) for frame in frames_of(made(body, job(rendition("out", "png", (name, params)))))
+    ]
+    assert [worst(frame, shown[0]) for frame in shown] == [0] * 4
+
+
+def test_what_enters_keeps_its_colour_when_there_are_few(made: Made) -> None:
+    plain = gradient(80, 60).convert("L").convert("RGB")
+    entered = plain.copy()
+    entered.paste("red", (10, 10, 40, 40))
+    body = encoded(plain, "WEBP", save_all=True, append_images=[entered], duration=50, lossless=True)
+    _, shown = frames_of(made(body, job(rendition("out", "png", ("quantize", {"colors": 6, "dither": False})))))
+    red, green, blue, _ = shown.getpixel((25, 25))
+    assert (red > 220, green < 40, blue < 40) == (True, True, True)
+
+
 def _timed(durations: list[int], kind: str = "WEBP", *, same: bool = False) -> bytes:
     frames = [Image.new("RGB", (8, 8), (0 if same else number * 20, 90, 90)) for number in range(len(durations))]
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=durations, loop=0)
