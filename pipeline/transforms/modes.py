@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 WORKING = ("L", "RGB", "RGBA")
+
+NO_VALUE = 1e37
+"""Floats from here on (or none at all) stand for pixels of which nothing is known, as maps have them."""
 
 
 def to_working(image: Image.Image) -> Image.Image:
@@ -89,7 +91,7 @@ def _full_range(mode: str, high: float) -> float:
 def _highest(image: Image.Image) -> float:
     low, high = image.getextrema()
     assert isinstance(low, (int, float)) and isinstance(high, (int, float))  # noqa: S101, PT018 - one band, one pair
-    if math.isfinite(low) and math.isfinite(high):
+    if abs(low) < NO_VALUE and abs(high) < NO_VALUE:
         return high
     # Pixels without a value (no number, or no end) must not decide how bright the others are.
-    return max((value for value in array.array("f", image.tobytes()) if math.isfinite(value)), default=1.0)
+    return max((value for value in array.array("f", image.tobytes()) if abs(value) < NO_VALUE), default=1.0)

@@ -105,7 +105,7 @@ def test_a_deep_level_that_is_declared_clear_is_clear(made: Made) -> None:
     assert [shown.getpixel((x, 0)) for x in (0, 1)] == [(100, 100, 100, 0), (100, 100, 100, 255)]
 
 
-@pytest.mark.parametrize("odd", [float("inf"), float("nan"), float("-inf")])
+@pytest.mark.parametrize("odd", [float("inf"), float("nan"), float("-inf"), 3.4e38, -3.4e38])
 def test_pixels_without_a_value_do_not_blacken_the_others(made: Made, odd: float) -> None:
     image = Image.new("F", (4, 1))
     image.putdata([odd, 0.0, 0.5, 1.0])
