@@ -25,6 +25,19 @@ def to_working(image: Image.Image) -> Image.Image:
     return without_info(image.convert(_target(image)))
 
 
+def fit_clear_colour(image: Image.Image) -> None:
+    """Of an opened PNG: the colour that is declared clear, as its pixels will have it.
+
+    Pillow tells it in the depth of the file, and then finds it nowhere where that is 2, 4 or 3 × 16 bits (before 12: or 1).
+    """
+    tiles, clear = getattr(image, "tile", None), image.info.get("transparency")
+    stored = tiles[0][3] if tiles else None
+    if isinstance(clear, int) and stored in ("1", "L;2", "L;4"):
+        image.info["transparency"] = min(clear * {"1": 255, "L;2": 85, "L;4": 17}[stored], 255)
+    if isinstance(clear, tuple) and stored == "RGB;16B":
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
+
+
 def on_colours(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """`image` with `work` done on its colours (L or RGB) alone, its alpha as it was."""
     if image.mode != "RGBA":

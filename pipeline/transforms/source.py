@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import frames, jpegrows, sniff
 from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .failures import Refusal
+from .modes import fit_clear_colour
 from .picture import Picture, Size
 from .protocol import Limits, SourceReport
 from .reading import allow_large_metadata, limited, reading, too_many
@@ -199,6 +200,8 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
     # Pillow's own limit holds while it opens: a GIF has it fill its first frame at once.
     with limited(limits), reading(found):
         image = Image.open(stream, formats=[found])
+    if found == "PNG":
+        fit_clear_colour(image)
     _check_pixels(image.size, 1, limits)
     with reading(found):
         count = frames.count(image, stream, limits["max_frames"])

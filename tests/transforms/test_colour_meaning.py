@@ -113,11 +113,35 @@ def test_pixels_without_a_value_do_not_blacken_the_others(made: Made, odd: float
     assert list(shown.tobytes())[1:] == [0, 128, 255]
 
 
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixels", "clear"),
+    [
+        (1, 0, b"\x40", b"\0\1"),
+        (2, 0, b"\x10", b"\0\1"),
+        (4, 0, b"\x01", b"\0\1"),
+        (8, 0, b"\0\1", b"\0\1"),
+        (16, 0, b"\0\0\1\0", b"\1\0"),
+        (8, 2, b"\0\0\0\1\2\3", b"\0\1\0\2\0\3"),
+        (16, 2, b"\0\0\0\0\0\0\1\0\2\0\3\0", b"\1\0\2\0\3\0"),
+    ],
+)
+def test_the_clear_colour_of_a_png_is_found_in_every_depth(
+    made: Made, depth: int, colour: int, pixels: bytes, clear: bytes
+) -> None:
+    """Two pixels side by side, of which the second has the colour that is declared clear (ISO/IEC 15948, 11.3.2.1)."""
+    header = _chunk(b"IHDR", struct.pack(">2I5B", 2, 1, depth, colour, 0, 0, 0))
+    data = _chunk(b"tRNS", clear) + _chunk(b"IDAT", zlib.compress(b"\0" + pixels)) + _chunk(b"IEND", b"")
+    shown = made(b"\x89PNG\r\n\x1a\n" + header + data)
+    assert list(shown.getchannel("A").tobytes()) == [255, 0]
+
+
 def _png_with_text(size: int) -> bytes:
     body = encoded(gradient(40, 30))
-    data = b"Comment\0\0" + zlib.compress(bytes(size))
-    chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
-    return body[:33] + chunk + body[33:]
+    return body[:33] + _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size))) + body[33:]
 
 
 def test_large_metadata_is_no_damage(run: Run, made: Made) -> None:
