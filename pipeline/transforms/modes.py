@@ -28,7 +28,8 @@ def to_working(image: Image.Image) -> Image.Image:
 def fit_clear_colour(image: Image.Image) -> None:
     """Of an opened PNG: the colour that is declared clear, as its pixels will have it.
 
-    Pillow tells it in the depth of the file, and then finds it nowhere where that is 2, 4 or 3 × 16 bits (before 12: or 1).
+    Pillow tells it in the depth of the file, and then does not find it where that is 2, 4 or 3 × 16 bits (or, before
+    12, 1).
     """
     tiles, clear = getattr(image, "tile", None), image.info.get("transparency")
     stored = tiles[0][3] if tiles else None
