@@ -55,7 +55,7 @@ class TextTransform(PixelTransform):
 
         high = min(max(4, pixels(self.size, image.height)), LARGEST)
         font, text = self._font(scene, high), plain(self.text)
-        scene.decide((id(self), "letters"), lambda: self._check_letters(font, text))
+        scene.decide(("letters", self.font, text), lambda: self._check_letters(font, text))
         margin = margin_within(self.margin, image.size)
         room = (max(1, image.width - 2 * margin), max(1, image.height - 2 * margin))
         pen = ImageDraw.Draw(Image.new("L", (1, 1)))
