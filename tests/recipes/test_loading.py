@@ -91,6 +91,8 @@ def test_the_shipped_recipes_load_and_take_what_is_dropped() -> None:
         (recipe("path: '../{path}'"), "no part of a path may end with a dot"),
         (recipe("path: '/{path}'"), "a path has no slash at its ends"),
         (recipe("path: 'all.jpg'"), "every source would be written to the same place"),
+        (recipe("transforms: [watermark: {image: a/../../output/b.png}]"), "no part of it may be '.' or '..'"),
+        (recipe("transforms: [watermark: {image: a/.}]"), "no part of it may be '.' or '..'"),
         (recipe("match: {}\nmatch: {}"), "4:5: recipes.web.match: this key stands twice"),
     ],
 )
