@@ -80,6 +80,22 @@ def test_what_is_wrong_is_said_at_its_field(typed: dict[str, str], place: str, s
     assert any(says in each.message for each in raised.value.complaints if each.place == place)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{a: "\\U00110000"}', '{a: !!int "x"}', "{a: 2001-99-01, a: 1}", "&a {b: *a}", "[" * 5000, "{a: !!timestamp x}"],
+)
+def test_parameters_of_code_that_cannot_be_read_are_said_to_be_no_mapping(text: str) -> None:
+    code = {"step-0": "code", "step-0-source": "def transform(image, params): ...", "step-0-params": text}
+    with pytest.raises(DraftProblems, match="must be an object"):
+        Draft.of_form(code).recipe(allow_code=True)
+
+
+@pytest.mark.parametrize("text", ["1e5", ".5e3", "0o17", "0x1f", "yes", "2026-11-25", "1_000", "null", "16:9"])
+def test_a_text_is_shown_as_what_was_typed(text: str) -> None:
+    draft = Draft.of_form({"step-0": "text", "step-0-text": text})
+    assert loads(draft.yaml("mine")).get("mine").steps[0]["params"]["text"] == text
+
+
 @pytest.mark.parametrize("typed", [{"step-0": "nonsense"}, {"format": "exe"}])
 def test_what_does_not_exist_is_refused(typed: dict[str, str]) -> None:
     with pytest.raises(BadRequest, match="there is no"):
