@@ -15,6 +15,8 @@ from pipeline.storage.keys import JobKey
 from pipeline.transforms.sniff import HEAD, sniff
 from pipeline.web.console import answers
 from pipeline.web.console.visit import Visit
+from pipeline.web.names import is_blob_name
+from pipeline.web.problems import BadRequest
 
 LARGEST = 32 * MIB
 SMALL = 2 * MIB
@@ -32,15 +34,27 @@ TYPES = {
 
 async def blob(visit: Visit) -> func.HttpResponse:
     """`GET pictures/blob?source=`: a blob of a container that jobs read from; a bare name is one of the input's."""
-    return await _source(visit, *blob_of(visit, visit.query.get("source", "")))
+    asked = visit.query.get("source", "")
+    if not asked:
+        return _sign("no name")
+    try:
+        container, name = blob_of(visit, asked)
+    except BadRequest:
+        return _sign("not a blob's name")
+    return await _source(visit, container, name)
 
 
 def blob_of(visit: Visit, asked: str) -> tuple[str, str]:
-    """Container and name of a blob: a bare name is one of the input's."""
+    """Container and name of a blob: a bare name is one of the input's. BadRequest when it is no name of a blob."""
     settings = visit.services.settings
     container, _, name = asked.partition("/")
-    known = container in (settings.input_container, settings.upload_container)
-    return (container, name) if known else (settings.input_container, asked)
+    if container not in (settings.input_container, settings.upload_container):
+        container, name = settings.input_container, asked
+    if not is_blob_name(name):
+        raise BadRequest(
+            "that is no name of a blob: no part of it may be '.' or '..', and it does not start with a slash"
+        )
+    return container, name
 
 
 async def source(visit: Visit) -> func.HttpResponse:
@@ -66,8 +80,6 @@ async def rendition(visit: Visit) -> func.HttpResponse:
 
 
 async def _source(visit: Visit, container: str, name: str) -> func.HttpResponse:
-    if not name:
-        return _sign("no name")
     try:
         found = await visit.services.sources.open(container, name)
     except (JobOvertaken, PermanentError):
