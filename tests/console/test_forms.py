@@ -14,6 +14,7 @@ from pipeline.transforms.formats import FORMATS
 from pipeline.transforms.registry import TRANSFORMS
 from pipeline.web.console import fields
 from pipeline.web.console.draft import Draft, DraftProblems, DraftStep
+from pipeline.web.console.runs import _selection
 from pipeline.web.problems import BadRequest
 from tests.console.conftest import RECIPES
 
@@ -120,3 +121,8 @@ def test_nothing_that_is_typed_breaks_it(name: str, data: st.DataObject) -> None
     except DraftProblems:
         return
     assert recipe.steps[0]["name"] == name
+
+
+def test_hours_are_taken_with_a_comma_too() -> None:
+    selection = _selection({"reason-new": "on", "newer": "1,5", "older": "0.5"}, [])
+    assert (selection.max_age, selection.min_age) == (5400, 1800)

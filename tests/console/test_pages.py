@@ -390,6 +390,9 @@ async def test_pictures_are_no_pages_and_what_is_no_picture_is_a_drawing(site: S
         ("/jobs?from=e30x", 400),
         ("/recipes/none", 422),
         ("/static/none.js", 404),
+        ("/static/" + "9" * 400 + ".css", 404),
+        ("?told=retried&n=" + "9" * 400, 200),
+        ("/nothing?told=retried&n=" + "9" * 5000, 404),
         ("/static/..%2froutes.py", 404),
     ],
 )
@@ -398,6 +401,39 @@ async def test_a_wrong_address_gets_a_page_that_says_so(site: Site, path: str, s
         answer = await client.get(site.console + path)
         assert answer.status_code == status
         assert "Traceback" not in answer.text
+
+
+async def test_heads_are_answered_and_other_methods_refused_by_name(site: Site) -> None:
+    async with httpx.AsyncClient() as client:
+        for url in (f"{site.url}/api/version", site.console, f"{site.console}/static/mark.svg"):
+            head, whole = await client.head(url), await client.get(url)
+            assert (head.status_code, head.content, head.headers["content-type"]) == (
+                200, b"", whole.headers["content-type"],
+            )  # fmt: skip
+        for path, allowed in (("/jobs", "GET, HEAD"), ("/runs/plan", "GET, HEAD, POST"), ("/failures/retry", "POST")):
+            answer = await client.put(site.console + path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert (await client.delete(f"{site.url}/api/version")).headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"newer": "1e308"}, "Written within hours: &#39;1e308&#39; is not a number from 0 on"),
+        ({"newer": "inf"}, "Written within hours: &#39;inf&#39; is not a number from 0 on"),
+        ({"newer": "999999999999"}, "Written within hours: 999999999999 is more than 2,777,778"),
+        ({"newer": "0"}, "Written within hours: Input should be greater than 0"),
+        ({"older": "-5"}, "Older than hours: &#39;-5&#39; is not a number from 0 on"),
+        ({"sample": "1,5"}, "Only a sample of jobs: "),
+        ({"prefix": "a\x01b"}, "Names that start with: it holds characters that no name has"),
+    ],
+)
+async def test_a_plan_that_nobody_could_look_at_is_not_made(site: Site, typed: dict[str, str], said: str) -> None:
+    async with httpx.AsyncClient(headers={"Sec-Fetch-Site": "same-origin"}, timeout=60) as client:
+        page = (await client.get(f"{site.console}/runs/plan")).text
+        token = page.partition('name="token" value="')[2].partition('"')[0]
+        answer = await client.post(f"{site.console}/runs/plan", data={"token": token, "reason-new": "on", **typed})
+        assert (answer.status_code, said in answer.text) == (422, True)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])

@@ -40,14 +40,20 @@ class Static:
     tag: str
 
 
-@cache
 def static(name: str) -> Static | None:
     """One of the files in the folder `static`; None when there is no such file."""
-    path = HERE / "static" / name
-    if path.parent != HERE / "static" or path.suffix not in TYPES or not path.is_file():
-        return None
-    data = path.read_bytes()
-    return Static(data, TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:16])
+    return _files().get(name)
+
+
+@cache
+def _files() -> dict[str, Static]:
+    """All of them: whatever is asked for, nothing is looked up on disk."""
+    paths = [path for path in (HERE / "static").iterdir() if path.suffix in TYPES]
+    return {path.name: _file(path.read_bytes(), TYPES[path.suffix]) for path in paths}
+
+
+def _file(data: bytes, content_type: str) -> Static:
+    return Static(data, content_type, hashlib.sha256(data).hexdigest()[:16])
 
 
 def render(template: str, **context: Any) -> str:  # noqa: ANN401 - what the template asks for
