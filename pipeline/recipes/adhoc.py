@@ -103,7 +103,7 @@ def _built(given: Document, problems: list[Problem], *, allow_code: bool, code: 
     try:
         model = FileModel.model_validate_json(json.dumps(given.data))
     except ValidationError as error:
-        _refuse(explain(error, given))
+        _refuse(explain(error, given, allow_code=allow_code))
         raise AssertionError("unreachable: what pydantic refuses has a problem") from error
     builder = Builder(model, given, code, allow_code)
     (recipe,) = builder.recipes()

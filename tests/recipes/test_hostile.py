@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline import recipes
+from pipeline.cli.recipes import app
 from pipeline.errors import ConfigError, RecipeError
 from pipeline.recipes import adhoc, globs
 from pipeline.recipes.yamlfile import dump, parse
@@ -37,6 +40,20 @@ def test_text_that_would_break_the_parser_is_told_what_is_wrong_with_it(text: st
     indented = "".join(f"    {line}\n" for line in (text, RENDITIONS))
     with pytest.raises(ConfigError, match=r"^recipes.yaml:\d+:\d+: "):
         recipes.loads(f"recipes:\n  web:\n{indented}")
+
+
+@pytest.mark.parametrize("how", [[], ["--file"]])
+def test_the_command_line_tells_it_too(tmp_path: Path, how: list[str]) -> None:
+    file = tmp_path / "recipes.yaml"
+    file.write_text("recipes: " + "[" * 30_000)
+    told = CliRunner().invoke(app, ["check", *how, str(file)])
+    assert (told.exit_code, type(told.exception)) == (1, SystemExit)
+    assert "nested more than 50 deep" in told.output
+
+
+def test_the_command_line_takes_one_file(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["check", str(tmp_path / "a"), "--file", str(tmp_path / "b")])
+    assert (told.exit_code, "name one file" in told.output) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,14 @@ def test_each_mistake_is_named_with_its_place_and_its_remedy(text: str, message:
     assert any(message in line and line.startswith("recipes.yaml:") for line in problems(text)), problems(text)
 
 
+@pytest.mark.parametrize("allow_code", [True, False])
+def test_code_is_proposed_only_where_it_is_allowed(allow_code: bool) -> None:
+    for word in ("cod", "xyzzy"):
+        with pytest.raises(ConfigError) as caught:
+            recipes.loads(recipe(f"transforms: [{word}]"), allow_code=allow_code)
+        assert ("code" in caught.value.message.partition(";")[2]) is allow_code
+
+
 def test_every_mistake_is_listed_at_once_in_the_order_of_the_file() -> None:
     lines = problems(recipe("matches: {}\ntransforms: [croop, blurr]\nrenditions: {a: {format: jpg}}"))
     assert [line.split(":")[1] for line in lines] == ["3", "4", "4", "5"]
