@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 
-from pipeline.errors import BadToken, JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
+from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
 from pipeline.services import Services
 from pipeline.storage.secret import Secret
 from pipeline.telemetry import logger
@@ -194,7 +194,6 @@ class Refused(PipelineError):  # noqa: N818 - named for what it is
 STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (Refused, 403, "That is not allowed"),
     (BadRequest, 400, "That does not work"),
-    (BadToken, 400, "That does not work"),
     (NotNow, 409, "Not now"),
     (RequestError, 404, "There is no such thing"),
     (JobOvertaken, 404, "It is gone"),
@@ -204,10 +203,19 @@ STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
 )
 
 
+# Where a kind says more than its place in the tree.
+BY_KIND = {
+    "unknown_job": (404, "There is no such thing"),
+    "unknown_recipe": (404, "There is no such thing"),
+    "bad_token": (400, "That does not work"),
+}
+
+
 def _trouble(
     who: Visitor | None, form_token: str, error: PipelineError, visit: Visit | None = None
 ) -> func.HttpResponse:
     status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
+    status, title = BY_KIND.get(error.kind, (status, title))
     return _told(who, form_token, visit, status, title, error.message, error.kind)
 
 
