@@ -62,9 +62,10 @@ async def drop_undeliverable(message: func.QueueMessage) -> None:
 
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
 async def scheduled_run(timer: func.TimerRequest) -> None:
-    """Start the scheduled run, which finds the jobs that nothing brought in, and forget the keys that have expired."""
+    """Start the scheduled run, which finds the jobs that nothing brought in, and forget what has had its time."""
     await runs.scheduled(process.services())
     await idempotency.sweep(process.services())
+    await runs.sweep(process.services())
 
 
 def serve(route: Route) -> None:

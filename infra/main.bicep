@@ -59,10 +59,14 @@ param instanceMemory int = 2048
 @description('Keep storage off the public network: a virtual network with private endpoints. Uploads from outside then go through the HTTP API.')
 param networkIsolation bool = false
 
+@description('How often storage keeps what is in it, such as `Standard_LRS`. Empty: as the preset says. An account that is there can take on or lose zones only by a migration, never by a deployment.')
+@allowed(['', 'Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_RAGRS', 'Standard_GZRS', 'Standard_RAGZRS'])
+param storageRedundancy string = ''
+
 @description('Where alerts are mailed to. Empty: they show in the portal alone.')
 param alertEmail string = ''
 
-@description('Who deploys: may read and write blobs and use the pool, for the check after the deployment. Empty: nobody.')
+@description('Who deploys: may use storage and pool, for the check after the deployment and for `python -m pipeline`. Empty: nobody.')
 param principalId string = ''
 
 @description('What `principalId` is: `User` or, in a pipeline, `ServicePrincipal`.')
@@ -70,11 +74,14 @@ param principalId string = ''
 param principalType string = 'User'
 
 var presets = {
-  try: { pool: 'python', sessions: 5, ready: 0, redundancy: 'Standard_LRS', registry: 'Basic', keepDays: 30, warm: 0, alerts: false }
-  production: { pool: 'image', sessions: 20, ready: 2, redundancy: 'Standard_ZRS', registry: 'Standard', keepDays: 90, warm: 1, alerts: true }
+  try: { pool: 'python', sessions: 5, ready: 0, redundancy: 'Standard_LRS', registry: 'Basic', keepDays: 30, logsPerDay: 1, warm: 0, alerts: false }
+  production: { pool: 'image', sessions: 20, ready: 2, redundancy: 'Standard_ZRS', registry: 'Standard', keepDays: 90, logsPerDay: -1, warm: 1, alerts: true }
 }
 var chosen = presets[preset]
 var kind = empty(poolKind) ? chosen.pool : poolKind
+// The pool is made from its image, so that there is none before. Until then the app stays as it is, whatever that is: it
+// would have no pool to talk to.
+var waits = kind == 'image' && empty(sessionImage)
 
 // Sizes. A job holds one of the seats of a session. An instance takes up to 16 jobs of a kind (queue, requests); so many
 // instances that together they can fill every seat, and no more: what waits should wait in the queue. Of dropped images
@@ -99,8 +106,8 @@ var names = {
   identity: 'id-images-${token}'
   poolIdentity: 'id-sessions-${token}'
   eventIdentity: 'id-events-${token}'
-  // Without a hyphen: the service's own description of the name has none.
-  pool: 'sessions${token}'
+  // Without a hyphen: the service's own description of the name has none. With the kind, which no pool can change.
+  pool: 'sessions${kind}${token}'
   environment: 'cae-images-${token}'
   workspace: 'log-images-${token}'
   insights: 'appi-images-${token}'
@@ -148,7 +155,7 @@ module storage 'storage.bicep' = {
     location: location
     tags: tags
     name: names.storage
-    redundancy: chosen.redundancy
+    redundancy: empty(storageRedundancy) ? chosen.redundancy : storageRedundancy
     places: places
     deadLetters: deadLetters
     topic: names.topic
@@ -162,7 +169,7 @@ module storage 'storage.bicep' = {
 module monitoring 'monitoring.bicep' = {
   name: 'monitoring'
   scope: group
-  params: { location: location, tags: tags, workspace: names.workspace, insights: names.insights, keepDays: chosen.keepDays }
+  params: { location: location, tags: tags, workspace: names.workspace, insights: names.insights, keepDays: chosen.keepDays, logsPerDay: chosen.logsPerDay }
 }
 
 module registry 'registry.bicep' = if (kind == 'image') {
@@ -210,7 +217,7 @@ module roles 'roles.bicep' = {
   }
 }
 
-module app 'functions.bicep' = {
+module app 'functions.bicep' = if (!waits) {
   name: 'functions'
   scope: group
   params: {
@@ -254,8 +261,8 @@ module alerts 'alerts.bicep' = if (chosen.alerts) {
 // azd keeps these in .azure/<environment>/.env, where scripts/deploy reads them.
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_LOCATION string = location
-output FUNCTION_APP_NAME string = app.outputs.name
-output FUNCTION_APP_HOST string = app.outputs.host
+output FUNCTION_APP_NAME string = names.app
+output FUNCTION_APP_HOST string = waits ? '' : app!.outputs.host
 output INSIGHTS_NAME string = monitoring.outputs.insightsName
 output STORAGE_ACCOUNT_NAME string = storage.outputs.name
 output TOPIC_NAME string = names.topic
@@ -263,8 +270,15 @@ output EVENT_IDENTITY_ID string = identities.outputs.eventsId
 output DEAD_LETTER_CONTAINER string = deadLetters
 output INPUT_CONTAINER string = places.input
 output OUTPUT_CONTAINER string = places.output
-output POOL_NAME string = pool.outputs.name
-output POOL_KIND string = kind
-output POOL_ENDPOINT string = pool.outputs.endpoint
+output POOL_NAME string = names.pool
 output REGISTRY_NAME string = kind == 'image' ? registry!.outputs.name : ''
 output NETWORK_ISOLATION bool = networkIsolation
+
+// What `python -m pipeline` needs to work on this installation, under the names of its settings.
+output IMAGES__blobServiceUri string = storage.outputs.endpoints.blob
+output IMAGES__queueServiceUri string = storage.outputs.endpoints.queue
+output IMAGES__tableServiceUri string = storage.outputs.endpoints.table
+output PIPELINE_POOL_ENDPOINT string = pool.outputs.endpoint
+output PIPELINE_POOL_MAX_SESSIONS string = string(sessions)
+output PIPELINE_POOL_COOLDOWN string = string(cooldownSeconds)
+output PIPELINE_SESSION_DEPTH string = string(jobsPerSession)

@@ -4,6 +4,8 @@ param tags object
 param workspace string
 param insights string
 param keepDays int
+@description('Gigabytes of logs a day, after which none are taken until the next day; -1: no limit.')
+param logsPerDay int
 
 resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: workspace
@@ -12,6 +14,7 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   properties: {
     sku: { name: 'PerGB2018' }
     retentionInDays: keepDays
+    workspaceCapping: { dailyQuotaGb: logsPerDay }
     features: { enableLogAccessUsingOnlyResourcePermissions: true, disableLocalAuth: true }
   }
 }

@@ -23,12 +23,14 @@ var onStorage = concat(
     { who: app, type: 'ServicePrincipal', role: tableContributor, why: 'The ledger.' }
   ],
   empty(person) ? [] : [
-    { who: person, type: personType, role: blobContributor, why: 'The check after a deployment drops a photo and waits for its renditions.' }
+    { who: person, type: personType, role: blobContributor, why: 'The check after a deployment drops a photo; python -m pipeline reads and writes blobs.' }
+    { who: person, type: personType, role: queueContributor, why: 'python -m pipeline retry and reprocess put jobs in the queues.' }
+    { who: person, type: personType, role: tableContributor, why: 'python -m pipeline failures and retry work on the ledger.' }
   ]
 )
 var onPool = concat(
   [{ who: app, type: 'ServicePrincipal', role: sessionExecutor, why: 'Runs transforms in sessions.' }],
-  empty(person) ? [] : [{ who: person, type: personType, role: sessionExecutor, why: 'The tutorial talks to the pool by hand.' }]
+  empty(person) ? [] : [{ who: person, type: personType, role: sessionExecutor, why: 'python -m pipeline drain ends sessions.' }]
 )
 
 resource account 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {

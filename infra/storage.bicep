@@ -137,3 +137,4 @@ resource deadLetterRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 output id string = account.id
 output name string = account.name
 output topicId string = events.id
+output endpoints object = account.properties.primaryEndpoints

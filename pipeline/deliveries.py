@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 
-from pipeline.errors import JobOvertaken, PipelineError, PoolFull, RecipeError, TransientError
+from pipeline.errors import JobOvertaken, PermanentError, PipelineError, PoolFull, RecipeError, TransientError
 from pipeline.process import DROPPED, Wish, process
 from pipeline.recipes import Recipe
 from pipeline.rendering import Urgency
@@ -81,6 +82,8 @@ async def deliver(services: Services, message: Message, urgency: Urgency = DROPP
             await _waits_no_more(services, message, error)
         except RecipeError as error:
             log.warning("the message is dropped: %s", error)
+        except PermanentError as error:
+            await give_up(services, message, error)
         except PoolFull as error:
             log.info("waits for a session: %s", error)
             await services.queue.send(message, delay(services, 0))
@@ -108,31 +111,39 @@ async def _waits_no_more(services: Services, message: Message, error: JobOvertak
 
 
 async def _later(services: Services, message: Message, error: TransientError) -> None:
-    """Queue the next attempt, or record the failure when there have been enough."""
+    """Queue the next attempt, or record the failure when there have been enough and that can be done."""
     attempt = message.attempt + 1
     if attempt >= services.settings.max_attempts:
-        await give_up(services, message, error)
-        return
+        try:
+            await give_up(services, message, error)
+        except TransientError as trouble:
+            log.warning("the failure cannot be recorded now: %s", trouble)
+        else:
+            return
     pause = max(delay(services, attempt), error.retry_after or 0)
     log.info("attempt %d did not succeed; the next one in about %.0f s: %s", attempt, pause, error)
     await services.queue.send(message.model_copy(update={"attempt": attempt}), pause)
 
 
-async def give_up(services: Services, message: Message, error: TransientError, run: str = "") -> Entry:
-    """Record that a job was tried often enough: its row, or that of whoever has done it or is on it meanwhile.
+async def give_up(services: Services, message: Message, error: PermanentError | TransientError, run: str = "") -> Entry:
+    """Record that a job cannot be done, or was tried often enough, whether or not its source can be read.
 
-    JobOvertaken when the source is gone or has changed.
+    Its row, or that of whoever has done it or is on it meanwhile. JobOvertaken when the source is gone or has changed.
     """
     recipe = await services.recipe(message.recipe)
-    source = await services.sources.open(message.container, message.name)
-    key = JobKey.of(message.recipe, message.container, message.name)
-    version = Version(source.etag, recipe.hash)
     place = (message.container, message.name)
+    source = await services.sources.look(*place)
+    key = JobKey.of(message.recipe, *place)
+    version = Version(source.etag, recipe.hash)
     wish = Wish(again=message.again, seen=message.seen, run=run)
     # Another process may have done the job since: its result stands.
-    claim = await services.ledger.claim(key, place, version, source.is_current, **wish)
+    current = partial(services.sources.is_current, *place, source.etag)
+    claim = await services.ledger.claim(key, place, version, current, **wish)
     if isinstance(claim, Entry):
         return claim
+    if isinstance(error, PermanentError):
+        log.warning("failed: %s", error)
+        return await claim.failed(error, "claim")
     told = f"{error.message}; given up after {message.attempt + 1} attempts"
     log.error("failed after %d attempts: %s", message.attempt + 1, error)
     return await claim.failed(type(error)(told, kind=error.kind, said=error.said), "queue")

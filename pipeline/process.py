@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any, TypedDict, Unpack
 
@@ -15,6 +16,7 @@ from pipeline.errors import (
     PermanentError,
     PipelineError,
     PoolFull,
+    RecipeError,
     SessionLost,
     SourceError,
     TransientError,
@@ -26,6 +28,7 @@ from pipeline.sessions.report import SessionReport
 from pipeline.sessions.session import SLOT_LOST
 from pipeline.stages import Stages
 from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source, Staged
+from pipeline.storage.entry import can_be_kept
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, bytes_moved, logger
@@ -67,7 +70,8 @@ async def process(
         with stages.stage("claim"):
             source = await services.sources.open(container, name)
             version = Version(source.etag, recipe.hash)
-            claim = await services.ledger.claim(key, (container, name), version, source.is_current, **wish)
+            current = partial(services.sources.is_current, container, name, source.etag)
+            claim = await services.ledger.claim(key, (container, name), version, current, **wish)
         if isinstance(claim, Entry):
             log.info("nothing to do: %s", claim.state)
             stages.state = "skipped"
@@ -83,11 +87,18 @@ async def _carry_out(
 ) -> Entry:
     try:
         made, report = await _twice(services, source, recipe, stages, urgency)
+        records = [_record(one) for one in made]
+        if not can_be_kept(records):
+            raise RecipeError(
+                f"the names of {len(records)} renditions are more than the ledger can keep: give the recipe fewer "
+                "renditions, or the source a shorter name",
+                kind="too_many_renditions",
+            )
         with stages.stage("commit"):
             owner = Ownership(claim.entry.key.id, claim.entry.generation)
             await together(*(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made))
         with stages.stage("ledger"):
-            entry = await claim.done([_record(one) for one in made], _summary(source, report, stages))
+            entry = await claim.done(records, _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
         entry = await claim.failed(error, stages.current, stages.ms)
         # Said once it is written down: one such line for each failure, however often the job was begun.

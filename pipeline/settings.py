@@ -188,6 +188,7 @@ class Settings(BaseModel):
     idempotency_hours: float = Field(
         24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for what it began: a job, a run."
     )
+    keep_days: float = Field(90, ge=1, le=36_500, description="How long plans and runs that are over are kept.")
     retry_tries: int = Field(4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between.")
     retry_seconds: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
     max_attempts: int = Field(5, ge=1, le=100, description="Attempts of one job, over all queue messages.")

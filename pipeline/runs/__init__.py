@@ -7,6 +7,7 @@ from pipeline.runs.model import Plan, Progress, Run
 from pipeline.runs.planning import get_plan, plan
 from pipeline.runs.pruning import Orphan, orphans, prune
 from pipeline.runs.selection import DUE, REASONS, Reason, Selection
+from pipeline.runs.sweeping import sweep
 
 __all__ = [
     "DUE",
@@ -30,5 +31,6 @@ __all__ = [
     "scheduled",
     "start",
     "stop",
+    "sweep",
     "work_received",
 ]

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from pipeline.deliveries import delay, give_up
-from pipeline.errors import JobOvertaken, PoolFull, RecipeError, TransientError
+from pipeline.errors import JobOvertaken, PermanentError, PoolFull, RecipeError, TransientError
 from pipeline.process import process
 from pipeline.rendering import Urgency
 from pipeline.runs.fanout import find_jobs
@@ -41,9 +41,13 @@ async def do_batch(services: Services, work: RunWork) -> None:
     batch = await _batch(services, work)
     if batch is None or not batch.left:
         return
-    tries = await _side_by_side(services, batch, work.attempt)
+    ends = await _side_by_side(services, batch, work.attempt)
+    tries = {place: one for place, one in ends.items() if isinstance(one, Try)}
     outcomes = {place: one.outcome for place, one in tries.items() if one.outcome}
     batch = await services.run_table.settle(batch, outcomes)
+    for one in ends.values():
+        if isinstance(one, BaseException):
+            raise one  # the platform brings the rest again
     if batch.left and not await _is_over(services, work.run):
         failed = any(one.failed for one in tries.values())
         waits = failed or any(one.waits for one in tries.values())
@@ -79,7 +83,8 @@ async def _batch(services: Services, work: RunWork) -> Batch | None:
     return await services.run_table.batch(work.run, work.batch)
 
 
-async def _side_by_side(services: Services, batch: Batch, attempt: int) -> dict[int, Try]:
+async def _side_by_side(services: Services, batch: Batch, attempt: int) -> dict[int, Try | BaseException]:
+    """What came of each job, or what was raised where not even that could be written down."""
     until = time.monotonic() + services.settings.run_batch_seconds
 
     async def one(place: int) -> Try:
@@ -91,7 +96,8 @@ async def _side_by_side(services: Services, batch: Batch, attempt: int) -> dict[
                 return await _job(services, batch.run, item, attempt)
 
     places = batch.left
-    return dict(zip(places, await asyncio.gather(*map(one, places)), strict=True))
+    ends = await asyncio.gather(*map(one, places), return_exceptions=True)
+    return dict(zip(places, ends, strict=True))
 
 
 async def _job(services: Services, run: str, item: Item, attempt: int) -> Try:
@@ -118,6 +124,8 @@ async def _job(services: Services, run: str, item: Item, attempt: int) -> Try:
     except RecipeError as error:
         log.warning("the job is left out: %s", error)
         return Try("skipped")
+    except PermanentError as error:
+        return await give_up_item(services, run, item, attempt, error)
     except PoolFull:
         return Try(waits=True)
     except TransientError as error:
@@ -133,13 +141,28 @@ async def _once_more(services: Services, run: str, item: Item, attempt: int, err
     if attempt + 1 < services.settings.max_attempts:
         log.info("attempt %d did not succeed: %s", attempt + 1, error)
         return Try(failed=True)
+    try:
+        return await give_up_item(services, run, item, attempt, error)
+    except TransientError as trouble:
+        log.warning("the failure cannot be recorded now: %s", trouble)
+        return Try(failed=True)
+
+
+async def give_up_item(
+    services: Services, run: str, item: Item, attempt: int, error: PermanentError | TransientError
+) -> Try:
+    """Record that a job of a run cannot be done, or was tried often enough. See `give_up`."""
     container = services.settings.input_container
     message = Message(
         recipe=item.recipe, container=container, name=item.name, attempt=attempt, again=True, seen=item.generation
     )
     try:
         return _try(await give_up(services, message, error, run=run), run)
-    except JobOvertaken:
+    except JobOvertaken as gone:
+        log.info("nothing to do: %s", gone)
+        return _try(await services.ledger.get(JobKey.of(item.recipe, container, item.name)), run)
+    except PermanentError as trouble:
+        log.warning("the job is left out: %s", trouble)
         return Try("skipped")
 
 

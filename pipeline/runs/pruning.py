@@ -44,11 +44,15 @@ async def orphans(services: Services, prefix: str = "") -> AsyncIterator[Orphan]
 
 
 async def prune(services: Services, orphan: Orphan) -> bool:
-    """Delete one, and the ledger's row of its job; False when it is not what it was when it was found."""
+    """Delete one, and the ledger's row of its job; False when it is not what it was when it was found.
+
+    A row stays that alone knows its source's whole name: without it the job's other renditions would never be found.
+    """
     if await _why(services, orphan.blob.job) is None or not await services.renditions.delete(orphan.blob):
         return False
-    entry = await services.ledger.get(JobKey.parse(orphan.blob.job))
-    if entry and not entry.is_running:
+    key = JobKey.parse(orphan.blob.job)
+    entry = await services.ledger.get(key)
+    if entry and not entry.is_running and source_of(key):
         await services.ledger.forget(entry)
     log.info("deleted %s: %s", orphan.blob.path, orphan.why)
     return True

@@ -27,7 +27,8 @@ SEVERAL: Final[dict[str, tuple[Reason, ...]]] = {
 }
 # A row that says `queued` for longer than this has lost its message.
 LOST_AFTER = timedelta(days=1)
-LARGEST_SAMPLE = 500
+# A plan keeps its sample in one column of a table, which holds 32 Ki characters.
+LARGEST_SAMPLE = 200
 # Seconds: some 300 years, which is for ever and yet a number that can be told.
 LONGEST_AGE = 10**10
 Age = Annotated[float, Field(le=LONGEST_AGE, allow_inf_nan=False)]
@@ -102,7 +103,9 @@ async def _of_recipe(
         return []
     container = services.settings.input_container
     keys = {row_key(container, one.name): one for one in wanted}
-    rows = {entry.key.row: entry async for entry in services.ledger.brief(recipe.name, min(keys), max(keys))}
+    # Tables compare the units of UTF-16.
+    ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+    rows = {entry.key.row: entry async for entry in services.ledger.brief(recipe.name, ordered[0], ordered[-1])}
     found = []
     for key, one in keys.items():
         entry = rows.get(key)

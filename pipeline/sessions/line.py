@@ -74,7 +74,7 @@ class Line:
             del groups[key]
 
     def heads(self, seated: list[Ask]) -> Iterator[Ask]:
-        """The first of every group, in the order in which they are to be seated beside those who are.
+        """The first of every group who still waits, in the order in which they are to be seated beside those who are.
 
         Jobs of runs go last, but for their share: neither fresh images nor a run wait for ever.
         """
@@ -83,4 +83,7 @@ class Line:
         order = ("interactive", "run", "drop") if owed else ORDER
         for priority in order:
             for waiting in self._groups[priority].values():
-                yield waiting[0]
+                # Who has been cancelled stands here until its task has had its turn.
+                first = next((ask for ask in waiting if not ask.seat.done()), None)
+                if first:
+                    yield first

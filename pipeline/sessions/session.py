@@ -100,6 +100,7 @@ class Session:
         self._changed = asyncio.Event()
         self._garbage: set[str] = set()
         self._brought: set[str] = set()
+        self._packs: set[str] = set()
         self.overdue = False
         """Whether the run that goes on takes much longer than was to be expected: nobody should wait behind it."""
         self.tainted = ""
@@ -174,20 +175,22 @@ class Session:
 
     async def _run_all(self) -> None:
         """One execution after another, until nothing waits."""
-        while True:
-            await self._gather()
-            taken = self._queue.take(self._most_at_once)
-            if not taken:
-                return
-            try:
-                with self._waited_for([each.work for each in taken]):
-                    await self._run(taken)
-            except PipelineError as error:
-                batch.failed(taken, error)
-            except BaseException as error:
-                broken = SessionLost(f"the run was broken off ({type(error).__name__})")
-                batch.failed([*taken, *self._queue.leave()], broken)
-                raise
+        taken: list[Waiting] = []
+        try:
+            while True:
+                await self._gather()
+                taken = self._queue.take(self._most_at_once)
+                if not taken:
+                    return
+                try:
+                    with self._waited_for([each.work for each in taken]):
+                        await self._run(taken)
+                except PipelineError as error:
+                    batch.failed(taken, error)
+        except BaseException as error:
+            broken = SessionLost(f"the run was broken off ({type(error).__name__})")
+            batch.failed([*taken, *self._queue.leave()], broken)
+            raise
 
     @property
     def _most_at_once(self) -> int:
@@ -221,7 +224,7 @@ class Session:
         self._check()
         if self.tainted:
             raise SessionLost(f"the session is given up: it has {self.tainted}", kind="session_tainted")
-        garbage = sorted(self._garbage)
+        garbage = sorted(self._garbage - self._packs)
         jobs = [each.work.job for each in taken]
         jobs[0] = {**jobs[0], "remove": garbage}
         if len(jobs) > 1:
@@ -240,7 +243,8 @@ class Session:
         telemetry.batch_jobs.record(len(taken))
         ran = [Ran(report, began, ended, len(taken)) for report in reports]
         if any(made.at is not None for report in reports for made in report.renditions):
-            # Beside the next execution.
+            # Beside the next execution, which must leave it there.
+            self._packs.add(jobs[0].get("pack", ""))
             task = asyncio.create_task(self._unpack(taken, ran, jobs[0].get("pack", "")))
             self._unpacking.add(task)
             task.add_done_callback(self._unpacking.discard)
@@ -255,6 +259,7 @@ class Session:
                 self._check()
                 pack = await self._client.read(self._identifier, file, PACK_LIMIT)
         finally:
+            self._packs.discard(file)
             _over(taken, [replace(each, pack=pack) for each in ran])
 
     async def _execute(self, code: str, seconds: int) -> Execution:

@@ -113,6 +113,8 @@ class Slots:
             self._line.remove(ask)
             if ask.seat.done() and not ask.seat.cancelled():
                 self._stand_up(ask.seat.result(), ask)
+            else:
+                self._seat_all()
             if isinstance(error, TimeoutError):
                 raise self._why_not() from None
             raise
@@ -140,7 +142,7 @@ class Slots:
         """Seat those who wait as far as there are seats; where a session of another label is idle, it makes way."""
         while ask := self._next_seated():
             self._line.remove(ask)
-        if self._line and sum(slot.in_chore for slot in self._slots) < len(self._line):
+        if any(self._line.heads([])) and sum(slot.in_chore for slot in self._slots) < len(self._line):
             self._make_room()
 
     def _next_seated(self) -> Ask | None:
@@ -148,7 +150,7 @@ class Slots:
         seated = [ask for slot in self._slots for ask in slot.seats]
         for ask in self._line.heads(seated):
             slot = self._best(ask)
-            if slot and not ask.seat.done():
+            if slot:
                 telemetry.slots_used.add(int(slot.jobs == 0))
                 slot.take_seat(ask)
                 ask.seat.set_result(slot)

@@ -17,12 +17,21 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from pipeline.errors import ConfigError, IdentityUnavailable, PermanentError, PipelineError, StorageUnavailable
+from pipeline.errors import (
+    ConfigError,
+    IdentityUnavailable,
+    OutputError,
+    PermanentError,
+    PipelineError,
+    SourceError,
+    StorageUnavailable,
+)
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
 from pipeline.storage.framing import use_quick_policy
@@ -132,11 +141,59 @@ def translated(doing: str) -> Iterator[None]:
         raise StorageUnavailable(f"{doing}: storage's answer cannot be read ({type(error).__name__})") from error
 
 
-def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
+async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:
+    """Delete all rows that a query finds; fine when somebody else does so, too."""
+    rows: list[dict[str, str]] = []
+
+    async def delete() -> None:
+        try:
+            await table.submit_transaction([("delete", row) for row in rows])
+        except TableTransactionError as error:
+            if error.status_code != 404:
+                raise
+            for row in rows:
+                await table.delete_entity(row["PartitionKey"], row["RowKey"])
+        rows.clear()
+
+    keys = ["PartitionKey", "RowKey"]
+    async for row in table.query_entities(query, parameters=values, select=keys):
+        if rows and (len(rows) == 100 or rows[0]["PartitionKey"] != row["PartitionKey"]):
+            await delete()
+        rows.append({key: row[key] for key in keys})
+    if rows:
+        await delete()
+
+
+def is_there(error: HttpResponseError) -> bool:
+    """Whether it says that there is something already. The SDK takes every conflict for that."""
+    return _code(error) in ("BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists")
+
+
+@contextmanager
+def unless_there() -> Iterator[None]:
+    """Make something; fine when it is there already."""
+    try:
+        yield
+    except HttpResponseError as error:
+        if not is_there(error):
+            raise
+
+
+def _code(error: HttpResponseError) -> str:
     code = getattr(error, "error_code", None)
-    code = getattr(code, "value", code) or ""
+    return str(getattr(code, "value", code) or "")
+
+
+def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
+    code = _code(error)
     if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
         return ConfigError(f"{doing}: {code}: it does not exist; make it with `python -m pipeline init`")
+    if code == "BlobArchived":
+        return SourceError(f"{doing}: it is in the archive tier: rehydrate it, then retry", kind="archived")
+    if code in ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"):
+        return OutputError(
+            f"{doing}: a policy of its container keeps it from being replaced ({code})", kind="immutable"
+        )
     if error.status_code in (401, 403):
         return _denied(doing, error)
     if error.status_code in (400, 404, 405, 413, 414):

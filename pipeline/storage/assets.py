@@ -60,7 +60,7 @@ class Assets:
         condition: dict[str, Any] = {"etag": known.etag, "match_condition": MatchConditions.IfModified} if known else {}
         with translated(f"reading {self.container}/{name}"):
             try:
-                stream = await self._client.get_blob_client(name).download_blob(**condition)
+                stream = await self._client.get_blob_client(name).download_blob(decompress=False, **condition)
             except ResourceNotModifiedError:
                 assert known is not None  # noqa: S101 - only then is there a condition
                 return Asset(known.file, known.data, known.etag, time.monotonic())

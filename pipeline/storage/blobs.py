@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
 from pipeline.errors import ConfigError, JobOvertaken, OutputError, StorageUnavailable
-from pipeline.storage.account import BLOCK, PART, Account, translated
+from pipeline.storage.account import BLOCK, PART, Account, is_there, translated, unless_there
 
 # Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
 MARK = "pipeline_job"
 GENERATION = "pipeline_generation"
+
+
+# How accounts without tags, such as those with a hierarchical namespace, answer to being asked for them.
+NO_TAGS = (400, 405, 409, 501)
 
 
 def plain(etag: str) -> str:
@@ -55,7 +59,9 @@ class Source:
                 raise JobOvertaken(f"{self.container}/{self.name} changed or went while it was read") from error
 
     async def _again(self) -> StorageStreamDownloader[bytes]:
-        return await self._blob.download_blob(etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified)
+        return await self._blob.download_blob(
+            etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified, decompress=False
+        )
 
     async def tags(self) -> dict[str, str]:
         """The blob's index tags."""
@@ -64,17 +70,10 @@ class Source:
                 return dict(await self._blob.get_blob_tags())
             except ResourceNotFoundError as error:
                 raise JobOvertaken(f"{self.container}/{self.name} went while it was looked at") from error
-            except HttpResponseError:
-                # Accounts with a hierarchical namespace have no tags; what people put there must not stop a picture.
+            except HttpResponseError as error:
+                if error.status_code not in NO_TAGS:
+                    raise
                 return {}
-
-    async def is_current(self) -> bool:
-        """Whether the blob still is this version."""
-        with translated(f"checking {self.container}/{self.name}"):
-            try:
-                return plain((await self._blob.get_blob_properties()).etag) == self.etag
-            except ResourceNotFoundError:
-                return False
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,9 @@ class Sources:
     async def open(self, container: str, name: str) -> Source:
         """Pin the current version of a blob. JobOvertaken when there is none (any more)."""
         blob = self._container(container).get_blob_client(name)
-        with translated(f"reading {container}/{name}"):
-            try:
-                stream = await blob.download_blob()
-            except ResourceNotFoundError as error:
-                if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
-                    raise
-                raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
+        with translated(f"reading {container}/{name}"), _there(container, name):
+            # As it is stored: a blob that is said to be compressed may not be, and has its stored size anyway.
+            stream = await blob.download_blob(decompress=False)
         return Source(container, blob, stream)
 
     async def page(
@@ -126,16 +121,20 @@ class Sources:
 
     async def look(self, container: str, name: str) -> Listed:
         """What a blob is now, without reading it. JobOvertaken when there is none."""
-        with translated(f"looking for {container}/{name}"):
-            try:
-                return _listed(await self._container(container).get_blob_client(name).get_blob_properties())
-            except ResourceNotFoundError as error:
-                raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
+        with translated(f"looking for {container}/{name}"), _there(container, name):
+            return _listed(await self._container(container).get_blob_client(name).get_blob_properties())
+
+    async def is_current(self, container: str, name: str, etag: str) -> bool:
+        """Whether a blob still is that version."""
+        try:
+            return (await self.look(container, name)).etag == etag
+        except JobOvertaken:
+            return False
 
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
         """Store an image that came with a request; fine when it is there already, since such names are never reused."""
         blob, settings = self._container(container).get_blob_client(name), ContentSettings(content_type=content_type)
-        with translated(f"storing {container}/{name}"), suppress(ResourceExistsError):
+        with translated(f"storing {container}/{name}"), unless_there():
             await blob.upload_blob(data, overwrite=False, content_settings=settings)
 
     def _container(self, name: str) -> ContainerClient:
@@ -145,6 +144,17 @@ class Sources:
             raise ConfigError(
                 f"container {name!r} is not one that jobs read from: {sorted(self._containers)}"
             ) from None
+
+
+@contextmanager
+def _there(container: str, name: str) -> Iterator[None]:
+    """JobOvertaken when the blob is not there. That its container is not is another matter."""
+    try:
+        yield
+    except ResourceNotFoundError as error:
+        if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
+            raise
+        raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
 
 
 @dataclass(frozen=True)
@@ -212,7 +222,7 @@ class Renditions:
         """A rendition and its content type. JobOvertaken when it is not there."""
         with translated(f"reading {self.container}/{path}"):
             try:
-                stream = await self._client.get_blob_client(path).download_blob()
+                stream = await self._client.get_blob_client(path).download_blob(decompress=False)
                 return (
                     await stream.readall(),
                     stream.properties.content_settings.content_type or "application/octet-stream",
@@ -293,9 +303,11 @@ class Staged:
                 if self._buffer:
                     await self._stage()
                 await self._blob.commit_block_list(self._blocks, **options)
-        except (ResourceExistsError, ResourceModifiedError):
+        except ResourceModifiedError:
             return False
         except HttpResponseError as error:
+            if is_there(error):
+                return False
             if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
                 # It may be an older version of this job that was late: done again, the later one wins.
                 raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error

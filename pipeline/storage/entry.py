@@ -90,7 +90,7 @@ class Entry:
             name=row.get("name", ""),
             state=row["state"],
             version=Version(row["source_etag"], row["recipe_hash"]),
-            generation=row["generation"],
+            generation=number(row["generation"]),
             owner=row.get("owner", ""),
             expires=row["expires"],
             since=row.get("since", LONG_AGO),
@@ -122,7 +122,7 @@ class Entry:
             "state": self.state,
             "source_etag": self.version.etag,
             "recipe_hash": self.version.recipe_hash,
-            "generation": self.generation,
+            "generation": large(self.generation),
             "owner": self.owner,
             "expires": self.expires,
             "since": self.since,
@@ -164,6 +164,11 @@ class Entry:
         passed = (self.since - _EPOCH) // timedelta(milliseconds=1)
         told_apart = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
         return f"{_END - passed:013d}{told_apart}"
+
+
+def can_be_kept(renditions: list[dict[str, Any]]) -> bool:
+    """Whether a row holds what is told of these: a column has 32 Ki characters (of UTF-16)."""
+    return len(json.dumps(renditions, ensure_ascii=False).encode("utf-16-le", "surrogatepass")) < 64_000
 
 
 def large(value: int) -> EntityProperty:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -16,13 +17,15 @@ from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from pipeline.errors import StorageUnavailable
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, translated, unless_there
 
 LOST_STATUS = (404, 409, 412)
 # Beside the documents, so that no listing of those shows them.
 WISHES = "wishes/"
 # A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
 WISH_HOLDS = timedelta(seconds=60)
+# After that it is removed, by whoever sees it.
+WISH_LIES = timedelta(hours=1)
 # What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
 SHOWN = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
 
@@ -140,24 +143,26 @@ class LeasedDocuments:
     async def wish_no_more(self) -> None:
         """Take the wish back."""
         with translated("asking for slots"):
-            try:
-                await self._container.delete_blob(self._wish)
-            except ResourceNotFoundError:
-                return
+            await self._remove(self._wish)
 
     async def wishes(self) -> list[tuple[int, bool]]:
         """How many documents each other process holds that says so, and whether it has work for more."""
-        since = datetime.now(UTC) - WISH_HOLDS
+        now = datetime.now(UTC)
         with translated("looking who asks for slots"):
             listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
-            others = [blob async for blob in listing if blob.name != self._wish and blob.last_modified > since]
-        return [_wished(blob.metadata or {}) for blob in others]
+            others = [blob async for blob in listing if blob.name != self._wish]
+            for blob in others:
+                if blob.last_modified < now - WISH_LIES:
+                    await self._remove(blob.name)
+        return [_wished(blob.metadata or {}) for blob in others if blob.last_modified > now - WISH_HOLDS]
+
+    async def _remove(self, name: str) -> None:
+        with suppress(ResourceNotFoundError):
+            await self._container.delete_blob(name)
 
     async def _make(self, name: str) -> None:
-        try:
+        with unless_there():
             await self._container.upload_blob(name, b"{}", overwrite=False)
-        except ResourceExistsError:
-            return
 
 
 def _wished(said: dict[str, str]) -> tuple[int, bool]:

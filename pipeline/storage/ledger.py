@@ -1,7 +1,8 @@
 """The ledger: one row per source × recipe, changed by conditional writes only.
 
 A row's own ETag is the mutual exclusion: whoever changed the row first holds the claim, everybody else finds out at
-the next write. `generation` grows with every claim and decides between two commits of the same rendition.
+the next write. `generation` grows with every claim and decides between two commits of the same rendition; it starts
+with the milliseconds since 2025 began.
 
 Beside it, in the same partition, lie rows that list the job: by its state and by its run, newest first, each with all
 that a list shows. They are moved in the same entity-group transaction that changes the job's row, so that they never
@@ -39,6 +40,7 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 __all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "judge"]
+BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
 
@@ -100,14 +102,20 @@ class Ledger:
     async def forget(self, entry: Entry) -> None:
         """Delete a row and what lists it, unless it has changed since it was read."""
         condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
-        rows = [{"PartitionKey": entry.key.partition, "RowKey": key} for key in entry.listed]
-        own = {"PartitionKey": entry.key.partition, "RowKey": entry.key.row}
+        partition, lists = entry.key.partition, list(entry.listed)
+        own = ("delete", {"PartitionKey": partition, "RowKey": entry.key.row}, condition)
         with translated("writing the ledger"):
-            try:
-                await self._table.submit_transaction([("delete", own, condition), *(("delete", row) for row in rows)])
-            except HttpResponseError as error:
-                if not _somebody_was_first(error):
-                    raise
+            while True:
+                listed = [("delete", {"PartitionKey": partition, "RowKey": key}) for key in lists]
+                try:
+                    await self._table.submit_transaction([own, *listed])
+                except TableTransactionError as error:
+                    if error.status_code == 404 and error.index:
+                        del lists[error.index - 1]  # what is not in a list need not be removed from it
+                        continue
+                    if not _somebody_was_first(error):
+                        raise
+                return
 
     async def page(
         self,
@@ -168,11 +176,14 @@ class Ledger:
         await self._try(replace(entry, since=datetime.now(UTC)))
 
     async def move(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
-        """Put a job that nobody is on into another state; None when its row has changed since it was read."""
-        owner, version = secrets.token_hex(8), version or entry.version
-        return await self._try(
-            replace(entry, state=state, version=version, owner=owner, since=datetime.now(UTC), expires=LONG_AGO)
-        )
+        """Put a job that nobody is on into another state; None when its row has changed since it was read.
+
+        Who dismisses a job answers every wish for it that there is: messages that come later find it so.
+        """
+        now, version = datetime.now(UTC), version or entry.version
+        generation = _next(entry.generation, now) if state == "dismissed" else entry.generation
+        moved = replace(entry, state=state, version=version, generation=generation, since=now, expires=LONG_AGO)
+        return await self._try(replace(moved, owner=secrets.token_hex(8)))
 
     async def _try(self, entry: Entry, *, lists: bool = True) -> Entry | None:
         """Write a row if nobody changed it since it was read: the row as written, or None.
@@ -323,13 +334,21 @@ def _unchanged(entry: Entry) -> dict[str, Any]:
     return {"mode": UpdateMode.REPLACE, **condition}
 
 
+def _next(generation: int, now: datetime) -> int:
+    """The generation after this one. The first of a row is later than those of any row that was there before it.
+
+    Else renditions that are left of a row which was deleted, or of a whole ledger, could never be replaced.
+    """
+    return generation + 1 if generation else (now - BEGINNING) // timedelta(milliseconds=1)
+
+
 def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:
     """The row that claims the job, in place of `entry` when there is one."""
     before = entry or fresh
     same = before.version == fresh.version
     return replace(
         fresh,
-        generation=before.generation + 1,
+        generation=_next(before.generation, now),
         attempts=before.attempts if same else 0,
         run=fresh.run or before.run,
         since=now,

@@ -28,6 +28,7 @@ from pipeline.storage.entry import (
 )
 from pipeline.storage.keys import key_range
 
+# Storage refuses to give more at once.
 MOST = 1000
 NEAR = 3600.0
 # A page by name that looks for one state gives up after this many requests; its token goes on from there.
@@ -97,7 +98,7 @@ class Listing:
             query, values = f"{query} and state eq @state", {**values, "state": state}
         rows: list[Any] = []
         with translated("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, results_per_page=most):
+            async for row in self._table.query_entities(query, parameters=values, results_per_page=min(most, MOST)):
                 rows.append(row)
                 if len(rows) >= most:
                     break

@@ -11,7 +11,7 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, is_there, translated
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ class Notes:
         with translated("writing a note"):
             try:
                 await self._client.upload_blob(self._prefix + name, json.dumps(content).encode(), **condition)
-            except (ResourceExistsError, ResourceModifiedError):
+            except ResourceModifiedError:
+                return False
+            except ResourceExistsError as error:
+                if not is_there(error):
+                    raise
                 return False
         return True
 

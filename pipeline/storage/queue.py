@@ -83,9 +83,13 @@ class JobQueue:
     async def send(self, message: Message | RunWork, delay: float = 0) -> None:
         """Add a message that becomes visible after `delay` seconds, in the trace at hand. It never expires."""
         message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
+        await self.send_back(message.model_dump_json(exclude_defaults=True).encode(), delay)
+
+    async def send_back(self, body: bytes, delay: float) -> None:
+        """Add a message as it was received, whatever it says."""
         with translated("writing to the job queue"):
             await self._client.send_message(
-                message.model_dump_json(exclude_defaults=True).encode(),
+                body,
                 visibility_timeout=min(int(delay), 7 * 24 * 3600 - 1),
                 time_to_live=-1,
             )

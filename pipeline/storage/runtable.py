@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, delete_rows, translated
 from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
@@ -28,6 +28,8 @@ Outcome = Literal["done", "skipped", "failed"]
 LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
 LEFT = "."
 AT_ONCE = 100
+# Bytes of a transaction, below the 4 MiB that it may have, and of what stands around a row in it.
+TRANSACTION, ENVELOPE = 3_500_000, 1_000
 _DOING = "using the table of runs"
 _COUNTS = ["RowKey", "outcomes"]
 
@@ -126,13 +128,23 @@ class RunTable:
                     break
         return found
 
-    async def create_batches(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Store new batches of a run, a hundred at a time and in order: those that were stored.
+    async def forget(self, kind: Kind, key: str) -> None:
+        """Delete a document, as far as it is there."""
+        with translated(_DOING):
+            await self._table.delete_entity(kind, key)
 
-        None of a hundred is stored where one of them is there already, and nothing behind them.
+    async def forget_batches(self, run: str) -> None:
+        """Delete the batches of a run."""
+        with translated(_DOING):
+            await delete_rows(self._table, "PartitionKey eq @first", {"first": _partition(run)})
+
+    async def create_batches(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Store new batches of a run, many at a time and in order: those that were stored.
+
+        None of those at a time is stored where one of them is there already, and nothing behind them.
         """
         stored: list[Batch] = []
-        for chunk in (batches[at : at + AT_ONCE] for at in range(0, len(batches), AT_ONCE)):
+        for chunk in _transactions(batches):
             with translated(_DOING):
                 try:
                     written = await self._table.submit_transaction([("create", _batch_row(each)) for each in chunk])
@@ -189,6 +201,23 @@ class RunTable:
             except (ResourceModifiedError, ResourceNotFoundError):
                 return None
         return replace(batch, etag=str(written["etag"]))
+
+
+def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """As many batches as one transaction takes: a hundred rows, 4 MiB (Microsoft, "Performing entity group
+    transactions")."""
+    chunk: list[Batch] = []
+    size = 0
+    for batch in batches:
+        # As the SDK writes it: characters that are not ASCII take six bytes.
+        more = len(json.dumps(_batch_row(batch))) + ENVELOPE
+        if chunk and (len(chunk) == AT_ONCE or size + more > TRANSACTION):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(batch)
+        size += more
+    if chunk:
+        yield chunk
 
 
 def _unchanged(etag: str) -> dict[str, Any]:

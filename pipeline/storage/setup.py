@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from azure.core.exceptions import ResourceExistsError
-
 from pipeline.settings import Settings
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, translated, unless_there
 
 
 async def create_all(account: Account, settings: Settings) -> list[str]:
@@ -26,10 +24,7 @@ async def create_all(account: Account, settings: Settings) -> list[str]:
     ]
     made = []
     for what, make in makers:
-        with translated(f"making {what}"):
-            try:
-                await make()
-                made.append(what)
-            except ResourceExistsError:
-                continue
+        with translated(f"making {what}"), unless_there():
+            await make()
+            made.append(what)
     return made

@@ -24,7 +24,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
-from pipeline.storage.account import translated
+from pipeline.storage.account import delete_rows, translated
 from pipeline.storage.entry import Entry, large, number
 from pipeline.telemetry import logger
 
@@ -88,6 +88,7 @@ class Stats:
         self._process = secrets.token_hex(4)
         self._minutes: dict[tuple[str, str], Minute] = {}
         self._unwritten: set[tuple[str, str]] = set()
+        self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
     def count(self, entry: Entry) -> None:
@@ -103,6 +104,10 @@ class Stats:
 
     async def write(self) -> None:
         """Write what has been counted since the last time. What cannot be written now is written the next time."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         keys, self._unwritten = self._unwritten, set()
         hours: dict[str, list[dict[str, Any]]] = {}
         for row in (self._minutes[key].to_row(self._process) for key in keys):
@@ -136,6 +141,13 @@ class Stats:
         found = await asyncio.gather(*(self._hour(f"{PARTITION}{hour.strftime(_HOUR)}") for hour in hours))
         merged = _merged(row for rows in found for row in rows)
         return sorted((each for each in merged if each.at >= since), key=lambda each: (each.at, each.recipe))
+
+    async def forget(self, before: datetime) -> None:
+        """Delete the figures of the hours before that: nobody asks for them any more."""
+        query = "PartitionKey ge @first and PartitionKey lt @last"
+        values = {"first": PARTITION, "last": f"{PARTITION}{before.strftime(_HOUR)}"}
+        with translated("deleting figures"):
+            await delete_rows(self._table, query, values)
 
     async def _hour(self, partition: str) -> list[Any]:
         query = "PartitionKey eq @partition"

@@ -23,8 +23,10 @@ need() {
 }
 
 check_tools() {
+  need curl 'curl --version' 7.76.0 "take it from your system's packages"
   need az 'az version --query "\"azure-cli\"" --output tsv' 2.67.0 "https://learn.microsoft.com/cli/azure/install-azure-cli, or: az upgrade"
-  need azd 'azd version' 1.11.0 "https://aka.ms/azd-install"
+  # Before that it packed everything that lies here, .git and .azure/ too: it did not read .funcignore.
+  need azd 'azd version' 1.18.0 "https://aka.ms/azd-install"
 }
 
 # Sets subscription, subscription_name, user_type, user_name.
@@ -52,9 +54,11 @@ read_settings() { settings=$(azd env get-values --environment "$name"); }
 # The value of one; empty where there is none.
 setting() { sed -n "s/^$1=\"\(.*\)\"\$/\1/p" <<<"$settings"; }
 
-# keep SETTING VALUE: remember it for the next time.
+# keep SETTING VALUE: remember it for the next time. What it was is kept too, the latest first.
+kept=
 keep() {
   [ "$(setting "$1")" != "$2" ] || return 0
+  kept="$1=$(setting "$1")"$'\n'"$kept"
   azd env set "$1" "$2" --environment "$name"
   read_settings
 }
@@ -62,19 +66,30 @@ keep() {
 # A region without spaces and in lower case: "West US 2" is westus2.
 plain() { printf '%s' "$*" | tr -d ' ' | tr '[:upper:]' '[:lower:]'; }
 
-# check_region LOCATION
+# check_region LOCATION, as `plain` writes it.
 check_region() {
   local pools hosts region
   pools=$(az provider show --namespace Microsoft.App \
     --query "resourceTypes[?resourceType=='sessionPools'].locations[]" --output tsv)
   hosts=$(az functionapp list-flexconsumption-locations --query '[].name' --output tsv)
   while read -r region; do
-    if [ "$(plain "$region")" = "$(plain "$1")" ]; then
-      plain "$hosts" | grep -qx "$(plain "$1")" && return
+    if [ "$(plain "$region")" = "$1" ]; then
+      plain "$hosts" | grep -qx "$1" && return
       fail "Functions Flex Consumption is not offered in $1" "scripts/deploy $name --location REGION, one of: az functionapp list-flexconsumption-locations --output table"
     fi
   done <<<"$pools"
   fail "session pools are not offered in $1" "scripts/deploy $name --location REGION, one of: $(printf '%s' "$pools" | tr '\n' ',' | sed 's/,/, /g')"
+}
+
+# check_zones REDUNDANCY LOCATION: storage in three zones is not offered everywhere.
+check_zones() {
+  local regions
+  [[ $1 =~ ZRS ]] || return 0
+  regions=$(az storage sku list --query "[?name=='$1' && kind=='StorageV2'].locations[]" --output tsv)
+  while read -r region; do
+    [ "$(plain "$region")" != "$2" ] || return 0
+  done <<<"$regions"
+  fail "$2 does not offer storage in several zones ($1)" "add --set STORAGE_REDUNDANCY=Standard_LRS, or --location REGION, one of: $(tr '\n' ' ' <<<"$regions")"
 }
 
 providers='Microsoft.App Microsoft.Web Microsoft.Storage Microsoft.EventGrid Microsoft.Insights
@@ -84,7 +99,7 @@ providers='Microsoft.App Microsoft.Web Microsoft.Storage Microsoft.EventGrid Mic
 check_providers() {
   local provider registered
   registered=$(az provider list --query "[?registrationState=='Registered'].namespace" --output tsv)
-  for provider in $providers; do
+  for provider in $providers $([ "$(setting ISOLATE_NETWORK)" != true ] || echo Microsoft.Network); do
     grep -qix "$provider" <<<"$registered" && continue
     if [ "$1" = look ]; then
       say "would register the resource provider $provider"
@@ -133,16 +148,22 @@ explain() {
   if grep -qiE 'AlreadyTaken|AlreadyInUse|already taken|NameUnavailable|WebsiteNameAlreadyExists' "$log"; then
     fail "a name is taken by somebody else, or by something of yours that was deleted a moment ago" "scripts/deploy OTHER-NAME, or wait some minutes and: scripts/deploy $name"
   elif grep -qiE 'QuotaExceeded|OverQuota|InsufficientQuota|exceeds? .*quota' "$log"; then
-    fail "a quota in this region is too small" "take fewer sessions (azd env set MAX_SESSIONS 5 --environment $name), another region, or ask for more: https://aka.ms/azquotas; then: scripts/deploy $name"
+    fail "a quota in this region is too small" "take fewer sessions (scripts/deploy $name --set MAX_SESSIONS=5), another region, or ask for more: https://aka.ms/azquotas"
   elif grep -qiE 'SessionTypeNotSupportedInRegion|LocationNotAvailable' "$log"; then
     fail "this region does not offer what is needed" "scripts/deploy $name --location REGION"
   elif grep -qiE 'ImagePull|MANIFEST_UNKNOWN|manifest unknown|failed to pull|unable to pull|image not found' "$log"; then
-    fail "the pool cannot pull its image" "azd env set SESSION_IMAGE '' --environment $name; scripts/deploy $name   (pushes it again, and the role AcrPull has had time to take effect)"
+    fail "the pool cannot pull its image" "scripts/deploy $name   (by then the role AcrPull has taken effect)"
   elif grep -qiE 'DeploymentActive|AnotherOperationInProgress|ResourceGroupBeingDeleted|another deployment' "$log"; then
     fail "an earlier deployment or deletion is still under way" "wait for it (az deployment sub list --query \"[?properties.provisioningState=='Running'].name\"), then: scripts/deploy $name"
   elif grep -qiE 'maximumInstanceCount' "$log"; then
-    fail "this region does not limit an app to so few instances yet" "azd env set LEAST_INSTANCES 40 --environment $name; scripts/deploy $name"
-  elif grep -qiE 'AuthorizationFailed|does not have authorization|RoleAssignmentUpdateNotPermitted' "$log"; then
+    fail "this region does not limit an app to so few instances yet" "scripts/deploy $name --set LEAST_INSTANCES=40"
+  elif grep -qiE 'StorageAccountTypeConversion' "$log"; then
+    fail "a deployment cannot change how often storage keeps what is in it" "leave it as it is: scripts/deploy $name --set STORAGE_REDUNDANCY=Standard_LRS (docs/deploy.md, 'From one preset to the other')"
+  elif grep -qiE 'InvalidResourceGroupLocation|InvalidResourceLocation' "$log"; then
+    fail "$name is in another region, and nothing can be moved" "scripts/deploy $name --location REGION (az group show --name rg-$name-images --query location), or scripts/deploy OTHER-NAME"
+  elif grep -qiE 'RoleAssignmentExists|RoleAssignmentUpdateNotPermitted' "$log"; then
+    fail "a role is assigned already, by hand or to an identity that is gone" "az role assignment delete --ids ID   (the message above has it; or see: az role assignment list --all --resource-group rg-$name-images); then: scripts/deploy $name"
+  elif grep -qiE 'AuthorizationFailed|does not have authorization' "$log"; then
     fail "a role is missing" "ask an owner of the subscription for Contributor and Role Based Access Control Administrator; then: scripts/deploy $name"
   fi
 }

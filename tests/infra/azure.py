@@ -1,4 +1,4 @@
-"""A subscription for scripts to work on: `az`, `azd` and `docker` stood in for by a program that writes calls down."""
+"""A subscription for scripts to work on: `az`, `azd` and the like stood in for by a program that writes calls down."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.infra import standin
 
 ROOT = Path(__file__).parents[2]
 GOOD: dict[str, Any] = {
+    "curl_version": "8.5.0",
     "az_version": "2.80.0",
     "azd_version": "1.21.1",
     "signed_in": True,
@@ -30,15 +31,26 @@ GOOD: dict[str, Any] = {
             "OperationalInsights",
             "ManagedIdentity",
             "ContainerRegistry",
+            "Network",
         )
     ],
+    "sessions_in": "East US",
+    "hosts_in": "",
     "roles": ["Owner"],
     "usage": ["0.0", "5.0"],
     "registries": [],
     "images": [],
     "engine": False,
-    "groups": [],
+    "groups": {},
+    "account": {},
+    "pools": {},
+    "provisioned": [],
+    "deployments": {},
     "blobs": [],
+    "renditions": [],
+    "recipes": {"web": True, "tutorial": False},
+    "looks": {},
+    "failing": "",
     "code": False,
     "pool": "",
     "broken": {},
@@ -62,7 +74,10 @@ LOOKING = (
     "az acr login",
     "az storage blob list",
     "az identity show",
+    "az storage account list",
+    "az storage sku list",
     "az group list",
+    "az group show",
     "az group exists",
     "az resource list",
     "az monitor log-analytics workspace list",
@@ -71,6 +86,8 @@ LOOKING = (
     "azd auth",
     "azd env",
     "azd provision --preview",
+    "curl",
+    "rm ",
     "docker info",
     "podman info",
 )
@@ -87,6 +104,10 @@ class Azure:
         path = self.place / "bin" / program
         path.write_text(f"#!{sys.executable} -IS\n{Path(standin.__file__).read_text()}")
         path.chmod(0o755)
+
+    def real(self, program: str) -> None:
+        """Leave a program that is stood in for to itself."""
+        (self.place / "bin" / program).unlink()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -133,7 +154,7 @@ def subscription(place: Path) -> Azure:
     (place / "bin").mkdir()
     (place / "state").write_bytes(marshal.dumps(GOOD))
     azure = Azure(place)
-    for program in ("az", "azd", "docker", "podman"):
+    for program in ("az", "azd", "curl", "rm", "docker", "podman"):
         azure.stand_in_for(program)
     return azure
 

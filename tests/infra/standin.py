@@ -1,5 +1,6 @@
-"""Stands in for `az`, `azd`, `docker` and `podman` on PATH, where no Azure is: runs under their names.
+"""Stands in for `az`, `azd`, `curl`, `docker` and `podman` on PATH, where no Azure is: runs under their names.
 
+It refuses what Azure refuses: a group in another region, an account that would get zones, a pool of another kind.
 Every call is written down, a line each, in $STANDIN/calls. What is there and what goes wrong stands in $STANDIN/state;
 calls that would change something change that. The tests make a thousand calls, so it starts without `site` and imports
 nothing that takes time.
@@ -25,7 +26,10 @@ OUTPUTS = {
     "EVENT_IDENTITY_ID": "/subscriptions/s/identity/id-events-abc",
     "INPUT_CONTAINER": "input",
     "OUTPUT_CONTAINER": "output",
+    "POOL_NAME": "sessions{kind}abc",
 }
+REDUNDANCY = {"try": "Standard_LRS", "production": "Standard_ZRS"}
+KIND = {"try": "python", "production": "image"}
 
 
 class Stop(Exception):  # noqa: N818 - the end of a program
@@ -80,13 +84,32 @@ def _deploy(state: State, _: Words) -> str:
 def _provision(state: State, words: Words) -> str:
     name = option(words, "--environment")
     environment = state["environments"][name]
-    environment.update({key: each.format(name=name) for key, each in OUTPUTS.items()})
-    kind = environment.get("SESSION_POOL_KIND") or ("image" if environment.get("PRESET") == "production" else "python")
-    environment["NETWORK_ISOLATION"] = environment.get("ISOLATE_NETWORK", "false")
-    environment["REGISTRY_NAME"] = "crimagesabc" if kind == "image" else ""
+    parameters = {
+        key: value for key, value in environment.items() if key not in (*OUTPUTS, "REGISTRY_NAME", "NETWORK_ISOLATION")
+    }
+    if state["provisioned"] and state["provisioned"][-1] == parameters and "--no-state" not in words:
+        return "There are no changes to provision for your application."
+    preset = environment.get("PRESET") or "try"
+    kind = environment.get("SESSION_POOL_KIND") or KIND[preset]
+    outputs = {key: each.format(name=name, kind=kind) for key, each in OUTPUTS.items()}
+    group, pool = outputs["AZURE_RESOURCE_GROUP"], outputs["POOL_NAME"]
+    sku = environment.get("STORAGE_REDUNDANCY") or REDUNDANCY[preset]
+    location = state["groups"].setdefault(group, {"location": environment["AZURE_LOCATION"], "tag": name})["location"]
+    if location != environment["AZURE_LOCATION"]:
+        raise Stop(1, f"InvalidResourceGroupLocation: {group} already exists in location {location}")
+    if ("ZRS" in state["account"].get("sku", sku)) != ("ZRS" in sku):
+        raise Stop(1, "StorageAccountTypeConversionNotAllowed: the storage account does not support SKU conversion")
+    if state["pools"].get(pool, kind) != kind:
+        raise Stop(1, "SessionPoolOperationError: containerType cannot be changed")
+    isolated = environment.get("ISOLATE_NETWORK") or "false"
+    state["account"] = {"sku": sku, "public": "Disabled" if isolated == "true" else "Enabled"}
+    if kind == "python" or environment.get("SESSION_IMAGE"):
+        state["pools"][pool] = kind
     if kind == "image":
         state["registries"] = ["crimagesabc"]
-    state["groups"] = [f"rg-{name}-images"]
+    state["provisioned"].append(parameters)
+    state["deployments"][f"{name}-1700000000"] = "ours"
+    environment.update(outputs, NETWORK_ISOLATION=isolated, REGISTRY_NAME="crimagesabc" if kind == "image" else "")
     return ""
 
 
@@ -137,13 +160,20 @@ def _build(state: State, words: Words) -> str:
 
 
 def _blobs(state: State, words: Words) -> str:
-    prefix = option(words, "--prefix")
-    dropped = [each for each in state["blobs"] if prefix == f"web/{each}/"]
-    return "\n".join(f"{prefix}{each}" for each in ("large.webp", "small.avif")) if dropped else ""
+    return "\n".join(each for each in state["renditions"] if each.startswith(option(words, "--prefix")))
 
 
 def _drop(state: State, words: Words) -> str:
     state["blobs"].append(option(words, "--name"))
+    return ""
+
+
+def _take_away(state: State, words: Words) -> str:
+    if "delete-batch" in words:
+        start = option(words, "--pattern").removesuffix("*")
+        state["renditions"] = [each for each in state["renditions"] if not each.startswith(start)]
+    else:
+        state["blobs"].remove(option(words, "--name"))
     return ""
 
 
@@ -156,9 +186,29 @@ def _pool(state: State, words: Words) -> str:
     }[query]
 
 
+def _groups(state: State, words: Words) -> str:
+    name, tag = _named(words), option(words, "--tag").rpartition("=")[2]
+    return "\n".join(each for each, group in state["groups"].items() if group["tag"] == tag and name in ("", each))
+
+
+def _named(words: Words) -> str:
+    """The name that a query asks for; nothing when it asks for all."""
+    return option(words, "--query").partition("name=='")[2].partition("'")[0]
+
+
 def _delete_group(state: State, words: Words) -> str:
-    state["groups"].remove(option(words, "--name"))
+    del state["groups"][option(words, "--name")]
     return ""
+
+
+def _deployments(state: State, words: Words) -> str:
+    ours = "dropsPerSession" in option(words, "--query")
+    return "\n".join(each for each, whose in state["deployments"].items() if whose == "ours" or not ours)
+
+
+def _other_pools(state: State, words: Words) -> str:
+    here = option(words, "--query").partition("name!='")[2].partition("'")[0]
+    return "\n".join(each for each in state["pools"] if each != here)
 
 
 AZD: list = [
@@ -176,10 +226,10 @@ AZ: list = [
     ("version", lambda state, _: state["az_version"]),
     ("account show", _account),
     ("account get-access-token", lambda *_: "token-of-the-stand-in"),
-    ("provider show .*sessionPools", lambda *_: "West US 2\nNorth Europe"),
+    ("provider show .*sessionPools", lambda state, _: f"West US 2\nNorth Europe\n{state['sessions_in']}"),
     ("provider list", lambda state, _: "\n".join(state["providers"])),
     ("provider register", lambda state, words: state["providers"].append(option(words, "--namespace")) or ""),
-    ("functionapp list-flexconsumption-locations", lambda *_: "westus2\neastus"),
+    ("functionapp list-flexconsumption-locations", lambda state, _: f"westus2\neastus\n{state['hosts_in']}"),
     ("functionapp keys list .*functionKeys", lambda *_: "key-of-the-stand-in"),
     ("functionapp keys list", _keys),
     ("ad signed-in-user show", lambda *_: "11111111-2222"),
@@ -192,22 +242,69 @@ AZ: list = [
     ("acr build", _build),
     ("storage blob upload", _drop),
     ("storage blob list", _blobs),
+    ("storage blob delete", _take_away),
+    ("storage account list .*sku.name", lambda state, _: state["account"].get("sku", "")),
+    ("storage account list .*publicNetworkAccess", lambda state, _: state["account"].get("public", "")),
+    ("storage sku list", lambda *_: "eastus\nWestUS2"),
     ("identity show", lambda *_: "/subscriptions/s/identity"),
-    ("group list", lambda state, _: "\n".join(state["groups"])),
+    ("group list", _groups),
+    ("group show", lambda state, words: state["groups"][option(words, "--name")]["location"]),
     ("group exists", lambda state, words: str(option(words, "--name") in state["groups"]).lower()),
     ("group delete", _delete_group),
+    ("resource list .*Microsoft.ContainerRegistry", lambda state, _: "".join(state["registries"])),
+    ("resource list .*Microsoft.App/sessionPools", _other_pools),
     ("resource list", lambda *_: "Name    Type\nstimagesabc  Microsoft.Storage/storageAccounts"),
     ("monitor log-analytics workspace list", lambda *_: "log-images-abc"),
-    ("deployment sub list", lambda *_: "photos-1700000000"),
+    ("deployment sub list", _deployments),
+    ("deployment sub delete", lambda state, words: state["deployments"].pop(option(words, "--name")) and ""),
 ]
 
 
 def curl(state: State, words: Words) -> str:
     """A request to the app, which takes a key that came through standard input."""
-    _fail_where_broken(state, f"curl {words[-1]}")
+    if words == ["--version"]:
+        return f"curl {state['curl_version']} (x86_64-pc-linux-gnu)"
+    path = words[-1].partition("/api/")[2]
+    _fail_where_broken(state, f"curl {path}")
     if "key-of-the-stand-in" not in sys.stdin.read():
         raise Stop(22, "401")
-    _write(option(words, "--output"), b"an image")
+    return _first(APP, state, [path])
+
+
+def _recipes(state: State, _: Words) -> str:
+    shown = (f'{{"name":"{each}","description":"","renditions":[{{"name":"large"}}]}}' for each in state["recipes"])
+    return f'{{"recipes":[{",".join(shown)}]}}'
+
+
+def _jobs(state: State, words: Words) -> str:
+    """A job takes two looks; the first rendition is there at the first one."""
+    recipe, source = (part.partition("=")[2] for part in words[0].partition("?")[2].split("&"))
+    if source not in state["blobs"] or not state["recipes"][recipe]:
+        return '{"jobs":[],"next":null}'
+    looks = state["looks"][recipe] = state["looks"].get(recipe, 0) + 1
+    made = ("large.webp", "small.avif")[: min(looks, 2)]
+    state["renditions"] = sorted({*state["renditions"], *(f"{recipe}/{source}/{each}" for each in made)})
+    denied = f'"failed","error":{{"kind":"{state["failing"]}","message":"the pool refuses the token"}}'
+    ended = denied if state["failing"] else '"done","error":null'
+    now = '"running"' if looks < 2 else ended
+    return f'{{"jobs":[{{"id":"1","recipe":"{recipe}","state":{now}}}],"next":null}}'
+
+
+APP: list = [
+    ("recipes", _recipes),
+    ("runs/plan", lambda state, _: f'{{"id":"1","sources":1,"jobs":{sum(state["recipes"].values())}}}'),
+    ("jobs?", _jobs),
+    ("failures/retry", lambda state, _: state.update(failing="") or '{"retried":1}'),
+    ("preview", lambda *_: '{"recipe":"web","renditions":[{"name":"large","path":"web/photo.jpg/large.webp"}]}'),
+]
+
+
+def remove(state: State, words: Words) -> str:
+    """`rm`, for which an azd environment is a folder."""
+    if words[-1].startswith(".azure/"):
+        state["environments"].pop(words[-1].removeprefix(".azure/"), None)
+    elif os.path.exists(words[-1]):  # noqa: PTH110 - as below
+        os.unlink(words[-1])  # noqa: PTH108
     return ""
 
 
@@ -234,7 +331,7 @@ def main() -> int:
         before = file.read()
     state = marshal.loads(before)  # noqa: S302 - the tests' own file
     try:
-        answer, status = {"az": az, "azd": azd, "curl": curl}.get(program, engine)(state, words), 0
+        answer, status = {"az": az, "azd": azd, "curl": curl, "rm": remove}.get(program, engine)(state, words), 0
     except Stop as stop:
         answer, status = "", stop.status
         sys.stderr.write(stop.words + "\n")

@@ -10,14 +10,33 @@ import pytest
 
 from tests.infra.azure import ROOT, TRY, Azure
 
+HERE = {"rg-photos-images": {"location": "westus2", "tag": "photos"}}
 BEFORE = [
     ({"az_version": "2.1.0"}, [], "az 2.1.0 is too old", "az upgrade"),
-    ({"azd_version": "1.0.0"}, [], "azd 1.0.0 is too old", "aka.ms/azd-install"),
+    ({"curl_version": "7.68.0"}, [], "curl 7.68.0 is too old", "packages"),
+    ({"azd_version": "1.17.2"}, [], "azd 1.17.2 is too old", "aka.ms/azd-install"),
     ({"signed_in": False}, [], "not signed in to Azure", "az login"),
     ({"azd_signed_in": False}, [], "azd is not signed in", "azd auth login"),
     ({}, ["--subscription", "another"], "not another", "az account set --subscription 'another'"),
-    ({}, ["--location", "Atlantis"], "session pools are not offered in Atlantis", "West US 2"),
+    ({}, ["--location", "Atlantis"], "session pools are not offered in atlantis", "West US 2"),
     ({}, ["--location", "northeurope"], "Flex Consumption is not offered", "list-flexconsumption-locations"),
+    ({}, ["--preset", "huge"], "there is no preset huge", "--preset try"),
+    ({}, ["--set", "MAX_SESIONS=5"], "there is no variable MAX_SESIONS", "docs/deploy.md"),
+    ({}, ["--set", "SESSION_IMAGE=x"], "there is no variable SESSION_IMAGE", "docs/deploy.md"),
+    ({"groups": HERE}, [], "photos was deployed from another machine", "--preset"),
+    ({"groups": HERE}, ["--location", "eastus"], "photos is in westus2", "--location westus2"),
+    (
+        {"groups": HERE, "account": {"sku": "Standard_LRS"}},
+        ["--preset", "production"],
+        "a deployment cannot make it Standard_ZRS",
+        "az storage account migration start",
+    ),
+    (
+        {"sessions_in": "westus3", "hosts_in": "westus3"},
+        ["--location", "westus3", "--preset", "production"],
+        "westus3 does not offer storage in several zones",
+        "STORAGE_REDUNDANCY=Standard_LRS",
+    ),
     ({"roles": ["Reader"]}, [], "may not make resources", "--role Contributor"),
     ({"roles": ["Contributor"]}, [], "may not give the app its roles", "Role Based Access Control Administrator"),
     ({"usage": ["5.0", "5.0"]}, ["--preset", "production"], "quota of Container Apps environments", "aka.ms/azquotas"),
@@ -46,15 +65,20 @@ def test_what_would_go_wrong_is_said_before_anything_is_made(
     assert wrong in told.stderr
     assert mend in told.stderr
     assert [call for call in azure.changing() if not call.startswith("az provider register")] == []
+    assert azure.state["environments"] == there.get("environments", {}), "what was refused is not kept"
 
 
 WORDS = [
     ("StorageAccountAlreadyTaken: the name stimagesabc is already taken", "a name is taken", "OTHER-NAME"),
-    ("SubscriptionIsOverQuotaForSku", "a quota in this region is too small", "MAX_SESSIONS"),
+    ("SubscriptionIsOverQuotaForSku", "a quota in this region is too small", "--set MAX_SESSIONS=5"),
     ("SessionTypeNotSupportedInRegion", "does not offer what is needed", "--location REGION"),
-    ("Failed to pull image: UNAUTHORIZED", "cannot pull its image", "SESSION_IMAGE ''"),
+    ("Failed to pull image: UNAUTHORIZED", "cannot pull its image", "has taken effect"),
     ("DeploymentActive: another deployment", "still under way", "az deployment sub list"),
-    ("maximumInstanceCount must be at least 40", "does not limit an app", "LEAST_INSTANCES 40"),
+    ("maximumInstanceCount must be at least 40", "does not limit an app", "--set LEAST_INSTANCES=40"),
+    ("StorageAccountTypeConversionNotAllowed", "cannot change how often", "STORAGE_REDUNDANCY=Standard_LRS"),
+    ("InvalidResourceGroupLocation", "is in another region", "OTHER-NAME"),
+    ("RoleAssignmentExists: The role assignment already", "assigned already", "az role assignment delete"),
+    ("RoleAssignmentUpdateNotPermitted: Tenant ID", "assigned already", "az role assignment delete"),
     ("AuthorizationFailed: does not have authorization", "a role is missing", "ask an owner"),
 ]
 
@@ -87,7 +111,8 @@ AFTER = [
         "scripts/deploy",
     ),
     ("az storage blob upload", "AuthorizationPermissionMismatch", "cannot be uploaded", "take effect"),
-    ("az storage blob list", "503", "no renditions", "az monitor app-insights query"),
+    ("curl runs/plan", "500", "cannot look at storage", "take effect"),
+    ("curl jobs", "500", "cannot look at its ledger", "take effect"),
 ]
 
 
@@ -119,3 +144,10 @@ def test_an_image_that_cannot_be_built_stops_the_deployment_before_the_pool(azur
     assert told.returncode == 1
     assert "the session's image is not in the registry crimagesabc" in told.stderr
     assert sum(call.startswith("azd provision") for call in azure.changing()) == 1
+
+
+def test_a_photo_that_fails_says_what_the_app_says(azure: Azure) -> None:
+    azure.change(failing="not_an_image")
+    told = azure.run("deploy", *TRY)
+    assert told.returncode == 1
+    assert "the photo failed: the pool refuses the token" in told.stderr

@@ -126,9 +126,18 @@ def test_the_documentation_names_every_variable_that_can_be_set_for_a_deployment
 
 def test_every_output_that_the_deployment_reads_is_one_of_the_template() -> None:
     outputs = set(File(ROOT / "infra" / "main.bicep").of("output"))
-    read = set(re.findall(r"\$\(setting ([A-Z_]+)\)", (ROOT / "scripts" / "deploy").read_text()))
-    remembered = {"AZURE_SUBSCRIPTION_ID", "PRESET", "SESSION_POOL_KIND"}
-    assert read - remembered <= outputs
+    scripts = "".join((ROOT / "scripts" / name).read_text() for name in ("deploy", "lib/photo.sh", "lib/azure.sh"))
+    read = set(re.findall(r"\$\(setting ([A-Z_]+)\)", scripts))
+    given = (ROOT / "infra" / "main.parameters.json").read_text()
+    assert {name for name in read if f"${{{name}" not in given} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
+
+
+def test_the_command_line_gets_every_setting_that_it_needs_on_azure() -> None:
+    """The outputs are in `azd env get-values`, under the names of the settings."""
+    outputs = set(File(ROOT / "infra" / "main.bicep").of("output"))
+    assert {variable(name.lower()) for name in DERIVED} <= outputs
+    storage = {each: "https://stimages.blob.core.windows.net/" for each in outputs if each.startswith("IMAGES__")}
+    assert StorageAccount.load(storage).connection_string is None
 
 
 def test_the_tutorial_page_links_every_step() -> None:
@@ -141,3 +150,10 @@ def test_the_tutorial_page_links_every_step() -> None:
 def test_every_file_of_the_templates_is_explained() -> None:
     page_text = (ROOT / "infra" / "README.md").read_text()
     assert not [path.name for path in (ROOT / "infra").glob("*.bicep") if f"`{path.name}`" not in page_text]
+
+
+def test_every_alert_on_a_metric_is_on_the_page_about_operations() -> None:
+    metrics = re.findall(r"metric: '(\w+)'", (ROOT / "infra" / "alerts.bicep").read_text())
+    assert len(metrics) == 2
+    page_text = (ROOT / "docs" / "operations.md").read_text()
+    assert not [metric for metric in metrics if f"`{metric}`" not in page_text]

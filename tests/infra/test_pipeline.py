@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.infra.azure import Azure
 
 ROOT = Path(__file__).parents[2]
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
@@ -46,6 +49,36 @@ def test_the_scripts_that_it_runs_are_there_and_take_these_options(jobs: dict[st
     deploy = next(command for command in commands(jobs) if "scripts/deploy" in command)
     known = (ROOT / "scripts" / "deploy").read_text()
     assert not [option for option in re.findall(r"--[a-z-]+", deploy) if f"{option})" not in known]
+
+
+def test_every_variable_of_the_repository_is_a_setting_of_the_deployment(jobs: dict[str, Any], azure: Azure) -> None:
+    """A new runner remembers nothing: what is not handed over would be set back to its default."""
+    (step,) = [step for step in jobs["deploy"]["steps"] if "scripts/deploy" in step.get("run", "")]
+    given = json.loads((ROOT / "infra" / "main.parameters.json").read_text())["parameters"].values()
+    variables = {re.sub(r"[${}]|=.*", "", each["value"]) for each in given}
+    handed = {name for name, value in step["env"].items() if value == f"${{{{ vars.{name} }}}}"}
+    assert handed == {name for name in variables if not name.startswith("AZURE_")} - {"SESSION_IMAGE"}
+    wanted = {"MAX_SESSIONS": "50", "ALERT_EMAIL": "ops@example.com"}
+    environ = dict.fromkeys(step["env"], "") | wanted
+    environ |= {"NAME": "photos", "LOCATION": "westus2", "SUBSCRIPTION": azure.state["subscription"]}
+    (azure.place / "step").write_text(f"#!/bin/bash\nset -e\ncd '{ROOT}'\n{step['run']}")
+    (azure.place / "step").chmod(0o755)
+    told = azure.run(str(azure.place / "step"), **environ)
+    assert told.returncode == 0, told.stderr
+    kept = azure.state["environments"]["photos"]
+    assert {name: kept[name] for name in handed if kept.get(name)} == wanted
+
+
+def test_the_token_for_the_photo_is_fetched_while_github_still_vouches(jobs: dict[str, Any]) -> None:
+    steps = [step.get("uses", step.get("run", "")) for step in jobs["deploy"]["steps"]]
+    login = steps.index("azure/login@v2")
+    assert "--resource https://storage.azure.com" in steps[login + 1]
+
+
+def test_sandboxes_may_be_made_before_they_are_tested(jobs: dict[str, Any]) -> None:
+    steps = [step.get("run", "") for step in jobs["test"]["steps"]]
+    allowed = next(index for index, step in enumerate(steps) if "apparmor_restrict_unprivileged_userns=0" in step)
+    assert allowed < steps.index("scripts/test")
 
 
 def test_its_commands_are_clean_shell(jobs: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.bicep import File
+from tests.infra.bicep import File, text
 from tests.infra.evaluate import variables
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -51,6 +51,26 @@ def test_two_installations_never_share_a_name() -> None:
     one, other, elsewhere = computed(), computed(environmentName="photos2"), computed(location="westeurope")
     for name in set(LIMITS) - {"group"}:
         assert len({each["names"][name] for each in (one, other, elsewhere)}) == 3
+
+
+def test_pools_of_two_kinds_never_share_a_name() -> None:
+    """The kind of a pool cannot be changed: one of another kind is another one."""
+    python, image = (computed(poolKind=kind)["names"]["pool"] for kind in ("python", "image"))
+    assert python != image
+    assert computed(preset="production")["names"]["pool"] == image
+
+
+@pytest.mark.parametrize(
+    ("params", "waits"),
+    [
+        ({"preset": "production"}, True),
+        ({"preset": "production", "sessionImage": "r.azurecr.io/i:1"}, False),
+        ({"preset": "try"}, False),
+    ],
+)
+def test_the_app_is_left_as_it_is_while_its_pool_has_no_image(params: dict[str, Any], waits: bool) -> None:
+    assert computed(**params)["waits"] is waits
+    assert text(MAIN.of("module")["app"].node).startswith("module app 'functions.bicep' = if (!waits) {")
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 5, 7, 20, 33, 100, 599, 600])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.infra.azure import TRY, Azure
 
+HERE = {"rg-photos-images": {"location": "westus2", "tag": "photos"}}
+
 
 def test_teardown_lists_asks_and_leaves_nothing_behind(azure: Azure) -> None:
     azure.run("deploy", *TRY)
@@ -19,22 +21,41 @@ def test_teardown_lists_asks_and_leaves_nothing_behind(azure: Azure) -> None:
         "az group delete",
         "az deployment sub delete",
     ]
-    assert azure.state["groups"] == []
+    assert azure.state["groups"] == {}
     again = azure.run("teardown", "photos")
     assert again.returncode == 0
     assert "nothing of photos" in again.stderr
 
 
 def test_teardown_deletes_nothing_where_nobody_can_be_asked(azure: Azure) -> None:
-    azure.change(groups=["rg-photos-images"])
+    azure.change(groups=HERE)
     told = azure.run("teardown", "photos", typed="")
     assert told.returncode == 1
     assert "nothing was deleted" in told.stderr
-    assert azure.state["groups"] == ["rg-photos-images"]
+    assert azure.state["groups"] == HERE
 
 
 def test_teardown_says_what_holds_a_group_that_does_not_go(azure: Azure) -> None:
-    azure.change(groups=["rg-photos-images"], broken={"az group delete": "ScopeLocked"})
+    azure.change(groups=HERE, broken={"az group delete": "ScopeLocked"})
     told = azure.run("teardown", "photos", "--yes")
     assert told.returncode == 1
     assert "rg-photos-images is not gone" in told.stderr
+
+
+def test_teardown_leaves_other_applications_of_the_same_name_alone(azure: Azure) -> None:
+    shop = {"rg-photos-shop": {"location": "westus2", "tag": "photos"}}
+    azure.run("deploy", *TRY)
+    azure.change(groups={**azure.state["groups"], **shop})
+    azure.change(deployments={**azure.state["deployments"], "photos-1600000000": "the shop"})
+    told = azure.run("teardown", "photos", "--yes")
+    assert told.returncode == 0, told.stderr
+    assert azure.state["groups"] == shop
+    assert azure.state["deployments"] == {"photos-1600000000": "the shop"}
+
+
+def test_a_group_of_the_same_name_that_is_not_deployed_from_here_stays(azure: Azure) -> None:
+    theirs = {"rg-photos-images": {"location": "westus2", "tag": ""}}
+    azure.change(groups=theirs)
+    told = azure.run("teardown", "photos", "--yes")
+    assert "nothing of photos" in told.stderr
+    assert azure.state["groups"] == theirs

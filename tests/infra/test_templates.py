@@ -136,6 +136,13 @@ def test_every_role_is_assigned_for_a_reason() -> None:
         assert "scope" in properties(each.body), "a role on one resource, never on the group"
 
 
+def test_whoever_deploys_may_do_what_the_command_line_does() -> None:
+    """Blobs, queues and tables: failures, retry and reprocess are answered 403 without one of them."""
+    roles = (INFRA / "roles.bicep").read_text()
+    for role in ("blobContributor", "queueContributor", "tableContributor", "sessionExecutor"):
+        assert re.search(rf"who: person, type: personType, role: {role}\b", roles), role
+
+
 def test_sessions_get_no_network_and_no_identity() -> None:
     source = (INFRA / "pool.bicep").read_text()
     assert source.count("status: 'EgressDisabled'") == source.count("'Microsoft.App/sessionPools@")

@@ -35,7 +35,8 @@ def test_the_tutorial_makes_a_pool_step_by_step(azure: Azure) -> None:
 
 
 def test_the_tutorial_crops_a_photo_in_a_real_session(azure: Azure, session_pool: str, tmp_path: Path) -> None:
-    azure.change(pool=session_pool, groups=["rg-session-tutorial"])
+    azure.real("curl")
+    azure.change(pool=session_pool, groups={"rg-session-tutorial": {"location": "westus2", "tag": ""}})
     out = tmp_path / "cropped.jpg"
     said = ""
     for step, *arguments in (["05-authorize"], ["06-upload-image"], ["07-crop-image"], ["08-download-image", str(out)]):
@@ -48,11 +49,12 @@ def test_the_tutorial_crops_a_photo_in_a_real_session(azure: Azure, session_pool
     told = azure.run("az/09-clean-up", typed="rg-session-tutorial\n")
     assert told.returncode == 0, told.stderr
     assert "stopped" in told.stdout
-    assert azure.state["groups"] == []
+    assert azure.state["groups"] == {}
     assert "token-of-the-stand-in" not in "".join(azure.calls()), "a token among the arguments of a program"
 
 
 def test_the_tutorial_deletes_nothing_without_a_yes(azure: Azure, session_pool: str) -> None:
-    azure.change(pool=session_pool, groups=["rg-session-tutorial"])
+    azure.real("curl")
+    azure.change(pool=session_pool, groups={"rg-session-tutorial": {"location": "westus2", "tag": ""}})
     assert azure.run("az/09-clean-up", typed="no\n").returncode == 1
-    assert azure.state["groups"] == ["rg-session-tutorial"]
+    assert azure.state["groups"].keys() == {"rg-session-tutorial"}

@@ -161,7 +161,7 @@ class BlobClient:
                 raise
             # So does the SDK, whatever the condition was.
             existing = ResourceExistsError("BlobAlreadyExists")
-            existing.status_code = error.status_code
+            existing.status_code, existing.error_code = error.status_code, "BlobAlreadyExists"  # type: ignore[attr-defined]
             raise existing from error
 
     async def stage_block(self, name: str, data: bytes) -> None:
@@ -206,9 +206,14 @@ class Download:
 
 
 def _properties(blob: Blob) -> Any:
-    settings = SimpleNamespace(content_type="image/jpeg")
-    size = len(blob.data or b"")
-    return SimpleNamespace(etag=blob.etag, size=size, content_settings=settings, metadata=dict(blob.metadata))
+    return SimpleNamespace(
+        name="",
+        etag=blob.etag,
+        size=len(blob.data or b""),
+        content_settings=SimpleNamespace(content_type="image/jpeg"),
+        metadata=dict(blob.metadata),
+        last_modified=None,
+    )
 
 
 def _items(metadata: dict[str, str] | None) -> Items:

@@ -11,7 +11,7 @@ import pytest
 from azure.core import MatchConditions
 
 from pipeline.storage import ledger
-from pipeline.storage.blobs import Renditions, Source, Staged
+from pipeline.storage.blobs import Renditions, Sources, Staged
 from pipeline.storage.queue import JobQueue
 from tests.model import store
 from tests.model.jobs import Bounds, Search
@@ -76,7 +76,7 @@ async def _no_generation(self: Renditions, path: str, owner: Any) -> dict[str, A
     return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
 
 
-async def _always_current(self: Source) -> bool:
+async def _always_current(self: Sources, container: str, name: str, etag: str) -> bool:
     return True
 
 
@@ -106,7 +106,7 @@ def _broken(where: Any, name: str, by: Any) -> Any:
     [
         (_broken(Staged, "write", _no_condition), "replaced"),
         (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
-        (_broken(Source, "is_current", _always_current), "older version took the row"),
+        (_broken(Sources, "is_current", _always_current), "older version took the row"),
         (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|nothing brings"),
         (_broken(JobQueue, "send", _forgotten), "for ever|nothing brings the job back"),
         (_broken(ledger, "judge", _impatient), "done twice"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline import jobs, poison, runs
+from pipeline.process import process
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
 from tests.images import picture
-from tests.stack import Stack
+from tests.stack import RECIPES, Stack, opened
 
 
 def body(stack: Stack, recipe: str = "web") -> bytes:
@@ -82,3 +84,32 @@ async def test_a_run_ends_though_a_batch_of_it_cannot_be_delivered(stack: Stack)
     await poison.run_work(stack.services, batch)
     seen = await runs.get(stack.services, run.id)
     assert (seen.state, seen.progress) == ("done", Progress(failed=3))
+
+
+async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_jobs(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    """One was done before the process died, one's source is gone, one is still somebody's, and one recipe went."""
+    async with opened(environ) as stack:
+        services, container = stack.services, stack.services.settings.input_container
+        for number in range(4):
+            await stack.drop(f"photos/{number}.jpg", picture(60, 40))
+        run = await runs.start(services, runs.Selection(recipes=("web", "tutorial")), expected_count=8)
+        (find,) = await stack.run_messages()
+        await runs.work_received(services, find)
+        (batch,) = await stack.run_messages()
+        web = services.recipes.get("web")
+        await process(services, container, "photos/0.jpg", web, again=True, seen=0, run=run.id)
+        await services.account.container(container).delete_blob("photos/1.jpg")
+        source = await services.sources.look(container, "photos/2.jpg")
+        key = JobKey.of("web", container, "photos/2.jpg")
+        claim = await services.ledger.claim(key, (container, source.name), Version(source.etag, web.hash), yes)
+        assert isinstance(claim, Claim)
+    recipe_file.write_text(RECIPES.split("  tutorial:")[0])
+    async with opened({**environ, "PIPELINE_CLAIM_SECONDS": "30"}) as stack:
+        await poison.run_work(stack.services, batch)
+        seen = (await runs.get(stack.services, run.id)).progress
+        assert seen == Progress(done=1, skipped=5, failed=1, left=1)
+        queue = stack.services.account.queue(stack.services.settings.run_queue)
+        assert (await queue.get_queue_properties()).approximate_message_count == 1, "it is looked at again"
+        assert await stack.entry("web", "photos/1.jpg") is None

@@ -221,6 +221,31 @@ async def test_small_renditions_that_cannot_be_had_together_are_fetched_one_by_o
         assert {entry and (entry.state, entry.attempts) for entry in entries.values()} == {("done", 1)}
 
 
+async def test_what_is_fetched_together_is_still_there_when_the_next_execution_is_faster(
+    environ: dict[str, str],
+) -> None:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_DEPTH": "4"}) as stack:
+        read, fetched = stack.services.pool.read, dict[str, int]()
+        await stack.drop("photos/late.jpg", picture(120, 90))
+
+        async def slow(identifier: str, name: str, limit: int) -> bytes:
+            if not name.endswith("-all.bin"):
+                return await read(identifier, name, limit)
+            fetched[name] = 0
+            if len(fetched) == 1:
+                await blob_dropped(stack.services, stack.services.settings.input_container, "photos/late.jpg")
+            data = await read(identifier, name, limit)
+            fetched[name] = len(data)
+            return data
+
+        stack.services.pool.read = slow  # type: ignore[method-assign]
+        entries = await all_dropped(stack)
+        late = await stack.entry("web", "photos/late.jpg")
+        assert {entry and entry.state for entry in (*entries.values(), late)} == {"done"}
+        assert fetched
+        assert all(fetched.values())
+
+
 async def test_a_session_that_ends_under_several_jobs_costs_none_of_them(environ: dict[str, str]) -> None:
     """Each is tried again by itself, so that the one that may have killed it can do so to no other."""
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:

@@ -81,3 +81,12 @@ async def test_leaving_twice_or_unseated_is_fine() -> None:
     line.remove(one)
     assert (len(line), list(line.heads([]))) == (0, [])
     assert isinstance(one.seat, asyncio.Future)
+
+
+async def test_who_gave_up_and_has_not_left_yet_does_not_hold_up_the_group() -> None:
+    first, second = ask(), ask()
+    line = filled(first, second)
+    first.seat.cancel()
+    assert list(line.heads([])) == [second]
+    second.seat.cancel()
+    assert list(line.heads([])) == []

@@ -81,6 +81,32 @@ async def test_a_slot_is_given_back_clean_and_its_session_used_by_the_next_proce
         await heir.close()
 
 
+async def test_a_seat_that_comes_free_while_the_first_in_line_gives_up_is_the_next_ones(
+    environ: dict[str, str],
+) -> None:
+    one = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_DEPTH": "1", "PIPELINE_SLOT_WAIT": "600"}
+    async with opened({**environ, **one}) as stack:
+        slots, leave = stack.services.slots, asyncio.Event()
+        seated: dict[str, Any] = {}
+
+        async def sit(name: str) -> None:
+            async with slots.seat() as session:
+                seated[name] = session
+                if name == "a":
+                    await leave.wait()
+
+        first = asyncio.create_task(sit("a"))
+        await eventually(lambda: "a" in seated)
+        second, third = (asyncio.create_task(sit(name)) for name in "bc")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        leave.set()
+        second.cancel()
+        await asyncio.wait_for(third, 60)
+        assert seated["c"] is seated["a"], "and the session that was idle is kept"
+        await asyncio.gather(first, second, return_exceptions=True)
+
+
 async def test_an_idle_slot_is_given_back(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_SESSION_IDLE": "0"}) as stack:
         await job(stack)

@@ -53,7 +53,7 @@ async def test_a_source_that_changes_while_it_is_read_is_noticed(
     await blob.upload_blob(b"1" * (BLOCK + 1))
     source = await sources.open(settings.input_container, "a.jpg")
     await blob.upload_blob(b"2" * (BLOCK + 1), overwrite=True)
-    assert not await source.is_current()
+    assert not await sources.is_current(source.container, source.name, source.etag)
     with pytest.raises(JobOvertaken):
         [chunk async for chunk in source.chunks()]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.settings import Settings
+from pipeline.storage import leases
 from pipeline.storage.account import Account
 from pipeline.storage.leases import LeasedDocuments, LeaseLost
 
@@ -47,6 +50,21 @@ async def test_a_document_that_was_lost_cannot_be_written_or_renewed(
             await doing()
     await held.release()
     await heir.renew()
+
+
+async def test_wishes_of_processes_that_died_are_forgotten_and_then_removed(
+    account: Account, settings: Settings, documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = LeasedDocuments(account, settings.state_container, "slots/", 15)
+    await dead.wish(2, more=True)
+    await documents.wish(1, more=False)
+    assert await documents.wishes() == [(2, True)]
+    monkeypatch.setattr(leases, "WISH_HOLDS", timedelta(days=-1))
+    assert await documents.wishes() == []
+    monkeypatch.setattr(leases, "WISH_LIES", timedelta(days=-1))
+    assert await documents.wishes() == []
+    left = [blob.name async for blob in account.container(settings.state_container).list_blobs()]
+    assert len(left) == 1, "its own"
 
 
 async def test_a_document_with_garbage_in_it_reads_as_empty(

@@ -24,6 +24,9 @@ _MORE = {
     "too_many_bytes": Advice("the source is larger than is allowed", "Raise PIPELINE_MAX_SOURCE_BYTES, then retry."),
     "too_many_pixels": Advice(KINDS["too_many_pixels"].meaning, "Raise PIPELINE_MAX_PIXELS, then retry, or dismiss."),
     "too_many_frames": Advice(KINDS["too_many_frames"].meaning, "Raise PIPELINE_MAX_FRAMES, then retry, or dismiss."),
+    "archived": Advice("the source is in the archive tier", "Rehydrate it, then retry."),
+    "bad_name": Advice("a part of the source's name is . or ..", "Upload it under another name, then dismiss."),
+    "immutable": Advice("a policy keeps the old rendition", "Change the policy, or the recipe's path, then retry."),
     "own_rendition": Advice("the source is itself a rendition", "Dismiss; drop renditions elsewhere than sources."),
     "output_conflict": Advice(
         "another blob is where a rendition should go", "Change the recipe's path, or delete that blob, then retry."

@@ -1,0 +1,195 @@
+"""Sources as nobody means them to be: each gets its renditions, or a failure that says why, and holds nobody up."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.storage.blob import ContentSettings
+from azure.storage.blob.aio import BlobClient, ContainerClient
+
+from pipeline import jobs, poison, runs
+from pipeline.deliveries import blob_dropped, deliver
+from pipeline.errors import PermanentError, StorageUnavailable
+from pipeline.runs.model import Progress
+from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Entry
+from pipeline.storage.queue import Message
+from pipeline.storage.setup import create_all
+from tests.images import picture
+from tests.stack import RECIPES, Stack, opened
+
+
+async def dropped(stack: Stack, name: str = "photos/a.jpg") -> Entry:
+    await blob_dropped(stack.services, stack.services.settings.input_container, name)
+    entry = await stack.entry("web", name)
+    assert entry is not None
+    return entry
+
+
+def source(stack: Stack, name: str = "photos/a.jpg") -> BlobClient:
+    return stack.services.account.container(stack.services.settings.input_container).get_blob_client(name)
+
+
+async def test_one_in_the_archive_fails_at_once_and_says_so(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture(60, 40))
+    await source(stack).set_standard_blob_tier("Archive")
+    entry = await dropped(stack)
+    assert (entry.state, entry.error_kind, entry.attempts) == ("failed", "archived", 1)
+    assert await stack.waiting() == 0
+
+
+async def test_one_in_the_archive_does_not_keep_a_run_from_its_end(stack: Stack) -> None:
+    for number in range(3):
+        await stack.drop(f"photos/{number}.jpg", picture(60, 40))
+    await source(stack, "photos/1.jpg").set_standard_blob_tier("Archive")
+    run = await runs.start(stack.services, runs.Selection(recipes=("web",)), expected_count=3)
+    await stack.work_off()
+    seen = await runs.get(stack.services, run.id)
+    assert (seen.state, seen.progress) == ("done", Progress(done=2, failed=1))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+async def test_a_picture_that_is_said_to_be_compressed_and_is_not_is_read_as_it_is(stack: Stack, encoding: str) -> None:
+    await source(stack).upload_blob(picture(60, 40), content_settings=ContentSettings(content_encoding=encoding))
+    assert (await dropped(stack)).state == "done"
+
+
+async def test_one_that_is_compressed_is_no_picture(stack: Stack) -> None:
+    await source(stack).upload_blob(
+        gzip.compress(picture(60, 40)), content_settings=ContentSettings(content_encoding="gzip")
+    )
+    entry = await dropped(stack)
+    assert (entry.state, entry.error_kind) == ("failed", "not_an_image")
+
+
+@pytest.mark.parametrize("name", ["../{}/a.jpg", "a/../../{}/a.jpg", "photos/./a.jpg", "..", "a\\..\\a.jpg"])
+async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str) -> None:
+    """The other container's blob is there, and this process may read it."""
+    services, elsewhere = stack.services, stack.services.settings.output_container
+    await services.account.container(elsewhere).upload_blob("a.jpg", picture(60, 40))
+    await stack.drop("photos/a.jpg", picture(60, 40))
+    container, name = services.settings.input_container, name.format(elsewhere)
+    for look in (services.sources.open, services.sources.look):
+        with pytest.raises(PermanentError) as caught:
+            await look(container, name)
+        assert caught.value.kind == "bad_name"
+    body = json.dumps({"recipe": "web", "container": container, "name": name}).encode()
+    await poison.job(services, body)
+    (entry,) = (await services.ledger.page(state="failed"))[0]
+    assert entry.error_kind == "bad_name"
+
+
+async def test_tags_that_cannot_be_had_now_are_asked_for_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stack.drop("photos/a.jpg", picture(60, 40))
+    found = await stack.services.sources.open(stack.services.settings.input_container, "photos/a.jpg")
+    for status, tags in ((503, None), (409, {})):
+        monkeypatch.setattr(BlobClient, "get_blob_tags", _refused(HttpResponseError, status, "Whatever"))
+        if tags is None:
+            with pytest.raises(StorageUnavailable):
+                await found.tags()
+        else:
+            assert await found.tags() == tags, "an account that has none"
+
+
+async def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_is_there(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, conflict = stack.services, _refused(ResourceExistsError, 409, "ContainerBeingDeleted")
+    monkeypatch.setattr(BlobClient, "upload_blob", conflict)
+    with pytest.raises(StorageUnavailable):
+        await services.sources.put(services.settings.upload_container, "a.jpg", picture(60, 40), "image/jpeg")
+    monkeypatch.setattr(ContainerClient, "create_container", conflict)
+    with pytest.raises(StorageUnavailable):
+        await create_all(services.account, services.settings)
+
+
+async def test_a_rendition_that_a_policy_protects_is_a_failure_at_once(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stack.drop("photos/a.jpg", picture(60, 40))
+    monkeypatch.setattr(BlobClient, "upload_blob", _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy"))
+    entry = await dropped(stack)
+    assert (entry.state, entry.error_kind, entry.attempts) == ("failed", "immutable", 1)
+
+
+async def test_more_renditions_than_a_row_can_tell_of_fail_before_one_is_seen(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    one = "width-{:04d}: {{format: jpeg, transforms: [{{resize: {{width: 8}}}}]}}"
+    many = ", ".join(map(one.format, range(50)))
+    recipe_file.write_text(f'recipes:\n  web:\n    match: {{include: ["photos/**"]}}\n    renditions: {{{many}}}\n')
+    async with opened({**environ, "PIPELINE_MAX_RENDITIONS": "100"}) as stack:
+        name = "photos/" + "customer-images-2026/" * 22 + "a.jpg"
+        await stack.drop(name, picture(64, 48))
+        entry = await dropped(stack, name)
+        assert (entry.state, entry.error_kind) == ("failed", "too_many_renditions")
+        assert await stack.outputs() == {}
+
+
+async def test_another_ledger_replaces_the_renditions_of_the_one_that_was_lost(environ: dict[str, str]) -> None:
+    async with opened(environ) as stack:
+        for seed in (1, 2, 3):
+            await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
+            await dropped(stack)
+        before = await stack.outputs()
+        async with opened({**environ, "PIPELINE_LEDGER_TABLE": environ["PIPELINE_LEDGER_TABLE"] + "b"}) as other:
+            await other.drop("photos/a.jpg", picture(60, 40, seed=90))
+            assert (await dropped(other)).state == "done"
+            after = await other.outputs()
+        assert after.keys() == before.keys()
+        assert not set(after.values()) & set(before.values())
+
+
+async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = stack.services
+    await services.sources.put(services.settings.upload_container, "u.jpg", picture(60, 40), "image/jpeg")
+    message = Message(recipe="tutorial", container=services.settings.upload_container, name="u.jpg", attempt=4)
+    key = await jobs.submit(services, message)
+    await stack.messages()
+
+    async def down(*_: Any, **__: Any) -> None:
+        raise StorageUnavailable("the ledger does not answer")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(services.ledger, "claim", down)
+        waited = await stack.waiting()
+        assert await deliver(services, message) is None
+        assert await stack.waiting() == waited + 1, "it goes on waiting"
+        queue = services.account.queue(services.settings.queue + poison.SUFFIX)
+        await queue.create_queue()
+        await poison.job(services, message.model_dump_json().encode())
+        assert (await queue.get_queue_properties()).approximate_message_count == 1
+    await deliver(services, message)
+    assert (await jobs.get(services, key)).state == "failed", "a crop outside of so small a picture"
+
+
+async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    recipe_file.write_text(RECIPES.replace('include: ["photos/**"]', 'include: ["photos/**"], size: {min: 1}'))
+    async with opened(environ) as stack:
+        mine = stack.services.settings.input_container
+        for container in (mine, "other"):
+            await poison.drop(
+                stack.services, json.dumps({"ContainerName": container, "BlobName": "photos/gone.jpg"}).encode()
+            )
+        assert (await stack.services.ledger.page())[0] == []
+        assert await stack.services.ledger.get(JobKey.of("web", mine, "photos/gone.jpg")) is None
+
+
+def _refused(kind: type[HttpResponseError], status: int, code: str) -> Any:
+    """Stands for a call of the SDK that storage refuses."""
+
+    async def call(*_: Any, **__: Any) -> None:
+        error = kind(code)
+        error.status_code, error.error_code = status, code  # type: ignore[attr-defined]
+        raise error
+
+    return call
