@@ -98,14 +98,24 @@ def _is_ours(request: Request) -> bool:
     Nothing here asks for keys, so that any page could otherwise have jobs done, and one whose name leads to this
     machine could read what comes back. A link that is followed to here does no harm.
     """
+    site = request.headers.get("sec-fetch-site")
+    if site is None and "origin" in request.headers:  # a browser that tells no more than that
+        return _is_loopback(request.headers["origin"]) and _is_loopback(_host(request))
+    if site in ("cross-site", "same-site"):
+        page = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest"))
+        return _is_loopback(_host(request)) and request.method == "GET" and page == ("navigate", "document")
+    return _is_loopback(_host(request))
+
+
+def _host(request: Request) -> str:
+    return f"//{request.headers.get('host', '')}"
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        return urlsplit(address).hostname in LOOPBACK
     except ValueError:
         return False
-    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-        page = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest"))
-        return host in LOOPBACK and request.method == "GET" and page == ("navigate", "document")
-    return host in LOOPBACK
 
 
 async def _body(request: Request) -> bytes | None:
