@@ -72,7 +72,7 @@ def serve(route: Route) -> None:
     """Answer the requests on a route with a function of its name."""
 
     @app.function_name(route.name)
-    @app.route(route.path, methods=[route.method])
+    @app.route(route.path, methods=[*route.methods])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
         return await serving.answer(route, process.services, req)
 
@@ -81,7 +81,7 @@ for each in TABLE:
     serve(each)
 
 
-@app.route("console/{*page}", methods=[func.HttpMethod.GET, func.HttpMethod.POST], auth_level=func.AuthLevel.ANONYMOUS)
+@app.route("console/{*page}", auth_level=func.AuthLevel.ANONYMOUS)
 async def show_console(req: func.HttpRequest) -> func.HttpResponse:
     """A page of the console, which looks for itself who asks: a browser sends no function key with a link."""
     return await console.answer(process.services(), req)

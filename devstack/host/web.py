@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +18,13 @@ from devstack.host.routes import Route
 from devstack.host.work import Work
 
 log = logging.getLogger("host")
+REFUSED = (
+    "This host serves this machine alone, which it asks for no keys: call it by a loopback name, such as "
+    "http://127.0.0.1, and not from a page of another site."
+)
 Own = Callable[[Request], Awaitable[Response]]
+# Where the host listens, by the names that this machine has for itself.
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 LONGEST_BODY = 100 * 1024 * 1024
 LONGEST_ANSWER = 230.0  # seconds: the platform's load balancer waits no longer, whatever functionTimeout says
 
@@ -54,6 +60,8 @@ class Web:
     async def _answer(self, request: Request) -> Response:
         if self._closed:
             return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        if not _is_ours(request):
+            return PlainTextResponse(REFUSED, HTTPStatus.FORBIDDEN)
         path = request.scope["raw_path"].decode("ascii").partition("?")[0]
         if path == "/":
             return PlainTextResponse("The function host is running.")
@@ -82,6 +90,32 @@ class Web:
         except TimeoutError:
             log.warning("%s has not answered within %.0f s; it goes on", route.function.name, self._patience)
             return Response(status_code=HTTPStatus.GATEWAY_TIMEOUT)
+
+
+def _is_ours(request: Request) -> bool:
+    """Whether somebody on this machine asks, and not a page of another site in their browser.
+
+    Nothing here asks for keys, so that any page could otherwise have jobs done, and one whose name leads to this
+    machine could read what comes back. A link that is followed to here does no harm.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is None and "origin" in request.headers:  # a browser that tells no more than that
+        return _is_loopback(request.headers["origin"]) and _is_loopback(_host(request))
+    if site in ("cross-site", "same-site"):
+        page = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest"))
+        return _is_loopback(_host(request)) and request.method == "GET" and page == ("navigate", "document")
+    return _is_loopback(_host(request))
+
+
+def _host(request: Request) -> str:
+    return f"//{request.headers.get('host', '')}"
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return urlsplit(address).hostname in LOOPBACK
+    except ValueError:
+        return False
 
 
 async def _body(request: Request) -> bytes | None:

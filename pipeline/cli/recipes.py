@@ -39,10 +39,15 @@ def load(file: Path | None) -> Recipes:
 
 
 @app.command()
-def check(file: File = None) -> None:
+def check(
+    path: Annotated[Path | None, typer.Argument(metavar="FILE", help="The recipe file, in place of --file.")] = None,
+    file: File = None,
+) -> None:
     """Say whether the recipe file is right, and what is to be changed where it is not."""
+    if path and file:
+        raise typer.BadParameter("name one file, as FILE or with --file")
     with told():
-        names = load(file).names
+        names = load(path or file).names
     typer.echo(f"{len(names)} recipes are right: {', '.join(names)}")
 
 

@@ -77,14 +77,18 @@ def for_job(
 def for_preview(text: str, *, allow_code: bool = False, code: Path | None = None) -> Recipe:
     """The recipe in `text`, YAML or JSON, as it stands below its name in a recipe file. RecipeError as above.
 
-    Nothing is kept of what it makes, so that its match and its paths may be there and do not matter.
+    Nothing is kept of what it makes and no source is looked for, so that its match may be there and is not looked at.
     """
     try:
         document = parse(text)
     except Problems as found:
-        raise RecipeError("\n".join(problem.text("recipe") for problem in found.problems)) from None
+        placed = [replace(problem, path=(*_PLACE, *problem.path)) for problem in found.problems]
+        raise RecipeError("\n".join(_line(problem) for problem in placed)) from None
     places = {(*_PLACE, *path): place for path, place in document.places.items()}
-    given = Document({"recipes": {_FOLDER: document.data}}, places)
+    recipe = document.data
+    if isinstance(recipe, dict):
+        recipe = {key: value for key, value in recipe.items() if key != "match"}
+    given = Document({"recipes": {_FOLDER: recipe}}, places)
     return replace(_built(given, [], allow_code=allow_code, code=code), name=f"{MARK}preview")
 
 
@@ -99,7 +103,7 @@ def _built(given: Document, problems: list[Problem], *, allow_code: bool, code: 
     try:
         model = FileModel.model_validate_json(json.dumps(given.data))
     except ValidationError as error:
-        _refuse(explain(error, given))
+        _refuse(explain(error, given, allow_code=allow_code))
         raise AssertionError("unreachable: what pydantic refuses has a problem") from error
     builder = Builder(model, given, code, allow_code)
     (recipe,) = builder.recipes()

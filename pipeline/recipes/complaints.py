@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.transforms.code import Code
 from pipeline.transforms.registry import TRANSFORMS
 
 from .model import RENDITION_MODELS, Defaults, FileModel, Match, RecipeLimits, RecipeModel, Size
@@ -31,12 +32,13 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
 
 
-def explain(error: ValidationError, document: Document) -> list[Problem]:
+def explain(error: ValidationError, document: Document, *, allow_code: bool = False) -> list[Problem]:
     """The problems that pydantic found, one per place, in the order of the file."""
+    transforms = [*(name for name in TRANSFORMS if allow_code or name != Code.name), "use"]
     found: dict[KeyPath, Problem] = {}
     for detail in error.errors(include_url=False):
         path = _path(detail, document.data)
-        found.setdefault(path, document.problem(path, _message(detail)))
+        found.setdefault(path, document.problem(path, _message(detail, transforms)))
     return list(found.values())
 
 
@@ -53,12 +55,12 @@ def _path(detail: ErrorDetails, data: Any) -> KeyPath:  # noqa: ANN401 - whateve
     return tuple(path)
 
 
-def _message(detail: ErrorDetails) -> str:
+def _message(detail: ErrorDetails, transforms: list[str]) -> str:
     kind, value = detail["type"], detail["input"]
     if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"this key is not known here; {did_you_mean(detail['loc'][-1], _vocabulary(detail['loc']))}"
     if kind.startswith("union_tag"):
-        return _union_message(detail)
+        return _union_message(detail, transforms)
     if kind == "missing":
         return "this key is needed"
     if kind in {"value_error", "assertion_error"}:
@@ -70,7 +72,7 @@ def _message(detail: ErrorDetails) -> str:
     return f"{_lower(detail['msg'].replace('Input should', 'must'))}, not {_shown(value)}"
 
 
-def _union_message(detail: ErrorDetails) -> str:
+def _union_message(detail: ErrorDetails, transforms: list[str]) -> str:
     """A transform or a format that is not known, or not named."""
     value = detail["input"]
     if not {"transforms", "blocks"} & set(detail["loc"]):
@@ -79,7 +81,7 @@ def _union_message(detail: ErrorDetails) -> str:
             return f"a rendition needs its format: one of {', '.join(RENDITION_MODELS)}"
         return f"there is no format {name!r}; {did_you_mean(name, RENDITION_MODELS)}"
     if isinstance(value, dict) and len(value) == 1:
-        return f"there is no transform {next(iter(value))!r}; {did_you_mean(next(iter(value)), [*TRANSFORMS, 'use'])}"
+        return f"there is no transform {next(iter(value))!r}; {did_you_mean(next(iter(value)), transforms)}"
     return "a transform is its name and its parameters, like `- resize: {width: 800}`, one to each dash"
 
 

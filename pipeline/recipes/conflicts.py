@@ -8,17 +8,24 @@ from . import language, paths
 from .recipe import Recipe, Rendition
 from .yamlfile import Document, Problem
 
+INTRICATE = "the globs and paths are too intricate to compare: make them simpler"
+
 
 def loops(recipes: list[Recipe], document: Document) -> Iterator[Problem]:
     """Renditions whose path could match a recipe, where input and output share a container: a job without end."""
     takers = [recipe for recipe in recipes if recipe.include]
     for recipe in recipes:
         for rendition in recipe.renditions:
+            place = ("recipes", recipe.name, "renditions", rendition.name)
             for taker in takers:
-                name = _meeting(recipe, rendition, taker)
+                try:
+                    name = _meeting(recipe, rendition, taker)
+                except (ValueError, RecursionError):
+                    yield document.problem(place, INTRICATE)
+                    break
                 if name is not None:
                     yield document.problem(
-                        ("recipes", recipe.name, "renditions", rendition.name),
+                        place,
                         f"a loop: input and output container are the same, and what recipe {recipe.name!r} writes to "
                         f"{rendition.path!r} can match recipe {taker.name!r} again (for example {name!r}): write to "
                         f"another container, or exclude the outputs in the match of {taker.name!r}",
@@ -44,9 +51,15 @@ def collisions(recipes: list[Recipe], document: Document) -> Iterator[Problem]:
                 first[template] = (recipe, rendition)
                 continue
             other, earlier = first[template]
-            if language.example(language.both([recipe.sources(), other.sources()])) is not None:
+            place = ("recipes", recipe.name, "renditions", rendition.name)
+            try:
+                meets = language.example(language.both([recipe.sources(), other.sources()])) is not None
+            except (ValueError, RecursionError):
+                yield document.problem(place, INTRICATE)
+                continue
+            if meets:
                 yield document.problem(
-                    ("recipes", recipe.name, "renditions", rendition.name),
+                    place,
                     f"{recipe.name}/{rendition.name} and {other.name}/{earlier.name} would be written to one place, "
                     f"{rendition.path!r}: put {{rendition}} into the path, and {{recipe}} where recipes share it",
                 )

@@ -11,6 +11,15 @@ from functools import lru_cache
 
 from .language import ANYTHING, EMPTY, IN_SEGMENT, Chars, Node, Seq, Star, either, sequence, text, to_regex
 
+LONGEST = 200
+"""Characters of a glob: each is a node of a tree that is gone down in a recursion."""
+DEEPEST = 10
+"""Braces within braces."""
+WIDEST = 256
+"""Characters of a set, its ranges spelled out."""
+# Recipe files hold a few globs each, and a process one such file.
+_KEPT = 256
+
 
 class GlobError(ValueError):
     """A glob that cannot be read."""
@@ -22,25 +31,30 @@ def check(glob: str) -> str:
     return glob
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_KEPT)
 def compiled(glob: str) -> re.Pattern[str]:
     """The glob as a regular expression; match it with `fullmatch` on the lower-case name."""
     return re.compile(to_regex(language(glob)), re.DOTALL)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_KEPT)
 def language(glob: str) -> Node:
     """The set of names that the glob matches. Raise GlobError when it cannot be read or could match no blob."""
     if not glob or glob.startswith("/"):
         raise GlobError(f"the glob {glob!r} matches nothing: blob names start without a slash")
-    node, at = _alternatives(glob.lower(), 0, braces=0)
-    if at < len(glob):
+    lower = glob.lower()
+    if len(lower) > LONGEST:
+        raise GlobError(f"a glob has at most {LONGEST} characters, not {len(lower):,}")
+    node, at = _alternatives(lower, 0, braces=0)
+    if at < len(lower):
         raise GlobError(f"the glob {glob!r} has a }} without its {{")
     return node
 
 
 def _alternatives(glob: str, at: int, braces: int) -> tuple[Node, int]:
     """What stands from `at` to the end of the glob, or of its braces: one or more alternatives."""
+    if braces > DEEPEST:
+        raise GlobError(f"the glob {glob!r} has braces within braces more than {DEEPEST} deep")
     found: list[Node] = []
     parts: list[Node] = []
     while at < len(glob) and not (braces and glob[at] == "}"):
@@ -92,5 +106,8 @@ def _expand(inner: str) -> set[str]:
     chars: set[str] = set()
     for match in re.finditer(r"(.)-(.)|(.)", inner, re.DOTALL):
         low, high, single = match.groups()
-        chars |= {single} if single else {chr(code) for code in range(ord(low), ord(high) + 1)}
+        codes = range(ord(single or low), ord(single or high) + 1)
+        if len(chars) + len(codes) > WIDEST:
+            raise GlobError(f"the set [{inner}] has more than {WIDEST} characters: use ? for any character")
+        chars.update(map(chr, codes))
     return chars

@@ -91,7 +91,7 @@ def loads(
     """The recipes in `text`, which messages call `name`."""
     try:
         document = parse(text)
-        builder = Builder(_model(document), document, code_folder, allow_code)
+        builder = Builder(_model(document, allow_code=allow_code), document, code_folder, allow_code)
         recipes = builder.recipes()
         problems = [*builder.problems, *conflicts.collisions(recipes, document)]
         if same_container:
@@ -104,10 +104,10 @@ def loads(
     return Recipes(tuple(recipes))
 
 
-def _model(document: Document) -> FileModel:
+def _model(document: Document, *, allow_code: bool) -> FileModel:
     if not isinstance(document.data, dict):
         raise Problems([document.problem((), "the file needs a mapping with the key recipes at its top")])
     try:
         return FileModel.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        raise Problems(explain(error, document)) from None
+        raise Problems(explain(error, document, allow_code=allow_code)) from None

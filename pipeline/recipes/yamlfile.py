@@ -6,6 +6,7 @@ and dates. Each key may stand once.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ import yaml
 KeyPath = tuple[str | int, ...]
 MOST_NODES = 20_000
 """Aliases can make a short file endless; no recipe file is this long."""
+DEEPEST = 50
+"""Lists and mappings within each other; an alias of what it stands in would go on for ever."""
+ADVICE = "check the indentation, colons and quotes around here"
+LONGEST_NUMBER = 40
+"""Digits and all. Python itself refuses to read, or to write, numbers of thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +72,43 @@ def dotted(path: KeyPath) -> str:
 def parse(text: str) -> Document:
     """The document in `text`. Raise Problems when it is not YAML, or a key stands twice."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = _composed(text)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        advice = "check the indentation, colons and quotes around here"
-        raise Problems([Problem(line, column, (), f"not YAML: {error.problem or error.context}: {advice}")]) from None
+        raise _not_yaml(
+            f"{error.problem or error.context}: {ADVICE}", error.problem_mark or error.context_mark
+        ) from None
     except yaml.YAMLError as error:
-        raise Problems([Problem(1, 1, (), f"not YAML: {error}")]) from None
+        raise _not_yaml(str(error)) from None
+    except RecursionError:
+        raise _not_yaml(f"it is nested more than {DEEPEST} deep: {ADVICE}") from None
     reader = _Reader()
     data = reader.read(node, ()) if node is not None else None
     if reader.problems:
         raise Problems(reader.problems)
     return Document(data, reader.places)
+
+
+def dump(data: Any) -> str:  # noqa: ANN401 - plain data
+    """Plain data as YAML that `parse` reads as the same: what would be another value without quotes gets some."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The one document's root. MarkedYAMLError also where an escape stands for a character that there is not."""
+    loader = _Loader(text)
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+    except ValueError as error:
+        mark = loader.get_mark()
+        raise yaml.MarkedYAMLError(problem="an escape stands for no character", problem_mark=mark) from error
+    finally:
+        loader.dispose()
+    return node
+
+
+def _not_yaml(message: str, mark: yaml.Mark | None = None) -> Problems:
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    return Problems([Problem(line, column, (), f"not YAML: {message}")])
 
 
 class _Loader(yaml.SafeLoader):
@@ -93,9 +123,17 @@ _RULES = (
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
 )
-for _kind, _pattern, _first in _RULES:
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {kind: re.compile(f"^(?:{pattern})$") for kind, pattern, _ in _RULES}
+for _kind, _, _first in _RULES:
     starts = [char if char != "\0" else "" for char in _first]
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), starts)
+    _Loader.add_implicit_resolver(_TAG + _kind, _SCALARS[_kind], starts)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes without quotes only what the loader resolves to the same."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 class _Reader:
@@ -105,6 +143,7 @@ class _Reader:
         self.places: dict[KeyPath, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self.nodes = 0
+        self.too_deep = False
 
     def read(self, node: yaml.Node, path: KeyPath) -> Any:  # noqa: ANN401 - whatever the file holds
         self.nodes += 1
@@ -112,6 +151,11 @@ class _Reader:
         if self.nodes > MOST_NODES:
             if self.nodes == MOST_NODES + 1:
                 self._complain(node, path, f"the file has more than {MOST_NODES} values: aliases may repeat too much")
+            return None
+        if len(path) > DEEPEST:
+            if not self.too_deep:
+                self._complain(node, (), f"this is nested more than {DEEPEST} deep: an alias may stand in itself")
+            self.too_deep = True
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._entries(node, path))
@@ -122,7 +166,7 @@ class _Reader:
     def _entries(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, Any]]:
         seen: set[str] = set()
         for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            name = self._text(key, path) if isinstance(key, yaml.ScalarNode) else None
             if name is None or name in seen:
                 wrong = "this key stands twice" if name is not None else "a key must be a plain word"
                 self._complain(key, (*path, name) if name else path, wrong)
@@ -132,11 +176,12 @@ class _Reader:
             yield name, self.read(value, (*path, name))
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:  # noqa: ANN401
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        text = str(node.value)
-        match kind:
-            case "str":
-                return text
+        text = self._text(node, path)
+        wrong = _wrong(node.tag, text)
+        if wrong:
+            self._complain(node, path, wrong)
+            return None
+        match node.tag.removeprefix(_TAG):
             case "null":
                 return None
             case "bool":
@@ -145,12 +190,33 @@ class _Reader:
                 return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
             case "float":
                 return float(text)
-        self._complain(node, path, f"the tag {node.tag} is not known here")
-        return None
+        return text
+
+    def _text(self, node: yaml.Node, path: KeyPath) -> str:
+        """What a scalar holds. YAML can spell half of a character of UTF-16, which no name and no file can hold."""
+        text = str(node.value)
+        whole = text.encode("utf-8", "replace").decode()
+        if whole != text:
+            self._complain(node, path, "an escape stands for half a character: write the character itself")
+        return whole
 
     def _complain(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         line, column = _place(node)
         self.problems.append(Problem(line, column, path, message))
+
+
+def _wrong(tag: str, text: str) -> str:
+    """What is wrong with a scalar: tags can be written out, and say what the text is not."""
+    kind = tag.removeprefix(_TAG)
+    if kind == "str":
+        return ""
+    if kind not in _SCALARS:
+        return f"the tag {tag} is not known here"
+    if not _SCALARS[kind].fullmatch(text):
+        return f"{text[:40]!r} is no {kind}"
+    if kind in ("int", "float") and len(text) > LONGEST_NUMBER:
+        return f"a number has at most {LONGEST_NUMBER} digits, not {len(text):,}"
+    return f"the number {text} is too large" if kind == "float" and not math.isfinite(float(text)) else ""
 
 
 def _place(node: yaml.Node) -> tuple[int, int]:

@@ -29,6 +29,11 @@ SEVERAL: Final[dict[str, tuple[Reason, ...]]] = {
 LOST_AFTER = timedelta(days=1)
 # A plan keeps its sample in one column of a table, which holds 32 Ki characters.
 LARGEST_SAMPLE = 200
+# Seconds: some 300 years, which is for ever and yet a number that can be told.
+LONGEST_AGE = 10**10
+Age = Annotated[float, Field(le=LONGEST_AGE, allow_inf_nan=False)]
+# No blob's name holds anything else, and storage refuses to look for it.
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
@@ -50,13 +55,13 @@ class Selection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prefix: str = Field("", max_length=1024, description="Only sources whose names start with this.")
+    prefix: str = Field("", max_length=1024, pattern=PRINTABLE, description="Only sources whose names start with this.")
     recipes: tuple[str, ...] = Field((), max_length=100, description="Only these recipes; all when empty.")
     reasons: Annotated[tuple[Reason, ...], BeforeValidator(_spelled_out)] = Field(
         DUE, min_length=1, description="Only jobs with one of these reasons; `due`, `stale` and `all` name several."
     )
-    min_age: float | None = Field(None, ge=0, description="Only sources written at least so many seconds ago.")
-    max_age: float | None = Field(None, gt=0, description="Only sources written at most so many seconds ago.")
+    min_age: Age | None = Field(None, ge=0, description="Only sources written at least so many seconds ago.")
+    max_age: Age | None = Field(None, gt=0, description="Only sources written at most so many seconds ago.")
     sample: int | None = Field(
         None, ge=1, le=LARGEST_SAMPLE, description="Only so many jobs, spread evenly over all that are selected."
     )

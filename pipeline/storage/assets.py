@@ -18,6 +18,8 @@ from pipeline.storage.account import Account, translated
 LIMIT = 16 * MIB
 # How long an asset is used before it is asked whether it has changed.
 FRESH = 60.0
+# What is kept of them in memory: so many, and so many bytes together. Those that nobody has used for longest go first.
+MOST, MOST_BYTES = 256, 64 * MIB
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,19 @@ class Assets:
 
     async def get(self, name: str) -> Asset:
         """An asset. RecipeError when there is none of that name, or when it is too large."""
-        known = self._known.get(name)
-        if known is None or time.monotonic() - known.looked > FRESH:
-            known = self._known[name] = await self._read(name, known)
-        return known
+        asset = self._known.get(name)
+        if asset is None or time.monotonic() - asset.looked > FRESH:
+            asset = await self._read(name, asset)
+        self._keep(name, asset)
+        return asset
+
+    def _keep(self, name: str, asset: Asset) -> None:
+        """Remember it as the one that was used last, and forget others where that is too much."""
+        self._known.pop(name, None)
+        self._known[name] = asset
+        held = sum(len(each.data) for each in self._known.values())
+        while len(self._known) > MOST or held > MOST_BYTES:
+            held -= len(self._known.pop(next(iter(self._known))).data)
 
     async def _read(self, name: str, known: Asset | None) -> Asset:
         condition: dict[str, Any] = {"etag": known.etag, "match_condition": MatchConditions.IfModified} if known else {}

@@ -94,7 +94,13 @@ Color = Annotated[
     str, Text("a colour is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
 ]
 Asset = Annotated[
-    str, Text("an asset is the name of a blob, like brand/logo.png", r"^[A-Za-z0-9_][A-Za-z0-9_. /-]*$", longest=200)
+    str,
+    Text(
+        "an asset is the name of a blob, like brand/logo.png, and no part of it may be '.' or '..'",
+        # HTTP clients resolve such parts of an address: the name would be that of a blob in another container.
+        r"^(?!(.*/)?\.\.?(/|$))[A-Za-z0-9_][A-Za-z0-9_. /-]*$",
+        longest=200,
+    ),
 ]
 Length = (
     Annotated[int, Between(0, 1_000_000)] | Annotated[str, Text('a length is pixels, or like "25%"', f"^{_LENGTH}$")]

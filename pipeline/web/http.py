@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.errors import PipelineError
 from pipeline.settings import MIB
@@ -62,8 +64,13 @@ class Call:
 
     def query(self, model: type[M]) -> M:
         """The parameters of the address. BadRequest says what is wrong with them, unknown ones too."""
-        asked = {name: value for name, value in self.request.params.items() if name.lower() not in PLATFORM}
+        asked = {name: self.request.params[name] for name in self.parameters}
         return _valid(lambda: model.model_validate_strings(asked))
+
+    @property
+    def parameters(self) -> set[str]:
+        """The names of the address's parameters, without those that the platform looks at."""
+        return {name for name in self.request.params if name.lower() not in PLATFORM}
 
     def json(self, model: type[M]) -> M:
         """The JSON document in the body; nothing at all counts as an empty one. BadRequest says what is wrong."""
@@ -92,9 +99,23 @@ def _valid(read: Callable[[], M]) -> M:
 
 
 def _lines(error: ValidationError) -> list[str]:
-    found = error.errors(include_url=False, include_input=False)
-    places = [(".".join(str(part) for part in each["loc"]), each["msg"]) for each in found]
-    return [f"{place}: {message}" if place else message for place, message in places]
+    found = [(_place(each), _message(each)) for each in error.errors(include_url=False, include_input=False)]
+    return list(dict.fromkeys(f"{place}: {message}" if place else message for place, message in found))
+
+
+def _place(detail: ErrorDetails) -> str:
+    """Where it stands in the document: without what pydantic puts between, such as `function-after[…]` or a model."""
+    *within, last = detail["loc"] or ("",)
+    known = [str(part) for part in within if isinstance(part, int) or re.fullmatch(r"[a-z0-9_-]{1,60}", part)]
+    if detail["type"] == "extra_forbidden" or isinstance(last, int) or re.fullmatch(r"[a-z0-9_-]{1,60}", last):
+        known.append(str(last)[:60])
+    return ".".join(known)
+
+
+def _message(detail: ErrorDetails) -> str:
+    if detail["type"] == "model_type":
+        return "Input should be an object"
+    return detail["msg"].removeprefix("Value error, ")
 
 
 async def answered(answer: Callable[[], Awaitable[Answer]], **about: Any) -> func.HttpResponse:  # noqa: ANN401

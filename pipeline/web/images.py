@@ -8,8 +8,9 @@ from typing import Any
 
 from pipeline.errors import JobOvertaken, PermanentError
 from pipeline.services import Services
-from pipeline.storage.blobs import plain
+from pipeline.storage.blobs import Source, plain
 from pipeline.storage.ledger import Entry
+from pipeline.transforms.formats import FORMATS
 from pipeline.transforms.sniff import HEAD, sniff
 from pipeline.web.http import Answer, Call
 from pipeline.web.jobs import find
@@ -30,10 +31,8 @@ async def rendition(services: Services, call: Call) -> Answer:
     facts = next((each for each in entry.renditions if each["name"] == name), None)
     if entry.state != "done" or facts is None:
         raise JobOvertaken(f"job {entry.key.id} has no rendition {name[:100]!r}", kind="rendition_gone")
-    tag = f'"{facts["sha256"]}"'
-    if tag in call.header("if-none-match"):
-        return Answer(b"", 304, {"ETag": tag})
-    return await of(services, entry, facts, call.links, {})
+    known = _unchanged(call, facts["sha256"], FORMATS[facts["format"]].content_type)
+    return known or await of(services, entry, facts, call.links, {})
 
 
 async def of(
@@ -46,12 +45,10 @@ async def of(
     return Answer(
         data,
         headers={
-            **SAFE,
+            **_kept(facts["sha256"]),
             **headers,
             "Content-Location": links.rendition(entry.key.id, name),
             "Content-Disposition": f'inline; filename="{_plain(name)}.{_plain(extension)}"',
-            "Cache-Control": "private, no-cache",
-            "ETag": f'"{facts["sha256"]}"',
         },
         media_type=content_type,
     )
@@ -60,25 +57,40 @@ async def of(
 async def source(services: Services, call: Call) -> Answer:
     """`GET /api/jobs/{id}/source`: the version of the source that the job was about."""
     entry = await find(services, call)
-    data, etag = await read_source(services, entry)
-    kind = sniff(data[:HEAD]) or ""
-    known = kind in services.settings.allowed_formats  # no SVG, whatever else a browser might run
+    found = await _opened(services, entry)
+    chunks = found.chunks()
+    first = await anext(chunks, b"")
+    kind = sniff(first[:HEAD]) or ""
+    shown = kind in services.settings.allowed_formats  # no SVG, whatever else a browser might run
+    media_type = f"image/{kind.lower()}" if shown else ANY_TYPE
+    known = _unchanged(call, found.etag, media_type)
+    if known:
+        return known
     headers = {
-        **SAFE,
+        **_kept(found.etag),
         "Content-Disposition": f'attachment; filename="{_plain(entry.name.rpartition("/")[2])}"',
-        "Cache-Control": "private, no-cache",
-        "ETag": f'"{etag}"',
     }
-    return Answer(data, headers=headers, media_type=f"image/{kind.lower()}" if known else ANY_TYPE)
+    return Answer(b"".join([first, *[chunk async for chunk in chunks]]), headers=headers, media_type=media_type)
 
 
-async def read_source(services: Services, entry: Entry) -> tuple[bytes, str]:
-    """The source's bytes and its ETag. JobOvertaken when it is gone or another one by now."""
+async def _opened(services: Services, entry: Entry) -> Source:
+    """The source as the job saw it. JobOvertaken when it is gone or another one by now, PermanentError: too large."""
     found = await services.sources.open(entry.container, entry.name)
     if entry.version.etag and found.etag != plain(entry.version.etag):
         raise JobOvertaken(f"{entry.container}/{entry.name} has changed since", kind="source_changed")
     _fits(services, found.size, "the container has it")
-    return b"".join([chunk async for chunk in found.chunks()]), found.etag
+    return found
+
+
+def _kept(tag: str) -> dict[str, str]:
+    """Whoever asked may keep it, and asks each time whether it still is the one."""
+    return {**SAFE, "Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
+
+
+def _unchanged(call: Call, tag: str, content_type: str) -> Answer | None:
+    """The answer to somebody who has it already (RFC 9110, 13.1.2)."""
+    asked = [each.strip().removeprefix("W/") for each in call.header("if-none-match").split(",")]
+    return Answer(b"", 304, _kept(tag), content_type) if {"*", f'"{tag}"'} & set(asked) else None
 
 
 def _fits(services: Services, size: int, elsewhere: str) -> None:

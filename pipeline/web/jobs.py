@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline import jobs
 from pipeline.errors import NotNow
 from pipeline.recipes import adhoc
+from pipeline.runs.selection import PRINTABLE
 from pipeline.services import Services
 from pipeline.storage.entry import Entry, State
 from pipeline.storage.keys import JobKey
@@ -19,7 +20,7 @@ from pipeline.web.names import RecipeName
 from pipeline.web.problems import RETRY_AFTER
 
 QUERY = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-Text = Annotated[str, Field(max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Text = Annotated[str, Field(max_length=1024, pattern=PRINTABLE)]
 
 
 class JobsQuery(BaseModel):

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 NAME_LIMIT = 100
 
@@ -34,6 +34,18 @@ RecipeName = Annotated[
     StringConstraints(min_length=1, max_length=100, pattern=r"^[a-z0-9_~][a-z0-9_-]*$"),
     Field(description="The recipe's name.", examples=["web"]),
 ]
+
+
+_BLOB_NAME = TypeAdapter(BlobName)
+
+
+def is_blob_name(name: str) -> bool:
+    """Whether it may be asked for as a blob's name: it then is one in its own container, whatever HTTP makes of it."""
+    try:
+        _BLOB_NAME.validate_python(name)
+    except ValidationError:
+        return False
+    return True
 
 
 def safe_name(name: str) -> str:

@@ -30,6 +30,11 @@ class Route:
     form: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it answers: whatever can be got can be asked for without its body."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
     @cached_property
     def parameters(self) -> list[str]:
         """The names in the path."""

@@ -15,7 +15,7 @@ from pipeline.web.routes import TABLE
 
 
 async def answer(route: Route, services: Callable[[], Services], request: func.HttpRequest) -> func.HttpResponse:
-    """The answer to a request on a route."""
+    """The answer to a request on a route. To HEAD it is that to GET, whose body servers leave out."""
     about: dict[str, Any] = {"job": request.route_params["id"]} if route.path.startswith("jobs/{id}") else {}
     return await answered(lambda: route.handle(services(), Call(request, route.path)), **about)
 
@@ -23,7 +23,8 @@ async def answer(route: Route, services: Callable[[], Services], request: func.H
 async def elsewhere(request: func.HttpRequest) -> func.HttpResponse:
     """The answer to a request on no route: the address is wrong, or the method."""
     asked = (request.route_params.get("path") or "").strip("/").lower().split("/")
-    methods = ", ".join(sorted(route.method for route in TABLE if _fits(route.path.lower().split("/"), asked)))
+    fitting = [route for route in TABLE if _fits(route.path.lower().split("/"), asked)]
+    methods = ", ".join(sorted(method for route in fitting for method in route.methods))
     if methods:
         error = BadRequest(f"{request.method} is not for this address: {methods}", kind="method_not_allowed")
         return refused(problem(error), Allow=methods).http()

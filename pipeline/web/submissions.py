@@ -90,6 +90,7 @@ class Upload:
 def wanted(call: Call, settings: Settings) -> Wanted:
     """The job that a request asks for; BadRequest says what is wrong with it."""
     if call.media_type == "application/json":
+        _refuse_unknown(call, set())
         return _named(call.json(JobRequest), settings)
     found = upload(call, settings, {"recipe"})
     recipe = found.fields.get("recipe")
@@ -102,8 +103,10 @@ def upload(call: Call, settings: Settings, known: set[str]) -> Upload:
     """The image in a request. BadRequest when there is none, or when fields other than the `known` came with it."""
     kind, params = call.media_type, dict(call.request.params)
     if kind == "multipart/form-data":
+        _refuse_unknown(call, known)
         found = _from_form(call.request, known)
     elif kind.startswith("image/") or kind == ANY_TYPE:
+        _refuse_unknown(call, {"name", *known})
         found = Upload(call.request.get_body(), params.get("name", ""), kind, {})
     else:
         raise BadRequest(
@@ -114,9 +117,19 @@ def upload(call: Call, settings: Settings, known: set[str]) -> Upload:
     if len(found.data) > settings.max_source_bytes:
         raise BadRequest(f"the image is larger than {settings.max_source_bytes:,} bytes", kind="body_too_large")
     asked = {name: params[name] for name in known if name in params}
+    for name in asked.keys() & found.fields.keys():
+        if asked[name] != found.fields[name]:
+            raise BadRequest(f"{name} is one thing in the address and another in the form: give it once")
     # What a client says of its image becomes a header of a blob: only what has the form of an image's type does.
     content_type = found.content_type if IMAGE_TYPE.fullmatch(found.content_type) else ANY_TYPE
     return Upload(found.data, safe_name(found.name), content_type, asked | found.fields)
+
+
+def _refuse_unknown(call: Call, known: set[str]) -> None:
+    unknown = sorted(call.parameters - known)
+    if unknown:
+        which = f"takes only {', '.join(sorted(known))} in its address" if known else "takes nothing in its address"
+        raise BadRequest(f"{unknown[0][:40]!r} is not known here: a request with such a body {which}")
 
 
 def _named(asked: JobRequest, settings: Settings) -> Wanted:

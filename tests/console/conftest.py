@@ -29,6 +29,7 @@ recipes:
       large: {format: webp, quality: 80, transforms: [{resize: {width: 320}}]}
       thumb: {format: jpeg, transforms: [{resize: {width: 64, height: 64, mode: cover}}]}
   stamped:
+    isolation: trusted
     match: {include: ["stamped/**"]}
     transforms: [{watermark: {image: logo.png}}]
     renditions:

@@ -55,6 +55,15 @@ def test_a_cookie_that_we_sealed_says_who_comes(role: Any) -> None:
     assert (who.role, who.may_write) == (role, role == "write")
 
 
+@pytest.mark.parametrize(
+    "other", ['a={"x":1}', "a=b c", "flag", "u=naïve", f"{COOKIE}=stale", f"{COOKIE}=a.b.c.d", "=", ";;"]
+)
+@pytest.mark.parametrize("order", ["{other}; {ours}", "{ours}; {other}", "{other},{ours}"])
+def test_what_other_cookies_of_the_domain_hold_keeps_nobody_out(other: str, order: str) -> None:
+    header = order.format(other=other, ours=f"{COOKIE}={access.sealed('read', 1, SECRET)}")
+    assert access.visitor(request(cookie=header), settings("keys"), SECRET)
+
+
 def forged() -> dict[str, str]:
     sealed = access.sealed("read", 1, SECRET)
     role, ends, nonce, seal = sealed.split(".")
@@ -156,6 +165,9 @@ def test_a_form_from_elsewhere_is_not(headers: dict[str, str], token: str) -> No
         ("//evil.example", "/api/console"),
         ("/api/console.evil", "/api/console"),
         ("/api/console/\\evil", "/api/console"),
+        ("/api/console/jobs?x=\r\nSet-Cookie: a=b", "/api/console"),
+        ("/api/console/jobs?x=\x7f", "/api/console"),
+        ("/api/console/jobs?x=ü", "/api/console"),
         ("", "/api/console"),
     ],
 )
@@ -172,7 +184,9 @@ def test_the_platform_guards_the_doors_and_the_pages_guard_themselves() -> None:
     code = (
         "import json, function_app\n"
         "found = [json.loads(text) for each in function_app.app.get_functions() for text in each.get_raw_bindings()]\n"
-        "print(json.dumps({each.get('route'): each['authLevel'].lower() for each in found if 'authLevel' in each}))"
+        "routes = {each['route']: each for each in found if 'authLevel' in each}\n"
+        "levels = {name: each['authLevel'].lower() for name, each in routes.items()}\n"
+        "print(json.dumps([levels, {name: each.get('methods') for name, each in routes.items()}]))"
     )
     environ = {
         "PATH": "/usr/bin",
@@ -182,7 +196,8 @@ def test_the_platform_guards_the_doors_and_the_pages_guard_themselves() -> None:
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
-    levels = json.loads(told.stdout)
+    levels, methods = json.loads(told.stdout)
+    assert methods["jobs/{id}/renditions/{name}"] == ["GET", "HEAD"]
     assert levels.pop("console/{*page}") == "anonymous"
     assert {"console-reader", "console-operator"} <= set(levels)
     assert set(levels.values()) == {"function"}

@@ -14,6 +14,7 @@ from pipeline.transforms.formats import FORMATS
 from pipeline.transforms.registry import TRANSFORMS
 from pipeline.web.console import fields
 from pipeline.web.console.draft import Draft, DraftProblems, DraftStep
+from pipeline.web.console.runs import _selection
 from pipeline.web.problems import BadRequest
 from tests.console.conftest import RECIPES
 
@@ -80,6 +81,22 @@ def test_what_is_wrong_is_said_at_its_field(typed: dict[str, str], place: str, s
     assert any(says in each.message for each in raised.value.complaints if each.place == place)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{a: "\\U00110000"}', '{a: !!int "x"}', "{a: 2001-99-01, a: 1}", "&a {b: *a}", "[" * 5000, "{a: !!timestamp x}"],
+)
+def test_parameters_of_code_that_cannot_be_read_are_said_to_be_no_mapping(text: str) -> None:
+    code = {"step-0": "code", "step-0-source": "def transform(image, params): ...", "step-0-params": text}
+    with pytest.raises(DraftProblems, match="must be an object"):
+        Draft.of_form(code).recipe(allow_code=True)
+
+
+@pytest.mark.parametrize("text", ["1e5", ".5e3", "0o17", "0x1f", "yes", "2026-11-25", "1_000", "null", "16:9"])
+def test_a_text_is_shown_as_what_was_typed(text: str) -> None:
+    draft = Draft.of_form({"step-0": "text", "step-0-text": text})
+    assert loads(draft.yaml("mine")).get("mine").steps[0]["params"]["text"] == text
+
+
 @pytest.mark.parametrize("typed", [{"step-0": "nonsense"}, {"format": "exe"}])
 def test_what_does_not_exist_is_refused(typed: dict[str, str]) -> None:
     with pytest.raises(BadRequest, match="there is no"):
@@ -104,3 +121,8 @@ def test_nothing_that_is_typed_breaks_it(name: str, data: st.DataObject) -> None
     except DraftProblems:
         return
     assert recipe.steps[0]["name"] == name
+
+
+def test_hours_are_taken_with_a_comma_too() -> None:
+    selection = _selection({"reason-new": "on", "newer": "1,5", "older": "0.5"}, [])
+    assert (selection.max_age, selection.min_age) == (5400, 1800)

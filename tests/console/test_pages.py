@@ -12,8 +12,9 @@ from playwright.async_api import Page, expect
 from pipeline.recipes import loads
 from pipeline.sessions import telling
 from pipeline.sessions.line import Doing
-from pipeline.storage.keys import JobKey
+from pipeline.storage.keys import JobKey, source_of
 from pipeline.web import pool
+from pipeline.web.console import look
 from pipeline.web.links import Links
 from tests.console.conftest import Site, Visits
 from tests.console.pictures import HOSTILE
@@ -342,6 +343,65 @@ async def test_without_scripts_pages_show_everything_and_forms_work(site: Site, 
     await expect(page.locator("#result figcaption")).to_contain_text("900 × 600 · webp")
 
 
+async def test_a_picture_that_the_browser_cannot_show_becomes_a_sign(site: Site, visits: Visits) -> None:
+    page = await visits.page()
+    await page.route("**/pictures/**", lambda route: route.fulfill(body=b"\x89PNG\r\n\x1a\n", content_type="image/png"))
+    await page.goto(address(site, "/jobs/{done}"))
+    for image in await page.locator("img:not(.brand img)").all():
+        await image.scroll_into_view_if_needed()
+        await expect(image).to_have_attribute("src", re.compile("^data:image/svg.*cannot%20be%20shown"))
+    await page.goto(f"{site.console}/playground?source=photos/harbour.jpg")
+    await expect(page.locator("#before")).to_have_attribute("src", re.compile("^data:image/svg"))
+    await expect(page.locator("#where")).to_have_text("")
+
+
+async def test_pictures_are_kept_as_long_as_their_address_names_what_they_show(site: Site) -> None:
+    entry = await site.stack.entry("web", "photos/beach.png")
+    assert entry
+    addresses = {
+        look.source_picture(entry.key.id, entry.version.etag): f"{entry.key.id}/source",
+        look.rendition_picture(entry.key.id, entry.renditions[0]): f"rendition/{entry.renditions[0]['name']}",
+    }
+    async with httpx.AsyncClient(base_url=site.url) as client:
+        shown = (await client.get(f"/api/console/jobs/{entry.key.id}")).text
+        for named, part in addresses.items():
+            assert part in named
+            assert f'src="{named}"' in shown
+            answer = await client.get(named)
+            assert answer.headers["cache-control"] == "private, max-age=86400"
+            for other in (named.partition("?")[0], named[:-1] + "x"):
+                answer = await client.get(other)
+                assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+
+
+async def listed(site: Site, **query: str) -> list[str]:
+    """The names of the jobs on a page, as its links have them."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{site.console}/jobs", params=query)
+        assert answer.status_code == 200
+    found = [
+        JobKey.parse(each) for each in re.findall(r'class="what"><a href="/api/console/jobs/([^"]+)"', answer.text)
+    ]
+    return [name for source in map(source_of, found) if source for name in source[1:]]
+
+
+async def test_every_filter_of_the_jobs_counts_also_with_others(site: Site) -> None:
+    settings = site.stack.services.settings
+    harbour, beach = [await site.stack.entry("web", name) for name in ("photos/harbour.jpg", "photos/beach.png")]
+    assert harbour
+    assert beach
+    every = await listed(site)
+    assert {harbour.name, beach.name} <= set(every)
+    assert set(await listed(site, **{"in": settings.input_container})) == set(every)
+    assert await listed(site, **{"in": settings.upload_container}) == []
+    first, last = sorted((harbour, beach), key=lambda entry: entry.since)
+    before = last.since.isoformat().replace("+00:00", "")
+    for name in ("", "photos/"):
+        found = await listed(site, name=name, before=before)
+        assert first.name in found
+        assert last.name not in found
+
+
 async def test_the_slider_works_with_the_keyboard(site: Site, visits: Visits) -> None:
     page = await visits.page(address(site, "/jobs/{done}"))
     await page.focus(".compare input")
@@ -382,32 +442,71 @@ async def test_pictures_are_no_pages_and_what_is_no_picture_is_a_drawing(site: S
     ("path", "status"),
     [
         ("/nothing", 404),
-        ("/jobs/nonsense", 422),
+        ("/jobs/nonsense", 404),
         ("/jobs/web.QUFB", 404),
         ("/jobs?state=odd", 400),
         ("/jobs?before=yesterday", 400),
         ("/jobs?in=pipeline&name=x", 400),
         ("/jobs?from=e30x", 400),
-        ("/recipes/none", 422),
+        ("/recipes/none", 404),
+        ("/recipes/stamped", 200),
+        ("/runs?from=zzz", 400),
         ("/static/none.js", 404),
+        ("/static/" + "9" * 400 + ".css", 404),
+        ("?told=retried&n=" + "9" * 400, 200),
+        ("/nothing?told=retried&n=" + "9" * 5000, 404),
         ("/static/..%2froutes.py", 404),
     ],
 )
-async def test_a_wrong_address_gets_a_page_that_says_so(site: Site, path: str, status: int) -> None:
+async def test_an_odd_address_gets_a_page_that_says_what_is_wrong_with_it(site: Site, path: str, status: int) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(site.console + path)
         assert answer.status_code == status
         assert "Traceback" not in answer.text
 
 
+async def test_heads_are_answered_and_other_methods_refused_by_name(site: Site) -> None:
+    async with httpx.AsyncClient() as client:
+        for url in (f"{site.url}/api/version", site.console, f"{site.console}/static/mark.svg"):
+            head, whole = await client.head(url), await client.get(url)
+            assert (head.status_code, head.content, head.headers["content-type"]) == (
+                200, b"", whole.headers["content-type"],
+            )  # fmt: skip
+        for path, allowed in (("/jobs", "GET, HEAD"), ("/runs/plan", "GET, HEAD, POST"), ("/failures/retry", "POST")):
+            answer = await client.put(site.console + path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert (await client.delete(f"{site.url}/api/version")).headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"newer": "1e308"}, "Written within hours: &#39;1e308&#39; is not a number from 0 on"),
+        ({"newer": "inf"}, "Written within hours: &#39;inf&#39; is not a number from 0 on"),
+        ({"newer": "999999999999"}, "Written within hours: 999999999999 is more than 2,777,778"),
+        ({"newer": "0"}, "Written within hours: Input should be greater than 0"),
+        ({"older": "-5"}, "Older than hours: &#39;-5&#39; is not a number from 0 on"),
+        ({"sample": "1,5"}, "Only a sample of jobs: "),
+        ({"prefix": "a\x01b"}, "Names that start with: it holds characters that no name has"),
+    ],
+)
+async def test_a_plan_that_nobody_could_look_at_is_not_made(site: Site, typed: dict[str, str], said: str) -> None:
+    async with httpx.AsyncClient(headers={"Sec-Fetch-Site": "same-origin"}, timeout=60) as client:
+        page = (await client.get(f"{site.console}/runs/plan")).text
+        token = page.partition('name="token" value="')[2].partition('"')[0]
+        answer = await client.post(f"{site.console}/runs/plan", data={"token": token, "reason-new": "on", **typed})
+        assert (answer.status_code, said in answer.text) == (422, True)
+
+
 @pytest.mark.parametrize("headers", [{}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 async def test_a_form_from_elsewhere_changes_nothing(site: Site, headers: dict[str, str]) -> None:
-    async with httpx.AsyncClient(headers=headers) as client:
+    async with httpx.AsyncClient() as client:
         shown = await client.get(address(site, "/jobs/{done}"))
         token = shown.text.partition('name="token" value="')[2].partition('"')[0]
-        answer = await client.post(address(site, "/jobs/{done}/retry"), data={"token": token})
+        assert token
+        answer = await client.post(address(site, "/jobs/{done}/retry"), data={"token": token}, headers=headers)
         assert answer.status_code == 403
-        assert (await client.get(site.console, headers={"Host": "evil.example"})).status_code == 401
+        assert (await client.get(site.console, headers={"Host": "evil.example"})).status_code == 403
 
 
 async def check_accessible(page: Page, what: str, rules: list[str] | None = None) -> None:

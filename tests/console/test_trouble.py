@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import azure.functions as func
 import pytest
@@ -42,6 +43,21 @@ async def stranded(recipe_file: Path) -> AsyncIterator[Services]:
     services = Services.open(settings, load_recipes(settings), environ)
     yield services
     await services.close()
+
+
+async def test_what_nobody_foresaw_is_still_an_answer(stranded: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "visitor", None)
+    monkeypatch.setattr(Console, "_secret", AsyncMock(return_value=b"s"))
+    answer = await Console().answer(stranded, request(""))
+    assert (answer.status_code, answer.mimetype) == (500, "text/plain")
+    assert b"The log has the details" in answer.get_body()
+
+
+async def test_below_another_prefix_the_console_says_what_to_set(stranded: Services) -> None:
+    url = "http://127.0.0.1/v1/console/jobs"
+    asked = func.HttpRequest("GET", url, headers={"host": "127.0.0.1"}, route_params={"page": "jobs"}, body=b"")
+    answer = await Console().answer(stranded, asked)
+    assert (answer.status_code, b"routePrefix" in answer.get_body()) == (404, True)
 
 
 @pytest.mark.parametrize("page", ["", "jobs", "pool"])

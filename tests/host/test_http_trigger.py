@@ -47,6 +47,48 @@ async def test_http_functions_are_served_on_their_routes_as_the_platform_does(se
 
 
 @shared
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:7071"}, 201),
+        ({"Host": "[::1]:7071"}, 201),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Sec-Fetch-Site": "none"}, 201),
+        ({"Origin": "http://127.0.0.1:7071"}, 201),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example:7071"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, 403),
+    ],
+)
+async def test_pages_of_other_sites_reach_nothing(
+    served: tuple[Stage, Host], headers: dict[str, str], status: int
+) -> None:
+    _, host = served
+    async with httpx.AsyncClient(base_url=host.url) as client:
+        for answer in (
+            await client.get("/api/hello", headers=headers),
+            await client.post("/api/hello", headers=headers),
+        ):
+            assert answer.status_code == status
+            assert (b"this machine alone" in answer.content) == (status == 403)
+
+
+@shared
+async def test_a_link_to_this_machine_can_be_followed_but_no_form_sent(served: tuple[Stage, Host]) -> None:
+    _, host = served
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    async with httpx.AsyncClient(base_url=host.url, headers=headers) as client:
+        assert (await client.get("/api/hello")).status_code == 201
+        assert (await client.post("/api/hello")).status_code == 403
+        framed = await client.get("/api/hello", headers={"Sec-Fetch-Dest": "iframe"})
+        assert framed.status_code == 403
+
+
+@shared
 async def test_what_goes_wrong_in_a_function_is_logged_and_not_told_to_the_caller(served: tuple[Stage, Host]) -> None:
     _, host = served
     async with httpx.AsyncClient(base_url=host.url) as client:
@@ -95,6 +137,6 @@ async def test_an_answer_that_takes_too_long_is_cut_and_the_function_goes_on() -
 
     function = Function("slow", slow, {"type": "httpTrigger", "name": "req"}, func.HttpRequest, wants_context=False)
     web = Web([route(function, "api")], Invoker(60), Work(), patience=0.05)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://localhost") as client:
         assert (await client.get("/api/slow")).status_code == 504
     await asyncio.wait_for(went_on.wait(), 5)

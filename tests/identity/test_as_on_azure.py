@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import certifi
+import httpx
 import pytest
 import pytest_asyncio
 from azure.storage.blob.aio import BlobServiceClient
@@ -59,6 +60,30 @@ async def test_a_dropped_photo_becomes_renditions_and_no_key_is_used_anywhere(az
         await eventually(made, timeout=90)
         thumb = await (await output.download_blob("web/sea.jpg/thumb.jpg")).readall()
     assert (form(thumb), sides(thumb)) == ("JPEG", (300, 300))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "../output/web/sea.jpg/thumb.jpg",
+        "uploads/../output/web/sea.jpg/thumb.jpg",
+        "input/%2e%2e/output/web/sea.jpg/thumb.jpg",
+        "input/./sea.jpg",
+        "/output/web/sea.jpg/thumb.jpg",
+    ],
+)
+async def test_the_console_shows_no_blob_of_another_container(azure: stack.Stack, source: str) -> None:
+    """A shared key signs the address as it was asked for; a token is good for whatever the address becomes."""
+    async with httpx.AsyncClient(base_url=f"{azure.hosts[0]}/api/console", timeout=60) as client:
+        shown = await client.get("/pictures/blob", params={"source": "sea.jpg"})
+        assert (shown.headers["content-type"], form(shown.content)) == ("image/jpeg", "JPEG")
+        hidden = await client.get("/pictures/blob", params={"source": source})
+        assert hidden.headers["content-type"].startswith("image/svg+xml")
+        page = (await client.get("/playground")).text
+        token = page.partition('name="token" value="')[2].partition('"')[0]
+        fields = {"token": token, "how": "recipe", "recipe": "web", "source": source, "do": "run"}
+        answer = await client.post("/playground", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
+        assert (answer.status_code, "no name of a blob" in answer.text) == (422, True)
 
 
 async def test_the_command_line_signs_in_too(azure: stack.Stack) -> None:

@@ -91,11 +91,21 @@ def test_the_shipped_recipes_load_and_take_what_is_dropped() -> None:
         (recipe("path: '../{path}'"), "no part of a path may end with a dot"),
         (recipe("path: '/{path}'"), "a path has no slash at its ends"),
         (recipe("path: 'all.jpg'"), "every source would be written to the same place"),
+        (recipe("transforms: [watermark: {image: a/../../output/b.png}]"), "no part of it may be '.' or '..'"),
+        (recipe("transforms: [watermark: {image: a/.}]"), "no part of it may be '.' or '..'"),
         (recipe("match: {}\nmatch: {}"), "4:5: recipes.web.match: this key stands twice"),
     ],
 )
 def test_each_mistake_is_named_with_its_place_and_its_remedy(text: str, message: str) -> None:
     assert any(message in line and line.startswith("recipes.yaml:") for line in problems(text)), problems(text)
+
+
+@pytest.mark.parametrize("allow_code", [True, False])
+def test_code_is_proposed_only_where_it_is_allowed(allow_code: bool) -> None:
+    for word in ("cod", "xyzzy"):
+        with pytest.raises(ConfigError) as caught:
+            recipes.loads(recipe(f"transforms: [{word}]"), allow_code=allow_code)
+        assert ("code" in caught.value.message.partition(";")[2]) is allow_code
 
 
 def test_every_mistake_is_listed_at_once_in_the_order_of_the_file() -> None:

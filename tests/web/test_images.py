@@ -28,8 +28,15 @@ async def test_a_rendition_comes_with_safe_headers_and_only_when_it_is_news(stac
     answer = await call(stack, "GET", addresses["thumb"])
     is_safe(answer)
     assert (answer.status, answer.headers["Content-Disposition"]) == (200, 'inline; filename="thumb.jpg"')
-    again = await call(stack, "GET", addresses["thumb"], if_none_match=answer.headers["ETag"])
-    assert (again.status, again.body) == (304, b"")
+    for address in (addresses["thumb"], addresses["source"]):
+        first = await call(stack, "GET", address)
+        tag = first.headers["ETag"]
+        for known in (tag, f'"x", W/{tag}', "*"):
+            again = await call(stack, "GET", address, if_none_match=known)
+            assert (again.status, again.body, again.kind) == (304, b"", "image/jpeg")
+            assert again.headers["Cache-Control"] == first.headers["Cache-Control"] == "private, no-cache"
+            assert again.headers["ETag"] == tag
+    assert (await call(stack, "GET", addresses["source"], if_none_match='"x"')).status == 200
     gone = await call(stack, "GET", addresses["thumb"].replace("thumb", "thump"))
     assert (gone.status, gone.problem) == (404, "rendition_gone")
     assert gone.json()["job"] in addresses["thumb"]

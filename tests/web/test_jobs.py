@@ -169,6 +169,32 @@ async def test_every_wrong_request_gets_its_own_problem(stack: Stack) -> None:
     assert found == {case: (status, problem) for case, (_, _, status, problem) in BAD.items()}
 
 
+@pytest.mark.parametrize(
+    ("address", "kind", "says"),
+    [
+        ("?recipe=tutorial&bogus=1", "image/png", "'bogus' is not known here"),
+        ("?bogus=1", MULTIPART, "'bogus' is not known here"),
+        ("?recipe=web", MULTIPART, "recipe is one thing in the address and another in the form"),
+        ("?recipe=web", "application/json", "'recipe' is not known here"),
+    ],
+)
+async def test_what_the_address_says_is_known_and_fits_the_body(
+    stack: Stack, address: str, kind: str, says: str
+) -> None:
+    image = picture(640, 480, "PNG")
+    bodies = {"image/png": image, MULTIPART: form_body(image, recipe="tutorial"), "application/json": b"{}"}
+    answer = await call(stack, "POST", JOBS + address, bodies[kind], content_type=kind)
+    assert (answer.status, answer.problem, says in answer.json()["detail"]) == (400, "bad_request", True)
+    assert await uploaded(stack) == []
+
+
+async def test_what_is_wrong_is_said_in_the_words_of_the_document(stack: Stack) -> None:
+    answer = await call(stack, "POST", JOBS, {"source": {"name": "a/../b"}, "recipe": "web", "Odd key": 1})
+    assert answer.json()["detail"].split("; ")[1:] == [
+        "source.name: no part of a name may be '.' or '..'", "Odd key: Extra inputs are not permitted",
+    ]  # fmt: skip
+
+
 async def test_an_unknown_job_is_404(stack: Stack) -> None:
     for job_id in ("web.AAAA", "nonsense", "web.", "..%2f", "_adhoc.AAAA"):
         answer = await call(stack, "GET", f"{JOBS}/{job_id}")

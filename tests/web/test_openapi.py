@@ -40,8 +40,11 @@ def test_every_function_is_described_and_everything_described_is_a_function() ->
     functions = {(method, f"/{one['route']}") for one in triggers for method in one.get("methods", [])}
     operations = {(method.upper(), path) for path, item in described()["paths"].items() for method in item}
     pages = {(method, path) for method, path in functions if path.startswith("/console")}
-    assert functions - pages == operations
-    assert [one["route"] for one in triggers if not one.get("methods")] == ["{*path}"], "what is left is answered too"
+    heads = {(method, path) for method, path in functions if method == "HEAD"}
+    assert heads == {("HEAD", path) for method, path in operations if method == "GET"}, "what can be got has a head"
+    assert functions - pages - heads == operations
+    left = {one["route"] for one in triggers if not one.get("methods")}
+    assert left == {"{*path}", "console/{*page}"}, "what is left is answered too"
     anonymous = [one["route"] for one in triggers if one["authLevel"].lower() != "function"]
     assert anonymous in ([], ["console/{*page}"]), "the console looks for itself who asks"
 
@@ -80,7 +83,7 @@ async def test_an_address_that_there_is_not_and_a_method_that_is_not_taken_are_t
         found[method, path] = (answer.status_code, answer.headers.get("Allow"))
     assert found == {
         ("GET", "jbos"): (404, None),
-        ("PUT", "jobs"): (405, "GET, POST"),
-        ("POST", "jobs/web.x"): (405, "DELETE, GET"),
+        ("PUT", "jobs"): (405, "GET, HEAD, POST"),
+        ("POST", "jobs/web.x"): (405, "DELETE, GET, HEAD"),
         ("GET", ""): (404, None),
     }

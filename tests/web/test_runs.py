@@ -23,7 +23,8 @@ async def dropped(stack: Stack, count: int = 3) -> None:
 
 
 async def refused(stack: Stack, path: str, body: Any = None) -> tuple[int, str]:
-    answer: Answered = await call(stack, "POST", path, body)
+    headers = {"content_type": "application/json"} if isinstance(body, bytes) else {}
+    answer: Answered = await call(stack, "POST", path, body, **headers)
     return answer.status, answer.problem
 
 
@@ -75,6 +76,9 @@ async def test_what_cannot_be_planned_or_started_is_told(stack: Stack) -> None:
     assert await refused(stack, f"{RUNS}/plan", {"selection": {"recipes": ["wep"]}}) == (422, "unknown_recipe")
     assert await refused(stack, f"{RUNS}/plan", {"selection": {"reasons": ["because"]}}) == (400, "bad_request")
     assert await refused(stack, f"{RUNS}/plan", {"selection": {"prefx": "a"}}) == (400, "bad_request")
+    for odd in ({"max_age": 1e308}, {"min_age": 10**11}, {"prefix": "a\r\nb"}, {"prefix": "a\x9f"}):
+        assert await refused(stack, f"{RUNS}/plan", {"selection": odd}) == (400, "bad_request")
+    assert await refused(stack, f"{RUNS}/plan", b'{"selection": {"max_age": Infinity}}') == (400, "bad_request")
     assert await refused(stack, f"{RUNS}/plan", {"marker": "20260101-000000-000000"}) == (404, "unknown_plan")
     assert await refused(stack, RUNS, {}) == (400, "no_plan")
     assert await refused(stack, RUNS, {"plan": "nonsense"}) == (404, "unknown_plan")

@@ -12,10 +12,11 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -53,7 +54,7 @@ def visitor(request: func.HttpRequest, settings: Settings, secret: bytes) -> Vis
         case "app_service":
             return _principal(request.headers.get(PRINCIPAL, ""), settings)
         case "keys":
-            return _unsealed(_cookie(request), secret)
+            return next((who for each in _cookies(request) if (who := _unsealed(each, secret))), None)
         case _:
             return None
 
@@ -93,8 +94,14 @@ def same_origin(request: func.HttpRequest) -> bool:
 
 def local(address: str) -> str:
     """An address to go on to after the sign-in: one of the console's own, or its first page."""
-    plain = address.startswith(PATH) and "\\" not in address and address[len(PATH) : len(PATH) + 1] in ("", "/", "?")
-    return address if plain else PATH
+    # It goes into a header, which a line's end would split.
+    plain = address.isascii() and address.isprintable() and "\\" not in address
+    return address if plain and is_within(address) else PATH
+
+
+def is_within(address: str) -> bool:
+    """Whether an address is one of the console's."""
+    return address.startswith(PATH) and address[len(PATH) : len(PATH) + 1] in ("", "/", "?")
 
 
 def _is_loopback(request: func.HttpRequest) -> bool:
@@ -103,12 +110,12 @@ def _is_loopback(request: func.HttpRequest) -> bool:
     return host in LOOPBACK
 
 
-def _cookie(request: func.HttpRequest) -> str:
-    try:
-        found = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+def _cookies(request: func.HttpRequest) -> Iterator[str]:
+    """The values of the cookies of our name. Others of the domain are not looked at: they may hold anything."""
+    for part in re.split("[;,]", request.headers.get("cookie", "")):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            yield value
 
 
 def _unsealed(value: str, secret: bytes) -> Visitor | None:

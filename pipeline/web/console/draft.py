@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-import yaml
-
 from pipeline import recipes
 from pipeline.errors import ConfigError
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, yamlfile
 from pipeline.transforms.formats import FORMATS
 from pipeline.transforms.registry import FIRST, TRANSFORMS
 from pipeline.web.console import fields
@@ -132,7 +130,7 @@ class Draft:
         steps = [{step.name: step.params} if step.params else step.name for step in self.steps]
         rendition = {"format": self.format, **self.options}
         recipe = {**({"transforms": steps} if steps else {}), "renditions": {RENDITION: rendition}}
-        return yaml.dump({"recipes": {name: recipe}}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        return yamlfile.dump({"recipes": {name: recipe}})
 
     def recipe(self, *, allow_code: bool) -> Recipe:
         """The draft, checked as every recipe file is. DraftProblems with everything that is wrong with it."""

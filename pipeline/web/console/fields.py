@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter
 
+from pipeline.recipes import yamlfile
 from pipeline.transforms.base import Transform
 from pipeline.transforms.bounds import NAMED_COLORS
 from pipeline.transforms.formats import FORMATS, Format
@@ -120,8 +120,8 @@ def _as(schema: Schema, text: str) -> Any:  # noqa: ANN401
 
 def _mapping(text: str) -> Any:  # noqa: ANN401
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+        found = yamlfile.parse(text).data
+    except yamlfile.Problems:
         return NOTHING
     return found if isinstance(found, dict) else NOTHING
 

@@ -12,16 +12,19 @@ import azure.functions as func
 
 from pipeline import jobs
 from pipeline.errors import JobOvertaken
+from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry
 from pipeline.storage.keys import JobKey
 from pipeline.storage.listing import token_before
-from pipeline.web.console import answers, charts
+from pipeline.web.console import answers, charts, look
 from pipeline.web.console.access import PATH
 from pipeline.web.console.advice import advice
 from pipeline.web.console.visit import Visit
 from pipeline.web.problems import BadRequest
 
 PAGE = 40
+LOOKS = 5
+"""So many pages of the ledger are looked through for one of these."""
 STAGES = ("claim", "lease", "upload", "run", "download", "commit", "ledger")
 """The stages of a job in their order; other times that jobs note lie within these."""
 COLOURS = dict(zip(STAGES, charts.COLOURS, strict=True))
@@ -42,8 +45,13 @@ class Row:
     def picture(self) -> str:
         """The address of a small picture: its smallest rendition, or its source."""
         made = sorted(self.entry.renditions, key=lambda one: int(one["size"]))
-        part = f"rendition/{made[0]['name']}" if self.entry.state == "done" and made else "source"
-        return f"{PATH}/pictures/{self.id}/{part}?small"
+        is_made = self.entry.state == "done" and made
+        address = (
+            look.rendition_picture(self.id, made[0])
+            if is_made
+            else look.source_picture(self.id, self.entry.version.etag)
+        )
+        return f"{address}&small"
 
     @property
     def seconds(self) -> float | None:
@@ -56,27 +64,40 @@ def stages_of(ms: Mapping[str, float]) -> dict[str, float]:
     return {name: ms[name] for name in STAGES if ms.get(name)}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which jobs: all of these at once. With a `name` they come by name, else the newest first."""
+
+    recipe: str
+    state: str
+    name: str
+    container: str
+    before: datetime | None
+    run: str
+
+    @classmethod
+    def of(cls, visit: Visit) -> Asked:
+        """Read the address. BadRequest when it asks for what there is not."""
+        query, settings = visit.query, visit.services.settings
+        state, name, container = query.get("state", ""), query.get("name", "").strip(), query.get("in", "")
+        if state and state not in STATES:
+            raise BadRequest(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
+        if container not in ("", settings.input_container, settings.upload_container):
+            raise BadRequest("jobs are listed by the names in the input or the upload container")
+        if name and not container:
+            container = settings.input_container  # names are names in one container
+        before = _moment(query["before"]) if query.get("before") else None
+        return cls(query.get("recipe", ""), state, name, container, before, query.get("run", ""))
+
+    def fits(self, entry: Entry) -> bool:
+        """Whether a job is one of these, as far as no list of the ledger is of them alone."""
+        return self.container in ("", entry.container) and (self.before is None or entry.since < self.before)
+
+
 async def index(visit: Visit) -> func.HttpResponse:
     """`GET jobs`: a page of them, newest first, or by name where a name is asked for."""
-    query, settings = visit.query, visit.services.settings
-    recipe, state, prefix = query.get("recipe", ""), query.get("state", ""), query.get("name", "").strip()
-    container = query.get("in") or settings.input_container
-    before, token = query.get("before", ""), query.get("from", "")
-    if state and state not in STATES:
-        raise BadRequest(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
-    if container not in (settings.input_container, settings.upload_container):
-        raise BadRequest("jobs are listed by the names in the input or the upload container")
-    if before and not prefix and not token:
-        token = token_before(_moment(before))
-    found, following = await visit.services.ledger.page(
-        recipe=recipe or None,
-        state=state or None,  # type: ignore[arg-type]
-        container=container if prefix else "",
-        prefix=prefix,
-        run=query.get("run", ""),
-        limit=PAGE,
-        token=token,
-    )
+    query, settings, asked = visit.query, visit.services.settings, Asked.of(visit)
+    found, following = await _page(visit.services, asked, query.get("from", ""))
     kept = {key: value for key, value in query.items() if key != "from" and value}
     return visit.page(
         "jobs.html",
@@ -84,11 +105,33 @@ async def index(visit: Visit) -> func.HttpResponse:
         recipes=visit.services.recipes.names,
         states=STATES,
         containers=[settings.input_container, settings.upload_container],
-        container=container,
+        container=asked.container,
+        by_name=bool(asked.name),
         following=f"{PATH}/jobs?{urlencode({**kept, 'from': following})}" if following else "",
         first=f"{PATH}/jobs?{urlencode(kept)}" if query.get("from") else "",
-        asked=any(query.get(name) for name in ("recipe", "state", "name", "before", "run")),
+        asked=any(query.get(name) for name in ("recipe", "state", "name", "in", "before", "run")),
     )
+
+
+async def _page(services: Services, asked: Asked, token: str) -> tuple[list[Entry], str]:
+    """A page of jobs, sieved: it gives up after some looks, and the token goes on from there."""
+    if asked.before and not asked.name and not token:
+        token = token_before(asked.before)
+    found: list[Entry] = []
+    for _ in range(LOOKS):
+        entries, token = await services.ledger.page(
+            recipe=asked.recipe or None,
+            state=asked.state or None,  # type: ignore[arg-type]
+            container=asked.container if asked.name else "",
+            prefix=asked.name,
+            run=asked.run,
+            limit=PAGE - len(found),
+            token=token,
+        )
+        found += filter(asked.fits, entries)
+        if not token or len(found) >= PAGE:
+            break
+    return found, token
 
 
 async def show(visit: Visit) -> func.HttpResponse:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -28,6 +30,8 @@ NOTICES = {
 }
 """What the page after a change says of it."""
 HERE = Path(__file__).parent
+VERSION = 12
+"""Digits of a rendition's hash that stand in its address."""
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -40,14 +44,34 @@ class Static:
     tag: str
 
 
-@cache
 def static(name: str) -> Static | None:
     """One of the files in the folder `static`; None when there is no such file."""
-    path = HERE / "static" / name
-    if path.parent != HERE / "static" or path.suffix not in TYPES or not path.is_file():
-        return None
-    data = path.read_bytes()
-    return Static(data, TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:16])
+    return _files().get(name)
+
+
+@cache
+def _files() -> dict[str, Static]:
+    """All of them: whatever is asked for, nothing is looked up on disk."""
+    paths = [path for path in (HERE / "static").iterdir() if path.suffix in TYPES]
+    return {path.name: _file(path.read_bytes(), TYPES[path.suffix]) for path in paths}
+
+
+def _file(data: bytes, content_type: str) -> Static:
+    return Static(data, content_type, hashlib.sha256(data).hexdigest()[:16])
+
+
+def source_picture(job: str, etag: str) -> str:
+    """The address of the source of a job, in that version: what is kept under it stays right."""
+    return _picture(job, "source", etag.strip('"'))
+
+
+def rendition_picture(job: str, made: Mapping[str, Any]) -> str:
+    """The address of a rendition of a job, in that version."""
+    return _picture(job, f"rendition/{quote(made['name'], safe='')}", str(made["sha256"])[:VERSION])
+
+
+def _picture(job: str, part: str, version: str) -> str:
+    return f"{PATH}/pictures/{job}/{part}?{urlencode({'v': version})}"
 
 
 def render(template: str, **context: Any) -> str:  # noqa: ANN401 - what the template asks for
@@ -73,7 +97,15 @@ def _environment() -> Environment:
         "moment": _moment,
         "name": _name,
     }
-    environment.globals |= {"root": PATH, "file": _address, "charts": charts, "words": words, "notices": NOTICES}
+    environment.globals |= {
+        "root": PATH,
+        "file": _address,
+        "source_picture": source_picture,
+        "rendition_picture": rendition_picture,
+        "charts": charts,
+        "words": words,
+        "notices": NOTICES,
+    }
     return environment
 
 

@@ -6,6 +6,8 @@ image says nothing. Limits hold for every request; formats go by the first bytes
 
 from __future__ import annotations
 
+import hashlib
+
 import azure.functions as func
 from markupsafe import escape
 
@@ -14,12 +16,16 @@ from pipeline.settings import MIB
 from pipeline.storage.keys import JobKey
 from pipeline.transforms.sniff import HEAD, sniff
 from pipeline.web.console import answers
+from pipeline.web.console.look import VERSION
 from pipeline.web.console.visit import Visit
+from pipeline.web.names import is_blob_name
+from pipeline.web.problems import BadRequest
 
 LARGEST = 32 * MIB
 SMALL = 2 * MIB
 """The largest picture that stands as a small one in a list."""
-KEEP = 300
+KEEP = 24 * 3600
+"""Seconds for which a browser may keep a picture whose address names the version that it shows."""
 TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
@@ -32,15 +38,27 @@ TYPES = {
 
 async def blob(visit: Visit) -> func.HttpResponse:
     """`GET pictures/blob?source=`: a blob of a container that jobs read from; a bare name is one of the input's."""
-    return await _source(visit, *blob_of(visit, visit.query.get("source", "")))
+    asked = visit.query.get("source", "")
+    if not asked:
+        return _sign("no name")
+    try:
+        container, name = blob_of(visit, asked)
+    except BadRequest:
+        return _sign("not a blob's name")
+    return await _source(visit, container, name)
 
 
 def blob_of(visit: Visit, asked: str) -> tuple[str, str]:
-    """Container and name of a blob: a bare name is one of the input's."""
+    """Container and name of a blob: a bare name is one of the input's. BadRequest when it is no name of a blob."""
     settings = visit.services.settings
     container, _, name = asked.partition("/")
-    known = container in (settings.input_container, settings.upload_container)
-    return (container, name) if known else (settings.input_container, asked)
+    if container not in (settings.input_container, settings.upload_container):
+        container, name = settings.input_container, asked
+    if not is_blob_name(name):
+        raise BadRequest(
+            "that is no name of a blob: no part of it may be '.' or '..', and it does not start with a slash"
+        )
+    return container, name
 
 
 async def source(visit: Visit) -> func.HttpResponse:
@@ -62,12 +80,12 @@ async def rendition(visit: Visit) -> func.HttpResponse:
         data, _ = await visit.services.renditions.read(found["path"])
     except JobOvertaken:
         return _sign("gone")
-    return _picture(data)
+    # Its path may hold another by now, which a job that runs has put there.
+    kept = _is_asked(visit, str(found["sha256"])[:VERSION]) and hashlib.sha256(data).hexdigest() == found["sha256"]
+    return _picture(data, kept=kept)
 
 
 async def _source(visit: Visit, container: str, name: str) -> func.HttpResponse:
-    if not name:
-        return _sign("no name")
     try:
         found = await visit.services.sources.open(container, name)
     except (JobOvertaken, PermanentError):
@@ -75,20 +93,26 @@ async def _source(visit: Visit, container: str, name: str) -> func.HttpResponse:
     if found.size > _most(visit):
         return _sign("too large to show here")
     try:
-        return _picture(b"".join([chunk async for chunk in found.chunks()]))
+        data = b"".join([chunk async for chunk in found.chunks()])
     except JobOvertaken:
         return _sign("changed just now")
+    return _picture(data, kept=_is_asked(visit, found.etag))
+
+
+def _is_asked(visit: Visit, version: str) -> bool:
+    """Whether the address names the version that is shown: the same address never shows another one then."""
+    return visit.query.get("v") == version
 
 
 def _most(visit: Visit) -> int:
     return SMALL if "small" in visit.query else LARGEST
 
 
-def _picture(data: bytes) -> func.HttpResponse:
+def _picture(data: bytes, *, kept: bool) -> func.HttpResponse:
     kind = sniff(data[:HEAD])
     if kind not in TYPES:
         return _sign(f"{kind}: browsers do not show it" if kind else "not an image")
-    return answers.picture(data, TYPES[kind], KEEP)
+    return answers.picture(data, TYPES[kind], KEEP if kept else 0)
 
 
 def _sign(text: str) -> func.HttpResponse:

@@ -37,6 +37,7 @@ class Strip:
 
     id: str
     name: str
+    etag: str
     bytes_in: int
     renditions: list[dict[str, Any]]
 
@@ -56,4 +57,4 @@ async def show(visit: Visit) -> func.HttpResponse:
 
 async def _strip(visit: Visit, recipe: Recipe) -> Strip | None:
     found, _ = await visit.services.ledger.page(recipe=recipe.name, state="done", limit=1)
-    return next((Strip(one.key.id, one.name, one.bytes_in, one.renditions) for one in found), None)
+    return next((Strip(one.key.id, one.name, one.version.etag, one.bytes_in, one.renditions) for one in found), None)

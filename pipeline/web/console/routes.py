@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 
-from pipeline.errors import BadToken, JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
+from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
 from pipeline.services import Services
 from pipeline.storage.secret import Secret
 from pipeline.telemetry import logger
@@ -20,6 +20,7 @@ from pipeline.web.console.access import (
     Visitor,
     cookie,
     is_our_form,
+    is_within,
     local,
     sealed,
     token,
@@ -81,7 +82,7 @@ ROUTES = (
     _route("GET", r"playground", "read", playground.show),
     _route("POST", r"playground", "write", playground.work),
     _route("GET", r"pool", "read", pool.show),
-    _route("POST", r"pool/(?P<number>\d+)/recycle", "write", pool.recycle),
+    _route("POST", r"pool/(?P<number>[0-9]{1,6})/recycle", "write", pool.recycle),
 )
 
 
@@ -92,13 +93,22 @@ class Console:
         self._known: tuple[Services, Secret] | None = None
 
     async def answer(self, services: Services, request: func.HttpRequest) -> func.HttpResponse:
-        """A page, or a page that says why there is none."""
+        """A page, or a page that says why there is none. HEAD gets what GET gets; servers leave the body out."""
+        try:
+            return await self._answer(services, request)
+        except Exception:  # the boundary: no traceback may reach a user
+            log.exception("a bug: not even a page that says so can be made")
+            return _simple(500, "Something is broken. The log has the details.")
+
+    async def _answer(self, services: Services, request: func.HttpRequest) -> func.HttpResponse:
+        if not is_within(urlsplit(request.url).path.lower()):
+            return _simple(404, f"The console is at {PATH} alone: routePrefix in host.json must be 'api' for it.")
         rest = request.route_params.get("page", "").strip("/")
         if rest.startswith("static/"):
             found = look.static(rest.removeprefix("static/"))
             return answers.file(found.data, found.content_type, found.tag) if found else _simple(404, "no such file")
         try:
-            async with asyncio.timeout(LOOKING if request.method == "GET" else CHANGING):
+            async with asyncio.timeout(LOOKING if _method(request) == "GET" else CHANGING):
                 return await self._guarded(services, request, rest)
         except TimeoutError:
             late = TransientError(
@@ -135,14 +145,22 @@ class Console:
         return await self._known[1].get()
 
     async def _page(self, visit: Visit, rest: str, secret: bytes) -> func.HttpResponse:
-        for route in ROUTES:
-            match = route.pattern.fullmatch(rest)
-            if match is None or route.method != visit.request.method:
-                continue
-            parts = {name: value for name, value in match.groupdict().items() if value is not None}
-            visit = Visit(visit.services, visit.request, visit.who, visit.token, parts)
-            return await _answered(visit, route, secret)
-        return visit.page("trouble.html", 404, title="Not found", message="There is no such page.", kind="")
+        # The first that fits is to stay.
+        fitting = [(route, match) for route in reversed(ROUTES) if (match := route.pattern.fullmatch(rest))]
+        found = {route.method: (route, match) for route, match in fitting}
+        if not found:
+            return _told(visit.who, visit.token, visit, 404, "Not found", "There is no such page.")
+        if _method(visit.request) not in found:
+            allowed = ", ".join(sorted({*found, *(["HEAD"] if "GET" in found else [])}))
+            message = f"This address takes {allowed}, not {visit.request.method}."
+            return _told(visit.who, visit.token, visit, 405, "Not that way", message, Allow=allowed)
+        route, match = found[_method(visit.request)]
+        parts = {name: value for name, value in match.groupdict().items() if value is not None}
+        return await _answered(replace(visit, parts=parts), route, secret)
+
+
+def _method(request: func.HttpRequest) -> str:
+    return "GET" if request.method == "HEAD" else request.method
 
 
 async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpResponse:
@@ -153,9 +171,7 @@ async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpRespo
         return _trouble(visit.who, visit.token, error, visit)
     except Exception:  # the boundary: no traceback may reach a user
         log.exception("a bug: the page cannot be made")
-        return visit.page(
-            "trouble.html", 500, title="Something is broken", message="The log has the details.", kind="internal"
-        )
+        return _told(visit.who, visit.token, visit, 500, "Something is broken", "The log has the details.", "internal")
     if route.method == "POST":
         forget(visit.services.ledger)
     return answer
@@ -178,7 +194,6 @@ class Refused(PipelineError):  # noqa: N818 - named for what it is
 STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (Refused, 403, "That is not allowed"),
     (BadRequest, 400, "That does not work"),
-    (BadToken, 400, "That does not work"),
     (NotNow, 409, "Not now"),
     (RequestError, 404, "There is no such thing"),
     (JobOvertaken, 404, "It is gone"),
@@ -188,10 +203,33 @@ STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
 )
 
 
+# Where a kind says more than its place in the tree.
+BY_KIND = {
+    "unknown_job": (404, "There is no such thing"),
+    "unknown_recipe": (404, "There is no such thing"),
+    "bad_token": (400, "That does not work"),
+}
+
+
 def _trouble(
     who: Visitor | None, form_token: str, error: PipelineError, visit: Visit | None = None
 ) -> func.HttpResponse:
     status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
+    status, title = BY_KIND.get(error.kind, (status, title))
+    return _told(who, form_token, visit, status, title, error.message, error.kind)
+
+
+def _told(
+    who: Visitor | None,
+    form_token: str,
+    visit: Visit | None,
+    status: int,
+    title: str,
+    message: str,
+    kind: str = "",
+    **headers: str,
+) -> func.HttpResponse:
+    """A page that says what is wrong. Nothing of the address's query is in it: that may be what is wrong."""
     html = look.render(
         "trouble.html",
         who=who,
@@ -199,15 +237,15 @@ def _trouble(
         path=urlsplit(visit.request.url).path if visit else PATH,
         query={},
         title=title,
-        message=error.message,
-        kind=error.kind,
+        message=message,
+        kind=kind,
     )
-    return answers.page(html, status)
+    return answers.page(html, status, **headers)
 
 
 def _sign_in(services: Services, request: func.HttpRequest) -> func.HttpResponse:
     address = urlsplit(request.url)
-    onward = local(address.path + (f"?{address.query}" if address.query else "")) if request.method == "GET" else PATH
+    onward = local(address.path + (f"?{address.query}" if address.query else "")) if _method(request) == "GET" else PATH
     html = look.render(
         "sign_in.html",
         who=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from pipeline import runs
 from pipeline.errors import PipelineError
 from pipeline.runs import Selection
+from pipeline.runs.selection import LARGEST_SAMPLE, LONGEST_AGE
 from pipeline.web.console import answers
 from pipeline.web.console.access import PATH
 from pipeline.web.console.visit import Visit
@@ -29,6 +31,14 @@ REASONS = {
     "dismissed": "dismissed",
 }
 """Why a job is done in a run, in words."""
+LABELS = {
+    "prefix": "Names that start with",
+    "newer": "Written within hours",
+    "older": "Older than hours",
+    "sample": "Only a sample of jobs",
+}
+"""The fields of the form by their labels."""
+FIELDS = {"max_age": "newer", "min_age": "older"}
 EMPTY = {"prefix": "", "newer": "", "older": "", "sample": "", **{f"reason-{each}": "on" for each in runs.DUE}}
 
 
@@ -107,6 +117,7 @@ def _form(visit: Visit, values: Mapping[str, str], problem: str = "") -> func.Ht
         problem=problem,
         recipes=list(visit.services.recipes),
         reasons=REASONS,
+        labels=LABELS,
         container=visit.services.settings.input_container,
     )
 
@@ -128,9 +139,9 @@ def _selection(form: Mapping[str, str], recipes: list[str]) -> Selection:
     if not reasons:
         raise ValueError("choose at least one reason: with none, there is nothing to do")
     more: dict[str, Any] = {
-        "min_age": _number(form, "older", HOUR),
-        "max_age": _number(form, "newer", HOUR),
-        "sample": _number(form, "sample", 1),
+        "max_age": _number(form, "newer", HOUR, LONGEST_AGE / HOUR),
+        "min_age": _number(form, "older", HOUR, LONGEST_AGE / HOUR),
+        "sample": _number(form, "sample", 1, LARGEST_SAMPLE),
     }
     return Selection(
         prefix=form.get("prefix", "").strip(),
@@ -140,15 +151,21 @@ def _selection(form: Mapping[str, str], recipes: list[str]) -> Selection:
     )
 
 
-def _number(form: Mapping[str, str], name: str, unit: int) -> float | None:
+def _number(form: Mapping[str, str], name: str, unit: int, most: float) -> float | None:
+    """The number in a field, which may have a comma for its point: in many places it is written so."""
     text = form.get(name, "").strip()
     if not text:
         return None
-    try:
-        return float(text) * unit
-    except ValueError:
-        raise ValueError(f"{name}: {text[:40]!r} is not a number") from None
+    if not re.fullmatch(r"[0-9]{1,12}([.,][0-9]{1,12})?", text):
+        raise ValueError(f"{LABELS[name]}: {text[:40]!r} is not a number from 0 on")
+    value = float(text.replace(",", "."))
+    if value > most:
+        raise ValueError(f"{LABELS[name]}: {text} is more than {most:,.0f}")
+    return value * unit
 
 
 def _said(error: Any) -> str:  # noqa: ANN401 - an error's details, as pydantic has them
-    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+    """What is wrong, in the words of the form."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    message = "it holds characters that no name has" if error["type"] == "string_pattern_mismatch" else error["msg"]
+    return f"{LABELS.get(FIELDS.get(name, name), name)}: {message}"

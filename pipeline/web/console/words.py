@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from datetime import UTC, datetime
 
@@ -28,7 +29,7 @@ def size(count: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """A length of time: 340 ms, 2.4 s, 3 min 20 s, 4 h 5 min, 3 d."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return NONE
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"

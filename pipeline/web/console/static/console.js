@@ -22,8 +22,23 @@ function swap(page, ids) {
   }
 }
 
+// What stands in the place of a picture that the browser cannot show, as the server draws it for one that it knows so.
+const SIGN = "data:image/svg+xml," + encodeURIComponent(
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 240 160" width="240" height="160">'
+  + '<g fill="none" stroke="#7b8496" stroke-width="3"><rect x="84" y="32" width="72" height="54" rx="6"/>'
+  + '<path d="M90 78l18-22 13 14 9-9 20 17M80 96L162 24"/></g><text x="120" y="124" text-anchor="middle" '
+  + 'font-family="sans-serif" font-size="15" fill="#7b8496">cannot be shown</text></svg>');
+
+const isBroken = (image) => image.src === SIGN;
+
+function putSign(image) { if (image.getAttribute("src") && !isBroken(image)) image.src = SIGN; }
+
+// Errors of pictures do not bubble. Those that came before this script are found by dress().
+document.addEventListener("error", (event) => { if (event.target instanceof HTMLImageElement) putSign(event.target); }, true);
+
 /** What has to be done to every part of a page that is shown. */
 function dress(part) {
+  part.querySelectorAll("img").forEach((image) => { if (image.complete && !image.naturalWidth) putSign(image); });
   part.querySelectorAll("time[datetime]").forEach(showTime);
   part.querySelectorAll("[data-clock]").forEach((text) => {
     text.textContent = clock.format(new Date(text.dataset.clock)) + (text.dataset.rest || "");
@@ -159,6 +174,7 @@ document.addEventListener("submit", async (event) => {
 document.documentElement.classList.add("js");
 dress(document);
 keepLive();
+document.querySelector(".top [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 setInterval(() => { if (!document.hidden) document.querySelectorAll("time[data-relative]").forEach(showTime); }, 20000);
 
 // What was told once is not told again when the page is loaded anew.

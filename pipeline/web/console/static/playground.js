@@ -170,14 +170,14 @@
       Object.assign(dot.style, { left: percent(across), top: percent(down) });
     }
     where.textContent = [
-      before.naturalWidth ? `${before.naturalWidth} × ${before.naturalHeight}` : "",
+      before.naturalWidth && !isBroken(before) ? `${before.naturalWidth} × ${before.naturalHeight}` : "",
       focal ? `focal point ${focal.split(",").map((each) => percent(Number(each))).join(", ")} (for gravity focal)` : "",
     ].filter(Boolean).join(" · ");
   }
 
   function numbers(text) {
     const parts = (text || "").split(",").map((part) => part.trim());
-    if (parts.length !== 4 || !before.naturalWidth) return null;
+    if (parts.length !== 4 || !before.naturalWidth || isBroken(before)) return null;
     const found = parts.map((part, index) => part.endsWith("%") ? parseFloat(part) / 100 : parseFloat(part) / (index % 2 ? before.naturalHeight : before.naturalWidth));
     return found.some(Number.isNaN) ? null : found;
   }
