@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator
+import os
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -26,6 +28,8 @@ SERVICES = ("blob", "queue", "table")
 START_TIMEOUT = 60.0
 # Longer than any client keeps a quiet connection, so that none is closed just as a request goes out on it.
 KEEP_ALIVE = 600
+# It saves its index every five seconds, and at its end: so much time it has for that when this process was killed.
+FAREWELL = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,53 @@ async def running(
     """
     package = await asyncio.to_thread(node.package, "azurite")
     argv: list[str | Path] = [package.node, package.script, *_options(data, ports, certificate)]
-    with _owned(data):
-        async with child.running("azurite", argv, output=output) as process:
+    async with _owned(data) as lock:
+        farewell = FAREWELL if data else 0
+        async with child.running("azurite", argv, output=output, farewell=farewell, keeps=lock) as process:
             blob, queue, table = await _listening(process)
             yield Azurite(blob, queue, table, process)
 
 
-@contextlib.contextmanager
-def _owned(data: Path | None) -> Iterator[None]:
-    """Two emulators would overwrite each other's data."""
+@contextlib.asynccontextmanager
+async def _owned(data: Path | None) -> AsyncIterator[list[int]]:
+    """The lock of a folder: two emulators would overwrite each other's data.
+
+    The emulator itself holds it as well. One that still saves, because its owner was killed, is waited for.
+    """
     if data is None:
-        yield
+        yield []
         return
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ChildError(f"another Azurite runs on {data}: stop it, or choose another folder with --data") from None
-        yield
+    await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+    with (data / "lock").open("a+") as lock:
+        latest = time.monotonic() + FAREWELL + 1
+        while not _locked(lock):
+            if _owner_lives(lock) or time.monotonic() > latest:
+                raise ChildError(f"another Azurite runs on {data}: stop it, or choose another folder with --data")
+            await asyncio.sleep(0.1)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield [lock.fileno()]
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner_lives(lock: IO[str]) -> bool:
+    """Whether the process that made the lock its own is there."""
+    lock.seek(0)
+    try:
+        os.kill(int(lock.read()), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def _options(data: Path | None, ports: Ports, certificate: Certificate | None) -> list[str]:

@@ -109,15 +109,19 @@ async def running(
     cwd: Path | None = None,
     output: Callable[[str], None] = lambda _: None,
     grace: float = GRACE,
+    farewell: float = 0,
+    keeps: Sequence[int] = (),
 ) -> AsyncIterator[Child]:
     """Run a program for as long as the block lasts; `env` is added to the environment of this process.
 
-    It is killed with this process (with the thread that started it, to be exact), whatever ends this process.
+    It ends with this process (with the thread that started it, to be exact), whatever ends this process: it is killed,
+    but with `farewell` it first gets a SIGTERM and that many seconds. It holds the files `keeps` while it lives.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-IS", str(TETHER), str(os.getpid()), *map(str, argv),
+        sys.executable, "-IS", str(TETHER), str(os.getpid()), str(farewell), *map(str, argv),
         env={**os.environ, **(env or {})}, cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        pass_fds=keeps,
         start_new_session=True,  # Ctrl-C is ours to pass on, in the right order
     )  # fmt: skip
     child = Child(name, process, output)
