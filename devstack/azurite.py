@@ -18,7 +18,7 @@ import typer
 from devstack import child, foreground, node
 from devstack.certificate import Certificate
 from devstack.errors import ChildError
-from devstack.state import STATE
+from devstack.state import STATE, lives
 
 DATA = STATE / "azurite"
 ACCOUNT = "devstoreaccount1"
@@ -117,13 +117,8 @@ def _locked(lock: IO[str]) -> bool:
 def _owner_lives(lock: IO[str]) -> bool:
     """Whether the process that made the lock its own is there."""
     lock.seek(0)
-    try:
-        os.kill(int(lock.read()), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass  # somebody else's
-    return True
+    owner = lock.read()
+    return owner.isdecimal() and lives(int(owner))
 
 
 def _options(data: Path | None, ports: Ports, certificate: Certificate | None) -> list[str]:

@@ -11,11 +11,14 @@ import typer
 
 from devstack.errors import DevstackError
 
+_REMEDY = "a file or folder there is needed: make it writable, or work in a copy that is"
+
 
 def run(main: Coroutine[Any, Any, None], *, stopped: int = 0) -> None:
     """Run `main`, which is cancelled by Ctrl-C and SIGTERM and cleans up after itself.
 
-    Exits with status `stopped` after a stop that was asked for, and with 1 and one message after a `DevstackError`.
+    Exits with status `stopped` after a stop that was asked for, and with 1 and one message after a `DevstackError`, or
+    where a file cannot be written or read.
     """
     try:
         asyncio.run(_until_asked(main))
@@ -23,6 +26,11 @@ def run(main: Coroutine[Any, Any, None], *, stopped: int = 0) -> None:
         raise typer.Exit(stopped) from None
     except DevstackError as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.filename is None:  # no file's: a bug, whose traceback is of use
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}; {_REMEDY}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -23,11 +23,13 @@ from devstack import azurite, child
 from devstack.certificate import Certificate, trusting
 from devstack.errors import ChildError, EventGridError
 from devstack.event_grid.subscription import for_functions
-from devstack.state import ROOT, STATE
+from devstack.state import ROOT, STATE, lives
 from pipeline.together import together
 
 ENV_FILE = STATE / "env"
 START_TIMEOUT = 60.0
+# The first line of the file.
+OWNER = "# settings of the running stack, process "
 HOST_GRACE = 10.0
 HOST = "host-"
 # The client id of the managed identity that there is with --identity.
@@ -212,13 +214,33 @@ class _Start:
 
 
 @contextlib.contextmanager
-def environment_file(settings: Mapping[str, str], path: Path = ENV_FILE) -> Iterator[None]:
-    """Keep the settings in a file that a shell can read, for as long as the block lasts."""
+def environment_file(settings: Mapping[str, str], path: Path = ENV_FILE) -> Iterator[Path]:
+    """Keep the settings in a file that a shell can read, for as long as the block lasts; hands over which file it is.
+
+    Where `path` is another running stack's, it is one beside it, whose name ends in this process's id.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+    path = path if _is_free(path) else path.with_name(f"{path.name}.{os.getpid()}")
+    scratch = path.with_name(f"{path.name}.{os.getpid()}~")
+    text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+    scratch.write_text(f"{OWNER}{os.getpid()}\n{text}")
     scratch.replace(path)
     try:
-        yield
+        yield path
     finally:
-        path.unlink(missing_ok=True)
+        if _owner(path) == os.getpid():
+            path.unlink(missing_ok=True)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no other stack that still runs keeps its settings there."""
+    owner = _owner(path)
+    return owner in (None, os.getpid()) or not lives(owner)
+
+
+def _owner(path: Path) -> int | None:
+    """The process that wrote the file; None when that is not known."""
+    try:
+        return int(path.read_text().splitlines()[0].removeprefix(OWNER))
+    except (OSError, ValueError, IndexError):
+        return None

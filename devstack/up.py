@@ -48,11 +48,11 @@ def command(
 
 async def _serve(options: stack.Options, env_file: Path) -> None:
     async with stack.running(options, _print) as running:
-        with stack.environment_file(running.settings, env_file):
+        with stack.environment_file(running.settings, env_file) as kept:
             functions = ", ".join(running.hosts)
             if (options.app / "pipeline" / "web" / "console").is_dir():
                 typer.echo(f"console: {running.hosts[0]}/api/console")
-            typer.echo(f"stack ready: functions {functions}; session pool {running.pool}; settings in {near(env_file)}")
+            typer.echo(f"stack ready: functions {functions}; session pool {running.pool}; settings in {near(kept)}")
             raise await running.failure()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +55,7 @@ async def _demo(
 ) -> None:
     chosen = photos.of_folder(folder) if folder else await asyncio.to_thread(photos.samples)
     plan = plan_jobs(chosen, recipe, {**NO_STACK_YET, **os.environ})
+    _make_writable(out)
     options = stack.Options(max_sessions=max_sessions, data=None)
     with _log() as hear, console.status("starting storage, session pool and function host …") as status:
         async with stack.running(options, hear) as running:
@@ -67,6 +69,15 @@ async def _demo(
                 await _stay(running)
             if not all(job.complete for job in plan.jobs):
                 raise DemoError(f"not every photo has every rendition; what happened is in {near(LOG)}")
+
+
+def _make_writable(out: Path) -> None:
+    """Find out before the work, not after it, whether what comes of it can be kept."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise DemoError(f"{near(out)} cannot be written ({error.strerror}): name another folder with --out") from None
 
 
 @contextmanager
@@ -160,8 +171,8 @@ def _renditions(job: Job) -> str:
 
 
 async def _stay(running: stack.Stack) -> None:
-    with stack.environment_file(running.settings):
-        functions, where = running.hosts[0], near(stack.ENV_FILE)
+    with stack.environment_file(running.settings) as kept:
+        functions, where = running.hosts[0], near(kept)
         console.print(f"still running until Ctrl-C: functions {functions}; settings for other programs in {where}")
         with suppress(asyncio.CancelledError):
             raise await running.failure()

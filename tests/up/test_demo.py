@@ -49,6 +49,8 @@ def test_what_cannot_be_shown_is_refused_before_anything_starts(tmp_path: Path) 
     for arguments, part in [
         ((tmp_path / "nowhere",), "is not a folder"),
         ((tmp_path, "--recipe", "tutorail"), "did you mean 'tutorial'"),
+        ((tmp_path, "--out", tmp_path / "a.jpg"), "name another folder with --out"),
+        ((tmp_path, "--out", "/proc/renditions"), "name another folder with --out"),
     ]:
         done = demo(*arguments)
         assert done.returncode == 1

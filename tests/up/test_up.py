@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Up:
 
 
 def settings(env_file: Path) -> dict[str, str]:
-    lines = [line.split("=", 1) for line in env_file.read_text().splitlines()]
+    lines = [line.split("=", 1) for line in env_file.read_text().splitlines() if not line.startswith("#")]
     return {name: shlex.split(value)[0] for name, value in lines}
 
 
@@ -114,3 +115,12 @@ async def test_a_photo_goes_through_by_identity_and_events_that_come_twice(tmp_p
         await running.process.stop(grace=40)
         assert running.process.status == 0
         await gone(running.below)
+
+
+def test_a_folder_that_cannot_be_written_is_said_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    argv = [sys.executable, "-m", "devstack", "azurite", "--data", str(tmp_path / "file" / "data")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'file' / 'data'}: Not a directory; ")
+    assert "Traceback" not in done.stderr
