@@ -20,6 +20,11 @@ from devstack.errors import HostError
 
 VERSION = "2021-12-02"
 PAGE = 5000
+# What the emulator's HTTP 500 mostly means.
+UNLISTABLE = (
+    "; is there a control character in a blob's name? The emulator cannot list that: delete the blob by its name, "
+    "or the container"
+)
 SIGNED_FOR = timedelta(days=1)
 SCOPE = "https://storage.azure.com/.default"
 
@@ -82,7 +87,8 @@ class Listing:
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         if answer.status_code != HTTPStatus.OK:
-            raise AzureError(f"HTTP {answer.status_code} {answer.headers.get('x-ms-error-code', '')}")
+            cause = UNLISTABLE if answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR else ""
+            raise AzureError(f"HTTP {answer.status_code} {answer.headers.get('x-ms-error-code', '')}{cause}")
         return ElementTree.fromstring(answer.content)  # noqa: S314 - the answer of our own emulator
 
     def _token(self) -> dict[str, str]:

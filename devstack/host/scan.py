@@ -26,6 +26,8 @@ log = logging.getLogger("host")
 AT_ONCE = 8
 # Listing a large container takes a while: it may take this share of the time at most.
 SHARE = 0.2
+# Seconds until a trouble that goes on is told again.
+REMIND = 600.0
 
 
 class Scanner:
@@ -55,7 +57,7 @@ class Scanner:
                 try:
                     await self._scan(container)
                 except AzureError as error:
-                    log.warning("the container %s cannot be scanned: %s", container.name, error)
+                    container.trouble(str(error))
             took = time.monotonic() - start
             await asyncio.sleep(max(self._interval - took, took / SHARE - took))
 
@@ -81,7 +83,15 @@ class _Container:
         prefix = os.path.commonprefix([trigger.prefix for trigger in triggers])  # noqa: RUF071 - of names
         account = accounts.sync_blobs(connection)
         self.listing = Listing(account, self.name, prefix)
+        self._trouble, self._told = "", 0.0
         self._blob = accounts.state(f"{folder}/{account.account_name}/{self.name}.json")
+
+    def trouble(self, what: str) -> None:
+        """Say why it cannot be scanned, but the same only once in a while."""
+        now = time.monotonic()
+        if what != self._trouble or now - self._told > REMIND:
+            self._trouble, self._told = what, now
+            log.warning("the container %s cannot be scanned: %s", self.name, what)
 
     def messages(self, blob: Listed) -> list[Message]:
         """One for each function that the blob triggers."""

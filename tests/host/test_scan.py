@@ -73,3 +73,14 @@ async def test_all_pages_of_a_container_are_listed_with_any_name(stage: Stage) -
     assert (found.etag, found.last_modified) == (properties.etag.strip('"'), properties.last_modified)
     assert await asyncio.to_thread(listed, "nowhere", "") == []
     account.close()
+
+
+async def test_a_blob_that_cannot_be_listed_is_told_once_with_its_likely_cause(stage: Stage) -> None:
+    async with stage.host() as host:
+        await stage.container.upload_blob("\x1b.jpg", b"x")
+        await host.process.line("cannot be scanned: HTTP 500 .*control character in a blob's name", 30)
+        # Many scans later it is no other line; then all goes on.
+        await stage.container.delete_blob("\x1b.jpg")
+        await stage.container.upload_blob("good.jpg", b"x")
+        await stage.hear(1)
+        assert sum("cannot be scanned" in line for line in host.log) == 1
