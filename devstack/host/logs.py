@@ -20,6 +20,12 @@ class _Format(logging.Formatter):
         record.running = f"[{invocation}] " if (invocation := running.get()) else ""
         return super().format(record)
 
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        # A name with a line end in it must not make up a line.
+        record.message = "".join(each if each.isprintable() else repr(each)[1:-1] for each in record.message)
+        return super().formatMessage(record)
+
 
 def configure() -> None:
     """Log at INFO and above, the libraries at WARNING and above."""

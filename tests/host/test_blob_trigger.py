@@ -28,6 +28,15 @@ async def test_a_new_blob_triggers_the_functions_whose_pattern_it_fits(served: t
 
 
 @shared
+async def test_a_name_with_a_line_end_makes_no_line_of_the_log(served: tuple[Stage, Host]) -> None:
+    stage, host = served
+    await stage.container.upload_blob("a\nforged.jpg", b"1")
+    await stage.hear(1)
+    await eventually(lambda: any("succeeded" in line and r"a\nforged.jpg" in line for line in host.log))
+    assert not any(line.startswith("forged") for line in host.log)
+
+
+@shared
 async def test_a_changed_blob_triggers_again(served: tuple[Stage, Host]) -> None:
     stage, _ = served
     for content in (b"1", b"12", b"123"):
