@@ -37,6 +37,8 @@ async def blob_dropped(services: Services, container: str, name: str) -> None:
     except JobOvertaken as error:
         log.info("nothing to do: %s", error)
         return
+    if not recipes:
+        log.info("no recipe is for %s", name)
     messages = [Message(recipe=one.name, container=container, name=name) for one in recipes]
     # One job's trouble does not stop its neighbours.
     ends = await asyncio.gather(*(deliver(services, message) for message in messages), return_exceptions=True)

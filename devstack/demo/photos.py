@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,17 +42,22 @@ class Photo:
 
 
 def of_folder(folder: Path) -> list[Photo]:
-    """The files of a folder and of the folders in it, except hidden ones.
+    """The files of a folder and of the folders in it, except hidden ones and those in hidden folders.
+
+    Storage takes a backslash for a slash: so it is in the names.
 
     Raises:
-        DemoError: there is no such folder, or nothing in it.
+        DemoError: there is no such folder, nothing in it, or two files that would have one name.
     """
     if not folder.is_dir():
         raise DemoError(f"{folder} is not a folder")
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    photos = [Photo(folder / name, name.as_posix()) for name in names if not name.as_posix().startswith(".")]
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    photos = [Photo(folder / name, name.as_posix().replace("\\", "/")) for name in shown]
     if not photos:
         raise DemoError(f"there are no files in {folder}")
+    if twice := [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]:
+        raise DemoError(f"two files would be the blob {twice[0]}, since storage takes \\ for /: rename one")
     return photos
 
 
