@@ -4,6 +4,7 @@ DevstackError
 ├── ChildError      a program of the stack did not start, or ended by itself
 ├── PortError       a port is taken
 ├── NodeError       there is no Node.js that will do, or its packages cannot be installed
+├── RecipesError    the recipes of the app are not right
 ├── HostError       the function app cannot be served
 ├── EventGridError  a subscription is not one, or its endpoint does not take it
 └── DemoError       the demo cannot be shown
@@ -36,6 +37,10 @@ class PortError(DevstackError):
 
 class EventGridError(DevstackError):
     """A subscription is not one, or its endpoint does not take it."""
+
+
+class RecipesError(DevstackError):
+    """The recipes of the app are not right; the message is the pipeline's."""
 
 
 class HostError(DevstackError):

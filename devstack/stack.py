@@ -21,7 +21,7 @@ import httpx
 
 from devstack import azurite, child
 from devstack.certificate import Certificate, trusting
-from devstack.errors import ChildError, EventGridError
+from devstack.errors import ChildError, EventGridError, RecipesError
 from devstack.event_grid.subscription import for_functions
 from devstack.state import ROOT, STATE, lives
 from pipeline.together import together
@@ -83,6 +83,26 @@ class Stack:
         finally:
             for task in waiting:
                 task.cancel()
+
+
+async def check_recipes(app: Path) -> None:
+    """Have the pipeline check its recipes, before anything starts: every part would say the same of them.
+
+    Raises:
+        RecipesError: they are not right.
+    """
+    if not _has_pipeline(app):
+        return
+    lines: list[str] = []
+    argv = [sys.executable, "-m", "pipeline", "recipes", "check"]
+    async with child.running("recipes", argv, cwd=app, output=lines.append) as process:
+        await process.ended()
+    if process.status != 0:
+        raise RecipesError("\n".join(lines))
+
+
+def _has_pipeline(app: Path) -> bool:
+    return (app / "pipeline" / "__main__.py").exists()
 
 
 @contextlib.asynccontextmanager
@@ -194,7 +214,7 @@ class _Start:
     async def containers(self, settings: Mapping[str, str]) -> str:
         """Let the pipeline make its containers, queue and table: what they are called is its own business."""
         app = self._options.app
-        if not (app / "pipeline" / "__main__.py").exists():
+        if not _has_pipeline(app):
             return ""
         argv = [sys.executable, "-m", "pipeline", "init"]
         async with child.running("init", argv, env=settings, cwd=app, output=partial(self._output, "init")) as process:

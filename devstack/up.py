@@ -47,6 +47,7 @@ def command(
 
 
 async def _serve(options: stack.Options, env_file: Path) -> None:
+    await stack.check_recipes(options.app)
     async with stack.running(options, _print) as running:
         with stack.environment_file(running.settings, env_file) as kept:
             functions = ", ".join(running.hosts)

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from devstack import foreground, stack
 from devstack.demo import photos, sheet
@@ -68,7 +68,9 @@ async def _demo(
             if keep:
                 await _stay(running)
             if not all(job.complete for job in plan.jobs):
-                raise DemoError(f"not every photo has every rendition; what happened is in {near(LOG)}")
+                raise DemoError(
+                    f"not every photo has every rendition: the table says why, and {near(LOG)} all that happened"
+                )
 
 
 def _make_writable(out: Path) -> None:
@@ -156,7 +158,8 @@ def _print_json(jobs: list[Job]) -> None:
 
 
 def _table(jobs: list[Job]) -> Table:
-    table = Table("photo", "size", "renditions", "time", expand=False)
+    # Folded, not cut: the file's name is at the end.
+    table = Table(Column("photo", overflow="fold"), "size", "renditions", "time", expand=False)
     for job in jobs:
         result = _renditions(job) if job.complete else f"[red]{escape(job.reason)}[/]"
         table.add_row(escape(job.photo.name), sheet.size(job.photo.size), result, f"{job.seconds:.1f} s")

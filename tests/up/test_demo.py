@@ -23,11 +23,13 @@ def test_photos_come_out_and_what_failed_is_shown_with_its_reason(tmp_path: Path
     photos, out = tmp_path / "photos", tmp_path / "out"
     (photos / "with space").mkdir(parents=True)
     (photos / "with space" / "good #1.jpg").write_bytes(picture(400, 300))
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "with space" / f"{'long' * 20}.jpg").write_text("no picture")
     (photos / "notes.txt").write_text("no photo")
     done = demo(photos, "--out", out)
     assert done.returncode == 1
     assert "not_an_image" in done.stdout
+    assert "the table says why" in done.stderr
+    assert "…" not in done.stdout  # the long name is whole
     assert "no recipe is for notes.txt" in done.stdout
     made = {path.name for path in (out / "web" / "with space" / "good #1.jpg").iterdir()}
     assert made == {"large.webp", "small.avif", "thumb.jpg"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import subprocess
 import sys
@@ -115,6 +116,18 @@ async def test_a_photo_goes_through_by_identity_and_events_that_come_twice(tmp_p
         await running.process.stop(grace=40)
         assert running.process.status == 0
         await gone(running.below)
+
+
+def test_recipes_that_are_not_right_are_told_once_and_nothing_is_started(tmp_path: Path) -> None:
+    recipes = tmp_path / "recipes.yaml"
+    recipes.write_text("recipes:\n  web:\n    renditions:\n      a: {format: jpgg}\n")
+    argv = [sys.executable, "-m", "devstack", "up", "--in-memory", "--env-file", str(tmp_path / "env")]
+    environ = {**os.environ, "PIPELINE_RECIPES": str(recipes)}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("jpgg") == 1
+    assert "session-pool" not in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_said_without_a_traceback(tmp_path: Path) -> None:
