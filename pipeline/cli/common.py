@@ -18,11 +18,13 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.errors import PipelineError, RequestError
+from pipeline.errors import ConfigError, PipelineError, RequestError
 from pipeline.services import Process, Services
+from pipeline.settings import PREFIX
 
 T = TypeVar("T")
 FAILED = 3
+ON_A_LAPTOP = "on a laptop: start `python -m devstack up`, then `set -a; . .devstack/env; set +a` in this terminal"
 
 # What is read by a program or goes to a file keeps its lines, whatever their length.
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 400)
@@ -62,11 +64,21 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def this_process() -> Process:
+    """The process of the settings in the environment. Who has none at all has most likely not read the stack's yet."""
+    try:
+        return Process(os.environ)
+    except ConfigError as error:
+        if f"{PREFIX}POOL_ENDPOINT" in os.environ:
+            raise
+        raise ConfigError(f"{error.message}\n{ON_A_LAPTOP}", kind=error.kind) from None
+
+
 def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
     """Do some work with the services of the function app's own settings."""
 
     async def run() -> T:
-        services = Process(os.environ).services()
+        services = this_process().services()
         try:
             return await work(services)
         finally:
