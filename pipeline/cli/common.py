@@ -26,8 +26,9 @@ T = TypeVar("T")
 FAILED = 3
 ON_A_LAPTOP = "on a laptop: start `python -m devstack up`, then `set -a; . .devstack/env; set +a` in this terminal"
 
-# What is read by a program or goes to a file keeps its lines, whatever their length.
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 400)
+# What is read by a program or goes to a file keeps its lines, whatever their length: ids are as long as names of blobs.
+ENDLESS = 10_000
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
