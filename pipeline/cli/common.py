@@ -39,8 +39,8 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
 
 def invalid(error: ValidationError) -> RequestError:
     """What is wrong with options that make no valid request."""
-    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
-    return RequestError("; ".join(told))
+    found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
+    return RequestError("; ".join(f"{name}: {message.removeprefix('Value error, ')}" for name, message in found))
 
 
 @contextmanager

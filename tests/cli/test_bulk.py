@@ -120,7 +120,8 @@ async def test_a_run_is_planned_started_followed_and_listed(stack: Stack) -> Non
     ("arguments", "status", "says"),
     [
         (("plan", "--reason", "sometimes"), 1, "reasons"),
-        (("plan", "--older-than", "soon"), 2, "7d"),
+        (("plan", "--reason", "chnaged"), 1, "reasons: there is no reason 'chnaged'; did you mean 'changed'?\n"),
+        (("plan", "--older-than", "7days"), 2, "Invalid value for --older-than"),
         (("jobs", "--state", "lost"), 1, "dismissed"),
         (("runs", "show", "nonsense"), 1, "no run"),
         (("job", "nonsense"), 1, "not the id"),
