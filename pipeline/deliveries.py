@@ -75,13 +75,15 @@ async def deliver(services: Services, message: Message, urgency: Urgency = DROPP
             wish = Wish(again=message.again, seen=message.seen)
             entry = await process(services, message.container, message.name, recipe, urgency=urgency, **wish)
             if entry.state == "running":
+                log.info("somebody is on it: looked at again in %d s", services.settings.claim_seconds)
                 await services.queue.send(message, services.settings.claim_seconds)
             return entry  # noqa: TRY300 - what follows are the other ends
         except JobOvertaken as error:
             log.info("nothing to do: %s", error)
             await _waits_no_more(services, message, error)
         except RecipeError as error:
-            log.warning("the message is dropped: %s", error)
+            # The app may be about to be replaced by one that knows it.
+            await _later(services, message, error)
         except PermanentError as error:
             await give_up(services, message, error)
         except PoolFull as error:
@@ -110,7 +112,7 @@ async def _waits_no_more(services: Services, message: Message, error: JobOvertak
         await services.ledger.move(entry, "overtaken")
 
 
-async def _later(services: Services, message: Message, error: TransientError) -> None:
+async def _later(services: Services, message: Message, error: TransientError | RecipeError) -> None:
     """Queue the next attempt, or record the failure when there have been enough and that can be done."""
     attempt = message.attempt + 1
     if attempt >= services.settings.max_attempts:
@@ -120,7 +122,7 @@ async def _later(services: Services, message: Message, error: TransientError) ->
             log.warning("the failure cannot be recorded now: %s", trouble)
         else:
             return
-    pause = max(delay(services, attempt), error.retry_after or 0)
+    pause = max(delay(services, attempt), getattr(error, "retry_after", None) or 0)
     log.info("attempt %d did not succeed; the next one in about %.0f s: %s", attempt, pause, error)
     await services.queue.send(message.model_copy(update={"attempt": attempt}), pause)
 
@@ -130,11 +132,10 @@ async def give_up(services: Services, message: Message, error: PermanentError | 
 
     Its row, or that of whoever has done it or is on it meanwhile. JobOvertaken when the source is gone or has changed.
     """
-    recipe = await services.recipe(message.recipe)
     place = (message.container, message.name)
     source = await services.sources.look(*place)
     key = JobKey.of(message.recipe, *place)
-    version = Version(source.etag, recipe.hash)
+    version = Version(source.etag, await _form(services, message.recipe, key))
     wish = Wish(again=message.again, seen=message.seen, run=run)
     # Another process may have done the job since: its result stands.
     current = partial(services.sources.is_current, *place, source.etag)
@@ -147,6 +148,15 @@ async def give_up(services: Services, message: Message, error: PermanentError | 
     told = f"{error.message}; given up after {message.attempt + 1} attempts"
     log.error("failed after %d attempts: %s", message.attempt + 1, error)
     return await claim.failed(type(error)(told, kind=error.kind, said=error.said), "queue")
+
+
+async def _form(services: Services, recipe: str, key: JobKey) -> str:
+    """The recipe's hash; of one that this process does not know, what the job's row says."""
+    try:
+        return (await services.recipe(recipe)).hash
+    except RecipeError:
+        entry = await services.ledger.get(key)
+        return entry.version.recipe_hash if entry else ""
 
 
 def delay(services: Services, attempt: int) -> float:

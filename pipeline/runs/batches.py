@@ -11,7 +11,9 @@ from pipeline.errors import JobOvertaken, PermanentError, PoolFull, RecipeError,
 from pipeline.process import process
 from pipeline.rendering import Urgency
 from pipeline.runs.fanout import find_jobs
+from pipeline.runs.lifecycle import stop
 from pipeline.runs.model import Run, key_of
+from pipeline.runs.selection import other_forms
 from pipeline.services import Services
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
@@ -35,8 +37,12 @@ async def work_received(services: Services, body: bytes) -> None:
 
 async def do_batch(services: Services, work: RunWork) -> None:
     """Do what is left of a batch; what cannot be done now is brought in again by another message."""
-    if await _is_over(services, work.run):
+    run = await _at_work(services, work.run)
+    if run is None:
         log.info("run %s is over: batch %s is left as it is", work.run, work.batch)
+        return
+    if other := other_forms(services, run.selection, run.forms):
+        await stop(services, run.id, f"{other}, and resume the run")
         return
     batch = await _batch(services, work)
     if batch is None or not batch.left:
@@ -48,23 +54,24 @@ async def do_batch(services: Services, work: RunWork) -> None:
     for one in ends.values():
         if isinstance(one, BaseException):
             raise one  # the platform brings the rest again
-    if batch.left and not await _is_over(services, work.run):
+    if batch.left and await _at_work(services, work.run):
         failed = any(one.failed for one in tries.values())
         waits = failed or any(one.waits for one in tries.values())
         again = RunWork(run=work.run, batch=work.batch, attempt=work.attempt + int(failed))
         await services.run_queue.send(again, delay(services, again.attempt) if waits else 0)
 
 
-async def _is_over(services: Services, run_id: str) -> bool:
-    """Whether no more of a run's jobs should begin. A run that nobody knows is over.
+async def _at_work(services: Services, run_id: str) -> Run | None:
+    """A run whose jobs should begin; None when it is over, or nobody knows it.
 
     That it is at work is believed for a while; that it is over is not, since somebody may have resumed it.
     """
     for seconds in (BELIEVED, 0):
         document = await services.run_table.recent("run", key_of(run_id), seconds)
-        if document and not Run.read(document.content).over:
-            return False
-    return True
+        run = Run.read(document.content) if document else None
+        if run and not run.over:
+            return run
+    return None
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ async def _side_by_side(services: Services, batch: Batch, attempt: int) -> dict[
 
     async def one(place: int) -> Try:
         async with services.run_room:
-            if time.monotonic() > until or await _is_over(services, batch.run):
+            if time.monotonic() > until or await _at_work(services, batch.run) is None:
                 return Try()
             item = batch.items[place]
             with about_job(JobKey.of(item.recipe, services.settings.input_container, item.name).id):

@@ -11,7 +11,7 @@ import time
 from pipeline.runs.lifecycle import change, send_all, stop
 from pipeline.runs.model import Run, key_of, now
 from pipeline.runs.planning import PAGE
-from pipeline.runs.selection import Due, due
+from pipeline.runs.selection import Due, due, other_forms
 from pipeline.services import Services
 from pipeline.storage.queue import Item, RunWork
 from pipeline.storage.runtable import LEFT, Batch
@@ -43,6 +43,9 @@ async def _at_work(services: Services, run_id: str) -> Run | None:
 
 async def _page(services: Services, run: Run) -> None:
     """One page of sources: its batches are stored, their messages sent, and the run moved on."""
+    if other := other_forms(services, run.selection, run.forms):
+        await stop(services, run.id, f"{other}, and resume the run")
+        return
     container, prefix = services.settings.input_container, run.selection.prefix
     page, at = await services.sources.page(container, prefix, run.at, PAGE)
     found = await due(services, run.selection, page, now())

@@ -10,7 +10,7 @@ from pipeline.errors import NotNow, RequestError
 from pipeline.runs.costs import Estimate, estimate, measured, serves
 from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import get_plan, new_id
-from pipeline.runs.selection import Selection, chosen
+from pipeline.runs.selection import Selection, chosen, forms
 from pipeline.services import Services
 from pipeline.settings import variable
 from pipeline.storage.queue import RunWork
@@ -50,7 +50,7 @@ async def start(
         if selection not in (None, plan.selection):
             raise RequestError("the selection is not the plan's: leave it out, or plan anew", kind="other_selection")
         most = _most(services, plan.jobs, plan.estimate, max_jobs, max_cost)
-        run = Run(id=new_id(), selection=plan.selection, plan=plan.id, expected=plan.jobs, most=most)
+        run = Run(id=new_id(), selection=plan.selection, plan=plan.id, expected=plan.jobs, most=most, forms=plan.forms)
         return await _begin(services, run.model_copy(update={"last_rank": plan.last_rank}), named)
     if expected_count is None or selection is None or selection.sample:
         raise RequestError(
@@ -60,7 +60,9 @@ async def start(
         )
     taken = await _estimate(services, selection, expected_count)
     most = _most(services, expected_count, taken, max_jobs, max_cost)
-    return await _begin(services, Run(id=new_id(), selection=selection, expected=expected_count, most=most), named)
+    meant = forms(services, selection)
+    run = Run(id=new_id(), selection=selection, expected=expected_count, most=most, forms=meant)
+    return await _begin(services, run, named)
 
 
 async def begun(services: Services, run_id: str) -> Run | None:
@@ -94,7 +96,8 @@ async def scheduled(services: Services) -> Run | None:
     taken = await _estimate(services, selection, jobs)
     if taken.total > settings.run_max_cost:
         jobs = int(jobs * settings.run_max_cost / taken.total)
-    return await _begin(services, Run(id=run_id, selection=selection, scheduled=True, most=jobs))
+    meant = forms(services, selection)
+    return await _begin(services, Run(id=run_id, selection=selection, scheduled=True, most=jobs, forms=meant))
 
 
 async def _is_begun(services: Services, before: Document) -> bool:
@@ -160,6 +163,7 @@ async def stop(services: Services, run_id: str, why: str) -> None:
 async def resume(services: Services, run_id: str, *, max_jobs: int | None = None) -> Run:
     """Bring a run back to work, whatever has become of its messages. A job that has ended is not done again.
 
+    It goes on with the recipes as they are here now.
     `max_jobs` raises what it may find, for a run that has stopped. NotNow when it is done.
     """
     most = services.settings.run_max_jobs
@@ -169,7 +173,8 @@ async def resume(services: Services, run_id: str, *, max_jobs: int | None = None
             raise NotNow(f"run {run.id} is done already", kind="run_done")
         if max_jobs is not None and max_jobs > most:
             raise RequestError(f"a run takes at most {most:,} jobs ({variable('run_max_jobs')})", kind="over_cap")
-        return run.model_copy(update={"state": "working", "finished": None, "why": "", "most": max_jobs or run.most})
+        news = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
+        return run.model_copy(update={**news, "forms": forms(services, run.selection)})
 
     run = await change(services, run_id, working)
     if not run.listed:

@@ -49,7 +49,8 @@ class Plan(_Stored):
     """What a run would do. Complete when `marker` is None; else planning goes on from there in another call.
 
     `sources` were looked at; `jobs` are due, for the `reasons` and of the `recipes` counted here; `bytes` are theirs.
-    `at` and `candidates` are where planning stands, and the sample as it is so far.
+    `at` and `candidates` are where planning stands, and the sample as it is so far; `forms` tell the recipes as they
+    were when it was begun.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Plan(_Stored):
     renditions: dict[str, int] = {}
     estimate: Estimate = Estimate()
     at: str = ""
+    forms: dict[str, str] = {}
     candidates: list[tuple[str, Reason, str, int]] = []
 
     @property
@@ -78,7 +80,7 @@ class Plan(_Stored):
 
     def as_json(self) -> dict[str, Any]:
         """For people and programs."""
-        shown = self.model_dump(mode="json", exclude={"at", "candidates", "renditions"})
+        shown = self.model_dump(mode="json", exclude={"at", "candidates", "forms", "renditions"})
         return {**shown, "complete": self.complete}
 
 
@@ -116,7 +118,7 @@ class Run(_Stored):
     """A run. `found` jobs are in batches; `listed` when there are no more to be found.
 
     `most` is how many it may find before it stops, `why` the reason why it has stopped. `settled` are the counts of
-    all batches up to `settled_to`, in which nothing is left.
+    all batches up to `settled_to`, in which nothing is left. `forms` are its recipes as they were when it was begun.
     """
 
     id: str
@@ -135,6 +137,7 @@ class Run(_Stored):
     pages: int = 0
     listed: bool = False
     at: str = ""
+    forms: dict[str, str] = {}
     settled: Progress = Progress()
     settled_to: str = ""
     progress: Progress = Progress()
@@ -146,5 +149,5 @@ class Run(_Stored):
 
     def as_json(self) -> dict[str, Any]:
         """For people and programs."""
-        hidden = {"at", "pages", "settled", "settled_to", "last_rank"}
+        hidden = {"at", "forms", "pages", "settled", "settled_to", "last_rank"}
         return self.model_dump(mode="json", exclude=hidden)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs.costs import estimate, measured, serves
 from pipeline.runs.model import Plan, is_id, key_of, now
-from pipeline.runs.selection import Due, Reason, Selection, chosen, due
+from pipeline.runs.selection import Due, Reason, Selection, due, forms, other_forms
 from pipeline.services import Services
 from pipeline.storage.runtable import Document
 from pipeline.telemetry import logger
@@ -29,6 +29,8 @@ async def plan(
     selection is the plan's own from then on). RequestError when there is no such plan.
     """
     document, begun = await _begin(services, selection, marker)
+    if other := other_forms(services, begun.selection, begun.forms):
+        raise NotNow(f"plan {begun.id}: {other}, or plan anew", kind="plan_changed")
     started = time.monotonic()
     known = await measured(services)
     while True:
@@ -62,8 +64,7 @@ async def _begin(services: Services, selection: Selection, marker: str | None) -
     if marker:
         document = await _stored(services, marker)
         return document, Plan.read(document.content)
-    chosen(services, selection)
-    fresh = Plan(id=new_id(), selection=selection, marker="")
+    fresh = Plan(id=new_id(), selection=selection, marker="", forms=forms(services, selection))
     created = await services.run_table.create("plan", key_of(fresh.id), fresh.written())
     if created is None:
         raise AssertionError("two plans have one id")

@@ -51,8 +51,8 @@ def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
 class Selection(BaseModel):
     """Which sources, which recipes, and jobs in which condition.
 
-    Reasons: `new` (never done), `changed` (another version of the source is there), `recipe_changed` (done by an older
-    form of the recipe or the engine), `unfinished` (begun, and nobody is on it), `failed`, `missing` (done, but a
+    Reasons: `new` (never done), `changed` (another version of the source is there), `recipe_changed` (ended with an
+    older form of the recipe or the engine), `unfinished` (begun, and nobody is on it), `failed`, `missing` (done, but a
     rendition is not there any more), `done` (done and up to date), `dismissed`. Ages are in seconds since the source
     was last written. A recipe that is for no source by itself is done for all of them when it is named.
     """
@@ -100,6 +100,26 @@ def chosen(services: Services, selection: Selection) -> Sequence[Recipe]:
     return [services.recipes.get(name) for name in selection.recipes] or list(services.recipes)
 
 
+def forms(services: Services, selection: Selection) -> dict[str, str]:
+    """The recipes of a selection, each with what tells its form from others. RecipeError as above."""
+    return {recipe.name: recipe.hash[:16] for recipe in chosen(services, selection)}
+
+
+def other_forms(services: Services, selection: Selection, meant: dict[str, str]) -> str:
+    """Why this process cannot go on with what was meant by a selection; empty when it can.
+
+    Its recipes may be older, or newer, than those of the process that planned: it was started before the file changed,
+    or is still to be replaced by a deployment.
+    """
+    wanted = [recipe for recipe in services.recipes if not selection.recipes or recipe.name in selection.recipes]
+    here = {recipe.name: recipe.hash[:16] for recipe in wanted}
+    other = sorted(name for name in meant.keys() | here.keys() if meant.get(name) != here.get(name))
+    if not (meant and other):
+        return ""
+    several = f" and {len(other) - 1} more" if len(other) > 1 else ""
+    return f"the app has another form of the recipe {other[0]}{several} than was meant: deploy or restart it"
+
+
 async def _of_recipe(
     services: Services, selection: Selection, recipe: Recipe, wanted: list[Listed], now: datetime
 ) -> list[Due]:
@@ -131,9 +151,11 @@ def reason_for(entry: Entry | None, version: Version, now: datetime) -> Reason |
         return None
     if entry.version.etag != version.etag:
         return "changed"
+    if entry.state == "dismissed":
+        return "dismissed"
     if entry.version.recipe_hash != version.recipe_hash:
         return "recipe_changed"
-    if entry.state in ("failed", "done", "dismissed"):
+    if entry.state in ("failed", "done"):
         return entry.state
     return "unfinished"
 

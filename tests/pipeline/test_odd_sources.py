@@ -170,6 +170,27 @@ async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
     assert (await jobs.get(services, key)).state == "failed", "a crop outside of so small a picture"
 
 
+async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_does_and_fails_in_the_end(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    async with opened(environ) as old:
+        await old.drop("photos/a.jpg", picture(600, 600))
+        recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
+        async with opened(environ) as new:
+            container = new.services.settings.input_container
+            key = await jobs.submit(new.services, Message(recipe="fresh", container=container, name="photos/a.jpg"))
+            (first,) = await old.messages()
+            await deliver(old.services, Message(**first))
+            assert await old.waiting() == 2
+            message = Message(**{**first, "attempt": old.services.settings.max_attempts - 1})
+            await deliver(old.services, message)
+            entry = await jobs.get(new.services, key)
+            assert (entry.state, entry.error_kind) == ("failed", "unknown_recipe")
+            await jobs.retry(new.services, key)
+            await deliver(new.services, message.model_copy(update={"again": True, "seen": entry.generation}))
+            assert (await jobs.get(new.services, key)).state == "done"
+
+
 async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
     environ: dict[str, str], recipe_file: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import recipes, runs
+from pipeline import jobs, recipes, runs
 from pipeline.deliveries import blob_dropped
 from pipeline.errors import NotNow, RequestError
 from pipeline.runs import lifecycle
@@ -372,3 +372,59 @@ def test_an_estimate_knows_how_many_jobs_a_session_serves_of_each_recipe() -> No
 def test_a_duration_follows_what_is_narrowest(jobs: int, at_once: int, seconds: float) -> None:
     pool = Pool(10, start=0, jobs=1_000_000)
     assert duration(jobs, pool, Times(0.1, 0.5, 0.1, whole=2), at_once) == pytest.approx(seconds, rel=0.02)
+
+
+async def test_a_run_stops_where_the_app_has_other_recipes_and_says_so(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    """Those who plan have read the file anew, the app has not: it would do the jobs as they were done before."""
+    async with opened(environ) as old:
+        await with_photos(old, 2)
+        await ran(old)
+        changed_recipe(recipe_file)
+        async with opened(environ) as new:
+            plan = await planned(new)
+            assert plan.reasons == {"recipe_changed": 2}
+            run = await runs.start(new.services, plan_id=plan.id)
+            await old.work_off()
+            seen = await runs.get(new.services, run.id)
+            assert (seen.state, seen.progress) == ("stopped", Progress())
+            assert "another form of the recipe web" in seen.why
+            await runs.resume(new.services, run.id)
+            (find,) = await new.run_messages()
+            await runs.work_received(new.services, find)
+            await old.work_off()
+            seen = await runs.get(new.services, run.id)
+            assert (seen.state, seen.progress) == ("stopped", Progress(left=2)), "a batch, too"
+            await runs.resume(new.services, run.id)
+            await new.work_off()
+            seen = await runs.get(new.services, run.id)
+            assert (seen.state, seen.progress) == ("done", Progress(done=2))
+            with pytest.raises(NotNow):
+                await runs.plan(old.services, runs.Selection(), marker=plan.id)
+
+
+async def test_a_run_of_a_recipe_that_the_app_does_not_know_stops_and_says_so(
+    environ: dict[str, str], recipe_file: Path
+) -> None:
+    async with opened(environ) as old:
+        await with_photos(old, 1)
+        recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
+        async with opened(environ) as new:
+            run = await runs.start(new.services, runs.Selection(recipes=("fresh",)), expected_count=1)
+            await old.work_off()
+            seen = await runs.get(new.services, run.id)
+            assert (seen.state, "recipe fresh" in seen.why) == ("stopped", True)
+
+
+async def test_what_was_dismissed_stays_so_when_its_recipe_changes(environ: dict[str, str], recipe_file: Path) -> None:
+    async with opened(environ) as stack:
+        await stack.drop("photos/bad.jpg", b"not an image")
+        await ran(stack)
+        entry = await stack.entry("web", "photos/bad.jpg")
+        assert entry is not None
+        await jobs.dismiss(stack.services, entry.key)
+    changed_recipe(recipe_file)
+    async with opened(environ) as stack:
+        assert (await planned(stack)).jobs == 0
+        assert (await planned(stack, reasons="dismissed")).jobs == 1
