@@ -144,6 +144,13 @@ async def test_the_doctor_finds_nothing_wrong_and_the_pool_is_shown(stack: Stack
     assert {"clock", "token", "session pool", "failures"} <= {finding["what"] for finding in findings}
     pool = await told(stack, "pool")
     assert (pool["capacity"], pool["free"], len(pool["slots"])) == (2, 2, 2)
+    await dropped(stack, "photos/a.jpg", picture())
+    shown = (await asyncio.to_thread(pipeline, "pool", **stack.environ)).stdout
+    assert any(
+        "leased" in line and line.rstrip().endswith(("idle: kept for the next job", "who holds it"))
+        for line in shown.splitlines()
+    ), shown
+    assert "USD by default" in shown
 
 
 async def test_the_doctor_says_what_is_wrong_and_what_to_change(stack: Stack) -> None:
