@@ -18,14 +18,17 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.errors import PipelineError, RequestError
+from pipeline.errors import ConfigError, PipelineError, RequestError
 from pipeline.services import Process, Services
+from pipeline.settings import PREFIX
 
 T = TypeVar("T")
 FAILED = 3
+ON_A_LAPTOP = "on a laptop: start `python -m devstack up`, then `set -a; . .devstack/env; set +a` in this terminal"
 
-# What is read by a program or goes to a file keeps its lines, whatever their length.
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 400)
+# What is read by a program or goes to a file keeps its lines, whatever their length: ids are as long as names of blobs.
+ENDLESS = 10_000
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -36,8 +39,8 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
 
 def invalid(error: ValidationError) -> RequestError:
     """What is wrong with options that make no valid request."""
-    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
-    return RequestError("; ".join(told))
+    found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
+    return RequestError("; ".join(f"{name}: {message.removeprefix('Value error, ')}" for name, message in found))
 
 
 @contextmanager
@@ -62,11 +65,21 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
+def this_process() -> Process:
+    """The process of the settings in the environment. Who has none at all has most likely not read the stack's yet."""
+    try:
+        return Process(os.environ)
+    except ConfigError as error:
+        if f"{PREFIX}POOL_ENDPOINT" in os.environ:
+            raise
+        raise ConfigError(f"{error.message}\n{ON_A_LAPTOP}", kind=error.kind) from None
+
+
 def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
     """Do some work with the services of the function app's own settings."""
 
     async def run() -> T:
-        services = Process(os.environ).services()
+        services = this_process().services()
         try:
             return await work(services)
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -17,9 +16,9 @@ import httpx
 import typer
 from rich.markup import escape
 
-from pipeline.cli.common import Json, console, show_json
+from pipeline.cli.common import Json, console, show_json, this_process
 from pipeline.errors import PipelineError
-from pipeline.services import Process, Services
+from pipeline.services import Services
 from pipeline.sessions.token import SCOPE, PoolToken
 from pipeline.storage.queue import JobQueue
 from pipeline.web.health import health, version
@@ -58,7 +57,7 @@ async def examine() -> list[Finding]:
     """Everything that was found; without settings there is nothing to look at."""
     findings = [_python()]
     try:
-        process = Process(os.environ)
+        process = this_process()
         services = process.services()
     except PipelineError as error:
         return [*findings, Finding(error.kind, "bad", error.message)]

@@ -49,10 +49,11 @@ def command(
     if as_json:
         show_json({"seconds": round(seconds, 1), "images_per_minute": round(rate, 1), "ms": told_times, **vars(pool)})
         return
+    each_ms = ", ".join(f"{name} {value:g} ms" for name, value in told_times.items() if value)
     hours, rest = divmod(round(seconds), 3600)
     console.print(
         f"{counted(images, 'image')} in {counted(pool.sessions, 'session')}: {hours} h {rest // 60} min {rest % 60} s, "
-        f"{rate:,.0f} images a minute\nper image: {told_times} ms",
+        f"{rate:,.0f} images a minute\nper image: {each_ms}",
         highlight=False,
     )
 

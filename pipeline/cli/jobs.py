@@ -10,16 +10,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from pipeline import jobs
-from pipeline.cli.common import FAILED, Json, console, counted, show_json, told, with_services
+from pipeline.cli.common import ENDLESS, FAILED, Json, console, counted, show_json, told, with_services
 from pipeline.errors import JobOvertaken, RequestError
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry, State
 from pipeline.storage.keys import JobKey
 from pipeline.storage.listing import FailureGroup
 from pipeline.storage.queue import Message
+from pipeline.telemetry import printable
 
 POLL = 0.5
 COLOURS = {"done": "green", "failed": "red", "running": "cyan", "queued": "yellow"}
@@ -137,12 +138,11 @@ def show_job(
     if as_json:
         show_json(as_dict(entry))
     else:
-        table = Table(show_header=False, box=None)
         for name, value in as_dict(entry).items():
             for at, each in enumerate(value if isinstance(value, list) else [value]):
                 if each not in ("", None, {}):
-                    table.add_row("" if at else name, escape(_words(each)))
-        console.print(table)
+                    line = f"{'' if at else name:<10} {_plain(_words(each))}"
+                    console.print(line, highlight=False, soft_wrap=True)
     _exit_if_failed([entry])
 
 
@@ -185,7 +185,7 @@ def failures(
     table = Table("count", "kind", "stages", "newest", "for example")
     for group in groups:
         stages = ", ".join(f"{stage} {count}" for stage, count in group.stages.items())
-        table.add_row(str(group.count), group.kind, stages, f"{group.newest:%Y-%m-%d %H:%M}", escape(group.example))
+        table.add_row(str(group.count), group.kind, stages, f"{group.newest:%Y-%m-%d %H:%M}", _plain(group.example))
     console.print(table)
     _show(entries)
 
@@ -257,23 +257,38 @@ def _show(entries: Sequence[Entry], *, as_json: bool = False) -> None:
     if as_json:
         show_json([as_dict(entry) for entry in entries])
         return
-    table = Table("state", "since", "recipe", "source", "what", Column("id", overflow="fold"), box=None)
+    if console.width < ENDLESS:
+        for entry in entries:
+            # The terminal breaks what is too long, not we: a line that it broke is still copied as one.
+            state, *rest, what, job = _cells(entry)
+            console.print("  ".join([state, *rest]), what, job, sep="\n    ", highlight=False, soft_wrap=True)
+        return
+    table = Table("state", "since", "recipe", "source", "what", "id", box=None)
     for entry in entries:
-        colour = COLOURS.get(entry.state, "dim")
-        what = (
-            f"{entry.error_kind}: {entry.error_message}"
-            if entry.error_kind
-            else counted(len(entry.renditions), "rendition")
-        )
-        table.add_row(
-            f"[{colour}]{entry.state}[/]",
-            f"{entry.since:%m-%d %H:%M:%S}",
-            entry.key.recipe,
-            escape(entry.name),
-            escape(what),
-            entry.key.id,
-        )
+        table.add_row(*_cells(entry))
     console.print(table)
+
+
+def _cells(entry: Entry) -> list[str]:
+    """A job in a few words, its id the last; whatever its name or what a session said holds, on one line."""
+    what = (
+        f"{entry.error_kind}: {entry.error_message}"
+        if entry.error_kind
+        else counted(len(entry.renditions), "rendition")
+    )
+    return [
+        f"[{COLOURS.get(entry.state, 'dim')}]{entry.state}[/]",
+        f"{entry.since:%m-%d %H:%M:%S}",
+        entry.key.recipe,
+        _plain(entry.name),
+        _plain(what),
+        entry.key.id,
+    ]
+
+
+def _plain(text: str) -> str:
+    """A text as a terminal shows it, on one line and without markup."""
+    return escape(printable(text))
 
 
 def _exit_if_failed(entries: Sequence[Entry]) -> None:

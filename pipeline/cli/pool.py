@@ -33,13 +33,20 @@ def command(as_json: Json = False) -> None:
         highlight=False,
     )
     hours, price = pool.hours, pool.hours.price
-    paid = "" if price is None else f", {hours.today * price:.2f} and {hours.month * price:.2f}"
+    paid = (
+        ""
+        if price is None
+        else f"; they cost {hours.today * price:.2f} and {hours.month * price:.2f}, "
+        "in the currency of PIPELINE_PRICE_SESSION_HOUR (USD by default)"
+    )
     console.print(f"session-hours begun: {hours.today} today, {hours.month} this month (UTC){paid}", highlight=False)
 
 
 def _doing(slot: SlotDocument) -> Text:
     """The first job there, and how many more; names are shown as they are, without markup."""
+    if not slot.jobs and slot.state == "leased":
+        return Text("nothing yet told by who holds it" if slot.count is None else "idle: kept for the next job")
     if not slot.jobs:
-        return Text("idle" if slot.count == 0 else "")
+        return Text("")
     more = (slot.count or 0) - 1
     return Text(f"{slot.jobs[0].recipe} {printable(slot.jobs[0].source)}" + (f" +{more}" if more > 0 else ""))

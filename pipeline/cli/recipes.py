@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from pipeline import recipes
-from pipeline.cli.common import told
+from pipeline.cli.common import counted, told
 from pipeline.recipes import Recipes, explain, schema
+from pipeline.services import ROOT, code_folder
 from pipeline.sessions import archive
 from pipeline.settings import PREFIX, Settings
 
@@ -27,14 +28,14 @@ def settings() -> Settings:
 
 
 def load(file: Path | None) -> Recipes:
-    """The recipes of a file, or of the one in the settings."""
+    """The recipes of a file, or of the one in the settings, which are relative to the app's folder."""
     known = settings()
     return recipes.load(
-        file or known.recipes,
+        file or ROOT / known.recipes,
         input_container=known.input_container,
         output_container=known.output_container,
         allow_code=known.allow_code,
-        code_folder=known.code_folder,
+        code_folder=code_folder(known),
     )
 
 
@@ -48,7 +49,7 @@ def check(
         raise typer.BadParameter("name one file, as FILE or with --file")
     with told():
         names = load(path or file).names
-    typer.echo(f"{len(names)} recipes are right: {', '.join(names)}")
+    typer.echo(f"{counted(len(names), 'recipe')} {'is' if len(names) == 1 else 'are'} right: {', '.join(names)}")
 
 
 @app.command("explain")

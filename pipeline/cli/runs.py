@@ -15,6 +15,7 @@ from pipeline import runs
 from pipeline.cli.common import FAILED, Json, console, counted, invalid, show_json, told, with_services
 from pipeline.runs import Orphan, Plan, Run, Selection
 from pipeline.services import Services
+from pipeline.telemetry import printable
 
 app = typer.Typer(help="Look at runs, cancel and resume them.", invoke_without_command=True)
 POLL = 1.0
@@ -167,7 +168,7 @@ def prune(
         show_json({"found": listed, "deleted": [one.blob.path for one in deleted]})
         return
     for orphan in found:
-        console.print(f"{orphan.why}: {escape(orphan.blob.path)}", highlight=False)
+        console.print(f"{orphan.why}: {escape(printable(orphan.blob.path))}", highlight=False)
     told_size = f"{sum(orphan.blob.size for orphan in found):,} bytes"
     console.print(f"{counted(len(found), 'rendition')}, {told_size}; {len(deleted):,} deleted")
 
@@ -177,18 +178,18 @@ def _selection(
 ) -> Selection:
     asked: dict[str, Any] = {"prefix": prefix, "recipes": recipes or (), "reasons": reasons, "sample": sample}
     with told():
-        ages = {"min_age": _seconds(older), "max_age": _seconds(newer)}
+        ages = {"min_age": _seconds(older, "--older-than"), "max_age": _seconds(newer, "--newer-than")}
         try:
             return Selection(**asked, **ages)
         except ValidationError as error:
             raise invalid(error) from None
 
 
-def _seconds(age: str) -> float | None:
+def _seconds(age: str, option: str) -> float | None:
     if not age:
         return None
     if age[-1] not in UNITS or not age[:-1].isdigit():
-        raise typer.BadParameter(f"{age!r} is no age: write it as in 90s, 15m, 12h or 7d")
+        raise typer.BadParameter(f"{age!r} is no age: write it as in 90s, 15m, 12h or 7d", param_hint=option)
     return float(age[:-1]) * UNITS[age[-1]]
 
 

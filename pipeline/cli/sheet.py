@@ -9,10 +9,15 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
 
+from pipeline.telemetry import printable
+from pipeline.transforms.modes import to_working
+
 CELL = (300, 220)
 GAP = 16
 CAPTION = 40
 MOST_ROWS = 40
+# No font has a letter for what Unicode will never give one.
+NO_LETTER = "\uffff"
 PAPER, INK, FAINT, FRAME = "#ffffff", "#202020", "#707070", "#e4e4e4"
 
 
@@ -48,7 +53,8 @@ def _paste(sheet: Image.Image, cell: Cell, corner: tuple[int, int]) -> None:
         sheet.paste(picture, offset, picture.getchannel("A"))
     else:
         canvas.text((left + 12, top + 12), "cannot be shown", FAINT, _font(14))
-    canvas.text((left, top + CELL[1] + 4), _fitting(cell.title, _font(15)), INK, _font(15))
+    title = _fitting(_drawable(cell.title, _font(15)), _font(15))
+    canvas.text((left, top + CELL[1] + 4), title, INK, _font(15))
     canvas.text((left, top + CELL[1] + 23), cell.detail, FAINT, _font(12))
 
 
@@ -68,10 +74,22 @@ def _in_srgb(image: Image.Image) -> Image.Image:
     """As it is meant to look: renditions are converted to sRGB, and beside them the source would look pale or wrong."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "CMYK", "L"):
-        return image.convert("RGBA")
+        return to_working(image).convert("RGBA")
     source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     return (converted or image).convert("RGBA")
+
+
+def _drawable(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The text on one line, what the font has no letter for as escapes: Pillow's own knows ASCII and little else."""
+    return "".join(char if _has(font, char) else ascii(char)[1:-1] for char in printable(text))
+
+
+def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, char: str) -> bool:
+    """Whether the font draws anything else for a letter than the box that stands for all that it lacks."""
+    missing = font.getmask(NO_LETTER)
+    drawn = font.getmask(char)
+    return char.isascii() or (drawn.size, bytes(drawn)) != (missing.size, bytes(missing))
 
 
 def _font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

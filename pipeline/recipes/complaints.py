@@ -23,6 +23,9 @@ _BOUNDS = {
     "too_short": "needs {min_length} or more items",
     "too_long": "may have {max_length} items",
 }
+# What pydantic calls by its JSON names, in the words of YAML.
+_KINDS = dict.fromkeys(("list_type", "tuple_type"), "a list")
+_KINDS |= dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "a mapping")
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
@@ -69,6 +72,8 @@ def _message(detail: ErrorDetails, transforms: list[str]) -> str:
         return f"the name {value!r} must be 1 to 40 of a-z, 0-9, - and _, and start with a letter or digit"
     if kind in _BOUNDS:
         return f"{_BOUNDS[kind].format(**detail['ctx'])}, not {_shown(value)}"
+    if kind in _KINDS:
+        return f"must be {_KINDS[kind]}, not {_shown(value)}"
     return f"{_lower(detail['msg'].replace('Input should', 'must'))}, not {_shown(value)}"
 
 
@@ -107,5 +112,7 @@ def _lower(text: str) -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

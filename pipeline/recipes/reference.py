@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from pipeline.transforms.base import Transform
+from pipeline.transforms.bounds import NAMED_COLORS
 from pipeline.transforms.formats import FORMATS, Format
 from pipeline.transforms.output import Output
 from pipeline.transforms.registry import FIRST, TRANSFORMS
@@ -124,6 +125,10 @@ def _page(pictures: str | None) -> Iterator[str]:
     yield "Every source is first told by its content, checked against the limits, decoded once, converted to sRGB and"
     yield "turned upright. Then come the transforms of the recipe, then, for each rendition, its own transforms and its"
     yield "encoder. Coordinates are always those of the upright picture. Lengths are pixels, or percentages in quotes."
+    yield ""
+    yield "A colour is `'#rgb'`, `'#rrggbb'` or `'#rrggbbaa'` (`aa` from 00, clear, to ff, solid), quoted since a bare"
+    yield "`#` begins a comment in YAML, or one of these names:"
+    yield f"{', '.join(NAMED_COLORS)}."
     yield ""
     yield "## Transforms"
     for entry in transforms():

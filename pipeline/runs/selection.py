@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.recipes import Recipe
+from pipeline.recipes.complaints import did_you_mean
 from pipeline.services import Services
 from pipeline.storage.blobs import Listed
 from pipeline.storage.entry import Entry, Version
@@ -41,6 +42,9 @@ def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
     words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         return value
+    for word in words:
+        if word and word not in (*REASONS, *SEVERAL):
+            raise ValueError(f"there is no reason {word!r}; {did_you_mean(word, (*REASONS, *SEVERAL))}")
     return tuple(dict.fromkeys(each for word in words if word for each in SEVERAL.get(word, (word,))))
 
 

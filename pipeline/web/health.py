@@ -61,7 +61,7 @@ class VersionDocument(BaseModel):
     session_api: str
     adhoc_recipes: str
     formats: list[str]
-    limits: dict[str, float]
+    limits: dict[str, int | float]
 
 
 async def health(services: Services) -> HealthDocument:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli import app, common
 from pipeline.deliveries import blob_dropped, deliver
 from pipeline.storage.queue import Message
 from tests.images import picture
@@ -76,6 +76,27 @@ async def test_failures_are_listed_retried_and_dismissed(stack: Stack) -> None:
     assert (refused.exit_code, "--all" in refused.stderr) == (1, True)
 
 
+async def test_ids_are_whole_and_names_on_one_line_on_every_terminal(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["photos/\n[red]ü.jpg", f"photos/{'long ' * 30}.jpg"]
+    for name in names:
+        await dropped(stack, name, b"not an image")
+    ids = {job["id"] for job in (await told(stack, "jobs"))["jobs"]}
+    for command in (("jobs",), ("failures",)):
+        for width in (common.ENDLESS, 80):
+            monkeypatch.setattr(common.console, "width", width)
+            ran = await asyncio.to_thread(pipeline, *command, **stack.environ)
+            lines = ran.stdout.splitlines()
+            found = [line for line in lines if any(f" {job}" in line for job in ids)]
+            assert len(found) == 2, ran.stdout
+            assert all(("not_an_image:" in line) == (width == common.ENDLESS) for line in found), ran.stdout
+            assert any("photos/\\n[red]ü.jpg" in line for line in lines), ran.stdout
+    for job in ids:
+        ran = await asyncio.to_thread(pipeline, "job", job, **stack.environ)
+        assert job in {line.split()[-1] for line in ran.stdout.splitlines()}
+
+
 async def test_a_run_is_planned_started_followed_and_listed(stack: Stack) -> None:
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
@@ -99,7 +120,8 @@ async def test_a_run_is_planned_started_followed_and_listed(stack: Stack) -> Non
     ("arguments", "status", "says"),
     [
         (("plan", "--reason", "sometimes"), 1, "reasons"),
-        (("plan", "--older-than", "soon"), 2, "7d"),
+        (("plan", "--reason", "chnaged"), 1, "reasons: there is no reason 'chnaged'; did you mean 'changed'?\n"),
+        (("plan", "--older-than", "7days"), 2, "Invalid value for --older-than"),
         (("jobs", "--state", "lost"), 1, "dismissed"),
         (("runs", "show", "nonsense"), 1, "no run"),
         (("job", "nonsense"), 1, "not the id"),
@@ -122,6 +144,13 @@ async def test_the_doctor_finds_nothing_wrong_and_the_pool_is_shown(stack: Stack
     assert {"clock", "token", "session pool", "failures"} <= {finding["what"] for finding in findings}
     pool = await told(stack, "pool")
     assert (pool["capacity"], pool["free"], len(pool["slots"])) == (2, 2, 2)
+    await dropped(stack, "photos/a.jpg", picture())
+    shown = (await asyncio.to_thread(pipeline, "pool", **stack.environ)).stdout
+    assert any(
+        "leased" in line and line.rstrip().endswith(("idle: kept for the next job", "who holds it"))
+        for line in shown.splitlines()
+    ), shown
+    assert "USD by default" in shown
 
 
 async def test_the_doctor_says_what_is_wrong_and_what_to_change(stack: Stack) -> None:

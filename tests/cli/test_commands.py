@@ -33,6 +33,17 @@ def test_the_shipped_recipes_are_right() -> None:
     assert (told.returncode, "web, tutorial" in told.stdout) == (0, True)
 
 
+def test_the_recipe_file_of_the_settings_is_the_same_from_every_folder(tmp_path: Path) -> None:
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_RECIPES": "recipes.yaml"}
+    command = [sys.executable, "-m", "pipeline", "recipes", "check"]
+    told = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
+    (tmp_path / "mine.yaml").write_text("recipes: {mine: {renditions: {a: {format: webp}}}}")
+    command += ["--file", "mine.yaml"]
+    told = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout == "1 recipe is right: mine\n"
+
+
 def test_a_typo_in_a_recipe_is_told_with_its_place_and_the_right_word(tmp_path: Path) -> None:
     file = tmp_path / "recipes.yaml"
     file.write_text("recipes:\n  web:\n    renditions:\n      a: {format: webp, qualty: 80}\n")
@@ -107,6 +118,7 @@ def test_missing_settings_are_listed_without_a_traceback() -> None:
     told = pipeline("init")
     assert (told.returncode, told.stdout) == (1, "")
     assert "PIPELINE_POOL_ENDPOINT is not set" in told.stderr
+    assert "set -a; . .devstack/env; set +a" in told.stderr
     assert "Traceback" not in told.stderr
 
 

@@ -87,7 +87,7 @@ def test_what_is_wrong_is_said_at_its_field(typed: dict[str, str], place: str, s
 )
 def test_parameters_of_code_that_cannot_be_read_are_said_to_be_no_mapping(text: str) -> None:
     code = {"step-0": "code", "step-0-source": "def transform(image, params): ...", "step-0-params": text}
-    with pytest.raises(DraftProblems, match="must be an object"):
+    with pytest.raises(DraftProblems, match="must be a mapping"):
         Draft.of_form(code).recipe(allow_code=True)
 
 

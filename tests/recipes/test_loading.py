@@ -69,6 +69,8 @@ def test_the_shipped_recipes_load_and_take_what_is_dropped() -> None:
         ),
         (recipe("transforms: [resize: {width: 99999}]"), "must be 16383 or less, not 99999"),
         (recipe("transforms: [resize: {width: '5'}]"), "must be a valid integer, not '5'"),
+        (recipe("match: {include: 'photos/*.jpg'}"), "must be a list, not 'photos/*.jpg'"),
+        (recipe("renditions:"), "must be a mapping, not nothing"),
         (recipe("transforms: [resize]"), "resize takes width and height (or one of them), or scale"),
         (recipe("transforms: [resize: {width: 5, mode: cover}]"), "mode cover needs both width and height"),
         (recipe("transforms: [crop: {box: [400, 1, 100, 9]}]"), "between left and right (400, 100) there is nothing"),

@@ -29,6 +29,7 @@ async def test_the_version_tells_engine_and_limits(stack: Stack) -> None:
     version = (await call(stack, "GET", "/api/version")).json()
     assert len(version["engine"]) == 16
     assert version["limits"]["max_source_bytes"] == stack.services.settings.max_source_bytes
+    assert isinstance(version["limits"]["max_frames"], int)
     assert version["adhoc_recipes"] == "off"
 
 
