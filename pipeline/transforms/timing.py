@@ -46,5 +46,6 @@ class Timing:
         return replace(self, durations=[min(each, most) for each in self.durations])
 
     def within(self, most: int) -> Timing:
-        """Quicker, so that all frames together take no longer than `most` milliseconds."""
-        return replace(self, durations=[max(10, each * most // self.total) for each in self.durations])
+        """Quicker, so that all frames together take no longer than `most` milliseconds, and each at least 10."""
+        room = max(0, most - 10 * len(self.durations))
+        return replace(self, durations=[10 + each * room // self.total for each in self.durations])

@@ -107,6 +107,14 @@ def test_equal_frames_that_together_last_longer_than_a_gif_can_say_are_kept(tmp_
     assert info.get("duration", 0) <= 655_350
 
 
+def test_many_short_frames_beside_long_ones_that_are_all_equal_are_kept(tmp_path: Path) -> None:
+    """Each was given ten milliseconds at least, and together they were more again than a GIF can say."""
+    one = gif(*[(0, 0, *SCREEN)] * 2, hundredths=65_535)
+    rest = gif(*[(0, 0, *SCREEN)] * 44, hundredths=1)
+    body = one[:-1] + rest[19:]
+    assert run(body, tmp_path, job(rendition("out", "gif")))["failure"] is None
+
+
 def test_frames_that_only_pillow_sees_are_not_encoded(tmp_path: Path) -> None:
     """The encoder of AVIF was given the open file, counted its frames in its own way, and broke on the second one."""
     body = gif((0, 0, *SCREEN), (0, 0, 300, 200))
