@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "runs": BASE | STORES | {"services", "process", "rendering", "deliveries"},
     "poison": BASE | STORES | {"services", "deliveries", "runs"},
     "web": BASE | STORES | CORE | {"adhoc", "jobs", "stages", "transforms"},
-    "cli": BASE | STORES | CORE | {"web"},
+    "cli": BASE | STORES | CORE | {"web", "transforms"},
     "__main__": {"cli"},
     "function_app": {"deliveries", "poison", "runs", "services", "settings", "web"},
 }

@@ -112,7 +112,13 @@ async def test_a_rendition_that_a_policy_protects_is_a_failure_at_once(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
-    monkeypatch.setattr(BlobClient, "upload_blob", _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy"))
+    upload, refused = BlobClient.upload_blob, _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy")
+
+    async def protected(blob: BlobClient, *arguments: Any, **options: Any) -> Any:
+        mine = blob.container_name != stack.services.settings.output_container
+        return await (upload if mine else refused)(blob, *arguments, **options)
+
+    monkeypatch.setattr(BlobClient, "upload_blob", protected)
     entry = await dropped(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("failed", "immutable", 1)
 
