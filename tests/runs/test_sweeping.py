@@ -11,7 +11,6 @@ from pipeline.errors import RequestError
 from pipeline.runs import lifecycle, planning
 from pipeline.runs.model import now
 from pipeline.runs.selection import Selection
-from pipeline.storage import stats
 from tests.images import picture
 from tests.stack import Stack
 

@@ -42,7 +42,7 @@ def test_letters_that_the_font_lacks_are_named(text: str, letters: str) -> None:
     assert "name a font in the assets" in refused.value.message
 
 
-@pytest.mark.skipif(not FONTS, reason="the system has no font that is known to have these letters")
+@pytest.mark.skipif(not FONTS, reason="no font with these letters (Debian, Ubuntu: apt install fonts-dejavu-core)")
 def test_a_font_of_ones_own_has_its_letters(tmp_path: Path) -> None:
     (tmp_path / "font").write_bytes(FONTS[0].read_bytes())
     scene = Scene(10**6, assets={"own.ttf": tmp_path / "font"})
