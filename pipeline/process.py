@@ -207,6 +207,7 @@ async def _kept(claim: Claim, stages: Stages) -> AsyncIterator[None]:
         except JobOvertaken as error:
             stages.lost = error
 
+    stages.look = claim.make_sure
     task = asyncio.create_task(renew())
     try:
         yield

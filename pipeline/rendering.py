@@ -185,8 +185,10 @@ async def _run(services: Services, order: Order, session: Session, names: Worksp
 
 
 async def _turn(services: Services, order: Order, session: Session, work: Work, stages: Stages) -> Ran:
-    """Wait for the session to be free, and run."""
-    stages.current, waited = "run", time.perf_counter()
+    """Wait for the session to be free, and run, unless another has taken the job over meanwhile."""
+    stages.current = "run"
+    await stages.still_ours()
+    waited = time.perf_counter()
     ran = await session.run(work)
     stages.past("turn", waited, ran.began)
     stages.past("run", ran.began, ran.ended)

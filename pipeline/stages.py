@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,12 +13,17 @@ from pipeline.errors import PipelineError
 from pipeline.telemetry import jobs_ended, jobs_running, stage_seconds, tracer
 
 
+async def _nobody_elses() -> None:
+    """What is asked of a job that nobody else could be on."""
+
+
 @dataclass
 class Stages:
     """A job's way. `ms` has the whole time of each stage, `marks` every stretch: its start and length since `began`.
 
     Times are milliseconds, `began` is wall time in seconds. `session` names the session's slot and generation, `state`
-    is what the job came to, and `lost` why going on is of no use: then no further stage begins.
+    is what the job came to, and `lost` why going on is of no use: then no further stage begins. `look` finds out
+    whether another is on the job by now, and raises that.
     """
 
     recipe: str
@@ -29,13 +34,13 @@ class Stages:
     began: float = field(default_factory=time.time)
     state: str = ""
     lost: PipelineError | None = None
+    look: Callable[[], Awaitable[None]] = _nobody_elses
     _zero: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Within this, the job is at `name`. Raises what the job was lost by, if it was."""
-        if self.lost:
-            raise self.lost
+        self._check()
         self.current, started = name, time.perf_counter()
         with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
             try:
@@ -47,6 +52,11 @@ class Stages:
                 if self.session:
                     span.set_attribute("pipeline.session", self.session)
                 self._note(name, started, time.perf_counter())
+
+    async def still_ours(self) -> None:
+        """Before what is dear or dangerous: raises what the job was lost by, looked up where that is in doubt."""
+        self._check()
+        await self.look()
 
     def past(self, name: str, started: float, ended: float) -> None:
         """A stage that is over, by its times of `time.perf_counter`."""
@@ -76,6 +86,10 @@ class Stages:
                     span.set_status(Status(StatusCode.ERROR, self.current))
                 jobs_running.add(-1, {"recipe": self.recipe})
                 jobs_ended.add(1, {"recipe": self.recipe, "state": self.state})
+
+    def _check(self) -> None:
+        if self.lost:
+            raise self.lost
 
     def _note(self, name: str, started: float, ended: float) -> None:
         took = (ended - started) * 1000

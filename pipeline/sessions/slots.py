@@ -253,7 +253,7 @@ class Slots:
             await slot.write("in use")
         except PipelineError as error:
             log.warning("slot %s cannot be written: %s", slot.name, error)
-            self._drop(slot)
+            await self._let_go(slot)
             return
         slot.idle_since = time.monotonic()
         slot.in_chore = False
@@ -338,7 +338,10 @@ class Slots:
             await slot.document.release()
 
     async def _give_back(self, slot: Slot) -> None:
-        """Clean the session and free the slot; one in doubt stays `in use`, so that its next holder ends it."""
+        """Clean the session and free the slot.
+
+        One in doubt, or that cannot be cleaned, stays `in use`, so that its next holder ends it.
+        """
         try:
             slot.count()
             if slot.jobs == 0 and not slot.in_doubt and slot.is_ours:
@@ -347,6 +350,13 @@ class Slots:
                 await slot.write("free")
             elif slot.unwritten and slot.is_ours:
                 await slot.write()
+        except PipelineError as error:
+            log.warning("slot %s is given back as it is: %s", slot.name, error)
+        await self._let_go(slot)
+
+    async def _let_go(self, slot: Slot) -> None:
+        """Release the slot as it is; where storage does not hear of it, its lease ends by itself."""
+        try:
             await slot.document.release()
         except PipelineError as error:
             log.warning("giving slot %s back: %s", slot.name, error)

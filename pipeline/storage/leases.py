@@ -131,8 +131,14 @@ class LeasedDocuments:
                 lease = await blob.acquire_lease(self._seconds)
             except (ResourceExistsError, ResourceNotFoundError):
                 return None
-            text = await (await blob.download_blob()).readall()
-        return LeasedDocument(blob, lease, _read(text))
+            document = LeasedDocument(blob, lease, {})
+            try:
+                document.content = _read(await (await blob.download_blob()).readall())
+            except BaseException:
+                with suppress(StorageUnavailable):
+                    await document.release()
+                raise
+        return document
 
     async def wish(self, held: int, *, more: bool) -> None:
         """Let other processes know how many documents this one holds, and whether it has work for more."""

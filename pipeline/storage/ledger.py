@@ -249,6 +249,14 @@ class Claim:
         """Move the expiry on. JobOvertaken when the claim is lost."""
         await self._write(expires=datetime.now(UTC) + self._ttl)
 
+    async def make_sure(self) -> None:
+        """Renew it where that is overdue, as storage did not answer or this process stood still.
+
+        It may have run out then, and be another's: JobOvertaken. Renewed in time, it lasts for twice that long.
+        """
+        if self.entry.expires - datetime.now(UTC) < self._ttl / 2:
+            await self.renew()
+
     async def done(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
         """Record the result. JobOvertaken when the claim is lost."""
         return await self._end(

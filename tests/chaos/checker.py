@@ -57,6 +57,12 @@ class Checker:
             rows = tables.get_table_client("ledger").query_entities(asked, select=["name", "source_etag"])
             return {(row["name"], row["source_etag"]) for row in rows}
 
+    def leased(self) -> list[str]:
+        """The slots that somebody holds."""
+        with self.account.blobs() as blobs:
+            slots = blobs.get_container_client("state").list_blobs(name_starts_with="slots/")
+            return [blob.name for blob in slots if blob.lease.status == "locked"]
+
     def kept(self) -> str:
         """All that the ledger says, and what is written on the renditions: to be looked through for secrets."""
         with self.account.tables() as tables, self.account.blobs() as blobs:
@@ -128,10 +134,8 @@ class Checker:
         yield from self._blob_leftovers()
 
     def _blob_leftovers(self) -> Iterator[str]:
+        yield from (f"the slot {name} is still leased" for name in self.leased())
         with self.account.blobs() as blobs:
-            for blob in blobs.get_container_client("state").list_blobs(name_starts_with="slots/"):
-                if blob.lease.status == "locked":
-                    yield f"the slot {blob.name} is still leased"
             output = blobs.get_container_client("output")
             seen = {blob.name for blob in output.list_blobs()}
             yield from (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import time
@@ -17,7 +18,7 @@ from tests.chaos import faults, identity, runs
 from tests.chaos.checker import Checker, Found
 from tests.chaos.pictures import BAD, pictures
 from tests.chaos.runs import Runs
-from tests.chaos.scene import SESSIONS, Scene, opened, pipeline
+from tests.chaos.scene import LEASE, SESSIONS, Scene, opened, pipeline
 from tests.chaos.sources import Sources, job_id
 from tests.chaos.witness import Witness
 
@@ -76,7 +77,7 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
                 await _until_settled(checker, plan, report, say)
                 await _repaired(checker, sources, plan, report, say)
                 await _told_again(checker, sources, plan, report, say)
-            await _closed(scene, sources, report, say)
+            await _closed(scene, sources, checker, report, say)
             found = await asyncio.to_thread(checker.check)
             found.violations += report.found.violations
             report.found = found
@@ -179,9 +180,14 @@ async def _told_again(checker: Checker, sources: Sources, plan: Plan, report: Re
     await _until_settled(checker, plan, report, say)
 
 
-async def _closed(scene: Scene, sources: Sources, report: Report, say: Say) -> None:
-    """Hosts end well; then no session holds a job's files, and `drain` ends all of them."""
+async def _closed(scene: Scene, sources: Sources, checker: Checker, report: Report, say: Say) -> None:
+    """Hosts end well; then no session holds a job's files, and `drain` ends all of them.
+
+    What a host held that was killed is free when its lease has run out.
+    """
     await asyncio.gather(*(host.stop() for host in scene.hosts))
+    with contextlib.suppress(TimeoutError):
+        await _until(lambda: not checker.leased(), LEASE + 1)
     for slot in await sources.slots():
         if slot.get("state") == "free" and slot.get("identifier"):
             query = {"api-version": faults.API, "identifier": str(slot["identifier"])}

@@ -77,6 +77,7 @@ async def _render(
 ) -> tuple[list[Made[Any]], SessionReport]:
     """In place of a session: the source's bytes, of exactly the pinned version, and the rendition's name."""
     data = b"".join([chunk async for chunk in source.chunks()])
+    await stages.look()
     made = []
     for rendition in recipe.renditions:
         facts = RenditionFacts(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from pipeline.deliveries import _later, blob_dropped, deliver, message_received
-from pipeline.errors import JobOvertaken, PoolFull, PoolUnavailable
+from pipeline.errors import JobOvertaken, PoolFull, PoolUnavailable, SourceError
 from pipeline.process import process
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
@@ -202,6 +203,46 @@ async def test_giving_up_leaves_what_another_process_has_done_meanwhile(stack: S
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.generation) == ("done", done.generation)
+
+
+async def test_a_job_that_another_took_over_unnoticed_and_ended_is_not_run(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when storage does not answer for longer than a claim lasts: no renewal has said that it is lost."""
+    services, container, name = stack.services, stack.services.settings.input_container, "photos/a.jpg"
+    version = Version(await stack.drop(name, picture()), services.recipes.get("web").hash)
+    monkeypatch.setattr(services.ledger, "_ttl", timedelta(milliseconds=1))
+    monkeypatch.setattr(Claim, "renew_every", 3600)
+    put, run_in_session, runs = services.pool.put, services.pool.run, []
+
+    async def overtaken(identifier: str, file: str, *more: Any) -> None:
+        await put(identifier, file, *more)
+        if not file.startswith("in-"):
+            return
+        claim = await services.ledger.claim(JobKey.of("web", container, name), (container, name), version, never)
+        assert isinstance(claim, Claim)
+        await claim.failed(SourceError("a bomb", kind="too_many_pixels"), "run")
+
+    async def noted(*arguments: Any) -> Any:
+        runs.append(arguments)
+        return await run_in_session(*arguments)
+
+    monkeypatch.setattr(services.pool, "put", overtaken)
+    monkeypatch.setattr(services.pool, "run", noted)
+    with pytest.raises(JobOvertaken):
+        await run(stack, name)
+    assert runs == []
+    assert (await failure(stack, name)).error_kind == "too_many_pixels"
+
+
+async def test_a_job_whose_claim_ran_out_and_that_nobody_took_over_goes_on(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    monkeypatch.setattr(stack.services.ledger, "_ttl", timedelta(milliseconds=1))
+    monkeypatch.setattr(Claim, "renew_every", 3600)
+    entry = await run(stack, "photos/a.jpg")
+    assert (entry.state, entry.attempts) == ("done", 1)
 
 
 @pytest.mark.parametrize("way", ["event", "message"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
-from pipeline.errors import SessionLost
+from pipeline.errors import PoolUnavailable, SessionLost
 from pipeline.process import process
 from pipeline.sessions.drain import drain
 from pipeline.sessions.slots import Slots
@@ -78,6 +78,28 @@ async def test_a_slot_is_given_back_clean_and_its_session_used_by_the_next_proce
             assert session.equipped
         again = await document(stack)
         assert (again["identifier"], again["state"]) == (given["identifier"], "in use")
+        await heir.close()
+
+
+async def test_a_slot_whose_session_cannot_be_cleaned_is_free_at_once_and_the_next_process_ends_it(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise PoolUnavailable("the session pool refuses the sign-in")
+
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        services = stack.services
+        await job(stack)
+        left = await document(stack)
+        with monkeypatch.context() as patch:
+            patch.setattr(services.pool, "remove", refused)
+            await services.slots.close()
+        assert await services.slot_documents.free(1) == ["slots/000.json"]
+        heir = Slots(services.settings, services.slot_documents, services.pool)
+        async with heir.seat():
+            again = await document(stack)
+        assert again["identifier"] != left["identifier"]
+        assert again["generation"] == left["generation"] + 1
         await heir.close()
 
 

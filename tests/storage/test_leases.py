@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from azure.storage.blob.aio import BlobLeaseClient
+from azure.core.exceptions import ServiceResponseError
+from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
+from pipeline.errors import StorageUnavailable
 from pipeline.settings import Settings
 from pipeline.storage import leases
 from pipeline.storage.account import Account
@@ -50,6 +52,20 @@ async def test_a_document_that_was_lost_cannot_be_written_or_renewed(
             await doing()
     await held.release()
     await heir.renew()
+
+
+async def test_a_document_that_cannot_be_read_is_not_kept_from_others(
+    documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise ServiceResponseError("the connection broke")
+
+    await documents.free(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobClient, "download_blob", away)
+        with pytest.raises(StorageUnavailable):
+            await documents.take("slots/000.json")
+    assert await documents.free(1) == ["slots/000.json"]
 
 
 async def test_wishes_of_processes_that_died_are_forgotten_and_then_removed(
