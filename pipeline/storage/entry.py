@@ -36,6 +36,8 @@ BRIEF = [
     "run",
     "listed",
 ]
+# What of a row the rows beside it leave out.
+NOT_LISTED = ("report", "listed", "owner")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,7 +115,17 @@ class Entry:
         )
 
     def to_row(self) -> dict[str, Any]:
-        """Write a table entity."""
+        """Write a table entity. Of what may be nothing, only what there is: every column costs, in three rows a job."""
+        texts = {
+            "run": self.run,
+            "error_kind": self.error_kind,
+            "error_class": self.error_class,
+            "error_message": self.error_message[:8000],
+            "error_tail": self.error_tail[-2000:],
+            "stage": self.stage,
+        }
+        numbers = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out}
+        documents = {"ms": self.ms, "versions": self.versions, "renditions": self.renditions, "report": self.report}
         return {
             "PartitionKey": self.key.partition,
             "RowKey": self.key.row,
@@ -126,20 +138,11 @@ class Entry:
             "owner": self.owner,
             "expires": self.expires,
             "since": self.since,
-            "run": self.run,
             "attempts": self.attempts,
-            "error_kind": self.error_kind,
-            "error_class": self.error_class,
-            "error_message": self.error_message[:8000],
-            "error_tail": self.error_tail[-2000:],
-            "stage": self.stage,
-            "bytes_in": large(self.bytes_in),
-            "bytes_out": large(self.bytes_out),
-            "ms": json.dumps(self.ms, ensure_ascii=False),
-            "versions": json.dumps(self.versions, ensure_ascii=False),
-            "renditions": json.dumps(self.renditions, ensure_ascii=False),
-            "report": json.dumps(self.report, ensure_ascii=False),
             "listed": " ".join(self.listed),
+            **{column: text for column, text in texts.items() if text},
+            **{column: large(number) for column, number in numbers.items() if number},
+            **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
 
     @property
@@ -154,9 +157,8 @@ class Entry:
 
     def list_row(self, key: str) -> dict[str, Any]:
         """The row that lists this entry under `key`."""
-        row = self.to_row()
-        del row["report"], row["listed"], row["owner"]
-        return {**row, "RowKey": key, "job": self.key.row}
+        row = {**self.to_row(), "RowKey": key, "job": self.key.row}
+        return {column: value for column, value in row.items() if column not in NOT_LISTED}
 
     @property
     def _place(self) -> str:

@@ -99,8 +99,9 @@ class Checker:
         elif row["source_etag"] != etag:
             yield f"{name}: its row is about another version than the latest"
         elif content in self.bad:
-            if (row["state"], row["error_kind"]) != ("failed", self.bad[content]) and not self._weather(row, found):
-                yield f"{name} ({content}): {row['state']} {row['error_kind']}: {row['error_message'][:100]}"
+            kind, said = row.get("error_kind"), row.get("error_message", "")
+            if (row["state"], kind) != ("failed", self.bad[content]) and not self._weather(row, found):
+                yield f"{name} ({content}): {row['state']} {kind}: {said[:100]}"
         elif row["state"] == "failed":
             if not self._weather(row, found):
                 yield f"{name}: a good picture failed with {row['error_kind']}: {row['error_message'][:200]}"
@@ -109,8 +110,10 @@ class Checker:
 
     def _weather(self, row: dict[str, Any], found: Found) -> bool:
         """A failure that names a fault that was injected, in a sentence."""
+        if row["state"] != "failed":
+            return False
         named = row["error_kind"] in WEATHER or "No space left" in row["error_message"]
-        if row["state"] != "failed" or not named or len(row["error_message"]) < 15:
+        if not named or len(row["error_message"]) < 15:
             return False
         found.failed[str(row["name"])] = f"{row['error_kind']}: {row['error_message']}"
         return True

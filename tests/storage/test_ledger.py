@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import ANY
 
 import pytest
 import pytest_asyncio
@@ -65,6 +67,18 @@ async def test_a_failure_stays_until_it_is_asked_for_again(ledger: Ledger) -> No
     await (await claimed(ledger)).failed(SourceError("cut short", kind="damaged_image"), "run")
     entry = await refused(ledger)
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "damaged_image", "run")
+
+
+async def test_of_a_failure_nothing_is_left_once_the_job_is_done(ledger: Ledger) -> None:
+    """Columns that have nothing to say are not written, so none that had may stay."""
+    failed = await (await claimed(ledger)).failed(SourceError("bad", kind="damaged_image", said="a tail"), "run")
+    assert await ledger.get(KEY) == replace(failed, changed=ANY)
+    again = await ledger.claim(KEY, SOURCE, V1, yes, again=True)
+    assert isinstance(again, Claim)
+    done = await again.done([{"name": "thumb", "size": 2**33}], {"ms": {"run": 1.5}})
+    entry = await ledger.get(KEY)
+    assert entry == replace(done, changed=ANY)
+    assert (entry.error_kind, entry.error_class, entry.error_message, entry.error_tail, entry.stage) == ("",) * 5
 
 
 async def test_a_claim_that_expired_is_taken_over_and_its_old_holder_cannot_finish(
