@@ -13,6 +13,8 @@ from benchmarks.table import Row, above, at_least, at_most, below
 Told = dict[str, Any]
 # Where two cores are the limit, the pool is not to start sessions for later on them: whoever is measured has its own.
 NO_SPARES = ("--spares", "0")
+# Small images under way at once for each session, as many as fill it.
+UNDER_WAY = 24
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ async def local_light(scale: Scale) -> list[Row]:
 
         async def pipeline(_: int) -> Told:
             since = stage.logged()
-            told = await stage.anew().worker("pipeline", "light", 0, count + 4, 32)
+            told = await stage.anew().worker("pipeline", "light", 0, count + 4, 2 * UNDER_WAY)
             runs.append(sum(call["path"] == "/executions" for call in stage.calls(since)))
             return told
 
@@ -84,7 +86,7 @@ async def local_light(scale: Scale) -> list[Row]:
             return await stage.worker("naive", "light", 0, count, 2)
 
         async def calls(_: int) -> Told:
-            return await stage.worker("calls", "light", 0, count + 4, 32, (count + 4) / runs[-1])
+            return await stage.worker("calls", "light", 0, count + 4, 2 * UNDER_WAY, (count + 4) / runs[-1])
 
         ours, theirs, alone = await turns(scale.rounds, pipeline, naive, calls)
     cpu, bare = each(ours, "cpu") * 1000, each(alone, "cpu") * 1000
@@ -114,7 +116,7 @@ async def _far(stage: Stage, scale: Scale) -> list[list[Told]]:
     await stage.drop("light", count + 8, photo(400, 300))
 
     async def pipeline(_: int) -> Told:
-        return await stage.anew().worker("pipeline", "light", 0, count + 8, 96, 0.1)
+        return await stage.anew().worker("pipeline", "light", 0, count + 8, 4 * UNDER_WAY, 0.1)
 
     async def naive(_: int) -> Told:
         return await stage.worker("naive", "light", 0, count // 4, 4, 0.1)
