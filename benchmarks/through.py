@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
+from array import array
+from collections.abc import Iterator
+from itertools import count
 
 from azure.core.pipeline.transport import AioHttpTransport
 
@@ -33,8 +35,8 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     settings = Settings.load(os.environ)
     services = Services.open(settings, load_recipes(settings), os.environ)
     await create_all(services.account, settings)
-    # Of each job only times are kept: this process's memory is measured.
-    runs: list[tuple[float, float, float]] = []
+    # Of each job only times are kept, and these as they are: this process's memory is measured.
+    began, ended, worked = array("d"), array("d"), array("d")
 
     async def job(number: int) -> None:
         again = number >= sources
@@ -44,12 +46,14 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
             return
         if entry.state != "done":
             raise SystemExit(f"{entry.name} is {entry.state}: {entry.error_message}")
-        runs.append(_run(entry))
+        for times, moment in zip((began, ended, worked), _run(entry), strict=True):
+            times.append(moment)
 
     first = min(WARM_UP * min(at_once, settings.pool_max_sessions), len(numbers) // 3)
     warm = range(numbers.start, numbers.start + first)
     await at_a_time(warm, len(warm), job)
-    runs.clear()
+    for times in (began, ended, worked):
+        del times[:]
     storage = counted()
     meter = Meter(memory=True)
     grown_at = numbers[len(numbers) // 10]
@@ -62,10 +66,9 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
             early = meter.memory()
 
     await at_a_time(range(warm.stop, numbers.stop), at_once, watched)
-    told = meter.told(jobs=len(runs), storage=len(storage), later=meter.memory() - early)
-    told["first"], told["last"] = min(began for began, _, _ in runs), max(ended for _, ended, _ in runs)
-    told["busy"] = sum(worked for _, _, worked in runs)
-    told["ends"] = [ended for _, ended, _ in runs]
+    told = meter.told(jobs=len(ended), storage=next(storage), later=meter.memory() - early)
+    told["first"], told["last"] = min(began), max(ended)
+    told["busy"], told["ends"] = sum(worked), list(ended)
     await services.slots.close()
     await drain(settings, services.slot_documents, services.pool)
     await services.close()
@@ -79,13 +82,13 @@ def _run(entry: Entry) -> tuple[float, float, float]:
     return start, start + took / 1000, entry.report["session_ms"]["total"] / 1000
 
 
-def counted() -> list[float]:
-    """From now on, the times of all calls to storage."""
-    calls: list[float] = []
+def counted() -> Iterator[int]:
+    """How many calls to storage there were from now on, when it is asked for."""
+    calls = count()
     send = AioHttpTransport.send
 
     async def counting(self: AioHttpTransport, request: object, **options: object) -> object:
-        calls.append(time.time())
+        next(calls)
         return await send(self, request, **options)
 
     AioHttpTransport.send = counting
