@@ -116,7 +116,7 @@ async def _carry_out(
     size = sum(one.facts.size for one in made)
     bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.family})
     bytes_moved.add(size, {"direction": "out", "recipe": recipe.family})
-    log.info("done: %d renditions, %d bytes", len(made), size)
+    log.info("done: %d rendition%s, %d bytes", len(made), "" if len(made) == 1 else "s", size)
     return entry
 
 
