@@ -245,8 +245,8 @@ def _show_plan(made: Plan) -> None:
         f"plan {made.id}: {_jobs(made)}, {made.bytes:,} bytes\n"
         f"about {taken.minutes:.1f} minutes in {counted(taken.sessions, 'session')} ({basis})\n"
         f"{counted(taken.session_hours, 'session-hour')}, {taken.transactions:,} storage transactions\n"
-        f"about {taken.total:.2f}: sessions {taken.money.get('sessions', 0):.2f}, "
-        f"storage {taken.money.get('storage', 0):.4f}; function instances not included",
+        f"about ${taken.total:.2f}: sessions ${taken.money.get('sessions', 0):.2f}, "
+        f"storage ${taken.money.get('storage', 0):.4f}; function instances not included",
         highlight=False,
     )
 
