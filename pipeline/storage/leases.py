@@ -16,7 +16,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
-from pipeline.errors import StorageUnavailable
+from pipeline.errors import PipelineError, StorageUnavailable
 from pipeline.storage.account import Account, translated, unless_there
 
 LOST_STATUS = (404, 409, 412)
@@ -135,7 +135,7 @@ class LeasedDocuments:
             try:
                 document.content = _read(await (await blob.download_blob()).readall())
             except BaseException:
-                with suppress(StorageUnavailable):
+                with suppress(PipelineError):
                     await document.release()
                 raise
         return document
