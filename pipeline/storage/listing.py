@@ -162,7 +162,7 @@ class Listing:
 
 def _group(kind: str, rows: list[Any]) -> FailureGroup:
     newest = max(rows, key=lambda row: row["since"])
-    stages = dict(Counter(row.get("stage", "") for row in rows).most_common())
+    stages = dict(Counter(row.get("stage") or "" for row in rows).most_common())
     return FailureGroup(kind, newest["error_class"], len(rows), stages, newest["since"], newest["name"])
 
 

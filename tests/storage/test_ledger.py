@@ -10,6 +10,7 @@ from unittest.mock import ANY
 
 import pytest
 import pytest_asyncio
+from azure.data.tables import TableEntity
 
 from pipeline.errors import ConfigError, JobOvertaken, PoolFull, SourceError
 from pipeline.settings import Settings
@@ -79,6 +80,14 @@ async def test_of_a_failure_nothing_is_left_once_the_job_is_done(ledger: Ledger)
     entry = await ledger.get(KEY)
     assert entry == replace(done, changed=ANY)
     assert (entry.error_kind, entry.error_class, entry.error_message, entry.error_tail, entry.stage) == ("",) * 5
+
+
+def test_columns_that_a_row_lacks_may_come_as_null() -> None:
+    """So the service answers where single columns are asked for."""
+    entry = Entry(KEY, *SOURCE, state="done", version=V1)
+    row = TableEntity({**entry.to_row(), "run": None, "bytes_in": None, "ms": None, "error_kind": None})
+    row._metadata = {"etag": "", "timestamp": None}
+    assert Entry.from_row(row) == entry
 
 
 async def test_a_claim_that_expired_is_taken_over_and_its_old_holder_cannot_finish(
