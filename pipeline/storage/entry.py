@@ -117,7 +117,7 @@ class Entry:
         )
 
     def to_row(self) -> dict[str, Any]:
-        """Write a table entity. Of what may be nothing, only what there is: every column costs, in three rows a job."""
+        """Write a table entity. What is empty has no column: every column costs, in three rows a job."""
         texts = {
             "run": self.run,
             "error_kind": self.error_kind,
@@ -126,7 +126,7 @@ class Entry:
             "error_tail": self.error_tail[-2000:],
             "stage": self.stage,
         }
-        numbers = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out}
+        sizes = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out}
         documents = {"ms": self.ms, "versions": self.versions, "renditions": self.renditions, "report": self.report}
         return {
             "PartitionKey": self.key.partition,
@@ -143,7 +143,7 @@ class Entry:
             "attempts": self.attempts,
             "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
-            **{column: large(number) for column, number in numbers.items() if number},
+            **{column: large(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
 

@@ -250,9 +250,9 @@ class Claim:
         await self._write(expires=datetime.now(UTC) + self._ttl)
 
     async def make_sure(self) -> None:
-        """Renew it where that is overdue, as storage did not answer or this process stood still.
+        """Renew it where a renewal was missed: storage did not answer, or this process stood still.
 
-        It may have run out then, and be another's: JobOvertaken. Renewed in time, it lasts for twice that long.
+        It may be another's by then: JobOvertaken. One that was renewed in time never has less than half left.
         """
         if self.entry.expires - datetime.now(UTC) < self._ttl / 2:
             await self.renew()

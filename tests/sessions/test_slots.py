@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
-from pipeline.errors import PoolUnavailable, SessionLost
+from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnavailable
 from pipeline.process import process
 from pipeline.sessions.drain import drain
 from pipeline.sessions.slots import Slots
-from pipeline.storage.leases import LeasedDocuments
+from pipeline.storage.leases import LeasedDocument, LeasedDocuments
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.stack import Stack, opened
@@ -101,6 +101,26 @@ async def test_a_slot_whose_session_cannot_be_cleaned_is_free_at_once_and_the_ne
         assert again["identifier"] != left["identifier"]
         assert again["generation"] == left["generation"] + 1
         await heir.close()
+
+
+async def test_a_slot_that_cannot_be_written_when_it_is_taken_is_free_at_once(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StorageUnavailable("writing a slot: the storage account does not answer")
+
+    only = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SLOT_WAIT": "1"}
+    async with opened({**environ, **only}) as stack:
+        with monkeypatch.context() as patch:
+            patch.setattr(LeasedDocument, "write", away)
+            with pytest.raises(PoolFull):
+                async with stack.services.slots.seat():
+                    pass
+
+            async def free() -> bool:
+                return await stack.services.slot_documents.free(1) == ["slots/000.json"]
+
+            await eventually(free)
 
 
 async def test_a_seat_that_comes_free_while_the_first_in_line_gives_up_is_the_next_ones(
