@@ -51,7 +51,7 @@ async def test_an_image_is_tried_with_the_tutorials_crop_and_the_engine_in_it(
     environ["ADDRESS"] = baked_pool.address.removeprefix("http://")
     status, out, err = await image(environ, "try")
     assert status == 0, out + err
-    assert "the transforms are in it" in out
+    assert "with the engine" in out
     assert "cropped, and downloaded" in err
     await baked_pool.call("DELETE", "/session", "try-it-here")
     calls = Path(environ["CALLS"]).read_text().splitlines()
