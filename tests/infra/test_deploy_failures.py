@@ -74,7 +74,7 @@ WORDS = [
     ("SessionTypeNotSupportedInRegion", "does not offer a required resource type", "--location REGION"),
     ("Failed to pull image: UNAUTHORIZED", "cannot pull its image", "has taken effect"),
     ("DeploymentActive: another deployment", "still running", "az deployment sub list"),
-    ("maximumInstanceCount must be at least 40", "does not accept such a low instance limit", "--set LEAST_INSTANCES=40"),
+    ("maximumInstanceCount must be at least 40", "does not accept such a low", "--set LEAST_INSTANCES=40"),
     ("StorageAccountTypeConversionNotAllowed", "cannot change the redundancy", "STORAGE_REDUNDANCY=Standard_LRS"),
     ("InvalidResourceGroupLocation", "is in another region", "OTHER-NAME"),
     ("RoleAssignmentExists: The role assignment already", "already assigned", "az role assignment delete"),
