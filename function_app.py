@@ -5,13 +5,14 @@ import os
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
-from pipeline import deliveries, poison, runs
+from pipeline import runs
+from pipeline.api import http_trigger, idempotency
+from pipeline.api.route import Route
+from pipeline.api.routes import TABLE
+from pipeline.console.routes import Console
+from pipeline.jobs import dead_letters, dispatch
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
-from pipeline.web import idempotency, serving
-from pipeline.web.console.routes import Console
-from pipeline.web.route import Route
-from pipeline.web.routes import TABLE
 
 process = Process(os.environ)
 settings = process.settings
@@ -27,13 +28,13 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 )
 async def image_dropped(source: blob.BlobClient) -> None:
     """A source is new or has changed. The binding is used for its name alone: our own clients read the data."""
-    await deliveries.blob_dropped(process.services(), source.container_name, source.blob_name)
+    await dispatch.blob_dropped(process.services(), source.container_name, source.blob_name)
 
 
 @app.queue_trigger(arg_name="message", queue_name=settings.queue, connection=CONNECTION)
 async def job_waiting(message: func.QueueMessage) -> None:
     """A job's turn has come: another attempt, or a free session."""
-    await deliveries.message_received(process.services(), message.get_body())
+    await dispatch.message_received(process.services(), message.get_body())
 
 
 @app.queue_trigger(arg_name="message", queue_name=settings.run_queue, connection=CONNECTION)
@@ -42,22 +43,22 @@ async def run_waiting(message: func.QueueMessage) -> None:
     await runs.work_received(process.services(), message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=settings.queue + poison.SUFFIX, connection=CONNECTION)
+@app.queue_trigger(arg_name="message", queue_name=settings.queue + dead_letters.SUFFIX, connection=CONNECTION)
 async def job_undeliverable(message: func.QueueMessage) -> None:
     """A job that the platform gave up delivering becomes a failure."""
-    await poison.job(process.services(), message.get_body())
+    await dead_letters.job(process.services(), message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=settings.run_queue + poison.SUFFIX, connection=CONNECTION)
+@app.queue_trigger(arg_name="message", queue_name=settings.run_queue + dead_letters.SUFFIX, connection=CONNECTION)
 async def run_undeliverable(message: func.QueueMessage) -> None:
     """So do the jobs of a piece of a run."""
-    await poison.run_work(process.services(), message.get_body())
+    await dead_letters.run_work(process.services(), message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=poison.DROPS, connection=CONNECTION)
+@app.queue_trigger(arg_name="message", queue_name=dead_letters.DROPS, connection=CONNECTION)
 async def drop_undeliverable(message: func.QueueMessage) -> None:
     """So do those of a source that was dropped."""
-    await poison.drop(process.services(), message.get_body())
+    await dead_letters.drop(process.services(), message.get_body())
 
 
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
@@ -74,7 +75,7 @@ def serve(route: Route) -> None:
     @app.function_name(route.name)
     @app.route(route.path, methods=[*route.methods])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        return await serving.answer(route, process.services, req)
+        return await http_trigger.answer(route, process.services, req)
 
 
 for each in TABLE:
@@ -102,4 +103,4 @@ async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Say that there is nothing here. Every other route goes before this one."""
-    return await serving.elsewhere(req)
+    return await http_trigger.elsewhere(req)

@@ -17,13 +17,13 @@ from typing_extensions import override
 from benchmarks.stage import name
 from benchmarks.worker import Count, Meter, at_a_time
 from pipeline import runs
-from pipeline.runs import batches
+from pipeline.pool import status
+from pipeline.runs import worker
 from pipeline.services import Process, Services
-from pipeline.sessions import telling
-from pipeline.storage import stats
+from pipeline.storage import metrics
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 # Jobs of one entity-group transaction, which holds a hundred rows: a job's own and those that list it.
 CHUNK = 25
@@ -90,8 +90,8 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
 
     Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
     """
-    stats.WRITE_EVERY = batches.BELIEVED = 3600
-    telling.EVERY = inf
+    metrics.WRITE_EVERY = worker.BELIEVED = 3600
+    status.EVERY = inf
     async with opened() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
         await _worked_off(services, await runs.start(services, warm, expected_count=10), at_once, Calls())

@@ -29,7 +29,7 @@ from devstack.state import ROOT
 from pipeline import runs
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 RECIPE = """
 recipes:

@@ -11,14 +11,14 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from benchmarks.stage import name
 from benchmarks.worker import Count, Meter, at_a_time
-from pipeline.process import process
+from pipeline.engine import fingerprint
+from pipeline.jobs.execution import process
+from pipeline.pool import engine_bundle
+from pipeline.pool.drain import drain
 from pipeline.services import Services, load_recipes
-from pipeline.sessions import archive
-from pipeline.sessions.drain import drain
 from pipeline.settings import Settings
 from pipeline.storage.ledger import Entry
-from pipeline.storage.setup import create_all
-from pipeline.transforms import fingerprint
+from pipeline.storage.provisioning import create_all
 
 WARM_UP = 2
 
@@ -104,5 +104,5 @@ def slowed(seconds: float) -> None:
     )
     files = fingerprint.sources()
     slow = {file: text + wait.encode() if file == "engine.py" else text for file, text in files.items()}
-    setattr(archive, "sources", lambda: slow)  # noqa: B010 - what the archive packs
-    archive.build.cache_clear()
+    setattr(engine_bundle, "sources", lambda: slow)  # noqa: B010 - what the archive packs
+    engine_bundle.build.cache_clear()

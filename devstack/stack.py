@@ -24,7 +24,7 @@ from devstack.certificate import Certificate, trusting
 from devstack.errors import ChildError, EventGridError, RecipesError
 from devstack.event_grid.subscription import for_functions
 from devstack.state import ROOT, STATE, lives
-from pipeline.together import together
+from pipeline.concurrency import together
 
 ENV_FILE = STATE / "env"
 START_TIMEOUT = 60.0

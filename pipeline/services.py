@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Self
 
 from pipeline import recipes, telemetry
-from pipeline.adhoc import AdHocRecipes
+from pipeline.adhoc_recipes import AdHocRecipes
 from pipeline.errors import ConfigError
 from pipeline.identity import Identity
+from pipeline.pool import engine_bundle
+from pipeline.pool.auth import PoolToken
+from pipeline.pool.client import PoolClient
+from pipeline.pool.scheduler import Slots
 from pipeline.recipes import Recipe, Recipes, adhoc
-from pipeline.sessions import archive
-from pipeline.sessions.client import PoolClient
-from pipeline.sessions.slots import Slots
-from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
 from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
-from pipeline.storage.board import Board
-from pipeline.storage.leases import LeasedDocuments
+from pipeline.storage.json_documents import Notes
+from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.storage.ledger import Ledger
-from pipeline.storage.notes import Notes
 from pipeline.storage.queue import JobQueue
-from pipeline.storage.runtable import RunTable
+from pipeline.storage.run_store import RunTable
+from pipeline.storage.slot_status_table import Board
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
@@ -150,7 +150,7 @@ class Process:
         self._environ = environ
         self.settings = Settings.load(environ)
         self.recipes = load_recipes(self.settings)
-        archive.build()
+        engine_bundle.build()
         self._services: Services | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.engine.protocol import Limits
 from pipeline.errors import ConfigError
-from pipeline.transforms.protocol import Limits
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"

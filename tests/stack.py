@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PoolUnavailable
+from pipeline.pool.drain import drain
 from pipeline.runs import work_received
 from pipeline.services import Services, load_recipes
-from pipeline.sessions.drain import drain
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 RECIPES = """
 recipes:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.api.problems import BY_KIND
+from pipeline.engine.errors import KINDS
 from pipeline.errors import PipelineError
-from pipeline.transforms.failures import KINDS
-from pipeline.web.problems import BY_KIND
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -27,7 +27,7 @@ def kinds() -> set[str]:
 
     def below(kind: type[PipelineError]) -> set[str]:
         """Those of a class and its subclasses. What `web` has of its own only ever answers a request."""
-        own = set() if kind.__module__.startswith("pipeline.web.") else {kind.default_kind}
+        own = set() if kind.__module__.startswith("pipeline.api.") else {kind.default_kind}
         return own.union(*map(below, kind.__subclasses__()))
 
     named = {name for text in SOURCES for name in re.findall(r'\bkind="([a-z_]+)"', text)}

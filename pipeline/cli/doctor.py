@@ -16,12 +16,12 @@ import httpx
 import typer
 from rich.markup import escape
 
+from pipeline.api.health import health, version
 from pipeline.cli.common import Json, console, show_json, this_process
 from pipeline.errors import PipelineError
+from pipeline.pool.auth import SCOPE, PoolToken
 from pipeline.services import Services
-from pipeline.sessions.token import SCOPE, PoolToken
 from pipeline.storage.queue import JobQueue
-from pipeline.web.health import health, version
 
 Verdict = Literal["good", "look", "bad"]
 MARKS = {"good": "[green]✓[/]", "look": "[yellow]![/]", "bad": "[red]✗[/]"}

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.common import Json, console, counted, show_json, told, with_services
 from pipeline.cli.recipes import settings as known_settings
-from pipeline.runs.costs import ASSUMED, Measured, measured
+from pipeline.runs.estimates import ASSUMED, Measured, measured
 from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import CONNECTION
 

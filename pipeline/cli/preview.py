@@ -14,16 +14,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline import verify
 from pipeline.cli.common import told
 from pipeline.cli.recipes import File, load
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.jobs import verification
+from pipeline.jobs.rendering import failure
+from pipeline.pool.batching import Work
+from pipeline.pool.report import RenditionFacts
+from pipeline.pool.session import Session
 from pipeline.recipes import Recipe
-from pipeline.rendering import failure
 from pipeline.services import pool_client
-from pipeline.sessions.batch import Work
-from pipeline.sessions.report import RenditionFacts
-from pipeline.sessions.session import Session
 from pipeline.settings import CONNECTION, PREFIX, Settings, StorageAccount
 
 CHUNK = 256 * 1024
@@ -128,7 +128,7 @@ async def _one(
         if report.failure:
             raise _about(image, failure(report.failure))
         formats = {each.name: each.formats for each in recipe.renditions}
-        facts = verify.declared(report, names.renditions, formats, settings)
+        facts = verification.declared(report, names.renditions, formats, settings)
         made = []
         for rendition in recipe.renditions:
             about = facts[rendition.name]
@@ -149,7 +149,7 @@ async def _bring(session: Session, recipe: Recipe, assets: Path) -> dict[str, st
 async def _save(session: Session, facts: RenditionFacts, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     async with session.get(facts.file) as chunks:
-        path.write_bytes(b"".join([chunk async for chunk in verify.checked(chunks, facts)]))  # noqa: ASYNC240
+        path.write_bytes(b"".join([chunk async for chunk in verification.checked(chunks, facts)]))  # noqa: ASYNC240
     return path
 
 

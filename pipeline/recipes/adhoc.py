@@ -19,12 +19,12 @@ from pydantic import ValidationError
 from pipeline.errors import RecipeError
 
 from . import conflicts
-from .building import Builder
-from .complaints import explain
+from .compiler import Builder
+from .error_messages import explain
 from .loading import Recipes
 from .model import FileModel
 from .recipe import Recipe
-from .yamlfile import Document, Problem, Problems, dotted, parse
+from .yaml_loader import Document, Problem, Problems, dotted, parse
 
 GROUP = "_adhoc"
 # No recipe of a file can be called so: their names start with a letter or digit.

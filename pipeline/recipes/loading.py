@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from pipeline.errors import ConfigError, RecipeError
 
 from . import conflicts
-from .building import Builder
-from .complaints import did_you_mean, explain
+from .compiler import Builder
+from .error_messages import did_you_mean, explain
 from .model import FileModel
 from .recipe import Recipe
-from .yamlfile import Document, Problems, parse
+from .yaml_loader import Document, Problems, parse
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.runs.planning import PAGE
 from pipeline.runs.selection import Due, due, other_forms
 from pipeline.services import Services
 from pipeline.storage.queue import Item, RunWork
-from pipeline.storage.runtable import LEFT, Batch
+from pipeline.storage.run_store import LEFT, Batch
 from pipeline.telemetry import logger
 
 log = logger(__name__)

@@ -6,17 +6,17 @@ import base64
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from pipeline.concurrency import together
 from pipeline.errors import NotNow, RequestError
-from pipeline.runs.costs import Estimate, estimate, measured, serves
+from pipeline.runs.estimates import Estimate, estimate, measured, serves
 from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import get_plan, new_id
 from pipeline.runs.selection import Selection, chosen, forms
 from pipeline.services import Services
 from pipeline.settings import variable
 from pipeline.storage.queue import RunWork
-from pipeline.storage.runtable import LEFT, Document
+from pipeline.storage.run_store import LEFT, Document
 from pipeline.telemetry import logger
-from pipeline.together import together
 
 log = logger(__name__)
 SENDERS = 16

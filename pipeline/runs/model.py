@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.runs.costs import Estimate
+from pipeline.runs.estimates import Estimate
 from pipeline.runs.selection import Reason, Selection
 
 RunState = Literal["working", "done", "cancelled", "stopped"]

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pipeline.errors import NotNow, RequestError
-from pipeline.runs.costs import estimate, measured, serves
+from pipeline.runs.estimates import estimate, measured, serves
 from pipeline.runs.model import Plan, is_id, key_of, now
 from pipeline.runs.selection import Due, Reason, Selection, due, forms, other_forms
 from pipeline.services import Services
-from pipeline.storage.runtable import Document
+from pipeline.storage.run_store import Document
 from pipeline.telemetry import logger
 
 log = logger(__name__)

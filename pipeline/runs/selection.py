@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.recipes import Recipe
-from pipeline.recipes.complaints import did_you_mean
+from pipeline.recipes.error_messages import did_you_mean
 from pipeline.services import Services
 from pipeline.storage.blobs import Listed
 from pipeline.storage.entry import Entry, Version

@@ -34,7 +34,7 @@ from pipeline.errors import (
 )
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
-from pipeline.storage.framing import use_quick_policy
+from pipeline.storage.azure_patches import use_quick_policy
 from pipeline.storage.transport import Transport
 
 # The most that one read brings, and so what a transfer holds at once. Smaller blobs come whole with the first.

@@ -34,8 +34,8 @@ from pipeline.errors import JobOvertaken, PipelineError
 from pipeline.storage.account import Account, translated
 from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.listing import FailureGroup, Listing
-from pipeline.storage.stats import Stats
+from pipeline.storage.ledger_queries import FailureGroup, Listing
+from pipeline.storage.metrics import Stats
 from pipeline.telemetry import logger
 
 log = logger(__name__)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.sessions import archive
-from pipeline.transforms import protocol
+from pipeline.engine import protocol
+from pipeline.pool import engine_bundle
 from tests.chaos.marked import JOBS, REPORT, said
 from tests.chaos.pictures import BAD, MARK, marked, pictures
 from tests.chaos.runs import Runs, counted, read
@@ -87,7 +87,7 @@ def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:
 
 def test_what_the_engine_says_and_is_told_is_understood() -> None:
     job = protocol.encode_jobs({"source": "in-1.bin"})  # type: ignore[typeddict-item]
-    asked = JOBS.search(archive.build().program(job))
+    asked = JOBS.search(engine_bundle.build().program(job))
     assert asked
     assert json.loads(base64.b64decode(asked[1])) == [{"source": "in-1.bin"}]
     reports = json.dumps([{"failure": None}, {"failure": {"kind": "not_an_image", "message": "…"}}]).encode()

@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipeline.cli import app, common
-from pipeline.deliveries import blob_dropped, deliver
+from pipeline.jobs.dispatch import blob_dropped, deliver
 from pipeline.storage.queue import Message
 from tests.images import picture
 from tests.stack import Stack

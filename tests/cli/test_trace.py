@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import timeline, trace
 from pipeline.errors import ConfigError
-from pipeline.process import process
+from pipeline.jobs.execution import process
 from tests.images import picture
 from tests.stack import Stack
 

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from pipeline.api import pool
+from pipeline.api.links import Links
+from pipeline.console import templates
+from pipeline.pool import status
+from pipeline.pool.waiting_queue import Doing
 from pipeline.recipes import loads
-from pipeline.sessions import telling
-from pipeline.sessions.line import Doing
 from pipeline.storage.keys import JobKey, source_of
-from pipeline.web import pool
-from pipeline.web.console import look
-from pipeline.web.links import Links
 from tests.console.conftest import Site, Visits
 from tests.console.pictures import HOSTILE
 from tests.images import picture
@@ -188,7 +188,7 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
 async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_session(
     site: Site, visits: Visits, axe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "EVERY", 0.2)
+    monkeypatch.setattr(status, "EVERY", 0.2)
     services = site.stack.services
     source = "photos/<img src=x onerror=alert(1)>\u202e.jpg"
     doing = Doing("web", services.settings.input_container, source)
@@ -359,8 +359,8 @@ async def test_pictures_are_kept_as_long_as_their_address_names_what_they_show(s
     entry = await site.stack.entry("web", "photos/beach.png")
     assert entry
     addresses = {
-        look.source_picture(entry.key.id, entry.version.etag): f"{entry.key.id}/source",
-        look.rendition_picture(entry.key.id, entry.renditions[0]): f"rendition/{entry.renditions[0]['name']}",
+        templates.source_picture(entry.key.id, entry.version.etag): f"{entry.key.id}/source",
+        templates.rendition_picture(entry.key.id, entry.renditions[0]): f"rendition/{entry.renditions[0]['name']}",
     }
     async with httpx.AsyncClient(base_url=site.url) as client:
         shown = (await client.get(f"/api/console/jobs/{entry.key.id}")).text

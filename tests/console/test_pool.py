@@ -8,9 +8,9 @@ import time
 
 import azure.functions as func
 
-from pipeline.sessions.hours import Hours
-from pipeline.sessions.telling import LONGEST_NAME
-from pipeline.web.console.routes import Console
+from pipeline.console.routes import Console
+from pipeline.pool.billing import Hours
+from pipeline.pool.status import LONGEST_NAME
 from tests.stack import Stack, opened
 
 SLOTS, LONG = 70, "a" * (LONGEST_NAME - 10)

@@ -10,11 +10,11 @@ import azure.functions as func
 import pytest
 import pytest_asyncio
 
+from pipeline.console import routes
+from pipeline.console.cache import forget, known, lately
+from pipeline.console.routes import Console
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
-from pipeline.web.console import routes
-from pipeline.web.console.lately import forget, known, lately
-from pipeline.web.console.routes import Console
 from tests.stack import Stack
 from tests.waiting import eventually
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from devstack import azurite as emulator
 from devstack import child
-from pipeline.process import process
-from pipeline.transforms.failures import KINDS
+from pipeline.engine.errors import KINDS
+from pipeline.jobs.execution import process
 from tests.stack import Stack, environment, opened
 
 RECIPES = """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.transforms import engine
+from pipeline.engine import engine
 from tests.hostile import outcomes
 from tests.hostile.files import generated, mutated, seeds
 from tests.hostile.jobs import JOBS, complaint

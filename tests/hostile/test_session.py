@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from pipeline.engine.protocol import Job
 from pipeline.errors import PoolFull, PoolUnavailable, TransientError
-from pipeline.process import process
-from pipeline.sessions import client
-from pipeline.sessions.client import PoolClient
+from pipeline.jobs.execution import process
+from pipeline.pool import client
+from pipeline.pool.client import PoolClient
 from pipeline.storage.ledger import Entry
-from pipeline.transforms.protocol import Job
 from tests.hostile.liar import Call, Liar, Lie, Twist, lying, reply, said
 from tests.images import picture
 from tests.stack import Stack, environment, opened

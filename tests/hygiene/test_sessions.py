@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pipeline.process import process
+from pipeline.jobs.execution import process
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.stack import Stack, environment, opened

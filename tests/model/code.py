@@ -12,16 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from pipeline import deliveries, process, recipes
-from pipeline.rendering import Made
+from pipeline import recipes
+from pipeline.jobs import dispatch, execution
+from pipeline.jobs.rendering import Made
+from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.services import Services
-from pipeline.sessions.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
 from pipeline.storage import blobs, entry, ledger
 from pipeline.storage.blobs import Renditions, Source, Sources
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.metrics import Stats
 from pipeline.storage.queue import JobQueue
-from pipeline.storage.stats import Stats
 from tests.model.clients import Clients
 from tests.model.replay import World, world
 
@@ -36,9 +37,9 @@ def program(message: bytes, renditions: int) -> Any:
     async def run(here: World) -> None:
         services = _services(here, renditions)
         if message == EVENT:
-            await deliveries.blob_dropped(services, INPUT, NAME)
+            await dispatch.blob_dropped(services, INPUT, NAME)
         else:
-            await deliveries.message_received(services, message)
+            await dispatch.message_received(services, message)
 
     return run
 
@@ -140,10 +141,10 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(entry, "datetime", _Clock),
         mock.patch.object(ledger, "secrets", tokens),
         mock.patch.object(blobs, "secrets", tokens),
-        mock.patch.object(process, "asyncio", _Asyncio()),
-        mock.patch.object(process, "render", _render),
-        mock.patch.object(process, "Stages", _Stages),
+        mock.patch.object(execution, "asyncio", _Asyncio()),
+        mock.patch.object(execution, "render", _render),
+        mock.patch.object(execution, "Stages", _Stages),
         mock.patch.object(Stats, "count"),
-        mock.patch.object(deliveries.random, "uniform", return_value=1.0),
+        mock.patch.object(dispatch.random, "uniform", return_value=1.0),
     ):
         yield

@@ -16,14 +16,14 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.sessions import sharing, slot, slots
-from pipeline.sessions.hours import Hours
-from pipeline.sessions.line import Ask
-from pipeline.sessions.slot import MARGIN
-from pipeline.sessions.slots import Slots
+from pipeline.pool import rebalancing, scheduler, slot
+from pipeline.pool.billing import Hours
+from pipeline.pool.scheduler import Slots
+from pipeline.pool.slot import MARGIN
+from pipeline.pool.waiting_queue import Ask
 from pipeline.settings import Settings
-from pipeline.storage import leases
-from pipeline.storage.leases import LeasedDocuments
+from pipeline.storage import leased_documents
+from pipeline.storage.leased_documents import LeasedDocuments
 from tests.model.clients import SILENT, Clients
 from tests.model.replay import History, Outcome, Replayer, World, world
 from tests.model.search import Violation, explored
@@ -241,10 +241,10 @@ def in_a_model() -> Iterator[None]:
     now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: EPOCH + world().clock, perf_counter=lambda: 0.0)
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
-        mock.patch.object(slots, "time", now),
+        mock.patch.object(scheduler, "time", now),
         mock.patch.object(slot, "time", now),
-        mock.patch.object(sharing, "time", now),
+        mock.patch.object(rebalancing, "time", now),
         mock.patch.object(slot, "secrets", tokens),
-        mock.patch.object(leases, "secrets", tokens),
+        mock.patch.object(leased_documents, "secrets", tokens),
     ):
         yield

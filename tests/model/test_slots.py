@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from pipeline.sessions.slot import Slot
+from pipeline.pool.slot import Slot
 from tests.model.search import Violation
 from tests.model.slots import Bounds, Search
 

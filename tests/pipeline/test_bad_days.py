@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from pipeline.deliveries import blob_dropped
+from pipeline.jobs.dispatch import blob_dropped
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.session_pool.running import RunningPool, running

@@ -16,8 +16,8 @@ import pytest_asyncio
 from azure.core.pipeline.transport import AioHttpTransport
 
 from pipeline.cli import timeline
-from pipeline.process import process
-from pipeline.sessions.transport import Transport
+from pipeline.jobs.execution import process
+from pipeline.pool.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.pipeline.test_bad_days import faults

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from pipeline import jobs
-from pipeline.deliveries import blob_dropped, deliver
 from pipeline.errors import JobOvertaken, NotNow
-from pipeline.process import process
-from pipeline.sessions.session import Session
+from pipeline.jobs import actions
+from pipeline.jobs.dispatch import blob_dropped, deliver
+from pipeline.jobs.execution import process
+from pipeline.pool.session import Session
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim
 from pipeline.storage.queue import Message
@@ -45,16 +45,16 @@ async def delivered(stack: Stack) -> int:
 async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.drop("photos/a.jpg", picture())
-    waiting = await jobs.retry(stack.services, failed)
+    waiting = await actions.retry(stack.services, failed)
     assert waiting.state == "queued"
     assert waiting.generation > 0
     with pytest.raises(NotNow) as caught:
-        await jobs.retry(stack.services, failed)
+        await actions.retry(stack.services, failed)
     assert caught.value.kind == "job_queued"
     (message,) = await stack.messages()
     for _ in range(2):
         await deliver(stack.services, Message(**message))
-    entry = await jobs.get(stack.services, failed)
+    entry = await actions.get(stack.services, failed)
     assert (entry.state, entry.generation) == ("done", waiting.generation + 1), (
         "the same wish, delivered twice, is answered once"
     )
@@ -63,30 +63,30 @@ async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Sta
 async def test_a_job_that_is_taken_back_is_not_done_by_what_had_asked_for_it_before(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.drop("photos/a.jpg", picture())
-    await jobs.retry(stack.services, failed)
-    await jobs.dismiss(stack.services, failed)
+    await actions.retry(stack.services, failed)
+    await actions.dismiss(stack.services, failed)
     (message,) = await stack.messages()
     await deliver(stack.services, Message(**message))
-    assert (await jobs.get(stack.services, failed)).state == "dismissed"
-    await jobs.retry(stack.services, failed)
+    assert (await actions.get(stack.services, failed)).state == "dismissed"
+    await actions.retry(stack.services, failed)
     for message in await stack.messages():
         await deliver(stack.services, Message(**message))
-    assert (await jobs.get(stack.services, failed)).state == "done"
+    assert (await actions.get(stack.services, failed)).state == "done"
 
 
 async def test_failures_are_retried_by_their_kind_and_prefix(stack: Stack) -> None:
     for name in ("photos/a/1.jpg", "photos/a/2.jpg", "photos/b/1.jpg"):
         await with_failure(stack, name)
-    assert await jobs.retry_failures(stack.services, kind="too_many_bytes") == 0
-    assert await jobs.retry_failures(stack.services, recipe="web", kind="not_an_image", prefix="photos/a/") == 2
+    assert await actions.retry_failures(stack.services, kind="too_many_bytes") == 0
+    assert await actions.retry_failures(stack.services, recipe="web", kind="not_an_image", prefix="photos/a/") == 2
     assert await state(stack, "photos/b/1.jpg") == "failed"
     assert await stack.waiting() == 2
 
 
 async def test_a_failure_that_is_dismissed_is_kept_and_needs_no_attention(stack: Stack) -> None:
     failed = await with_failure(stack)
-    await jobs.dismiss(stack.services, failed)
-    assert (await jobs.dismiss(stack.services, failed)).state == "dismissed"
+    await actions.dismiss(stack.services, failed)
+    assert (await actions.dismiss(stack.services, failed)).state == "dismissed"
     await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
     assert await state(stack) == "dismissed"
     assert (await stack.services.ledger.page(state="failed"))[0] == []
@@ -98,9 +98,9 @@ async def test_a_failure_that_is_dismissed_is_kept_and_needs_no_attention(stack:
 async def test_a_waiting_job_that_is_dismissed_is_not_done(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg")
-    submitted = await jobs.submit(stack.services, message)
+    submitted = await actions.submit(stack.services, message)
     assert await state(stack) == "queued"
-    await jobs.dismiss(stack.services, submitted)
+    await actions.dismiss(stack.services, submitted)
     assert await delivered(stack) == 1
     assert (await state(stack), await stack.outputs()) == ("dismissed", {})
 
@@ -109,13 +109,13 @@ async def test_what_is_done_or_not_there_cannot_be_dismissed_or_asked_for(stack:
     await stack.drop("photos/a.jpg", picture())
     await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
     with pytest.raises(NotNow, match="done"):
-        await jobs.dismiss(stack.services, key(stack))
+        await actions.dismiss(stack.services, key(stack))
     with pytest.raises(NotNow) as caught:
-        await jobs.retry(stack.services, key(stack, "photos/nowhere.jpg"))
+        await actions.retry(stack.services, key(stack, "photos/nowhere.jpg"))
     assert caught.value.kind == "unknown_job"
     gone = Message(recipe="web", container=stack.services.settings.input_container, name="photos/nowhere.jpg")
     with pytest.raises(JobOvertaken):
-        await jobs.submit(stack.services, gone)
+        await actions.submit(stack.services, gone)
 
 
 async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not_run_it(
@@ -143,7 +143,7 @@ async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not
             return await stack.entry("web", "photos/a.jpg") is not None
 
         await eventually(begun)
-        await services.ledger.move(await jobs.get(services, key(stack)), "dismissed")
+        await services.ledger.move(await actions.get(services, key(stack)), "dismissed")
         await asyncio.wait_for(lost.wait(), 30)
     with pytest.raises(JobOvertaken, match="taken this job over"):
         await worker
@@ -174,10 +174,10 @@ async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
 
 async def test_a_waiting_job_whose_source_went_waits_no_more(stack: Stack) -> None:
     failed = await with_failure(stack)
-    await jobs.retry(stack.services, failed)
+    await actions.retry(stack.services, failed)
     container = stack.services.account.container(failed_container := stack.services.settings.input_container)
     await container.delete_blob("photos/a.jpg")
     assert await delivered(stack) == 1
     assert await state(stack) == "overtaken"
     with pytest.raises(JobOvertaken, match=failed_container):
-        await jobs.retry(stack.services, failed)
+        await actions.retry(stack.services, failed)

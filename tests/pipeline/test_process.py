@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.deliveries import _later, blob_dropped, deliver, message_received
 from pipeline.errors import JobOvertaken, PoolFull, PoolUnavailable, SourceError
-from pipeline.process import process
+from pipeline.jobs.dispatch import _later, blob_dropped, deliver, message_received
+from pipeline.jobs.execution import process
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message

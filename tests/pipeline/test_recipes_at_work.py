@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.deliveries import blob_dropped
+from pipeline.engine.protocol import LINE_LIMIT
 from pipeline.errors import ConfigError
-from pipeline.process import process
+from pipeline.jobs.dispatch import blob_dropped
+from pipeline.jobs.execution import process
 from pipeline.storage.ledger import Entry
-from pipeline.transforms.protocol import LINE_LIMIT
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import runs
-from pipeline.deliveries import blob_dropped
+from pipeline.jobs.dispatch import blob_dropped
 from pipeline.services import Services
 from tests.images import picture
 from tests.stack import RECIPES, Stack, opened

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import jobs, recipes, runs
-from pipeline.deliveries import blob_dropped
+from pipeline import recipes, runs
 from pipeline.errors import NotNow, RequestError
+from pipeline.jobs import actions
+from pipeline.jobs.dispatch import blob_dropped
 from pipeline.runs import lifecycle
-from pipeline.runs.batches import do_batch
-from pipeline.runs.costs import Measured, estimate, serves
+from pipeline.runs.estimates import Measured, estimate, serves
 from pipeline.runs.model import Progress
 from pipeline.runs.simulation import Pool, Times, duration
+from pipeline.runs.worker import do_batch
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import picture
@@ -423,7 +424,7 @@ async def test_what_was_dismissed_stays_so_when_its_recipe_changes(environ: dict
         await ran(stack)
         entry = await stack.entry("web", "photos/bad.jpg")
         assert entry is not None
-        await jobs.dismiss(stack.services, entry.key)
+        await actions.dismiss(stack.services, entry.key)
     changed_recipe(recipe_file)
     async with opened(environ) as stack:
         assert (await planned(stack)).jobs == 0

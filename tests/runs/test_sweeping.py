@@ -62,6 +62,6 @@ async def test_figures_are_forgotten_when_nobody_can_ask_for_them(
     await runs.sweep(stack.services)
     hour_ago = now() - timedelta(hours=1)
     assert sum(each.done for each in await figures.minutes(hour_ago)) == 1
-    monkeypatch.setattr("pipeline.runs.sweeping.LONGEST", timedelta(hours=-1))
+    monkeypatch.setattr("pipeline.runs.retention.LONGEST", timedelta(hours=-1))
     await runs.sweep(stack.services)
     assert await figures.minutes(hour_ago) == []

@@ -12,16 +12,16 @@ import httpx
 import pytest
 
 from pipeline.errors import SessionLost
-from pipeline.sessions import archive
-from pipeline.sessions.batch import Work
-from pipeline.sessions.client import PoolClient
-from pipeline.sessions.report import SessionReport
-from pipeline.sessions.session import REPLACED, Session
-from pipeline.sessions.slot import Slot
+from pipeline.pool import engine_bundle
+from pipeline.pool.batching import Work
+from pipeline.pool.client import PoolClient
+from pipeline.pool.report import SessionReport
+from pipeline.pool.session import REPLACED, Session
+from pipeline.pool.slot import Slot
 from pipeline.settings import Settings
+from tests.engine.conftest import job, rendition
 from tests.images import picture
 from tests.session_pool.running import RunningPool
-from tests.transforms.conftest import job, rendition
 
 
 class NoDocument:
@@ -68,7 +68,7 @@ async def upload_and_run(session: Session) -> SessionReport:
 async def shipped(pool: RunningPool, identifier: str) -> bool:
     """Whether the engine's archive lies in the session."""
     listed = (await pool.call("GET", "/files", identifier)).json()["value"]
-    return archive.build().name in {entry["name"] for entry in listed}
+    return engine_bundle.build().name in {entry["name"] for entry in listed}
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -127,7 +127,7 @@ async def test_only_a_pool_with_its_own_image_is_taken_to_bring_the_engine(endpo
     async def answer(request: httpx.Request) -> httpx.Response:
         body = b"".join([chunk async for chunk in request.stream])
         name = body.split(b'filename="')[1].split(b'"')[0].decode()
-        sent.append("engine" if name == archive.build().name else name)
+        sent.append("engine" if name == engine_bundle.build().name else name)
         return httpx.Response(200, content=nothing())
 
     settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})

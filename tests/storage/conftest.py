@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 
 @pytest.fixture

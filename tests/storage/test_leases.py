@@ -10,9 +10,9 @@ from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
 from pipeline.errors import StorageUnavailable
 from pipeline.settings import Settings
-from pipeline.storage import leases
+from pipeline.storage import leased_documents
 from pipeline.storage.account import Account
-from pipeline.storage.leases import LeasedDocuments, LeaseLost
+from pipeline.storage.leased_documents import LeasedDocuments, LeaseLost
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ async def test_wishes_of_processes_that_died_are_forgotten_and_then_removed(
     await dead.wish(2, more=True)
     await documents.wish(1, more=False)
     assert await documents.wishes() == [(2, True)]
-    monkeypatch.setattr(leases, "WISH_HOLDS", timedelta(days=-1))
+    monkeypatch.setattr(leased_documents, "WISH_HOLDS", timedelta(days=-1))
     assert await documents.wishes() == []
-    monkeypatch.setattr(leases, "WISH_LIES", timedelta(days=-1))
+    monkeypatch.setattr(leased_documents, "WISH_LIES", timedelta(days=-1))
     assert await documents.wishes() == []
     left = [blob.name async for blob in account.container(settings.state_container).list_blobs()]
     assert len(left) == 1, "its own"
