@@ -11,6 +11,7 @@ from pipeline.api.route import Route
 from pipeline.api.routes import TABLE
 from pipeline.console.routes import Console
 from pipeline.jobs import dead_letters, dispatch
+from pipeline.runs import dead_letters as run_dead_letters
 from pipeline.services import Process
 from pipeline.settings import CONNECTION
 
@@ -52,7 +53,7 @@ async def job_undeliverable(message: func.QueueMessage) -> None:
 @app.queue_trigger(arg_name="message", queue_name=settings.run_queue + dead_letters.SUFFIX, connection=CONNECTION)
 async def run_undeliverable(message: func.QueueMessage) -> None:
     """So do the jobs of a piece of a run."""
-    await dead_letters.run_work(process.services(), message.get_body())
+    await run_dead_letters.run_work(process.services(), message.get_body())
 
 
 @app.queue_trigger(arg_name="message", queue_name=dead_letters.DROPS, connection=CONNECTION)

@@ -14,8 +14,8 @@ from math import inf
 
 from typing_extensions import override
 
+from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
-from benchmarks.worker import Count, Meter, at_a_time
 from pipeline import runs
 from pipeline.pool import status
 from pipeline.runs import worker

@@ -9,8 +9,8 @@ from itertools import count
 
 from azure.core.pipeline.transport import AioHttpTransport
 
+from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
-from benchmarks.worker import Count, Meter, at_a_time
 from pipeline.engine import fingerprint
 from pipeline.jobs.execution import process
 from pipeline.pool import engine_bundle

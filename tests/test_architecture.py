@@ -77,6 +77,12 @@ def import_graph(folder: Path) -> dict[str, set[str]]:
     return graph
 
 
+def folder_of(module: str, folders: set[str]) -> str:
+    """Return the folder of a module; a module at the root of a tree stands for itself."""
+    parent = module.rpartition(".")[0]
+    return module if module in folders else parent if parent in folders else module
+
+
 def room_of(path: Path) -> str:
     """Return the room of a deployed module: `pipeline/storage/keys.py` belongs to `storage`."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -107,13 +113,11 @@ def test_no_modules_import_each_other_in_a_cycle() -> None:
 def test_no_folders_import_each_other_in_a_cycle() -> None:
     cycles = []
     for name, folder in TREES.items():
-        packages = {module_name(path, folder.parent) for path in folder.rglob("__init__.py")}
+        folders = {module_name(path, folder.parent) for path in folder.rglob("__init__.py")} - {name}
         graph: dict[str, set[str]] = {}
         for module, found in import_graph(folder).items():
-            own = module if module in packages else module.rpartition(".")[0]
-            others = {each if each in packages else each.rpartition(".")[0] for each in found}
-            # A package's `__init__` may re-export from the modules of its own folder and of folders inside it.
-            graph.setdefault(own, set()).update(each for each in others if each != own)
+            own = folder_of(module, folders)
+            graph.setdefault(own, set()).update({folder_of(each, folders) for each in found} - {own})
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:

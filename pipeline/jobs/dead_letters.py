@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import ConfigError, JobOvertaken, PermanentError, PipelineError, RecipeError, TransientError
 from pipeline.jobs.dispatch import give_up, matching
-from pipeline.runs import stop
-from pipeline.runs.worker import give_up_item
 from pipeline.services import Services
 from pipeline.storage.entry import UNREADABLE, Entry, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.queue import JobQueue, Message, RunWork
+from pipeline.storage.queue import JobQueue, Message
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -40,7 +37,7 @@ async def job(services: Services, body: bytes) -> None:
     async def record() -> None:
         await _fail(services, Message.parse(body))
 
-    await _recorded(services, services.settings.queue + SUFFIX, body, record)
+    await record_or_requeue(services, services.settings.queue + SUFFIX, body, record)
 
 
 async def drop(services: Services, body: bytes) -> None:
@@ -62,32 +59,10 @@ async def drop(services: Services, body: bytes) -> None:
         for recipe in recipes:
             await _fail(services, Message(recipe=recipe.name, container=dropped.container, name=dropped.name))
 
-    await _recorded(services, DROPS, body, record)
+    await record_or_requeue(services, DROPS, body, record)
 
 
-async def run_work(services: Services, body: bytes) -> None:
-    """A piece of a run: the jobs of a batch that have not ended fail; a run that cannot find its jobs stops."""
-
-    async def record() -> None:
-        work = RunWork.parse(body)
-        if not work.batch:
-            await stop(services, work.run, "finding its jobs broke off each time; the log says why; resume it")
-            return
-        batch = await services.run_table.batch(work.run, work.batch)
-        if batch is None:
-            return
-        end = partial(give_up_item, services, work.run, attempt=work.attempt, error=_told())
-        ends = {place: await end(batch.items[place]) for place in batch.left}
-        outcomes = {place: one.outcome for place, one in ends.items() if one.outcome}
-        batch = await services.run_table.settle(batch, outcomes)
-        if batch.left:
-            # Somebody may still be on these: once their claims have ended, that is seen.
-            await services.run_queue.send(RunWork(run=work.run, batch=work.batch), services.settings.claim_seconds)
-
-    await _recorded(services, services.settings.run_queue + SUFFIX, body, record)
-
-
-def _told() -> TransientError:
+def undeliverable() -> TransientError:
     return TransientError(
         "every delivery of this job broke off: the process was ended each time, or storage did not answer",
         kind="undeliverable",
@@ -97,7 +72,7 @@ def _told() -> TransientError:
 async def _fail(services: Services, message: Message) -> None:
     """Record a job's failure, unless it has ended; looked at again where somebody may still be on it."""
     try:
-        entry = await give_up(services, message, _told())
+        entry = await give_up(services, message, undeliverable())
     except JobOvertaken as error:
         log.info("nothing to record: %s", error)
         return
@@ -107,7 +82,7 @@ async def _fail(services: Services, message: Message) -> None:
         await queue.send(message, services.settings.claim_seconds)
 
 
-async def _recorded(services: Services, queue: str, body: bytes, record: Callable[[], Awaitable[None]]) -> None:
+async def record_or_requeue(services: Services, queue: str, body: bytes, record: Callable[[], Awaitable[None]]) -> None:
     """Record it. What cannot be recorded now goes back into its queue: behind that one there is no other."""
     try:
         try:

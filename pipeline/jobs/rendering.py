@@ -19,9 +19,9 @@ from pipeline.jobs.timings import Stages
 from pipeline.pool.batching import Estimate, Ran, Work
 from pipeline.pool.client import tries
 from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
+from pipeline.pool.requests import ORDER, Doing, Priority
 from pipeline.pool.session import BUSY, REPLACED, Session, Workspace
 from pipeline.pool.slot import TRUSTED
-from pipeline.pool.waiting_queue import ORDER, Doing, Priority
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.services import Services
 from pipeline.storage.assets import Asset

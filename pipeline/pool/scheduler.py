@@ -20,10 +20,11 @@ from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyEr
 from pipeline.pool.batching import Estimate, Pace, nobody_knows
 from pipeline.pool.client import PoolClient
 from pipeline.pool.rebalancing import Sharing
+from pipeline.pool.requests import Ask, Doing, Priority
 from pipeline.pool.session import BUSY, Session
 from pipeline.pool.slot import Documents, Slot
 from pipeline.pool.status import Board, Telling, told
-from pipeline.pool.waiting_queue import Ask, Doing, Line, Priority
+from pipeline.pool.waiting_queue import Line
 from pipeline.settings import Settings
 from pipeline.telemetry import logger
 
@@ -43,7 +44,7 @@ class Slots:
         self._telling = Telling(board) if board else None
         self._share = min(settings.slots_per_process, settings.pool_max_sessions)
         self._slots: list[Slot] = []
-        self._line = Line(settings.run_share)
+        self._line: Line[Slot] = Line(settings.run_share)
         self.pace = Pace()
         self._looked = 0.0
         self._sharing = Sharing(documents, settings.pool_max_sessions)
@@ -68,7 +69,7 @@ class Slots:
         none comes free in time, or what keeps slots from being leased at all. An error that leaves the session in doubt
         makes it the last job there.
         """
-        ask = Ask(label, priority, group, size, estimate, doing)
+        ask: Ask[Slot] = Ask(label, priority, group, size, estimate, doing)
         slot = await self._sit_down(ask)
         try:
             yield slot.session
@@ -99,7 +100,7 @@ class Slots:
         await asyncio.gather(*tasks, self._sharing.say(0, more=False), return_exceptions=True)
         await asyncio.gather(*(self._give_back(slot) for slot in list(self._slots)), return_exceptions=True)
 
-    async def _sit_down(self, ask: Ask) -> Slot:
+    async def _sit_down(self, ask: Ask[Slot]) -> Slot:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), context=Context())
         started = time.perf_counter()
@@ -130,7 +131,7 @@ class Slots:
             "slots are held by running jobs or by other processes"
         )
 
-    def _stand_up(self, slot: Slot, ask: Ask) -> None:
+    def _stand_up(self, slot: Slot, ask: Ask[Slot]) -> None:
         slot.leave_seat(ask)
         if slot.jobs == 0:
             telemetry.slots_used.add(-1)
@@ -145,7 +146,7 @@ class Slots:
         if any(self._line.heads([])) and sum(slot.in_chore for slot in self._slots) < len(self._line):
             self._make_room()
 
-    def _next_seated(self) -> Ask | None:
+    def _next_seated(self) -> Ask[Slot] | None:
         """The next of those who wait, seated; None when there is no seat for any."""
         seated = [ask for slot in self._slots for ask in slot.seats]
         for ask in self._line.heads(seated):
@@ -157,7 +158,7 @@ class Slots:
                 return ask
         return None
 
-    def _best(self, ask: Ask) -> Slot | None:
+    def _best(self, ask: Ask[Slot]) -> Slot | None:
         """The slot with the fewest jobs that has a seat; among equals one that has served this label before."""
         usable = (slot for slot in self._slots if slot.has_seat(ask))
         return min(usable, key=lambda slot: (slot.jobs, slot.label != ask.label), default=None)

@@ -13,8 +13,8 @@ from pipeline.pool import engine_bundle
 from pipeline.pool.batching import Bounds
 from pipeline.pool.billing import Hours, Life
 from pipeline.pool.client import PoolClient
+from pipeline.pool.requests import Ask
 from pipeline.pool.session import Session
-from pipeline.pool.waiting_queue import Ask
 from pipeline.settings import Settings
 
 # The label of jobs whose images are all one's own: their sessions are recycled for age, and after so many jobs that
@@ -79,7 +79,7 @@ class Slot:
     holder: str = ""
     state: str = ""
     label: str = ""
-    seats: list[Ask] = field(default_factory=list)
+    seats: list[Ask[Slot]] = field(default_factory=list)
     idle_since: float = 0.0
     doubt: str = ""
     lost: bool = False
@@ -144,7 +144,7 @@ class Slot:
         """Whether the document is to be written, and nobody is at it."""
         return self.unwritten and not self._writing.locked()
 
-    def has_seat(self, ask: Ask) -> bool:
+    def has_seat(self, ask: Ask[Slot]) -> bool:
         """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's.
 
         Beyond the depth there are seats for small jobs, as many as so many executions take in.
@@ -158,7 +158,7 @@ class Slot:
         depth = self.settings.session_depth
         return self.jobs < depth or Bounds.of(self.settings).times(depth).room(self.seats, ask)
 
-    def take_seat(self, ask: Ask) -> None:
+    def take_seat(self, ask: Ask[Slot]) -> None:
         """Count a job in. A session that is nobody's takes this one and no other."""
         ask.since = time.time()
         self.life.used(ask.since)
@@ -169,7 +169,7 @@ class Slot:
         if ask.label is None:
             self.doubt = "single"
 
-    def leave_seat(self, ask: Ask) -> None:
+    def leave_seat(self, ask: Ask[Slot]) -> None:
         """Count it out again."""
         self.seats.remove(ask)
         self.used += 1

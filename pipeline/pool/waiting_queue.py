@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Generic
 
-from pipeline.pool.batching import Estimate, nobody_knows
-
-if TYPE_CHECKING:
-    from pipeline.pool.slot import Slot
-
-Priority = Literal["interactive", "drop", "run"]
-ORDER: tuple[Priority, ...] = ("interactive", "drop", "run")
+from pipeline.pool.requests import ORDER, Ask, Priority, S
 
 
-@dataclass(frozen=True)
-class Doing:
-    """What a job is, for those who look at the pool: a recipe, and the source's container and name."""
-
-    recipe: str
-    container: str
-    name: str
-
-
-@dataclass(eq=False)
-class Ask:
-    """A job that asks for a seat.
-
-    `label` says with whom it may share a session (None: nobody), `group` among whom seats are shared out evenly (a
-    recipe, a run). `size` is the source's in bytes, `since` when it got its seat.
-    """
-
-    label: str | None = "shared"
-    priority: Priority = "drop"
-    group: str = ""
-    size: int = 0
-    estimate: Estimate = nobody_knows
-    doing: Doing | None = None
-    since: float = 0.0
-    seat: asyncio.Future[Slot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
-class Line:
+class Line(Generic[S]):
     """Those who wait. Within a group of one priority and label: first come, first served."""
 
     def __init__(self, run_share: float) -> None:
         self._run_share = run_share
-        self._groups: dict[Priority, OrderedDict[tuple[str, str | None], deque[Ask]]]
+        self._groups: dict[Priority, OrderedDict[tuple[str, str | None], deque[Ask[S]]]]
         self._groups = {priority: OrderedDict() for priority in ORDER}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, ask: Ask) -> None:
+    def add(self, ask: Ask[S]) -> None:
         """Get in line."""
         self._groups[ask.priority].setdefault((ask.group, ask.label), deque()).append(ask)
         self._count += 1
 
-    def remove(self, ask: Ask) -> None:
+    def remove(self, ask: Ask[S]) -> None:
         """Leave, seated or not. The group goes to the back of its priority, so that the others have their turn."""
         groups, key = self._groups[ask.priority], (ask.group, ask.label)
         waiting = groups.get(key)
@@ -73,7 +38,7 @@ class Line:
         if not waiting:
             del groups[key]
 
-    def heads(self, seated: list[Ask]) -> Iterator[Ask]:
+    def heads(self, seated: list[Ask[S]]) -> Iterator[Ask[S]]:
         """The first of every group who still waits, in the order in which they are to be seated beside those who are.
 
         Jobs of runs go last, but for their share: neither fresh images nor a run wait for ever.

@@ -12,7 +12,7 @@ import pytest
 from pipeline.api import pool
 from pipeline.jobs.execution import process
 from pipeline.pool import status
-from pipeline.pool.waiting_queue import Doing
+from pipeline.pool.requests import Doing
 from tests.api.calling import call
 from tests.images import picture
 from tests.pool.test_sharing import another_process

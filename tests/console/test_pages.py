@@ -13,7 +13,7 @@ from pipeline.api import pool
 from pipeline.api.links import Links
 from pipeline.console import templates
 from pipeline.pool import status
-from pipeline.pool.waiting_queue import Doing
+from pipeline.pool.requests import Doing
 from pipeline.recipes import loads
 from pipeline.storage.keys import JobKey, source_of
 from tests.console.conftest import Site, Visits

@@ -18,9 +18,9 @@ from unittest import mock
 from pipeline.errors import PipelineError
 from pipeline.pool import rebalancing, scheduler, slot
 from pipeline.pool.billing import Hours
+from pipeline.pool.requests import Ask
 from pipeline.pool.scheduler import Slots
 from pipeline.pool.slot import MARGIN
-from pipeline.pool.waiting_queue import Ask
 from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments

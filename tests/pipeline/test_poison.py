@@ -10,6 +10,7 @@ import pytest
 from pipeline import runs
 from pipeline.jobs import actions, dead_letters
 from pipeline.jobs.execution import process
+from pipeline.runs import dead_letters as run_dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
@@ -62,7 +63,7 @@ async def test_where_somebody_may_still_be_on_it_it_is_looked_at_again(stack: St
     assert entry.state == "running"
 
 
-@pytest.mark.parametrize("what", [dead_letters.job, dead_letters.drop, dead_letters.run_work])
+@pytest.mark.parametrize("what", [dead_letters.job, dead_letters.drop, run_dead_letters.run_work])
 async def test_a_message_that_says_nothing_is_kept_as_a_failure_too(stack: Stack, what: object) -> None:
     await what(stack.services, b"\xff nonsense")  # type: ignore[operator]
     (entry,) = (await stack.services.ledger.page(state="failed"))[0]
@@ -76,13 +77,13 @@ async def test_a_run_ends_though_a_batch_of_it_cannot_be_delivered(stack: Stack)
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
     run = await runs.start(stack.services, runs.Selection(recipes=("web",)), expected_count=3)
     (find,) = await stack.run_messages()
-    await dead_letters.run_work(stack.services, find)
+    await run_dead_letters.run_work(stack.services, find)
     assert (await runs.get(stack.services, run.id)).state == "stopped"
     await runs.resume(stack.services, run.id)
     (find,) = await stack.run_messages()
     await runs.work_received(stack.services, find)
     (batch,) = await stack.run_messages()
-    await dead_letters.run_work(stack.services, batch)
+    await run_dead_letters.run_work(stack.services, batch)
     seen = await runs.get(stack.services, run.id)
     assert (seen.state, seen.progress) == ("done", Progress(failed=3))
 
@@ -108,7 +109,7 @@ async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_
         assert isinstance(claim, Claim)
     recipe_file.write_text(RECIPES.split("  tutorial:")[0])
     async with opened({**environ, "PIPELINE_CLAIM_SECONDS": "30"}) as stack:
-        await dead_letters.run_work(stack.services, batch)
+        await run_dead_letters.run_work(stack.services, batch)
         seen = (await runs.get(stack.services, run.id)).progress
         assert seen == Progress(done=1, skipped=2, failed=4, left=1)
         queue = stack.services.account.queue(stack.services.settings.run_queue)

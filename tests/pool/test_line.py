@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeline.pool.waiting_queue import Ask, Line, Priority
+from pipeline.pool.requests import Ask, Priority
+from pipeline.pool.waiting_queue import Line
 
 
 def ask(group: str = "a", priority: Priority = "drop", label: str | None = "shared") -> Ask:
