@@ -12,7 +12,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
 from pipeline.engine import fingerprint
-from pipeline.jobs.execution import process
+from pipeline.jobs.execution import execute_job
 from pipeline.pool import engine_bundle
 from pipeline.pool.drain import drain
 from pipeline.services import Services, load_recipes
@@ -41,7 +41,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     async def job(number: int) -> None:
         again = number >= sources
         source = name(recipe, number % sources)
-        entry = await process(services, "input", source, services.recipes.get(recipe), again=again)
+        entry = await execute_job(services, "input", source, services.recipes.get(recipe), again=again)
         if entry.state == "running":
             return
         if entry.state != "done":
@@ -69,7 +69,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     told = meter.told(jobs=len(ended), storage=next(storage), later=meter.memory() - early)
     told["first"], told["last"] = min(began), max(ended)
     told["busy"], told["ends"] = sum(worked), list(ended)
-    await services.slots.close()
+    await services.scheduler.close()
     await drain(settings, services.slot_documents, services.pool)
     await services.close()
     return told
@@ -77,7 +77,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
 
 def _run(entry: Entry) -> tuple[float, float, float]:
     """When the job's execution began and ended, and how many seconds of it were this job's."""
-    began, took = next((began, took) for stage, began, took in entry.report["marks"] if stage == "run")
+    began, took = next((began, took) for stage, began, took in entry.report["spans"] if stage == "execute")
     start = entry.report["began"] + began / 1000
     return start, start + took / 1000, entry.report["session_ms"]["total"] / 1000
 

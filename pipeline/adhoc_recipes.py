@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.settings import Settings
-from pipeline.storage.json_documents import Notes
+from pipeline.storage.json_documents import DocumentStore
 
 # Recipes are small, but nobody should be able to fill the memory with them.
 MOST_KNOWN = 256
@@ -22,7 +22,7 @@ MOST_KNOWN = 256
 class AdHocRecipes:
     """The recipes that came with requests."""
 
-    def __init__(self, settings: Settings, recipes: Recipes, notes: Notes, code_folder: Path | None) -> None:
+    def __init__(self, settings: Settings, recipes: Recipes, notes: DocumentStore, code_folder: Path | None) -> None:
         self._settings, self._notes, self._code = settings, notes, code_folder
         same = settings.input_container == settings.output_container
         self._beside = recipes if same else None

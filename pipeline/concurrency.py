@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+async def gather_or_cancel(*work: Coroutine[Any, Any, T]) -> list[T]:
     """All results, in order. The first error cancels the rest and is raised as it is, not in a group."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

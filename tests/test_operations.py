@@ -16,8 +16,9 @@ PAGE = (ROOT / "docs" / "operations.md").read_text()
 SOURCES = [path.read_text() for path in (ROOT / "pipeline").rglob("*.py")]
 # What only ever answers a request, or keeps a job waiting: no row of the ledger has it as its failure.
 NO_FAILURES = {
-    "pool_full", "overtaken", "not_now", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan", "run_done",
-    "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "bad_token", "bad_message",
+    "pool_full", "superseded", "state_conflict", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan",
+    "run_done",
+    "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "invalid_cursor", "bad_message",
     "source_missing", "slow",
 }  # fmt: skip
 

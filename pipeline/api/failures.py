@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.jobs import QUERY, Text
 from pipeline.api.links import Links
 from pipeline.api.names import RecipeName
@@ -93,14 +93,14 @@ async def grouped(services: Services, recipe: str | None, links: Links) -> Failu
     return FailuresDocument(groups=groups, jobs=links.to("jobs", state="failed", recipe=recipe))
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """`GET /api/failures`: the failures by their kind."""
-    return Answer(await grouped(services, call.query(FailuresQuery).recipe, call.links))
+    return Response(await grouped(services, call.query(FailuresQuery).recipe, call.links))
 
 
-async def retry(services: Services, call: Call) -> Answer:
+async def retry(services: Services, call: Request) -> Response:
     """`POST /api/failures/retry`: have all failures of a kind done once more, as many as one request may take."""
-    return Answer(await retried(services, call.json(RetryRequest)))
+    return Response(await retried(services, call.json(RetryRequest)))
 
 
 async def retried(services: Services, asked: RetryRequest) -> RetriedDocument:

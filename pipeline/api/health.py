@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.problems import RETRY_AFTER
 from pipeline.api.schemas import DOCUMENT
 from pipeline.errors import PipelineError
@@ -70,15 +70,15 @@ async def health(services: Services) -> HealthDocument:
     return HealthDocument(well=all(each.well for each in found), dependencies=list(found))
 
 
-async def show_health(services: Services, _: Call) -> Answer:
+async def show_health(services: Services, _: Request) -> Response:
     """`GET /api/health`: 200 when everything is well, 503 otherwise."""
     document = await health(services)
-    return Answer(document) if document.well else Answer(document, 503, {"Retry-After": str(RETRY_AFTER)})
+    return Response(document) if document.well else Response(document, 503, {"Retry-After": str(RETRY_AFTER)})
 
 
-async def show_version(services: Services, _: Call) -> Answer:
+async def show_version(services: Services, _: Request) -> Response:
     """`GET /api/version`: what this app is."""
-    return Answer(version(services))
+    return Response(version(services))
 
 
 def version(services: Services) -> VersionDocument:
@@ -88,9 +88,9 @@ def version(services: Services) -> VersionDocument:
         **settings.limits,
         "max_source_bytes": settings.max_source_bytes,
         "max_renditions": settings.max_renditions,
-        "http_answer_bytes": settings.http_answer_bytes,
-        "http_wait": settings.http_wait,
-        "preview_seconds": settings.preview_seconds,
+        "http_max_response_bytes": settings.http_max_response_bytes,
+        "http_sync_wait": settings.http_sync_wait,
+        "preview_timeout": settings.preview_timeout,
     }
     return VersionDocument(
         api=API_VERSION,
@@ -99,7 +99,7 @@ def version(services: Services) -> VersionDocument:
         packages={name: installed(name) for name in ("azure-functions", "azure-storage-blob", "httpx", "pydantic")},
         session_api=settings.pool_api_version,
         adhoc_recipes=settings.adhoc_recipes,
-        formats=settings.allowed_formats,
+        formats=settings.format_names,
         limits=limits,
     )
 
@@ -109,11 +109,11 @@ def _checks(services: Services) -> dict[str, Callable[[], Awaitable[object]]]:
     containers = {settings.input_container, settings.output_container, settings.upload_container}
     containers |= {settings.state_container, settings.asset_container}
     return {
-        **{f"container {name}": partial(services.account.look, name) for name in sorted(containers)},
-        f"queue {settings.queue}": services.queue.length,
+        **{f"container {name}": partial(services.account.check_container, name) for name in sorted(containers)},
+        f"queue {settings.job_queue}": services.job_queue.length,
         f"queue {settings.run_queue}": services.run_queue.length,
         f"table {settings.ledger_table}": lambda: services.ledger.get(NOBODY),
-        f"table {settings.runs_table}": lambda: services.run_table.get("run", "~"),
+        f"table {settings.run_table}": lambda: services.run_store.get("run", "~"),
         "session pool": lambda: _pool(services),
     }
 

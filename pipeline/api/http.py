@@ -28,7 +28,7 @@ PLATFORM = {"code", "clientid"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What a request is answered with: a document or bytes."""
 
     body: BaseModel | bytes
@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Call:
+class Request:
     """A request on one of the routes."""
 
     request: func.HttpRequest
@@ -118,24 +118,24 @@ def _message(detail: ErrorDetails) -> str:
     return detail["msg"].removeprefix("Value error, ")
 
 
-async def answered(answer: Callable[[], Awaitable[Answer]], **about: Any) -> func.HttpResponse:  # noqa: ANN401
+async def respond(answer: Callable[[], Awaitable[Response]], **about: Any) -> func.HttpResponse:  # noqa: ANN401
     """An answer to every request, in time: the handler's own, or a problem document. `about` are fields of that."""
     try:
         async with asyncio.timeout(LONGEST):
             return (await answer()).http()
     except PipelineError as error:
-        return refused(problem(error, **about)).http()
+        return problem_response(problem(error, **about)).http()
     except TimeoutError:
         late = PipelineError(f"no answer within {LONGEST:.0f} s; what was begun goes on", kind="timeout")
-        return refused(problem(late, **about)).http()
+        return problem_response(problem(late, **about)).http()
     except Exception:  # the boundary: no traceback may reach a user
         log.exception("a bug: the request gets no proper answer")
-        return refused(unexpected()).http()
+        return problem_response(unexpected()).http()
 
 
-def refused(document: Problem, **headers: str) -> Answer:
+def problem_response(document: Problem, **headers: str) -> Response:
     """A problem document as the answer."""
     if document.status in (503, 504):
         headers["Retry-After"] = str(RETRY_AFTER)
     data = document.model_dump_json(exclude_none=True).encode()
-    return Answer(data, document.status, headers, MEDIA_TYPE)
+    return Response(data, document.status, headers, MEDIA_TYPE)

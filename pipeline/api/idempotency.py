@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.api.problems import BadRequest
 from pipeline.services import Services
-from pipeline.storage.json_documents import Note
+from pipeline.storage.json_documents import StoredDocument
 
 LONGEST_KEY = 255
 
@@ -43,7 +43,7 @@ async def settle(services: Services, key: Key, begins: dict[str, Any]) -> tuple[
 
     BadRequest of kind `key_reused` when the key stands for another request.
     """
-    note: Note | None = None
+    note: StoredDocument | None = None
     while True:
         if await services.idempotency.add(key.file, {"fingerprint": key.fingerprint, "begins": begins}, note):
             return begins, False
@@ -58,8 +58,8 @@ async def known(services: Services, key: Key) -> dict[str, Any] | None:
     return _stands_for(services, key, await services.idempotency.get(key.file))
 
 
-def _stands_for(services: Services, key: Key, note: Note | None) -> dict[str, Any] | None:
-    lives = timedelta(hours=services.settings.idempotency_hours)
+def _stands_for(services: Services, key: Key, note: StoredDocument | None) -> dict[str, Any] | None:
+    lives = timedelta(hours=services.settings.idempotency_ttl_hours)
     if note is None or note.written <= datetime.now(UTC) - lives:
         return None
     if note.content["fingerprint"] != key.fingerprint:
@@ -70,6 +70,6 @@ def _stands_for(services: Services, key: Key, note: Note | None) -> dict[str, An
     return begins
 
 
-async def sweep(services: Services) -> int:
+async def delete_expired(services: Services) -> int:
     """Forget the keys that have expired: how many there were."""
-    return await services.idempotency.sweep(timedelta(hours=services.settings.idempotency_hours))
+    return await services.idempotency.delete_older(timedelta(hours=services.settings.idempotency_ttl_hours))

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.links import Links
 from pipeline.api.names import RecipeName
 from pipeline.api.problems import RETRY_AFTER
 from pipeline.api.schemas import JobDocument, JobsDocument
-from pipeline.errors import NotNow
+from pipeline.errors import StateConflict
 from pipeline.jobs import actions
 from pipeline.recipes import adhoc
 from pipeline.runs.selection import PRINTABLE
@@ -41,14 +41,14 @@ class JobsQuery(BaseModel):
     """Where to go on: comes with the page before, in its `next`."""
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """`GET /api/jobs/{id}`: what happened to a job."""
-    return Answer(JobDocument.of(await find(services, call), call.links))
+    return Response(JobDocument.of(await find(services, call), call.links))
 
 
-async def show_all(services: Services, call: Call) -> Answer:
+async def show_all(services: Services, call: Request) -> Response:
     """`GET /api/jobs`: a page of jobs."""
-    return Answer(await page(services, call.query(JobsQuery), call.links))
+    return Response(await page(services, call.query(JobsQuery), call.links))
 
 
 async def page(services: Services, asked: JobsQuery, links: Links) -> JobsDocument:
@@ -72,27 +72,27 @@ async def page(services: Services, asked: JobsQuery, links: Links) -> JobsDocume
     )
 
 
-async def retry(services: Services, call: Call) -> Answer:
+async def retry(services: Services, call: Request) -> Response:
     """`POST /api/jobs/{id}/retry`: have a job done once more."""
     entry = await actions.retry(services, _key(call))
     headers = {"Location": call.links.job(entry.key.id), "Retry-After": str(RETRY_AFTER)}
-    return Answer(JobDocument.of(entry, call.links), 202, headers)
+    return Response(JobDocument.of(entry, call.links), 202, headers)
 
 
-async def dismiss(services: Services, call: Call) -> Answer:
+async def dismiss(services: Services, call: Request) -> Response:
     """`DELETE /api/jobs/{id}`: let a failure be, or take a waiting job back."""
-    return Answer(JobDocument.of(await actions.dismiss(services, _key(call)), call.links))
+    return Response(JobDocument.of(await actions.dismiss(services, _key(call)), call.links))
 
 
-async def find(services: Services, call: Call) -> Entry:
+async def find(services: Services, call: Request) -> Entry:
     """The row of the job in the address. PipelineError of kind `unknown_job` when there is none."""
     return await actions.get(services, _key(call))
 
 
-def _key(call: Call) -> JobKey:
+def _key(call: Request) -> JobKey:
     job_id = call.parameter("id")
     if len(job_id) > 4096:
-        raise NotNow(f"there is no job {job_id[:200]}", kind="unknown_job")
+        raise StateConflict(f"there is no job {job_id[:200]}", kind="unknown_job")
     return JobKey.parse(job_id)
 
 

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.links import Links
 from pipeline.api.schemas import DOCUMENT
-from pipeline.errors import JobOvertaken
-from pipeline.pool.billing import Hours, Life
-from pipeline.pool.drain import empty
+from pipeline.errors import JobSuperseded
+from pipeline.pool.billing import BilledHours, SessionLifetime
+from pipeline.pool.drain import end_idle_session
 from pipeline.services import Services
-from pipeline.storage.leased_documents import Glimpse
+from pipeline.storage.leased_documents import DocumentSummary
 
 SlotState = Literal["free", "leased", "dirty", "cooling"]
 ANSWER = 60.0
@@ -113,7 +113,7 @@ class RecycledDocument(BaseModel):
 class _Seen:
     """What is known of the slots: a listing of their documents, what their holders tell, what is asked of them."""
 
-    glimpses: dict[str, Glimpse]
+    glimpses: dict[str, DocumentSummary]
     told: dict[str, dict[str, Any]]
     asked: dict[str, tuple[int, float]]
     cooldown: float
@@ -122,7 +122,7 @@ class _Seen:
     def slot(self, number: int, name: str, links: Links) -> SlotDocument:
         """A slot's document; there may be nothing to say of one that nobody has used yet."""
         glimpse = self.glimpses.get(name)
-        shown = glimpse.shown if glimpse else {}
+        shown = glimpse.fields if glimpse else {}
         state, generation = _state(glimpse, self.now), int(shown.get("generation", 0))
         told = self.teller(name)
         known = told or {}
@@ -132,7 +132,7 @@ class _Seen:
             state=state,
             generation=int(known.get("generation", generation)),
             uses=int(known.get("uses", shown.get("used", 0))),
-            age=self._age(Life.read({**shown, **known}, self.cooldown), state),
+            age=self._age(SessionLifetime.read({**shown, **known}, self.cooldown), state),
             jobs=[_job(*job) for job in known.get("jobs", [])],
             count=known.get("count"),
             draining=bool(known.get("draining")),
@@ -146,22 +146,25 @@ class _Seen:
         if told is None or glimpse is None or not glimpse.held:
             return None
         mine = told["holder"] == ""
-        theirs = told["holder"] == glimpse.shown.get("holder")
-        return told if mine or (theirs and str(told["generation"]) == glimpse.shown.get("generation")) else None
+        theirs = told["holder"] == glimpse.fields.get("holder")
+        return told if mine or (theirs and str(told["generation"]) == glimpse.fields.get("generation")) else None
 
-    def _age(self, life: Life, state: SlotState) -> float | None:
+    def _age(self, life: SessionLifetime, state: SlotState) -> float | None:
         """How old the session is; None when there is none, or it has ended by itself."""
         over = state == "free" and life.ends < self.now
-        return round(max(0.0, self.now - life.born), 1) if life.born and not over else None
+        return round(max(0.0, self.now - life.started), 1) if life.started and not over else None
 
     def hours(self, price: float | None) -> HoursDocument:
         """What all documents have counted, and what sessions that nobody holds have begun since."""
         counts = []
         for glimpse in self.glimpses.values():
-            counted, life = Hours.parse(glimpse.shown.get("hours", "")), Life.read(glimpse.shown, self.cooldown)
+            counted, life = (
+                BilledHours.parse(glimpse.fields.get("hours", "")),
+                SessionLifetime.read(glimpse.fields, self.cooldown),
+            )
             free = _state(glimpse, self.now) == "free"
             counts.append(life.count(counted, min(self.now, life.ends)) if free else counted)
-        found = Hours.sum(counts, self.now)
+        found = BilledHours.sum(counts, self.now)
         return HoursDocument(
             today=found.today, month=found.month, total=found.total, since=found.since or found.day, price=price
         )
@@ -171,14 +174,14 @@ def _job(recipe: str, container: str, name: str, since: float) -> SlotJobDocumen
     return SlotJobDocument(recipe=recipe, container=container, source=name, since=datetime.fromtimestamp(since, UTC))
 
 
-def _state(glimpse: Glimpse | None, now: float) -> SlotState:
+def _state(glimpse: DocumentSummary | None, now: float) -> SlotState:
     if glimpse is None:
         return "free"
     if glimpse.held:
         return "leased"
-    match glimpse.shown.get("state", "free"):
+    match glimpse.fields.get("state", "free"):
         case "cooling":
-            return "cooling" if float(glimpse.shown.get("until", 0)) > now else "free"
+            return "cooling" if float(glimpse.fields.get("until", 0)) > now else "free"
         case "free":
             return "free"
         case _:
@@ -187,9 +190,11 @@ def _state(glimpse: Glimpse | None, now: float) -> SlotState:
 
 async def _look(services: Services) -> _Seen:
     """One listing and one range read, however many slots there are. Of its own slots this process knows more."""
-    glimpses, (told, asked) = await asyncio.gather(services.slot_documents.glimpses(), services.board.told())
+    glimpses, (told, asked) = await asyncio.gather(services.slot_documents.summaries(), services.slot_status.read_all())
     seen = {each.name: each for each in glimpses}
-    return _Seen(seen, {**told, **services.slots.told()}, asked, services.settings.pool_cooldown, time.time())
+    return _Seen(
+        seen, {**told, **services.scheduler.status_rows()}, asked, services.settings.pool_cooldown, time.time()
+    )
 
 
 async def overview(services: Services, links: Links) -> PoolDocument:
@@ -211,26 +216,26 @@ async def overview(services: Services, links: Links) -> PoolDocument:
     )
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """`GET /api/pool`: the slots and their states."""
-    return Answer(await overview(services, call.links))
+    return Response(await overview(services, call.links))
 
 
-async def recycle(services: Services, call: Call) -> Answer:
+async def recycle(services: Services, call: Request) -> Response:
     """`POST /api/pool/slots/{number}/recycle`: a new session for a slot, as soon as its jobs are through."""
     found = await new_session(services, call.parameter("number"))
-    return Answer(found, 200 if found.outcome in ("ended", "nothing") else 202)
+    return Response(found, 200 if found.outcome in ("ended", "nothing") else 202)
 
 
 async def new_session(services: Services, number: str) -> RecycledDocument:
-    """End a slot's session. JobOvertaken of kind `unknown_slot` when there is no such slot."""
+    """End a slot's session. JobSuperseded of kind `unknown_slot` when there is no such slot."""
     capacity = services.settings.pool_max_sessions
     if not re.fullmatch(r"[0-9]{1,3}", number) or int(number) >= capacity:
-        raise JobOvertaken(f"slots have the numbers 0 to {capacity - 1}", kind="unknown_slot")
+        raise JobSuperseded(f"slots have the numbers 0 to {capacity - 1}", kind="unknown_slot")
     name = services.slot_documents.name(int(number))
-    if services.slots.recycle(name):
+    if services.scheduler.recycle(name):
         return RecycledDocument(number=int(number), outcome="soon")
-    match await empty(name, services.settings, services.slot_documents, services.pool):
+    match await end_idle_session(name, services.settings, services.slot_documents, services.pool):
         case "held":
             return RecycledDocument(number=int(number), outcome=await _ask(services, name))
         case "emptied":
@@ -249,8 +254,8 @@ async def _ask(services: Services, name: str) -> Literal["nothing", "soon", "ask
         return "nothing"
     if (seen.teller(name) or {}).get("draining"):
         return "soon"
-    since = await services.board.ask(name, int(seen.glimpses[name].shown.get("generation", 0)))
+    since = await services.slot_status.request_recycling(name, int(seen.glimpses[name].fields.get("generation", 0)))
     if time.time() - since < ANSWER:
         return "asked"
-    await services.slot_documents.end_lease(name)
+    await services.slot_documents.break_lease(name)
     return "taken_away"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from pipeline.api.http import Call
+from pipeline.api.http import Request
 from pipeline.settings import Settings
 
 
@@ -20,12 +20,12 @@ class Preferences:
     asked_async: bool
 
     @classmethod
-    def of(cls, call: Call, settings: Settings) -> Self:
+    def of(cls, call: Request, settings: Settings) -> Self:
         """Read the headers; what is not understood is left out, as RFC 7240 wants it."""
         prefer = call.header("prefer").lower()
         asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b", prefer)
         at_once = re.search(r"(?:^|[,;\s])respond-async\b", prefer) is not None
-        wait = min(float(asked.group(1)), settings.http_wait) if asked else settings.http_wait
+        wait = min(float(asked.group(1)), settings.http_sync_wait) if asked else settings.http_sync_wait
         if at_once and not asked:
             wait = 0
         return cls(wait, _likes_images(call.header("accept")), asked is not None, at_once)

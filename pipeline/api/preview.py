@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.images import SAFE
 from pipeline.api.preferences import Preferences
 from pipeline.api.problems import BadRequest
 from pipeline.api.schemas import DOCUMENT
 from pipeline.api.submit_request import upload
 from pipeline.errors import PermanentError, PipelineError, SourceError
-from pipeline.jobs.rendering import Made, Urgency, render
-from pipeline.jobs.timings import Stages
+from pipeline.jobs.rendering import SchedulingPolicy, StagedRendition, render
+from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
 from pipeline.recipes import Recipe
 from pipeline.services import Services
@@ -29,7 +29,7 @@ CHUNK = 1 * MIB
 # No container of blobs: what is dropped into the playground is nowhere.
 CONTAINER = "preview"
 # Somebody waits for the answer.
-ASKED = Urgency("interactive", alone=True)
+ASKED = SchedulingPolicy("interactive", exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ class PreviewDocument(BaseModel):
     session_ms: dict[str, float]
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """Answer a request for a preview: with JSON, or with the image where one is liked better and there is one."""
     found = upload(call, services.settings, {"recipe", "text"})
     recipe = await chosen(services, found.fields.get("recipe", ""), found.fields.get("text", ""))
     document = await preview(services, recipe, Image(found.name, found.data))
     if Preferences.of(call, services.settings).image and len(document.renditions) == 1:
         (only,) = document.renditions
-        return Answer(base64.b64decode(only.data), headers=SAFE, media_type=only.content_type)
-    return Answer(document)
+        return Response(base64.b64decode(only.data), headers=SAFE, media_type=only.content_type)
+    return Response(document)
 
 
 async def chosen(services: Services, name: str, text: str) -> Recipe:
@@ -105,20 +105,20 @@ async def chosen(services: Services, name: str, text: str) -> Recipe:
         raise BadRequest("name a recipe with the field 'recipe', or send one as YAML or JSON in the field 'text'")
     if len(text) > LONGEST_RECIPE:
         raise BadRequest(f"the recipe is longer than {LONGEST_RECIPE:,} characters", kind="body_too_large")
-    return services.adhoc.of_text(text) if text else await services.recipe(name)
+    return services.adhoc_recipes.of_text(text) if text else await services.recipe(name)
 
 
 async def preview(services: Services, recipe: Recipe, image: Image) -> PreviewDocument:
     """Every rendition of an image. PermanentError says what is wrong; kind `timeout` when it took too long."""
     if not image.data:
         raise SourceError("the image has no bytes: send it again", kind="empty_source")
-    stages, seconds = Stages(recipe.family), services.settings.preview_seconds
+    stages, seconds = JobTimer(recipe.family), services.settings.preview_timeout
     try:
         async with asyncio.timeout(seconds):
             made, report = await render(services, image, recipe, stages, ASKED, _in_memory(services))
     except TimeoutError:
         raise PipelineError(
-            f"the preview was not through within {seconds:g} s (PIPELINE_PREVIEW_SECONDS), at {stages.current}: "
+            f"the preview was not through within {seconds:g} s (PIPELINE_PREVIEW_TIMEOUT), at {stages.current}: "
             "take a smaller image or fewer transforms",
             kind="timeout",
         ) from None
@@ -138,17 +138,19 @@ class _Kept:
             self._left -= len(chunk)
             if self._left < 0:
                 raise PermanentError(
-                    "the renditions are larger than PIPELINE_HTTP_ANSWER_BYTES together: preview fewer or smaller ones",
+                    "the renditions together exceed PIPELINE_HTTP_MAX_RESPONSE_BYTES: preview fewer or smaller ones",
                     kind="answer_too_large",
                 )
         return bytes(taken)
 
 
 def _in_memory(services: Services) -> _Kept:
-    return _Kept(services.settings.http_answer_bytes)
+    return _Kept(services.settings.http_max_response_bytes)
 
 
-def _described(recipe: Recipe, made: list[Made[bytes]], report: SessionReport, stages: Stages) -> PreviewDocument:
+def _described(
+    recipe: Recipe, made: list[StagedRendition[bytes]], report: SessionReport, stages: JobTimer
+) -> PreviewDocument:
     return PreviewDocument(
         recipe=recipe.name,
         recipe_hash=recipe.hash,
@@ -160,7 +162,7 @@ def _described(recipe: Recipe, made: list[Made[bytes]], report: SessionReport, s
     )
 
 
-def _rendition(made: Made[bytes]) -> PreviewRendition:
+def _rendition(made: StagedRendition[bytes]) -> PreviewRendition:
     facts = made.facts
     return PreviewRendition(
         name=facts.name,

@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import (
     ConfigError,
-    JobOvertaken,
-    NotNow,
+    JobSuperseded,
     OutputError,
     PermanentError,
     PipelineError,
     PoolFull,
     RecipeError,
     RequestError,
+    StateConflict,
     TransientError,
 )
 
@@ -47,10 +47,10 @@ BY_CLASS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (RecipeError, 422, "The recipe cannot be used"),
     (OutputError, 409, "The rendition's place is taken"),
     (PermanentError, 422, "The image cannot be processed"),
-    (JobOvertaken, 409, "The source has changed"),
+    (JobSuperseded, 409, "The source has changed"),
     (PoolFull, 503, "No session is free"),
     (TransientError, 503, "A service does not answer"),
-    (NotNow, 409, "It is not in a state in which that can be done"),
+    (StateConflict, 409, "It is not in a state in which that can be done"),
     (RequestError, 400, "The request is wrong"),
     (ConfigError, 503, "The pipeline is not set up"),
 )

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, RootModel
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.links import Links
 from pipeline.api.schemas import DOCUMENT
 from pipeline.recipes import Recipe, explain, schema
@@ -84,11 +84,11 @@ def listed(services: Services, links: Links) -> RecipesDocument:
     )
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """`GET /api/recipes`: what there is to ask for."""
-    return Answer(listed(services, call.links))
+    return Response(listed(services, call.links))
 
 
-async def show_schema(_: Services, __: Call) -> Answer:
+async def show_schema(_: Services, __: Request) -> Response:
     """`GET /api/recipes/schema`: every transform and format, for editors and for whoever writes recipes."""
-    return Answer(SchemaDocument(schema.schema()), media_type="application/schema+json")
+    return Response(SchemaDocument(schema.schema()), media_type="application/schema+json")

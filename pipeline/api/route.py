@@ -8,10 +8,10 @@ from functools import cached_property
 
 from pydantic import BaseModel
 
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.services import Services
 
-Handler = Callable[[Services, Call], Awaitable[Answer]]
+Handler = Callable[[Services, Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.api import failures, health, images, jobs, openapi, pool, preview, recipes, runs, stats, submit
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.route import Route
 from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
 from pipeline.api.submit_request import JobRequest
@@ -15,9 +15,9 @@ ONCE = {"Idempotency-Key": "The same key with the same request leads to what it 
 SUBMIT_HEADERS = {"Prefer": "`wait=SECONDS` or `respond-async` (RFC 7240): how long to wait for the job.", **ONCE}
 
 
-async def _openapi(_: Services, call: Call) -> Answer:
+async def _openapi(_: Services, call: Request) -> Response:
     """`GET /api/openapi.json`: this table, for machines."""
-    return Answer(openapi.document(TABLE, call.links))
+    return Response(openapi.document(TABLE, call.links))
 
 
 TABLE: tuple[Route, ...] = (

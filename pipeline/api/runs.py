@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from pipeline import runs
 from pipeline.api import idempotency
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.jobs import QUERY
 from pipeline.api.links import Links
 from pipeline.api.schemas import DOCUMENT
@@ -144,14 +144,14 @@ class RunsDocument(BaseModel):
     next: str | None
 
 
-async def plan(services: Services, call: Call) -> Answer:
+async def plan(services: Services, call: Request) -> Response:
     """`POST /api/runs/plan`: what a run would do."""
     asked = call.json(PlanRequest)
     found = await runs.plan(services, asked.selection, marker=asked.marker, budget_seconds=PLAN_SECONDS)
-    return Answer(PlanDocument.of(found, call.links))
+    return Response(PlanDocument.of(found, call.links))
 
 
-async def start(services: Services, call: Call) -> Answer:
+async def start(services: Services, call: Request) -> Response:
     """`POST /api/runs`: start what was planned; with an Idempotency-Key, once."""
     asked = call.json(StartRequest)
     text = idempotency.checked(call.header("idempotency-key"))
@@ -169,13 +169,13 @@ async def start(services: Services, call: Call) -> Answer:
             named=partial(_settled, services, key) if key else None,
         )
     document = RunDocument.of(run, call.links)
-    return Answer(document, 200 if before else 201, {"Location": document.href})
+    return Response(document, 200 if before else 201, {"Location": document.href})
 
 
 async def _begun(services: Services, key: idempotency.Key) -> Run | None:
     """The run that a key stands for, if it was begun."""
     found = await idempotency.known(services, key)
-    return await runs.begun(services, found["run"]) if found else None
+    return await runs.find_run(services, found["run"]) if found else None
 
 
 async def _settled(services: Services, key: idempotency.Key, run_id: str) -> str:
@@ -184,15 +184,15 @@ async def _settled(services: Services, key: idempotency.Key, run_id: str) -> str
     return str(found["run"])
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """`GET /api/runs/{id}`: how far a run is."""
-    return Answer(RunDocument.of(await runs.get(services, call.parameter("id")), call.links))
+    return Response(RunDocument.of(await runs.get(services, call.parameter("id")), call.links))
 
 
-async def show_all(services: Services, call: Call) -> Answer:
+async def show_all(services: Services, call: Request) -> Response:
     """`GET /api/runs`: a page of runs."""
     asked = call.query(RunsQuery)
-    return Answer(await page(services, asked.limit, asked.token, call.links))
+    return Response(await page(services, asked.limit, asked.token, call.links))
 
 
 async def page(services: Services, limit: int, token: str, links: Links) -> RunsDocument:
@@ -202,13 +202,13 @@ async def page(services: Services, limit: int, token: str, links: Links) -> Runs
     return RunsDocument(runs=[RunDocument.of(run, links) for run in found], next=following_page)
 
 
-async def cancel(services: Services, call: Call) -> Answer:
+async def cancel(services: Services, call: Request) -> Response:
     """`POST /api/runs/{id}/cancel`: jobs under way end, no others begin."""
-    return Answer(RunDocument.of(await runs.cancel(services, call.parameter("id")), call.links))
+    return Response(RunDocument.of(await runs.cancel(services, call.parameter("id")), call.links))
 
 
-async def resume(services: Services, call: Call) -> Answer:
+async def resume(services: Services, call: Request) -> Response:
     """`POST /api/runs/{id}/resume`: bring a run back to work."""
     asked = call.json(ResumeRequest)
     run = await runs.resume(services, call.parameter("id"), max_jobs=asked.max_jobs)
-    return Answer(RunDocument.of(run, call.links), 202, {"Location": call.links.to("runs", run.id)})
+    return Response(RunDocument.of(run, call.links), 202, {"Location": call.links.to("runs", run.id)})

@@ -9,12 +9,12 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from pipeline.api import pool
-from pipeline.api.http import Answer, Call
+from pipeline.api.http import Request, Response
 from pipeline.api.jobs import QUERY
 from pipeline.api.links import Links
 from pipeline.api.schemas import DOCUMENT
 from pipeline.services import Services
-from pipeline.storage.metrics import Minute
+from pipeline.storage.metrics import MinuteMetrics
 from pipeline.storage.queue import JobQueue
 
 
@@ -35,21 +35,21 @@ class MinuteDocument(BaseModel):
     recipe: str
     done: int
     failed: int
-    overtaken: int
+    superseded: int
     bytes_in: int
     bytes_out: int
     ms: dict[str, float]
     """Mean milliseconds per stage, of the jobs that were done."""
 
     @classmethod
-    def of(cls, minute: Minute) -> Self:
+    def of(cls, minute: MinuteMetrics) -> Self:
         """A minute's figures as a document."""
         return cls(
             at=minute.at,
             recipe=minute.recipe,
             done=minute.done,
             failed=minute.failed,
-            overtaken=minute.overtaken,
+            superseded=minute.superseded,
             bytes_in=minute.bytes_in,
             bytes_out=minute.bytes_out,
             ms={stage: round(total / minute.timed, 1) for stage, total in minute.ms.items()} if minute.timed else {},
@@ -97,7 +97,7 @@ async def stats(services: Services, minutes: int) -> StatsDocument:
     now = datetime.now(UTC)
     found, queue, run_queue, slots = await asyncio.gather(
         services.ledger.stats.minutes(now - timedelta(minutes=minutes)),
-        _queue(services.queue, now),
+        _queue(services.job_queue, now),
         _queue(services.run_queue, now),
         pool.overview(services, Links()),
     )
@@ -115,6 +115,6 @@ async def _queue(queue: JobQueue, now: datetime) -> QueueDocument:
     return QueueDocument(depth=depth, oldest=None if oldest is None else max(0.0, (now - oldest).total_seconds()))
 
 
-async def show(services: Services, call: Call) -> Answer:
+async def show(services: Services, call: Request) -> Response:
     """`GET /api/stats`: how it goes."""
-    return Answer(await stats(services, call.query(StatsQuery).minutes))
+    return Response(await stats(services, call.query(StatsQuery).minutes))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 import azure.functions as func
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.api.http import Call
+from pipeline.api.http import Request
 from pipeline.api.names import BlobName, RecipeName, safe_name
 from pipeline.api.problems import BadRequest
 from pipeline.settings import Settings
@@ -57,7 +57,7 @@ class JobRequest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SubmitRequest:
     """One job that is asked for. `image` holds the bytes of an image that came along, `name` then is its file name.
 
     `recipe` is a name, or the recipe itself.
@@ -87,7 +87,7 @@ class Upload:
     fields: dict[str, str]
 
 
-def wanted(call: Call, settings: Settings) -> Wanted:
+def wanted(call: Request, settings: Settings) -> SubmitRequest:
     """The job that a request asks for; BadRequest says what is wrong with it."""
     if call.media_type == "application/json":
         _refuse_unknown(call, set())
@@ -96,10 +96,10 @@ def wanted(call: Call, settings: Settings) -> Wanted:
     recipe = found.fields.get("recipe")
     if not recipe:
         raise BadRequest("no recipe is named: add the field 'recipe', or ?recipe=NAME to the address")
-    return Wanted(settings.upload_container, found.name, recipe, found.data, found.content_type)
+    return SubmitRequest(settings.upload_container, found.name, recipe, found.data, found.content_type)
 
 
-def upload(call: Call, settings: Settings, known: set[str]) -> Upload:
+def upload(call: Request, settings: Settings, known: set[str]) -> Upload:
     """The image in a request. BadRequest when there is none, or when fields other than the `known` came with it."""
     kind, params = call.media_type, dict(call.request.params)
     if kind == "multipart/form-data":
@@ -125,19 +125,19 @@ def upload(call: Call, settings: Settings, known: set[str]) -> Upload:
     return Upload(found.data, safe_name(found.name), content_type, asked | found.fields)
 
 
-def _refuse_unknown(call: Call, known: set[str]) -> None:
+def _refuse_unknown(call: Request, known: set[str]) -> None:
     unknown = sorted(call.parameters - known)
     if unknown:
         which = f"takes only {', '.join(sorted(known))} in its address" if known else "takes nothing in its address"
         raise BadRequest(f"{unknown[0][:40]!r} is not known here: a request with such a body {which}")
 
 
-def _named(asked: JobRequest, settings: Settings) -> Wanted:
+def _named(asked: JobRequest, settings: Settings) -> SubmitRequest:
     source = SourceRef(name=asked.source) if isinstance(asked.source, str) else asked.source
     container = source.container or settings.input_container
     if container not in (settings.input_container, settings.upload_container):
         raise BadRequest(f"container must be {settings.input_container!r} or {settings.upload_container!r}")
-    return Wanted(container, source.name, asked.own_recipe or asked.recipe or "")
+    return SubmitRequest(container, source.name, asked.own_recipe or asked.recipe or "")
 
 
 def _from_form(request: func.HttpRequest, known: set[str]) -> Upload:

@@ -112,9 +112,9 @@ async def _queues(services: Services) -> list[Finding]:
     settings = services.settings
     waiting = [
         Finding(f"queue {name}", "good", f"{await queue.length()} messages")
-        for name, queue in ((settings.queue, services.queue), (settings.run_queue, services.run_queue))
+        for name, queue in ((settings.job_queue, services.job_queue), (settings.run_queue, services.run_queue))
     ]
-    for name in (settings.queue + POISON, settings.run_queue + POISON):
+    for name in (settings.job_queue + POISON, settings.run_queue + POISON):
         try:
             count = await JobQueue(services.account, name).length()
         except PipelineError as error:
@@ -128,8 +128,8 @@ async def _queues(services: Services) -> list[Finding]:
 
 
 async def _runs_table(services: Services) -> list[Finding]:
-    await services.run_table.page("run", 1)
-    return [Finding(f"table {services.settings.runs_table}", "good", "can be read")]
+    await services.run_store.page("run", 1)
+    return [Finding(f"table {services.settings.run_table}", "good", "can be read")]
 
 
 async def _token(services: Services) -> list[Finding]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli.common import ENDLESS, FAILED, Json, console, counted, show_json, told, with_services
-from pipeline.errors import JobOvertaken, RequestError
+from pipeline.errors import JobSuperseded, RequestError
 from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry, State
@@ -57,7 +57,7 @@ async def _submitted(services: Services, recipe: str, source: str, prefix: str) 
         await services.sources.put(container, name, data, kind)
     try:
         return await actions.submit(services, Message(recipe=recipe, container=container, name=name))
-    except JobOvertaken:
+    except JobSuperseded:
         raise RequestError(
             f"there is neither a file {source} here nor a blob {container}/{name}", kind="source_gone"
         ) from None
@@ -72,8 +72,8 @@ def _file(path: str) -> bytes | None:
 async def _new(services: Services, container: str, name: str) -> None:
     """Nothing that is there is overwritten."""
     try:
-        await services.sources.look(container, name)
-    except JobOvertaken:
+        await services.sources.stat(container, name)
+    except JobSuperseded:
         return
     raise RequestError(f"there is a blob {container}/{name} already: ask for it by its name, or give another --prefix")
 

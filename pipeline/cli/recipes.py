@@ -67,7 +67,7 @@ def explain_recipe(
         typer.echo("\n# the code, with the document below in place of DOCUMENT, in base64\n")
         typer.echo(engine_bundle.build().text("DOCUMENT"))
         typer.echo("# the job document\n")
-        typer.echo(explain.job_text(recipe, known.limits, known.allowed_formats))
+        typer.echo(explain.job_text(recipe, known.limits, known.format_names))
 
 
 @app.command("schema")

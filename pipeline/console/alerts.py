@@ -11,7 +11,7 @@ from pipeline.api.health import DependencyDocument
 from pipeline.api.pool import PoolDocument
 from pipeline.console import formatting
 from pipeline.console.auth import PATH
-from pipeline.console.remediation import advice
+from pipeline.console.remediation import remediation
 from pipeline.runs import Run
 from pipeline.storage.ledger_queries import FailureGroup
 
@@ -43,7 +43,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Need:
+class Alert:
     """One thing: how bad, what it is, what to do, and where."""
 
     level: Literal["bad", "warn", "good", "info"]
@@ -53,22 +53,22 @@ class Need:
     label: str = ""
 
 
-def needs(state: State) -> list[Need]:
+def alerts(state: State) -> list[Alert]:
     """Everything that needs attention; one good word when nothing does."""
     found = sorted(_all(state), key=lambda need: need.level != "bad")
     if not found and state.any_job:
-        found = [Need("good", "All is well", "Nothing has failed within a day, and nothing waits for long.")]
+        found = [Alert("good", "All is well", "Nothing has failed within a day, and nothing waits for long.")]
     if state.run:
         found.append(_run(state.run))
     return found
 
 
-def _all(state: State) -> Iterator[Need]:
+def _all(state: State) -> Iterator[Alert]:
     for each in state.unwell:
-        yield Need("bad", f"Not well: {each.name}", each.reason or "It does not answer.")
+        yield Alert("bad", f"Not well: {each.name}", each.reason or "It does not answer.")
     ended = state.done + state.failed
     if ended >= 10 and state.failed / ended > MANY:
-        yield Need(
+        yield Alert(
             "bad",
             f"{formatting.percent(state.failed, ended)} of the jobs fail",
             "That is more than single bad pictures. Look at the most frequent reason first.",
@@ -79,11 +79,11 @@ def _all(state: State) -> Iterator[Need]:
         yield _waiting(state)
     for group in list(state.failures)[:SHOWN]:
         if (state.now - group.newest).total_seconds() < FRESH:
-            told = advice(group.kind)
+            told = remediation(group.kind)
             title = f"{group.count:,} × {told.means}"
-            yield Need("warn", title, told.do, f"{PATH}/failures?kind={group.kind}", "Look")
+            yield Alert("warn", title, told.do, f"{PATH}/failures?kind={group.kind}", "Look")
     if state.pool.cooling:
-        yield Need(
+        yield Alert(
             "warn",
             f"{state.pool.cooling} of {state.pool.capacity} slots cool down",
             "The pool could not end their sessions: it refuses, or did not answer. They come back by themselves.",
@@ -92,14 +92,14 @@ def _all(state: State) -> Iterator[Need]:
         )
 
 
-def _run(run: Run) -> Need:
+def _run(run: Run) -> Alert:
     ended = run.progress.total - run.progress.left
     total = run.expected or run.found
     title = f"A run is at work: {formatting.percent(ended, total)} of {total:,} jobs"
-    return Need("info", title, "It gives way to fresh pictures.", f"{PATH}/runs/{run.id}", "Follow it")
+    return Alert("info", title, "It gives way to fresh pictures.", f"{PATH}/runs/{run.id}", "Follow it")
 
 
-def _waiting(state: State) -> Need:
+def _waiting(state: State) -> Alert:
     since = formatting.duration(state.oldest_age)
     title = f"{state.waiting:,} jobs wait, the oldest for {since}"
     full = state.pool.leased + state.pool.cooling >= state.pool.capacity
@@ -109,4 +109,4 @@ def _waiting(state: State) -> Need:
         do = "Nobody works on them: is the function app running, and does the queue trigger see this queue?"
     else:
         do = "There are free slots: the app takes more of them as it scales out, or waits between tries."
-    return Need("warn" if full or state.pool.leased else "bad", title, do, f"{PATH}/jobs?state=queued", "Waiting jobs")
+    return Alert("warn" if full or state.pool.leased else "bad", title, do, f"{PATH}/jobs?state=queued", "Waiting jobs")

@@ -32,7 +32,7 @@ ROLE_CLAIMS = {"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims
 
 
 @dataclass(frozen=True)
-class Visitor:
+class Principal:
     """Somebody who may look. `nonce` tells their sign-in from others: tokens in forms hold for it alone."""
 
     role: Role
@@ -46,11 +46,11 @@ class Visitor:
         return self.role == "write"
 
 
-def visitor(request: func.HttpRequest, settings: Settings, secret: bytes) -> Visitor | None:
+def principal(request: func.HttpRequest, settings: Settings, secret: bytes) -> Principal | None:
     """Who is asking; None when they have to sign in first, or may not come in at all."""
     match settings.console_access:
         case "open":
-            return Visitor("write", "this machine", "open") if _is_loopback(request) else None
+            return Principal("write", "this machine", "open") if _is_loopback(request) else None
         case "app_service":
             return _principal(request.headers.get(PRINCIPAL, ""), settings)
         case "keys":
@@ -59,7 +59,7 @@ def visitor(request: func.HttpRequest, settings: Settings, secret: bytes) -> Vis
             return None
 
 
-def sealed(role: Role, hours: float, secret: bytes) -> str:
+def sign_cookie(role: Role, hours: float, secret: bytes) -> str:
     """A sign-in as the value of a cookie: role, end, a number of its own, and a seal over them."""
     text = f"{role}.{int(time.time() + hours * 3600)}.{secrets.token_hex(8)}"
     return f"{text}.{_seal(secret, 'cookie', text)}"
@@ -72,14 +72,14 @@ def cookie(value: str, request: func.HttpRequest, hours: float) -> str:
     return f"{COOKIE}={value}; Path={PATH}; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"
 
 
-def token(who: Visitor, secret: bytes) -> str:
+def csrf_token(who: Principal, secret: bytes) -> str:
     """What a form must bring back, so that no other site can send it."""
     return _seal(secret, "form", who.nonce)
 
 
-def is_our_form(request: func.HttpRequest, who: Visitor, secret: bytes, given: str) -> bool:
+def csrf_valid(request: func.HttpRequest, who: Principal, secret: bytes, given: str) -> bool:
     """Whether a change was asked for on a page of ours: by its token, and by what the browser says of its origin."""
-    return hmac.compare_digest(token(who, secret).encode(), given.encode()) and same_origin(request)
+    return hmac.compare_digest(csrf_token(who, secret).encode(), given.encode()) and same_origin(request)
 
 
 def same_origin(request: func.HttpRequest) -> bool:
@@ -118,17 +118,17 @@ def _cookies(request: func.HttpRequest) -> Iterator[str]:
             yield value
 
 
-def _unsealed(value: str, secret: bytes) -> Visitor | None:
+def _unsealed(value: str, secret: bytes) -> Principal | None:
     text, _, seal = value.rpartition(".")
     if not hmac.compare_digest(_seal(secret, "cookie", text).encode(), seal.encode()):
         return None
     role, ends, nonce = text.split(".")
     if int(ends) < time.time():
         return None
-    return Visitor("write" if role == "write" else "read", "function key", nonce, can_sign_out=True)
+    return Principal("write" if role == "write" else "read", "function key", nonce, can_sign_out=True)
 
 
-def _principal(header: str, settings: Settings) -> Visitor | None:
+def _principal(header: str, settings: Settings) -> Principal | None:
     """Somebody signed in by App Service, which removes this header from what comes from outside."""
     try:
         principal = json.loads(base64.b64decode(header, validate=True))
@@ -142,8 +142,8 @@ def _principal(header: str, settings: Settings) -> Visitor | None:
     # The one who signs in again gets the same number, so that a form outlives a renewed sign-in.
     nonce = hashlib.sha256(name.encode()).hexdigest()[:16]
     if settings.console_writer_role in roles:
-        return Visitor("write", name, nonce)
-    return Visitor("read", name, nonce) if settings.console_reader_role in roles else None
+        return Principal("write", name, nonce)
+    return Principal("read", name, nonce) if settings.console_reader_role in roles else None
 
 
 def _seal(secret: bytes, purpose: str, text: str) -> str:

@@ -13,9 +13,9 @@ from pipeline.console import responses
 from pipeline.console.auth import PATH
 from pipeline.console.cache import lately
 from pipeline.console.jobs import Row
-from pipeline.console.remediation import advice
-from pipeline.console.request import Visit
-from pipeline.errors import JobOvertaken, PipelineError
+from pipeline.console.remediation import remediation
+from pipeline.console.request import ConsoleRequest
+from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import Entry
@@ -33,7 +33,7 @@ AT_ONCE = 8
 Act = Callable[[Services, JobKey], Awaitable[Entry]]
 
 
-async def index(visit: Visit) -> func.HttpResponse:
+async def index(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET failures`: their kinds, and those of one kind."""
     recipe, kind = visit.query.get("recipe", ""), visit.query.get("kind", "")
     groups = await grouped(visit.services, recipe)
@@ -43,7 +43,7 @@ async def index(visit: Visit) -> func.HttpResponse:
         "failures.html",
         groups=groups,
         counted=COUNTED,
-        advice={group.kind: advice(group.kind) for group in groups},
+        advice={group.kind: remediation(group.kind) for group in groups},
         kind=kind,
         recipe=recipe,
         recipes=visit.services.recipes.names,
@@ -72,17 +72,17 @@ async def _of_kind(services: Services, recipe: str, kind: str, token: str) -> tu
     return found, token
 
 
-async def retry(visit: Visit) -> func.HttpResponse:
+async def retry(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST failures/retry`: those of a kind once more."""
     return await _all(visit, actions.retry, "retried")
 
 
-async def dismiss(visit: Visit) -> func.HttpResponse:
+async def dismiss(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST failures/dismiss`: let those of a kind be."""
     return await _all(visit, actions.dismiss, "dismissed")
 
 
-async def _all(visit: Visit, act: Act, told: str) -> func.HttpResponse:
+async def _all(visit: ConsoleRequest, act: Act, told: str) -> func.HttpResponse:
     """Do it to as many as there is time for; the page then shows what is left."""
     recipe, kind = visit.form.get("recipe", ""), visit.form.get("kind", "")
     ends, count, batch = time.monotonic() + PATIENCE, 0, list[Entry]()
@@ -106,4 +106,4 @@ async def _each(services: Services, act: Act, entries: list[Entry]) -> int:
         if isinstance(end, BaseException) and not isinstance(end, PipelineError):
             raise end
     # A source that is gone stays a failure, and its neighbours are not kept from theirs.
-    return sum(not isinstance(end, PipelineError | JobOvertaken) for end in ends)
+    return sum(not isinstance(end, PipelineError | JobSuperseded) for end in ends)

@@ -14,10 +14,10 @@ from markupsafe import escape
 from pipeline.api.names import is_blob_name
 from pipeline.api.problems import BadRequest
 from pipeline.console import responses
-from pipeline.console.request import Visit
+from pipeline.console.request import ConsoleRequest
 from pipeline.console.templates import VERSION
 from pipeline.engine.sniff import HEAD, sniff
-from pipeline.errors import JobOvertaken, PermanentError
+from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.settings import MIB
 from pipeline.storage.keys import JobKey
 
@@ -36,7 +36,7 @@ TYPES = {
 }
 
 
-async def blob(visit: Visit) -> func.HttpResponse:
+async def blob(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET pictures/blob?source=`: a blob of a container that jobs read from; a bare name is one of the input's."""
     asked = visit.query.get("source", "")
     if not asked:
@@ -48,7 +48,7 @@ async def blob(visit: Visit) -> func.HttpResponse:
     return await _source(visit, container, name)
 
 
-def blob_of(visit: Visit, asked: str) -> tuple[str, str]:
+def blob_of(visit: ConsoleRequest, asked: str) -> tuple[str, str]:
     """Container and name of a blob: a bare name is one of the input's. BadRequest when it is no name of a blob."""
     settings = visit.services.settings
     container, _, name = asked.partition("/")
@@ -61,13 +61,13 @@ def blob_of(visit: Visit, asked: str) -> tuple[str, str]:
     return container, name
 
 
-async def source(visit: Visit) -> func.HttpResponse:
+async def source(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET pictures/{id}/source`: the source of a job, as it is now."""
     entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
     return await _source(visit, entry.container, entry.name) if entry else _sign("gone")
 
 
-async def rendition(visit: Visit) -> func.HttpResponse:
+async def rendition(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET pictures/{id}/rendition/{name}`: one of a job's renditions."""
     entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
     made = entry.renditions if entry else []
@@ -78,33 +78,33 @@ async def rendition(visit: Visit) -> func.HttpResponse:
         return _sign("too large to show here")
     try:
         data, _ = await visit.services.renditions.read(found["path"])
-    except JobOvertaken:
+    except JobSuperseded:
         return _sign("gone")
     # Its path may hold another by now, which a job that runs has put there.
     kept = _is_asked(visit, str(found["sha256"])[:VERSION]) and hashlib.sha256(data).hexdigest() == found["sha256"]
     return _picture(data, kept=kept)
 
 
-async def _source(visit: Visit, container: str, name: str) -> func.HttpResponse:
+async def _source(visit: ConsoleRequest, container: str, name: str) -> func.HttpResponse:
     try:
         found = await visit.services.sources.open(container, name)
-    except (JobOvertaken, PermanentError):
+    except (JobSuperseded, PermanentError):
         return _sign("gone")
     if found.size > _most(visit):
         return _sign("too large to show here")
     try:
         data = b"".join([chunk async for chunk in found.chunks()])
-    except JobOvertaken:
+    except JobSuperseded:
         return _sign("changed just now")
     return _picture(data, kept=_is_asked(visit, found.etag))
 
 
-def _is_asked(visit: Visit, version: str) -> bool:
+def _is_asked(visit: ConsoleRequest, version: str) -> bool:
     """Whether the address names the version that is shown: the same address never shows another one then."""
     return visit.query.get("v") == version
 
 
-def _most(visit: Visit) -> int:
+def _most(visit: ConsoleRequest) -> int:
     return SMALL if "small" in visit.query else LARGEST
 
 

@@ -13,19 +13,19 @@ import azure.functions as func
 from pipeline.api.problems import BadRequest
 from pipeline.console import charts, responses, templates
 from pipeline.console.auth import PATH
-from pipeline.console.remediation import advice
-from pipeline.console.request import Visit
-from pipeline.errors import JobOvertaken
+from pipeline.console.remediation import remediation
+from pipeline.console.request import ConsoleRequest
+from pipeline.errors import JobSuperseded
 from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger_queries import token_before
+from pipeline.storage.ledger_queries import cursor_before
 
 PAGE = 40
 LOOKS = 5
 """So many pages of the ledger are looked through for one of these."""
-STAGES = ("claim", "lease", "upload", "run", "download", "commit", "ledger")
+STAGES = ("claim", "acquire", "upload", "execute", "download", "commit", "ledger")
 """The stages of a job in their order; other times that jobs note lie within these."""
 COLOURS = dict(zip(STAGES, charts.COLOURS, strict=True))
 
@@ -76,7 +76,7 @@ class Asked:
     run: str
 
     @classmethod
-    def of(cls, visit: Visit) -> Asked:
+    def of(cls, visit: ConsoleRequest) -> Asked:
         """Read the address. BadRequest when it asks for what there is not."""
         query, settings = visit.query, visit.services.settings
         state, name, container = query.get("state", ""), query.get("name", "").strip(), query.get("in", "")
@@ -94,7 +94,7 @@ class Asked:
         return self.container in ("", entry.container) and (self.before is None or entry.since < self.before)
 
 
-async def index(visit: Visit) -> func.HttpResponse:
+async def index(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET jobs`: a page of them, newest first, or by name where a name is asked for."""
     query, settings, asked = visit.query, visit.services.settings, Asked.of(visit)
     found, following = await _page(visit.services, asked, query.get("from", ""))
@@ -116,7 +116,7 @@ async def index(visit: Visit) -> func.HttpResponse:
 async def _page(services: Services, asked: Asked, token: str) -> tuple[list[Entry], str]:
     """A page of jobs, sieved: it gives up after some looks, and the token goes on from there."""
     if asked.before and not asked.name and not token:
-        token = token_before(asked.before)
+        token = cursor_before(asked.before)
     found: list[Entry] = []
     for _ in range(LOOKS):
         entries, token = await services.ledger.page(
@@ -134,7 +134,7 @@ async def _page(services: Services, asked: Asked, token: str) -> tuple[list[Entr
     return found, token
 
 
-async def show(visit: Visit) -> func.HttpResponse:
+async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET jobs/{id}`: everything that is known of a job."""
     entry = await _entry(visit)
     chosen = next((one for one in entry.renditions if one["name"] == visit.query.get("rendition")), None)
@@ -143,35 +143,35 @@ async def show(visit: Visit) -> func.HttpResponse:
         job=entry,
         id=entry.key.id,
         shown=chosen or next(iter(entry.renditions), None),
-        spans=_spans(entry.report.get("marks", [])),
+        spans=_spans(entry.report.get("spans", [])),
         stages=[(name, COLOURS[name], ms) for name, ms in stages_of(entry.ms).items()],
-        advice=advice(entry.error_kind) if entry.state == "failed" else None,
+        advice=remediation(entry.error_kind) if entry.state == "failed" else None,
         known_recipe=entry.key.recipe in visit.services.recipes.names,
         going_on=entry.state in ("queued", "running"),
     )
 
 
-def _spans(marks: list[list[Any]]) -> list[tuple[str, str, float, float]]:
+def _spans(spans: list[list[Any]]) -> list[tuple[str, str, float, float]]:
     """The stretches of a job's stages: name, colour, start and length in milliseconds."""
-    return [(name, COLOURS[name], start, length) for name, start, length in marks if name in STAGES]
+    return [(name, COLOURS[name], start, length) for name, start, length in spans if name in STAGES]
 
 
-async def retry(visit: Visit) -> func.HttpResponse:
+async def retry(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST jobs/{id}/retry`: once more."""
     entry = await actions.retry(visit.services, (await _entry(visit)).key)
     return responses.go_to(f"{PATH}/jobs/{entry.key.id}?told=retried")
 
 
-async def dismiss(visit: Visit) -> func.HttpResponse:
+async def dismiss(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST jobs/{id}/dismiss`: let a failure be."""
     entry = await actions.dismiss(visit.services, (await _entry(visit)).key)
     return responses.go_to(f"{PATH}/jobs/{entry.key.id}?told=dismissed")
 
 
-async def _entry(visit: Visit) -> Entry:
+async def _entry(visit: ConsoleRequest) -> Entry:
     entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
     if entry is None:
-        raise JobOvertaken("There is no such job. It may have been of a recipe that is gone.", kind="unknown_job")
+        raise JobSuperseded("There is no such job. It may have been of a recipe that is gone.", kind="unknown_job")
     return entry
 
 

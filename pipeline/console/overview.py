@@ -16,13 +16,13 @@ from pipeline.api import pool
 from pipeline.api.health import health
 from pipeline.api.links import Links
 from pipeline.console import charts
-from pipeline.console.alerts import State, needs
+from pipeline.console.alerts import State, alerts
 from pipeline.console.cache import known, lately
 from pipeline.console.failures import grouped
 from pipeline.console.jobs import COLOURS, stages_of
 from pipeline.console.pool import split
-from pipeline.console.request import Visit
-from pipeline.storage.metrics import Minute
+from pipeline.console.request import ConsoleRequest
+from pipeline.storage.metrics import MinuteMetrics
 
 SPANS = {1: 1, 6: 5, 24: 20}
 """Hours that can be shown, and the minutes of a column."""
@@ -34,7 +34,7 @@ HEALTH_EVERY = 30.0
 class Figures:
     """The figures of a span, summed up."""
 
-    minutes: Sequence[Minute]
+    minutes: Sequence[MinuteMetrics]
     hours: int
     now: datetime
 
@@ -84,7 +84,7 @@ class Figures:
         return charts.columns("Images", moments, series)
 
 
-async def show(visit: Visit) -> func.HttpResponse:
+async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET` of the console itself."""
     services = visit.services
     hours = int(visit.query["hours"]) if visit.query.get("hours") in {str(each) for each in SPANS} else 1
@@ -100,8 +100,8 @@ async def show(visit: Visit) -> func.HttpResponse:
         ),
         asyncio.gather(
             pool.overview(services, Links()),
-            services.queue.length(),
-            services.queue.oldest(),
+            services.job_queue.length(),
+            services.job_queue.oldest(),
             runs.list_runs(services, limit=1),
         ),
     )
@@ -119,7 +119,7 @@ async def show(visit: Visit) -> func.HttpResponse:
         waiting=waiting,
         oldest=oldest,
         recent=recent,
-        needs=needs(state),
+        needs=alerts(state),
         spans=list(SPANS),
         hours=hours,
         now=now,

@@ -15,10 +15,10 @@ from pipeline.api.problems import BadRequest
 from pipeline.console import forms
 from pipeline.console.images import blob_of
 from pipeline.console.recipe_draft import Complaint, Draft, DraftProblems
-from pipeline.console.request import Visit
+from pipeline.console.request import ConsoleRequest
 from pipeline.engine.formats import FORMATS
 from pipeline.errors import PipelineError, PoolFull, TransientError
-from pipeline.jobs.rendering import FOCAL
+from pipeline.jobs.rendering import FOCAL_POINT_KEY
 from pipeline.recipes import Recipe, focal_point
 from pipeline.services import Services
 from pipeline.settings import MIB
@@ -40,7 +40,7 @@ class Result:
 
 
 @dataclass
-class Desk:
+class PlaygroundState:
     """The state of the page, all of it in its form."""
 
     how: str = "build"
@@ -52,7 +52,7 @@ class Desk:
     result: Result | None = None
 
     @classmethod
-    def of_form(cls, form: dict[str, str]) -> Desk:
+    def of_form(cls, form: dict[str, str]) -> PlaygroundState:
         """Read the form. BadRequest when it names what does not exist."""
         how = "recipe" if form.get("how") == "recipe" else "build"
         focal = form.get("focal", "")
@@ -68,17 +68,17 @@ class Desk:
         return [each for each in self.complaints if not each.place]
 
 
-async def show(visit: Visit) -> func.HttpResponse:
+async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET playground`: an empty desk, or one with a recipe or a blob on it."""
     query, known = visit.query, visit.services.recipes.names
     recipe = query.get("recipe", "")
-    desk = Desk(how="recipe" if recipe in known else "build", recipe=recipe, source=query.get("source", ""))
+    desk = PlaygroundState(how="recipe" if recipe in known else "build", recipe=recipe, source=query.get("source", ""))
     return _page(visit, desk, sources=await _lately_done(visit.services))
 
 
-async def work(visit: Visit) -> func.HttpResponse:
+async def work(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST playground`: a button of the builder, or a run. What was typed comes back with what is wrong with it."""
-    desk = Desk.of_form(visit.form)
+    desk = PlaygroundState.of_form(visit.form)
     action = visit.form.get("do", "run")
     if action == "open":
         desk.draft, desk.how = Draft.of_recipe(visit.services.recipes.get(desk.recipe)), "build"
@@ -92,7 +92,7 @@ async def work(visit: Visit) -> func.HttpResponse:
     return await _run(visit, desk)
 
 
-async def _run(visit: Visit, desk: Desk) -> func.HttpResponse:
+async def _run(visit: ConsoleRequest, desk: PlaygroundState) -> func.HttpResponse:
     status = 200
     try:
         desk.result = await _made(visit, desk)
@@ -110,7 +110,9 @@ async def _lately_done(services: Services) -> list[str]:
     return list(dict.fromkeys(f"{entry.container}/{entry.name}" for entry in found))
 
 
-def _page(visit: Visit, desk: Desk, status: int = 200, sources: Sequence[str] = ()) -> func.HttpResponse:
+def _page(
+    visit: ConsoleRequest, desk: PlaygroundState, status: int = 200, sources: Sequence[str] = ()
+) -> func.HttpResponse:
     return visit.page(
         "playground.html",
         status,
@@ -124,7 +126,7 @@ def _page(visit: Visit, desk: Desk, status: int = 200, sources: Sequence[str] = 
     )
 
 
-async def _made(visit: Visit, desk: Desk) -> Result:
+async def _made(visit: ConsoleRequest, desk: PlaygroundState) -> Result:
     chosen, image = _recipe(visit.services, desk), await _image(visit, desk)
     started = time.perf_counter()
     async with _turns:
@@ -132,16 +134,16 @@ async def _made(visit: Visit, desk: Desk) -> Result:
     return Result(image.size, found, time.perf_counter() - started)
 
 
-def _recipe(services: Services, desk: Desk) -> Recipe:
+def _recipe(services: Services, desk: PlaygroundState) -> Recipe:
     if desk.how == "recipe":
         return services.recipes.get(desk.recipe)
     return desk.draft.recipe(allow_code=services.settings.allow_code)
 
 
-async def _image(visit: Visit, desk: Desk) -> Image:
+async def _image(visit: ConsoleRequest, desk: PlaygroundState) -> Image:
     """The dropped picture, or the blob that is named; a point that was clicked goes before the blob's own."""
     dropped = visit.request.files.get("picture")
-    focal = {FOCAL: desk.focal} if focal_point(desk.focal) else {}
+    focal = {FOCAL_POINT_KEY: desk.focal} if focal_point(desk.focal) else {}
     if dropped is not None and (data := dropped.read()):
         _check(visit, len(data))
         return Image(safe_name(dropped.filename or ""), data, metadata=focal)
@@ -154,7 +156,7 @@ async def _image(visit: Visit, desk: Desk) -> Image:
     return Image(name, data, container, {**source.metadata, **focal})
 
 
-def _check(visit: Visit, size: int) -> None:
+def _check(visit: ConsoleRequest, size: int) -> None:
     most = min(LARGEST, visit.services.settings.max_source_bytes)
     if size > most:
         raise BadRequest(f"the picture has {size:,} bytes; the playground takes {most:,} at most")

@@ -13,9 +13,9 @@ from pipeline.api.links import Links
 from pipeline.api.preview import CONTAINER
 from pipeline.console import charts, responses
 from pipeline.console.auth import PATH
-from pipeline.console.request import Visit
-from pipeline.pool.slot import TRUSTED_JOBS
-from pipeline.pool.status import LONGEST_NAME
+from pipeline.console.request import ConsoleRequest
+from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
+from pipeline.pool.status import MAX_NAME_CHARACTERS
 from pipeline.storage.keys import JobKey
 
 SHOWN, SHOWN_JOBS = 30, 3
@@ -38,7 +38,7 @@ class Row:
         return cls(slot, _doing(slot), [(job, _id(job)) for job in slot.jobs[:SHOWN_JOBS]], late)
 
 
-async def show(visit: Visit) -> func.HttpResponse:
+async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET pool`: the slots."""
     found = await pool.overview(visit.services, Links())
     used = [slot for slot in found.slots if slot.state != "free" or slot.age is not None]
@@ -55,7 +55,7 @@ async def show(visit: Visit) -> func.HttpResponse:
         sessions=sum(slot.age is not None for slot in used),
         untouched=len(found.slots) - len(used),
         settings=visit.services.settings,
-        trusted_jobs=TRUSTED_JOBS,
+        trusted_jobs=TRUSTED_SESSION_MAX_JOBS,
     )
 
 
@@ -78,12 +78,12 @@ def _doing(slot: pool.SlotDocument) -> str:
 
 def _id(job: pool.SlotJobDocument) -> str:
     """Where to look at a job; nowhere for previews, and where its name is too long to be told whole."""
-    if job.container == CONTAINER or len(job.source) >= LONGEST_NAME:
+    if job.container == CONTAINER or len(job.source) >= MAX_NAME_CHARACTERS:
         return ""
     return JobKey.of(job.recipe, job.container, job.source).id
 
 
-async def recycle(visit: Visit) -> func.HttpResponse:
+async def recycle(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST pool/{number}/recycle`: end a slot's session."""
     found = await pool.new_session(visit.services, visit.parts["number"])
     return responses.go_to(f"{PATH}/pool?told={found.outcome}")

@@ -8,12 +8,12 @@ from typing import Any
 
 import azure.functions as func
 
-from pipeline.console.request import Visit
+from pipeline.console.request import ConsoleRequest
 from pipeline.recipes import Recipe, explain
 
 
 @dataclass(frozen=True)
-class Told:
+class RecipeSummary:
     """A recipe in words: which sources, what is done once, and what for each rendition (name, path, steps)."""
 
     recipe: Recipe
@@ -22,7 +22,7 @@ class Told:
     renditions: list[tuple[str, str, list[str]]]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Told:
+    def of(cls, recipe: Recipe) -> RecipeSummary:
         """Explain a recipe."""
         own = [
             (each.name, explain.path(recipe, each, explain.EXAMPLE), list(explain.own(each)))
@@ -32,7 +32,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Strip:
+class RenditionStrip:
     """The newest job of a recipe that is done: its source beside what was made of it."""
 
     id: str
@@ -42,19 +42,21 @@ class Strip:
     renditions: list[dict[str, Any]]
 
 
-async def index(visit: Visit) -> func.HttpResponse:
+async def index(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET recipes`: all of them."""
     recipes = list(visit.services.recipes)
     strips = await asyncio.gather(*(_strip(visit, recipe) for recipe in recipes))
-    return visit.page("recipes.html", told=[(Told.of(recipe), strips[i]) for i, recipe in enumerate(recipes)])
+    return visit.page("recipes.html", told=[(RecipeSummary.of(recipe), strips[i]) for i, recipe in enumerate(recipes)])
 
 
-async def show(visit: Visit) -> func.HttpResponse:
+async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET recipes/{name}`: one of them. RecipeError when there is none of that name."""
     recipe = visit.services.recipes.get(visit.parts["name"])
-    return visit.page("recipe.html", told=Told.of(recipe), strip=await _strip(visit, recipe))
+    return visit.page("recipe.html", told=RecipeSummary.of(recipe), strip=await _strip(visit, recipe))
 
 
-async def _strip(visit: Visit, recipe: Recipe) -> Strip | None:
+async def _strip(visit: ConsoleRequest, recipe: Recipe) -> RenditionStrip | None:
     found, _ = await visit.services.ledger.page(recipe=recipe.name, state="done", limit=1)
-    return next((Strip(one.key.id, one.name, one.version.etag, one.bytes_in, one.renditions) for one in found), None)
+    return next(
+        (RenditionStrip(one.key.id, one.name, one.version.etag, one.bytes_in, one.renditions) for one in found), None
+    )

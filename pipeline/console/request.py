@@ -12,7 +12,7 @@ import azure.functions as func
 
 from pipeline.api.problems import BadRequest
 from pipeline.console import responses, templates
-from pipeline.console.auth import Visitor
+from pipeline.console.auth import Principal
 from pipeline.services import Services
 
 FIELD_LIMIT = 64 * 1024
@@ -20,12 +20,12 @@ FIELD_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Visit:
+class ConsoleRequest:
     """What a page is made for. `parts` are the variable parts of its address."""
 
     services: Services
     request: func.HttpRequest
-    who: Visitor
+    who: Principal
     token: str
     parts: Mapping[str, str]
 
@@ -52,4 +52,4 @@ class Visit:
         return responses.page(html, status)
 
 
-Handler = Callable[[Visit], Awaitable[func.HttpResponse]]
+Handler = Callable[[ConsoleRequest], Awaitable[func.HttpResponse]]

@@ -11,12 +11,23 @@ import azure.functions as func
 
 from pipeline.api.problems import BadRequest
 from pipeline.console import failures, images, jobs, overview, playground, pool, recipes, responses, runs, templates
-from pipeline.console.auth import PATH, Role, Visitor, cookie, is_our_form, is_within, local, sealed, token, visitor
+from pipeline.console.auth import (
+    PATH,
+    Principal,
+    Role,
+    cookie,
+    csrf_token,
+    csrf_valid,
+    is_within,
+    local,
+    principal,
+    sign_cookie,
+)
 from pipeline.console.cache import forget
-from pipeline.console.request import Handler, Visit
-from pipeline.errors import JobOvertaken, NotNow, PipelineError, PoolFull, RequestError, TransientError
+from pipeline.console.request import ConsoleRequest, Handler
+from pipeline.errors import JobSuperseded, PipelineError, PoolFull, RequestError, StateConflict, TransientError
 from pipeline.services import Services
-from pipeline.storage.shared_secret import Secret
+from pipeline.storage.shared_secret import SharedSecret
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -39,7 +50,7 @@ def _route(method: str, pattern: str, role: Role, handler: Handler) -> Route:
     return Route(method, re.compile(pattern), role, handler)
 
 
-async def _sign_out(visit: Visit) -> func.HttpResponse:
+async def _sign_out(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST sign-out`: take the cookie away."""
     return responses.go_to(PATH, Set_Cookie=cookie("", visit.request, 0))
 
@@ -79,7 +90,7 @@ class Console:
     """The console of one process. `answer` never raises."""
 
     def __init__(self) -> None:
-        self._known: tuple[Services, Secret] | None = None
+        self._known: tuple[Services, SharedSecret] | None = None
 
     async def answer(self, services: Services, request: func.HttpRequest) -> func.HttpResponse:
         """A page, or a page that says why there is none. HEAD gets what GET gets; servers leave the body out."""
@@ -110,10 +121,10 @@ class Console:
     async def _guarded(self, services: Services, request: func.HttpRequest, rest: str) -> func.HttpResponse:
         """The page, for whoever may see it."""
         secret = await self._secret(services)
-        who = visitor(request, services.settings, secret)
+        who = principal(request, services.settings, secret)
         if who is None:
             return _sign_in(services, request)
-        return await self._page(Visit(services, request, who, token(who, secret), {}), rest, secret)
+        return await self._page(ConsoleRequest(services, request, who, csrf_token(who, secret), {}), rest, secret)
 
     async def admit(self, services: Services, request: func.HttpRequest, role: Role) -> func.HttpResponse:
         """A cookie in exchange for a function key, which the host has checked before it called us."""
@@ -123,17 +134,17 @@ class Console:
             secret = await self._secret(services)
         except PipelineError as error:
             return _trouble(None, "", error)
-        hours = services.settings.console_hours
-        given = cookie(sealed(role, hours, secret), request, hours)
+        hours = services.settings.console_session_hours
+        given = cookie(sign_cookie(role, hours, secret), request, hours)
         return responses.go_to(local(request.params.get("next", "")), Set_Cookie=given)
 
     async def _secret(self, services: Services) -> bytes:
         """The secret behind cookies and forms; one per set of services, which a process has one of."""
         if self._known is None or self._known[0] is not services:
-            self._known = services, Secret(services.account, services.settings.state_container, SECRET)
+            self._known = services, SharedSecret(services.account, services.settings.state_container, SECRET)
         return await self._known[1].get()
 
-    async def _page(self, visit: Visit, rest: str, secret: bytes) -> func.HttpResponse:
+    async def _page(self, visit: ConsoleRequest, rest: str, secret: bytes) -> func.HttpResponse:
         # The first that fits is to stay.
         fitting = [(route, match) for route in reversed(ROUTES) if (match := route.pattern.fullmatch(rest))]
         found = {route.method: (route, match) for route, match in fitting}
@@ -152,7 +163,7 @@ def _method(request: func.HttpRequest) -> str:
     return "GET" if request.method == "HEAD" else request.method
 
 
-async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpResponse:
+async def _answered(visit: ConsoleRequest, route: Route, secret: bytes) -> func.HttpResponse:
     try:
         _check(visit, route, secret)
         answer = await route.handler(visit)
@@ -166,11 +177,11 @@ async def _answered(visit: Visit, route: Route, secret: bytes) -> func.HttpRespo
     return answer
 
 
-def _check(visit: Visit, route: Route, secret: bytes) -> None:
+def _check(visit: ConsoleRequest, route: Route, secret: bytes) -> None:
     """Raise Refused when the visitor may not do that, or has not asked for it on a page of ours."""
     if route.role == "write" and not visit.who.may_write:
         raise Refused("You may look but not change anything: sign in with a key that may write.")
-    if route.method == "POST" and not is_our_form(visit.request, visit.who, secret, visit.form.get("token", "")):
+    if route.method == "POST" and not csrf_valid(visit.request, visit.who, secret, visit.form.get("token", "")):
         raise Refused("This page is out of date, or did not come from here: load it again, then repeat what you did.")
 
 
@@ -183,9 +194,9 @@ class Refused(PipelineError):  # noqa: N818 - named for what it is
 STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
     (Refused, 403, "That is not allowed"),
     (BadRequest, 400, "That does not work"),
-    (NotNow, 409, "Not now"),
+    (StateConflict, 409, "Not now"),
     (RequestError, 404, "There is no such thing"),
-    (JobOvertaken, 404, "It is gone"),
+    (JobSuperseded, 404, "It is gone"),
     (PoolFull, 503, "No session is free"),
     (TransientError, 503, "A service does not answer"),
     (PipelineError, 422, "That does not work"),
@@ -196,12 +207,12 @@ STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
 BY_KIND = {
     "unknown_job": (404, "There is no such thing"),
     "unknown_recipe": (404, "There is no such thing"),
-    "bad_token": (400, "That does not work"),
+    "invalid_cursor": (400, "That does not work"),
 }
 
 
 def _trouble(
-    who: Visitor | None, form_token: str, error: PipelineError, visit: Visit | None = None
+    who: Principal | None, form_token: str, error: PipelineError, visit: ConsoleRequest | None = None
 ) -> func.HttpResponse:
     status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
     status, title = BY_KIND.get(error.kind, (status, title))
@@ -209,9 +220,9 @@ def _trouble(
 
 
 def _told(
-    who: Visitor | None,
+    who: Principal | None,
     form_token: str,
-    visit: Visit | None,
+    visit: ConsoleRequest | None,
     status: int,
     title: str,
     message: str,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipeline import runs
 from pipeline.console import responses
 from pipeline.console.auth import PATH
-from pipeline.console.request import Visit
+from pipeline.console.request import ConsoleRequest
 from pipeline.errors import PipelineError
 from pipeline.runs import Selection
 from pipeline.runs.selection import LARGEST_SAMPLE, LONGEST_AGE
@@ -42,26 +42,26 @@ FIELDS = {"max_age": "newer", "min_age": "older"}
 EMPTY = {"prefix": "", "newer": "", "older": "", "sample": "", **{f"reason-{each}": "on" for each in runs.DUE}}
 
 
-async def index(visit: Visit) -> func.HttpResponse:
+async def index(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs`: the newest first."""
     found, following = await runs.list_runs(visit.services, token=visit.query.get("from", ""))
     return visit.page("runs.html", runs=found, following=following)
 
 
-async def show(visit: Visit) -> func.HttpResponse:
+async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs/{id}`: how far a run is."""
     run = await runs.get(visit.services, visit.parts["id"])
     plan = await runs.get_plan(visit.services, run.plan) if run.plan else None
     return visit.page("run.html", run=run, plan=plan, reasons=REASONS)
 
 
-async def form(visit: Visit) -> func.HttpResponse:
+async def form(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs/plan`: what is to be planned."""
     recipe = visit.query.get("recipe", "")
     return _form(visit, {**EMPTY, **({f"recipe-{recipe}": "on"} if recipe else {})})
 
 
-async def plan(visit: Visit) -> func.HttpResponse:
+async def plan(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/plan`: plan it. What cannot be planned comes back with what is wrong, and with all that was typed."""
     try:
         selection = _selection(visit.form, visit.services.recipes.names)
@@ -75,12 +75,12 @@ async def plan(visit: Visit) -> func.HttpResponse:
     return responses.go_to(f"{PATH}/runs/plans/{found.id}")
 
 
-async def review(visit: Visit) -> func.HttpResponse:
+async def review(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs/plans/{id}`: what, why, how much, how long, how costly."""
     return _review(visit, await runs.get_plan(visit.services, visit.parts["id"]))
 
 
-async def go_on(visit: Visit) -> func.HttpResponse:
+async def go_on(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/plans/{id}/continue`: plan on from where the last request left off."""
     found = await runs.get_plan(visit.services, visit.parts["id"])
     if found.marker:
@@ -88,7 +88,7 @@ async def go_on(visit: Visit) -> func.HttpResponse:
     return responses.go_to(f"{PATH}/runs/plans/{found.id}")
 
 
-async def start(visit: Visit) -> func.HttpResponse:
+async def start(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/plans/{id}/start`: do what was planned."""
     try:
         run = await runs.start(visit.services, plan_id=visit.parts["id"])
@@ -97,19 +97,19 @@ async def start(visit: Visit) -> func.HttpResponse:
     return responses.go_to(f"{PATH}/runs/{run.id}?told=started")
 
 
-async def cancel(visit: Visit) -> func.HttpResponse:
+async def cancel(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/{id}/cancel`: no further job begins."""
     run = await runs.cancel(visit.services, visit.parts["id"])
     return responses.go_to(f"{PATH}/runs/{run.id}?told=cancelled")
 
 
-async def resume(visit: Visit) -> func.HttpResponse:
+async def resume(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/{id}/resume`: go on, whatever has become of it."""
     run = await runs.resume(visit.services, visit.parts["id"])
     return responses.go_to(f"{PATH}/runs/{run.id}?told=resumed")
 
 
-def _form(visit: Visit, values: Mapping[str, str], problem: str = "") -> func.HttpResponse:
+def _form(visit: ConsoleRequest, values: Mapping[str, str], problem: str = "") -> func.HttpResponse:
     return visit.page(
         "plan_form.html",
         422 if problem else 200,
@@ -122,7 +122,7 @@ def _form(visit: Visit, values: Mapping[str, str], problem: str = "") -> func.Ht
     )
 
 
-def _review(visit: Visit, found: runs.Plan, problem: str = "") -> func.HttpResponse:
+def _review(visit: ConsoleRequest, found: runs.Plan, problem: str = "") -> func.HttpResponse:
     return visit.page(
         "plan.html",
         422 if problem else 200,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from pipeline.errors import NotNow
+from pipeline.errors import StateConflict
 from pipeline.services import Services
 from pipeline.storage.entry import Entry, State, Version
 from pipeline.storage.keys import JobKey
@@ -12,41 +12,41 @@ from pipeline.storage.queue import Message
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-PAGE = 200
+PAGE_SIZE = 200
 
 
 async def get(services: Services, key: JobKey) -> Entry:
     """The row of a job; NotNow of kind `unknown_job` when there is none."""
     entry = await services.ledger.get(key)
     if entry is None:
-        raise NotNow(f"there is no job {key.id[:200]}", kind="unknown_job")
+        raise StateConflict(f"there is no job {key.id[:200]}", kind="unknown_job")
     return entry
 
 
 async def submit(services: Services, message: Message, delay: float = 0) -> JobKey:
     """Queue a job, to be begun after `delay` seconds, and list it as waiting unless there is a row already.
 
-    JobOvertaken when its source is not there; RecipeError when its recipe is not.
+    JobSuperseded when its source is not there; RecipeError when its recipe is not.
     """
     key = JobKey.of(message.recipe, message.container, message.name)
     version = await _version(services, message.recipe, message.container, message.name)
     await services.ledger.enqueue(Entry(key, message.container, message.name, state="queued", version=version))
-    await services.queue.send(message, delay)
+    await services.job_queue.send(message, delay)
     return key
 
 
 async def retry(services: Services, key: JobKey) -> Entry:
     """Have a job done once more, whatever came of it. NotNow when somebody is on it or it waits already.
 
-    JobOvertaken when its source is not there any more, RecipeError when its recipe is not.
+    JobSuperseded when its source is not there any more, RecipeError when its recipe is not.
     """
     entry = await get(services, key)
     if entry.is_running or entry.state == "queued":
-        raise NotNow(f"job {key.id} is {entry.state} already", kind=f"job_{entry.state}")
+        raise StateConflict(f"job {key.id} is {entry.state} already", kind=f"job_{entry.state}")
     version = await _version(services, key.recipe, entry.container, entry.name)
     # The message comes first: a row that said `queued` without one would wait for nothing.
     asked = Message(recipe=key.recipe, container=entry.container, name=entry.name, again=True, seen=entry.generation)
-    await services.queue.send(asked)
+    await services.job_queue.send(asked)
     return await _moved(services, entry, "queued", version)
 
 
@@ -56,7 +56,7 @@ async def retry_failures(services: Services, *, recipe: str | None = None, kind:
     async for entry in failures(services, recipe=recipe, kind=kind, prefix=prefix):
         try:
             await retry(services, entry.key)
-        except NotNow:
+        except StateConflict:
             continue
         count += 1
     return count
@@ -68,7 +68,7 @@ async def failures(
     """The failures that are asked for, the newest first; those that come meanwhile are left out."""
     token = ""
     while True:
-        entries, token = await services.ledger.page(recipe=recipe, state="failed", limit=PAGE, token=token)
+        entries, token = await services.ledger.page(recipe=recipe, state="failed", limit=PAGE_SIZE, token=token)
         for entry in entries:
             if kind in ("", entry.error_kind) and entry.name.startswith(prefix):
                 yield entry
@@ -82,16 +82,16 @@ async def dismiss(services: Services, key: JobKey) -> Entry:
     if entry.state == "dismissed":
         return entry
     if entry.is_running or entry.state == "done":
-        raise NotNow(f"job {key.id} is {entry.state}: there is nothing to dismiss", kind=f"job_{entry.state}")
+        raise StateConflict(f"job {key.id} is {entry.state}: there is nothing to dismiss", kind=f"job_{entry.state}")
     return await _moved(services, entry, "dismissed", entry.version)
 
 
 async def _version(services: Services, recipe: str, container: str, name: str) -> Version:
-    found = await services.sources.look(container, name)
+    found = await services.sources.stat(container, name)
     return Version(found.etag, (await services.recipe(recipe)).hash)
 
 
 async def _moved(services: Services, entry: Entry, state: State, version: Version) -> Entry:
     """The job in its new state, or as somebody else has changed it meanwhile."""
-    moved = await services.ledger.move(entry, state, version)
+    moved = await services.ledger.transition(entry, state, version)
     return moved or await get(services, entry.key)

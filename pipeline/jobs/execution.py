@@ -10,10 +10,10 @@ from functools import partial
 from math import inf
 from typing import Any, TypedDict, Unpack
 
-from pipeline.concurrency import together
+from pipeline.concurrency import gather_or_cancel
 from pipeline.errors import (
     ConfigError,
-    JobOvertaken,
+    JobSuperseded,
     PermanentError,
     PipelineError,
     PoolFull,
@@ -22,8 +22,8 @@ from pipeline.errors import (
     SourceError,
     TransientError,
 )
-from pipeline.jobs.rendering import Made, Urgency, render
-from pipeline.jobs.timings import Stages
+from pipeline.jobs.rendering import SchedulingPolicy, StagedRendition, render
+from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
 from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
@@ -35,10 +35,10 @@ from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.telemetry import about_job, bytes_moved, logger
 
 log = logger(__name__)
-DROPPED = Urgency("drop")
+UPLOAD_POLICY = SchedulingPolicy("upload")
 
 
-class Wish(TypedDict, total=False):
+class ClaimOptions(TypedDict, total=False):
     """Why a job is to be done: `again` although it has ended (unless a later generation than `seen` has), in a `run`.
 
     `known` is its row as it was when it was found to be due.
@@ -50,22 +50,22 @@ class Wish(TypedDict, total=False):
     known: Entry | None
 
 
-async def process(
+async def execute_job(
     services: Services,
     container: str,
     name: str,
     recipe: Recipe,
     *,
-    urgency: Urgency = DROPPED,
-    **wish: Unpack[Wish],
+    urgency: SchedulingPolicy = UPLOAD_POLICY,
+    **wish: Unpack[ClaimOptions],
 ) -> Entry:
     """Do one job, unless it is done already or somebody is on it. The row of the ledger says what came of it.
 
-    A failure is recorded, not raised. TransientError and PoolFull mean: once more, later. JobOvertaken means that
+    A failure is recorded, not raised. TransientError and PoolFull mean: once more, later. JobSuperseded means that
     there is nothing (left) to do here: the source went, or changed and another event brings the new version.
     """
     key = JobKey.of(recipe.name, container, name)
-    stages = Stages(recipe.family)
+    stages = JobTimer(recipe.family)
     with about_job(key.id), stages.job(key.id):
         with stages.stage("claim"):
             source = await services.sources.open(container, name)
@@ -76,17 +76,17 @@ async def process(
             log.info("nothing to do: %s", claim.state)
             stages.state = "skipped"
             return claim
-        async with _kept(claim, stages):
-            entry = await _carry_out(services, source, recipe, claim, stages, urgency)
+        async with _heartbeat(claim, stages):
+            entry = await _render_and_commit(services, source, recipe, claim, stages, urgency)
             stages.state = entry.state
             return entry
 
 
-async def _carry_out(
-    services: Services, source: Source, recipe: Recipe, claim: Claim, stages: Stages, urgency: Urgency
+async def _render_and_commit(
+    services: Services, source: Source, recipe: Recipe, claim: Claim, stages: JobTimer, urgency: SchedulingPolicy
 ) -> Entry:
     try:
-        made, report = await _twice(services, source, recipe, stages, urgency)
+        made, report = await _render_with_retry(services, source, recipe, stages, urgency)
         records = [_record(one) for one in made]
         if not can_be_kept(records):
             raise RecipeError(
@@ -96,22 +96,24 @@ async def _carry_out(
             )
         with stages.stage("commit"):
             owner = Ownership(claim.entry.key.id, claim.entry.generation)
-            await together(*(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made))
+            await gather_or_cancel(
+                *(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made)
+            )
         with stages.stage("ledger"):
-            entry = await claim.done(records, _summary(source, report, stages))
+            entry = await claim.complete(records, _summary(source, report, stages))
     except (PermanentError, ConfigError) as error:
-        entry = await claim.failed(error, stages.current, stages.ms)
+        entry = await claim.fail(error, stages.current, stages.ms)
         # Said once it is written down: one such line for each failure, however often the job was begun.
         log.warning("failed at %s: %s", stages.current, error)
         return entry
     except (TransientError, PoolFull) as error:
         log.warning("not done yet, at %s: %s", stages.current, error)
         with suppress(PipelineError):
-            await claim.give_back(error, stages.current, tried=isinstance(error, TransientError))
+            await claim.requeue(error, stages.current, tried=isinstance(error, TransientError))
         raise
-    except JobOvertaken as error:
+    except JobSuperseded as error:
         with suppress(PipelineError):
-            await claim.let_go(error)
+            await claim.abandon(error)
         raise
     size = sum(one.facts.size for one in made)
     bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.family})
@@ -120,9 +122,9 @@ async def _carry_out(
     return entry
 
 
-async def _twice(
-    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency
-) -> tuple[list[Made[Staged]], SessionReport]:
+async def _render_with_retry(
+    services: Services, source: Source, recipe: Recipe, stages: JobTimer, urgency: SchedulingPolicy
+) -> tuple[list[StagedRendition[Staged]], SessionReport]:
     """In a session; when that is lost, once more in a fresh one, and there in an execution of its own.
 
     Lost twice is a failure: it may well be the source. Not so where it is this process that lost a session, and that
@@ -146,7 +148,7 @@ async def _twice(
     first: SessionLost | None = None
     for _ in range(2):
         try:
-            how = replace(urgency, alone=urgency.alone or first is not None)
+            how = replace(urgency, exclusive=urgency.exclusive or first is not None)
             return await render(services, source, recipe, stages, how, services.renditions.stage)
         except SessionLost as error:
             if first and SLOT_LOST in (first.kind, error.kind):
@@ -159,7 +161,7 @@ async def _twice(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _blob(made: Made[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
+def _blob(made: StagedRendition[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
     """Where the rendition goes; its metadata are what the recipe carries over, what was found out, and whose it is."""
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
@@ -168,7 +170,7 @@ def _blob(made: Made[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
     return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
 
 
-def _record(made: Made[Staged]) -> dict[str, Any]:
+def _record(made: StagedRendition[Staged]) -> dict[str, Any]:
     facts = made.facts
     return {
         "name": facts.name,
@@ -181,33 +183,33 @@ def _record(made: Made[Staged]) -> dict[str, Any]:
     }
 
 
-def _summary(source: Source, report: SessionReport, stages: Stages) -> dict[str, Any]:
+def _summary(source: Source, report: SessionReport, stages: JobTimer) -> dict[str, Any]:
     about = report.source.model_dump() if report.source else {}
     return {
         "source": {"size": source.size, **about},
         "versions": report.versions,
-        "began": round(stages.began, 3),
+        "began": round(stages.started, 3),
         "session": stages.session,
         "ms": dict(stages.ms),
-        "marks": [list(mark) for mark in stages.marks],
+        "spans": [list(span) for span in stages.spans],
         "session_ms": report.ms,
     }
 
 
 @asynccontextmanager
-async def _kept(claim: Claim, stages: Stages) -> AsyncIterator[None]:
-    """Renew the claim as long as the job takes; a job that is overtaken meanwhile ends at its next stage."""
+async def _heartbeat(claim: Claim, stages: JobTimer) -> AsyncIterator[None]:
+    """Renew the claim as long as the job takes; a job that is superseded meanwhile ends at its next stage."""
 
     async def renew() -> None:
         try:
             while True:
-                await asyncio.sleep(claim.renew_every)
+                await asyncio.sleep(claim.heartbeat_interval)
                 with suppress(TransientError):
                     await claim.renew()
-        except JobOvertaken as error:
-            stages.lost = error
+        except JobSuperseded as error:
+            stages.lost_claim = error
 
-    stages.look = claim.make_sure
+    stages.claim_check = claim.ensure_fresh
     task = asyncio.create_task(renew())
     try:
         yield

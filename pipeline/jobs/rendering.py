@@ -10,16 +10,16 @@ from functools import partial
 from math import ceil, inf
 from typing import Generic, Protocol, TypeVar
 
-from pipeline.concurrency import together
+from pipeline.concurrency import gather_or_cancel
 from pipeline.engine.errors import KINDS
 from pipeline.engine.protocol import Job
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.jobs import verification
-from pipeline.jobs.timings import Stages
-from pipeline.pool.batching import Estimate, Ran, Work
-from pipeline.pool.client import tries
+from pipeline.jobs.timings import JobTimer
+from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
+from pipeline.pool.client import retry_attempts
 from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
-from pipeline.pool.requests import ORDER, Doing, Priority
+from pipeline.pool.requests import PRIORITIES, JobLabel, Priority
 from pipeline.pool.session import BUSY, REPLACED, Session, Workspace
 from pipeline.pool.slot import TRUSTED
 from pipeline.recipes import Recipe, Rendition, focal_point
@@ -30,12 +30,12 @@ from pipeline.telemetry import logger
 log = logger(__name__)
 # A session may be found replaced by an empty one this often in one job, before that counts as losing it.
 REPLACEMENTS = 2
-FOCAL = "focal"
+FOCAL_POINT_KEY = "focal"
 
 
 T = TypeVar("T")
 # Takes in what a rendition's path and bytes are, as they come.
-Stage = Callable[[str, AsyncIterator[bytes]], Awaitable[T]]
+RenditionSink = Callable[[str, AsyncIterator[bytes]], Awaitable[T]]
 
 
 class Source(Protocol):
@@ -65,7 +65,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Made(Generic[T]):
+class StagedRendition(Generic[T]):
     """A verified rendition, staged but not visible yet."""
 
     rendition: Rendition
@@ -75,33 +75,38 @@ class Made(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Order:
+class RenderRequest:
     """What is to be made of a source, and with what."""
 
     source: Source
     recipe: Recipe
     assets: dict[str, Asset]
     focal: tuple[float, float] | None
-    urgency: Urgency
+    urgency: SchedulingPolicy
 
 
 @dataclass(frozen=True)
-class Urgency:
+class SchedulingPolicy:
     """Who goes first, and among whom seats are shared out evenly; `alone` keeps a job out of others' executions."""
 
-    priority: Priority = "drop"
-    group: str = ""
-    alone: bool = False
+    priority: Priority = "upload"
+    fairness_key: str = ""
+    exclusive: bool = False
 
 
 async def render(
-    services: Services, source: Source, recipe: Recipe, stages: Stages, urgency: Urgency, stage: Stage[T]
-) -> tuple[list[Made[T]], SessionReport]:
+    services: Services,
+    source: Source,
+    recipe: Recipe,
+    stages: JobTimer,
+    urgency: SchedulingPolicy,
+    stage: RenditionSink[T],
+) -> tuple[list[StagedRendition[T]], SessionReport]:
     """Every rendition of the recipe, verified and taken in by `stage`, and the session's report.
 
     PermanentError says what is wrong with the source or the recipe; SessionLost that a fresh session may do better.
     """
-    stages.current = "lease"
+    stages.current = "acquire"
     order = await _order(services, source, recipe, urgency)
     while True:
         try:
@@ -113,21 +118,21 @@ async def render(
 
 
 async def _seated(
-    services: Services, order: Order, stages: Stages, stage: Stage[T]
-) -> tuple[list[Made[T]], SessionReport]:
+    services: Services, order: RenderRequest, stages: JobTimer, stage: RenditionSink[T]
+) -> tuple[list[StagedRendition[T]], SessionReport]:
     """The same, in the next session that has a seat."""
     source, recipe, urgency = order.source, order.recipe, order.urgency
-    stages.current, started = "lease", time.perf_counter()
-    async with services.slots.seat(
+    stages.current, started = "acquire", time.perf_counter()
+    async with services.scheduler.acquire_slot(
         _label(services, recipe, source),
         priority=urgency.priority,
-        group=urgency.group or recipe.family,
+        group=urgency.fairness_key or recipe.family,
         size=source.size,
         estimate=_estimate(services, recipe, source),
-        doing=Doing(recipe.name, source.container, source.name),
+        doing=JobLabel(recipe.name, source.container, source.name),
     ) as session:
         stages.session = session.name
-        stages.past("lease", started, time.perf_counter())
+        stages.add_span("acquire", started, time.perf_counter())
         try:
             async with asyncio.timeout(services.settings.job_timeout):
                 with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
@@ -142,7 +147,7 @@ async def _seated(
 
 
 def _estimate(services: Services, recipe: Recipe, source: Source) -> Estimate:
-    return partial(services.slots.pace.expected, recipe.name, source.size)
+    return partial(services.scheduler.durations.estimate, recipe.name, source.size)
 
 
 def _label(services: Services, recipe: Recipe, source: Source) -> str | None:
@@ -155,22 +160,24 @@ def _label(services: Services, recipe: Recipe, source: Source) -> str | None:
     return TRUSTED if recipe.isolation == "trusted" and dropped else "shared"
 
 
-async def _order(services: Services, source: Source, recipe: Recipe, urgency: Urgency) -> Order:
+async def _order(services: Services, source: Source, recipe: Recipe, urgency: SchedulingPolicy) -> RenderRequest:
     assets = {name: await services.assets.get(name) for name in recipe.assets}
-    focal = focal_point(source.metadata.get(FOCAL)) if recipe.wants_focal else None
+    focal = focal_point(source.metadata.get(FOCAL_POINT_KEY)) if recipe.wants_focal else None
     if recipe.wants_focal and focal is None:
-        focal = focal_point((await source.tags()).get(FOCAL))
-    return Order(source, recipe, assets, focal, urgency)
+        focal = focal_point((await source.tags()).get(FOCAL_POINT_KEY))
+    return RenderRequest(source, recipe, assets, focal, urgency)
 
 
-async def _run(services: Services, order: Order, session: Session, names: Workspace, stages: Stages) -> Ran:
+async def _run(
+    services: Services, order: RenderRequest, session: Session, names: Workspace, stages: JobTimer
+) -> ExecutionResult:
     """Upload and run; both again when the session turns out to be a fresh, empty one."""
     source, work = order.source, _work(services, order, names)
     for replaced in range(REPLACEMENTS + 1):
         try:
             with stages.stage("upload"):
                 for asset in order.assets.values():
-                    await session.bring(asset.file, asset.data)
+                    await session.upload_asset(asset.file, asset.data)
                 await session.upload(names.source, source.size, source.chunks)
             ran = await _turn(services, order, session, work, stages)
             if ran.report.failure:
@@ -184,49 +191,51 @@ async def _run(services: Services, order: Order, session: Session, names: Worksp
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def _turn(services: Services, order: Order, session: Session, work: Work, stages: Stages) -> Ran:
+async def _turn(
+    services: Services, order: RenderRequest, session: Session, work: WorkItem, stages: JobTimer
+) -> ExecutionResult:
     """Wait for the session to be free, and run, unless another has taken the job over meanwhile."""
-    stages.current = "run"
-    await stages.still_ours()
+    stages.current = "execute"
+    await stages.ensure_claimed()
     waited = time.perf_counter()
-    ran = await session.run(work)
-    stages.past("turn", waited, ran.began)
-    stages.past("run", ran.began, ran.ended)
+    ran = await session.execute(work)
+    stages.add_span("wait", waited, ran.began)
+    stages.add_span("execute", ran.began, ran.ended)
     if ran.pack:
-        stages.past("download", ran.ended, time.perf_counter())
-    stages.ms["share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
+        stages.add_span("download", ran.ended, time.perf_counter())
+    stages.ms["execution_share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
     # Of a recipe that came with a request, the time is no guide to that of any other.
     if ran.report.failure is None and order.recipe.family == order.recipe.name:
         # The session's word, but never more than what was seen.
         seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)
-        services.slots.pace.learn(order.recipe.name, order.source.size, max(seconds, 0))
+        services.scheduler.durations.record(order.recipe.name, order.source.size, max(seconds, 0))
     return ran
 
 
-def _work(services: Services, order: Order, names: Workspace) -> Work:
+def _work(services: Services, order: RenderRequest, names: Workspace) -> WorkItem:
     """The job as the session's line takes it. One with a limit of its own on time is not measured with others."""
-    recipe, most = order.recipe, services.settings.run_timeout
+    recipe, most = order.recipe, services.settings.execution_timeout
     # The service takes whole seconds, and at least one.
     seconds = min(ceil(recipe.limits.get("max_seconds", most)), most)
-    alone = order.urgency.alone or "max_seconds" in recipe.limits or _label(services, recipe, order.source) is None
-    return Work(
+    alone = order.urgency.exclusive or "max_seconds" in recipe.limits or _label(services, recipe, order.source) is None
+    return WorkItem(
         _job(services, order, names),
         seconds,
         estimate=_estimate(services, recipe, order.source),
         size=order.source.size,
-        rank=ORDER.index(order.urgency.priority),
+        rank=PRIORITIES.index(order.urgency.priority),
         alone=alone,
     )
 
 
-def _job(services: Services, order: Order, names: Workspace) -> Job:
+def _job(services: Services, order: RenderRequest, names: Workspace) -> Job:
     settings = services.settings
     return order.recipe.job(
         source=names.source,
         report=names.report,
         files=names.renditions,
         limits=settings.limits,
-        formats=settings.allowed_formats,
+        formats=settings.format_names,
         assets={name: asset.file for name, asset in order.assets.items()},
         focal=order.focal,
     )
@@ -243,28 +252,35 @@ def failure(found: FailureFacts) -> PipelineError:
 
 
 async def _download(
-    services: Services, order: Order, session: Session, names: Workspace, ran: Ran, stage: Stage[T]
-) -> list[Made[T]]:
+    services: Services,
+    order: RenderRequest,
+    session: Session,
+    names: Workspace,
+    ran: ExecutionResult,
+    stage: RenditionSink[T],
+) -> list[StagedRendition[T]]:
     """Fetch and verify every declared rendition; only those count."""
     formats = {each.name: each.formats for each in order.recipe.renditions}
     facts = verification.declared(ran.report, names.renditions, formats, services.settings)
 
-    async def fetched(rendition: Rendition) -> Made[T]:
+    async def fetched(rendition: Rendition) -> StagedRendition[T]:
         about = facts[rendition.name]
         path = _path(order, rendition, about)
         packed = ran.packed(about)
         if packed is not None:
-            return Made(rendition, about, path, await stage(path, verification.checked(_whole(packed), about)))
-        async for attempt in tries(services.settings):
+            return StagedRendition(
+                rendition, about, path, await stage(path, verification.checked(_whole(packed), about))
+            )
+        async for attempt in retry_attempts(services.settings):
             with attempt:
-                async with session.get(about.file) as chunks:
+                async with session.download(about.file) as chunks:
                     staged = await stage(path, verification.checked(chunks, about))
-        return Made(rendition, about, path, staged)
+        return StagedRendition(rendition, about, path, staged)
 
-    return await together(*map(fetched, order.recipe.renditions))
+    return await gather_or_cancel(*map(fetched, order.recipe.renditions))
 
 
-def _path(order: Order, rendition: Rendition, facts: RenditionFacts) -> str:
+def _path(order: RenderRequest, rendition: Rendition, facts: RenditionFacts) -> str:
     try:
         return order.recipe.output_path(rendition, order.source.name, facts.as_reported)
     except ValueError as error:

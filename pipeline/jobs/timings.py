@@ -18,7 +18,7 @@ async def _nobody_elses() -> None:
 
 
 @dataclass
-class Stages:
+class JobTimer:
     """A job's way. `ms` has the whole time of each stage, `marks` every stretch: its start and length since `began`.
 
     Times are milliseconds, `began` is wall time in seconds. `session` names the session's slot and generation, `state`
@@ -30,11 +30,11 @@ class Stages:
     current: str = "claim"
     session: str = ""
     ms: dict[str, float] = field(default_factory=dict)
-    marks: list[tuple[str, float, float]] = field(default_factory=list)
-    began: float = field(default_factory=time.time)
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
     state: str = ""
-    lost: PipelineError | None = None
-    look: Callable[[], Awaitable[None]] = _nobody_elses
+    lost_claim: PipelineError | None = None
+    claim_check: Callable[[], Awaitable[None]] = _nobody_elses
     _zero: float = field(default_factory=time.perf_counter)
 
     @contextmanager
@@ -53,12 +53,12 @@ class Stages:
                     span.set_attribute("pipeline.session", self.session)
                 self._note(name, started, time.perf_counter())
 
-    async def still_ours(self) -> None:
+    async def ensure_claimed(self) -> None:
         """Before what is dear or dangerous: raises what the job was lost by, looked up where that is in doubt."""
         self._check()
-        await self.look()
+        await self.claim_check()
 
-    def past(self, name: str, started: float, ended: float) -> None:
+    def add_span(self, name: str, started: float, ended: float) -> None:
         """A stage that is over, by its times of `time.perf_counter`."""
         offset = time.time_ns() - round(time.perf_counter() * 1e9)
         span = tracer.start_span(name, start_time=offset + round(started * 1e9))
@@ -88,13 +88,13 @@ class Stages:
                 jobs_ended.add(1, {"recipe": self.recipe, "state": self.state})
 
     def _check(self) -> None:
-        if self.lost:
-            raise self.lost
+        if self.lost_claim:
+            raise self.lost_claim
 
     def _note(self, name: str, started: float, ended: float) -> None:
         took = (ended - started) * 1000
         self.ms[name] = round(self.ms.get(name, 0) + took, 1)
-        self.marks.append((name, round((started - self._zero) * 1000, 1), round(took, 1)))
+        self.spans.append((name, round((started - self._zero) * 1000, 1), round(took, 1)))
         stage_seconds.record(ended - started, {"stage": name, "recipe": self.recipe})
 
 

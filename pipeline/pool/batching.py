@@ -30,12 +30,12 @@ Estimate = Callable[[], float | None]
 """How many seconds a job will take, as far as is known when it is asked; None: nobody knows yet."""
 
 
-def nobody_knows() -> None:
+def no_estimate() -> None:
     """No estimate."""
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkItem:
     """A job that is to be run: at most `seconds`, and as long as its `estimate` says (see Estimate).
 
     `size` is that of its source in bytes, `rank` its place in the order of who goes first (0 is the front).
@@ -43,14 +43,14 @@ class Work:
 
     job: Job
     seconds: int
-    estimate: Estimate = nobody_knows
+    estimate: Estimate = no_estimate
     size: int = 0
     rank: int = 1
     alone: bool = True
 
 
 @dataclass(frozen=True)
-class Ran:
+class ExecutionResult:
     """What came of it: the execution's times, by `time.perf_counter`, and how many jobs it was for.
 
     `pack` holds small renditions of all of them, if it could be fetched.
@@ -69,23 +69,23 @@ class Ran:
 
 
 @dataclass(eq=False)
-class Waiting:
+class PendingWork:
     """Work and its end."""
 
-    work: Work
-    end: asyncio.Future[Ran] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    work: WorkItem
+    end: asyncio.Future[ExecutionResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class Queue:
+class ExecutionBatcher:
     """The work whose sources are in the session already."""
 
-    def __init__(self, most: Bounds) -> None:
+    def __init__(self, most: BatchLimits) -> None:
         self._most = most
-        self._waiting: list[Waiting] = []
+        self._waiting: list[PendingWork] = []
 
-    def add(self, work: Work) -> Waiting:
+    def add(self, work: WorkItem) -> PendingWork:
         """Get in line, behind what goes first and what came before."""
-        waiting = Waiting(work)
+        waiting = PendingWork(work)
         self._waiting.append(waiting)
         self._waiting.sort(key=lambda each: each.work.rank)
         return waiting
@@ -99,9 +99,9 @@ class Queue:
     def is_short_of(self, count: int) -> bool:
         """Whether it is worth a moment to wait for more jobs, until there are `count`."""
         room = len(self._waiting) < count and self.short
-        return room and self._most.room([each.work for each in self._waiting], self._waiting[0].work)
+        return room and self._most.fits([each.work for each in self._waiting], self._waiting[0].work)
 
-    def take(self, most: int | None = None) -> list[Waiting]:
+    def take(self, most: int | None = None) -> list[PendingWork]:
         """The next execution: the first in line, and of what fits in beside it, `most` in all. Empty: nothing waits."""
         self._waiting = [each for each in self._waiting if not each.end.done()]
         taken = self._waiting[:1]
@@ -109,19 +109,19 @@ class Queue:
             for each in self._waiting[1:]:
                 if len(taken) == most:
                     break
-                if not each.work.alone and self._most.room([other.work for other in taken], each.work):
+                if not each.work.alone and self._most.fits([other.work for other in taken], each.work):
                     taken.append(each)
         self._waiting = [each for each in self._waiting if each not in taken]
         return taken
 
-    def leave(self) -> list[Waiting]:
+    def leave(self) -> list[PendingWork]:
         """All that wait, who then wait no more."""
         left, self._waiting = self._waiting, []
         return left
 
 
 @dataclass(frozen=True)
-class Bounds:
+class BatchLimits:
     """How much one execution may take in: jobs, seconds, bytes."""
 
     jobs: int
@@ -129,15 +129,15 @@ class Bounds:
     size: int
 
     @classmethod
-    def of(cls, settings: Settings) -> Bounds:
+    def of(cls, settings: Settings) -> BatchLimits:
         """As the settings have it."""
-        return cls(settings.batch_jobs, settings.batch_seconds, settings.batch_bytes)
+        return cls(settings.microbatch_max_jobs, settings.microbatch_max_seconds, settings.microbatch_max_bytes)
 
-    def times(self, number: int) -> Bounds:
+    def scaled(self, number: int) -> BatchLimits:
         """What so many executions may take in together."""
-        return Bounds(self.jobs * number, self.seconds * number, self.size * number)
+        return BatchLimits(self.jobs * number, self.seconds * number, self.size * number)
 
-    def room(self, taken: Sequence[Load], more: Load) -> bool:
+    def fits(self, taken: Sequence[Sized], more: Sized) -> bool:
         """Whether `more` fits in. What nobody knows the length of fits in nowhere, and nothing beside it."""
         if len(taken) >= self.jobs or more.size + sum(each.size for each in taken) > self.size:
             return False
@@ -146,7 +146,7 @@ class Bounds:
         return len(known) == len(estimates) and sum(known) <= self.seconds
 
 
-class Load(Protocol):
+class Sized(Protocol):
     """What takes time and bytes in a session."""
 
     @property
@@ -156,7 +156,7 @@ class Load(Protocol):
     def size(self) -> int: ...
 
 
-def patience(works: Sequence[Load]) -> float:
+def overdue_timeout(works: Sequence[Sized]) -> float:
     """How many seconds others wait behind the execution of these, before they look for another session."""
     estimates = [each.estimate() for each in works]
     known = [seconds for seconds in estimates if seconds is not None]
@@ -164,7 +164,7 @@ def patience(works: Sequence[Load]) -> float:
     return expected + PATIENCE_SECONDS
 
 
-def failed(batch: list[Waiting], error: PipelineError) -> None:
+def failed(batch: list[PendingWork], error: PipelineError) -> None:
     """Tell all of them. Where several ran together, one of them broke it: each is to be tried by itself."""
     for each in batch:
         if not each.end.done():
@@ -174,17 +174,17 @@ def failed(batch: list[Waiting], error: PipelineError) -> None:
                 each.end.set_exception(type(error)(error.message, kind=error.kind))
 
 
-class Pace:
+class DurationEstimator:
     """How long jobs took lately: by recipe, and by the size of the source to the next power of two."""
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, int], float] = {}
 
-    def expected(self, recipe: str, size: int) -> float | None:
+    def estimate(self, recipe: str, size: int) -> float | None:
         """Seconds that a job will take inside a session; None before there was one like it."""
         return self._seconds.get((recipe, size.bit_length()))
 
-    def learn(self, recipe: str, size: int, seconds: float) -> None:
+    def record(self, recipe: str, size: int, seconds: float) -> None:
         """Take in how long one took."""
         key = (recipe, size.bit_length())
         self._seconds[key] = 0.7 * self._seconds.get(key, seconds) + 0.3 * seconds

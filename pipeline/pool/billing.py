@@ -16,13 +16,13 @@ from typing import Self
 HOUR = 3600
 
 
-def begun(born: float, until: float) -> int:
+def started_hours(born: float, until: float) -> int:
     """How many hours a session that lives from `born` to `until` (seconds) has begun; 0 for one that never began."""
     return max(1, ceil((until - born) / HOUR)) if 0 < born <= until else 0
 
 
 @dataclass(frozen=True)
-class Hours:
+class BilledHours:
     """Hours begun: on `day` (UTC; the last one on which any began), in that day's month, and in all since `since`."""
 
     day: str = ""
@@ -31,7 +31,7 @@ class Hours:
     total: int = 0
     since: str = ""
 
-    def one_more(self, moment: float) -> Hours:
+    def one_more(self, moment: float) -> BilledHours:
         """With an hour that began at that time (seconds since 1970)."""
         day = datetime.fromtimestamp(moment, UTC).date().isoformat()
         later = max(day, self.day)
@@ -44,7 +44,7 @@ class Hours:
             since=self.since or day,
         )
 
-    def on(self, day: str) -> Hours:
+    def on(self, day: str) -> BilledHours:
         """The same as it is told on a later day: nothing has begun on it yet, nor in its month when that is another."""
         if day <= self.day:
             return self
@@ -63,7 +63,7 @@ class Hours:
         return cls()
 
     @classmethod
-    def sum(cls, counts: Iterable[Hours], now: float) -> Self:
+    def sum(cls, counts: Iterable[BilledHours], now: float) -> Self:
         """Those of several slots together, as of today."""
         day = datetime.fromtimestamp(now, UTC).date().isoformat()
         each = [count.on(day) for count in counts if count.total]
@@ -77,7 +77,7 @@ class Hours:
 
 
 @dataclass
-class Life:
+class SessionLifetime:
     """The present session of a slot: when it began (0: not yet) and was last used, and how many hours are counted.
 
     A session that nobody uses ends by itself when it has cooled down. One that is used again after that may be another
@@ -85,8 +85,8 @@ class Life:
     """
 
     cooldown: float
-    born: float = 0.0
-    last: float = 0.0
+    started: float = 0.0
+    last_used: float = 0.0
     counted: int = 0
     unproven: bool = False
 
@@ -99,20 +99,20 @@ class Life:
     @property
     def ends(self) -> float:
         """When it ends by itself, if nobody uses it again."""
-        return self.last + self.cooldown
+        return self.last_used + self.cooldown
 
     def begin(self, now: float) -> None:
         """It begins."""
-        self.born = self.last = now
+        self.started = self.last_used = now
 
     def used(self, now: float) -> None:
         """It is to be used, if it is still there."""
-        self.unproven = self.unproven or (self.born > 0 and now > self.ends)
+        self.unproven = self.unproven or (self.started > 0 and now > self.ends)
 
     def answered(self, now: float) -> None:
         """Some session of this name has answered."""
-        if self.born and not self.unproven:
-            self.last = now
+        if self.started and not self.unproven:
+            self.last_used = now
 
     def proven(self, now: float) -> None:
         """It has shown to be the same that it was."""
@@ -123,10 +123,10 @@ class Life:
         """Until when it has lived, as far as its last answer tells."""
         return min(now, self.ends)
 
-    def count(self, hours: Hours, until: float) -> Hours:
+    def count(self, hours: BilledHours, until: float) -> BilledHours:
         """With the hours that it has begun until then and that are not counted yet."""
-        while self.counted < begun(self.born, until):
-            hours = hours.one_more(self.born + self.counted * HOUR)
+        while self.counted < started_hours(self.started, until):
+            hours = hours.one_more(self.started + self.counted * HOUR)
             self.counted += 1
         return hours
 

@@ -24,15 +24,15 @@ from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLos
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.responses import (
     Execution,
+    error_from_response,
     execution,
+    is_retryable,
     json_object,
     limited,
+    map_errors,
     raw,
-    refusal,
-    translated,
-    worth_another_try,
 )
-from pipeline.pool.timeouts import PIECE, Patience
+from pipeline.pool.timeouts import PIECE, StallTimeout
 from pipeline.pool.transport import Transport
 from pipeline.settings import Settings
 
@@ -48,13 +48,13 @@ GONE = ("NoSessionFound", "SessionNotFound", "SessionWithIdentifierNotFound")
 Chunks = Callable[[], AsyncIterator[bytes]]
 
 
-def tries(settings: Settings) -> AsyncIterator[stamina.Attempt]:
+def retry_attempts(settings: Settings) -> AsyncIterator[stamina.Attempt]:
     """The tries of one call: growing pauses with jitter, or as long as the pool asks for, within bounds."""
     return aiter(
         stamina.retry_context(
-            on=lambda error: worth_another_try(error, settings.retry_seconds),
-            attempts=settings.retry_tries,
-            timeout=settings.retry_seconds,
+            on=lambda error: is_retryable(error, settings.retry_timeout),
+            attempts=settings.retry_max_attempts,
+            timeout=settings.retry_timeout,
             wait_initial=0.2,
             wait_max=8.0,
             wait_jitter=0.5,
@@ -82,7 +82,7 @@ class PoolClient:
             await self._token.close()
         await self._http.aclose()
 
-    async def put(self, identifier: str, name: str, size: int, chunks: Chunks) -> None:
+    async def upload(self, identifier: str, name: str, size: int, chunks: Chunks) -> None:
         """Upload `size` bytes as the file `name`; `chunks` gives them anew for every try."""
         boundary = secrets.token_hex(16)
         head = (
@@ -106,7 +106,7 @@ class PoolClient:
         }
         await self._call("POST", "files", identifier, "upload", content=body, headers=headers)
 
-    async def run(self, identifier: str, code: str, seconds: int) -> Execution:
+    async def execute(self, identifier: str, code: str, seconds: int) -> Execution:
         """Run `code` for at most `seconds`; SessionLost when it was stopped, or its end could not be seen."""
         request = {
             "codeInputType": "Inline",
@@ -120,12 +120,12 @@ class PoolClient:
         return execution(await self._finished(identifier, answer, longest))
 
     @asynccontextmanager
-    async def get(self, identifier: str, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def download(self, identifier: str, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Download the file `name` as a stream; the caller counts and checks what comes."""
-        with translated("download"):
+        with map_errors("download"):
             request = await self._request("GET", f"files/{quote(name)}/content", identifier)
             seconds = self._settings.transfer_timeout
-            response = await self._send(request, Patience(seconds))
+            response = await self._send(request, StallTimeout(seconds))
             try:
                 if response.status_code != httpx.codes.OK:
                     raise self._refusal(response, await limited(response, seconds), "download")
@@ -135,17 +135,17 @@ class PoolClient:
 
     async def read(self, identifier: str, name: str, limit: int) -> bytes:
         """The whole of a small file; SessionReplyError when it is longer than `limit`."""
-        async for attempt in tries(self._settings):
+        async for attempt in retry_attempts(self._settings):
             with attempt:
                 body = bytearray()
-                async with self.get(identifier, name) as chunks:
+                async with self.download(identifier, name) as chunks:
                     async for chunk in chunks:
                         body += chunk
                         if len(body) > limit:
                             raise SessionReplyError(f"a file of the session is longer than {limit} bytes")
         return bytes(body)
 
-    async def remove(self, identifier: str, name: str) -> None:
+    async def delete(self, identifier: str, name: str) -> None:
         """Delete the file `name`; fine when it is not there."""
         try:
             await self._call("DELETE", f"files/{quote(name)}", identifier, "delete a file")
@@ -173,7 +173,7 @@ class PoolClient:
                     await asyncio.sleep(POLL)
                     answer = await self._call("GET", f"executions/{_operation(answer)}", identifier, "follow")
         except TimeoutError:
-            raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="run_timeout") from None
+            raise SessionLost(f"the run did not end within {seconds:.0f} s", kind="execution_timeout") from None
         return answer
 
     async def _call(
@@ -193,9 +193,9 @@ class PoolClient:
         The answer has to begin within `longest` seconds; without that, in the time that a transfer may stand still.
         """
         seconds = longest or self._settings.transfer_timeout
-        async for attempt in tries(self._settings):
-            with attempt, translated(doing):
-                patience = Patience(seconds)
+        async for attempt in retry_attempts(self._settings):
+            with attempt, map_errors(doing):
+                patience = StallTimeout(seconds)
                 async with patience.sending(content) as body:
                     more = {"content": body} if body else {"json": json_body} if json_body else {}
                     request = await self._request(method, path, identifier, **more, **options)
@@ -213,12 +213,12 @@ class PoolClient:
         """What an answer other than success means, told where it has to be known."""
         if response.status_code == httpx.codes.UNAUTHORIZED and self._token:
             self._token.refused(response.request.headers.get("Authorization", ""))
-        error = refusal(response, text, doing)
+        error = error_from_response(response, text, doing)
         if isinstance(error, PoolFull | PoolUnavailable):
-            telemetry.throttles.add(1, {"call": doing, "kind": error.kind})
+            telemetry.pool_refusals.add(1, {"call": doing, "kind": error.kind})
         return error
 
-    async def _send(self, request: httpx.Request, patience: Patience) -> httpx.Response:
+    async def _send(self, request: httpx.Request, patience: StallTimeout) -> httpx.Response:
         async with patience.kept():
             with telemetry.unrecorded():
                 return await self._http.send(request, stream=True)

@@ -7,28 +7,28 @@ from typing import Literal
 
 from pipeline.errors import PoolFull
 from pipeline.pool.client import PoolClient
-from pipeline.pool.slot import Document, Documents, Slot
+from pipeline.pool.slot import Slot, SlotDocument, SlotDocuments
 from pipeline.settings import Settings
 
 
-async def drain(settings: Settings, documents: Documents, client: PoolClient) -> int:
+async def drain(settings: Settings, documents: SlotDocuments, client: PoolClient) -> int:
     """End every session that no process is using, to stop paying for it: how many slots were emptied."""
     emptied = 0
-    for name in await documents.free(settings.pool_max_sessions):
-        document = await documents.take(name)
+    for name in await documents.list_free(settings.pool_max_sessions):
+        document = await documents.acquire(name)
         if document is not None:
             emptied += await _empty(name, document, settings, client) == "emptied"
     return emptied
 
 
-async def empty(
-    name: str, settings: Settings, documents: Documents, client: PoolClient
+async def end_idle_session(
+    name: str, settings: Settings, documents: SlotDocuments, client: PoolClient
 ) -> Literal["emptied", "held", "nothing"]:
     """End the session of one slot. `held`: a process holds it. `nothing`: it has no session, as far as one can know.
 
     PoolFull while a session that could not be ended cools down there.
     """
-    document = await documents.take(name)
+    document = await documents.acquire(name)
     if document is None:
         return "held"
     found = await _empty(name, document, settings, client)
@@ -38,17 +38,17 @@ async def empty(
 
 
 async def _empty(
-    name: str, document: Document, settings: Settings, client: PoolClient
+    name: str, document: SlotDocument, settings: Settings, client: PoolClient
 ) -> Literal["emptied", "nothing", "cooling"]:
     """End the session of a slot that is ours for that long. One that cools down may still be there, and stays."""
-    slot = Slot.found(name, document, settings, client, time.monotonic())
+    slot = Slot.from_document(name, document, settings, client, time.monotonic())
     try:
         if slot.cooling:
             return "cooling"
         there = bool(slot.identifier)
         if there:
             await slot.session.end()
-        slot.emptied()
+        slot.reset()
         await slot.write("free")
         return "emptied" if there else "nothing"
     finally:

@@ -18,7 +18,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Archive:
+class EngineBundle:
     """The engine as a file: `name` in the session, `data` to upload, `digest` of its content."""
 
     name: str
@@ -55,10 +55,10 @@ _pipeline_run()
 
 
 @cache
-def build() -> Archive:
+def build() -> EngineBundle:
     """Pack `pipeline/engine`; the same sources give the same bytes."""
     digest = fingerprint()[:16]
-    return Archive(f"transforms-{digest}.zip", _pack(f"transforms_{digest}", sources()), digest)
+    return EngineBundle(f"transforms-{digest}.zip", _pack(f"transforms_{digest}", sources()), digest)
 
 
 def _pack(package: str, files: dict[str, bytes]) -> bytes:

@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from pipeline.pool.batching import Estimate, nobody_knows
+from pipeline.pool.batching import Estimate, no_estimate
 
 S = TypeVar("S")
-Priority = Literal["interactive", "drop", "run"]
-ORDER: tuple[Priority, ...] = ("interactive", "drop", "run")
+Priority = Literal["interactive", "upload", "run"]
+PRIORITIES: tuple[Priority, ...] = ("interactive", "upload", "run")
 
 
 @dataclass(frozen=True)
-class Doing:
+class JobLabel:
     """What a job is, for those who look at the pool: a recipe, and the source's container and name."""
 
     recipe: str
@@ -23,7 +23,7 @@ class Doing:
 
 
 @dataclass(eq=False)
-class Ask(Generic[S]):
+class SlotRequest(Generic[S]):
     """A job that asks for a seat.
 
     `label` says with whom it may share a session (None: nobody), `group` among whom seats are shared out evenly (a
@@ -31,10 +31,10 @@ class Ask(Generic[S]):
     """
 
     label: str | None = "shared"
-    priority: Priority = "drop"
-    group: str = ""
+    priority: Priority = "upload"
+    fairness_key: str = ""
     size: int = 0
-    estimate: Estimate = nobody_knows
-    doing: Doing | None = None
+    estimate: Estimate = no_estimate
+    job_label: JobLabel | None = None
     since: float = 0.0
-    seat: asyncio.Future[S] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    slot: asyncio.Future[S] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

@@ -13,7 +13,7 @@ import aiohttp
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
-from pipeline.pool.timeouts import PIECE, steadily
+from pipeline.pool.timeouts import PIECE, with_stall_timeout
 from pipeline.pool.transport import never_sent
 
 ANSWER_LIMIT = 1024 * 1024
@@ -35,7 +35,7 @@ class Execution:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def map_errors(doing: str) -> Iterator[None]:
     """Turn the HTTP client's errors into the pipeline's. `doing` is the verb, for the message.
 
     A run that breaks off may have happened or not, and its source may be gone: that session is not asked again.
@@ -43,10 +43,10 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
-        raise _meant(error, doing) from error
+        raise _error_from_exception(error, doing) from error
 
 
-def _meant(error: Exception, doing: str) -> PipelineError:
+def _error_from_exception(error: Exception, doing: str) -> PipelineError:
     """What went wrong. The client hides what broke off while it was sent, such as a source that changed, in a cause."""
     root: BaseException = error
     while root.__cause__ and not isinstance(root, PipelineError):
@@ -71,7 +71,7 @@ def _unreachable(error: Exception) -> PoolUnavailable:
     )
 
 
-def worth_another_try(error: Exception, patience: float) -> bool | float:
+def is_retryable(error: Exception, patience: float) -> bool | float:
     """Whether to repeat a call, or after how many seconds. Who asks for more than `patience` is not waited for."""
     if not isinstance(error, PoolUnavailable | PoolFull):
         return False
@@ -83,7 +83,7 @@ def raw(response: httpx.Response, seconds: float) -> AsyncIterator[bytes]:
     """The body as it comes, steadily. Nothing packed was asked for and nothing is unpacked: a little can hold a lot."""
     if compressed(response):
         raise SessionReplyError("the session pool's answer is compressed, which was not asked for")
-    return steadily(response.aiter_raw(PIECE), seconds)
+    return with_stall_timeout(response.aiter_raw(PIECE), seconds)
 
 
 def compressed(response: httpx.Response) -> bool:
@@ -116,9 +116,9 @@ def json_object(text: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def refusal(response: httpx.Response, text: bytes, doing: str) -> PipelineError:
+def error_from_response(response: httpx.Response, text: bytes, doing: str) -> PipelineError:
     """What an answer other than success means. Of the body only the code is quoted: it may hold the identifier."""
-    status, code, message = response.status_code, *_said(text)
+    status, code, message = response.status_code, *_error_code_and_message(text)
     if status == httpx.codes.TOO_MANY_REQUESTS or FULL_TEXT in message:
         return PoolFull("the session pool has no free session")
     if status in (401, 403):
@@ -152,7 +152,7 @@ def execution(answer: dict[str, Any]) -> Execution:
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
     ok = str(answer.get("status", "")).lower() in ("succeeded", "success")
     if not ok and TIMEOUT_TEXT in stderr:
-        raise SessionLost("the run took too long and was stopped", kind="run_timeout", said=stderr)
+        raise SessionLost("the run took too long and was stopped", kind="execution_timeout", said=stderr)
     if not ok and any(text in stderr for text in DIED_TEXTS):
         raise SessionLost(
             "the session's interpreter was stopped, which happens when it runs out of memory",
@@ -167,7 +167,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     return min(float(after), 120.0) if after.isdecimal() else None
 
 
-def _said(text: bytes) -> tuple[str, str]:
+def _error_code_and_message(text: bytes) -> tuple[str, str]:
     """Code and message of an error body, in any of the forms that were seen."""
     body = json_object(text)
     error = body.get("error")

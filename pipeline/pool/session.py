@@ -13,12 +13,12 @@ from math import ceil
 from typing import Protocol
 
 from pipeline import telemetry
-from pipeline.concurrency import together
+from pipeline.concurrency import gather_or_cancel
 from pipeline.engine import protocol
 from pipeline.engine.bundle import ALL as PACK_LIMIT
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
 from pipeline.pool import batching, engine_bundle
-from pipeline.pool.batching import LONGEST_RUN, Bounds, Queue, Ran, Waiting, Work
+from pipeline.pool.batching import LONGEST_RUN, BatchLimits, ExecutionBatcher, ExecutionResult, PendingWork, WorkItem
 from pipeline.pool.client import Chunks, PoolClient
 from pipeline.pool.report import SessionReport
 from pipeline.pool.responses import Execution
@@ -28,7 +28,7 @@ STDERR_TAIL = 500
 REPLACED = "session_replaced"
 SLOT_LOST = "slot_lost"
 BUSY = "session_busy"
-ONE_BY_ONE = Bounds(1, 0, 0)
+ONE_BY_ONE = BatchLimits(1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Workspace:
         return {self.source, self.report, *self.renditions.values()}
 
 
-class Watcher(Protocol):
+class SessionObserver(Protocol):
     """Who keeps count of sessions."""
 
     def answered(self, since: float) -> None:
         """There is a session, for certain, since a call that was sent then (seconds since 1970)."""
 
-    def ran(self) -> None:
+    def mark_alive(self) -> None:
         """It has run something with what was brought into it before, so it still is the same."""
 
     def replaced(self) -> None:
@@ -82,9 +82,9 @@ class Session:
         equipped: bool,
         is_ours: Callable[[], bool],
         name: str = "",
-        bounds: Bounds = ONE_BY_ONE,
+        bounds: BatchLimits = ONE_BY_ONE,
         may_bring_engine: bool = False,
-        watcher: Watcher | None = None,
+        watcher: SessionObserver | None = None,
     ) -> None:
         self._client, self._identifier, self._is_ours = client, identifier, is_ours
         self._watcher = watcher
@@ -93,7 +93,7 @@ class Session:
         self._equipped = equipped
         self._unknown = may_bring_engine and not equipped
         self._equipping = asyncio.Lock()
-        self._queue = Queue(bounds)
+        self._queue = ExecutionBatcher(bounds)
         self._runner: asyncio.Task[None] | None = None
         self._unpacking: set[asyncio.Task[None]] = set()
         self._present = 0
@@ -107,7 +107,7 @@ class Session:
         """What the engine found in the session that should not be there: nothing runs here any more then."""
 
     @property
-    def equipped(self) -> bool:
+    def engine_installed(self) -> bool:
         """Whether the engine is in this session: shipped, or brought by its image."""
         return self._equipped
 
@@ -126,13 +126,13 @@ class Session:
     async def upload(self, name: str, size: int, chunks: Chunks) -> None:
         """Bring a job's source in, and the engine when it is not there yet."""
         self._check()
-        put = self._client.put(self._identifier, name, size, chunks)
+        put = self._client.upload(self._identifier, name, size, chunks)
         if self._equipped:
             await put
         else:
-            await together(self._equip(), put)
+            await gather_or_cancel(self._install_engine(), put)
 
-    async def bring(self, name: str, data: bytes) -> None:
+    async def upload_asset(self, name: str, data: bytes) -> None:
         """Bring in a picture or a font that recipes use; it stays for the jobs to come."""
         self._check()
         async with self._equipping:
@@ -140,7 +140,7 @@ class Session:
                 await self._put(name, len(data), lambda: _whole(data))
                 self._brought.add(name)
 
-    async def run(self, work: Work) -> Ran:
+    async def execute(self, work: WorkItem) -> ExecutionResult:
         """Run a job whose source has been uploaded, perhaps together with others that wait here.
 
         SessionLost of kind `session_replaced` when the session turns out to be a fresh one: upload again; of kind
@@ -153,17 +153,17 @@ class Session:
             self._runner = asyncio.create_task(self._run_all(), context=Context())
         return await waiting.end
 
-    def get(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def download(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Download a rendition as a stream; the caller counts and checks."""
         self._check()
-        return self._client.get(self._identifier, name)
+        return self._client.download(self._identifier, name)
 
     async def clean(self) -> int:
         """Delete what earlier jobs left behind: how many files. Nothing may be running."""
         garbage = sorted(self._garbage)
         for name in garbage:
             self._check()
-            await self._client.remove(self._identifier, name)
+            await self._client.delete(self._identifier, name)
             self._garbage.discard(name)
         return len(garbage)
 
@@ -175,7 +175,7 @@ class Session:
 
     async def _run_all(self) -> None:
         """One execution after another, until nothing waits."""
-        taken: list[Waiting] = []
+        taken: list[PendingWork] = []
         try:
             while True:
                 await self._gather()
@@ -206,9 +206,9 @@ class Session:
                     await self._changed.wait()
 
     @contextmanager
-    def _waited_for(self, works: list[Work]) -> Iterator[None]:
+    def _waited_for(self, works: list[WorkItem]) -> Iterator[None]:
         """Within this, those who wait do so for as long as is reasonable."""
-        timer = asyncio.get_running_loop().call_later(batching.patience(works), self._send_away)
+        timer = asyncio.get_running_loop().call_later(batching.overdue_timeout(works), self._send_away)
         try:
             yield
         finally:
@@ -220,7 +220,7 @@ class Session:
         busy = SessionLost("the session is busy with a run that takes longer than such runs do", kind=BUSY)
         batching.failed(self._queue.leave(), busy)
 
-    async def _run(self, taken: list[Waiting]) -> None:
+    async def _run(self, taken: list[PendingWork]) -> None:
         self._check()
         if self.tainted:
             raise SessionLost(f"the session is given up: it has {self.tainted}", kind="session_tainted")
@@ -240,8 +240,8 @@ class Session:
             self._brought.clear()  # replaced by an empty one too, whose image brings the engine
         self.tainted = next((report.tainted for report in reports if report.tainted), "")
         self._garbage.difference_update(garbage)
-        telemetry.batch_jobs.record(len(taken))
-        ran = [Ran(report, began, ended, len(taken)) for report in reports]
+        telemetry.microbatch_jobs.record(len(taken))
+        ran = [ExecutionResult(report, began, ended, len(taken)) for report in reports]
         if any(made.at is not None for report in reports for made in report.renditions):
             # Beside the next execution, which must leave it there.
             self._packs.add(jobs[0].get("pack", ""))
@@ -251,7 +251,7 @@ class Session:
         else:
             _over(taken, ran)
 
-    async def _unpack(self, taken: list[Waiting], ran: list[Ran], file: str) -> None:
+    async def _unpack(self, taken: list[PendingWork], ran: list[ExecutionResult], file: str) -> None:
         """Fetch the small renditions of all; where that cannot be, each job fetches its own."""
         pack = b""
         try:
@@ -264,11 +264,11 @@ class Session:
 
     async def _execute(self, code: str, seconds: int) -> Execution:
         equipped = self._equipped
-        execution = await self._client.run(self._identifier, code, seconds)
+        execution = await self._client.execute(self._identifier, code, seconds)
         if engine_bundle.MISSING in execution.stdout and self._unknown:
             self._unknown = False
-            await self._equip()
-            execution = await self._client.run(self._identifier, code, seconds)
+            await self._install_engine()
+            execution = await self._client.execute(self._identifier, code, seconds)
         if engine_bundle.MISSING in execution.stdout:
             # Of several jobs that find out, one brings the engine again while others still run into it.
             if equipped:
@@ -278,7 +278,7 @@ class Session:
                     self._watcher.replaced()
             raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
         if equipped and self._watcher:
-            self._watcher.ran()
+            self._watcher.mark_alive()
         if self._unknown:
             self._unknown, self._equipped = False, execution.ok
         return execution
@@ -294,11 +294,11 @@ class Session:
     async def _put(self, name: str, size: int, chunks: Chunks) -> None:
         """Upload, which makes the session where there is none."""
         since = time.time()
-        await self._client.put(self._identifier, name, size, chunks)
+        await self._client.upload(self._identifier, name, size, chunks)
         if self._watcher:
             self._watcher.answered(since)
 
-    async def _equip(self) -> None:
+    async def _install_engine(self) -> None:
         async with self._equipping:
             if not self._equipped and not self._unknown:
                 data = self._archive.data
@@ -332,7 +332,7 @@ class Session:
         return body
 
 
-def _over(taken: list[Waiting], ran: list[Ran]) -> None:
+def _over(taken: list[PendingWork], ran: list[ExecutionResult]) -> None:
     for each, end in zip(taken, ran, strict=True):
         if not each.end.done():
             each.end.set_result(end)

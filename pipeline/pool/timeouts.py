@@ -12,7 +12,7 @@ import httpx
 PIECE = 256 * 1024
 
 
-async def steadily(chunks: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+async def with_stall_timeout(chunks: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
     """The chunks again, of which each, or the end, has to come within `seconds`; else httpx.ReadTimeout."""
     while True:
         try:
@@ -25,7 +25,7 @@ async def steadily(chunks: AsyncIterator[bytes], seconds: float) -> AsyncIterato
         yield chunk
 
 
-class Patience:
+class StallTimeout:
     """How long the other side may take, from one piece to the next."""
 
     def __init__(self, seconds: float) -> None:

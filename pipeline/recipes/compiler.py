@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Builder:
+class RecipeCompiler:
     """Builds the recipes of a file, and collects what is wrong with them. `code` is the folder of modules, if any."""
 
     model: FileModel

@@ -10,12 +10,12 @@ from math import ceil
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.pool.slot import TRUSTED_JOBS
+from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe
 from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.metrics import LONGEST, Minute
+from pipeline.storage.metrics import LONGEST, MinuteMetrics
 
 # What is taken for a job where none has been timed within the last two days: a photo of some megabytes.
 ASSUMED = Times(upload=0.05, execution=0.4, download=0.05)
@@ -67,7 +67,7 @@ async def measured(services: Services) -> Measured:
     return of_minutes(minutes)
 
 
-def of_minutes(minutes: list[Minute]) -> Measured:
+def of_minutes(minutes: list[MinuteMetrics]) -> Measured:
     """Means over some minutes, for each recipe and (under an empty name) for all."""
     sums: dict[str, Counter[str]] = {}
     for minute in minutes:
@@ -81,15 +81,15 @@ def of_minutes(minutes: list[Minute]) -> Measured:
 
 def _mean(ms: Counter[str]) -> Times:
     count = ms[""] * 1000
-    execution = ms["share"] or ms["run"]
-    whole = sum(value for stage, value in ms.items() if stage not in ("", "share"))
+    execution = ms["execution_share"] or ms["execute"]
+    whole = sum(value for stage, value in ms.items() if stage not in ("", "execution_share"))
     return Times(ms["upload"] / count, execution / count, ms["download"] / count, whole / count)
 
 
-def serves(settings: Settings, recipes: Iterable[Recipe]) -> dict[str, int]:
+def jobs_per_session(settings: Settings, recipes: Iterable[Recipe]) -> dict[str, int]:
     """After how many jobs of each recipe a session makes way for a new one."""
-    most = {"single": 1, "trusted": TRUSTED_JOBS}
-    return {each.name: most.get(each.isolation, settings.session_jobs) for each in recipes}
+    most = {"single": 1, "trusted": TRUSTED_SESSION_MAX_JOBS}
+    return {each.name: most.get(each.isolation, settings.session_max_jobs) for each in recipes}
 
 
 def estimate(
@@ -108,15 +108,15 @@ def estimate(
         return Estimate(timings=known.jobs)
     times = _mixed(jobs, known)
     # So many sessions are worn by jobs, which leaves each so many of them.
-    worn = sum(number / (served or {}).get(recipe, settings.session_jobs) for recipe, number in jobs.items())
+    worn = sum(number / (served or {}).get(recipe, settings.session_max_jobs) for recipe, number in jobs.items())
     pool = replace(Pool.of(settings, times), jobs=max(1, round(count / worn)))
-    seconds = duration(count, pool, times, settings.run_jobs * known.processes)
+    seconds = duration(count, pool, times, settings.run_concurrency * known.processes)
     sessions = min(pool.sessions, count)
     # A session is paid by the hour that has begun, and is a new one after so many jobs or so long.
-    lives = max(ceil(round(worn, 6)), sessions * ceil(seconds / settings.session_age))
-    hours = max(lives, sessions) * ceil(min(seconds, settings.session_age) / 3600)
+    lives = max(ceil(round(worn, 6)), sessions * ceil(seconds / settings.session_max_age))
+    hours = max(lives, sessions) * ceil(min(seconds, settings.session_max_age) / 3600)
     writes = renditions.total()
-    others = PER_JOB * count + PER_BATCH * ceil(count / settings.run_batch) + PER_PAGE * ceil(count / 1000)
+    others = PER_JOB * count + PER_BATCH * ceil(count / settings.run_batch_size) + PER_PAGE * ceil(count / 1000)
     money = {
         "sessions": hours * settings.price_session_hour,
         "storage": writes / 10_000 * settings.price_writes + others / 10_000 * settings.price_operations,

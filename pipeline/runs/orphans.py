@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import ConfigError, JobOvertaken, RecipeError
+from pipeline.errors import ConfigError, JobSuperseded, RecipeError
 from pipeline.services import Services
 from pipeline.storage.blobs import MarkedBlob
 from pipeline.storage.keys import JobKey, source_of
@@ -53,7 +53,7 @@ async def prune(services: Services, orphan: Orphan) -> bool:
     key = JobKey.parse(orphan.blob.job)
     entry = await services.ledger.get(key)
     if entry and not entry.is_running and source_of(key):
-        await services.ledger.forget(entry)
+        await services.ledger.delete(entry)
     log.info("deleted %s: %s", orphan.blob.path, orphan.why)
     return True
 
@@ -68,8 +68,8 @@ async def _why(services: Services, job: str) -> Why | None:
     if source is None:
         return None
     try:
-        await services.sources.look(*source)
-    except JobOvertaken:
+        await services.sources.stat(*source)
+    except JobSuperseded:
         return "source gone"
     except ConfigError:
         return None  # a container that is not this pipeline's

@@ -13,26 +13,28 @@ log = logger(__name__)
 PAGE = 200
 
 
-async def sweep(services: Services) -> int:
+async def apply_retention(services: Services) -> int:
     """Forget them: how many plans and runs there were. A run that is at work is not forgotten."""
-    await services.ledger.stats.forget(now() - 2 * LONGEST)
+    await services.ledger.stats.delete_before(now() - 2 * LONGEST)
     # The newest come first, and an id begins with its time.
-    limit = key_of(f"{now() - timedelta(days=services.settings.keep_days):%Y%m%d-%H%M%S}")
+    limit = key_of(f"{now() - timedelta(days=services.settings.run_retention_days):%Y%m%d-%H%M%S}")
     count = 0
     after = limit
-    while found := await services.run_table.page("plan", PAGE, after):
+    while found := await services.run_store.page("plan", PAGE, after):
         for key, _ in found:
-            await services.run_table.forget("plan", key)
+            await services.run_store.delete("plan", key)
         after, count = found[-1][0], count + len(found)
     after = limit
-    while found := await services.run_table.page("run", PAGE, after):
+    while found := await services.run_store.page("run", PAGE, after):
         for key, document in found:
             run = Run.read(document.content)
             if run.over:
-                await services.run_table.forget_batches(run.id)
-                await services.run_table.forget("run", key)
+                await services.run_store.delete_batches(run.id)
+                await services.run_store.delete("run", key)
                 count += 1
         after = found[-1][0]
     if count:
-        log.info("%d plans and runs of more than %g days ago are forgotten", count, services.settings.keep_days)
+        log.info(
+            "%d plans and runs of more than %g days ago are forgotten", count, services.settings.run_retention_days
+        )
     return count

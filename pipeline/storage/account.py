@@ -93,9 +93,9 @@ class Account:
         """The client of a blob container."""
         return self._blobs.get_container_client(name)
 
-    async def look(self, name: str) -> None:
+    async def check_container(self, name: str) -> None:
         """See whether a blob container is there. ConfigError or StorageUnavailable says why not."""
-        with translated(f"looking at the container {name}"):
+        with map_errors(f"looking at the container {name}"):
             await self.container(name).get_container_properties()
 
     def queue(self, name: str) -> QueueClient:
@@ -117,7 +117,7 @@ class Account:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def map_errors(doing: str) -> Iterator[None]:
     """Turn the storage SDK's errors into the pipeline's. `doing` names the work, for the message.
 
     Errors that mean something to the caller (not found, condition not met, conflict) are to be caught inside.

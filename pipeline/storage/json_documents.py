@@ -11,11 +11,11 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
-from pipeline.storage.account import Account, is_there, translated
+from pipeline.storage.account import Account, is_there, map_errors
 
 
 @dataclass(frozen=True)
-class Note:
+class StoredDocument:
     """What was written, and when."""
 
     content: dict[str, Any]
@@ -23,14 +23,14 @@ class Note:
     etag: str
 
 
-class Notes:
+class DocumentStore:
     """The documents below a prefix of a container."""
 
     def __init__(self, account: Account, container: str, prefix: str) -> None:
         self._client = account.container(container)
         self._prefix = prefix
 
-    async def add(self, name: str, content: Mapping[str, Any], instead_of: Note | None = None) -> bool:
+    async def add(self, name: str, content: Mapping[str, Any], instead_of: StoredDocument | None = None) -> bool:
         """Write a document unless there is one, or in the place of exactly `instead_of`. False: somebody was faster."""
         condition: dict[str, Any] = {"overwrite": False}
         if instead_of:
@@ -39,7 +39,7 @@ class Notes:
                 "etag": instead_of.etag,
                 "match_condition": MatchConditions.IfNotModified,
             }
-        with translated("writing a note"):
+        with map_errors("writing a note"):
             try:
                 await self._client.upload_blob(self._prefix + name, json.dumps(content).encode(), **condition)
             except ResourceModifiedError:
@@ -50,9 +50,9 @@ class Notes:
                 return False
         return True
 
-    async def get(self, name: str) -> Note | None:
+    async def get(self, name: str) -> StoredDocument | None:
         """The document of that name, or None."""
-        with translated("reading a note"):
+        with map_errors("reading a note"):
             try:
                 stream = await self._client.download_blob(self._prefix + name)
                 content = json.loads(await stream.readall())
@@ -60,12 +60,12 @@ class Notes:
                 if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
                     raise
                 return None
-        return Note(content, stream.properties.last_modified, stream.properties.etag)
+        return StoredDocument(content, stream.properties.last_modified, stream.properties.etag)
 
-    async def sweep(self, older: timedelta) -> int:
+    async def delete_older(self, older: timedelta) -> int:
         """Delete what was written longer ago than that: how many there were."""
         limit, gone = datetime.now(UTC) - older, 0
-        with translated("deleting old notes"):
+        with map_errors("deleting old notes"):
             async for blob in self._client.list_blobs(name_starts_with=self._prefix):
                 if blob.last_modified < limit:
                     try:

@@ -17,7 +17,7 @@ from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from pipeline.errors import PipelineError, StorageUnavailable
-from pipeline.storage.account import Account, translated, unless_there
+from pipeline.storage.account import Account, map_errors, unless_there
 
 LOST_STATUS = (404, 409, 412)
 # Beside the documents, so that no listing of those shows them.
@@ -46,7 +46,7 @@ class LeasedDocument:
     async def write(self, content: dict[str, Any]) -> None:
         """Replace the content. LeaseLost when the document is not ours any more."""
         data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if content.get(name)}
-        with translated("writing a slot"):
+        with map_errors("writing a slot"):
             try:
                 await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=shown)
             except HttpResponseError as error:
@@ -55,7 +55,7 @@ class LeasedDocument:
 
     async def renew(self) -> None:
         """Start the lease's time anew. LeaseLost when the document is not ours any more."""
-        with translated("renewing a slot"):
+        with map_errors("renewing a slot"):
             try:
                 await self._lease.renew()
             except HttpResponseError as error:
@@ -63,7 +63,7 @@ class LeasedDocument:
 
     async def release(self) -> None:
         """Give the document back; fine when it was lost."""
-        with translated("giving a slot back"):
+        with map_errors("giving a slot back"):
             try:
                 await self._lease.release()
             except HttpResponseError as error:
@@ -72,12 +72,12 @@ class LeasedDocument:
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class DocumentSummary:
     """A document as a listing shows it: whether somebody holds it, and its SHOWN values as text."""
 
     name: str
     held: bool
-    shown: dict[str, str]
+    fields: dict[str, str]
 
     @classmethod
     def of(cls, blob: BlobProperties) -> Self:
@@ -93,10 +93,10 @@ class LeasedDocuments:
         self._prefix, self._seconds = prefix, lease_seconds
         self._wish = f"{WISHES}{secrets.token_hex(8)}"
 
-    async def free(self, count: int) -> list[str]:
+    async def list_free(self, count: int) -> list[str]:
         """The names of those of the first `count` documents that nobody holds; missing ones are made."""
         wanted = [self.name(number) for number in range(count)]
-        with translated("listing the slots"):
+        with map_errors("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix)
             leased = {blob.name: blob.lease.status == "locked" async for blob in listing}
             for name in wanted:
@@ -104,29 +104,29 @@ class LeasedDocuments:
                     await self._make(name)
         return [name for name in wanted if not leased.get(name)]
 
-    async def glimpses(self) -> list[Glimpse]:
+    async def summaries(self) -> list[DocumentSummary]:
         """All documents that there are, without reading or holding any."""
-        with translated("listing the slots"):
+        with map_errors("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix, include=["metadata"])
-            return [Glimpse.of(blob) async for blob in listing]
+            return [DocumentSummary.of(blob) async for blob in listing]
 
     def name(self, number: int) -> str:
         """The name of a document by its number."""
         return f"{self._prefix}{number:03d}.json"
 
-    async def end_lease(self, name: str) -> None:
+    async def break_lease(self, name: str) -> None:
         """Let the lease of whoever holds a document run out: it cannot be renewed any more."""
-        with translated("ending the lease of a slot"):
+        with map_errors("ending the lease of a slot"):
             try:
                 await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
             except HttpResponseError as error:
                 if error.status_code not in LOST_STATUS:
                     raise
 
-    async def take(self, name: str) -> LeasedDocument | None:
+    async def acquire(self, name: str) -> LeasedDocument | None:
         """Hold a document; None when another process holds it."""
         blob = self._container.get_blob_client(name)
-        with translated("leasing a slot"):
+        with map_errors("leasing a slot"):
             try:
                 lease = await blob.acquire_lease(self._seconds)
             except (ResourceExistsError, ResourceNotFoundError):
@@ -140,21 +140,21 @@ class LeasedDocuments:
                 raise
         return document
 
-    async def wish(self, held: int, *, more: bool) -> None:
+    async def publish_demand(self, held: int, *, more: bool) -> None:
         """Let other processes know how many documents this one holds, and whether it has work for more."""
         said = {"held": str(held), "more": str(int(more))}
-        with translated("asking for slots"):
+        with map_errors("asking for slots"):
             await self._container.upload_blob(self._wish, b"", overwrite=True, metadata=said)
 
-    async def wish_no_more(self) -> None:
+    async def withdraw_demand(self) -> None:
         """Take the wish back."""
-        with translated("asking for slots"):
+        with map_errors("asking for slots"):
             await self._remove(self._wish)
 
-    async def wishes(self) -> list[tuple[int, bool]]:
+    async def demands(self) -> list[tuple[int, bool]]:
         """How many documents each other process holds that says so, and whether it has work for more."""
         now = datetime.now(UTC)
-        with translated("looking who asks for slots"):
+        with map_errors("looking who asks for slots"):
             listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
             others = [blob async for blob in listing if blob.name != self._wish]
             for blob in others:

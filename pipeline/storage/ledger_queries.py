@@ -13,8 +13,8 @@ from typing import Any
 
 from azure.data.tables.aio import TableClient
 
-from pipeline.errors import BadToken
-from pipeline.storage.account import translated
+from pipeline.errors import InvalidCursor
+from pipeline.storage.account import map_errors
 from pipeline.storage.entry import ALL, LIST, Entry, State, list_start, place_before, place_later, place_of, run_start
 from pipeline.storage.keys import key_range
 
@@ -39,7 +39,7 @@ class FailureGroup:
     example: str
 
 
-class Listing:
+class LedgerQueries:
     """The lists of a table. `recipes` are those that are read where none is named."""
 
     def __init__(self, table: TableClient, recipes: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class Listing:
         if state and start != list_start(state):
             query, values = f"{query} and state eq @state", {**values, "state": state}
         rows: list[Any] = []
-        with translated("reading the ledger"):
+        with map_errors("reading the ledger"):
             async for row in self._table.query_entities(query, parameters=values, results_per_page=min(most, MOST)):
                 rows.append(row)
                 if len(rows) >= most:
@@ -122,7 +122,7 @@ class Listing:
     ) -> tuple[list[Entry], Any]:
         """One request: what it found, and where storage would go on."""
         pages = self._table.query_entities(query, parameters=values, results_per_page=limit).by_page(start)
-        with translated("reading the ledger"):
+        with map_errors("reading the ledger"):
             rows = [Entry.from_row(row) async for row in await anext(pages)]
         return rows, getattr(pages, "continuation_token", None)
 
@@ -138,7 +138,7 @@ class Listing:
     async def _failures(self, recipe: str, most: int) -> list[Any]:
         start = list_start("failed")
         values = {"recipe": recipe, "after": start, "end": start + LIST}
-        with translated("reading the ledger"):
+        with map_errors("reading the ledger"):
             rows: list[Any] = []
             pages = min(most, MOST)
             async for row in self._table.query_entities(
@@ -175,7 +175,9 @@ def _read(token: str) -> dict[str, Any]:
     except ValueError:
         place = None
     if not isinstance(place, dict) or not _is_place(place):
-        raise BadToken("this is not a token that a page of jobs came with: leave it out to start from the beginning")
+        raise InvalidCursor(
+            "this is not a token that a page of jobs came with: leave it out to start from the beginning"
+        )
     return place
 
 
@@ -190,6 +192,6 @@ def _text(place: dict[str, Any], name: str) -> str:
     return str(place.get(name, ""))
 
 
-def token_before(moment: datetime) -> str:
+def cursor_before(moment: datetime) -> str:
     """The token of a page, newest first, that starts with what was there before a moment."""
     return _written({"after": place_before(moment)})

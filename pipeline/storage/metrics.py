@@ -24,7 +24,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
-from pipeline.storage.account import delete_rows, translated
+from pipeline.storage.account import delete_rows, map_errors
 from pipeline.storage.entry import Entry, large, number
 from pipeline.telemetry import logger
 
@@ -33,11 +33,11 @@ WRITE_EVERY = 10.0
 LONGEST = timedelta(hours=48)
 PARTITION = "~minutes~"
 _HOUR, _MINUTE = "%Y%m%d%H", "%Y%m%d%H%M"
-_COUNTS = ("done", "failed", "overtaken", "bytes_in", "bytes_out")
+_COUNTS = ("done", "failed", "superseded", "bytes_in", "bytes_out")
 
 
 @dataclass
-class Minute:
+class MinuteMetrics:
     """What ended within one minute (UTC) of one recipe's jobs: `ms` are sums per stage, over the `timed` jobs.
 
     `processes` is how many have counted for it; 0 for one that is being counted.
@@ -47,7 +47,7 @@ class Minute:
     recipe: str
     done: int = 0
     failed: int = 0
-    overtaken: int = 0
+    superseded: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     timed: int = 0
@@ -80,29 +80,29 @@ class Minute:
         }
 
 
-class Stats:
+class MetricsStore:
     """The figures of a table: counted here, written now and then, read by the hour."""
 
     def __init__(self, table: TableClient) -> None:
         self._table = table
         self._process = secrets.token_hex(4)
-        self._minutes: dict[tuple[str, str], Minute] = {}
+        self._minutes: dict[tuple[str, str], MinuteMetrics] = {}
         self._unwritten: set[tuple[str, str]] = set()
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
-    def count(self, entry: Entry) -> None:
+    def record(self, entry: Entry) -> None:
         """Count a job's end; any other state is none."""
-        if entry.state not in ("done", "failed", "overtaken"):
+        if entry.state not in ("done", "failed", "superseded"):
             return
         at = entry.since.replace(second=0, microsecond=0)
         key = (at.strftime(_MINUTE), entry.key.partition)
-        self._minutes.setdefault(key, Minute(at, entry.key.partition)).add(entry)
+        self._minutes.setdefault(key, MinuteMetrics(at, entry.key.partition)).add(entry)
         self._unwritten.add(key)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_later(), context=Context())
 
-    async def write(self) -> None:
+    async def flush(self) -> None:
         """Write what has been counted since the last time. What cannot be written now is written the next time."""
         async with self._writing:
             await self._write()
@@ -115,7 +115,7 @@ class Stats:
         try:
             for rows in hours.values():
                 for chunk in (rows[i : i + 100] for i in range(0, len(rows), 100)):
-                    with translated("writing figures"):
+                    with map_errors("writing figures"):
                         upserts = [("upsert", row, {"mode": UpdateMode.REPLACE}) for row in chunk]
                         await self._table.submit_transaction(upserts)
         except PipelineError as error:
@@ -130,9 +130,9 @@ class Stats:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
         if self._unwritten:
-            await self.write()
+            await self.flush()
 
-    async def minutes(self, since: datetime) -> list[Minute]:
+    async def minutes(self, since: datetime) -> list[MinuteMetrics]:
         """The figures since then, at most 48 hours of them, by minute and recipe, the oldest first."""
         now = datetime.now(UTC)
         since = max(since, now - LONGEST).replace(second=0, microsecond=0)
@@ -142,26 +142,26 @@ class Stats:
         merged = _merged(row for rows in found for row in rows)
         return sorted((each for each in merged if each.at >= since), key=lambda each: (each.at, each.recipe))
 
-    async def forget(self, before: datetime) -> None:
+    async def delete_before(self, before: datetime) -> None:
         """Delete the figures of the hours before that: nobody asks for them any more."""
         query = "PartitionKey ge @first and PartitionKey lt @last"
         values = {"first": PARTITION, "last": f"{PARTITION}{before.strftime(_HOUR)}"}
-        with translated("deleting figures"):
+        with map_errors("deleting figures"):
             await delete_rows(self._table, query, values)
 
     async def _hour(self, partition: str) -> list[Any]:
         query = "PartitionKey eq @partition"
-        with translated("reading figures"):
+        with map_errors("reading figures"):
             return [row async for row in self._table.query_entities(query, parameters={"partition": partition})]
 
     async def _write_later(self) -> None:
         try:
             while self._unwritten:
                 await asyncio.sleep(WRITE_EVERY)
-                await self.write()
+                await self.flush()
         except asyncio.CancelledError:
             if self._writer is not None:  # the loop is being stopped, which is how a function host ends
-                await self.write()
+                await self.flush()
             raise
 
     def _forget(self) -> None:
@@ -171,11 +171,11 @@ class Stats:
             del self._minutes[key]
 
 
-def _merged(rows: Iterable[Any]) -> list[Minute]:
-    minutes: dict[tuple[datetime, str], Minute] = {}
+def _merged(rows: Iterable[Any]) -> list[MinuteMetrics]:
+    minutes: dict[tuple[datetime, str], MinuteMetrics] = {}
     for row in rows:
         minute, recipe, _ = row["RowKey"].split("~")
         hour = datetime.strptime(row["PartitionKey"].removeprefix(PARTITION), _HOUR).replace(tzinfo=UTC)
         at = hour + timedelta(minutes=int(minute))
-        minutes.setdefault((at, recipe), Minute(at, recipe)).merge(row)
+        minutes.setdefault((at, recipe), MinuteMetrics(at, recipe)).merge(row)
     return list(minutes.values())

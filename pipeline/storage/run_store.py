@@ -19,7 +19,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, delete_rows, translated
+from pipeline.storage.account import Account, delete_rows, map_errors
 from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
@@ -66,7 +66,7 @@ class Batch:
         return replace(self, outcomes="".join(letters))
 
 
-class RunTable:
+class RunStore:
     """The table. `create` and `replace` never overwrite what somebody else has written meanwhile."""
 
     def __init__(self, account: Account, table: str) -> None:
@@ -76,7 +76,7 @@ class RunTable:
 
     async def create(self, kind: Kind, key: str, content: dict[str, Any]) -> Document | None:
         """Store a new document; None when there is one under that key."""
-        with translated(_DOING):
+        with map_errors(_DOING):
             try:
                 written = await self._table.create_entity(_row(kind, key, content))
             except ResourceExistsError:
@@ -85,7 +85,7 @@ class RunTable:
 
     async def get(self, kind: Kind, key: str) -> Document | None:
         """A document, or None."""
-        with translated(_DOING):
+        with map_errors(_DOING):
             try:
                 row = await self._table.get_entity(kind, key)
             except ResourceNotFoundError as error:
@@ -109,7 +109,7 @@ class RunTable:
     async def replace(self, kind: Kind, key: str, before: Document, content: dict[str, Any]) -> Document | None:
         """Replace a document; None when it is not as it was any more."""
         condition = _unchanged(before.etag)
-        with translated(_DOING):
+        with map_errors(_DOING):
             try:
                 written = await self._table.update_entity(_row(kind, key, content), **condition)
             except (ResourceModifiedError, ResourceNotFoundError):
@@ -120,7 +120,7 @@ class RunTable:
         """Documents with their keys, in the order of the keys, from behind `after` on."""
         query = "PartitionKey eq @kind and RowKey gt @after"
         found = []
-        with translated(_DOING):
+        with map_errors(_DOING):
             rows = self._table.query_entities(query, parameters={"kind": kind, "after": after}, results_per_page=limit)
             async for row in rows:
                 found.append((row["RowKey"], _document(row)))
@@ -128,14 +128,14 @@ class RunTable:
                     break
         return found
 
-    async def forget(self, kind: Kind, key: str) -> None:
+    async def delete(self, kind: Kind, key: str) -> None:
         """Delete a document, as far as it is there."""
-        with translated(_DOING):
+        with map_errors(_DOING):
             await self._table.delete_entity(kind, key)
 
-    async def forget_batches(self, run: str) -> None:
+    async def delete_batches(self, run: str) -> None:
         """Delete the batches of a run."""
-        with translated(_DOING):
+        with map_errors(_DOING):
             await delete_rows(self._table, "PartitionKey eq @first", {"first": _partition(run)})
 
     async def create_batches(self, batches: Sequence[Batch]) -> list[Batch]:
@@ -145,7 +145,7 @@ class RunTable:
         """
         stored: list[Batch] = []
         for chunk in _transactions(batches):
-            with translated(_DOING):
+            with map_errors(_DOING):
                 try:
                     written = await self._table.submit_transaction([("create", _batch_row(each)) for each in chunk])
                 except TableTransactionError as error:
@@ -157,7 +157,7 @@ class RunTable:
 
     async def batch(self, run: str, name: str) -> Batch | None:
         """One batch, or None."""
-        with translated(_DOING):
+        with map_errors(_DOING):
             try:
                 return _batch(await self._table.get_entity(_partition(run), name))
             except ResourceNotFoundError:
@@ -167,7 +167,7 @@ class RunTable:
         """The batches of a run between two names."""
         query = "PartitionKey eq @run and RowKey ge @first and RowKey le @last"
         values = {"run": _partition(run), "first": first, "last": last}
-        with translated(_DOING):
+        with map_errors(_DOING):
             async for row in self._table.query_entities(query, parameters=values):
                 yield _batch(row)
 
@@ -175,7 +175,7 @@ class RunTable:
         """Name and outcomes of every batch of a run, from behind `after` on."""
         query = "PartitionKey eq @run and RowKey gt @after"
         values = {"run": _partition(run), "after": after}
-        with translated(_DOING):
+        with map_errors(_DOING):
             async for row in self._table.query_entities(query, parameters=values, select=_COUNTS):
                 yield row["RowKey"], row["outcomes"]
 
@@ -195,7 +195,7 @@ class RunTable:
 
     async def _replace_batch(self, batch: Batch) -> Batch | None:
         condition = _unchanged(batch.etag)
-        with translated(_DOING):
+        with map_errors(_DOING):
             try:
                 written = await self._table.update_entity(_batch_row(batch), **condition)
             except (ResourceModifiedError, ResourceNotFoundError):

@@ -7,13 +7,13 @@ import time
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, map_errors
 
 LENGTH = 32
 FRESH = 60.0
 
 
-class Secret:
+class SharedSecret:
     """Random bytes in a blob. Who deletes the blob ends everything that was sealed with them, within a minute."""
 
     def __init__(self, account: Account, container: str, name: str) -> None:
@@ -24,7 +24,7 @@ class Secret:
     async def get(self) -> bytes:
         """The secret, read again when it was last read a minute ago."""
         if time.monotonic() - self._read >= FRESH:
-            with translated("reading the console's secret"):
+            with map_errors("reading the console's secret"):
                 self._value = await self._fetch() or await self._make()
             self._read = time.monotonic()
         return self._value

@@ -16,7 +16,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, map_errors
 
 PARTITION, ASKED = "~slots~", "asked"
 # What was asked for so long ago, in seconds, is forgotten.
@@ -24,38 +24,38 @@ FORGET = 3600.0
 _DOING = "telling what goes on in the slots"
 
 
-class Board:
+class SlotStatusTable:
     """The rows."""
 
     def __init__(self, account: Account, table: str) -> None:
         self._table: TableClient = account.table(table)
 
-    async def tell(self, rows: Mapping[str, dict[str, Any]]) -> None:
+    async def publish(self, rows: Mapping[str, dict[str, Any]]) -> None:
         """Replace what is told of these slots, by their names."""
         written = [
             ("upsert", {**_key(name), "told": json.dumps(told, ensure_ascii=False)}, {"mode": UpdateMode.REPLACE})
             for name, told in rows.items()
         ]
-        with translated(_DOING):
+        with map_errors(_DOING):
             for first in range(0, len(written), 100):
                 await self._table.submit_transaction(written[first : first + 100])
 
-    async def told(self) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, float]]]:
+    async def read_all(self) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, float]]]:
         """What is told of every slot, and what is asked (see `asks`): one range read."""
         query = "PartitionKey eq @partition"
-        with translated(_DOING):
+        with map_errors(_DOING):
             rows = {
                 row["RowKey"]: json.loads(row["told"])
                 async for row in self._table.query_entities(query, parameters={"partition": PARTITION})
             }
         return {_name(key): told for key, told in rows.items() if key != ASKED}, _read(rows.get(ASKED, {}))
 
-    async def asked(self) -> dict[str, int]:
+    async def recycle_requests(self) -> dict[str, int]:
         """The slots whose sessions somebody wants to be ended, and the generations of those sessions."""
         found, _ = await self._asks()
         return {name: generation for name, (generation, _) in found.items()}
 
-    async def ask(self, name: str, generation: int) -> float:
+    async def request_recycling(self, name: str, generation: int) -> float:
         """Ask for the end of a slot's session: since when that is asked, in seconds since 1970."""
         while True:
             found, condition = await self._asks()
@@ -64,7 +64,7 @@ class Board:
                 return found[name][1]
             recent = {each: ask for each, ask in found.items() if now - ask[1] < FORGET}
             row = {**_key(ASKED), "told": json.dumps({**recent, name: (generation, now)})}
-            with translated(_DOING):
+            with map_errors(_DOING):
                 try:
                     await self._table.update_entity(row, mode=UpdateMode.REPLACE, **condition)
                 except (ResourceModifiedError, ResourceNotFoundError):
@@ -74,7 +74,7 @@ class Board:
     async def _asks(self) -> tuple[dict[str, tuple[int, float]], dict[str, Any]]:
         """What is asked: for each slot a generation and since when; and the condition to change that under."""
         while True:
-            with translated(_DOING):
+            with map_errors(_DOING):
                 try:
                     row = await self._table.get_entity(PARTITION, ASKED)
                     same = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}

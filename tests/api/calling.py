@@ -78,7 +78,7 @@ async def call(stack: Stack, method: str, address: str, body: Any = None, **head
                 route_params=params,
                 body=body or b"",
             )
-            return Answered(await http_trigger.answer(route, lambda: stack.services, request))
+            return Answered(await http_trigger.handle(route, lambda: stack.services, request))
     raise AssertionError(f"there is no route for {method} {address}")
 
 

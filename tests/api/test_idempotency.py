@@ -10,7 +10,7 @@ import pytest
 from pipeline.api import idempotency
 from pipeline.errors import StorageUnavailable
 from pipeline.storage.queue import JobQueue
-from pipeline.storage.run_store import RunTable
+from pipeline.storage.run_store import RunStore
 from tests.api.calling import call
 from tests.images import picture
 from tests.stack import Stack, opened
@@ -84,11 +84,11 @@ async def test_a_key_expires_and_is_swept(environ: dict[str, str]) -> None:
             await stack.drop(name, picture())
         asked = {"prefer": "respond-async", "idempotency_key": "k"}
         assert (await call(stack, "POST", JOBS, {"source": "a.jpg", "recipe": "web"}, **asked)).status == 202
-        assert await idempotency.sweep(stack.services) == 0
-        object.__setattr__(stack.services.settings, "idempotency_hours", 0)
+        assert await idempotency.delete_expired(stack.services) == 0
+        object.__setattr__(stack.services.settings, "idempotency_ttl_hours", 0)
         other = await call(stack, "POST", JOBS, {"source": "b.jpg", "recipe": "web"}, **asked)
         assert other.status == 202, "the key has expired and is free"
-        assert await idempotency.sweep(stack.services) == 1
+        assert await idempotency.delete_expired(stack.services) == 1
 
 
 async def runs_of(stack: Stack) -> list[str]:
@@ -125,7 +125,7 @@ async def test_a_run_whose_begin_was_cut_off_begins_when_it_is_asked_for_again(
     """Before its document was written, and before its first message was sent."""
     await stack.drop("photos/a.jpg", picture())
     asked = {"selection": {"prefix": "photos/"}, "expected_count": 1}
-    for owner, name in ((RunTable, "create"), (JobQueue, "send")):
+    for owner, name in ((RunStore, "create"), (JobQueue, "send")):
         with monkeypatch.context() as broken:
             broken.setattr(owner, name, _cut_off)
             assert (await call(stack, "POST", "/api/runs", asked, idempotency_key="k")).status == 503

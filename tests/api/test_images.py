@@ -65,7 +65,7 @@ async def test_what_is_no_image_comes_as_bytes_to_be_saved(stack: Stack) -> None
 
 
 async def test_an_image_over_the_limit_is_not_carried(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_HTTP_ANSWER_BYTES": "1000"}) as stack:
+    async with opened({**environ, "PIPELINE_HTTP_MAX_RESPONSE_BYTES": "1000"}) as stack:
         addresses = await done(stack, picture())
         for what in ("source", "small"):
             answer = await call(stack, "GET", addresses[what])

@@ -9,9 +9,9 @@ import azure.functions as func
 import pytest
 
 from pipeline.api import http_trigger, routes, submit
-from pipeline.api.http import Answer, answered
+from pipeline.api.http import Response, respond
 from pipeline.api.names import safe_name
-from pipeline.jobs.dispatch import blob_dropped
+from pipeline.jobs.dispatch import handle_blob
 from tests.api.calling import MULTIPART, call, form_body
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
@@ -48,7 +48,7 @@ async def test_links_keep_the_prefix_that_the_request_came_through(stack: Stack)
         headers={"content-type": "application/json", "prefer": "respond-async"},
         body=b'{"source": "photos/a.jpg", "recipe": "web"}',
     )
-    answer = await http_trigger.answer(routes.TABLE[0], lambda: stack.services, request)
+    answer = await http_trigger.handle(routes.TABLE[0], lambda: stack.services, request)
     assert answer.headers["Location"].startswith("/tools/images/v7/jobs/web.")
     assert "secret" not in answer.headers["Location"]
 
@@ -95,13 +95,13 @@ async def test_an_answer_at_once_says_where_to_look(stack: Stack) -> None:
 
 
 async def test_a_job_that_takes_longer_goes_on_and_is_queued_as_well(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_HTTP_WAIT": "0.01"}) as stack:
+    async with opened({**environ, "PIPELINE_HTTP_SYNC_WAIT": "0.01"}) as stack:
         await stack.drop("photos/a.jpg", picture())
         asked = {"source": "photos/a.jpg", "recipe": "web"}
         answer = await call(stack, "POST", JOBS, asked, prefer="wait=100")
         assert (answer.status, answer.headers["Preference-Applied"]) == (202, "wait=0")
         assert await stack.waiting() == 1
-        await submit.gone_on()
+        await submit.drain_background_jobs()
         entry = await stack.entry("web", "photos/a.jpg")
         assert entry is not None
         assert entry.state == "done"
@@ -111,7 +111,7 @@ async def test_a_request_waits_for_a_job_that_somebody_else_is_on(environ: dict[
     async with opened(environ) as stack, opened(environ) as other:
         await stack.drop("photos/a.jpg", picture(2000, 1500))
         container = stack.services.settings.input_container
-        theirs = asyncio.create_task(blob_dropped(other.services, container, "photos/a.jpg"))
+        theirs = asyncio.create_task(handle_blob(other.services, container, "photos/a.jpg"))
 
         async def claimed() -> bool:
             return await stack.entry("web", "photos/a.jpg") is not None
@@ -126,7 +126,7 @@ async def test_a_failed_job_is_a_problem_document_with_reason_stage_and_job(stac
     await stack.drop("photos/a.jpg", b"no image" * 50)
     answer = await call(stack, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"})
     assert (answer.status, answer.problem) == (422, "not_an_image")
-    assert (answer.json()["stage"], answer.json()["job"].split(".")[0]) == ("run", "web")
+    assert (answer.json()["stage"], answer.json()["job"].split(".")[0]) == ("execute", "web")
 
 
 def named(name: str, **more: Any) -> dict[str, Any]:
@@ -202,10 +202,10 @@ async def test_an_unknown_job_is_404(stack: Stack) -> None:
 
 
 async def test_a_bug_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async def broken() -> Answer:
+    async def broken() -> Response:
         raise ZeroDivisionError("secret")
 
-    answer = await answered(broken)
+    answer = await respond(broken)
     assert answer.status_code == 500
     assert b"secret" not in answer.get_body()
     assert "secret" in caplog.text

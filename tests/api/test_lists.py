@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.jobs.dispatch import message_received
+from pipeline.jobs.dispatch import handle_message
 from pipeline.storage.queue import Message
 from tests.api.calling import call
 from tests.images import picture
@@ -66,7 +66,7 @@ async def test_a_wrong_question_about_jobs_is_told(stack: Stack) -> None:
     for query in ("state=lost", "limit=0", "limit=x", "token=nonsense", "colour=red", "prefix=a%00b", "recipe=../x"):
         answer = await call(stack, "GET", f"/api/jobs?{query}")
         assert answer.status == 400, query
-        assert answer.problem in ("bad_request", "bad_token")
+        assert answer.problem in ("bad_request", "invalid_cursor")
     assert (await call(stack, "GET", "/api/jobs?code=key")).status == 200, "where the platform looks for its key"
 
 
@@ -78,7 +78,7 @@ async def test_a_failure_is_done_once_more_when_asked(busy: Stack) -> None:
     again = await call(busy, "POST", f"{job['href']}/retry")
     assert (again.status, again.problem, again.json()["job"]) == (409, "job_queued", job["id"])
     for message in await busy.messages():
-        await message_received(busy.services, Message(**message).model_dump_json().encode())
+        await handle_message(busy.services, Message(**message).model_dump_json().encode())
     assert (await call(busy, "GET", job["href"])).json()["state"] == "done"
     assert (await call(busy, "GET", "/api/jobs?state=queued")).json()["jobs"] == []
 
@@ -88,7 +88,7 @@ async def test_a_job_of_a_recipe_of_a_request_is_retried_with_that_recipe(busy: 
     assert (await call(busy, "POST", f"{job['href']}/retry")).status == 202
     (message,) = [each for each in await busy.messages() if each["recipe"] == job["recipe"]]
     async with opened(busy.environ) as another:
-        await message_received(another.services, Message(**message).model_dump_json().encode())
+        await handle_message(another.services, Message(**message).model_dump_json().encode())
     done = (await call(busy, "GET", job["href"])).json()
     assert (done["state"], done["attempts"]) == ("done", 2)
 
@@ -126,7 +126,7 @@ async def test_failures_are_grouped_by_their_kind_and_retried_together(busy: Sta
 
 
 async def test_the_figures_tell_what_ended_what_waits_and_what_is_free(busy: Stack) -> None:
-    await busy.services.ledger.stats.write()
+    await busy.services.ledger.stats.flush()
     stats = (await call(busy, "GET", "/api/stats?minutes=5")).json()
     totals = {
         recipe: (
@@ -136,7 +136,7 @@ async def test_the_figures_tell_what_ended_what_waits_and_what_is_free(busy: Sta
         for recipe in ("web", "_adhoc")
     }
     assert totals == {"web": (3, 1), "_adhoc": (1, 0)}
-    assert any(each["ms"].get("run", 0) > 0 for each in stats["minutes"])
+    assert any(each["ms"].get("execute", 0) > 0 for each in stats["minutes"])
     assert (stats["queue"]["depth"], stats["queue"]["oldest"] >= 0) == (1, True)
     assert stats["pool"]["capacity"] == 2
     assert (await call(busy, "GET", "/api/stats?minutes=0")).problem == "bad_request"

@@ -70,7 +70,7 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_refusals_look_like(
 async def test_the_description_is_served_with_the_address_that_the_caller_used() -> None:
     (route,) = (each for each in routes.TABLE if each.name == "show_openapi")
     request = func.HttpRequest("GET", "https://x/pictures/openapi.json", body=b"")
-    answer = await http_trigger.answer(route, lambda: None, request)  # type: ignore[arg-type]
+    answer = await http_trigger.handle(route, lambda: None, request)  # type: ignore[arg-type]
     assert json.loads(answer.get_body())["servers"] == [{"url": "/pictures"}]
 
 
@@ -78,7 +78,7 @@ async def test_an_address_that_there_is_not_and_a_method_that_is_not_taken_are_t
     found = {}
     for method, path in [("GET", "jbos"), ("PUT", "jobs"), ("POST", "jobs/web.x"), ("GET", "")]:
         request = func.HttpRequest(method, f"https://x/api/{path}", route_params={"path": path}, body=b"")
-        answer = await http_trigger.elsewhere(request)
+        answer = await http_trigger.handle_unknown(request)
         assert answer.mimetype == "application/problem+json"
         found[method, path] = (answer.status_code, answer.headers.get("Allow"))
     assert found == {

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.api import pool
-from pipeline.jobs.execution import process
+from pipeline.jobs.execution import execute_job
 from pipeline.pool import status
-from pipeline.pool.requests import Doing
+from pipeline.pool.requests import JobLabel
 from tests.api.calling import call
 from tests.images import picture
 from tests.pool.test_sharing import another_process
@@ -29,7 +29,7 @@ async def one_slot(environ: dict[str, str]) -> AsyncIterator[Stack]:
 async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
     services = stack.services
     await stack.drop(name, picture())
-    await process(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
+    await execute_job(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
 
 
 async def identifier(stack: Stack) -> str:
@@ -70,7 +70,7 @@ async def test_a_slot_that_nobody_holds_gets_rid_of_its_session_at_once(one_slot
     nothing = await call(one_slot, "POST", "/api/pool/slots/0/recycle")
     assert (nothing.status, nothing.json()["outcome"]) == (200, "nothing")
     await job(one_slot)
-    await one_slot.services.slots.close()
+    await one_slot.services.scheduler.close()
     assert await identifier(one_slot)
     answer = await call(one_slot, "POST", "/api/pool/slots/0/recycle")
     assert (answer.status, answer.json()["outcome"]) == (200, "ended")
@@ -81,7 +81,7 @@ async def test_a_slot_that_nobody_holds_gets_rid_of_its_session_at_once(one_slot
 @pytest.fixture
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes tell, and look what is asked, several times a second."""
-    monkeypatch.setattr(status, "EVERY", 0.2)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("_often")
@@ -96,7 +96,7 @@ async def test_the_holder_of_a_slot_ends_its_session_when_another_process_asks(o
             return await identifier(one_slot) != before
 
         await eventually(renewed)
-        await one_slot.services.slots._slots[0].document.renew()
+        await one_slot.services.scheduler._slots[0].document.renew()
         (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
         assert (slot["state"], slot["generation"], slot["asked"]) == ("leased", 2, None)
 
@@ -104,7 +104,7 @@ async def test_the_holder_of_a_slot_ends_its_session_when_another_process_asks(o
 @pytest.mark.usefixtures("_often")
 async def test_jobs_in_a_session_that_is_asked_to_end_are_finished_there(one_slot: Stack) -> None:
     async with opened(one_slot.environ) as other:
-        async with one_slot.services.slots.seat() as session:
+        async with one_slot.services.scheduler.acquire_slot() as session:
             name = session.name
             assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "asked"
 
@@ -115,13 +115,13 @@ async def test_jobs_in_a_session_that_is_asked_to_end_are_finished_there(one_slo
             await eventually(drains)
             assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "soon"
             session._check()
-        async with one_slot.services.slots.seat() as session:
+        async with one_slot.services.scheduler.acquire_slot() as session:
             assert session.name != name
 
 
 async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await job(one_slot)
-    monkeypatch.setattr(status, "EVERY", math.inf)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", math.inf)
     async with opened(one_slot.environ) as other:
         for _ in range(2):
             answer = await call(other, "POST", "/api/pool/slots/0/recycle")
@@ -129,15 +129,15 @@ async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, mon
         monkeypatch.setattr(pool, "ANSWER", 0.0)
         answer = await call(other, "POST", "/api/pool/slots/0/recycle")
         assert (answer.status, answer.json()["outcome"]) == (202, "taken_away")
-        document = one_slot.services.slots._slots[0].document
+        document = one_slot.services.scheduler._slots[0].document
         with pytest.raises(Exception, match="does not hold the slot"):
             await document.renew()
 
 
 @pytest.mark.usefixtures("_often")
 async def test_what_goes_on_in_a_slot_is_told_to_every_process(one_slot: Stack) -> None:
-    doing = [Doing("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
-    seat = one_slot.services.slots.seat
+    doing = [JobLabel("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
+    seat = one_slot.services.scheduler.acquire_slot
     async with opened(one_slot.environ) as other, seat(doing=doing[0]), seat(doing=doing[1]):
 
         async def told() -> bool:
@@ -153,29 +153,31 @@ async def test_what_goes_on_in_a_slot_is_told_to_every_process(one_slot: Stack) 
 @pytest.mark.usefixtures("_often")
 async def test_what_its_last_holder_told_of_a_slot_is_not_taken_for_the_present_ones_word(one_slot: Stack) -> None:
     first = one_slot.services
-    async with first.slots.seat(doing=Doing("web", "input", "photos/a.jpg")):
+    async with first.scheduler.acquire_slot(doing=JobLabel("web", "input", "photos/a.jpg")):
 
         async def told() -> bool:
-            return bool((await first.board.told())[0])
+            return bool((await first.slot_status.read_all())[0])
 
         await eventually(told)
-    await first.slots.close()
+    await first.scheduler.close()
     (slot,) = (await call(one_slot, "GET", "/api/pool")).json()["slots"]
     assert (slot["state"], slot["jobs"], slot["count"]) == ("free", [], None)
     silent = another_process(one_slot)
-    async with silent.seat():
+    async with silent.acquire_slot():
         (slot,) = (await call(one_slot, "GET", "/api/pool")).json()["slots"]
         assert (slot["state"], slot["jobs"], slot["count"]) == ("leased", [], None)
     await silent.close()
 
 
 async def test_two_who_ask_at_once_are_both_heard(stack: Stack) -> None:
-    board = stack.services.board
-    since = await asyncio.gather(board.ask("slots/000.json", 3), board.ask("slots/001.json", 5))
-    assert await board.asked() == {"slots/000.json": 3, "slots/001.json": 5}
-    assert await board.ask("slots/001.json", 5) == since[1], "asking again is asking once"
-    await board.ask("slots/001.json", 6)
-    assert await board.asked() == {"slots/000.json": 3, "slots/001.json": 6}
+    board = stack.services.slot_status
+    since = await asyncio.gather(
+        board.request_recycling("slots/000.json", 3), board.request_recycling("slots/001.json", 5)
+    )
+    assert await board.recycle_requests() == {"slots/000.json": 3, "slots/001.json": 5}
+    assert await board.request_recycling("slots/001.json", 5) == since[1], "asking again is asking once"
+    await board.request_recycling("slots/001.json", 6)
+    assert await board.recycle_requests() == {"slots/000.json": 3, "slots/001.json": 6}
 
 
 async def test_jobs_go_on_while_their_slot_is_recycled(one_slot: Stack) -> None:

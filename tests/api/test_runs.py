@@ -87,7 +87,7 @@ async def test_what_cannot_be_planned_or_started_is_told(stack: Stack) -> None:
     for verb in ("cancel", "resume"):
         assert await refused(stack, f"{RUNS}/20260101-000000-000000/{verb}") == (404, "unknown_run")
     assert (await call(stack, "GET", f"{RUNS}/nonsense")).problem == "unknown_run"
-    assert (await call(stack, "GET", f"{RUNS}?token=xyz")).problem == "bad_token"
+    assert (await call(stack, "GET", f"{RUNS}?token=xyz")).problem == "invalid_cursor"
     await stack.services.account.container(stack.services.settings.input_container).delete_container()
     missing = await call(stack, "POST", f"{RUNS}/plan", {})
     assert (missing.status, missing.problem) == (503, "configuration")

@@ -62,7 +62,7 @@ def test_after_its_failure_was_recorded_nothing_is_a_reason_but_to_be_asked_for(
     assert found(file, recorded=101, again=150) == []
 
 
-def test_each_worker_that_was_overtaken_excuses_one_run(tmp_path: Path) -> None:
+def test_each_worker_that_was_superseded_excuses_one_run(tmp_path: Path) -> None:
     file = kept(tmp_path, *(("bad#0", moment, "not_an_image") for moment in (100, 200, 300)))
     assert [len(found(file, recorded=101, reasons=250, taken_over=count)) for count in range(4)] == [3, 2, 1, 0]
 

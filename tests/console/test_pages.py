@@ -13,7 +13,7 @@ from pipeline.api import pool
 from pipeline.api.links import Links
 from pipeline.console import templates
 from pipeline.pool import status
-from pipeline.pool.requests import Doing
+from pipeline.pool.requests import JobLabel
 from pipeline.recipes import loads
 from pipeline.storage.keys import JobKey, source_of
 from tests.console.conftest import Site, Visits
@@ -169,8 +169,11 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
     await check_accessible(page, "the plan")
     planned = int((await page.locator("h1").inner_text()).split()[0])
     assert planned >= 2
-    seats = site.stack.services.slots
-    async with seats.seat(None), seats.seat(None):  # nobody else finds a session, so that nothing ends meanwhile
+    seats = site.stack.services.scheduler
+    async with (
+        seats.acquire_slot(None),
+        seats.acquire_slot(None),
+    ):  # nobody else finds a session, so that nothing ends meanwhile
         await page.click("button:has-text('Start')")
         await expect(page.locator("#live .state")).to_have_text("working")
         await check_accessible(page, "the run")
@@ -188,13 +191,13 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
 async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_session(
     site: Site, visits: Visits, axe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "EVERY", 0.2)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.2)
     services = site.stack.services
     source = "photos/<img src=x onerror=alert(1)>\u202e.jpg"
-    doing = Doing("web", services.settings.input_container, source)
+    doing = JobLabel("web", services.settings.input_container, source)
     page = await visits.page()
     await page.context.add_init_script(axe)
-    async with services.slots.seat(None, doing=doing) as session:
+    async with services.scheduler.acquire_slot(None, doing=doing) as session:
         number = session.name.split(".")[0]
         row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
 
@@ -208,7 +211,7 @@ async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_s
         job_id = JobKey.of("web", services.settings.input_container, source).id
         await expect(row.locator("a")).to_have_attribute("href", f"/api/console/jobs/{job_id}")
         await check_accessible(page, "the pool at work")
-    async with services.slots.seat() as session:
+    async with services.scheduler.acquire_slot() as session:
         number, generation = session.name.split(".")
         row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
 

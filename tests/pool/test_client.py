@@ -13,7 +13,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from pipeline.errors import (
-    JobOvertaken,
+    JobSuperseded,
     PipelineError,
     PoolFull,
     PoolUnavailable,
@@ -64,7 +64,7 @@ async def pool_with(*answers: bytes, token: PoolToken | None = None) -> AsyncIte
     pool = Pool(*answers)
     server = await asyncio.start_server(pool.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
-    settings = Settings(pool_endpoint=f"http://127.0.0.1:{address[1]}", retry_tries=3, retry_seconds=5)
+    settings = Settings(pool_endpoint=f"http://127.0.0.1:{address[1]}", retry_max_attempts=3, retry_timeout=5)
     client = PoolClient(settings, token)
     try:
         yield client, pool
@@ -101,13 +101,13 @@ async def test_a_refusal_becomes_the_right_error_and_never_tells_the_identifier(
     sent, kind, says = REFUSALS[case]
     async with pool_with(sent) as (client, _):
         with pytest.raises(kind) as caught:
-            await client.run("secret-identifier", "1", 9)
+            await client.execute("secret-identifier", "1", 9)
         assert says in str(caught.value)
         assert "secret-identifier" not in str(caught.value)
 
 
 ENDS = {
-    "run_timeout": {"stderr": "Request timed out waiting for code execution to complete"},
+    "execution_timeout": {"stderr": "Request timed out waiting for code execution to complete"},
     "session_died": {"stderr": "Execution aborted"},
 }
 
@@ -116,13 +116,13 @@ ENDS = {
 async def test_a_run_that_was_stopped_is_a_lost_session(kind: str) -> None:
     async with pool_with(answer(200, {"status": "Failed", "result": ENDS[kind]})) as (client, _):
         with pytest.raises(SessionLost) as caught:
-            await client.run("identifier", "1", 9)
+            await client.execute("identifier", "1", 9)
         assert caught.value.kind == kind
 
 
 async def test_failed_code_is_a_200_that_is_not_ok() -> None:
     async with pool_with(answer(200, {"status": "Failed", "result": {"stderr": "boom"}})) as (client, _):
-        execution = await client.run("identifier", "1", 9)
+        execution = await client.execute("identifier", "1", 9)
     assert (execution.ok, execution.stderr) == (False, "boom")
 
 
@@ -130,21 +130,21 @@ async def test_a_run_that_is_answered_early_is_followed_to_its_end() -> None:
     early = answer(202, {"id": "op-1", "status": "Running"})
     end = answer(200, {"status": "Succeeded", "result": {"stdout": "42"}})
     async with pool_with(early, early, end) as (client, pool):
-        assert (await client.run("identifier", "1", 9)).stdout == "42"
+        assert (await client.execute("identifier", "1", 9)).stdout == "42"
     assert pool.heads[1].startswith("GET /executions/op-1?")
 
 
 async def test_garbage_is_not_a_successful_run() -> None:
     for body in (b"", b"[]", b"{", b'{"status":5,"result":7}', b"[" * 100_000):
         async with pool_with(answer(200, body)) as (client, _):
-            assert not (await client.run("identifier", "1", 9)).ok
+            assert not (await client.execute("identifier", "1", 9)).ok
 
 
 async def test_a_pool_that_asks_to_wait_is_asked_again_after_that() -> None:
     full = answer(503, b"", Retry_After="1")
     async with pool_with(full, answer(200, {"status": "Succeeded"})) as (client, pool):
         started = time.monotonic()
-        assert (await client.run("identifier", "1", 9)).ok
+        assert (await client.execute("identifier", "1", 9)).ok
         assert time.monotonic() - started >= 1
     assert len(pool.heads) == 2
 
@@ -153,7 +153,7 @@ async def test_a_pool_that_asks_for_more_time_than_a_call_may_take_is_not_waited
     for after in ("100", "9" * 400):
         async with pool_with(answer(503, b"", Retry_After=after)) as (client, pool):
             with pytest.raises(PoolUnavailable) as caught:
-                await client.run("identifier", "1", 9)
+                await client.execute("identifier", "1", 9)
         assert len(pool.heads) == 1
         assert caught.value.retry_after is not None
 
@@ -236,7 +236,7 @@ async def test_all_calls_wait_for_one_answer_of_an_identity_service_that_hangs()
 async def test_a_token_that_the_pool_refuses_is_fetched_anew() -> None:
     token = PoolToken(Identity(Credential(3600, 3600)))
     async with pool_with(answer(401, b""), answer(200, {"status": "Succeeded"}), token=token) as (client, pool):
-        assert (await client.run("identifier", "1", 9)).ok
+        assert (await client.execute("identifier", "1", 9)).ok
     assert ["token-1" in pool.heads[0], "token-2" in pool.heads[1]] == [True, True]
 
 
@@ -296,7 +296,7 @@ class Unreachable(Credential):
 
 async def test_an_identity_service_that_does_not_answer_is_transient_wherever_it_is_met() -> None:
     async with pool_with(answer(200, {}), token=PoolToken(Identity(Unreachable()))) as (client, pool):
-        for call in (client.run("i", "1", 9), client.end("i")):
+        for call in (client.execute("i", "1", 9), client.end("i")):
             with pytest.raises(PoolUnavailable, match="identity service"):
                 await call
     assert pool.heads == []
@@ -304,7 +304,7 @@ async def test_an_identity_service_that_does_not_answer_is_transient_wherever_it
 
 async def test_every_error_is_one_of_the_pipelines() -> None:
     async with pool_with(b"nonsense\r\n\r\n") as (client, _):
-        for call in (client.run("i", "1", 9), client.remove("i", "a"), client.end("i")):
+        for call in (client.execute("i", "1", 9), client.delete("i", "a"), client.end("i")):
             with pytest.raises(PipelineError):
                 await call
 
@@ -329,7 +329,7 @@ async def test_a_peer_that_gives_one_byte_at_a_time_is_cut_off() -> None:
             with pytest.raises(PoolUnavailable, match="broke off"):
                 await client._call("GET", "files", "identifier", "list")
             with pytest.raises(PoolUnavailable, match="download"):
-                async with client.get("identifier", "a.bin") as chunks:
+                async with client.download("identifier", "a.bin") as chunks:
                     [chunk async for chunk in chunks]
 
 
@@ -344,7 +344,7 @@ async def test_a_peer_that_takes_nothing_in_is_cut_off() -> None:
 
     async with serving(deaf) as client:
         with pytest.raises(PoolUnavailable, match="upload"):
-            await client.put("identifier", "a.bin", 64 * 1024 * 1024, chunks)
+            await client.upload("identifier", "a.bin", 64 * 1024 * 1024, chunks)
 
 
 async def test_an_upload_may_take_as_long_as_its_source_does() -> None:
@@ -358,19 +358,19 @@ async def test_an_upload_may_take_as_long_as_its_source_does() -> None:
 
     pool = Pool(answer(200, {}))
     async with serving(pool.serve) as client:
-        await client.put("identifier", "a.bin", 1_200_000, slowly)
+        await client.upload("identifier", "a.bin", 1_200_000, slowly)
 
 
 @pytest.mark.parametrize("size", [200_000, 3_000_000], ids=["in one piece", "in several"])
 async def test_a_source_that_changes_while_it_is_uploaded_is_said_to_have_changed(size: int) -> None:
     async def changing() -> AsyncIterator[bytes]:
         yield bytes(size // 2)
-        raise JobOvertaken("it changed") from ValueError("what storage said")
+        raise JobSuperseded("it changed") from ValueError("what storage said")
 
     pool = Pool(answer(200, {}))
     async with serving(pool.serve) as client:
-        with pytest.raises(JobOvertaken, match="it changed"):
-            await client.put("identifier", "a.bin", size, changing)
+        with pytest.raises(JobSuperseded, match="it changed"):
+            await client.upload("identifier", "a.bin", size, changing)
 
 
 async def test_a_run_whose_connection_breaks_is_a_lost_session_and_not_sent_again() -> None:
@@ -382,7 +382,7 @@ async def test_a_run_whose_connection_breaks_is_a_lost_session_and_not_sent_agai
 
     async with serving(breaks) as client:
         with pytest.raises(SessionLost, match="broke off"):
-            await client.run("identifier", "1", 9)
+            await client.execute("identifier", "1", 9)
     assert len(heads) == 1
 
 
@@ -405,7 +405,7 @@ async def test_an_upload_that_is_refused_early_leaves_its_source_alone() -> None
 
     async def refused(client: PoolClient) -> str:
         try:
-            await client.put("identifier", "a.bin", 1 << 40, endless)
+            await client.upload("identifier", "a.bin", 1 << 40, endless)
         except SessionLost as error:
             return error.kind
         return "taken"
@@ -428,7 +428,7 @@ async def serving(serve: Serve) -> AsyncIterator[PoolClient]:
 
     server = await asyncio.start_server(kept, "127.0.0.1", 0)
     settings = Settings(
-        pool_endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", transfer_timeout=1, retry_tries=1
+        pool_endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", transfer_timeout=1, retry_max_attempts=1
     )
     client = PoolClient(settings, None)
     try:

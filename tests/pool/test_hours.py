@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pipeline.api import pool
 from pipeline.api.links import Links
 from pipeline.errors import PoolUnavailable
-from pipeline.jobs.execution import process
-from pipeline.pool.billing import HOUR, Hours, Life, begun
+from pipeline.jobs.execution import execute_job
+from pipeline.pool.billing import HOUR, BilledHours, SessionLifetime, started_hours
 from tests.images import picture
 from tests.pool.test_sharing import another_process
 from tests.pool.test_slots import one_byte
@@ -32,8 +32,8 @@ def at(text: str) -> float:
     ("seconds", "hours"), [(0, 1), (1, 1), (3600, 1), (3600.5, 2), (7200, 2), (86_400, 24), (-1, 0)]
 )
 def test_every_hour_begun_counts(seconds: float, hours: int) -> None:
-    assert begun(1e9, 1e9 + seconds) == hours
-    assert begun(0, seconds) == 0, "a session that never began"
+    assert started_hours(1e9, 1e9 + seconds) == hours
+    assert started_hours(0, seconds) == 0, "a session that never began"
 
 
 @given(
@@ -43,20 +43,20 @@ def test_every_hour_begun_counts(seconds: float, hours: int) -> None:
 def test_however_often_it_is_looked_and_written_down_between_each_hour_counts_once(
     sessions: list[tuple[float, float]], looks: list[float]
 ) -> None:
-    hours, now, expected = Hours(), at("2026-02-26T20:00"), list[float]()
+    hours, now, expected = BilledHours(), at("2026-02-26T20:00"), list[float]()
     for pause, length in sessions:
-        life = Life(cooldown=300)
+        life = SessionLifetime(cooldown=300)
         now += pause
         life.begin(now)
         for part in sorted(looks):
             life.proven(now + part * length)
             hours = life.count(hours, life.until(now + part * length))
-            life = Life.read({"born": life.born, "last": life.last, "counted": life.counted}, 300)
-            hours = Hours.parse(str(hours))
-        expected += [now + n * HOUR for n in range(begun(now, now + max(looks) * length))]
+            life = SessionLifetime.read({"born": life.started, "last": life.last_used, "counted": life.counted}, 300)
+            hours = BilledHours.parse(str(hours))
+        expected += [now + n * HOUR for n in range(started_hours(now, now + max(looks) * length))]
         now += length
     assert hours.total == len(expected)
-    told = Hours.sum([hours, Hours()], now)
+    told = BilledHours.sum([hours, BilledHours()], now)
     days = [datetime.fromtimestamp(each, UTC).date().isoformat() for each in expected]
     assert (told.today, told.month) == (days.count(told.day), sum(day[:7] == told.day[:7] for day in days))
     assert told.since == min(days, default="")
@@ -64,22 +64,22 @@ def test_however_often_it_is_looked_and_written_down_between_each_hour_counts_on
 
 def test_slots_are_summed_up_as_of_today() -> None:
     slots = ["2026-11-24 3 57 1234 2026-01-05", "2026-11-23 9 9 9 2026-11-23", "2026-10-31 5 50 500 2026-02-01", "?"]
-    found = Hours.sum(map(Hours.parse, slots), at("2026-11-24T00:00"))
-    assert found == Hours("2026-11-24", 3, 66, 1743, "2026-01-05")
+    found = BilledHours.sum(map(BilledHours.parse, slots), at("2026-11-24T00:00"))
+    assert found == BilledHours("2026-11-24", 3, 66, 1743, "2026-01-05")
 
 
 def test_a_session_that_nobody_uses_lives_until_it_has_cooled_down_and_no_longer() -> None:
-    life = Life(cooldown=300)
+    life = SessionLifetime(cooldown=300)
     life.begin(1000)
     life.answered(4400)
     assert life.until(4500) == 4500
     assert life.until(90_000) == 4700
-    assert life.count(Hours(), life.until(90_000)).total == 2, "the second hour began while it cooled down"
+    assert life.count(BilledHours(), life.until(90_000)).total == 2, "the second hour began while it cooled down"
 
 
 def test_one_that_is_used_after_that_is_not_taken_for_alive_before_it_has_shown_to_be() -> None:
     """What answers to its name may be another one, and a job that ends may have failed without any answer."""
-    life = Life(cooldown=300)
+    life = SessionLifetime(cooldown=300)
     life.begin(1000)
     life.answered(1100)
     life.used(90_000)
@@ -92,7 +92,9 @@ def test_one_that_is_used_after_that_is_not_taken_for_alive_before_it_has_shown_
 async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
     services = stack.services
     await stack.drop(name, picture())
-    entry = await process(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
+    entry = await execute_job(
+        services, services.settings.input_container, name, services.recipes.get("web"), again=True
+    )
     assert entry.state == "done"
 
 
@@ -112,7 +114,7 @@ async def counted(stack: Stack) -> int:
 
 
 async def test_sessions_are_counted_from_their_first_job_and_after_their_end(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_JOBS": "1"}) as stack:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_MAX_JOBS": "1"}) as stack:
         assert await counted(stack) == 0
         for number in (1, 2):
             await job(stack)
@@ -122,7 +124,7 @@ async def test_sessions_are_counted_from_their_first_job_and_after_their_end(env
 
             await eventually(recycled)
             assert await counted(stack) == number, "a session that has a name and no job yet costs nothing"
-        await stack.services.slots.close()
+        await stack.services.scheduler.close()
         assert await counted(stack) == 2
         answer = await pool.new_session(stack.services, "0")
         assert (answer.outcome, await counted(stack)) == ("ended", 2)
@@ -136,11 +138,11 @@ async def test_a_session_whose_holder_died_was_counted_while_it_lived(environ: d
             return await counted(stack) == 1
 
         await eventually(written)
-        (held,) = stack.services.slots._slots
-        stack.services.slots._drop(held)
+        (held,) = stack.services.scheduler._slots
+        stack.services.scheduler._drop(held)
         await held.document.release()
         heir = another_process(stack)
-        async with heir.seat() as session:
+        async with heir.acquire_slot() as session:
             assert await counted(stack) == 1, "nothing has been asked of the new one"
             await session.upload("in.bin", 1, one_byte)
         await heir.close()
@@ -152,7 +154,7 @@ async def test_a_session_that_ended_by_itself_and_came_back_empty_counts_as_anot
         await job(stack)
         await stack.services.pool.end((await slot(stack))["identifier"])
         await job(stack)
-        await stack.services.slots.close()
+        await stack.services.scheduler.close()
         found = await slot(stack)
         assert (found["generation"], await counted(stack)) == (1, 2)
 
@@ -162,20 +164,20 @@ async def test_several_jobs_that_find_it_gone_count_it_once(environ: dict[str, s
         await job(stack)
         await stack.services.pool.end((await slot(stack))["identifier"])
         await asyncio.gather(*(job(stack, f"photos/{number}.jpg") for number in range(4)))
-        await stack.services.slots.close()
+        await stack.services.scheduler.close()
         assert await counted(stack) == 2
 
 
 async def test_no_hour_is_counted_for_an_old_session_that_a_job_found_no_way_to(environ: dict[str, str]) -> None:
     """It had cooled down long ago, and then the pool was down: nobody knows whether it lived on, and it did not."""
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_AGE": "86400"}) as stack:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_MAX_AGE": "86400"}) as stack:
         await job(stack)
-        slots, client = stack.services.slots, stack.services.pool
+        slots, client = stack.services.scheduler, stack.services.pool
         (held,) = slots._slots
-        held.life.born, held.life.last = held.life.born - 10_000, held.life.last - 9000
+        held.lifetime.started, held.lifetime.last_used = held.lifetime.started - 10_000, held.lifetime.last_used - 9000
         with pytest.MonkeyPatch.context() as down:
             down.setattr(client, "put", _down)
-            async with slots.seat() as session:
+            async with slots.acquire_slot() as session:
                 assert held.session is session
                 with pytest.raises(PoolUnavailable):
                     await session.upload("in.bin", 1, one_byte)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeline.pool.requests import Ask, Priority
-from pipeline.pool.waiting_queue import Line
+from pipeline.pool.requests import Priority, SlotRequest
+from pipeline.pool.waiting_queue import FairPriorityQueue
 
 
-def ask(group: str = "a", priority: Priority = "drop", label: str | None = "shared") -> Ask:
-    return Ask(label, priority, group)
+def ask(group: str = "a", priority: Priority = "upload", label: str | None = "shared") -> SlotRequest:
+    return SlotRequest(label, priority, group)
 
 
-def order(line: Line, seats: int, seated: list[Ask] | None = None) -> list[str]:
+def order(line: FairPriorityQueue, seats: int, seated: list[SlotRequest] | None = None) -> list[str]:
     """The groups of those who get the next seats, one after the other."""
     seated = seated or []
     got = []
@@ -22,12 +22,12 @@ def order(line: Line, seats: int, seated: list[Ask] | None = None) -> list[str]:
             break
         line.remove(first)
         seated.append(first)
-        got.append(f"{first.priority}:{first.group}")
+        got.append(f"{first.priority}:{first.fairness_key}")
     return got
 
 
-def filled(*asks: Ask, run_share: float = 0.25) -> Line:
-    line = Line(run_share)
+def filled(*asks: SlotRequest, run_share: float = 0.25) -> FairPriorityQueue:
+    line = FairPriorityQueue(run_share)
     for each in asks:
         line.add(each)
     return line
@@ -48,12 +48,12 @@ async def test_within_a_group_it_is_first_come_first_served() -> None:
 
 
 async def test_what_somebody_waits_for_goes_first() -> None:
-    line = filled(ask(priority="run"), ask(priority="drop"), ask("asked", "interactive"))
+    line = filled(ask(priority="run"), ask(priority="upload"), ask("asked", "interactive"))
     assert order(line, 1) == ["interactive:asked"]
 
 
 async def test_a_run_gets_its_share_beside_fresh_drops_and_no_more() -> None:
-    line = filled(*(ask("run", "run") for _ in range(40)), *(ask("drop", "drop") for _ in range(40)))
+    line = filled(*(ask("run", "run") for _ in range(40)), *(ask("upload", "upload") for _ in range(40)))
     got = order(line, 40)
     assert got.count("run:run") == 10
     assert got[:4].count("run:run") == 1, "from the beginning"
@@ -61,7 +61,7 @@ async def test_a_run_gets_its_share_beside_fresh_drops_and_no_more() -> None:
 
 async def test_a_run_has_all_seats_when_nothing_else_waits_and_none_without_a_share() -> None:
     assert order(filled(*(ask("run", "run") for _ in range(3))), 3) == ["run:run"] * 3
-    line = filled(ask("run", "run"), ask("drop"), run_share=0)
+    line = filled(ask("run", "run"), ask("upload"), run_share=0)
     assert order(line, 2) == ["drop:drop", "run:run"]
 
 
@@ -81,13 +81,13 @@ async def test_leaving_twice_or_unseated_is_fine() -> None:
     line.remove(one)
     line.remove(one)
     assert (len(line), list(line.heads([]))) == (0, [])
-    assert isinstance(one.seat, asyncio.Future)
+    assert isinstance(one.slot, asyncio.Future)
 
 
 async def test_who_gave_up_and_has_not_left_yet_does_not_hold_up_the_group() -> None:
     first, second = ask(), ask()
     line = filled(first, second)
-    first.seat.cancel()
+    first.slot.cancel()
     assert list(line.heads([])) == [second]
-    second.seat.cancel()
+    second.slot.cancel()
     assert list(line.heads([])) == []

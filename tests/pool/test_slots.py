@@ -13,9 +13,9 @@ import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnavailable
-from pipeline.jobs.execution import process
+from pipeline.jobs.execution import execute_job
 from pipeline.pool.drain import drain
-from pipeline.pool.scheduler import Slots
+from pipeline.pool.scheduler import SlotScheduler
 from pipeline.storage.leased_documents import LeasedDocument, LeasedDocuments
 from pipeline.storage.ledger import Entry
 from tests.images import picture
@@ -27,7 +27,7 @@ async def job(stack: Stack, name: str = "photos/a.jpg", data: bytes | None = Non
     """One job for a photo of its own."""
     services = stack.services
     await stack.drop(name, picture() if data is None else data)
-    return await process(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
+    return await execute_job(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
 
 
 async def documents(stack: Stack) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ async def test_one_session_serves_job_after_job(stack: Stack) -> None:
 
 
 async def test_a_session_is_recycled_after_a_number_of_jobs(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SESSION_JOBS": "2", "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+    async with opened({**environ, "PIPELINE_SESSION_MAX_JOBS": "2", "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         before = set()
         for _ in range(5):
             assert (await job(stack)).state == "done"
@@ -68,14 +68,14 @@ async def test_a_session_is_recycled_after_a_number_of_jobs(environ: dict[str, s
 async def test_a_slot_is_given_back_clean_and_its_session_used_by_the_next_process(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         await job(stack)
-        await stack.services.slots.close()
+        await stack.services.scheduler.close()
         given = await document(stack)
         assert given["state"] == "free"
         files = await listed(stack, given["identifier"])
         assert [name for name in files if not name.startswith("transforms-")] == []
-        heir = Slots(stack.services.settings, stack.services.slot_documents, stack.services.pool)
-        async with heir.seat() as session:
-            assert session.equipped
+        heir = SlotScheduler(stack.services.settings, stack.services.slot_documents, stack.services.pool)
+        async with heir.acquire_slot() as session:
+            assert session.engine_installed
         again = await document(stack)
         assert (again["identifier"], again["state"]) == (given["identifier"], "in use")
         await heir.close()
@@ -93,10 +93,10 @@ async def test_a_slot_whose_session_cannot_be_cleaned_is_free_at_once_and_the_ne
         left = await document(stack)
         with monkeypatch.context() as patch:
             patch.setattr(services.pool, "remove", refused)
-            await services.slots.close()
-        assert await services.slot_documents.free(1) == ["slots/000.json"]
-        heir = Slots(services.settings, services.slot_documents, services.pool)
-        async with heir.seat():
+            await services.scheduler.close()
+        assert await services.slot_documents.list_free(1) == ["slots/000.json"]
+        heir = SlotScheduler(services.settings, services.slot_documents, services.pool)
+        async with heir.acquire_slot():
             again = await document(stack)
         assert again["identifier"] != left["identifier"]
         assert again["generation"] == left["generation"] + 1
@@ -109,16 +109,16 @@ async def test_a_slot_that_cannot_be_written_when_it_is_taken_is_free_at_once(
     async def away(*_: object) -> None:
         raise StorageUnavailable("writing a slot: the storage account does not answer")
 
-    only = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SLOT_WAIT": "1"}
+    only = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1"}
     async with opened({**environ, **only}) as stack:
         with monkeypatch.context() as patch:
             patch.setattr(LeasedDocument, "write", away)
             with pytest.raises(PoolFull):
-                async with stack.services.slots.seat():
+                async with stack.services.scheduler.acquire_slot():
                     pass
 
             async def free() -> bool:
-                return await stack.services.slot_documents.free(1) == ["slots/000.json"]
+                return await stack.services.slot_documents.list_free(1) == ["slots/000.json"]
 
             await eventually(free)
 
@@ -126,13 +126,17 @@ async def test_a_slot_that_cannot_be_written_when_it_is_taken_is_free_at_once(
 async def test_a_seat_that_comes_free_while_the_first_in_line_gives_up_is_the_next_ones(
     environ: dict[str, str],
 ) -> None:
-    one = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_DEPTH": "1", "PIPELINE_SLOT_WAIT": "600"}
+    one = {
+        "PIPELINE_POOL_MAX_SESSIONS": "1",
+        "PIPELINE_SESSION_CONCURRENCY": "1",
+        "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "600",
+    }
     async with opened({**environ, **one}) as stack:
-        slots, leave = stack.services.slots, asyncio.Event()
+        slots, leave = stack.services.scheduler, asyncio.Event()
         seated: dict[str, Any] = {}
 
         async def sit(name: str) -> None:
-            async with slots.seat() as session:
+            async with slots.acquire_slot() as session:
                 seated[name] = session
                 if name == "a":
                     await leave.wait()
@@ -150,7 +154,7 @@ async def test_a_seat_that_comes_free_while_the_first_in_line_gives_up_is_the_ne
 
 
 async def test_an_idle_slot_is_given_back(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SESSION_IDLE": "0"}) as stack:
+    async with opened({**environ, "PIPELINE_SESSION_IDLE_TIMEOUT": "0"}) as stack:
         await job(stack)
 
         async def free() -> bool:
@@ -161,12 +165,12 @@ async def test_an_idle_slot_is_given_back(environ: dict[str, str]) -> None:
 
 async def test_a_slot_whose_holder_died_gets_a_new_session(environ: dict[str, str]) -> None:
     """The document still says `in use`: nobody knows what is left in that session."""
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SLOT_LEASE": "15"}) as stack:
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SLOT_LEASE_DURATION": "15"}) as stack:
         settings = stack.services.settings
-        await stack.services.slot_documents.free(1)
-        dead = await stack.services.slot_documents.take("slots/000.json")
+        await stack.services.slot_documents.list_free(1)
+        dead = await stack.services.slot_documents.acquire("slots/000.json")
         assert dead is not None
-        await stack.services.pool.put("left-behind-12345678", "secret.txt", 1, one_byte)
+        await stack.services.pool.upload("left-behind-12345678", "secret.txt", 1, one_byte)
         await dead.write({"state": "in use", "identifier": "left-behind-12345678", "generation": 7, "born": 4e9})
         await dead.release()
         assert (await job(stack)).state == "done"
@@ -199,12 +203,12 @@ async def test_a_session_lost_in_mid_run_costs_one_more_try_in_a_fresh_one(stack
 
 
 async def test_a_slot_that_another_process_took_is_let_go(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_LEASE": "15", "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
-        async with stack.services.slots.seat() as session:
+    async with opened({**environ, "PIPELINE_SLOT_LEASE_DURATION": "15", "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        async with stack.services.scheduler.acquire_slot() as session:
             container = stack.services.account.container(stack.services.settings.state_container)
             await break_lease(container, "slots/000.json")
             other = LeasedDocuments(stack.services.account, stack.services.settings.state_container, "slots/", 15)
-            taken = await other.take("slots/000.json")
+            taken = await other.acquire("slots/000.json")
             assert taken is not None
 
             async def noticed() -> bool:
@@ -227,7 +231,7 @@ async def test_a_bug_while_a_slot_is_looked_after_does_not_keep_it_from_jobs_for
         raise ZeroDivisionError
 
     assert (await job(stack)).state == "done"
-    slots = stack.services.slots
+    slots = stack.services.scheduler
     (slot,) = slots._slots
     slots._start(slot, broken())
     await eventually(lambda: slot not in slots._slots)
@@ -240,8 +244,8 @@ async def test_draining_leaves_a_slot_that_cools_down_alone(environ: dict[str, s
     """Its session could not be ended, so that a new one in its place would be one more than the pool holds."""
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         services = stack.services
-        (name,) = await services.slot_documents.free(1)
-        held = await services.slot_documents.take(name)
+        (name,) = await services.slot_documents.list_free(1)
+        held = await services.slot_documents.acquire(name)
         assert held is not None
         await held.write({"state": "cooling", "identifier": "cannot-be-ended", "until": time.time() + 300})
         await held.release()
@@ -252,7 +256,7 @@ async def test_draining_leaves_a_slot_that_cools_down_alone(environ: dict[str, s
 async def test_slots_that_cannot_be_leased_are_a_failure_that_says_why_and_not_a_full_pool(
     environ: dict[str, str],
 ) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.5"}) as stack:
+    async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "0.5"}) as stack:
         state = stack.services.account.container(stack.services.settings.state_container)
         await state.delete_container()
         entry = await job(stack)
@@ -268,7 +272,7 @@ async def test_an_upload_never_holds_an_image_whole(stack: Stack) -> None:
         for _ in range(size // 65536):
             yield bytes(65536)
 
-    async with stack.services.slots.seat() as session:
+    async with stack.services.scheduler.acquire_slot() as session:
         await session.upload("warm.bin", 1, one_byte)
         tracemalloc.start()
         try:

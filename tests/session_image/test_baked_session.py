@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import SessionLost
 from pipeline.pool import engine_bundle
-from pipeline.pool.batching import Work
+from pipeline.pool.batching import WorkItem
 from pipeline.pool.client import PoolClient
 from pipeline.pool.report import SessionReport
 from pipeline.pool.session import REPLACED, Session
@@ -62,7 +62,7 @@ async def upload_and_run(session: Session) -> SessionReport:
         await session.upload(names.source, len(picture()), chunks)
         made = rendition("out", "png")
         made["file"] = names.renditions["out"]
-        return (await session.run(Work(job(made, source=names.source, report=names.report), 60))).report
+        return (await session.execute(WorkItem(job(made, source=names.source, report=names.report), 60))).report
 
 
 async def shipped(pool: RunningPool, identifier: str) -> bool:
@@ -78,7 +78,7 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
         for _ in range(2):
             report = await upload_and_run(session)
             assert report.failure is None
-        assert session.equipped
+        assert session.engine_installed
         assert not await shipped(baked_pool, identifier)
 
 
@@ -86,13 +86,13 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
 async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: RunningPool) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
-        await session.bring("logo.png", picture())
+        await session.upload_asset("logo.png", picture())
         assert (await upload_and_run(session)).failure is None
         await baked_pool.call("DELETE", "/session", identifier)
-        report = (await session.run(Work(job(rendition()), 60))).report
+        report = (await session.execute(WorkItem(job(rendition()), 60))).report
         assert report.failure is not None
         assert report.failure.kind == "source_missing"
-        await session.bring("logo.png", picture())
+        await session.upload_asset("logo.png", picture())
         names = {entry["name"] for entry in (await baked_pool.call("GET", "/files", identifier)).json()["value"]}
         assert names == {"logo.png"}
 
@@ -103,10 +103,10 @@ async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(sessi
     try:
         session = Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
         assert (await upload_and_run(session)).failure is None
-        assert session.equipped
+        assert session.engine_installed
         await client.end(identifier)
         with pytest.raises(SessionLost) as lost:
-            await session.run(Work(job(rendition()), 60))
+            await session.execute(WorkItem(job(rendition()), 60))
         assert lost.value.kind == REPLACED
         await client.end(identifier)
     finally:
@@ -133,7 +133,7 @@ async def test_only_a_pool_with_its_own_image_is_taken_to_bring_the_engine(endpo
     settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})
     client = PoolClient(settings, token=None, transport=httpx.MockTransport(answer))
     slot = Slot("00", document=NoDocument(), settings=settings, client=client, leased=time.monotonic())
-    slot.start_over()
+    slot.new_identity()
     await slot.session.upload("in.bin", len(picture()), chunks)
     await client.close()
     assert sorted(sent) == uploads
