@@ -157,7 +157,7 @@ def _metadata(kind: Format, order: Order, source: Source) -> dict[str, bytes]:
 def _smaller_source(body: bytes, kind: Format, order: Order, source: Source) -> bytes:
     """The source's own file without its metadata, where that shows the same and is smaller than what was made."""
     same = order.untouched and source.plain() and kind.pillow == source.format and order.timing is None
-    if not same or source.frames > 1:
+    if not same or source.frames > 1 or source.patched:
         return body
     try:
         own = strip.stripped(source.body(), source.format)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from . import frames, jpeg_rows, sniff
+from . import frames, jpeg_rows, metadata, sniff
 from .auto_orient import ORIENTATION, covers, swaps_sides, upright
 from .decode_guard import allow_large_metadata, limited, reading, too_many
 from .errors import Refusal
@@ -162,15 +162,18 @@ class Source:
             self.shrunk = round(width / drafted[1][2])
 
     def _load_patched(self, least: float) -> None:
-        """Load again, and take what there is."""
-        from PIL import Image, ImageFile
+        """Open and decode the source again, without the strict checks, and mark it as patched."""
+        from PIL import ImageFile
 
-        self.stream.seek(0)
         with reading(self.format):
-            self.image = Image.open(self.stream, formats=[self.format])
-            self._draft(least)
+            self.image = _open(self.stream, self.format)
+            # This reads the EXIF block, which a rendition may keep, before the conversion of the pixels drops it.
+            _tagged_orientation(self.image)
             ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:
+                # Seeking decodes the frames before this one.
+                self.image.seek(self.index)
+                self._draft(least)
                 self.image.load()
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -192,16 +195,10 @@ def opened(file: Path, formats: list[str], limits: Limits, index: int = 0) -> It
 
 
 def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -> Source:
-    from PIL import Image
-
     found = _format(stream.read(sniff.HEAD), formats)
-    if found == "PNG":
-        allow_large_metadata()
     # Pillow's own limit holds while it opens: a GIF has it fill its first frame at once.
     with limited(limits), reading(found):
-        image = Image.open(stream, formats=[found])
-    if found == "PNG":
-        fit_clear_colour(image)
+        image = _open(stream, found)
     _check_pixels(image.size, 1, limits)
     with reading(found):
         count = frames.count(image, stream, limits["max_frames"])
@@ -221,6 +218,20 @@ def _checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -
             image.seek(index)
         _check_pixels(image.size, count, limits)
     return _described(stream, image, found, (count, index, limits["max_pixels"]))
+
+
+def _open(stream: BinaryIO, found: str) -> Image.Image:
+    """Read the header of an image, and the EXIF block wherever it lies. Decode no pixels."""
+    from PIL import Image
+
+    if found != "PNG":
+        return Image.open(stream, formats=[found])
+    allow_large_metadata()
+    image = Image.open(stream, formats=[found])
+    fit_clear_colour(image)
+    if "exif" not in image.info and (exif := metadata.late_exif(stream)):
+        image.info["exif"] = exif
+    return image
 
 
 def _described(stream: BinaryIO, image: Image.Image, found: str, numbers: tuple[int, int, int]) -> Source:
@@ -298,7 +309,7 @@ def _tagged_orientation(image: Image.Image) -> int:
     from PIL import Image
 
     try:
-        exif = image.getexif()
+        exif = metadata.exif_of(image)
         if image.format == "AVIF":
             # Only the turn of the format itself counts, which Pillow puts in here; XMP must not turn it again.
             exif = Image.Exif()

@@ -32,6 +32,10 @@ WIDE = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 QUARTER = re.compile(r"(19[89]|20[0-2]) × 7[4-6]")
 
 
+SHAPES = [(1512, 2016), (512, 512), (2500, 1000)]
+"""Width and height of a portrait, a square and a panorama. Each is larger than its place in the playground."""
+
+
 def job(site: Site, name: str, recipe: str = "web") -> str:
     return JobKey.of(recipe, site.stack.services.settings.input_container, name).id
 
@@ -112,6 +116,23 @@ async def test_a_picture_that_is_dropped_is_transformed_in_a_session_and_the_yam
     assert box == pytest.approx([25, 25, 75, 50], abs=0.6)
     natural = await page.locator("#result img").evaluate("(image) => `${image.naturalWidth} × ${image.naturalHeight}`")
     assert natural in await page.locator("#result figcaption").inner_text()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1360, 850), (390, 844)], ids=["wide", "narrow"])
+async def test_the_playground_draws_results_undistorted(site: Site, visits: Visits, width: int, height: int) -> None:
+    page = await visits.page(f"{site.console}/playground", viewport={"width": width, "height": height})
+    for across, down in SHAPES:
+        await drop(page, picture(across, down))
+        await expect(page.locator("#result figcaption")).to_contain_text(f"{across} × {down}")
+        result, pane = page.locator("#result .pane img"), await page.locator("#result .pane").bounding_box()
+        await expect(result).to_have_js_property("complete", value=True)
+        assert await result.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [across, down]
+        drawn = await result.bounding_box()
+        assert drawn
+        assert pane
+        assert drawn["width"] / drawn["height"] == pytest.approx(across / down, rel=0.01)
+        assert drawn["width"] <= pane["width"]
+        assert drawn["height"] <= min(pane["height"], 0.52 * height + 1)
 
 
 async def test_a_focal_point_that_is_clicked_moves_a_crop(site: Site, visits: Visits) -> None:
