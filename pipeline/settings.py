@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.engine.protocol import Limits
 from pipeline.errors import ConfigError
-from pipeline.transforms.protocol import Limits
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
@@ -81,14 +81,14 @@ class Settings(BaseModel):
     state_container: ContainerName = Field(
         "pipeline", description="Container for internal state: the slots of the session pool."
     )
-    queue: ContainerName = Field(
+    job_queue: ContainerName = Field(
         "jobs", description="Queue for waiting jobs: retries, and jobs delayed by a full pool."
     )
     ledger_table: str = Field(
         "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of the ledger: one row per job."
     )
     run_queue: ContainerName = Field("runs", description="Queue for bulk runs, separate from the job queue.")
-    runs_table: str = Field(
+    run_table: str = Field(
         "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and their progress."
     )
     allow_code: bool = Field(False, description="Allow recipes with custom Python code.")
@@ -114,12 +114,14 @@ class Settings(BaseModel):
     run_max_cost: float = Field(
         25.0, ge=0, le=1_000_000, description="Cap on the estimated cost of a run, in the currency of the prices below."
     )
-    run_margin: float = Field(
+    run_overrun_tolerance: float = Field(
         0.1, ge=0, le=10, description="A run stops if it finds more jobs than planned by more than this fraction."
     )
-    run_jobs: int = Field(96, ge=1, le=1000, description="Concurrent jobs of runs per process, including waiting jobs.")
-    run_batch: int = Field(32, ge=1, le=100, description="Jobs per queue message (batch) of a run.")
-    run_batch_seconds: float = Field(
+    run_concurrency: int = Field(
+        96, ge=1, le=1000, description="Concurrent jobs of runs per process, including waiting jobs."
+    )
+    run_batch_size: int = Field(32, ge=1, le=100, description="Jobs per queue message (batch) of a run.")
+    run_batch_timeout: float = Field(
         300, ge=1, le=1500, description="A batch starts no job after this time; another message processes the rest."
     )
 
@@ -147,7 +149,7 @@ class Settings(BaseModel):
         "authentication has signed in, by role (app_service); every client on this machine (open: emulator only); "
         "none (off).",
     )
-    console_hours: float = Field(
+    console_session_hours: float = Field(
         8, ge=0.1, le=168, description="Lifetime of a console sign-in with a function key, in hours."
     )
     console_reader_role: str = Field(
@@ -167,37 +169,39 @@ class Settings(BaseModel):
         description="API version of the session pool's data plane; 2024-10-02-preview or later.",
     )
     pool_cooldown: int = Field(300, ge=1, le=3600, description="The pool's `cooldownPeriodInSeconds`.")
-    slots_per_process: int = Field(600, ge=1, le=600, description="Maximum slots that one process leases at once.")
-    slot_wait: float = Field(
+    max_slots_per_process: int = Field(600, ge=1, le=600, description="Maximum slots that one process leases at once.")
+    slot_acquire_timeout: float = Field(
         60, ge=0, le=1800, description="Maximum wait of a job for a session; then the job is queued."
     )
-    slot_lease: int = Field(
+    slot_lease_duration: int = Field(
         60, ge=15, le=60, description="Duration of a slot's blob lease. It is renewed after a third of it."
     )
-    session_depth: int = Field(
+    session_concurrency: int = Field(
         2, ge=1, le=8, description="Concurrent jobs per session: their transfers overlap with one execution."
     )
-    batch_jobs: int = Field(
+    microbatch_max_jobs: int = Field(
         16,
         ge=1,
         le=100,
         description="Maximum jobs of a microbatch (small jobs in one execution); 1 disables microbatches.",
     )
-    batch_seconds: float = Field(2, ge=0, le=60, description="Maximum expected duration of a microbatch.")
-    batch_bytes: int = Field(16 * MIB, ge=0, le=512 * MIB, description="Maximum bytes of sources in a microbatch.")
+    microbatch_max_seconds: float = Field(2, ge=0, le=60, description="Maximum expected duration of a microbatch.")
+    microbatch_max_bytes: int = Field(
+        16 * MIB, ge=0, le=512 * MIB, description="Maximum bytes of sources in a microbatch."
+    )
     run_share: float = Field(
         0.25,
         ge=0,
         le=1,
         description="Fraction of the pool for runs while other jobs wait. Without other jobs, runs use the whole pool.",
     )
-    session_jobs: int = Field(
+    session_max_jobs: int = Field(
         200, ge=1, le=100_000, description="Recycle a session after this many jobs (trusted recipes: 10,000)."
     )
-    session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session at this age.")
-    session_idle: float = Field(120, ge=0, le=3600, description="Release a slot after this idle time.")
+    session_max_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session at this age.")
+    session_idle_timeout: float = Field(120, ge=0, le=3600, description="Release a slot after this idle time.")
 
-    run_timeout: int = Field(
+    execution_timeout: int = Field(
         120, ge=1, le=220, description="Timeout of one job's execution (limit of the service: 220)."
     )
     transfer_timeout: float = Field(
@@ -207,30 +211,34 @@ class Settings(BaseModel):
         description="Stall timeout: abort a transfer that neither moves 256 KiB nor ends in this time.",
     )
     job_timeout: float = Field(600, ge=1, le=3600, description="Timeout of a job, from the time when it has a session.")
-    claim_seconds: int = Field(
+    claim_ttl: int = Field(
         60, ge=15, le=3600, description="Lifetime of a claim in the ledger. It is renewed after a third of it."
     )
-    http_wait: float = Field(
+    http_sync_wait: float = Field(
         60, ge=0, le=200, description="Maximum wait of a request for its job; then the response is 202."
     )
-    http_answer_bytes: int = Field(
+    http_max_response_bytes: int = Field(
         32 * MIB, ge=1, le=100 * MIB, description="Maximum size of an image in an HTTP response."
     )
-    preview_seconds: float = Field(
+    preview_timeout: float = Field(
         60, ge=1, le=200, description="Timeout of a preview, including the wait for a session."
     )
-    idempotency_hours: float = Field(24, ge=0.01, le=24 * 365, description="Lifetime of an Idempotency-Key, in hours.")
-    keep_days: float = Field(90, ge=1, le=36_500, description="Retention of plans and of finished runs, in days.")
-    retry_tries: int = Field(
+    idempotency_ttl_hours: float = Field(
+        24, ge=0.01, le=24 * 365, description="Lifetime of an Idempotency-Key, in hours."
+    )
+    run_retention_days: float = Field(
+        90, ge=1, le=36_500, description="Retention of plans and of finished runs, in days."
+    )
+    retry_max_attempts: int = Field(
         4, ge=1, le=10, description="Maximum attempts of one call to the pool, with exponential backoff."
     )
-    retry_seconds: float = Field(30, ge=0, le=600, description="Total time for all attempts of one call to the pool.")
+    retry_timeout: float = Field(30, ge=0, le=600, description="Total time for all attempts of one call to the pool.")
     max_attempts: int = Field(5, ge=1, le=100, description="Maximum attempts of one job, over all queue messages.")
     requeue_delay: float = Field(
         10, ge=0, le=3600, description="Delay before a queued job is retried; it doubles with every attempt."
     )
 
-    formats: str = Field(
+    allowed_formats: str = Field(
         "JPEG,PNG,WEBP,GIF,TIFF,AVIF,BMP,HEIF",
         description="Allowed formats of sources, by Pillow's names. The format is detected from the content.",
     )
@@ -255,7 +263,7 @@ class Settings(BaseModel):
             raise ValueError("must be https, because the client sends a token (plain http is only for this machine)")
         return value.split("?")[0].rstrip("/")
 
-    @field_validator("formats")
+    @field_validator("allowed_formats")
     @classmethod
     def _formats_are_known(cls, value: str) -> str:
         names = [name.strip().upper() for name in value.split(",") if name.strip()]
@@ -274,9 +282,9 @@ class Settings(BaseModel):
         return self
 
     @property
-    def allowed_formats(self) -> list[str]:
-        """Return `formats` as a list of Pillow's format names."""
-        return self.formats.split(",")
+    def format_names(self) -> list[str]:
+        """Return `allowed_formats` as a list of Pillow's format names."""
+        return self.allowed_formats.split(",")
 
     @property
     def adhoc_may_have_code(self) -> bool:

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline import recipes
 from pipeline.recipes import explain
-from pipeline.transforms import engine
-from pipeline.transforms.protocol import Job, Limits
+from pipeline.engine import engine
+from pipeline.engine.protocol import Job, Limits
 from tests.images import sides
 
 ROOT = Path(__file__).parents[1]

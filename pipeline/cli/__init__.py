@@ -6,10 +6,10 @@ import typer
 
 from pipeline.cli import doctor, estimate, jobs, pool, preview, recipes, run, runs, settings, trace
 from pipeline.cli.common import console, counted, with_services
+from pipeline.pool.drain import drain as end_sessions
 from pipeline.recipes import reference
 from pipeline.services import Services
-from pipeline.sessions.drain import drain as end_sessions
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 app = typer.Typer(
     help="Images in, renditions out.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from pipeline.errors import ConfigError, PipelineError, RequestError
-from pipeline.services import Process, Services
+from pipeline.services import Services, ServicesProvider
 from pipeline.settings import PREFIX
 
 T = TypeVar("T")
@@ -65,10 +65,10 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def this_process() -> Process:
+def this_process() -> ServicesProvider:
     """The process of the settings in the environment. Who has none at all has most likely not read the stack's yet."""
     try:
-        return Process(os.environ)
+        return ServicesProvider(os.environ)
     except ConfigError as error:
         if f"{PREFIX}POOL_ENDPOINT" in os.environ:
             raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.api.links import Links
+from pipeline.api.pool import PoolDocument, SlotDocument, overview
 from pipeline.cli.common import Json, console, show_json, with_services
 from pipeline.services import Services
 from pipeline.telemetry import printable
-from pipeline.web.links import Links
-from pipeline.web.pool import PoolDocument, SlotDocument, overview
 
 
 def command(as_json: Json = False) -> None:

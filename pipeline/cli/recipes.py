@@ -10,9 +10,9 @@ import typer
 
 from pipeline import recipes
 from pipeline.cli.common import counted, told
+from pipeline.pool import engine_bundle
 from pipeline.recipes import Recipes, explain, schema
 from pipeline.services import ROOT, code_folder
-from pipeline.sessions import archive
 from pipeline.settings import PREFIX, Settings
 
 app = typer.Typer(help="Check and explain recipes.", no_args_is_help=True)
@@ -65,9 +65,9 @@ def explain_recipe(
     typer.echo(explain.explain(recipe, source))
     if code:
         typer.echo("\n# the code, with the document below in place of DOCUMENT, in base64\n")
-        typer.echo(archive.build().text("DOCUMENT"))
+        typer.echo(engine_bundle.build().text("DOCUMENT"))
         typer.echo("# the job document\n")
-        typer.echo(explain.job_text(recipe, known.limits, known.allowed_formats))
+        typer.echo(explain.job_text(recipe, known.limits, known.format_names))
 
 
 @app.command("schema")
