@@ -18,7 +18,7 @@ param instances int
 @description('Concurrent jobs of one instance of a scale group.')
 param jobsPerInstance int
 @description('Concurrent uploads of one instance.')
-param dropsPerInstance int
+param uploadsPerInstance int
 param instanceMemory int
 @description('Always-ready instances for requests and for uploads.')
 param warmInstances int
@@ -70,7 +70,7 @@ var pipelineSettings = {
 
 // These settings override host.json.
 var hostSettings = {
-  AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(dropsPerInstance)
+  AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(uploadsPerInstance)
   AzureFunctionsJobHost__extensions__queues__batchSize: string(batch)
   AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(jobsPerInstance - batch)
 }

@@ -45,7 +45,7 @@ param jobsPerSession int = 2
 @description('Concurrent uploads per session. Small images wait in the queue of a session, so that several share one execution (a microbatch). A pool with a higher latency needs a higher value.')
 @minValue(1)
 @maxValue(32)
-param dropsPerSession int = 12
+param uploadsPerSession int = 12
 
 @description('The lowest instance limit that the region accepts for a function app. Some regions still reject less than 40.')
 @minValue(1)
@@ -92,7 +92,7 @@ var ready = min(readySessions < 0 ? readyByPreset : readySessions, sessions)
 var seats = sessions * jobsPerSession
 var instances = max(leastInstances, (seats + 15) / 16)
 var jobsPerInstance = max(1, seats / instances)
-var dropsPerInstance = max(1, sessions * max(dropsPerSession, jobsPerSession) / instances)
+var uploadsPerInstance = max(1, sessions * max(uploadsPerSession, jobsPerSession) / instances)
 
 // Names. Globally unique names contain a hash of subscription, name and region: 13 letters and digits.
 var token = toLower(uniqueString(subscription().id, environmentName, location))
@@ -235,7 +235,7 @@ module app 'functions.bicep' = if (!waits) {
     jobsPerSession: jobsPerSession
     instances: instances
     jobsPerInstance: jobsPerInstance
-    dropsPerInstance: dropsPerInstance
+    uploadsPerInstance: uploadsPerInstance
     instanceMemory: instanceMemory
     warmInstances: chosen.warm
     places: places

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import recipes
-from pipeline.recipes import explain
 from pipeline.engine import engine
 from pipeline.engine.protocol import Job, Limits
+from pipeline.recipes import explain
 from tests.images import sides
 
 ROOT = Path(__file__).parents[1]
