@@ -91,13 +91,13 @@ class Settings(BaseModel):
     run_table: str = Field(
         "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and their progress."
     )
-    allow_code: bool = Field(False, description="Allow recipes with custom Python code.")
+    allow_code: bool = Field(False, description="Allow recipes with user code (Python).")
     adhoc_recipes: Literal["off", "on", "code"] = Field(
         "off",
-        description="Allow ad-hoc recipes in requests: off, on, or code (with custom Python code too, which also needs "
+        description="Allow ad-hoc recipes in requests: off, on, or code (with user code too, which also needs "
         "`allow_code`).",
     )
-    code_folder: Path | None = Field(None, description="Folder of Python modules that recipes may name as custom code.")
+    code_folder: Path | None = Field(None, description="Folder of Python modules that recipes may name as user code.")
     schedule: str = Field("0 0 3 * * *", description="Schedule of the scheduled run (NCRONTAB, six fields, UTC).")
     schedule_reasons: str = Field(
         "new,changed,recipe_changed,unfinished",
@@ -193,7 +193,7 @@ class Settings(BaseModel):
         0.25,
         ge=0,
         le=1,
-        description="Fraction of the pool for runs while other jobs wait. Without other jobs, runs use the whole pool.",
+        description="Fraction of a process's slots for runs while uploads wait. Otherwise, runs may use all slots.",
     )
     session_max_jobs: int = Field(
         200, ge=1, le=100_000, description="Recycle a session after this many jobs (trusted recipes: 10,000)."
@@ -288,7 +288,7 @@ class Settings(BaseModel):
 
     @property
     def adhoc_may_have_code(self) -> bool:
-        """Return True if an ad-hoc recipe may contain custom code."""
+        """Return True if an ad-hoc recipe may contain user code."""
         return self.allow_code and self.adhoc_recipes == "code"
 
     @property

@@ -77,7 +77,7 @@ try_a_photo() {
   if [ "$due" = 0 ] && [ -z "$(field state)" ]; then
     say "no recipe matches $source, so uploads are not tested: upload an image that one of your recipes matches"
   else
-    again "$source has no renditions" "roles take some minutes to take effect: scripts/deploy $name; or see the logs: $(logs); docs/deploy.md, 'When it does not work'" \
+    again "$source has no renditions" "roles take some minutes to take effect: scripts/deploy $name; or see the logs: $(logs); docs/deploy.md, 'Troubleshooting'" \
       ended "$source" $((due > 0 ? due : 1))
     [ "$(field state | sort -u)" = 'done' ] ||
       fail "the photo failed: $(field message | head -n 1)" "see the logs: $(logs); docs/operations.md lists the kinds of failures"
