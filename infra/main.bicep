@@ -89,9 +89,9 @@ var waits = kind == 'image' && empty(sessionImage)
 var sessions = maxSessions == 0 ? chosen.sessions : maxSessions
 var readyByPreset = kind == 'image' ? chosen.ready : 0
 var ready = min(readySessions < 0 ? readyByPreset : readySessions, sessions)
-var seats = sessions * jobsPerSession
-var instances = max(leastInstances, (seats + 15) / 16)
-var jobsPerInstance = max(1, seats / instances)
+var capacity = sessions * jobsPerSession
+var instances = max(leastInstances, (capacity + 15) / 16)
+var jobsPerInstance = max(1, capacity / instances)
 var uploadsPerInstance = max(1, sessions * max(uploadsPerSession, jobsPerSession) / instances)
 
 // Names. Globally unique names contain a hash of subscription, name and region: 13 letters and digits.
