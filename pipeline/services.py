@@ -148,10 +148,10 @@ class ServicesProvider:
     Settings and recipes are read at once, so that what is wrong with them shows when the app starts.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, ignore_unknown_settings: bool = False) -> None:
         telemetry.quiet_libraries()
         self._environ = environ
-        self.settings = Settings.load(environ)
+        self.settings = Settings.load(environ, ignore_unknown=ignore_unknown_settings)
         self.recipes = load_recipes(self.settings)
         engine_bundle.build()
         self._services: Services | None = None

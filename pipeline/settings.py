@@ -21,6 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.engine.protocol import Limits
 from pipeline.errors import ConfigError
+from pipeline.telemetry import logger
+
+log = logger(__name__)
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
@@ -312,18 +315,25 @@ class Settings(BaseModel):
         return (urlsplit(self.pool_endpoint).hostname or "").endswith(".azurecontainerapps.io")
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+    def load(cls, environ: Mapping[str, str] | None = None, *, ignore_unknown: bool = False) -> Self:
         """Read the settings from `environ` (default: the environment of the process).
 
+        An unknown variable with the prefix `PIPELINE_` is an error. With `ignore_unknown` it is a warning event:
+        provisioning and rollbacks give older code newer settings.
+
         Raises:
-            ConfigError: a setting is missing, invalid or unknown; the message lists all of them.
+            ConfigError: A setting is missing, invalid or unknown; the message lists all problems.
         """
         environ = os.environ if environ is None else environ
         values = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+        if ignore_unknown:
+            for name in sorted(values.keys() - cls.model_fields.keys()):
+                del values[name]
+                log.warning("%s; it is ignored", _unknown(name), extra={"event": "settings.unknown"})
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(cls, error))) from None
+            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(error))) from None
 
 
 def variable(field: str) -> str:
@@ -331,14 +341,20 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
-def _problems(cls: type[Settings], error: ValidationError) -> Iterator[str]:
+def _unknown(field: str) -> str:
+    """Return the message about a variable that is no setting, with the nearest known name."""
+    near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+    return f"{variable(field)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Yield one line per invalid setting: its variable, the value, and the rule that it breaks."""
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "missing":
-            yield f"{variable(name)} is not set: {cls.model_fields[name].description}"
+            yield f"{variable(name)} is not set: {Settings.model_fields[name].description}"
         elif problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, cls.model_fields, n=1)
-            yield f"{variable(name)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+            yield _unknown(name)
         else:
             message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             yield f"{variable(name)}={problem['input']!r}: {message}" if name else message
