@@ -124,3 +124,10 @@ def test_the_commands_about_recipes_in_the_readme_work(tmp_path: Path) -> None:
     )
     assert told.returncode == 0, told.stderr
     assert sides((tmp_path / "preview" / "web" / "photo.jpg" / "thumb.jpg").read_bytes()) == (300, 300)
+
+
+def test_the_page_about_performance_names_every_metric() -> None:
+    metrics = set(re.findall(r'"(pipeline\.[a-z_.]+)", "', (ROOT / "pipeline" / "telemetry.py").read_text()))
+    assert len(metrics) == 9
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert not [metric for metric in metrics if f"`{metric}`" not in page]
