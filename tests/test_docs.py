@@ -131,3 +131,14 @@ def test_the_page_about_performance_names_every_metric() -> None:
     assert len(metrics) == 9
     page = (ROOT / "docs" / "performance.md").read_text()
     assert not [metric for metric in metrics if f"`{metric}`" not in page]
+
+
+def test_every_section_that_a_script_names_exists() -> None:
+    scripts = "".join(
+        path.read_text() for path in (ROOT / "scripts").rglob("*") if path.suffix in ("", ".sh") and path.is_file()
+    )
+    named = re.findall(r"docs/(\w+)\.md, '([^']+)'", scripts)
+    assert named
+    assert not [
+        (page, title) for page, title in named if f"## {title}\n" not in (ROOT / "docs" / f"{page}.md").read_text()
+    ]

@@ -158,7 +158,7 @@ explain() {
   elif grep -qiE 'maximumInstanceCount' "$log"; then
     fail "this region does not limit an app to so few instances yet" "scripts/deploy $name --set LEAST_INSTANCES=40"
   elif grep -qiE 'StorageAccountTypeConversion' "$log"; then
-    fail "a deployment cannot change how often storage keeps what is in it" "leave it as it is: scripts/deploy $name --set STORAGE_REDUNDANCY=Standard_LRS (docs/deploy.md, 'From one preset to the other')"
+    fail "a deployment cannot change how often storage keeps what is in it" "leave it as it is: scripts/deploy $name --set STORAGE_REDUNDANCY=Standard_LRS (docs/deploy.md, 'Change the preset')"
   elif grep -qiE 'InvalidResourceGroupLocation|InvalidResourceLocation' "$log"; then
     fail "$name is in another region, and nothing can be moved" "scripts/deploy $name --location REGION (az group show --name rg-$name-images --query location), or scripts/deploy OTHER-NAME"
   elif grep -qiE 'RoleAssignmentExists|RoleAssignmentUpdateNotPermitted' "$log"; then

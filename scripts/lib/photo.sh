@@ -76,7 +76,7 @@ try_a_photo() {
   if [ "$due" = 0 ] && [ -z "$(field state)" ]; then
     say "no recipe takes $source, so that the way of a dropped image is not tried: drop one that yours take"
   else
-    again "no renditions of $source came" "roles take some minutes to take effect: scripts/deploy $name; or see why: $(logs); docs/deploy.md, 'When it does not work'" \
+    again "no renditions of $source came" "roles take some minutes to take effect: scripts/deploy $name; or see why: $(logs); docs/deploy.md, 'Troubleshooting'" \
       ended "$source" $((due > 0 ? due : 1))
     [ "$(field state | sort -u)" = 'done' ] ||
       fail "the photo failed: $(field message | head -n 1)" "see why: $(logs); docs/operations.md lists the kinds of failures"
