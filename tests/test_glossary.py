@@ -18,6 +18,11 @@ from pipeline.storage.entry import State
 DOCS = Path(__file__).parents[1] / "docs"
 GLOSSARY = (DOCS / "glossary.md").read_text()
 DECISIONS = (DOCS / "decisions.md").read_text()
+# Words of the field: an engineer who searches for one of them has to find the part that implements it.
+FIELD = (
+    "backpressure, cursor, dead letter, fencing token, heartbeat, microbatch, optimistic concurrency, orphan, "
+    "priority queue, rebalancing, retention, retry policy, scheduler, stale-while-revalidate, tamper check"
+)
 STATUS = r"accepted(?:, changed by (?P<changed>\d+))?|replaced by (?P<replaced>\d+(?: and \d+)*)"
 
 
@@ -36,6 +41,10 @@ def test_each_term_is_defined_once_in_alphabetical_order() -> None:
     keys = [term.casefold().replace("-", " ") for term in terms()]
     assert len(keys) > 100
     assert keys == sorted(set(keys))
+
+
+def test_the_terms_of_the_field_are_defined() -> None:
+    assert set(FIELD.split(", ")) <= {term.casefold() for term in terms()}
 
 
 def test_each_definition_has_one_to_four_sentences() -> None:
