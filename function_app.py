@@ -5,15 +5,18 @@ import os
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
-from pipeline import deliveries, poison, runs
-from pipeline.services import Process
+from pipeline import runs
+from pipeline.api import http_trigger, idempotency
+from pipeline.api.route import Route
+from pipeline.api.routes import TABLE
+from pipeline.console.routes import Console
+from pipeline.jobs import dead_letters, dispatch
+from pipeline.runs import dead_letters as run_dead_letters
+from pipeline.services import ServicesProvider
 from pipeline.settings import CONNECTION
-from pipeline.web import idempotency, serving
-from pipeline.web.console.routes import Console
-from pipeline.web.route import Route
-from pipeline.web.routes import TABLE
 
-process = Process(os.environ)
+# Provisioning and rollbacks give older code newer settings: unknown ones are a warning here, an error elsewhere.
+process = ServicesProvider(os.environ, ignore_unknown_settings=True)
 settings = process.settings
 console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -27,45 +30,49 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 )
 async def image_dropped(source: blob.BlobClient) -> None:
     """A source is new or has changed. The binding is used for its name alone: our own clients read the data."""
-    await deliveries.blob_dropped(process.services(), source.container_name, source.blob_name)
+    await dispatch.handle_blob(process.services(), source.container_name, source.blob_name)
 
 
-@app.queue_trigger(arg_name="message", queue_name=settings.queue, connection=CONNECTION)
+@app.queue_trigger(arg_name="message", queue_name=settings.job_queue, connection=CONNECTION)
 async def job_waiting(message: func.QueueMessage) -> None:
     """A job's turn has come: another attempt, or a free session."""
-    await deliveries.message_received(process.services(), message.get_body())
+    await dispatch.handle_message(process.services(), message.get_body())
 
 
 @app.queue_trigger(arg_name="message", queue_name=settings.run_queue, connection=CONNECTION)
 async def run_waiting(message: func.QueueMessage) -> None:
     """A piece of a run: finding its jobs, or doing a batch of them."""
-    await runs.work_received(process.services(), message.get_body())
+    await runs.handle_message(process.services(), message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=settings.queue + poison.SUFFIX, connection=CONNECTION)
+@app.queue_trigger(
+    arg_name="message", queue_name=settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX, connection=CONNECTION
+)
 async def job_undeliverable(message: func.QueueMessage) -> None:
     """A job that the platform gave up delivering becomes a failure."""
-    await poison.job(process.services(), message.get_body())
+    await dead_letters.handle_job_message(process.services(), message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=settings.run_queue + poison.SUFFIX, connection=CONNECTION)
+@app.queue_trigger(
+    arg_name="message", queue_name=settings.run_queue + dead_letters.POISON_QUEUE_SUFFIX, connection=CONNECTION
+)
 async def run_undeliverable(message: func.QueueMessage) -> None:
     """So do the jobs of a piece of a run."""
-    await poison.run_work(process.services(), message.get_body())
+    await run_dead_letters.handle_run_message(process.services(), message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=poison.DROPS, connection=CONNECTION)
+@app.queue_trigger(arg_name="message", queue_name=dead_letters.BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
 async def drop_undeliverable(message: func.QueueMessage) -> None:
     """So do those of a source that was dropped."""
-    await poison.drop(process.services(), message.get_body())
+    await dead_letters.handle_blob_message(process.services(), message.get_body())
 
 
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
 async def scheduled_run(timer: func.TimerRequest) -> None:
     """Start the scheduled run, which finds the jobs that nothing brought in, and forget what has had its time."""
-    await runs.scheduled(process.services())
-    await idempotency.sweep(process.services())
-    await runs.sweep(process.services())
+    await runs.start_scheduled(process.services())
+    await idempotency.delete_expired(process.services())
+    await runs.apply_retention(process.services())
 
 
 def serve(route: Route) -> None:
@@ -74,7 +81,7 @@ def serve(route: Route) -> None:
     @app.function_name(route.name)
     @app.route(route.path, methods=[*route.methods])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        return await serving.answer(route, process.services, req)
+        return await http_trigger.handle(route, process.services, req)
 
 
 for each in TABLE:
@@ -102,4 +109,4 @@ async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Say that there is nothing here. Every other route goes before this one."""
-    return await serving.elsewhere(req)
+    return await http_trigger.handle_unknown(req)

@@ -42,7 +42,7 @@ async def counted_run(scale: Scale) -> list[Row]:
     """A run of one rendition per image, in batches of 32, sessions warm."""
     count = max(100, round(400 * scale.size))
     # A session that is recycled, as it is after so many jobs, costs a few calls more.
-    async with staged(2, PIPELINE_SESSION_JOBS="10000") as stage:
+    async with staged(2, PIPELINE_SESSION_MAX_JOBS="10000") as stage:
         await stage.drop("light", count, photo(400, 300))
         told = await stage.worker("run", "light", 0, count, 8)
     working, finding, jobs, batches = told["working"], told["finding"], told["jobs"], told["batches"]

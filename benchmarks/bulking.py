@@ -14,16 +14,16 @@ from math import inf
 
 from typing_extensions import override
 
+from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
-from benchmarks.worker import Count, Meter, at_a_time
 from pipeline import runs
-from pipeline.runs import batches
-from pipeline.services import Process, Services
-from pipeline.sessions import telling
-from pipeline.storage import stats
+from pipeline.pool import status
+from pipeline.runs import worker
+from pipeline.services import Services, ServicesProvider
+from pipeline.storage import metrics
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 # Jobs of one entity-group transaction, which holds a hundred rows: a job's own and those that list it.
 CHUNK = 25
@@ -32,7 +32,7 @@ CHUNK = 25
 @asynccontextmanager
 async def opened() -> AsyncIterator[Services]:
     """The services of the environment's settings, with everything made."""
-    services = Process(os.environ).services()
+    services = ServicesProvider(os.environ).services()
     await create_all(services.account, services.settings)
     try:
         yield services
@@ -90,8 +90,8 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
 
     Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
     """
-    stats.WRITE_EVERY = batches.BELIEVED = 3600
-    telling.EVERY = inf
+    metrics.WRITE_EVERY = worker.BELIEVED = 3600
+    status.PUBLISH_INTERVAL_SECONDS = inf
     async with opened() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
         await _worked_off(services, await runs.start(services, warm, expected_count=10), at_once, Calls())
@@ -99,8 +99,8 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
         selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/")
         begun = await runs.start(services, selection, expected_count=len(numbers) - 10)
         with finding:
-            await runs.work_received(services, (await _messages(services))[0])
-        await services.run_table.recent("run", runs.model.key_of(begun.id), 3600)
+            await runs.handle_message(services, (await _messages(services))[0])
+        await services.run_store.recent("run", runs.model.key_of(begun.id), 3600)
         meter = Meter()
         count = await _worked_off(services, begun, at_once, working)
         seen = await runs.get(services, begun.id)
@@ -122,7 +122,7 @@ async def _worked_off(services: Services, run: runs.Run, at_once: int, calls: Ca
 
         async def one(body: bytes, gate: asyncio.Semaphore = gate) -> None:
             async with gate:
-                await runs.work_received(services, body)
+                await runs.handle_message(services, body)
 
         with calls:
             await asyncio.gather(*map(one, waiting))

@@ -11,9 +11,9 @@ from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
+from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.naive import VERSION, _run, _upload
 from benchmarks.stage import RENDITIONS, name
-from benchmarks.worker import Count, Meter, at_a_time
 
 
 async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:

@@ -60,10 +60,10 @@ def entry(number: int, rows: int, start: datetime) -> Entry:
         attempts=1,
         error_kind=KINDS[number // 10 % len(KINDS)] if failed else "",
         error_message="something is wrong with it" if failed else "",
-        stage="run" if failed else "",
+        stage="execute" if failed else "",
         bytes_in=0 if failed else 3_000_000,
         bytes_out=0 if failed else 120_000,
-        ms={"lease": 1.0, "upload": 20.0, "run": 300.0, "download": 15.0, "commit": 20.0},
+        ms={"acquire": 1.0, "upload": 20.0, "execute": 300.0, "download": 15.0, "commit": 20.0},
         renditions=[] if failed else renditions,
     )
     return Entry(**{**vars(made), "listed": made.list_keys()})

@@ -72,7 +72,7 @@ async def local_light(scale: Scale) -> list[Row]:
     """Photos of 0.4 megapixels, cropped; beside the naive client, and beside the calls alone."""
     data, count = photo(730, 548), scale.of(500, 24)
     # The naive client stays in its sessions, too, whatever was in them before.
-    async with staged(2, *NO_SPARES, PIPELINE_SESSION_JOBS="10000") as stage:
+    async with staged(2, *NO_SPARES, PIPELINE_SESSION_MAX_JOBS="10000") as stage:
         await stage.drop("light", count + 4, data)
         runs: list[int] = []
 

@@ -10,8 +10,8 @@ import secrets
 import httpx
 from azure.storage.blob.aio import BlobServiceClient
 
+from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
-from benchmarks.worker import Count, Meter, at_a_time
 
 PROGRAM = """
 import time

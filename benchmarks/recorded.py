@@ -29,7 +29,7 @@ from devstack.state import ROOT
 from pipeline import runs
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 RECIPE = """
 recipes:
@@ -87,8 +87,8 @@ async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
                 "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
                 "PIPELINE_POOL_MAX_SESSIONS": str(sessions),
                 "PIPELINE_RECIPES": str(folder / "recipes.yaml"),
-                "PIPELINE_CLAIM_SECONDS": "15",
-                "PIPELINE_SLOT_LEASE": "15",
+                "PIPELINE_CLAIM_TTL": "15",
+                "PIPELINE_SLOT_LEASE_DURATION": "15",
             }
             told = Scene(environ, folder, say)
             told.recipe(200)

@@ -90,7 +90,7 @@ class Stage:
         """The same servers with another ledger and other slots, as if nothing had been done yet."""
         own = secrets.token_hex(4)
         changed = {"PIPELINE_LEDGER_TABLE": f"ledger{own}", "PIPELINE_STATE_CONTAINER": f"state-{own}"}
-        changed |= {"PIPELINE_RUNS_TABLE": f"runs{own}", "PIPELINE_RUN_QUEUE": f"runs-{own}"}
+        changed |= {"PIPELINE_RUN_TABLE": f"runs{own}", "PIPELINE_RUN_QUEUE": f"runs-{own}"}
         return Stage(
             {**self.environ, **changed, "PIPELINE_OUTPUT_CONTAINER": f"output-{own}"}, self.pool_log, self.folder
         )
@@ -149,7 +149,7 @@ async def staged(sessions: int, *pool: str, **environ: str) -> AsyncIterator[Sta
                 "PIPELINE_POOL_MAX_SESSIONS": str(sessions),
                 "PIPELINE_RECIPES": str(folder / "recipes.yaml"),
                 "PIPELINE_INPUT_CONTAINER": "input",
-                "PIPELINE_SLOT_WAIT": "1800",
+                "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1800",
                 **environ,
             }
             stage = Stage(settings, log, folder).anew()

@@ -9,16 +9,16 @@ from itertools import count
 
 from azure.core.pipeline.transport import AioHttpTransport
 
+from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
-from benchmarks.worker import Count, Meter, at_a_time
-from pipeline.process import process
+from pipeline.engine import fingerprint
+from pipeline.jobs.execution import execute_job
+from pipeline.pool import engine_bundle
+from pipeline.pool.drain import drain
 from pipeline.services import Services, load_recipes
-from pipeline.sessions import archive
-from pipeline.sessions.drain import drain
 from pipeline.settings import Settings
 from pipeline.storage.ledger import Entry
-from pipeline.storage.setup import create_all
-from pipeline.transforms import fingerprint
+from pipeline.storage.provisioning import create_all
 
 WARM_UP = 2
 
@@ -41,7 +41,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     async def job(number: int) -> None:
         again = number >= sources
         source = name(recipe, number % sources)
-        entry = await process(services, "input", source, services.recipes.get(recipe), again=again)
+        entry = await execute_job(services, "input", source, services.recipes.get(recipe), again=again)
         if entry.state == "running":
             return
         if entry.state != "done":
@@ -69,7 +69,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     told = meter.told(jobs=len(ended), storage=next(storage), later=meter.memory() - early)
     told["first"], told["last"] = min(began), max(ended)
     told["busy"], told["ends"] = sum(worked), list(ended)
-    await services.slots.close()
+    await services.scheduler.close()
     await drain(settings, services.slot_documents, services.pool)
     await services.close()
     return told
@@ -77,7 +77,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
 
 def _run(entry: Entry) -> tuple[float, float, float]:
     """When the job's execution began and ended, and how many seconds of it were this job's."""
-    began, took = next((began, took) for stage, began, took in entry.report["marks"] if stage == "run")
+    began, took = next((began, took) for stage, began, took in entry.report["spans"] if stage == "execute")
     start = entry.report["began"] + began / 1000
     return start, start + took / 1000, entry.report["session_ms"]["total"] / 1000
 
@@ -104,5 +104,5 @@ def slowed(seconds: float) -> None:
     )
     files = fingerprint.sources()
     slow = {file: text + wait.encode() if file == "engine.py" else text for file, text in files.items()}
-    setattr(archive, "sources", lambda: slow)  # noqa: B010 - what the archive packs
-    archive.build.cache_clear()
+    setattr(engine_bundle, "sources", lambda: slow)  # noqa: B010 - what the archive packs
+    engine_bundle.build.cache_clear()

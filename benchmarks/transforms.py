@@ -22,8 +22,8 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from pipeline.transforms import engine
-from pipeline.transforms.protocol import VERSION, Job, Limits, RenditionJob, Step
+from pipeline.engine import engine
+from pipeline.engine.protocol import VERSION, Job, Limits, RenditionJob, Step
 
 SIDES = (1600, 800, 400)
 LIMITS = Limits(max_pixels=10**9, max_frames=1000, max_rendition_bytes=10**9, max_rendition_pixels=10**9)

@@ -24,7 +24,7 @@ from devstack.certificate import Certificate, trusting
 from devstack.errors import ChildError, EventGridError, RecipesError
 from devstack.event_grid.subscription import for_functions
 from devstack.state import ROOT, STATE, lives
-from pipeline.together import together
+from pipeline.concurrency import gather_or_cancel
 
 ENV_FILE = STATE / "env"
 START_TIMEOUT = 60.0
@@ -114,11 +114,11 @@ async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
     """
     async with AsyncExitStack() as parts:
         start = _Start(parts, options, output)
-        storage, pool, identity = await together(start.storage(), start.pool(), start.identity())
+        storage, pool, identity = await gather_or_cancel(start.storage(), start.pool(), start.identity())
         settings = {**storage, **identity, **pool, **start.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
         # Hosts wait for containers that are not there yet.
         hosts = [start.host(number, settings) for number in range(options.hosts)]
-        _, *urls = await together(start.containers(settings), *hosts)
+        _, *urls = await gather_or_cancel(start.containers(settings), *hosts)
         await start.subscriptions(urls)
         yield Stack(settings["PIPELINE_POOL_ENDPOINT"], tuple(urls), settings, start.children, output)
 

@@ -56,16 +56,16 @@ var pipelineSettings = {
   PIPELINE_POOL_ENDPOINT: poolEndpoint
   PIPELINE_POOL_MAX_SESSIONS: string(maxSessions)
   PIPELINE_POOL_COOLDOWN: string(cooldownSeconds)
-  PIPELINE_SESSION_DEPTH: string(jobsPerSession)
+  PIPELINE_SESSION_CONCURRENCY: string(jobsPerSession)
   PIPELINE_INPUT_CONTAINER: places.input
   PIPELINE_OUTPUT_CONTAINER: places.output
   PIPELINE_UPLOAD_CONTAINER: places.uploads
   PIPELINE_ASSET_CONTAINER: places.assets
   PIPELINE_STATE_CONTAINER: places.state
-  PIPELINE_QUEUE: places.queue
+  PIPELINE_JOB_QUEUE: places.queue
   PIPELINE_RUN_QUEUE: places.runQueue
   PIPELINE_LEDGER_TABLE: places.ledger
-  PIPELINE_RUNS_TABLE: places.runs
+  PIPELINE_RUN_TABLE: places.runs
 }
 
 // These stand above the numbers in host.json.

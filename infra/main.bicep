@@ -281,4 +281,4 @@ output IMAGES__tableServiceUri string = storage.outputs.endpoints.table
 output PIPELINE_POOL_ENDPOINT string = pool.outputs.endpoint
 output PIPELINE_POOL_MAX_SESSIONS string = string(sessions)
 output PIPELINE_POOL_COOLDOWN string = string(cooldownSeconds)
-output PIPELINE_SESSION_DEPTH string = string(jobsPerSession)
+output PIPELINE_SESSION_CONCURRENCY string = string(jobsPerSession)

@@ -16,7 +16,7 @@
     │   ├── BadToken           a list is to go on from a place that it never named
     │   └── NotNow             the job or the run is not in a state in which that can be done
     ├── PoolFull               no session is free: neither a failure nor a try, the job waits its turn
-    └── JobOvertaken           the job is not ours any more: its source changed or went, or another process has it
+    └── JobSuperseded           the job is not ours any more: its source changed or went, or another process has it
 
 Every message says what happened and what to change. `kind` is a short stable word for machines: it goes into the
 ledger, into answers and into logs.
@@ -117,10 +117,10 @@ class PoolFull(PipelineError):  # noqa: N818
     default_kind = "pool_full"
 
 
-class JobOvertaken(PipelineError):  # noqa: N818
+class JobSuperseded(PipelineError):  # noqa: N818
     """The job is not ours any more: its source changed or went, or another process has it."""
 
-    default_kind = "overtaken"
+    default_kind = "superseded"
 
 
 class RequestError(PipelineError):
@@ -129,13 +129,13 @@ class RequestError(PipelineError):
     default_kind = "bad_request"
 
 
-class BadToken(RequestError):  # noqa: N818 - named as what it is about
+class InvalidCursor(RequestError):  # noqa: N818 - named as what it is about
     """A list is to go on from a place that it never named."""
 
-    default_kind = "bad_token"
+    default_kind = "invalid_cursor"
 
 
-class NotNow(RequestError):  # noqa: N818
+class StateConflict(RequestError):  # noqa: N818
     """The job or the run is not in a state in which that can be done."""
 
-    default_kind = "not_now"
+    default_kind = "state_conflict"

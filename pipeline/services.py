@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Self
 
 from pipeline import recipes, telemetry
-from pipeline.adhoc import AdHocRecipes
+from pipeline.adhoc_recipes import AdHocRecipes
 from pipeline.errors import ConfigError
 from pipeline.identity import Identity
+from pipeline.pool import engine_bundle
+from pipeline.pool.auth import PoolToken
+from pipeline.pool.client import PoolClient
+from pipeline.pool.scheduler import SlotScheduler
 from pipeline.recipes import Recipe, Recipes, adhoc
-from pipeline.sessions import archive
-from pipeline.sessions.client import PoolClient
-from pipeline.sessions.slots import Slots
-from pipeline.sessions.token import PoolToken
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
 from pipeline.storage.assets import Assets
 from pipeline.storage.blobs import Renditions, Sources
-from pipeline.storage.board import Board
-from pipeline.storage.leases import LeasedDocuments
+from pipeline.storage.json_documents import DocumentStore
+from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.storage.ledger import Ledger
-from pipeline.storage.notes import Notes
 from pipeline.storage.queue import JobQueue
-from pipeline.storage.runtable import RunTable
+from pipeline.storage.run_store import RunStore
+from pipeline.storage.slot_status_table import SlotStatusTable
 
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
@@ -40,25 +40,25 @@ COLLECT_AFTER = (10_000, 20, 20)
 
 @dataclass(frozen=True)
 class Services:
-    """What the triggers and the command line work with. `run_room` bounds the jobs of runs that are under way here."""
+    """What the triggers and the command line work with. `run_slots` bounds the jobs of runs that are under way here."""
 
     settings: Settings
     recipes: Recipes
-    adhoc: AdHocRecipes
-    idempotency: Notes
+    adhoc_recipes: AdHocRecipes
+    idempotency: DocumentStore
     account: Account
     sources: Sources
     renditions: Renditions
     assets: Assets
     ledger: Ledger
-    queue: JobQueue
+    job_queue: JobQueue
     run_queue: JobQueue
-    run_table: RunTable
-    run_room: asyncio.Semaphore
+    run_store: RunStore
+    run_slots: asyncio.Semaphore
     pool: PoolClient
     slot_documents: LeasedDocuments
-    board: Board
-    slots: Slots
+    slot_status: SlotStatusTable
+    scheduler: SlotScheduler
     identity: Identity | None
 
     @classmethod
@@ -68,38 +68,41 @@ class Services:
         storage = StorageAccount.load(environ)
         pool, identity = pool_client(settings, storage, environ)
         account = Account.open(storage, identity)
-        documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease)
-        board = Board(account, settings.runs_table)
+        documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease_duration)
+        board = SlotStatusTable(account, settings.run_table)
         return cls(
             settings=settings,
             recipes=recipe_file,
-            adhoc=AdHocRecipes(
-                settings, recipe_file, Notes(account, settings.state_container, ADHOC_PREFIX), code_folder(settings)
+            adhoc_recipes=AdHocRecipes(
+                settings,
+                recipe_file,
+                DocumentStore(account, settings.state_container, ADHOC_PREFIX),
+                code_folder(settings),
             ),
-            idempotency=Notes(account, settings.state_container, KEYS_PREFIX),
+            idempotency=DocumentStore(account, settings.state_container, KEYS_PREFIX),
             account=account,
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
             assets=Assets(account, settings.asset_container),
-            ledger=Ledger(account, settings.ledger_table, settings.claim_seconds, [*recipe_file.names, adhoc.GROUP]),
-            queue=JobQueue(account, settings.queue),
+            ledger=Ledger(account, settings.ledger_table, settings.claim_ttl, [*recipe_file.names, adhoc.GROUP]),
+            job_queue=JobQueue(account, settings.job_queue),
             run_queue=JobQueue(account, settings.run_queue),
-            run_table=RunTable(account, settings.runs_table),
-            run_room=asyncio.Semaphore(settings.run_jobs),
+            run_store=RunStore(account, settings.run_table),
+            run_slots=asyncio.Semaphore(settings.run_concurrency),
             pool=pool,
             slot_documents=documents,
-            board=board,
-            slots=Slots(settings, documents, pool, board),
+            slot_status=board,
+            scheduler=SlotScheduler(settings, documents, pool, board),
             identity=identity,
         )
 
     async def recipe(self, name: str) -> Recipe:
         """The recipe of that name, of the file or of a request. RecipeError (`unknown_recipe`) when there is none."""
-        return await self.adhoc.get(name) if adhoc.is_name(name) else self.recipes.get(name)
+        return await self.adhoc_recipes.get(name) if adhoc.is_name(name) else self.recipes.get(name)
 
     async def close(self) -> None:
         """Give slots back and close all connections."""
-        await self.slots.close()
+        await self.scheduler.close()
         await self.ledger.stats.close()
         await self.pool.close()
         await self.account.close()
@@ -139,18 +142,18 @@ def code_folder(settings: Settings) -> Path | None:
     return ROOT / settings.code_folder if settings.code_folder else None
 
 
-class Process:
+class ServicesProvider:
     """The services of this process, made at first use, since clients belong to the event loop they are made in.
 
     Settings and recipes are read at once, so that what is wrong with them shows when the app starts.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, ignore_unknown_settings: bool = False) -> None:
         telemetry.quiet_libraries()
         self._environ = environ
-        self.settings = Settings.load(environ)
+        self.settings = Settings.load(environ, ignore_unknown=ignore_unknown_settings)
         self.recipes = load_recipes(self.settings)
-        archive.build()
+        engine_bundle.build()
         self._services: Services | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

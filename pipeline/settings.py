@@ -19,8 +19,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.engine.protocol import Limits
 from pipeline.errors import ConfigError
-from pipeline.transforms.protocol import Limits
+from pipeline.telemetry import logger
+
+log = logger(__name__)
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
@@ -73,12 +76,12 @@ class Settings(BaseModel):
     upload_container: ContainerName = Field("uploads", description="Container for images sent with a request.")
     asset_container: ContainerName = Field("assets", description="Container of the pictures and fonts in recipes.")
     state_container: ContainerName = Field("pipeline", description="Container for the slots of the session pool.")
-    queue: ContainerName = Field("jobs", description="Queue for jobs that wait: retries, a full pool, runs.")
+    job_queue: ContainerName = Field("jobs", description="Queue for jobs that wait: retries, a full pool, runs.")
     ledger_table: str = Field(
         "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table that says what happened to every job."
     )
     run_queue: ContainerName = Field("runs", description="Queue for the work of runs, apart from that for fresh jobs.")
-    runs_table: str = Field(
+    run_table: str = Field(
         "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and how far they are."
     )
     allow_code: bool = Field(False, description="Whether recipes may bring Python code of their own.")
@@ -104,14 +107,14 @@ class Settings(BaseModel):
     run_max_cost: float = Field(
         25.0, ge=0, le=1_000_000, description="The most that a run may cost, in the currency of the prices below."
     )
-    run_margin: float = Field(
+    run_overrun_tolerance: float = Field(
         0.1, ge=0, le=10, description="A run stops when it finds more jobs than planned, by more than this share."
     )
-    run_jobs: int = Field(
+    run_concurrency: int = Field(
         96, ge=1, le=1000, description="Jobs of runs that a process has under way at once, waiting ones included."
     )
-    run_batch: int = Field(32, ge=1, le=100, description="Jobs per message of a run.")
-    run_batch_seconds: float = Field(
+    run_batch_size: int = Field(32, ge=1, le=100, description="Jobs per message of a run.")
+    run_batch_timeout: float = Field(
         300, ge=1, le=1500, description="A batch begins no more jobs after this time; another message brings the rest."
     )
 
@@ -138,7 +141,7 @@ class Settings(BaseModel):
         description="Who may open /api/console: holders of the console's function keys; those whom App Service "
         "authentication has signed in, by their roles; anyone on this machine (open: emulator only); nobody.",
     )
-    console_hours: float = Field(8, ge=0.1, le=168, description="How long a sign-in with a function key lasts.")
+    console_session_hours: float = Field(8, ge=0.1, le=168, description="How long a sign-in with a function key lasts.")
     console_reader_role: str = Field("Console.Read", description="App role that may look (app_service).")
     console_writer_role: str = Field("Console.Write", description="App role that may also change things (app_service).")
 
@@ -150,51 +153,65 @@ class Settings(BaseModel):
         description="Version of the session pool's data plane; 2024-10-02-preview or later.",
     )
     pool_cooldown: int = Field(300, ge=1, le=3600, description="The pool's `cooldownPeriodInSeconds`.")
-    slots_per_process: int = Field(600, ge=1, le=600, description="The most slots that one process leases at once.")
-    slot_wait: float = Field(60, ge=0, le=1800, description="How long a job waits for a session before it is queued.")
-    slot_lease: int = Field(60, ge=15, le=60, description="Length of a slot's blob lease, renewed at a third of it.")
-    session_depth: int = Field(2, ge=1, le=8, description="Jobs at once in a session: transfers overlap with one run.")
-    batch_jobs: int = Field(
+    max_slots_per_process: int = Field(600, ge=1, le=600, description="The most slots that one process leases at once.")
+    slot_acquire_timeout: float = Field(
+        60, ge=0, le=1800, description="How long a job waits for a session before it is queued."
+    )
+    slot_lease_duration: int = Field(
+        60, ge=15, le=60, description="Length of a slot's blob lease, renewed at a third of it."
+    )
+    session_concurrency: int = Field(
+        2, ge=1, le=8, description="Jobs at once in a session: transfers overlap with one run."
+    )
+    microbatch_max_jobs: int = Field(
         16, ge=1, le=100, description="Small jobs that one execution takes in when many wait; 1 for one by one."
     )
-    batch_seconds: float = Field(2, ge=0, le=60, description="Seconds that the jobs of one execution take together.")
-    batch_bytes: int = Field(16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution.")
+    microbatch_max_seconds: float = Field(
+        2, ge=0, le=60, description="Seconds that the jobs of one execution take together."
+    )
+    microbatch_max_bytes: int = Field(
+        16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution."
+    )
     run_share: float = Field(
         0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
     )
-    session_jobs: int = Field(
+    session_max_jobs: int = Field(
         200, ge=1, le=100_000, description="Recycle a session after this many jobs (of trusted recipes: 10,000)."
     )
-    session_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
-    session_idle: float = Field(120, ge=0, le=3600, description="Give a slot back when it had no work for this long.")
+    session_max_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
+    session_idle_timeout: float = Field(
+        120, ge=0, le=3600, description="Give a slot back when it had no work for this long."
+    )
 
-    run_timeout: int = Field(
+    execution_timeout: int = Field(
         120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
     )
     transfer_timeout: float = Field(
         30, ge=1, le=600, description="A transfer that does not move 256 KiB, or end, in this time is cut off."
     )
     job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
-    claim_seconds: int = Field(
-        60, ge=15, le=3600, description="Length of a claim in the ledger, renewed at a third of it."
-    )
-    http_wait: float = Field(
+    claim_ttl: int = Field(60, ge=15, le=3600, description="Length of a claim in the ledger, renewed at a third of it.")
+    http_sync_wait: float = Field(
         60, ge=0, le=200, description="How long a request waits for its job before it answers 202."
     )
-    http_answer_bytes: int = Field(
+    http_max_response_bytes: int = Field(
         32 * MIB, ge=1, le=100 * MIB, description="The largest image that an answer over HTTP carries."
     )
-    preview_seconds: float = Field(60, ge=1, le=200, description="How long a preview may take, its session included.")
-    idempotency_hours: float = Field(
+    preview_timeout: float = Field(60, ge=1, le=200, description="How long a preview may take, its session included.")
+    idempotency_ttl_hours: float = Field(
         24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for what it began: a job, a run."
     )
-    keep_days: float = Field(90, ge=1, le=36_500, description="How long plans and runs that are over are kept.")
-    retry_tries: int = Field(4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between.")
-    retry_seconds: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
+    run_retention_days: float = Field(
+        90, ge=1, le=36_500, description="How long plans and runs that are over are kept."
+    )
+    retry_max_attempts: int = Field(
+        4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between."
+    )
+    retry_timeout: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
     max_attempts: int = Field(5, ge=1, le=100, description="Attempts of one job, over all queue messages.")
     requeue_delay: float = Field(10, ge=0, le=3600, description="Delay of a queued job; doubles with every attempt.")
 
-    formats: str = Field(
+    allowed_formats: str = Field(
         "JPEG,PNG,WEBP,GIF,TIFF,AVIF,BMP,HEIF",
         description="Formats that sources may have, found by content, by Pillow's names.",
     )
@@ -215,7 +232,7 @@ class Settings(BaseModel):
             raise ValueError("must be https: a token is sent there (plain http is for this machine only)")
         return value.split("?")[0].rstrip("/")
 
-    @field_validator("formats")
+    @field_validator("allowed_formats")
     @classmethod
     def _formats_are_known(cls, value: str) -> str:
         names = [name.strip().upper() for name in value.split(",") if name.strip()]
@@ -234,9 +251,9 @@ class Settings(BaseModel):
         return self
 
     @property
-    def allowed_formats(self) -> list[str]:
+    def format_names(self) -> list[str]:
         """`formats` as a list of Pillow's format names."""
-        return self.formats.split(",")
+        return self.allowed_formats.split(",")
 
     @property
     def adhoc_may_have_code(self) -> bool:
@@ -264,14 +281,25 @@ class Settings(BaseModel):
         return (urlsplit(self.pool_endpoint).hostname or "").endswith(".azurecontainerapps.io")
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the settings from `environ` (the process's own by default); ConfigError lists every problem."""
+    def load(cls, environ: Mapping[str, str] | None = None, *, ignore_unknown: bool = False) -> Self:
+        """Read the settings from `environ` (by default the process's own environment).
+
+        An unknown variable with the prefix `PIPELINE_` is an error. With `ignore_unknown` it is a warning event:
+        provisioning and rollbacks give older code newer settings.
+
+        Raises:
+            ConfigError: Lists every problem.
+        """
         environ = os.environ if environ is None else environ
         values = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+        if ignore_unknown:
+            for name in sorted(values.keys() - cls.model_fields.keys()):
+                del values[name]
+                log.warning("%s; it is ignored", _unknown(name), extra={"event": "settings.unknown"})
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(cls, error))) from None
+            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(error))) from None
 
 
 def variable(field: str) -> str:
@@ -279,14 +307,20 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
-def _problems(cls: type[Settings], error: ValidationError) -> Iterator[str]:
+def _unknown(field: str) -> str:
+    """Return the message about a variable that is no setting, with the nearest known name."""
+    near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+    return f"{variable(field)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Yield one line per invalid setting: its variable, the value, and the rule that it breaks."""
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "missing":
-            yield f"{variable(name)} is not set: {cls.model_fields[name].description}"
+            yield f"{variable(name)} is not set: {Settings.model_fields[name].description}"
         elif problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, cls.model_fields, n=1)
-            yield f"{variable(name)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+            yield _unknown(name)
         else:
             message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             yield f"{variable(name)}={problem['input']!r}: {message}" if name else message

@@ -28,27 +28,40 @@ _meter = metrics.get_meter(NAME)
 _traceparents = TraceContextTextMapPropagator()
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 
-jobs_ended = _meter.create_counter("pipeline.jobs", "{job}", "Jobs that ended, by `state` and `recipe`.")
-jobs_running = _meter.create_up_down_counter("pipeline.jobs.running", "{job}", "Jobs under way, by `recipe`.")
+jobs_ended = _meter.create_counter("pipeline.jobs.actions", "{job}", "Jobs that ended, by `state` and `recipe`.")
+jobs_running = _meter.create_up_down_counter("pipeline.jobs.actions.running", "{job}", "Jobs under way, by `recipe`.")
 stage_seconds = _meter.create_histogram("pipeline.stage.duration", "s", "Time in each `stage`, by `recipe`.")
-batch_jobs = _meter.create_histogram("pipeline.batch.jobs", "{job}", "Jobs in one execution.")
+microbatch_jobs = _meter.create_histogram("pipeline.batch.jobs", "{job}", "Jobs in one execution.")
 slots_held = _meter.create_up_down_counter("pipeline.slots.held", "{slot}", "Slots that processes hold.")
 slots_used = _meter.create_up_down_counter("pipeline.slots.in_use", "{slot}", "Slots whose sessions have a job.")
-seat_seconds = _meter.create_histogram("pipeline.seat.wait", "s", "How long jobs wait for a session, by `priority`.")
-throttles = _meter.create_counter("pipeline.pool.refusals", "{call}", "Calls the pool put off, by `call` and `kind`.")
+slot_wait_seconds = _meter.create_histogram(
+    "pipeline.seat.wait", "s", "How long jobs wait for a session, by `priority`."
+)
+pool_refusals = _meter.create_counter(
+    "pipeline.pool.refusals", "{call}", "Calls the pool put off, by `call` and `kind`."
+)
 bytes_moved = _meter.create_counter("pipeline.bytes", "By", "Bytes of images, by `direction`: in or out.")
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
-    """Puts the id of the job at hand in front of every message."""
+    """Logger that puts the event name and the current job's id in front of each message, and into its attributes.
+
+    Pass the event as `extra={"event": "job.failed"}`, with further fields beside it. The text then begins with
+    `event=job.failed [JOB]`, and exported records carry `event`, `job` and the fields as attributes.
+    `docs/operations.md` lists all events.
+    """
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:  # noqa: ANN401 - the signature of logging
-        """The message with `[job id]` in front, when there is a job at hand."""
-        job = _job.get()
-        return (f"[{job}] {msg}" if job else msg), kwargs
+        """Return the message with its prefix, and the keyword arguments with the job's id among the attributes."""
+        job, fields = _job.get(), dict(kwargs.get("extra") or {})
+        if job:
+            msg, fields["job"] = f"[{job}] {msg}", job
+        if event := fields.get("event"):
+            msg = f"event={event} {msg}"
+        return msg, {**kwargs, "extra": fields}
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - the signature of logging
-        """One line per message: names of blobs and what sessions say could otherwise forge lines of their own."""
+        """Log a message as one line: names of blobs and output of sessions cannot forge lines."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         super().log(level, msg, *map(_in_one_line, args), **kwargs)
 

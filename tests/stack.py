@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PoolUnavailable
-from pipeline.runs import work_received
+from pipeline.pool.drain import drain
+from pipeline.runs import handle_message
 from pipeline.services import Services, load_recipes
-from pipeline.sessions.drain import drain
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 RECIPES = """
 recipes:
@@ -60,7 +60,7 @@ class Stack:
 
     async def messages(self) -> list[dict[str, Any]]:
         """What waits in the queue, seen or not yet to be seen."""
-        queue = self.services.account.queue(self.services.settings.queue)
+        queue = self.services.account.queue(self.services.settings.job_queue)
         return [json.loads(message.content) async for message in queue.receive_messages(visibility_timeout=1)]
 
     async def run_messages(self) -> list[bytes]:
@@ -76,12 +76,12 @@ class Stack:
         count = 0
         while messages := await self.run_messages():
             count += len(messages)
-            await asyncio.gather(*(work_received(self.services, body) for body in messages))
+            await asyncio.gather(*(handle_message(self.services, body) for body in messages))
         return count
 
     async def waiting(self) -> int:
         """How many messages there are, also those that are not visible yet."""
-        queue = self.services.account.queue(self.services.settings.queue)
+        queue = self.services.account.queue(self.services.settings.job_queue)
         return (await queue.get_queue_properties()).approximate_message_count or 0
 
 
@@ -98,13 +98,13 @@ def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str,
         "PIPELINE_OUTPUT_CONTAINER": f"output-{own}",
         "PIPELINE_UPLOAD_CONTAINER": f"uploads-{own}",
         "PIPELINE_STATE_CONTAINER": f"state-{own}",
-        "PIPELINE_QUEUE": f"jobs-{own}",
+        "PIPELINE_JOB_QUEUE": f"jobs-{own}",
         "PIPELINE_LEDGER_TABLE": f"ledger{own}",
         "PIPELINE_RUN_QUEUE": f"runs-{own}",
-        "PIPELINE_RUNS_TABLE": f"runs{own}",
+        "PIPELINE_RUN_TABLE": f"runs{own}",
         "PIPELINE_REQUEUE_DELAY": "0",
-        "PIPELINE_RETRY_SECONDS": "2",
-        "PIPELINE_RETRY_TRIES": "2",
+        "PIPELINE_RETRY_TIMEOUT": "2",
+        "PIPELINE_RETRY_MAX_ATTEMPTS": "2",
     }
 
 
@@ -117,7 +117,7 @@ async def opened(environ: dict[str, str]) -> AsyncIterator[Stack]:
     try:
         yield Stack(services, environ)
     finally:
-        await services.slots.close()
+        await services.scheduler.close()
         with suppress(PoolUnavailable):
             await drain(settings, services.slot_documents, services.pool)
         await services.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs.costs import Estimate, Measured, estimate
+from pipeline.runs.estimates import Estimate, Measured, estimate
 from pipeline.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -26,7 +26,7 @@ def estimated(images: float, sessions: float, session_jobs: float | None = None)
     """What the pipeline says where nothing was measured, at the prices that are the default."""
     environ = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_POOL_MAX_SESSIONS": f"{sessions:.0f}"}
     if session_jobs:
-        environ["PIPELINE_SESSION_JOBS"] = f"{session_jobs:.0f}"
+        environ["PIPELINE_SESSION_MAX_JOBS"] = f"{session_jobs:.0f}"
     jobs = int(images)
     return estimate(Settings.load(environ), Counter(web=jobs), Counter(web=RENDITIONS * jobs), Measured({}, 0))
 
@@ -56,5 +56,5 @@ def test_the_prices_and_the_defaults_that_cost_explains_are_the_settings() -> No
     assert f"| {fields['price_session_hour']} |" in text
     assert f"| {fields['price_writes']} |" in text
     assert f"| {fields['price_operations']} |" in text
-    assert f"default {fields['session_jobs']}" in text
-    assert f"{fields['session_age']:,} s" in text
+    assert f"default {fields['session_max_jobs']}" in text
+    assert f"{fields['session_max_age']:,} s" in text

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.api.problems import BY_KIND
+from pipeline.engine.errors import KINDS
 from pipeline.errors import PipelineError
-from pipeline.transforms.failures import KINDS
-from pipeline.web.problems import BY_KIND
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SOURCES = [path.read_text() for path in (ROOT / "pipeline").rglob("*.py")]
 # What only ever answers a request, or keeps a job waiting: no row of the ledger has it as its failure.
 NO_FAILURES = {
-    "pool_full", "overtaken", "not_now", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan", "run_done",
-    "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "bad_token", "bad_message",
+    "pool_full", "superseded", "state_conflict", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan",
+    "run_done",
+    "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "invalid_cursor", "bad_message",
     "source_missing", "slow",
 }  # fmt: skip
 
@@ -27,7 +28,7 @@ def kinds() -> set[str]:
 
     def below(kind: type[PipelineError]) -> set[str]:
         """Those of a class and its subclasses. What `web` has of its own only ever answers a request."""
-        own = set() if kind.__module__.startswith("pipeline.web.") else {kind.default_kind}
+        own = set() if kind.__module__.startswith("pipeline.api.") else {kind.default_kind}
         return own.union(*map(below, kind.__subclasses__()))
 
     named = {name for text in SOURCES for name in re.findall(r'\bkind="([a-z_]+)"', text)}

@@ -20,13 +20,21 @@ def test_an_endpoint_is_all_that_must_be_set() -> None:
 def test_every_problem_is_listed_at_once_with_the_variable_and_what_to_change() -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(
-            {"PIPELINE_POOL_MAX_SESSIONS": "0", "PIPELINE_INPUT_CONTANER": "x", "PIPELINE_RUN_TIMEOUT": "soon"}
+            {"PIPELINE_POOL_MAX_SESSIONS": "0", "PIPELINE_INPUT_CONTANER": "x", "PIPELINE_EXECUTION_TIMEOUT": "soon"}
         )
     message = caught.value.message
     assert "PIPELINE_POOL_ENDPOINT is not set: The pool's `poolManagementEndpoint`" in message
     assert "PIPELINE_POOL_MAX_SESSIONS='0': must be greater than or equal to 1" in message
     assert "did you mean PIPELINE_INPUT_CONTAINER?" in message
-    assert "PIPELINE_RUN_TIMEOUT='soon'" in message
+    assert "PIPELINE_EXECUTION_TIMEOUT='soon'" in message
+
+
+def test_the_deployed_app_ignores_unknown_settings(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.load({**GOOD, "PIPELINE_INPUT_CONTANER": "x"}, ignore_unknown=True)
+    assert settings.input_container == "input"
+    (record,) = caplog.records
+    assert (record.levelname, record.__dict__["event"]) == ("WARNING", "settings.unknown")
+    assert "PIPELINE_INPUT_CONTANER is not a setting; did you mean PIPELINE_INPUT_CONTAINER?" in record.getMessage()
 
 
 def bounds(name: str) -> tuple[float | None, float | None]:
@@ -118,7 +126,7 @@ def test_containers_that_would_mix_are_refused() -> None:
 
 def test_formats_that_run_other_programs_cannot_be_allowed() -> None:
     with pytest.raises(ConfigError, match="EPS cannot be allowed"):
-        Settings.load({**GOOD, "PIPELINE_FORMATS": "JPEG,EPS"})
+        Settings.load({**GOOD, "PIPELINE_ALLOWED_FORMATS": "JPEG,EPS"})
 
 
 def test_a_storage_account_is_a_connection_string_or_endpoints_with_an_identity() -> None:

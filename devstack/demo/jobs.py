@@ -42,7 +42,7 @@ class Job:
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
-        return self.state in ("done", "failed", "overtaken")
+        return self.state in ("done", "failed", "superseded")
 
     @property
     def state(self) -> str:
@@ -117,7 +117,7 @@ class Pipeline:
                     await blob.upload_blob(file, overwrite=True)
                 for job in of_photo:
                     if not job.recipe.include:
-                        await self._services.queue.send(
+                        await self._services.job_queue.send(
                             Message(recipe=job.recipe.name, container=self._container, name=photo.name)
                         )
 
@@ -139,7 +139,7 @@ class Pipeline:
         changes = False
         for recipe, group in groupby(open_jobs, key=lambda job: job.key.recipe):
             by_row = {job.key.row: job for job in group}
-            async for entry in self._services.ledger.between(recipe, min(by_row), max(by_row)):
+            async for entry in self._services.ledger.scan(recipe, min(by_row), max(by_row)):
                 job = by_row.get(entry.key.row)
                 if job and (job.entry is None or job.entry.row_etag != entry.row_etag):
                     job.entry, job.seconds, changes = entry, time.monotonic() - job.dropped, True

@@ -16,12 +16,12 @@ import httpx
 import typer
 from rich.markup import escape
 
+from pipeline.api.health import health, version
 from pipeline.cli.common import Json, console, show_json, this_process
 from pipeline.errors import PipelineError
+from pipeline.pool.auth import SCOPE, PoolToken
 from pipeline.services import Services
-from pipeline.sessions.token import SCOPE, PoolToken
 from pipeline.storage.queue import JobQueue
-from pipeline.web.health import health, version
 
 Verdict = Literal["good", "look", "bad"]
 MARKS = {"good": "[green]✓[/]", "look": "[yellow]![/]", "bad": "[red]✗[/]"}
@@ -112,9 +112,9 @@ async def _queues(services: Services) -> list[Finding]:
     settings = services.settings
     waiting = [
         Finding(f"queue {name}", "good", f"{await queue.length()} messages")
-        for name, queue in ((settings.queue, services.queue), (settings.run_queue, services.run_queue))
+        for name, queue in ((settings.job_queue, services.job_queue), (settings.run_queue, services.run_queue))
     ]
-    for name in (settings.queue + POISON, settings.run_queue + POISON):
+    for name in (settings.job_queue + POISON, settings.run_queue + POISON):
         try:
             count = await JobQueue(services.account, name).length()
         except PipelineError as error:
@@ -128,8 +128,8 @@ async def _queues(services: Services) -> list[Finding]:
 
 
 async def _runs_table(services: Services) -> list[Finding]:
-    await services.run_table.page("run", 1)
-    return [Finding(f"table {services.settings.runs_table}", "good", "can be read")]
+    await services.run_store.page("run", 1)
+    return [Finding(f"table {services.settings.run_table}", "good", "can be read")]
 
 
 async def _token(services: Services) -> list[Finding]:

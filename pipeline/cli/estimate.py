@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.common import Json, console, counted, show_json, told, with_services
 from pipeline.cli.recipes import settings as known_settings
-from pipeline.runs.costs import ASSUMED, Measured, measured
+from pipeline.runs.estimates import ASSUMED, Measured, measured
 from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import CONNECTION
 
@@ -40,10 +40,10 @@ def command(
         0.0 if overridden else mean.whole,
     )
     usual = Pool.of(settings, times)
-    pool = Pool(sessions or usual.sessions, seats or usual.seats, start_seconds, settings.session_jobs)
+    pool = Pool(sessions or usual.sessions, seats or usual.seats, start_seconds, settings.session_max_jobs)
     # More sessions get as many more processes.
     processes = known.processes * max(1.0, pool.sessions / settings.pool_max_sessions)
-    seconds = duration(images, pool, times, settings.run_jobs * processes)
+    seconds = duration(images, pool, times, settings.run_concurrency * processes)
     rate = images / seconds * 60 if seconds else 0.0
     told_times = {name: round(value * 1000, 1) for name, value in vars(times).items()}
     if as_json:

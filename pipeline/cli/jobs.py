@@ -12,13 +12,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import jobs
 from pipeline.cli.common import ENDLESS, FAILED, Json, console, counted, show_json, told, with_services
-from pipeline.errors import JobOvertaken, RequestError
+from pipeline.errors import JobSuperseded, RequestError
+from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry, State
 from pipeline.storage.keys import JobKey
-from pipeline.storage.listing import FailureGroup
+from pipeline.storage.ledger_queries import FailureGroup
 from pipeline.storage.queue import Message
 from pipeline.telemetry import printable
 
@@ -56,8 +56,8 @@ async def _submitted(services: Services, recipe: str, source: str, prefix: str) 
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         await services.sources.put(container, name, data, kind)
     try:
-        return await jobs.submit(services, Message(recipe=recipe, container=container, name=name))
-    except JobOvertaken:
+        return await actions.submit(services, Message(recipe=recipe, container=container, name=name))
+    except JobSuperseded:
         raise RequestError(
             f"there is neither a file {source} here nor a blob {container}/{name}", kind="source_gone"
         ) from None
@@ -72,8 +72,8 @@ def _file(path: str) -> bytes | None:
 async def _new(services: Services, container: str, name: str) -> None:
     """Nothing that is there is overwritten."""
     try:
-        await services.sources.look(container, name)
-    except JobOvertaken:
+        await services.sources.stat(container, name)
+    except JobSuperseded:
         return
     raise RequestError(f"there is a blob {container}/{name} already: ask for it by its name, or give another --prefix")
 
@@ -82,7 +82,7 @@ async def _ended(services: Services, keys: Sequence[JobKey], wait: float) -> lis
     """The rows of the jobs, once they have all ended or the time is up."""
     until = asyncio.get_running_loop().time() + wait
     while True:
-        entries = [await jobs.get(services, key) for key in keys]
+        entries = [await actions.get(services, key) for key in keys]
         if all(entry.state not in ("queued", "running") for entry in entries):
             return entries
         if asyncio.get_running_loop().time() >= until:
@@ -134,7 +134,7 @@ def show_job(
     as_json: Json = False,
 ) -> None:
     """Show everything that is known of one job."""
-    entry = with_services(lambda services: jobs.get(services, _key(services, job, recipe)))
+    entry = with_services(lambda services: actions.get(services, _key(services, job, recipe)))
     if as_json:
         show_json(as_dict(entry))
     else:
@@ -168,7 +168,7 @@ def failures(
 
     async def look(services: Services) -> tuple[list[FailureGroup], list[Entry]]:
         found = []
-        async for entry in jobs.failures(services, recipe=recipe, kind=kind, prefix=prefix):
+        async for entry in actions.failures(services, recipe=recipe, kind=kind, prefix=prefix):
             found.append(entry)
             if len(found) == limit:
                 break
@@ -205,9 +205,9 @@ def retry(
 
     async def work(services: Services) -> int:
         if not ids:
-            return await jobs.retry_failures(services, recipe=recipe, kind=kind, prefix=prefix)
+            return await actions.retry_failures(services, recipe=recipe, kind=kind, prefix=prefix)
         for job in ids:
-            await jobs.retry(services, JobKey.parse(job))
+            await actions.retry(services, JobKey.parse(job))
         return len(ids)
 
     count = with_services(work)
@@ -221,7 +221,7 @@ def dismiss(
     """Let failures be, or take waiting jobs back."""
 
     async def work(services: Services) -> list[Entry]:
-        return [await jobs.dismiss(services, JobKey.parse(job)) for job in ids]
+        return [await actions.dismiss(services, JobKey.parse(job)) for job in ids]
 
     _show(with_services(work), as_json=as_json)
 

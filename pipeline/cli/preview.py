@@ -14,16 +14,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline import verify
 from pipeline.cli.common import told
 from pipeline.cli.recipes import File, load
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.jobs import verification
+from pipeline.jobs.rendering import failure
+from pipeline.pool.batching import WorkItem
+from pipeline.pool.report import RenditionFacts
+from pipeline.pool.session import Session
 from pipeline.recipes import Recipe
-from pipeline.rendering import failure
 from pipeline.services import pool_client
-from pipeline.sessions.batch import Work
-from pipeline.sessions.report import RenditionFacts
-from pipeline.sessions.session import Session
 from pipeline.settings import CONNECTION, PREFIX, Settings, StorageAccount
 
 CHUNK = 256 * 1024
@@ -121,14 +121,14 @@ async def _one(
             report=names.report,
             files=names.renditions,
             limits=settings.limits,
-            formats=settings.allowed_formats,
+            formats=settings.format_names,
             assets=brought,
         )
-        report = (await session.run(Work(job, settings.run_timeout))).report
+        report = (await session.execute(WorkItem(job, settings.execution_timeout))).report
         if report.failure:
             raise _about(image, failure(report.failure))
         formats = {each.name: each.formats for each in recipe.renditions}
-        facts = verify.declared(report, names.renditions, formats, settings)
+        facts = verification.declared(report, names.renditions, formats, settings)
         made = []
         for rendition in recipe.renditions:
             about = facts[rendition.name]
@@ -142,14 +142,14 @@ async def _bring(session: Session, recipe: Recipe, assets: Path) -> dict[str, st
     for name, file in brought.items():
         if not (assets / name).is_file():
             raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {assets}: name one with --assets")
-        await session.bring(file, (assets / name).read_bytes())
+        await session.upload_asset(file, (assets / name).read_bytes())
     return brought
 
 
 async def _save(session: Session, facts: RenditionFacts, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    async with session.get(facts.file) as chunks:
-        path.write_bytes(b"".join([chunk async for chunk in verify.checked(chunks, facts)]))  # noqa: ASYNC240
+    async with session.download(facts.file) as chunks:
+        path.write_bytes(b"".join([chunk async for chunk in verification.checked(chunks, facts)]))  # noqa: ASYNC240
     return path
 
 

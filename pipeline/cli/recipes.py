@@ -10,9 +10,9 @@ import typer
 
 from pipeline import recipes
 from pipeline.cli.common import counted, told
-from pipeline.recipes import Recipes, explain, schema
+from pipeline.pool import engine_bundle
+from pipeline.recipes import Recipes, explain, reference, schema
 from pipeline.services import ROOT, code_folder
-from pipeline.sessions import archive
 from pipeline.settings import PREFIX, Settings
 
 app = typer.Typer(help="Check and explain recipes.", no_args_is_help=True)
@@ -65,12 +65,17 @@ def explain_recipe(
     typer.echo(explain.explain(recipe, source))
     if code:
         typer.echo("\n# the code, with the document below in place of DOCUMENT, in base64\n")
-        typer.echo(archive.build().text("DOCUMENT"))
+        typer.echo(engine_bundle.build().text("DOCUMENT"))
         typer.echo("# the job document\n")
-        typer.echo(explain.job_text(recipe, known.limits, known.allowed_formats))
+        typer.echo(explain.job_text(recipe, known.limits, known.format_names))
 
 
 @app.command("schema")
 def print_schema() -> None:
     """Print the JSON Schema of the recipe file, for editors."""
     typer.echo(schema.text(), nl=False)
+
+
+def list_transforms() -> None:
+    """List the transforms with their parameters and examples."""
+    typer.echo(reference.as_text())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
 
+from pipeline.engine.pixel_modes import to_working
 from pipeline.telemetry import printable
-from pipeline.transforms.modes import to_working
 
 CELL = (300, 220)
 GAP = 16

@@ -10,20 +10,20 @@ from typing import Any
 
 COLOURS = {
     "claim": "#8d99ae",
-    "lease": "#e9ecef",
+    "acquire": "#e9ecef",
     "upload": "#4c9be8",
-    "turn": "#f3e9c6",
-    "run": "#e4572e",
+    "wait": "#f3e9c6",
+    "execute": "#e4572e",
     "download": "#3cb371",
     "commit": "#9b5de5",
 }
-WAITS = ("lease", "turn")
+WAITS = ("acquire", "wait")
 MEANS = {
     "claim": "open the source, claim the job",
-    "lease": "wait for a session",
+    "acquire": "wait for a session",
     "upload": "into the session",
-    "turn": "wait until the session is free",
-    "run": "Pillow at work",
+    "wait": "wait until the session is free",
+    "execute": "Pillow at work",
     "download": "out of the session, verified",
     "commit": "write the renditions",
 }
@@ -60,14 +60,14 @@ class Lane:
 
 def lanes(jobs: Iterable[tuple[str, dict[str, Any]]]) -> list[Lane]:
     """The jobs (a name and a ledger's report each) in the order in which they began; those without times left out."""
-    told = [(name, report) for name, report in jobs if report.get("marks") and report.get("began")]
+    told = [(name, report) for name, report in jobs if report.get("spans") and report.get("began")]
     first = min((report["began"] for _, report in told), default=0.0)
     made = []
     for name, report in told:
         offset = report["began"] - first
         stretches = [
             Stretch(stage, offset + start / 1000, offset + (start + took) / 1000)
-            for stage, start, took in report["marks"]
+            for stage, start, took in report["spans"]
         ]
         made.append(Lane(name, report.get("session") or "?", sorted(stretches, key=lambda each: each.start)))
     return sorted(made, key=lambda lane: lane.start)
@@ -78,7 +78,7 @@ def busy(found: list[Lane]) -> dict[str, float]:
     parts = {}
     for session in sorted({lane.session for lane in found}):
         runs = merged(
-            each for lane in found if lane.session == session for each in lane.stretches if each.stage == "run"
+            each for lane in found if lane.session == session for each in lane.stretches if each.stage == "execute"
         )
         if runs:
             parts[session] = sum(end - start for start, end in runs) / max(runs[-1][1] - runs[0][0], 1e-9)
@@ -86,7 +86,7 @@ def busy(found: list[Lane]) -> dict[str, float]:
 
 
 def _runs(jobs: Iterable[Lane]) -> list[Stretch]:
-    return [each for lane in jobs for each in lane.stretches if each.stage == "run"]
+    return [each for lane in jobs for each in lane.stretches if each.stage == "execute"]
 
 
 def merged(stretches: Iterable[Stretch]) -> list[tuple[float, float]]:
@@ -157,7 +157,7 @@ def _head(found: list[Lane], title: str, span: float, bottom: float) -> Iterator
 def _session(jobs: list[Lane], y: float, span: float) -> Iterator[str]:
     """What the session did: a bar for every execution."""
     for start, end in merged(_runs(jobs)):
-        yield _bar(y, 11, COLOURS["run"], start, end, span, f"run, {(end - start) * 1000:.0f} ms")
+        yield _bar(y, 11, COLOURS["execute"], start, end, span, f"execute, {(end - start) * 1000:.0f} ms")
 
 
 def _bars(lane: Lane, y: float, span: float) -> Iterator[str]:

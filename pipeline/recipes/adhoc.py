@@ -19,12 +19,12 @@ from pydantic import ValidationError
 from pipeline.errors import RecipeError
 
 from . import conflicts
-from .building import Builder
-from .complaints import explain
+from .compiler import RecipeCompiler
+from .error_messages import explain
 from .loading import Recipes
 from .model import FileModel
 from .recipe import Recipe
-from .yamlfile import Document, Problem, Problems, dotted, parse
+from .yaml_loader import Document, Problem, Problems, dotted, parse
 
 GROUP = "_adhoc"
 # No recipe of a file can be called so: their names start with a letter or digit.
@@ -105,7 +105,7 @@ def _built(given: Document, problems: list[Problem], *, allow_code: bool, code: 
     except ValidationError as error:
         _refuse(explain(error, given, allow_code=allow_code))
         raise AssertionError("unreachable: what pydantic refuses has a problem") from error
-    builder = Builder(model, given, code, allow_code)
+    builder = RecipeCompiler(model, given, code, allow_code)
     (recipe,) = builder.recipes()
     _refuse(builder.problems)
     return recipe

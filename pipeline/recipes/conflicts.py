@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import language, paths
+from . import output_paths, regular_languages
 from .recipe import Recipe, Rendition
-from .yamlfile import Document, Problem
+from .yaml_loader import Document, Problem
 
 INTRICATE = "the globs and paths are too intricate to compare: make them simpler"
 
@@ -37,8 +37,8 @@ def _meeting(recipe: Recipe, rendition: Rendition, taker: Recipe) -> str | None:
     """A name that the rendition can get and the other recipe takes."""
     known = {"recipe": recipe.name, "rendition": rendition.name}
     sources, taken = recipe.sources(), taker.sources()
-    outputs = [paths.language(rendition.path, sources, **known, ext=ext) for ext in rendition.extensions]
-    return language.example(language.both([language.either(outputs), taken]))
+    outputs = [output_paths.language(rendition.path, sources, **known, ext=ext) for ext in rendition.extensions]
+    return regular_languages.example(regular_languages.both([regular_languages.either(outputs), taken]))
 
 
 def collisions(recipes: list[Recipe], document: Document) -> Iterator[Problem]:
@@ -53,7 +53,9 @@ def collisions(recipes: list[Recipe], document: Document) -> Iterator[Problem]:
             other, earlier = first[template]
             place = ("recipes", recipe.name, "renditions", rendition.name)
             try:
-                meets = language.example(language.both([recipe.sources(), other.sources()])) is not None
+                meets = (
+                    regular_languages.example(regular_languages.both([recipe.sources(), other.sources()])) is not None
+                )
             except (ValueError, RecursionError):
                 yield document.problem(place, INTRICATE)
                 continue

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pipeline.transforms.output import Output
-from pipeline.transforms.protocol import Job, Limits, Step
-from pipeline.transforms.registry import FIRST, TRANSFORMS
+from pipeline.engine.output import Output
+from pipeline.engine.protocol import Job, Limits, Step
+from pipeline.engine.registry import FIRST, TRANSFORMS
 
 from .recipe import Recipe, Rendition
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .language import ANYTHING, EMPTY, IN_SEGMENT, Chars, Node, Seq, Star, either, sequence, text, to_regex
+from .regular_languages import ANYTHING, EMPTY, IN_SEGMENT, Chars, Node, Seq, Star, either, sequence, text, to_regex
 
 LONGEST = 200
 """Characters of a glob: each is a node of a tree that is gone down in a recursion."""

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from pipeline.errors import ConfigError, RecipeError
 
 from . import conflicts
-from .building import Builder
-from .complaints import did_you_mean, explain
+from .compiler import RecipeCompiler
+from .error_messages import did_you_mean, explain
 from .model import FileModel
 from .recipe import Recipe
-from .yamlfile import Document, Problems, parse
+from .yaml_loader import Document, Problems, parse
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def loads(
     """The recipes in `text`, which messages call `name`."""
     try:
         document = parse(text)
-        builder = Builder(_model(document, allow_code=allow_code), document, code_folder, allow_code)
+        builder = RecipeCompiler(_model(document, allow_code=allow_code), document, code_folder, allow_code)
         recipes = builder.recipes()
         problems = [*builder.problems, *conflicts.collisions(recipes, document)]
         if same_container:

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, create_model
 
-from pipeline.transforms.bounds import Side
-from pipeline.transforms.formats import FORMATS, Format
-from pipeline.transforms.output import Output
+from pipeline.engine.constraints import Side
+from pipeline.engine.formats import FORMATS, Format
+from pipeline.engine.output import Output
 
-from . import globs, paths
+from . import globs, output_paths
 from .steps import MADE, STRICT, WRITTEN, AnyStep, StepOrUse
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Glob = Annotated[str, AfterValidator(globs.check)]
 Path = Annotated[
     str,
-    AfterValidator(paths.check),
-    Field(description="where the rendition goes; fields: " + ", ".join(f"{{{name}}}" for name in paths.FIELDS)),
+    AfterValidator(output_paths.check),
+    Field(description="where the rendition goes; fields: " + ", ".join(f"{{{name}}}" for name in output_paths.FIELDS)),
 ]
 Carried = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,100}$")]
 Steps = Annotated[list[StepOrUse], Field(max_length=50)]

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import cast
 
-from pipeline.transforms import protocol
-from pipeline.transforms.code import Code
-from pipeline.transforms.fingerprint import fingerprint
-from pipeline.transforms.formats import FORMATS, WRITTEN, Auto, Format
-from pipeline.transforms.output import Output
-from pipeline.transforms.protocol import Job, Limits, RenditionJob, RenditionReport, Step
-from pipeline.transforms.registry import TRANSFORMS
+from pipeline.engine import protocol
+from pipeline.engine.code import Code
+from pipeline.engine.fingerprint import fingerprint
+from pipeline.engine.formats import FORMATS, WRITTEN, Auto, Format
+from pipeline.engine.output import Output
+from pipeline.engine.protocol import Job, Limits, RenditionJob, RenditionReport, Step
+from pipeline.engine.registry import TRANSFORMS
 
-from . import globs, language, paths
+from . import globs, output_paths, regular_languages
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Rendition:
     @property
     def path_known(self) -> bool:
         """True when the output path can be told before the rendition is made."""
-        late = set(paths.AFTER) | ({"ext"} if self.encoder.decided_late else set())
-        return not late & set(paths.fields(self.path))
+        late = set(output_paths.AFTER) | ({"ext"} if self.encoder.decided_late else set())
+        return not late & set(output_paths.fields(self.path))
 
     def options(self) -> dict[str, object]:
         """The format's options, every one of them."""
@@ -111,12 +111,16 @@ class Recipe:
             globs.compiled(glob).fullmatch(name) for glob in self.exclude
         )
 
-    def sources(self) -> language.Node:
+    def sources(self) -> regular_languages.Node:
         """The set of source names that the recipe is for; for one without include: any."""
         if not self.include:
-            return language.NAMES
-        included = language.both([language.NAMES, language.either([globs.language(glob) for glob in self.include])])
-        return language.difference(included, language.either([globs.language(glob) for glob in self.exclude]))
+            return regular_languages.NAMES
+        included = regular_languages.both(
+            [regular_languages.NAMES, regular_languages.either([globs.language(glob) for glob in self.include])]
+        )
+        return regular_languages.difference(
+            included, regular_languages.either([globs.language(glob) for glob in self.exclude])
+        )
 
     @property
     def family(self) -> str:
@@ -162,7 +166,7 @@ class Recipe:
             known |= {"width": str(made["width"]), "height": str(made["height"]), "hash": made["sha256"][:16]}
         elif not rendition.path_known:
             raise ValueError(f"the path of rendition {rendition.name} is known only when it is made: {rendition.path}")
-        return paths.fill(rendition.path, source_name, **known)
+        return output_paths.fill(rendition.path, source_name, **known)
 
     def job(
         self,

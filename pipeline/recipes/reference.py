@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from pipeline.transforms.base import Transform
-from pipeline.transforms.bounds import NAMED_COLORS
-from pipeline.transforms.formats import FORMATS, Format
-from pipeline.transforms.output import Output
-from pipeline.transforms.registry import FIRST, TRANSFORMS
+from pipeline.engine.base import Transform
+from pipeline.engine.constraints import NAMED_COLORS
+from pipeline.engine.formats import FORMATS, Format
+from pipeline.engine.output import Output
+from pipeline.engine.registry import FIRST, TRANSFORMS
 
 
 @dataclass(frozen=True)

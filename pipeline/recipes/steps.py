@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, create_model
 
-from pipeline.transforms.base import Transform
-from pipeline.transforms.protocol import Step
-from pipeline.transforms.registry import TRANSFORMS
+from pipeline.engine.base import Transform
+from pipeline.engine.protocol import Step
+from pipeline.engine.registry import TRANSFORMS
 
 # Nothing is built before it is needed: the file's model brings in all others.
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)

@@ -1,13 +1,13 @@
 """Bulk: a selection of jobs is planned, started, followed, cancelled and resumed; the timer starts one by itself."""
 
-from pipeline.runs.batches import work_received
-from pipeline.runs.costs import Estimate
-from pipeline.runs.lifecycle import begun, cancel, get, list_runs, resume, scheduled, start, stop
+from pipeline.runs.estimates import Estimate
+from pipeline.runs.lifecycle import cancel, find_run, get, list_runs, resume, start, start_scheduled, stop
 from pipeline.runs.model import Plan, Progress, Run
+from pipeline.runs.orphans import Orphan, orphans, prune
 from pipeline.runs.planning import get_plan, plan
-from pipeline.runs.pruning import Orphan, orphans, prune
+from pipeline.runs.retention import apply_retention
 from pipeline.runs.selection import DUE, REASONS, Reason, Selection
-from pipeline.runs.sweeping import sweep
+from pipeline.runs.worker import handle_message
 
 __all__ = [
     "DUE",
@@ -19,18 +19,18 @@ __all__ = [
     "Reason",
     "Run",
     "Selection",
-    "begun",
+    "apply_retention",
     "cancel",
+    "find_run",
     "get",
     "get_plan",
+    "handle_message",
     "list_runs",
     "orphans",
     "plan",
     "prune",
     "resume",
-    "scheduled",
     "start",
+    "start_scheduled",
     "stop",
-    "sweep",
-    "work_received",
 ]

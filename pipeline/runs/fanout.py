@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 
-from pipeline.runs.lifecycle import change, send_all, stop
+from pipeline.runs.lifecycle import send_all, stop, update
 from pipeline.runs.model import Run, key_of, now
 from pipeline.runs.planning import PAGE
-from pipeline.runs.selection import Due, due, other_forms
+from pipeline.runs.selection import Due, due_jobs, version_mismatch
 from pipeline.services import Services
 from pipeline.storage.queue import Item, RunWork
-from pipeline.storage.runtable import LEFT, Batch
+from pipeline.storage.run_store import LEFT, Batch
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -36,19 +36,19 @@ async def find_jobs(services: Services, run_id: str) -> None:
 
 
 async def _at_work(services: Services, run_id: str) -> Run | None:
-    document = await services.run_table.get("run", key_of(run_id))
+    document = await services.run_store.get("run", key_of(run_id))
     run = Run.read(document.content) if document else None
     return run if run and run.state == "working" else None
 
 
 async def _page(services: Services, run: Run) -> None:
     """One page of sources: its batches are stored, their messages sent, and the run moved on."""
-    if other := other_forms(services, run.selection, run.forms):
+    if other := version_mismatch(services, run.selection, run.recipe_versions):
         await stop(services, run.id, f"{other}, and resume the run")
         return
     container, prefix = services.settings.input_container, run.selection.prefix
     page, at = await services.sources.page(container, prefix, run.at, PAGE)
-    found = await due(services, run.selection, page, now())
+    found = await due_jobs(services, run.selection, page, now())
     if run.last_rank:
         found = [one for one in found if one.rank <= run.last_rank]
     if run.found + len(found) > run.most:
@@ -66,7 +66,7 @@ async def _page(services: Services, run: Run) -> None:
         news = {"at": at, "listed": not at, "pages": run.pages + 1, "found": run.found + jobs}
         return there.model_copy(update={**news, "sources": run.sources + len(page)})
 
-    await change(services, run.id, moved_on)
+    await update(services, run.id, moved_on)
     log.info("run %s: %d jobs of %d sources, page %d", run.id, jobs, len(page), run.pages)
     if run.scheduled and not at:
         log.info("scheduled run %s found %d jobs", run.id, run.found + jobs)
@@ -74,16 +74,16 @@ async def _page(services: Services, run: Run) -> None:
 
 async def _stored(services: Services, run: Run, found: list[Due]) -> list[Batch]:
     """The page's batches, stored: with those of an earlier try at the same page, which stay as they are."""
-    batches = _batches(run, [_item(one) for one in found], services.settings.run_batch, 0)
-    stored = await services.run_table.create_batches(batches)
+    batches = _batches(run, [_item(one) for one in found], services.settings.run_batch_size, 0)
+    stored = await services.run_store.create_batches(batches)
     if len(stored) == len(batches):
         return stored
     first, last = _name(run, 0), _name(run, 99_999)
-    there = [batch async for batch in services.run_table.batches(run.id, first, last)]
+    there = [batch async for batch in services.run_store.batches(run.id, first, last)]
     known = {(item.recipe, item.name) for batch in there for item in batch.items}
     rest = [item for item in map(_item, found) if (item.recipe, item.name) not in known]
-    more = _batches(run, rest, services.settings.run_batch, len(there))
-    return [*there, *await services.run_table.create_batches(more)]
+    more = _batches(run, rest, services.settings.run_batch_size, len(there))
+    return [*there, *await services.run_store.create_batches(more)]
 
 
 def _batches(run: Run, items: list[Item], size: int, number: int) -> list[Batch]:

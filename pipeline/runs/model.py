@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.runs.costs import Estimate
+from pipeline.runs.estimates import Estimate
 from pipeline.runs.selection import Reason, Selection
 
 RunState = Literal["working", "done", "cancelled", "stopped"]
@@ -65,7 +65,7 @@ class Plan(_Stored):
     renditions: dict[str, int] = {}
     estimate: Estimate = Estimate()
     at: str = ""
-    forms: dict[str, str] = {}
+    recipe_versions: dict[str, str] = {}
     candidates: list[tuple[str, Reason, str, int]] = []
 
     @property
@@ -137,7 +137,7 @@ class Run(_Stored):
     pages: int = 0
     listed: bool = False
     at: str = ""
-    forms: dict[str, str] = {}
+    recipe_versions: dict[str, str] = {}
     settled: Progress = Progress()
     settled_to: str = ""
     progress: Progress = Progress()

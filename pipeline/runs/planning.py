@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-from pipeline.errors import NotNow, RequestError
-from pipeline.runs.costs import estimate, measured, serves
+from pipeline.errors import RequestError, StateConflict
+from pipeline.runs.estimates import estimate, jobs_per_session, measured
 from pipeline.runs.model import Plan, is_id, key_of, now
-from pipeline.runs.selection import Due, Reason, Selection, due, forms, other_forms
+from pipeline.runs.selection import Due, Reason, Selection, due_jobs, recipe_versions, version_mismatch
 from pipeline.services import Services
-from pipeline.storage.runtable import Document
+from pipeline.storage.run_store import Document
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -29,23 +29,25 @@ async def plan(
     selection is the plan's own from then on). RequestError when there is no such plan.
     """
     document, begun = await _begin(services, selection, marker)
-    if other := other_forms(services, begun.selection, begun.forms):
-        raise NotNow(f"plan {begun.id}: {other}, or plan anew", kind="plan_changed")
+    if other := version_mismatch(services, begun.selection, begun.recipe_versions):
+        raise StateConflict(f"plan {begun.id}: {other}, or plan anew", kind="plan_changed")
     started = time.monotonic()
     known = await measured(services)
     while True:
         page, at = await services.sources.page(
             services.settings.input_container, begun.selection.prefix, begun.at, PAGE
         )
-        found = await due(services, begun.selection, page, now())
+        found = await due_jobs(services, begun.selection, page, now())
         begun = _with(begun, len(page), found).model_copy(update={"at": at, "marker": begun.id if at else None})
         if not at or (budget_seconds is not None and time.monotonic() - started >= budget_seconds):
             break
     jobs, renditions = Counter(begun.recipes), Counter(begun.renditions)
-    served = serves(services.settings, services.recipes)
+    served = jobs_per_session(services.settings, services.recipes)
     begun = begun.model_copy(update={"estimate": estimate(services.settings, jobs, renditions, known, served)})
-    if await services.run_table.replace("plan", key_of(begun.id), document, begun.written()) is None:
-        raise NotNow(f"plan {begun.id} has been gone on with by somebody else: ask for it again", kind="plan_changed")
+    if await services.run_store.replace("plan", key_of(begun.id), document, begun.written()) is None:
+        raise StateConflict(
+            f"plan {begun.id} has been gone on with by somebody else: ask for it again", kind="plan_changed"
+        )
     log.info("planned %s: %d jobs of %d sources", begun.id, begun.jobs, begun.sources)
     return begun
 
@@ -64,15 +66,15 @@ async def _begin(services: Services, selection: Selection, marker: str | None) -
     if marker:
         document = await _stored(services, marker)
         return document, Plan.read(document.content)
-    fresh = Plan(id=new_id(), selection=selection, marker="", forms=forms(services, selection))
-    created = await services.run_table.create("plan", key_of(fresh.id), fresh.written())
+    fresh = Plan(id=new_id(), selection=selection, marker="", recipe_versions=recipe_versions(services, selection))
+    created = await services.run_store.create("plan", key_of(fresh.id), fresh.written())
     if created is None:
         raise AssertionError("two plans have one id")
     return created, fresh
 
 
 async def _stored(services: Services, plan_id: str) -> Document:
-    document = await services.run_table.get("plan", key_of(plan_id)) if is_id(plan_id) else None
+    document = await services.run_store.get("plan", key_of(plan_id)) if is_id(plan_id) else None
     if document is None:
         raise RequestError(f"there is no plan {plan_id[:60]!r}: make one first", kind="unknown_plan")
     return document

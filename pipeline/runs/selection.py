@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.recipes import Recipe
-from pipeline.recipes.complaints import did_you_mean
+from pipeline.recipes.error_messages import did_you_mean
 from pipeline.services import Services
 from pipeline.storage.blobs import Listed
 from pipeline.storage.entry import Entry, Version
@@ -86,26 +86,26 @@ class Due:
         return hashlib.sha256(f"{self.recipe.name}/{self.source.name}".encode()).hexdigest()[:12]
 
 
-async def due(services: Services, selection: Selection, page: list[Listed], now: datetime) -> list[Due]:
+async def due_jobs(services: Services, selection: Selection, page: list[Listed], now: datetime) -> list[Due]:
     """The selected jobs of a page of sources: one range read of the ledger for each recipe."""
     found = []
-    for recipe in chosen(services, selection):
+    for recipe in selected_recipes(services, selection):
         wanted = [one for one in page if _is_for(recipe, one, selection) and _has_age(one, selection, now)]
         found += await _of_recipe(services, selection, recipe, wanted, now)
     return found
 
 
-def chosen(services: Services, selection: Selection) -> Sequence[Recipe]:
+def selected_recipes(services: Services, selection: Selection) -> Sequence[Recipe]:
     """The recipes of a selection. RecipeError when one is not known."""
     return [services.recipes.get(name) for name in selection.recipes] or list(services.recipes)
 
 
-def forms(services: Services, selection: Selection) -> dict[str, str]:
+def recipe_versions(services: Services, selection: Selection) -> dict[str, str]:
     """The recipes of a selection, each with what tells its form from others. RecipeError as above."""
-    return {recipe.name: recipe.hash[:16] for recipe in chosen(services, selection)}
+    return {recipe.name: recipe.hash[:16] for recipe in selected_recipes(services, selection)}
 
 
-def other_forms(services: Services, selection: Selection, meant: dict[str, str]) -> str:
+def version_mismatch(services: Services, selection: Selection, meant: dict[str, str]) -> str:
     """Why this process cannot go on with what was meant by a selection; empty when it can.
 
     Its recipes may be older, or newer, than those of the process that planned: it was started before the file changed,
@@ -129,7 +129,9 @@ async def _of_recipe(
     keys = {row_key(container, one.name): one for one in wanted}
     # Tables compare the units of UTF-16.
     ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-    rows = {entry.key.row: entry async for entry in services.ledger.brief(recipe.name, ordered[0], ordered[-1])}
+    rows = {
+        entry.key.row: entry async for entry in services.ledger.scan_summaries(recipe.name, ordered[0], ordered[-1])
+    }
     found = []
     for key, one in keys.items():
         entry = rows.get(key)

@@ -42,10 +42,12 @@ class Pool:
     @classmethod
     def of(cls, settings: Settings, times: Times) -> Self:
         """The whole pool, as far as one process may lease it. Where jobs are short, a session has seats for more."""
-        sessions = min(settings.pool_max_sessions, settings.slots_per_process)
-        together = settings.batch_seconds / times.execution if times.execution else settings.batch_jobs
-        seats = settings.session_depth * max(1, min(settings.batch_jobs, int(together)))
-        return cls(sessions, seats, jobs=settings.session_jobs)
+        sessions = min(settings.pool_max_sessions, settings.max_slots_per_process)
+        together = (
+            settings.microbatch_max_seconds / times.execution if times.execution else settings.microbatch_max_jobs
+        )
+        seats = settings.session_concurrency * max(1, min(settings.microbatch_max_jobs, int(together)))
+        return cls(sessions, seats, jobs=settings.session_max_jobs)
 
 
 def duration(count: int, pool: Pool, times: Times, at_once: float) -> float:

@@ -34,7 +34,7 @@ from pipeline.errors import (
 )
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
-from pipeline.storage.framing import use_quick_policy
+from pipeline.storage.azure_patches import use_quick_policy
 from pipeline.storage.transport import Transport
 
 # The most that one read brings, and so what a transfer holds at once. Smaller blobs come whole with the first.
@@ -93,9 +93,9 @@ class Account:
         """The client of a blob container."""
         return self._blobs.get_container_client(name)
 
-    async def look(self, name: str) -> None:
+    async def check_container(self, name: str) -> None:
         """See whether a blob container is there. ConfigError or StorageUnavailable says why not."""
-        with translated(f"looking at the container {name}"):
+        with map_errors(f"looking at the container {name}"):
             await self.container(name).get_container_properties()
 
     def queue(self, name: str) -> QueueClient:
@@ -117,7 +117,7 @@ class Account:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def map_errors(doing: str) -> Iterator[None]:
     """Turn the storage SDK's errors into the pipeline's. `doing` names the work, for the message.
 
     Errors that mean something to the caller (not found, condition not met, conflict) are to be caught inside.

@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError, ResourceNotModifiedErro
 
 from pipeline.errors import RecipeError
 from pipeline.settings import MIB
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, map_errors
 
 LIMIT = 16 * MIB
 # How long an asset is used before it is asked whether it has changed.
@@ -58,7 +58,7 @@ class Assets:
 
     async def _read(self, name: str, known: Asset | None) -> Asset:
         condition: dict[str, Any] = {"etag": known.etag, "match_condition": MatchConditions.IfModified} if known else {}
-        with translated(f"reading {self.container}/{name}"):
+        with map_errors(f"reading {self.container}/{name}"):
             try:
                 stream = await self._client.get_blob_client(name).download_blob(decompress=False, **condition)
             except ResourceNotModifiedError:

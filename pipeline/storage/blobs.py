@@ -15,8 +15,8 @@ from azure.core.exceptions import HttpResponseError, ResourceModifiedError, Reso
 from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
-from pipeline.errors import ConfigError, JobOvertaken, OutputError, StorageUnavailable
-from pipeline.storage.account import BLOCK, PART, Account, is_there, translated, unless_there
+from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
+from pipeline.storage.account import BLOCK, PART, Account, is_there, map_errors, unless_there
 
 # Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
 MARK = "pipeline_job"
@@ -49,14 +49,14 @@ class Source:
         self._first: StorageStreamDownloader[bytes] | None = first if self.size <= PART else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes of exactly this version, from storage anew each time. JobOvertaken when it has changed or gone."""
-        with translated(f"reading {self.container}/{self.name}"):
+        """The bytes of exactly this version, from storage anew each time. JobSuperseded when it has changed or gone."""
+        with map_errors(f"reading {self.container}/{self.name}"):
             try:
                 stream, self._first = self._first or await self._again(), None
                 async for chunk in stream.chunks():
                     yield chunk
             except (ResourceModifiedError, ResourceNotFoundError) as error:
-                raise JobOvertaken(f"{self.container}/{self.name} changed or went while it was read") from error
+                raise JobSuperseded(f"{self.container}/{self.name} changed or went while it was read") from error
 
     async def _again(self) -> StorageStreamDownloader[bytes]:
         return await self._blob.download_blob(
@@ -65,11 +65,11 @@ class Source:
 
     async def tags(self) -> dict[str, str]:
         """The blob's index tags."""
-        with translated(f"reading the tags of {self.container}/{self.name}"):
+        with map_errors(f"reading the tags of {self.container}/{self.name}"):
             try:
                 return dict(await self._blob.get_blob_tags())
             except ResourceNotFoundError as error:
-                raise JobOvertaken(f"{self.container}/{self.name} went while it was looked at") from error
+                raise JobSuperseded(f"{self.container}/{self.name} went while it was looked at") from error
             except HttpResponseError as error:
                 if error.status_code not in NO_TAGS:
                     raise
@@ -99,9 +99,9 @@ class Sources:
         self._containers = {name: account.container(name) for name in containers}
 
     async def open(self, container: str, name: str) -> Source:
-        """Pin the current version of a blob. JobOvertaken when there is none (any more)."""
+        """Pin the current version of a blob. JobSuperseded when there is none (any more)."""
         blob = self._container(container).get_blob_client(name)
-        with translated(f"reading {container}/{name}"), _there(container, name):
+        with map_errors(f"reading {container}/{name}"), _there(container, name):
             # As it is stored: a blob that is said to be compressed may not be, and has its stored size anyway.
             stream = await blob.download_blob(decompress=False)
         return Source(container, blob, stream)
@@ -112,29 +112,29 @@ class Sources:
         """At most `size` sources below `prefix` from `marker` on, and the marker of what follows: empty at the end."""
         listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=size)
         pages = listing.by_page(marker or None)
-        with translated(f"listing {container}"):
+        with map_errors(f"listing {container}"):
             try:
                 page = [_listed(blob) async for blob in await anext(pages)]
             except StopAsyncIteration:
                 page = []
         return page, getattr(pages, "continuation_token", None) or ""
 
-    async def look(self, container: str, name: str) -> Listed:
-        """What a blob is now, without reading it. JobOvertaken when there is none."""
-        with translated(f"looking for {container}/{name}"), _there(container, name):
+    async def stat(self, container: str, name: str) -> Listed:
+        """What a blob is now, without reading it. JobSuperseded when there is none."""
+        with map_errors(f"looking for {container}/{name}"), _there(container, name):
             return _listed(await self._container(container).get_blob_client(name).get_blob_properties())
 
     async def is_current(self, container: str, name: str, etag: str) -> bool:
         """Whether a blob still is that version."""
         try:
-            return (await self.look(container, name)).etag == etag
-        except JobOvertaken:
+            return (await self.stat(container, name)).etag == etag
+        except JobSuperseded:
             return False
 
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
         """Store an image that came with a request; fine when it is there already, since such names are never reused."""
         blob, settings = self._container(container).get_blob_client(name), ContentSettings(content_type=content_type)
-        with translated(f"storing {container}/{name}"), unless_there():
+        with map_errors(f"storing {container}/{name}"), unless_there():
             await blob.upload_blob(data, overwrite=False, content_settings=settings)
 
     def _container(self, name: str) -> ContainerClient:
@@ -148,13 +148,13 @@ class Sources:
 
 @contextmanager
 def _there(container: str, name: str) -> Iterator[None]:
-    """JobOvertaken when the blob is not there. That its container is not is another matter."""
+    """JobSuperseded when the blob is not there. That its container is not is another matter."""
     try:
         yield
     except ResourceNotFoundError as error:
         if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
             raise
-        raise JobOvertaken(f"there is no blob {container}/{name}", kind="source_gone") from error
+        raise JobSuperseded(f"there is no blob {container}/{name}", kind="source_gone") from error
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Renditions:
     async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> Staged:
         """Take in a rendition without showing it: small ones in memory, larger ones as uncommitted blocks."""
         staged = Staged(self._client.get_blob_client(path))
-        with translated(f"writing {self.container}/{path}"):
+        with map_errors(f"writing {self.container}/{path}"):
             async for chunk in chunks:
                 await staged.add(chunk)
         return staged
@@ -208,9 +208,9 @@ class Renditions:
         """Make a staged rendition visible.
 
         OutputError when another job's rendition, or a blob that is not the pipeline's, is at that path;
-        JobOvertaken when a newer generation of this job has written it.
+        JobSuperseded when a newer generation of this job has written it.
         """
-        with translated(f"committing {self.container}/{blob.path}"):
+        with map_errors(f"committing {self.container}/{blob.path}"):
             condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
             for _ in range(5):
                 if await staged.write(blob, owner, condition):
@@ -219,8 +219,8 @@ class Renditions:
         raise StorageUnavailable(f"{self.container}/{blob.path} keeps changing under this job", kind="overwritten")
 
     async def read(self, path: str) -> tuple[bytes, str]:
-        """A rendition and its content type. JobOvertaken when it is not there."""
-        with translated(f"reading {self.container}/{path}"):
+        """A rendition and its content type. JobSuperseded when it is not there."""
+        with map_errors(f"reading {self.container}/{path}"):
             try:
                 stream = await self._client.get_blob_client(path).download_blob(decompress=False)
                 return (
@@ -228,18 +228,18 @@ class Renditions:
                     stream.properties.content_settings.content_type or "application/octet-stream",
                 )
             except ResourceNotFoundError as error:
-                raise JobOvertaken(f"there is no rendition {path}", kind="rendition_gone") from error
+                raise JobSuperseded(f"there is no rendition {path}", kind="rendition_gone") from error
 
     async def are_there(self, paths: list[str]) -> bool:
         """Whether there is a blob at each of these paths."""
-        with translated(f"looking into {self.container}"):
+        with map_errors(f"looking into {self.container}"):
             return all([await self._client.get_blob_client(path).exists() for path in paths])
 
     async def marked(self, prefix: str = "", marker: str = "") -> tuple[list[MarkedBlob], str]:
         """A page of the blobs that carry the pipeline's mark, and the marker of what follows: empty at the end."""
         listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
         pages = listing.by_page(marker or None)
-        with translated(f"listing {self.container}"):
+        with map_errors(f"listing {self.container}"):
             try:
                 found = [blob async for blob in await anext(pages) if MARK in (blob.metadata or {})]
             except StopAsyncIteration:
@@ -249,7 +249,7 @@ class Renditions:
 
     async def delete(self, blob: MarkedBlob) -> bool:
         """Delete a blob as it was listed; False when it is gone, or is another one by now."""
-        with translated(f"deleting {self.container}/{blob.path}"):
+        with map_errors(f"deleting {self.container}/{blob.path}"):
             try:
                 client = self._client.get_blob_client(blob.path)
                 await client.delete_blob(etag=f'"{plain(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
@@ -270,7 +270,7 @@ class Renditions:
                 "Change the recipe's path so that no two sources share one, or delete that blob"
             )
         if int(marks.get(GENERATION, "0")) > owner.generation:
-            raise JobOvertaken(f"a newer version of {path} has been committed")
+            raise JobSuperseded(f"a newer version of {path} has been committed")
         return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
 
 

@@ -12,7 +12,7 @@ from azure.data.tables import EdmType, EntityProperty
 
 from pipeline.storage.keys import JobKey
 
-State = Literal["queued", "running", "done", "failed", "dismissed", "overtaken"]
+State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
 STATES: Final = get_args(State)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # No source's row key starts with it, and it sorts behind all of them: container names are letters, digits and hyphens.

@@ -30,21 +30,23 @@ from azure.core.exceptions import (
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.errors import JobOvertaken, PipelineError
-from pipeline.storage.account import Account, translated
+from pipeline.errors import JobSuperseded, PipelineError
+from pipeline.storage.account import Account, map_errors
 from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.listing import FailureGroup, Listing
-from pipeline.storage.stats import Stats
+from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
+from pipeline.storage.metrics import MetricsStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-__all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "judge"]
+__all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "decide_claim"]
 BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
 
-def judge(entry: Entry | None, version: Version, now: datetime, *, again: bool, seen: int | None = None) -> Verdict:
+def decide_claim(
+    entry: Entry | None, version: Version, now: datetime, *, again: bool, seen: int | None = None
+) -> Verdict:
     """What a worker that holds `version` of the source may do, given the row it found.
 
     `confirm`: the row is about another version; take it when ours is still the current one.
@@ -67,15 +69,15 @@ def judge(entry: Entry | None, version: Version, now: datetime, *, again: bool, 
 class Ledger:
     """The table. Every change is conditional on what was read before."""
 
-    def __init__(self, account: Account, table: str, claim_seconds: int, recipes: Sequence[str] = ()) -> None:
+    def __init__(self, account: Account, table: str, claim_ttl: int, recipes: Sequence[str] = ()) -> None:
         self._table: TableClient = account.table(table)
-        self._ttl = timedelta(seconds=claim_seconds)
-        self._listing = Listing(self._table, (*recipes, UNREADABLE))
-        self.stats = Stats(self._table)
+        self._ttl = timedelta(seconds=claim_ttl)
+        self._listing = LedgerQueries(self._table, (*recipes, UNREADABLE))
+        self.stats = MetricsStore(self._table)
 
     async def get(self, key: JobKey) -> Entry | None:
         """The row of a job, or None."""
-        with translated("reading the ledger"):
+        with map_errors("reading the ledger"):
             try:
                 return Entry.from_row(await self._table.get_entity(key.partition, key.row))
             except ResourceNotFoundError as error:
@@ -83,28 +85,28 @@ class Ledger:
                     raise
                 return None
 
-    async def between(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
+    async def scan(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
         """The rows of a recipe whose row keys lie in [first, last]: a range read within one partition."""
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
-        with translated("reading the ledger"):
+        with map_errors("reading the ledger"):
             async for row in self._table.query_entities(query, parameters=values):
                 yield Entry.from_row(row)
 
-    async def brief(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
+    async def scan_summaries(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
         """As `between`, with as much of each row as planning asks for: how it stands, of which version."""
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
-        with translated("reading the ledger"):
+        with map_errors("reading the ledger"):
             async for row in self._table.query_entities(query, parameters=values, select=BRIEF):
                 yield Entry.from_row(row)
 
-    async def forget(self, entry: Entry) -> None:
+    async def delete(self, entry: Entry) -> None:
         """Delete a row and what lists it, unless it has changed since it was read."""
         condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
         partition, lists = entry.key.partition, list(entry.listed)
         own = ("delete", {"PartitionKey": partition, "RowKey": entry.key.row}, condition)
-        with translated("writing the ledger"):
+        with map_errors("writing the ledger"):
             while True:
                 listed = [("delete", {"PartitionKey": partition, "RowKey": key}) for key in lists]
                 try:
@@ -154,17 +156,17 @@ class Ledger:
         """Claim a job, or give the row that says why not (done, failed, dismissed, or somebody is on it).
 
         `known` is a row that was found to be due before the source was opened: while nobody has changed it, it is
-        claimed without another look. JobOvertaken when the row is about a version that is newer than ours.
+        claimed without another look. JobSuperseded when the row is about a version that is newer than ours.
         """
         fresh = Entry(key, *source, state="running", version=version, owner=secrets.token_hex(8), run=run)
         entry, looked = known, known is None
         while True:
             now = datetime.now(UTC)
-            verdict = judge(entry, version, now, again=again, seen=seen) if looked else "take"
+            verdict = decide_claim(entry, version, now, again=again, seen=seen) if looked else "take"
             if entry and verdict in ("done", "failed", "dismissed", "busy"):
                 return entry
             if verdict == "confirm" and not await is_current():
-                raise JobOvertaken("the source has changed since this job began")
+                raise JobSuperseded("the source has changed since this job began")
             waited = entry is not None and entry.state == "queued"
             claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=waited)
             if claimed:
@@ -175,7 +177,7 @@ class Ledger:
         """Note a job that has no row yet: that it waits, most often. A row that is there stays as it is."""
         await self._try(replace(entry, since=datetime.now(UTC)))
 
-    async def move(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
+    async def transition(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
         """Put a job that nobody is on into another state; None when its row has changed since it was read.
 
         Who dismisses a job answers every wish for it that there is: messages that come later find it so.
@@ -193,7 +195,7 @@ class Ledger:
         lists = lists and entry.listed != entry.list_keys()
         gone = set(entry.listed) - set(entry.list_keys()) if lists else set()
         entry = replace(entry, listed=entry.list_keys()) if lists else entry
-        with translated("writing the ledger"):
+        with map_errors("writing the ledger"):
             try:
                 return replace(entry, row_etag=await self._write(entry, gone, lists=lists))
             except HttpResponseError as error:
@@ -241,24 +243,24 @@ class Claim:
         self.entry = entry
 
     @property
-    def renew_every(self) -> float:
+    def heartbeat_interval(self) -> float:
         """Seconds between renewals."""
         return self._ttl.total_seconds() / 3
 
     async def renew(self) -> None:
-        """Move the expiry on. JobOvertaken when the claim is lost."""
+        """Move the expiry on. JobSuperseded when the claim is lost."""
         await self._write(expires=datetime.now(UTC) + self._ttl)
 
-    async def make_sure(self) -> None:
+    async def ensure_fresh(self) -> None:
         """Renew it where a renewal was missed: storage did not answer, or this process stood still.
 
-        It may be another's by then: JobOvertaken. One that was renewed in time never has less than half left.
+        It may be another's by then: JobSuperseded. One that was renewed in time never has less than half left.
         """
         if self.entry.expires - datetime.now(UTC) < self._ttl / 2:
             await self.renew()
 
-    async def done(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
-        """Record the result. JobOvertaken when the claim is lost."""
+    async def complete(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
+        """Record the result. JobSuperseded when the claim is lost."""
         return await self._end(
             state="done",
             attempts=self.entry.attempts + 1,
@@ -271,21 +273,21 @@ class Claim:
             **_NO_ERROR,
         )
 
-    async def failed(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
-        """Record a failure with its reason, and how long each stage took. JobOvertaken when the claim is lost."""
+    async def fail(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
+        """Record a failure with its reason, and how long each stage took. JobSuperseded when the claim is lost."""
         return await self._end(state="failed", attempts=self.entry.attempts + 1, ms=ms or {}, **_reason(error, stage))
 
-    async def give_back(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
-        """Record that the job waits for another attempt. JobOvertaken when the claim is lost."""
+    async def requeue(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
+        """Record that the job waits for another attempt. JobSuperseded when the claim is lost."""
         return await self._end(state="queued", attempts=self.entry.attempts + int(tried), **_reason(error, stage))
 
-    async def let_go(self, error: PipelineError) -> Entry:
-        """Record that nothing is left to do: the source went, or changed. JobOvertaken when the claim is lost."""
-        return await self._end(state="overtaken", **_reason(error, ""))
+    async def abandon(self, error: PipelineError) -> Entry:
+        """Record that nothing is left to do: the source went, or changed. JobSuperseded when the claim is lost."""
+        return await self._end(state="superseded", **_reason(error, ""))
 
     async def _end(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         written = await self._write(since=datetime.now(UTC), **changes)
-        self._ledger.stats.count(written)
+        self._ledger.stats.record(written)
         return written
 
     async def _write(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
@@ -294,7 +296,7 @@ class Claim:
             if written is None and await self._still_ours():
                 written = await self._ledger._try(replace(self.entry, **changes))
             if written is None:
-                raise JobOvertaken("another process has taken this job over")
+                raise JobSuperseded("another process has taken this job over")
             self.entry = written
             return written
 

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import RecipeError
-from pipeline.storage.account import Account, translated
+from pipeline.storage.account import Account, map_errors
 from pipeline.telemetry import traceparent
 
 
@@ -83,11 +83,11 @@ class JobQueue:
     async def send(self, message: Message | RunWork, delay: float = 0) -> None:
         """Add a message that becomes visible after `delay` seconds, in the trace at hand. It never expires."""
         message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
-        await self.send_back(message.model_dump_json(exclude_defaults=True).encode(), delay)
+        await self.requeue(message.model_dump_json(exclude_defaults=True).encode(), delay)
 
-    async def send_back(self, body: bytes, delay: float) -> None:
+    async def requeue(self, body: bytes, delay: float) -> None:
         """Add a message as it was received, whatever it says."""
-        with translated("writing to the job queue"):
+        with map_errors("writing to the job queue"):
             await self._client.send_message(
                 body,
                 visibility_timeout=min(int(delay), 7 * 24 * 3600 - 1),
@@ -96,11 +96,11 @@ class JobQueue:
 
     async def length(self) -> int:
         """How many messages there are, about, also those that are not visible yet."""
-        with translated("looking at the job queue"):
+        with map_errors("looking at the job queue"):
             return (await self._client.get_queue_properties()).approximate_message_count or 0
 
     async def oldest(self) -> datetime | None:
         """When the oldest message was written whose turn it is; None when there is none."""
-        with translated("looking at the job queue"):
+        with map_errors("looking at the job queue"):
             found = await self._client.peek_messages()
         return min((message.inserted_on for message in found if message.inserted_on), default=None)

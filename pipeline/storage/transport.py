@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 from azure.core.pipeline.transport import AioHttpTransport
 from typing_extensions import override
 
-from pipeline.connections import new_session
 from pipeline.errors import PermanentError
+from pipeline.http_connections import new_session
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30

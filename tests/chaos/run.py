@@ -230,7 +230,7 @@ RECOVERIES = {
     "uploaded again": r"uploading again",
     "tried again later": r"attempt \d+ did not succeed",
     "waited for a session": r"waits for a session",
-    "overtaken by a newer version": r"nothing to do: .*(changed|went|newer|taken)",
+    "superseded by a newer version": r"nothing to do: .*(changed|went|newer|taken)",
     "already done, or somebody on it": r"nothing to do: (done|running|failed)",
     "session recycled": r"gets a new session",
     "session left to cool down": r"left to cool down",

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, tzinfo
 from types import SimpleNamespace
 
 from devstack.__main__ import build
-from pipeline.sessions import slot, token
+from pipeline.pool import auth, slot
 from pipeline.storage import entry, ledger
 
 
@@ -26,7 +26,7 @@ def main(seconds: float, argv: list[str]) -> None:
     clock = SimpleNamespace(**{name: getattr(time, name) for name in ("monotonic", "perf_counter")})
     clock.time = lambda: time.time() + seconds
     ledger.datetime = entry.datetime = Wrong  # type: ignore[misc]
-    slot.time = token.time = clock
+    slot.time = auth.time = clock
     sys.argv = ["devstack", *argv]
     build(argv[0])(prog_name="devstack")
 

@@ -93,7 +93,7 @@ class Sources:
     async def message(self, name: str, **more: object) -> None:
         """Ask for a job, as the pipeline does."""
         place = {"recipe": "web", "container": NAMES["PIPELINE_INPUT_CONTAINER"], "name": name}
-        await self._send(NAMES["PIPELINE_QUEUE"], place | more)
+        await self._send(NAMES["PIPELINE_JOB_QUEUE"], place | more)
 
     async def _send(self, queue: str, document: dict[str, object]) -> None:
         text = base64.b64encode(json.dumps(document).encode()).decode()

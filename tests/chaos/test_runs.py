@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.sessions import archive
-from pipeline.transforms import protocol
+from pipeline.engine import protocol
+from pipeline.pool import engine_bundle
 from tests.chaos.marked import JOBS, REPORT, said
 from tests.chaos.pictures import BAD, MARK, marked, pictures
 from tests.chaos.runs import Runs, counted, read
@@ -62,7 +62,7 @@ def test_after_its_failure_was_recorded_nothing_is_a_reason_but_to_be_asked_for(
     assert found(file, recorded=101, again=150) == []
 
 
-def test_each_worker_that_was_overtaken_excuses_one_run(tmp_path: Path) -> None:
+def test_each_worker_that_was_superseded_excuses_one_run(tmp_path: Path) -> None:
     file = kept(tmp_path, *(("bad#0", moment, "not_an_image") for moment in (100, 200, 300)))
     assert [len(found(file, recorded=101, reasons=250, taken_over=count)) for count in range(4)] == [3, 2, 1, 0]
 
@@ -87,7 +87,7 @@ def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:
 
 def test_what_the_engine_says_and_is_told_is_understood() -> None:
     job = protocol.encode_jobs({"source": "in-1.bin"})  # type: ignore[typeddict-item]
-    asked = JOBS.search(archive.build().program(job))
+    asked = JOBS.search(engine_bundle.build().program(job))
     assert asked
     assert json.loads(base64.b64decode(asked[1])) == [{"source": "in-1.bin"}]
     reports = json.dumps([{"failure": None}, {"failure": {"kind": "not_an_image", "message": "…"}}]).encode()

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import timeline, trace
 from pipeline.errors import ConfigError
-from pipeline.process import process
+from pipeline.jobs.execution import execute_job
 from tests.images import picture
 from tests.stack import Stack
 
@@ -17,13 +17,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def report(began: float, *marks: tuple[str, float, float], session: str = "000.1") -> dict[str, Any]:
-    return {"began": began, "session": session, "marks": [list(mark) for mark in marks]}
+    return {"began": began, "session": session, "spans": [list(mark) for mark in marks]}
 
 
 JOBS = [
-    ("b.jpg", report(1000.5, ("upload", 0, 400), ("run", 1000, 500))),
-    ("a<&>.jpg", report(1000.0, ("claim", 0, 100), ("upload", 100, 400), ("run", 500, 1000))),
-    ("c.jpg", report(1000.0, ("run", 2000, 1000), session="001.4")),
+    ("b.jpg", report(1000.5, ("upload", 0, 400), ("execute", 1000, 500))),
+    ("a<&>.jpg", report(1000.0, ("claim", 0, 100), ("upload", 100, 400), ("execute", 500, 1000))),
+    ("c.jpg", report(1000.0, ("execute", 2000, 1000), session="001.4")),
     ("without times", {}),
 ]
 
@@ -33,19 +33,19 @@ def test_jobs_are_put_on_one_clock_in_the_order_in_which_they_began() -> None:
     assert [lane.name for lane in lanes] == ["a<&>.jpg", "b.jpg", "c.jpg"]
     assert [(each.stage, each.start, each.end) for each in lanes[1].stretches] == [
         ("upload", 0.5, 0.9),
-        ("run", 1.5, 2.0),
+        ("execute", 1.5, 2.0),
     ]
 
 
 def test_a_session_is_busy_while_anything_runs_in_it() -> None:
     busy = timeline.busy(timeline.lanes(JOBS))
     assert busy == {"000.1": pytest.approx(1.0), "001.4": pytest.approx(1.0)}
-    apart = [("a", report(0.1, ("run", 0, 1000))), ("b", report(0.1, ("run", 3000, 1000)))]
+    apart = [("a", report(0.1, ("execute", 0, 1000))), ("b", report(0.1, ("execute", 3000, 1000)))]
     assert timeline.busy(timeline.lanes(apart)) == {"000.1": pytest.approx(0.5)}
 
 
 def test_jobs_that_share_an_execution_count_its_time_once() -> None:
-    lanes = timeline.lanes([("a", report(5.0, ("run", 0, 800))), ("b", report(5.0, ("run", 0, 800)))])
+    lanes = timeline.lanes([("a", report(5.0, ("execute", 0, 800))), ("b", report(5.0, ("execute", 0, 800)))])
     assert timeline.merged(each for lane in lanes for each in lane.stretches) == [(0.0, 0.8)]
 
 
@@ -65,9 +65,9 @@ async def test_it_is_drawn_from_what_the_ledger_says(stack: Stack) -> None:
         await trace._noted(services, "", None, 10)
     for name in ("photos/a.jpg", "photos/b.jpg"):
         await stack.drop(name, picture())
-        await process(services, services.settings.input_container, name, services.recipes.get("web"))
+        await execute_job(services, services.settings.input_container, name, services.recipes.get("web"))
     lanes = timeline.lanes(await trace._noted(services, "", "web", 10))
     assert [lane.name for lane in lanes] == ["photos/a.jpg", "photos/b.jpg"]
     stages = [each.stage for each in lanes[0].stretches]
-    assert stages == ["claim", "lease", "upload", "turn", "run", "download", "commit"]
+    assert stages == ["claim", "acquire", "upload", "wait", "execute", "download", "commit"]
     assert set(stages) == set(timeline.COLOURS)

@@ -85,7 +85,7 @@ async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPat
     recipes.write_text(RECIPES)
     environ = environment(azurite, session_pool, recipes) | {
         "PIPELINE_CONSOLE_ACCESS": "open",
-        "PIPELINE_SESSION_IDLE": "1",
+        "PIPELINE_SESSION_IDLE_TIMEOUT": "1",
     }
     async with hosted(environ) as site:
         await asyncio.gather(*(site.stack.drop(name, data) for name, data in SOURCES.items()))

@@ -13,9 +13,9 @@ import azure.functions as func
 import pytest
 
 from devstack.state import ROOT
+from pipeline.console import auth
+from pipeline.console.auth import COOKIE, PRINCIPAL, Principal
 from pipeline.settings import Settings
-from pipeline.web.console import access
-from pipeline.web.console.access import COOKIE, PRINCIPAL, Visitor
 
 SECRET = b"s" * 32
 OTHER = b"o" * 32
@@ -37,20 +37,20 @@ def principal(*roles: str, name: str = "kim@example.org", claim: str = "roles") 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7071", "localhost", "[::1]:80"])
 def test_open_lets_this_machine_in(host: str) -> None:
-    who = access.visitor(request(host), settings("open"), SECRET)
+    who = auth.principal(request(host), settings("open"), SECRET)
     assert who
     assert who.may_write
 
 
 @pytest.mark.parametrize("host", ["app.example", "evil.example:7071", "127.0.0.1.evil.example", ""])
 def test_open_lets_nobody_in_by_another_name(host: str) -> None:
-    assert access.visitor(request(host), settings("open"), SECRET) is None
+    assert auth.principal(request(host), settings("open"), SECRET) is None
 
 
 @pytest.mark.parametrize("role", ["read", "write"])
 def test_a_cookie_that_we_sealed_says_who_comes(role: Any) -> None:
-    sealed = access.sealed(role, 1, SECRET)
-    who = access.visitor(request(cookie=f"other=1; {COOKIE}={sealed}"), settings("keys"), SECRET)
+    sealed = auth.sign_cookie(role, 1, SECRET)
+    who = auth.principal(request(cookie=f"other=1; {COOKIE}={sealed}"), settings("keys"), SECRET)
     assert who
     assert (who.role, who.may_write) == (role, role == "write")
 
@@ -60,19 +60,19 @@ def test_a_cookie_that_we_sealed_says_who_comes(role: Any) -> None:
 )
 @pytest.mark.parametrize("order", ["{other}; {ours}", "{ours}; {other}", "{other},{ours}"])
 def test_what_other_cookies_of_the_domain_hold_keeps_nobody_out(other: str, order: str) -> None:
-    header = order.format(other=other, ours=f"{COOKIE}={access.sealed('read', 1, SECRET)}")
-    assert access.visitor(request(cookie=header), settings("keys"), SECRET)
+    header = order.format(other=other, ours=f"{COOKIE}={auth.sign_cookie('read', 1, SECRET)}")
+    assert auth.principal(request(cookie=header), settings("keys"), SECRET)
 
 
 def forged() -> dict[str, str]:
-    sealed = access.sealed("read", 1, SECRET)
+    sealed = auth.sign_cookie("read", 1, SECRET)
     role, ends, nonce, seal = sealed.split(".")
     return {
         "another role": f"write.{ends}.{nonce}.{seal}",
         "a later end": f"{role}.{int(ends) + 9999}.{nonce}.{seal}",
-        "another secret": access.sealed("write", 1, OTHER),
-        "a token in place of a seal": f"x.{access.token(Visitor('read', '', 'x'), SECRET)}",
-        "over": access.sealed("write", -1, SECRET),
+        "another secret": auth.sign_cookie("write", 1, OTHER),
+        "a token in place of a seal": f"x.{auth.csrf_token(Principal('read', '', 'x'), SECRET)}",
+        "over": auth.sign_cookie("write", -1, SECRET),
         "nothing": "",
         "no ASCII": "schlüssel.ü",
         "dots": "...",
@@ -81,14 +81,14 @@ def forged() -> dict[str, str]:
 
 @pytest.mark.parametrize("case", forged())
 def test_a_cookie_that_is_forged_or_over_lets_nobody_in(case: str) -> None:
-    assert access.visitor(request(cookie=f"{COOKIE}={forged()[case]}"), settings("keys"), SECRET) is None
+    assert auth.principal(request(cookie=f"{COOKIE}={forged()[case]}"), settings("keys"), SECRET) is None
 
 
 def test_a_cookie_is_for_the_console_alone_and_out_of_scripts_reach() -> None:
-    header = access.cookie("value", request(), 8)
+    header = auth.cookie("value", request(), 8)
     assert header.startswith(f"{COOKIE}=value; Path=/api/console; Max-Age=28800; ")
     assert {"HttpOnly", "SameSite=Strict", "Secure"} <= set(header.split("; "))
-    assert "Secure" not in access.cookie("value", request("127.0.0.1"), 8)
+    assert "Secure" not in auth.cookie("value", request("127.0.0.1"), 8)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_cookie_is_for_the_console_alone_and_out_of_scripts_reach() -> None:
     [(("Console.Write",), "write"), (("Console.Read",), "read"), (("Console.Read", "Console.Write"), "write")],
 )
 def test_app_service_tells_roles(roles: tuple[str, ...], role: str) -> None:
-    who = access.visitor(request(**{PRINCIPAL: principal(*roles)}), settings("app_service"), SECRET)
+    who = auth.principal(request(**{PRINCIPAL: principal(*roles)}), settings("app_service"), SECRET)
     assert who
     assert (who.role, who.name) == (role, "kim@example.org")
 
@@ -113,16 +113,16 @@ def test_app_service_tells_roles(roles: tuple[str, ...], role: str) -> None:
     ],
 )
 def test_app_service_without_our_roles_lets_nobody_in(header: str) -> None:
-    assert access.visitor(request(**{PRINCIPAL: header}), settings("app_service"), SECRET) is None
+    assert auth.principal(request(**{PRINCIPAL: header}), settings("app_service"), SECRET) is None
 
 
 @pytest.mark.parametrize("kind", ["keys", "off"])
 def test_the_header_of_app_service_counts_only_where_that_is_set(kind: str) -> None:
     asked = request(**{PRINCIPAL: principal("Console.Write")})
-    assert access.visitor(asked, settings(kind), SECRET) is None
+    assert auth.principal(asked, settings(kind), SECRET) is None
 
 
-KIM, LEE = Visitor("write", "kim", "1"), Visitor("write", "lee", "2")
+KIM, LEE = Principal("write", "kim", "1"), Principal("write", "lee", "2")
 
 
 @pytest.mark.parametrize(
@@ -134,26 +134,26 @@ KIM, LEE = Visitor("write", "kim", "1"), Visitor("write", "lee", "2")
     ],
 )
 def test_a_form_of_ours_is_taken(headers: dict[str, str]) -> None:
-    assert access.is_our_form(request(**headers), KIM, SECRET, access.token(KIM, SECRET))
+    assert auth.csrf_valid(request(**headers), KIM, SECRET, auth.csrf_token(KIM, SECRET))
 
 
 @pytest.mark.parametrize(
     ("headers", "token"),
     [
-        ({"sec_fetch_site": "cross-site"}, access.token(KIM, SECRET)),
-        ({"sec_fetch_site": "same-site", "origin": "https://app.example"}, access.token(KIM, SECRET)),
-        ({"sec_fetch_site": "none"}, access.token(KIM, SECRET)),
-        ({"origin": "https://evil.example"}, access.token(KIM, SECRET)),
-        ({"origin": "null"}, access.token(KIM, SECRET)),
-        ({}, access.token(KIM, SECRET)),
-        ({"sec_fetch_site": "same-origin"}, access.token(LEE, SECRET)),
-        ({"sec_fetch_site": "same-origin"}, access.token(KIM, OTHER)),
+        ({"sec_fetch_site": "cross-site"}, auth.csrf_token(KIM, SECRET)),
+        ({"sec_fetch_site": "same-site", "origin": "https://app.example"}, auth.csrf_token(KIM, SECRET)),
+        ({"sec_fetch_site": "none"}, auth.csrf_token(KIM, SECRET)),
+        ({"origin": "https://evil.example"}, auth.csrf_token(KIM, SECRET)),
+        ({"origin": "null"}, auth.csrf_token(KIM, SECRET)),
+        ({}, auth.csrf_token(KIM, SECRET)),
+        ({"sec_fetch_site": "same-origin"}, auth.csrf_token(LEE, SECRET)),
+        ({"sec_fetch_site": "same-origin"}, auth.csrf_token(KIM, OTHER)),
         ({"sec_fetch_site": "same-origin"}, ""),
         ({"sec_fetch_site": "same-origin"}, "ü"),
     ],
 )
 def test_a_form_from_elsewhere_is_not(headers: dict[str, str], token: str) -> None:
-    assert not access.is_our_form(request(**headers), KIM, SECRET, token)
+    assert not auth.csrf_valid(request(**headers), KIM, SECRET, token)
 
 
 @pytest.mark.parametrize(
@@ -172,11 +172,11 @@ def test_a_form_from_elsewhere_is_not(headers: dict[str, str], token: str) -> No
     ],
 )
 def test_after_the_sign_in_it_goes_on_within_the_console(address: str, there: str) -> None:
-    assert access.local(address) == there
+    assert auth.local(address) == there
 
 
 def test_a_sign_in_ends() -> None:
-    ends = int(access.sealed("read", 2, SECRET).split(".")[1])
+    ends = int(auth.sign_cookie("read", 2, SECRET).split(".")[1])
     assert 0 <= ends - time.time() - 7190 <= 20
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import recipes
+from pipeline.api.problems import BadRequest
+from pipeline.console import forms
+from pipeline.console.recipe_draft import Draft, DraftProblems, DraftStep
+from pipeline.console.runs import _selection
+from pipeline.engine.formats import FORMATS
+from pipeline.engine.registry import TRANSFORMS
 from pipeline.recipes import loads
-from pipeline.transforms.formats import FORMATS
-from pipeline.transforms.registry import TRANSFORMS
-from pipeline.web.console import fields
-from pipeline.web.console.draft import Draft, DraftProblems, DraftStep
-from pipeline.web.console.runs import _selection
-from pipeline.web.problems import BadRequest
 from tests.console.conftest import RECIPES
 
 
@@ -28,7 +28,7 @@ def form_of(draft: Draft) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", fields.transform_names())
+@pytest.mark.parametrize("name", forms.transform_names())
 def test_every_transform_has_a_form_that_gives_its_example_back(name: str) -> None:
     draft = Draft().changed("add", name)
     assert draft.steps == (DraftStep(name, TRANSFORMS[name].example),)
@@ -112,9 +112,9 @@ def test_steps_are_added_moved_and_removed() -> None:
         assert draft.changed(nothing, "nonsense") == draft
 
 
-@given(st.sampled_from(fields.transform_names()), st.data())
+@given(st.sampled_from(forms.transform_names()), st.data())
 def test_nothing_that_is_typed_breaks_it(name: str, data: st.DataObject) -> None:
-    texts = {each.name: data.draw(st.text(max_size=30)) for each in fields.of_transform(name, {})}
+    texts = {each.name: data.draw(st.text(max_size=30)) for each in forms.of_transform(name, {})}
     draft = Draft.of_form({"step-0": name, **{f"step-0-{key}": text for key, text in texts.items()}})
     try:
         recipe = draft.recipe(allow_code=False)

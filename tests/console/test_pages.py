@@ -9,13 +9,13 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from pipeline.api import pool
+from pipeline.api.links import Links
+from pipeline.console import templates
+from pipeline.pool import status
+from pipeline.pool.requests import JobLabel
 from pipeline.recipes import loads
-from pipeline.sessions import telling
-from pipeline.sessions.line import Doing
 from pipeline.storage.keys import JobKey, source_of
-from pipeline.web import pool
-from pipeline.web.console import look
-from pipeline.web.links import Links
 from tests.console.conftest import Site, Visits
 from tests.console.pictures import HOSTILE
 from tests.images import picture
@@ -30,6 +30,10 @@ WIDE = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 
 # Half the width and a quarter of the height of 400 × 300; a hand is not more exact than a screen's pixels.
 QUARTER = re.compile(r"(19[89]|20[0-2]) × 7[4-6]")
+
+
+SHAPES = [(1512, 2016), (512, 512), (2500, 1000)]
+"""Width and height of a portrait, a square and a panorama. Each is larger than its place in the playground."""
 
 
 def job(site: Site, name: str, recipe: str = "web") -> str:
@@ -114,6 +118,23 @@ async def test_a_picture_that_is_dropped_is_transformed_in_a_session_and_the_yam
     assert natural in await page.locator("#result figcaption").inner_text()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1360, 850), (390, 844)], ids=["wide", "narrow"])
+async def test_the_playground_draws_results_undistorted(site: Site, visits: Visits, width: int, height: int) -> None:
+    page = await visits.page(f"{site.console}/playground", viewport={"width": width, "height": height})
+    for across, down in SHAPES:
+        await drop(page, picture(across, down))
+        await expect(page.locator("#result figcaption")).to_contain_text(f"{across} × {down}")
+        result, pane = page.locator("#result .pane img"), await page.locator("#result .pane").bounding_box()
+        await expect(result).to_have_js_property("complete", value=True)
+        assert await result.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [across, down]
+        drawn = await result.bounding_box()
+        assert drawn
+        assert pane
+        assert drawn["width"] / drawn["height"] == pytest.approx(across / down, rel=0.01)
+        assert drawn["width"] <= pane["width"]
+        assert drawn["height"] <= min(pane["height"], 0.52 * height + 1)
+
+
 async def test_a_focal_point_that_is_clicked_moves_a_crop(site: Site, visits: Visits) -> None:
     page = await visits.page(f"{site.console}/playground?recipe=web&source=photos/harbour.jpg")
     await expect(page.locator("#result img")).to_have_count(2)
@@ -169,8 +190,11 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
     await check_accessible(page, "the plan")
     planned = int((await page.locator("h1").inner_text()).split()[0])
     assert planned >= 2
-    seats = site.stack.services.slots
-    async with seats.seat(None), seats.seat(None):  # nobody else finds a session, so that nothing ends meanwhile
+    seats = site.stack.services.scheduler
+    async with (
+        seats.acquire_slot(None),
+        seats.acquire_slot(None),
+    ):  # nobody else finds a session, so that nothing ends meanwhile
         await page.click("button:has-text('Start')")
         await expect(page.locator("#live .state")).to_have_text("working")
         await check_accessible(page, "the run")
@@ -188,13 +212,13 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, visits
 async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_session(
     site: Site, visits: Visits, axe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "EVERY", 0.2)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.2)
     services = site.stack.services
     source = "photos/<img src=x onerror=alert(1)>\u202e.jpg"
-    doing = Doing("web", services.settings.input_container, source)
+    doing = JobLabel("web", services.settings.input_container, source)
     page = await visits.page()
     await page.context.add_init_script(axe)
-    async with services.slots.seat(None, doing=doing) as session:
+    async with services.scheduler.acquire_slot(None, doing=doing) as session:
         number = session.name.split(".")[0]
         row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
 
@@ -208,7 +232,7 @@ async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_s
         job_id = JobKey.of("web", services.settings.input_container, source).id
         await expect(row.locator("a")).to_have_attribute("href", f"/api/console/jobs/{job_id}")
         await check_accessible(page, "the pool at work")
-    async with services.slots.seat() as session:
+    async with services.scheduler.acquire_slot() as session:
         number, generation = session.name.split(".")
         row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
 
@@ -359,8 +383,8 @@ async def test_pictures_are_kept_as_long_as_their_address_names_what_they_show(s
     entry = await site.stack.entry("web", "photos/beach.png")
     assert entry
     addresses = {
-        look.source_picture(entry.key.id, entry.version.etag): f"{entry.key.id}/source",
-        look.rendition_picture(entry.key.id, entry.renditions[0]): f"rendition/{entry.renditions[0]['name']}",
+        templates.source_picture(entry.key.id, entry.version.etag): f"{entry.key.id}/source",
+        templates.rendition_picture(entry.key.id, entry.renditions[0]): f"rendition/{entry.renditions[0]['name']}",
     }
     async with httpx.AsyncClient(base_url=site.url) as client:
         shown = (await client.get(f"/api/console/jobs/{entry.key.id}")).text

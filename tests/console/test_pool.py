@@ -8,12 +8,12 @@ import time
 
 import azure.functions as func
 
-from pipeline.sessions.hours import Hours
-from pipeline.sessions.telling import LONGEST_NAME
-from pipeline.web.console.routes import Console
+from pipeline.console.routes import Console
+from pipeline.pool.billing import BilledHours
+from pipeline.pool.status import MAX_NAME_CHARACTERS
 from tests.stack import Stack, opened
 
-SLOTS, LONG = 70, "a" * (LONGEST_NAME - 10)
+SLOTS, LONG = 70, "a" * (MAX_NAME_CHARACTERS - 10)
 
 
 async def page(stack: Stack, query: str = "") -> str:
@@ -33,21 +33,21 @@ async def test_a_large_pool_takes_several_pages_and_none_is_heavy(environ: dict[
     """Each slot is held by another process and full of jobs with long names."""
     console = {"PIPELINE_POOL_MAX_SESSIONS": "100", "PIPELINE_CONSOLE_ACCESS": "open"}
     async with opened({**environ, **console}) as stack:
-        documents, board, now = stack.services.slot_documents, stack.services.board, time.time()
+        documents, board, now = stack.services.slot_documents, stack.services.slot_status, time.time()
         names = [documents.name(number) for number in range(SLOTS)]
-        hours = Hours().one_more(now)
+        hours = BilledHours().one_more(now)
         said = {"state": "in use", "generation": 7, "born": now, "last": now, "hours": str(hours), "holder": "other"}
-        await documents.free(SLOTS)
+        await documents.list_free(SLOTS)
 
         async def hold(name: str) -> None:
-            held = await documents.take(name)
+            held = await documents.acquire(name)
             assert held is not None
             await held.write(said)
 
         await asyncio.gather(*map(hold, names))
         jobs = [["web", "input", f"{number}-{LONG}", now] for number in range(4)]
         told = {"holder": "other", "generation": 7, "uses": 9, "born": now, "count": 12, "jobs": jobs}
-        await board.tell(dict.fromkeys(names, told))
+        await board.publish(dict.fromkeys(names, told))
         pages = [await page(stack, f"?from={first}") for first in (0, 30, 60)]
         assert [numbers(html) for html in pages] == [list(range(30)), list(range(30, 60)), list(range(60, 70))]
         assert all(len(html.encode()) < 100_000 for html in pages)

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from pipeline.web.console.access import COOKIE
+from pipeline.console.auth import COOKIE
 from tests.console.conftest import Site, Visits, hosted
 
 # The first of them pays for the host, the jobs and the browser of all.

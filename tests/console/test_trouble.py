@@ -10,11 +10,11 @@ import azure.functions as func
 import pytest
 import pytest_asyncio
 
+from pipeline.console import routes
+from pipeline.console.cache import forget, known, lately
+from pipeline.console.routes import Console
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
-from pipeline.web.console import routes
-from pipeline.web.console.lately import forget, known, lately
-from pipeline.web.console.routes import Console
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -46,7 +46,7 @@ async def stranded(recipe_file: Path) -> AsyncIterator[Services]:
 
 
 async def test_what_nobody_foresaw_is_still_an_answer(stranded: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "visitor", None)
+    monkeypatch.setattr(routes, "principal", None)
     monkeypatch.setattr(Console, "_secret", AsyncMock(return_value=b"s"))
     answer = await Console().answer(stranded, request(""))
     assert (answer.status_code, answer.mimetype) == (500, "text/plain")
@@ -73,7 +73,7 @@ async def test_storage_that_is_down_is_said_in_time(
 
 async def test_a_pool_that_is_down_is_what_the_overview_says_first(stack: Stack) -> None:
     environ = {**stack.environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_CONSOLE_ACCESS": "open"}
-    settings = Settings.load({**environ, "PIPELINE_RETRY_TRIES": "1"})
+    settings = Settings.load({**environ, "PIPELINE_RETRY_MAX_ATTEMPTS": "1"})
     services = Services.open(settings, load_recipes(settings), environ)
     console = Console()
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.web.console import charts, words
+from pipeline.console import charts, formatting
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from pipeline.web.console import charts, words
     ],
 )
 def test_sizes_have_three_digits_and_a_unit(count: float | None, text: str) -> None:
-    assert words.size(count) == text
+    assert formatting.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_sizes_have_three_digits_and_a_unit(count: float | None, text: str) -> N
     ],
 )
 def test_lengths_of_time_have_units(seconds: float, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_lengths_of_time_have_units(seconds: float, text: str) -> None:
     ],
 )
 def test_a_share_is_never_all_or_nothing_unless_it_is(part: float, whole: float, text: str) -> None:
-    assert words.percent(part, whole) == text
+    assert formatting.percent(part, whole) == text
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_a_share_is_never_all_or_nothing_unless_it_is(part: float, whole: float,
     ],
 )
 def test_amounts_have_the_digits_that_matter(amount: float, text: str) -> None:
-    assert words.money(amount) == text
+    assert formatting.money(amount) == text
 
 
 def test_how_long_ago() -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    told = [words.ago(now - timedelta(seconds=each), now) for each in (1, 59, 61, 7300, 200_000)]
+    told = [formatting.ago(now - timedelta(seconds=each), now) for each in (1, 59, 61, 7300, 200_000)]
     assert told == ["just now", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
 
 
 def test_what_cannot_be_seen_in_a_name_is_spelled_out() -> None:
-    assert words.visible("a\u202eb\u200dc\n") == "a‹U+202E›b‹U+200D›c‹U+000A›"
-    assert words.visible("صورة é 猫.jpg") == "صورة é 猫.jpg"
+    assert formatting.visible("a\u202eb\u200dc\n") == "a‹U+202E›b‹U+200D›c‹U+000A›"
+    assert formatting.visible("صورة é 猫.jpg") == "صورة é 猫.jpg"
 
 
 def test_a_long_name_keeps_both_its_ends() -> None:
-    assert words.clip("x" * 500 + ".jpg", 20) == "xxxxxxxxxxxxx…xx.jpg"
+    assert formatting.clip("x" * 500 + ".jpg", 20) == "xxxxxxxxxxxxx…xx.jpg"
 
 
 def test_a_chart_says_in_words_what_it_draws_and_escapes_it() -> None:

@@ -11,7 +11,7 @@ from pipeline.runs.model import Progress
 
 IMAGES = 60
 # Fifteen runs of at most four images, each of two seconds, in two sessions: half of them leave time to kill everything.
-SMALL = {"PIPELINE_RUN_BATCH": "8", "PIPELINE_BATCH_JOBS": "4"}
+SMALL = {"PIPELINE_RUN_BATCH_SIZE": "8", "PIPELINE_MICROBATCH_MAX_JOBS": "4"}
 SLOW = "latency:seconds=2,on=executions"
 
 

@@ -34,7 +34,7 @@ class Scene:
 
     async def rows(self) -> list[Entry]:
         """The ledger."""
-        return [entry async for entry in self.stack.services.ledger.between("web", " ", "~")]
+        return [entry async for entry in self.stack.services.ledger.scan("web", " ", "~")]
 
     async def done(self) -> int:
         """How many jobs are done."""
@@ -59,10 +59,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         environ |= {
             "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
             # Shorter than usual, so that a killed host's jobs come back soon; long enough for a busy machine to renew.
-            "PIPELINE_SLOT_LEASE": "45",
-            "PIPELINE_CLAIM_SECONDS": "45",
+            "PIPELINE_SLOT_LEASE_DURATION": "45",
+            "PIPELINE_CLAIM_TTL": "45",
             # What waits longer than this goes back to the queue: no harm, but not what is looked at here.
-            "PIPELINE_SLOT_WAIT": "200",
+            "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "200",
         }
         async with opened(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
             yield Scene(stack, [one, two], log)

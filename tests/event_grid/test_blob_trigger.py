@@ -56,7 +56,7 @@ async def scene(azurite: str, session_pool: str, recipe_file: Path, oddities: Od
     log: list[str] = []
     async with account(azurite, oddities=oddities) as storage:
         blobs = azurite.replace(azurite.split("BlobEndpoint=")[1].split(";")[0], storage.address)
-        environ = environment(blobs, session_pool, recipe_file) | {"PIPELINE_CLAIM_SECONDS": "15"}
+        environ = environment(blobs, session_pool, recipe_file) | {"PIPELINE_CLAIM_TTL": "15"}
         argv = [sys.executable, "-m", "devstack", "host", "--events", "--hidden", "5"]
         own = {"DEVSTACK_WEBHOOK_KEY": KEY, "AzureFunctionsWebHost__hostid": storage.container.container_name}
         async with opened(environ) as stack, child.running("host", argv, env=environ | own, output=log.append) as host:

@@ -76,8 +76,8 @@ def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[s
 
 
 def test_wrong_settings_are_refused_with_what_to_change(minimal: dict[str, str]) -> None:
-    (index,) = in_runtime({**minimal, "PIPELINE_RUN_TIMEOUT": "9999"})
-    assert "PIPELINE_RUN_TIMEOUT" in index["error"]
+    (index,) = in_runtime({**minimal, "PIPELINE_EXECUTION_TIMEOUT": "9999"})
+    assert "PIPELINE_EXECUTION_TIMEOUT" in index["error"]
 
 
 async def test_every_trigger_does_its_work(stack: Stack) -> None:

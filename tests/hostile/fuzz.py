@@ -17,8 +17,8 @@ import atheris
 with atheris.instrument_imports(include=["PIL", "pipeline"]):
     from PIL import ImageFile
 
-    from pipeline.transforms import engine
-    from pipeline.transforms.protocol import Job
+    from pipeline.engine import engine
+    from pipeline.engine.protocol import Job
     from tests.hostile.files import mutated, seeds
     from tests.hostile.jobs import JOBS, complaint
 

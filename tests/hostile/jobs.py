@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.transforms.failures import KINDS
-from pipeline.transforms.protocol import VERSION, Job, Limits, RenditionJob, Report, Step
+from pipeline.engine.errors import KINDS
+from pipeline.engine.protocol import VERSION, Job, Limits, RenditionJob, Report, Step
 
 LIMITS = Limits(max_pixels=4_000_000, max_frames=60, max_rendition_bytes=20_000_000, max_rendition_pixels=4_000_000)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "HEIF"]

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.transforms import protocol
-from pipeline.transforms.protocol import Job
+from pipeline.engine import protocol
+from pipeline.engine.protocol import Job
 from tests.images import picture
 
 Lie = Callable[["Call", asyncio.StreamWriter], Awaitable[None]]

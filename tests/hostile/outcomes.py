@@ -15,8 +15,8 @@ from pathlib import Path
 
 from devstack import azurite as emulator
 from devstack import child
-from pipeline.process import process
-from pipeline.transforms.failures import KINDS
+from pipeline.engine.errors import KINDS
+from pipeline.jobs.execution import execute_job
 from tests.stack import Stack, environment, opened
 
 RECIPES = """
@@ -32,7 +32,7 @@ recipes:
 SECONDS = 30
 """The longest that one file may take; a run that takes longer hangs."""
 
-HUNG = {"run_timeout", "job_timeout", "transfer_timeout"}
+HUNG = {"execution_timeout", "job_timeout", "transfer_timeout"}
 CRASHED = {"session_died", "run_broke_off", "session_lost", "session_replaced", "out_of_memory"}
 FOREIGN = {"engine_failed", "bad_job", "transform_failed", "encode_failed", "bad_session_reply", "session_tainted"}
 
@@ -82,7 +82,7 @@ async def embedded(sessions: int) -> AsyncIterator[tuple[Stack, Path]]:
         async with emulator.running(data=None) as azurite, child.running("session pool", argv) as pool:
             endpoint = (await pool.line(r"session pool ready: (\S+)", timeout=60))[1]
             environ = environment(azurite.connection_string, endpoint, recipe_file)
-            limits = {"PIPELINE_POOL_MAX_SESSIONS": str(sessions), "PIPELINE_RUN_TIMEOUT": str(SECONDS)}
+            limits = {"PIPELINE_POOL_MAX_SESSIONS": str(sessions), "PIPELINE_EXECUTION_TIMEOUT": str(SECONDS)}
             async with opened({**environ, **limits}) as stack:
                 yield stack, log
 
@@ -105,7 +105,7 @@ async def _one(stack: Stack, recipe: str, name: str, body: bytes) -> Outcome:
     await stack.drop(name, body)
     services, started = stack.services, time.perf_counter()
     try:
-        entry = await process(services, services.settings.input_container, name, services.recipes.get(recipe))
+        entry = await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
     except Exception as error:  # noqa: BLE001 - this is what is looked for
         kind = getattr(error, "kind", type(error).__name__)
         return Outcome(name, kind, time.perf_counter() - started, "retried")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.transforms import engine
-from pipeline.transforms.protocol import Job, Report
-from tests.transforms.conftest import job, rendition
+from pipeline.engine import engine
+from pipeline.engine.protocol import Job, Report
+from tests.engine.conftest import job, rendition
 
 Box = tuple[int, int, int, int]
 SCREEN = (48, 36)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.transforms import engine
+from pipeline.engine import engine
 from tests.hostile import outcomes
 from tests.hostile.files import generated, mutated, seeds
 from tests.hostile.jobs import JOBS, complaint
@@ -56,7 +56,12 @@ def test_the_same_seed_gives_the_same_files() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "word"),
-    [("run_timeout", "hang"), ("session_died", "crash"), ("engine_failed", "foreign exception"), ("damaged_image", "")],
+    [
+        ("execution_timeout", "hang"),
+        ("session_died", "crash"),
+        ("engine_failed", "foreign exception"),
+        ("damaged_image", ""),
+    ],
 )
 def test_what_no_image_may_do_is_told_apart(kind: str, word: str) -> None:
     found = Outcome("a.png", kind, 0.1, outcomes._wrong(kind))

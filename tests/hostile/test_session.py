@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from pipeline.engine.protocol import Job
 from pipeline.errors import PoolFull, PoolUnavailable, TransientError
-from pipeline.process import process
-from pipeline.sessions import client
-from pipeline.sessions.client import PoolClient
+from pipeline.jobs.execution import execute_job
+from pipeline.pool import client
+from pipeline.pool.client import PoolClient
 from pipeline.storage.ledger import Entry
-from pipeline.transforms.protocol import Job
 from tests.hostile.liar import Call, Liar, Lie, Twist, lying, reply, said
 from tests.images import picture
 from tests.stack import Stack, environment, opened
@@ -40,8 +40,8 @@ BOMB = 256 << 20
 """What the small answers below would unpack to."""
 SETTINGS = {
     "PIPELINE_POOL_MAX_SESSIONS": "4",
-    "PIPELINE_RETRY_TRIES": "1",
-    "PIPELINE_RUN_TIMEOUT": "1",
+    "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
+    "PIPELINE_EXECUTION_TIMEOUT": "1",
     "PIPELINE_MAX_RENDITION_BYTES": "1000000",
 }
 _numbers = itertools.count()
@@ -74,7 +74,7 @@ class Scene:
         tracemalloc.start()
         try:
             async with asyncio.timeout(60):
-                await process(services, services.settings.input_container, name, services.recipes.get(recipe))
+                await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
         except (TransientError, PoolFull):
             pass  # what the queue is for; anything else would be a bug, or a failure that was not recorded
         finally:
@@ -283,7 +283,7 @@ async def test_looking_after_a_session_comes_to_an_end_too(scene: Scene, lie: st
     """No job and its limit are there then."""
     scene.liar.lies = {"end": TRICKLES[lie], "remove": TRICKLES[lie]}
     pool = PoolClient(scene.stack.services.settings.model_copy(update={"transfer_timeout": 0.5}), None)
-    for call in (pool.end("some-identifier"), pool.remove("some-identifier", "in-1.bin")):
+    for call in (pool.end("some-identifier"), pool.delete("some-identifier", "in-1.bin")):
         async with asyncio.timeout(30):
             with pytest.raises(PoolUnavailable):
                 await call
@@ -299,7 +299,7 @@ def running(**operation: Any) -> Lie:
 
 
 FOLLOWED: dict[str, tuple[Lie, str]] = {
-    "for ever": (running(id="op-1"), "run_timeout"),
+    "for ever": (running(id="op-1"), "execution_timeout"),
     "nowhere": (running(), "bad_session_reply"),
     "to a number": (running(id=7), "bad_session_reply"),
     "up the tree": (running(id="../../session"), "bad_session_reply"),

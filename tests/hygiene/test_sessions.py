@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pipeline.process import process
+from pipeline.jobs.execution import execute_job
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.stack import Stack, environment, opened
@@ -125,7 +125,7 @@ async def run(stack: Stack, recipe: str) -> Entry:
     name = f"{next(NAMES)}.png"
     await stack.drop(name, picture(60, 40, "PNG"))
     services = stack.services
-    return await process(services, services.settings.input_container, name, services.recipes.get(recipe))
+    return await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
 
 
 async def slot(stack: Stack) -> dict[str, Any]:
@@ -181,7 +181,7 @@ async def test_a_session_that_somebody_broke_into_is_given_up_before_the_next_jo
     """As if a decoder had a hole, and an image had made use of it: arbitrary code in the middle of a shared session."""
     assert (await run(stack, "plain")).state == "done"
     before = await slot(stack)
-    assert (await stack.services.pool.run(before["identifier"], BREAK_INS[what], 20)).ok
+    assert (await stack.services.pool.execute(before["identifier"], BREAK_INS[what], 20)).ok
     entry = await run(stack, "plain")
     assert (entry.state, entry.error_kind, entry.attempts) == ("done", "", 1)
     after = await slot(stack)
@@ -198,7 +198,7 @@ async def test_a_session_in_which_a_run_leaves_a_thread_behind_serves_no_further
         "def factory(*a):\n    threading.Thread(target=time.sleep, args=(100,)).start()\n    return old(*a)\n"
         "Image.OPEN['PNG'] = (factory, Image.OPEN['PNG'][1])"
     )
-    assert (await stack.services.pool.run(before["identifier"], use, 20)).ok
+    assert (await stack.services.pool.execute(before["identifier"], use, 20)).ok
     assert (await run(stack, "plain")).state == "done"
     assert (await run(stack, "plain")).state == "done"
     assert (await slot(stack))["generation"] == before["generation"] + 1

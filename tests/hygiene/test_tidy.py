@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.transforms import engine, protocol, tidy
-from tests.transforms.conftest import encoded, gradient, job
+from pipeline.engine import engine, protocol, tamper_check
+from tests.engine.conftest import encoded, gradient, job
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> tidy.Tidiness:
+def watch(tmp_path: Path) -> tamper_check.Tidiness:
     (tmp_path / "there-before").write_bytes(b"by whoever made the session")
     (tmp_path / "in-0123456789ab.bin").write_bytes(b"")
     (tmp_path / "asset-0123456789abcdef.ttf").write_bytes(b"")
     (tmp_path / "transforms-0123456789abcdef.zip").write_bytes(b"")
-    return tidy.Tidiness(tmp_path)
+    return tamper_check.Tidiness(tmp_path)
 
 
-def test_a_session_as_the_host_keeps_it_is_tidy(watch: tidy.Tidiness, tmp_path: Path) -> None:
+def test_a_session_as_the_host_keeps_it_is_tidy(watch: tamper_check.Tidiness, tmp_path: Path) -> None:
     (tmp_path / "out-0123456789ab-0.webp").write_bytes(b"")
     (tmp_path / "report-0123456789ab.json").write_bytes(b"")
     assert [watch.begin(), watch.end()] == ["", ""]
@@ -38,7 +38,7 @@ def left(file: Path) -> None:
     os.utime(file, (1e9, 1e9))
 
 
-def test_an_upload_under_way_is_none_of_a_runs_business(watch: tidy.Tidiness, tmp_path: Path) -> None:
+def test_an_upload_under_way_is_none_of_a_runs_business(watch: tamper_check.Tidiness, tmp_path: Path) -> None:
     """Whatever it is called until it is there: files come in while other jobs run."""
     (tmp_path / ".upload-in-progress-0123").write_bytes(b"half")
     assert [watch.begin(), watch.end()] == ["", ""]
@@ -56,7 +56,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_nobody_should_have_made_are_found(watch: tidy.Tidiness, tmp_path: Path, kind: str) -> None:
+def test_files_that_nobody_should_have_made_are_found(watch: tamper_check.Tidiness, tmp_path: Path, kind: str) -> None:
     FILES[kind](tmp_path)
     assert watch.end().startswith("a file ")
     assert watch.begin().startswith("a file "), "it does not go by itself"
@@ -66,14 +66,14 @@ def test_files_that_nobody_should_have_made_are_found(watch: tidy.Tidiness, tmp_
     "place", [(Image, "open"), (Image.Image, "load"), (json, "loads"), (engine, "run"), (protocol, "dump_reports")]
 )
 def test_functions_that_were_replaced_are_found(
-    watch: tidy.Tidiness, place: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+    watch: tamper_check.Tidiness, place: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch.begin()
     monkeypatch.setattr(*place, lambda *_, **__: None)
     assert watch.begin() == f"another {place[1]}"
 
 
-def test_a_thread_that_outlives_its_run_is_found(watch: tidy.Tidiness) -> None:
+def test_a_thread_that_outlives_its_run_is_found(watch: tamper_check.Tidiness) -> None:
     watch.begin()
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait, name="lurker")
@@ -85,7 +85,7 @@ def test_a_thread_that_outlives_its_run_is_found(watch: tidy.Tidiness) -> None:
         thread.join()
 
 
-def test_a_process_that_outlives_its_run_is_found(watch: tidy.Tidiness) -> None:
+def test_a_process_that_outlives_its_run_is_found(watch: tamper_check.Tidiness) -> None:
     watch.begin()
     process = subprocess.Popen(["sleep", "100"])
     try:

@@ -103,7 +103,7 @@ async def preview(azure: stack.Stack, folder: Path, **environment: str) -> tuple
     photo = folder / "a.jpg"
     photo.write_bytes(picture(40, 30))
     arguments = ("preview", "web", str(photo), "--out", str(folder))
-    return await pipeline(azure, *arguments, PIPELINE_RETRY_TRIES="1", **environment)
+    return await pipeline(azure, *arguments, PIPELINE_RETRY_MAX_ATTEMPTS="1", **environment)
 
 
 async def test_a_token_that_the_pool_refuses_is_said_with_the_role_to_give(azure: stack.Stack, tmp_path: Path) -> None:

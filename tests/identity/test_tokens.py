@@ -19,7 +19,7 @@ from devstack.serving import serving
 from devstack.session_pool.web.tokens import is_valid
 from pipeline.errors import IdentityUnavailable, PoolUnavailable
 from pipeline.identity import Identity
-from pipeline.sessions.token import SCOPE, PoolToken
+from pipeline.pool.auth import SCOPE, PoolToken
 from tests.identity.issuing import HEADER, NOBODY, STORAGE, issuing
 from tests.waiting import eventually
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from pipeline import recipes
-from pipeline.web.documents import ErrorDocument, JobDocument
-from pipeline.web.failures import RetryRequest
-from pipeline.web.preview import PreviewRendition
-from pipeline.web.recipes import RecipeDocument
-from pipeline.web.runs import PlanDocument
+from pipeline.api.failures import RetryRequest
+from pipeline.api.preview import PreviewRendition
+from pipeline.api.recipes import RecipeDocument
+from pipeline.api.runs import PlanDocument
+from pipeline.api.schemas import ErrorDocument, JobDocument
 from tests.images import form
 from tests.infra.azure import GOOD, LOOKING, ROOT, TRY, Azure, in_order, subscription
 from tests.infra.bicep import File

@@ -33,7 +33,7 @@ def test_it_fits_the_published_schema(host: dict[str, Any]) -> None:
 def test_a_function_may_take_longer_than_everything_in_it(host: dict[str, Any]) -> None:
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    longest = defaults["slot_wait"] + defaults["job_timeout"] + defaults["retry_seconds"]
+    longest = defaults["slot_acquire_timeout"] + defaults["job_timeout"] + defaults["retry_timeout"]
     assert hours * 3600 + minutes * 60 + seconds > longest
 
 

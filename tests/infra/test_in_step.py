@@ -58,10 +58,10 @@ def test_what_the_templates_make_is_what_the_code_expects_by_default(app_setting
         if field.upper() not in DERIVED and variable(field) in ours:
             assert ours[variable(field)] == known.default, field
     places = {f"{kind}_container" for kind in ("input", "output", "upload", "asset", "state")} | {
-        "queue",
+        "job_queue",
         "run_queue",
         "ledger_table",
-        "runs_table",
+        "run_table",
     }
     assert {variable(place) for place in places} <= set(ours)
 
@@ -72,7 +72,7 @@ def test_every_container_queue_and_table_of_the_code_is_made_by_the_templates() 
     made = variables(storage, {"places": main["places"], "deadLetters": main["deadLetters"]})["containers"]
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     assert {defaults[name] for name in defaults if name.endswith("_container")} <= set(made)
-    tables_and_queues = {"queue": "queue", "runQueue": "run_queue", "ledger": "ledger_table", "runs": "runs_table"}
+    tables_and_queues = {"queue": "job_queue", "runQueue": "run_queue", "ledger": "ledger_table", "runs": "run_table"}
     assert {name: main["places"][name] for name in tables_and_queues} == {
         name: defaults[setting] for name, setting in tables_and_queues.items()
     }

@@ -12,16 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from pipeline import deliveries, process, recipes
-from pipeline.rendering import Made
+from pipeline import recipes
+from pipeline.jobs import dispatch, execution
+from pipeline.jobs.rendering import StagedRendition
+from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.services import Services
-from pipeline.sessions.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
 from pipeline.storage import blobs, entry, ledger
 from pipeline.storage.blobs import Renditions, Source, Sources
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.metrics import MetricsStore
 from pipeline.storage.queue import JobQueue
-from pipeline.storage.stats import Stats
 from tests.model.clients import Clients
 from tests.model.replay import World, world
 
@@ -36,9 +37,9 @@ def program(message: bytes, renditions: int) -> Any:
     async def run(here: World) -> None:
         services = _services(here, renditions)
         if message == EVENT:
-            await deliveries.blob_dropped(services, INPUT, NAME)
+            await dispatch.handle_blob(services, INPUT, NAME)
         else:
-            await deliveries.message_received(services, message)
+            await dispatch.handle_message(services, message)
 
     return run
 
@@ -55,7 +56,7 @@ def _services(here: World, renditions: int) -> Services:
             "sources": Sources(account, (INPUT,)),
             "renditions": Renditions(account, OUTPUT),
             "ledger": Ledger(account, "ledger", CLAIM),
-            "queue": JobQueue(account, "jobs"),
+            "job_queue": JobQueue(account, "jobs"),
         }
     )
 
@@ -68,13 +69,13 @@ def _recipes(renditions: int) -> recipes.Recipes:
     )
 
 
-SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", claim_seconds=CLAIM, requeue_delay=0)
+SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", claim_ttl=CLAIM, requeue_delay=0)
 REPORT = SessionReport(version=1, versions={}, source=None, renditions=[], failure=None, ms={})
 
 
 async def _render(
     services: Services, source: Source, recipe: Any, stages: Any, urgency: Any, stage: Any
-) -> tuple[list[Made[Any]], SessionReport]:
+) -> tuple[list[StagedRendition[Any]], SessionReport]:
     """In place of a session: the source's bytes, of exactly the pinned version, and the rendition's name."""
     data = b"".join([chunk async for chunk in source.chunks()])
     await stages.look()
@@ -84,7 +85,7 @@ async def _render(
             name=rendition.name, file="f", format=rendition.format, size=9, sha256="0" * 64, width=1, height=1
         )
         path = recipe.output_path(rendition, source.name, facts.as_reported)
-        made.append(Made(rendition, facts, path, await stage(path, _one(data + rendition.name.encode()))))
+        made.append(StagedRendition(rendition, facts, path, await stage(path, _one(data + rendition.name.encode()))))
     return made, REPORT
 
 
@@ -140,10 +141,10 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(entry, "datetime", _Clock),
         mock.patch.object(ledger, "secrets", tokens),
         mock.patch.object(blobs, "secrets", tokens),
-        mock.patch.object(process, "asyncio", _Asyncio()),
-        mock.patch.object(process, "render", _render),
-        mock.patch.object(process, "Stages", _Stages),
-        mock.patch.object(Stats, "count"),
-        mock.patch.object(deliveries.random, "uniform", return_value=1.0),
+        mock.patch.object(execution, "asyncio", _Asyncio()),
+        mock.patch.object(execution, "render", _render),
+        mock.patch.object(execution, "Stages", _Stages),
+        mock.patch.object(MetricsStore, "count"),
+        mock.patch.object(dispatch.random, "uniform", return_value=1.0),
     ):
         yield

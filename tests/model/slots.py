@@ -16,25 +16,25 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.sessions import sharing, slot, slots
-from pipeline.sessions.hours import Hours
-from pipeline.sessions.line import Ask
-from pipeline.sessions.slot import MARGIN
-from pipeline.sessions.slots import Slots
+from pipeline.pool import rebalancing, scheduler, slot
+from pipeline.pool.billing import BilledHours
+from pipeline.pool.requests import SlotRequest
+from pipeline.pool.scheduler import SlotScheduler
+from pipeline.pool.slot import LEASE_MARGIN_SECONDS
 from pipeline.settings import Settings
-from pipeline.storage import leases
-from pipeline.storage.leases import LeasedDocuments
+from pipeline.storage import leased_documents
+from pipeline.storage.leased_documents import LeasedDocuments
 from tests.model.clients import SILENT, Clients
 from tests.model.replay import History, Outcome, Replayer, World, world
 from tests.model.search import Violation, explored
 from tests.model.store import Answer, Op, Store, apply, changes
 
-LEASE, STEP, USES = 15, int(MARGIN), 1
+LEASE, STEP, USES = 15, int(LEASE_MARGIN_SECONDS), 1
 FREE = "free"
 # When the model's clock begins: a session that began at 0 would be one that has not begun.
 EPOCH = 1_000_000
 NAME, DOCUMENT = "slots/000.json", "state/slots/000.json"
-SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", slot_lease=LEASE, pool_max_sessions=1)
+SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", slot_lease_duration=LEASE, pool_max_sessions=1)
 
 
 class Pool:
@@ -56,15 +56,15 @@ async def holder(here: World) -> None:
     """A process: it takes the slot, has some jobs, renewing before each, and gives the slot back."""
     account: Any = Clients(here.ask, here.token)
     pool: Any = Pool(here)
-    held = Slots(SETTINGS, LeasedDocuments(account, "state", "slots/", LEASE), pool)
+    held = SlotScheduler(SETTINGS, LeasedDocuments(account, "state", "slots/", LEASE), pool)
     with suppress(PipelineError):  # as `_take_more` does
-        await held._take(NAME)
+        await held._acquire_lease(NAME)
     for one in list(held._slots):
         for _ in range(USES):
-            ask = Ask()
-            if not one.has_seat(ask):
+            ask = SlotRequest()
+            if not one.can_start(ask):
                 break
-            one.take_seat(ask)
+            one.start_job(ask)
             try:
                 one.session._check()
                 since = EPOCH + here.clock
@@ -72,11 +72,11 @@ async def holder(here: World) -> None:
                 one.answered(since)
                 await held._note(one)
             except PipelineError as error:
-                one.doubt = error.kind
-            one.leave_seat(ask)
+                one.recycle_reason = error.kind
+            one.end_job(ask)
             await held._renew(one)
         if one in held._slots:
-            await held._give_back(one)
+            await held._return_slot(one)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Search:
         """
         blob = state.store.blob(DOCUMENT)
         assert blob is not None
-        counted = Hours.parse(json.loads(blob.data or b"{}").get("hours", "")).total
+        counted = BilledHours.parse(json.loads(blob.data or b"{}").get("hours", "")).total
         if counted > state.begun:
             raise Violation(f"{counted} session-hours are counted, and {state.begun} sessions have begun")
         self.counted = max(self.counted, counted)
@@ -228,7 +228,10 @@ def _given_back(state: State, op: Op, answer: Answer) -> State:
 
 def _overdue(run: Run, clock: int) -> bool:
     """Whether time stands still until a call to the pool has arrived."""
-    return any(op[0].startswith("pool") for _, op in run.outcome.waiting) and clock - run.since + STEP > MARGIN
+    return (
+        any(op[0].startswith("pool") for _, op in run.outcome.waiting)
+        and clock - run.since + STEP > LEASE_MARGIN_SECONDS
+    )
 
 
 def _spent(state: State, **what: int) -> State:
@@ -241,10 +244,10 @@ def in_a_model() -> Iterator[None]:
     now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: EPOCH + world().clock, perf_counter=lambda: 0.0)
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
-        mock.patch.object(slots, "time", now),
+        mock.patch.object(scheduler, "time", now),
         mock.patch.object(slot, "time", now),
-        mock.patch.object(sharing, "time", now),
+        mock.patch.object(rebalancing, "time", now),
         mock.patch.object(slot, "secrets", tokens),
-        mock.patch.object(leases, "secrets", tokens),
+        mock.patch.object(leased_documents, "secrets", tokens),
     ):
         yield

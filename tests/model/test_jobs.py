@@ -94,7 +94,7 @@ def _impatient(entry: Any, version: Any, now: Any, **wish: Any) -> str:
     return "take" if verdict == "done" else verdict
 
 
-_update, _key, _judge = store._row_update, store._key, ledger.judge
+_update, _key, _judge = store._row_update, store._key, ledger.decide_claim
 
 
 def _broken(where: Any, name: str, by: Any) -> Any:

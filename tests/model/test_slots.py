@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from pipeline.sessions.slot import Slot
+from pipeline.pool.slot import Slot
 from tests.model.search import Violation
 from tests.model.slots import Bounds, Search
 
@@ -36,17 +36,17 @@ def test_a_session_is_one_processs_at_a_time_and_there_is_one_for_a_slot(bounds:
 
 def _trusting(*arguments: Any) -> Slot:
     slot = _found(*arguments)
-    slot.doubt = slot.doubt if slot.doubt == "new" else ""
+    slot.recycle_reason = slot.recycle_reason if slot.recycle_reason == "new" else ""
     return slot
 
 
 def _forgetful(*arguments: Any) -> Slot:
     slot = _found(*arguments)
-    slot.life.counted = 0
+    slot.lifetime.counted = 0
     return slot
 
 
-_found = Slot.found
+_found = Slot.from_document
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import pytest_asyncio
 from azure.core.pipeline.transport import AioHttpTransport
 
 from pipeline.cli import timeline
-from pipeline.process import process
-from pipeline.sessions.transport import Transport
+from pipeline.jobs.execution import execute_job
+from pipeline.pool.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.pipeline.test_bad_days import faults
@@ -67,7 +67,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 async def done(stack: Stack, names: list[str], recipe: str = "tutorial") -> list[Entry]:
     """All of these at once."""
     services = stack.services
-    jobs = [process(services, services.settings.input_container, name, services.recipes.get(recipe)) for name in names]
+    jobs = [
+        execute_job(services, services.settings.input_container, name, services.recipes.get(recipe)) for name in names
+    ]
     entries = await asyncio.gather(*jobs)
     assert {entry.state for entry in entries} == {"done"}
     return list(entries)
@@ -125,7 +127,7 @@ async def test_while_one_image_runs_the_next_comes_in_and_the_last_goes_out(
 ) -> None:
     """With a run that takes a while, and every transfer too: seen in what the jobs noted themselves."""
     environ = environment(azurite, pool.address, recipe_file)  # type: ignore[arg-type]
-    one = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_BATCH_JOBS": "1"}
+    one = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_MICROBATCH_MAX_JOBS": "1"}
     async with opened({**environ, **one}) as stack:
         await done(stack, await dropped(stack, "warm", 1))
         names = await dropped(stack, "photos", 6)
@@ -136,14 +138,14 @@ async def test_while_one_image_runs_the_next_comes_in_and_the_last_goes_out(
     assert {lane.session for lane in lanes} == {"000.1"}
     for stage in ("upload", "download"):
         assert any(_overlap(one, stage, other) for one in lanes for other in lanes if one is not other), stage
-    runs = sorted((each.start, each.end) for lane in lanes for each in lane.stretches if each.stage == "run")
+    runs = sorted((each.start, each.end) for lane in lanes for each in lane.stretches if each.stage == "execute")
     assert all(end <= start + 0.01 for (_, end), (start, _) in itertools.pairwise(runs)), "one at a time"
 
 
 def _overlap(one: timeline.Lane, stage: str, other: timeline.Lane) -> bool:
     """Whether that stage of one job went on while the other ran."""
     mine = [each for each in one.stretches if each.stage == stage]
-    runs = [each for each in other.stretches if each.stage == "run"]
+    runs = [each for each in other.stretches if each.stage == "execute"]
     return any(a.start < b.end and b.start < a.end for a in mine for b in runs)
 
 

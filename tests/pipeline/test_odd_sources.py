@@ -12,20 +12,21 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
-from pipeline import jobs, poison, runs
-from pipeline.deliveries import blob_dropped, deliver
+from pipeline import runs
 from pipeline.errors import PermanentError, StorageUnavailable
+from pipeline.jobs import actions, dead_letters
+from pipeline.jobs.dispatch import execute_message, handle_blob
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
+from pipeline.storage.provisioning import create_all
 from pipeline.storage.queue import Message
-from pipeline.storage.setup import create_all
 from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
 
 
 async def dropped(stack: Stack, name: str = "photos/a.jpg") -> Entry:
-    await blob_dropped(stack.services, stack.services.settings.input_container, name)
+    await handle_blob(stack.services, stack.services.settings.input_container, name)
     entry = await stack.entry("web", name)
     assert entry is not None
     return entry
@@ -74,12 +75,12 @@ async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str
     await services.account.container(elsewhere).upload_blob("a.jpg", picture(60, 40))
     await stack.drop("photos/a.jpg", picture(60, 40))
     container, name = services.settings.input_container, name.format(elsewhere)
-    for look in (services.sources.open, services.sources.look):
+    for look in (services.sources.open, services.sources.stat):
         with pytest.raises(PermanentError) as caught:
             await look(container, name)
         assert caught.value.kind == "bad_name"
     body = json.dumps({"recipe": "web", "container": container, "name": name}).encode()
-    await poison.job(services, body)
+    await dead_letters.handle_job_message(services, body)
     (entry,) = (await services.ledger.page(state="failed"))[0]
     assert entry.error_kind == "bad_name"
 
@@ -157,7 +158,7 @@ async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
     services = stack.services
     await services.sources.put(services.settings.upload_container, "u.jpg", picture(60, 40), "image/jpeg")
     message = Message(recipe="tutorial", container=services.settings.upload_container, name="u.jpg", attempt=4)
-    key = await jobs.submit(services, message)
+    key = await actions.submit(services, message)
     await stack.messages()
 
     async def down(*_: Any, **__: Any) -> None:
@@ -166,14 +167,14 @@ async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
     with monkeypatch.context() as outage:
         outage.setattr(services.ledger, "claim", down)
         waited = await stack.waiting()
-        assert await deliver(services, message) is None
+        assert await execute_message(services, message) is None
         assert await stack.waiting() == waited + 1, "it goes on waiting"
-        queue = services.account.queue(services.settings.queue + poison.SUFFIX)
+        queue = services.account.queue(services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
         await queue.create_queue()
-        await poison.job(services, message.model_dump_json().encode())
+        await dead_letters.handle_job_message(services, message.model_dump_json().encode())
         assert (await queue.get_queue_properties()).approximate_message_count == 1
-    await deliver(services, message)
-    assert (await jobs.get(services, key)).state == "failed", "a crop outside of so small a picture"
+    await execute_message(services, message)
+    assert (await actions.get(services, key)).state == "failed", "a crop outside of so small a picture"
 
 
 async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_does_and_fails_in_the_end(
@@ -184,17 +185,17 @@ async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
         async with opened(environ) as new:
             container = new.services.settings.input_container
-            key = await jobs.submit(new.services, Message(recipe="fresh", container=container, name="photos/a.jpg"))
+            key = await actions.submit(new.services, Message(recipe="fresh", container=container, name="photos/a.jpg"))
             (first,) = await old.messages()
-            await deliver(old.services, Message(**first))
+            await execute_message(old.services, Message(**first))
             assert await old.waiting() == 2
             message = Message(**{**first, "attempt": old.services.settings.max_attempts - 1})
-            await deliver(old.services, message)
-            entry = await jobs.get(new.services, key)
+            await execute_message(old.services, message)
+            entry = await actions.get(new.services, key)
             assert (entry.state, entry.error_kind) == ("failed", "unknown_recipe")
-            await jobs.retry(new.services, key)
-            await deliver(new.services, message.model_copy(update={"again": True, "seen": entry.generation}))
-            assert (await jobs.get(new.services, key)).state == "done"
+            await actions.retry(new.services, key)
+            await execute_message(new.services, message.model_copy(update={"again": True, "seen": entry.generation}))
+            assert (await actions.get(new.services, key)).state == "done"
 
 
 async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
@@ -204,7 +205,7 @@ async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
     async with opened(environ) as stack:
         mine = stack.services.settings.input_container
         for container in (mine, "other"):
-            await poison.drop(
+            await dead_letters.handle_blob_message(
                 stack.services, json.dumps({"ContainerName": container, "BlobName": "photos/gone.jpg"}).encode()
             )
         assert (await stack.services.ledger.page())[0] == []

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import jobs, poison, runs
-from pipeline.process import process
+from pipeline import runs
+from pipeline.jobs import actions, dead_letters
+from pipeline.jobs.execution import execute_job
+from pipeline.runs import dead_letters as run_dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
@@ -27,22 +29,22 @@ async def yes() -> bool:
 
 async def test_a_job_that_cannot_be_delivered_is_a_failure_that_can_be_retried(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
-    await poison.job(stack.services, body(stack))
+    await dead_letters.handle_job_message(stack.services, body(stack))
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.error_kind) == ("failed", "undeliverable")
-    assert (await jobs.retry(stack.services, entry.key)).state == "queued"
+    assert (await actions.retry(stack.services, entry.key)).state == "queued"
 
 
 async def test_so_is_every_job_of_a_source_that_was_dropped(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     container = stack.services.settings.input_container
     told = {"FunctionId": "Host.Functions.image_dropped", "ContainerName": container, "BlobName": "photos/a.jpg"}
-    await poison.drop(stack.services, json.dumps(told).encode())
+    await dead_letters.handle_blob_message(stack.services, json.dumps(told).encode())
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert entry.error_kind == "undeliverable"
-    await poison.drop(stack.services, json.dumps({**told, "BlobName": "photos/gone.jpg"}).encode())
+    await dead_letters.handle_blob_message(stack.services, json.dumps({**told, "BlobName": "photos/gone.jpg"}).encode())
     assert await stack.entry("web", "photos/gone.jpg") is None
 
 
@@ -52,21 +54,23 @@ async def test_where_somebody_may_still_be_on_it_it_is_looked_at_again(stack: St
     key = JobKey.of("web", container, "photos/a.jpg")
     claim = await stack.services.ledger.claim(key, (container, "photos/a.jpg"), Version(etag, recipe.hash), yes)
     assert isinstance(claim, Claim)
-    queue = stack.services.account.queue(stack.services.settings.queue + poison.SUFFIX)
+    queue = stack.services.account.queue(stack.services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
     await queue.create_queue()
-    await poison.job(stack.services, body(stack))
+    await dead_letters.handle_job_message(stack.services, body(stack))
     assert (await queue.get_queue_properties()).approximate_message_count == 1
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert entry.state == "running"
 
 
-@pytest.mark.parametrize("what", [poison.job, poison.drop, poison.run_work])
+@pytest.mark.parametrize(
+    "what", [dead_letters.handle_job_message, dead_letters.handle_blob_message, run_dead_letters.handle_run_message]
+)
 async def test_a_message_that_says_nothing_is_kept_as_a_failure_too(stack: Stack, what: object) -> None:
     await what(stack.services, b"\xff nonsense")  # type: ignore[operator]
     (entry,) = (await stack.services.ledger.page(state="failed"))[0]
     assert (entry.error_kind, "nonsense" in entry.name) == ("bad_message", True)
-    await jobs.dismiss(stack.services, entry.key)
+    await actions.dismiss(stack.services, entry.key)
     assert (await stack.services.ledger.page(state="failed"))[0] == []
 
 
@@ -75,13 +79,13 @@ async def test_a_run_ends_though_a_batch_of_it_cannot_be_delivered(stack: Stack)
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
     run = await runs.start(stack.services, runs.Selection(recipes=("web",)), expected_count=3)
     (find,) = await stack.run_messages()
-    await poison.run_work(stack.services, find)
+    await run_dead_letters.handle_run_message(stack.services, find)
     assert (await runs.get(stack.services, run.id)).state == "stopped"
     await runs.resume(stack.services, run.id)
     (find,) = await stack.run_messages()
-    await runs.work_received(stack.services, find)
+    await runs.handle_message(stack.services, find)
     (batch,) = await stack.run_messages()
-    await poison.run_work(stack.services, batch)
+    await run_dead_letters.handle_run_message(stack.services, batch)
     seen = await runs.get(stack.services, run.id)
     assert (seen.state, seen.progress) == ("done", Progress(failed=3))
 
@@ -96,18 +100,18 @@ async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_
             await stack.drop(f"photos/{number}.jpg", picture(60, 40))
         run = await runs.start(services, runs.Selection(recipes=("web", "tutorial")), expected_count=8)
         (find,) = await stack.run_messages()
-        await runs.work_received(services, find)
+        await runs.handle_message(services, find)
         (batch,) = await stack.run_messages()
         web = services.recipes.get("web")
-        await process(services, container, "photos/0.jpg", web, again=True, seen=0, run=run.id)
+        await execute_job(services, container, "photos/0.jpg", web, again=True, seen=0, run=run.id)
         await services.account.container(container).delete_blob("photos/1.jpg")
-        source = await services.sources.look(container, "photos/2.jpg")
+        source = await services.sources.stat(container, "photos/2.jpg")
         key = JobKey.of("web", container, "photos/2.jpg")
         claim = await services.ledger.claim(key, (container, source.name), Version(source.etag, web.hash), yes)
         assert isinstance(claim, Claim)
     recipe_file.write_text(RECIPES.split("  tutorial:")[0])
-    async with opened({**environ, "PIPELINE_CLAIM_SECONDS": "30"}) as stack:
-        await poison.run_work(stack.services, batch)
+    async with opened({**environ, "PIPELINE_CLAIM_TTL": "30"}) as stack:
+        await run_dead_letters.handle_run_message(stack.services, batch)
         seen = (await runs.get(stack.services, run.id)).progress
         assert seen == Progress(done=1, skipped=2, failed=4, left=1)
         queue = stack.services.account.queue(stack.services.settings.run_queue)

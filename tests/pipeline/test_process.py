@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.deliveries import _later, blob_dropped, deliver, message_received
-from pipeline.errors import JobOvertaken, PoolFull, PoolUnavailable, SourceError
-from pipeline.process import process
+from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceError
+from pipeline.jobs.dispatch import _requeue_or_fail, execute_message, handle_blob, handle_message
+from pipeline.jobs.execution import execute_job
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
@@ -21,12 +21,12 @@ from tests.stack import Stack, opened
 
 async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> Entry:
     services = stack.services
-    return await process(services, services.settings.input_container, name, services.recipes.get(recipe), **options)
+    return await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe), **options)
 
 
 async def dropped(stack: Stack, name: str, data: bytes) -> None:
     await stack.drop(name, data)
-    await blob_dropped(stack.services, stack.services.settings.input_container, name)
+    await handle_blob(stack.services, stack.services.settings.input_container, name)
 
 
 async def failure(stack: Stack, name: str, recipe: str = "web") -> Entry:
@@ -46,7 +46,7 @@ async def test_a_dropped_photo_comes_out_in_every_rendition(stack: Stack) -> Non
     assert (entry.state, entry.attempts) == ("done", 1)
     recorded = {one["path"]: (one["size"], one["sha256"]) for one in entry.renditions}
     assert recorded == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in outputs.items()}
-    assert {"upload", "run", "download", "commit"} <= set(entry.report["ms"])
+    assert {"upload", "execute", "download", "commit"} <= set(entry.report["ms"])
 
 
 async def test_the_tutorials_crop_gives_exactly_that_box(stack: Stack) -> None:
@@ -96,9 +96,9 @@ async def test_a_source_overwritten_in_mid_job_leaves_only_the_newer_result(stac
 
 
 async def test_a_deleted_source_is_nothing_to_do(stack: Stack) -> None:
-    with pytest.raises(JobOvertaken):
+    with pytest.raises(JobSuperseded):
         await run(stack, "photos/gone.jpg")
-    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/gone.jpg")
+    await handle_blob(stack.services, stack.services.settings.input_container, "photos/gone.jpg")
     assert await stack.waiting() == 0
 
 
@@ -135,7 +135,7 @@ async def test_a_source_over_the_limit_of_bytes_never_reaches_a_session(environ:
         await dropped(stack, "photos/a.jpg", picture())
         entry = await failure(stack, "photos/a.jpg")
         assert entry.error_kind == "too_many_bytes"
-        assert await stack.services.slot_documents.free(2) == ["slots/000.json", "slots/001.json"]
+        assert await stack.services.slot_documents.list_free(2) == ["slots/000.json", "slots/001.json"]
 
 
 async def test_a_bomb_is_refused_before_it_is_decoded(environ: dict[str, str]) -> None:
@@ -161,9 +161,9 @@ async def test_many_photos_at_once_are_all_done_exactly_once(stack: Stack) -> No
 
 
 async def test_a_full_pool_sends_the_job_to_the_queue_without_counting_a_try(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_WAIT": "1.2"}) as stack:
-        names = await stack.services.slot_documents.free(2)
-        held = [await stack.services.slot_documents.take(name) for name in names]
+    async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1.2"}) as stack:
+        names = await stack.services.slot_documents.list_free(2)
+        held = [await stack.services.slot_documents.acquire(name) for name in names]
         await dropped(stack, "photos/a.jpg", picture())
         assert [message.get("attempt", 0) for message in await stack.messages()] == [0]
         entry = await stack.entry("web", "photos/a.jpg")
@@ -175,7 +175,7 @@ async def test_a_full_pool_sends_the_job_to_the_queue_without_counting_a_try(env
             assert document is not None
             await document.release()
         container = stack.services.settings.input_container
-        done = await deliver(stack.services, Message(recipe="web", container=container, name="photos/a.jpg"))
+        done = await execute_message(stack.services, Message(recipe="web", container=container, name="photos/a.jpg"))
         assert done is not None
         assert done.state == "done"
 
@@ -183,12 +183,16 @@ async def test_a_full_pool_sends_the_job_to_the_queue_without_counting_a_try(env
 async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_that_says_so(
     environ: dict[str, str],
 ) -> None:
-    quick = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_MAX_ATTEMPTS": "2", "PIPELINE_RETRY_TRIES": "1"}
+    quick = {
+        "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
+        "PIPELINE_MAX_ATTEMPTS": "2",
+        "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
+    }
     async with opened({**environ, **quick}) as stack:
         await dropped(stack, "photos/a.jpg", picture())
         (message,) = await stack.messages()
         assert message["attempt"] == 1
-        await deliver(stack.services, Message(**message))
+        await execute_message(stack.services, Message(**message))
         entry = await stack.entry("web", "photos/a.jpg")
         assert entry is not None
         assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
@@ -199,7 +203,7 @@ async def test_giving_up_leaves_what_another_process_has_done_meanwhile(stack: S
     await stack.drop("photos/a.jpg", picture())
     done = await run(stack, "photos/a.jpg")
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
-    await _later(stack.services, message, PoolUnavailable("no session pool answers"))
+    await _requeue_or_fail(stack.services, message, PoolUnavailable("no session pool answers"))
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.generation) == ("done", done.generation)
@@ -213,23 +217,23 @@ async def test_a_job_that_another_took_over_unnoticed_and_ended_is_not_run(
     version = Version(await stack.drop(name, picture()), services.recipes.get("web").hash)
     monkeypatch.setattr(services.ledger, "_ttl", timedelta(milliseconds=1))
     monkeypatch.setattr(Claim, "renew_every", 3600)
-    put, run_in_session, runs = services.pool.put, services.pool.run, []
+    put, run_in_session, runs = services.pool.upload, services.pool.execute, []
 
-    async def overtaken(identifier: str, file: str, *more: Any) -> None:
+    async def superseded(identifier: str, file: str, *more: Any) -> None:
         await put(identifier, file, *more)
         if not file.startswith("in-"):
             return
         claim = await services.ledger.claim(JobKey.of("web", container, name), (container, name), version, never)
         assert isinstance(claim, Claim)
-        await claim.failed(SourceError("a bomb", kind="too_many_pixels"), "run")
+        await claim.fail(SourceError("a bomb", kind="too_many_pixels"), "run")
 
     async def noted(*arguments: Any) -> Any:
         runs.append(arguments)
         return await run_in_session(*arguments)
 
-    monkeypatch.setattr(services.pool, "put", overtaken)
-    monkeypatch.setattr(services.pool, "run", noted)
-    with pytest.raises(JobOvertaken):
+    monkeypatch.setattr(services.pool, "upload", superseded)
+    monkeypatch.setattr(services.pool, "execute", noted)
+    with pytest.raises(JobSuperseded):
         await run(stack, name)
     assert runs == []
     assert (await failure(stack, name)).error_kind == "too_many_pixels"
@@ -254,10 +258,10 @@ async def test_a_delivery_of_a_job_that_another_process_is_on_looks_again_later(
     held = await services.ledger.claim(key, (container, "photos/a.jpg"), version, never)
     assert isinstance(held, Claim)
     if way == "event":
-        await blob_dropped(services, container, "photos/a.jpg")
+        await handle_blob(services, container, "photos/a.jpg")
     else:
         message = Message(recipe="web", container=container, name="photos/a.jpg")
-        await message_received(services, message.model_dump_json().encode())
+        await handle_message(services, message.model_dump_json().encode())
     assert (await stack.waiting(), await stack.messages()) == (1, [])
 
 
@@ -277,7 +281,7 @@ async def test_a_rendition_that_comes_back_as_a_source_is_not_transformed_again(
     """The second guard against loops, should a rendition be copied, its metadata and all."""
     container = stack.services.account.container(stack.services.settings.input_container)
     await container.upload_blob("photos/a.jpg", picture(), metadata={"pipeline_job": "web.abc"})
-    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
     assert (await failure(stack, "photos/a.jpg")).error_kind == "own_rendition"
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.deliveries import blob_dropped
+from pipeline.engine.protocol import LINE_LIMIT
 from pipeline.errors import ConfigError
-from pipeline.process import process
+from pipeline.jobs.dispatch import handle_blob
+from pipeline.jobs.execution import execute_job
 from pipeline.storage.ledger import Entry
-from pipeline.transforms.protocol import LINE_LIMIT
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
 
@@ -85,7 +85,7 @@ async def run(stack: Stack, recipe: str, name: str = "a.png", data: bytes | None
     services = stack.services
     if data is not None:
         await stack.drop(name, data)
-    return await process(services, services.settings.input_container, name, services.recipes.get(recipe))
+    return await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
 
 
 async def generations(stack: Stack) -> list[int]:
@@ -99,7 +99,7 @@ async def test_a_job_of_its_own_never_shares_a_session(environ: dict[str, str]) 
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         for number in range(3):
             assert (await run(stack, "alone", f"{number}.png", picture(60, 40))).state == "done"
-        await stack.services.slots.close()
+        await stack.services.scheduler.close()
         assert (await generations(stack))[0] >= 3
 
 
@@ -112,7 +112,12 @@ async def test_tenants_do_not_share_a_session_and_one_tenant_does(environ: dict[
 
 async def test_sessions_of_trusted_recipes_go_on_and_serve_no_other_recipe(environ: dict[str, str]) -> None:
     async with opened(
-        {**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_JOBS": "2", "PIPELINE_SESSION_IDLE": "600"}
+        {
+            **environ,
+            "PIPELINE_POOL_MAX_SESSIONS": "1",
+            "PIPELINE_SESSION_MAX_JOBS": "2",
+            "PIPELINE_SESSION_IDLE_TIMEOUT": "600",
+        }
     ) as stack:
         for number in range(4):
             assert (await run(stack, "ours", f"{number}.png", picture(60, 40))).state == "done"
@@ -126,7 +131,7 @@ async def test_an_image_that_came_with_a_request_is_nobodys_own(environ: dict[st
         services = stack.services
         await services.sources.put(services.settings.upload_container, "a.png", picture(60, 40), "image/png")
         recipe = services.recipes.get("ours")
-        assert (await process(services, services.settings.upload_container, "a.png", recipe)).state == "done"
+        assert (await execute_job(services, services.settings.upload_container, "a.png", recipe)).state == "done"
         assert (await run(stack, "anyones", "0.png", picture(60, 40))).state == "done"
         assert await generations(stack) == [1], "they share a session with everybody's"
         assert (await run(stack, "ours", "0.png")).state == "done"
@@ -206,7 +211,7 @@ async def test_a_rule_about_size_looks_at_the_blob(stack: Stack) -> None:
     container = stack.services.settings.input_container
     for name, data in (("sized/big.png", picture(300, 300)), ("sized/small.png", picture(8, 8, "PNG"))):
         await stack.drop(name, data)
-        await blob_dropped(stack.services, container, name)
+        await handle_blob(stack.services, container, name)
     assert [path.split("/")[2] for path in await stack.outputs()] == ["big.png"]
 
 
@@ -228,5 +233,5 @@ async def test_allowed_code_runs_alone_and_its_traceback_reaches_the_ledger(
         assert (entry.state, entry.error_kind) == ("failed", "code_failed")
         assert "line 2" in entry.error_message
         assert "nonsense" in entry.error_message
-        await stack.services.slots.close()
+        await stack.services.scheduler.close()
         assert (await generations(stack))[0] >= 2

@@ -14,15 +14,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pipeline.deliveries import blob_dropped, message_received
-from pipeline.process import process
+from pipeline.jobs.dispatch import handle_blob, handle_message
+from pipeline.jobs.execution import execute_job
 from pipeline.storage.queue import Message
 from pipeline.telemetry import tracer
 from tests.images import picture
-from tests.sessions.test_slots import documents
+from tests.pool.test_slots import documents
 from tests.stack import Stack, opened
 
-STAGES = {"claim", "lease", "upload", "turn", "run", "download", "commit", "ledger"}
+STAGES = {"claim", "acquire", "upload", "wait", "execute", "download", "commit", "ledger"}
 # The SDK takes a provider once per process, so these are shared and emptied.
 _spans = InMemorySpanExporter()
 _reader = InMemoryMetricReader()
@@ -62,39 +62,39 @@ def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
 
 
 async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
-    before = totals("pipeline.jobs")
+    before = totals("pipeline.jobs.actions")
     await stack.drop("photos/a.jpg", picture())
-    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert job.context is not None
     below = [each for each in spans.get_finished_spans() if each.parent and each.parent.span_id == job.context.span_id]
     assert {each.name for each in below} == STAGES
     assert dict(job.attributes or {})["pipeline.state"] == "done"
     done = frozenset({("recipe", "web"), ("state", "done")})
-    assert totals("pipeline.jobs")[done] - before.get(done, 0) == 1
+    assert totals("pipeline.jobs.actions")[done] - before.get(done, 0) == 1
     stages = {dict(point)["stage"] for point in totals("pipeline.stage.duration")}
     assert stages >= STAGES
     assert {dict(point)["direction"] for point in totals("pipeline.bytes")} == {"in", "out"}
-    assert sum(totals("pipeline.jobs.running").values()) == 0
+    assert sum(totals("pipeline.jobs.actions.running").values()) == 0
 
 
 async def test_a_failure_is_an_error_that_names_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
     await stack.drop("photos/a.jpg", b"no image")
-    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
-    assert (job.status.is_ok, job.status.description) == (False, "run")
+    assert (job.status.is_ok, job.status.description) == (False, "execute")
 
 
 async def test_a_trace_goes_on_behind_the_queue(stack: Stack, spans: InMemorySpanExporter) -> None:
     services = stack.services
     await stack.drop("photos/a.jpg", picture())
     with tracer.start_as_current_span("asked") as asked:
-        await services.queue.send(
+        await services.job_queue.send(
             Message(recipe="web", container=services.settings.input_container, name="photos/a.jpg")
         )
     (body,) = await stack.messages()
     with tracer.start_as_current_span("host") as host:
-        await message_received(services, Message(**body).model_dump_json().encode())
+        await handle_message(services, Message(**body).model_dump_json().encode())
     (job,), (received,) = named(spans, "job"), named(spans, "receive")
     assert job.context is not None
     assert job.context.trace_id == asked.get_span_context().trace_id
@@ -110,7 +110,7 @@ async def test_a_message_without_a_usable_trace_is_a_job_like_any_other(stack: S
         name="photos/a.jpg",
         traceparent=trace_of,
     )
-    await message_received(stack.services, message.model_dump_json().encode())
+    await handle_message(stack.services, message.model_dump_json().encode())
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert entry.state == "failed"
@@ -125,7 +125,7 @@ async def test_no_span_tells_a_sessions_identifier_even_when_http_calls_are_reco
         async with opened(environ) as stack:
             await stack.drop("photos/a.jpg", picture())
             container = stack.services.settings.input_container
-            await process(stack.services, container, "photos/a.jpg", stack.services.recipes.get("web"))
+            await execute_job(stack.services, container, "photos/a.jpg", stack.services.recipes.get("web"))
             identifiers = [each["identifier"] for each in await documents(stack) if each.get("identifier")]
     finally:
         HTTPXClientInstrumentor().uninstrument()

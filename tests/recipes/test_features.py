@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import recipes
+from pipeline.engine.protocol import Limits
 from pipeline.recipes import focal_point
-from pipeline.transforms.protocol import Limits
 
 from .test_loading import problems, recipe
 

@@ -12,7 +12,7 @@ from pipeline import recipes
 from pipeline.cli.recipes import app
 from pipeline.errors import ConfigError, RecipeError
 from pipeline.recipes import adhoc, globs
-from pipeline.recipes.yamlfile import dump, parse
+from pipeline.recipes.yaml_loader import dump, parse
 
 RENDITIONS = "renditions: {a: {format: png}}"
 NUMBER = "transforms: [resize: {{width: {}}}]"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import recipes
-from pipeline.recipes import globs, language, paths
+from pipeline.recipes import globs, output_paths, regular_languages
 
 from .test_loading import problems
 
@@ -19,7 +19,7 @@ ODD = st.text(st.sampled_from("ab./\\%2E0\x00é😀 "), min_size=1, max_size=30)
 @pytest.mark.parametrize(
     ("pattern", "name", "path"),
     [
-        (paths.DEFAULT, "holiday/sea.jpg", "web/holiday/sea.jpg/big.webp"),
+        (output_paths.DEFAULT, "holiday/sea.jpg", "web/holiday/sea.jpg/big.webp"),
         ("{dir}/{stem}-{rendition}.{ext}", "holiday/sea.jpg", "holiday/sea-big.webp"),
         ("{dir}/{stem}-{rendition}.{ext}", "sea.jpg", "sea-big.webp"),
         ("x/{dir}/{stem}.{source_ext}.{ext}", "sea.JPG", "x/sea.jpg.webp"),
@@ -31,12 +31,12 @@ ODD = st.text(st.sampled_from("ab./\\%2E0\x00é😀 "), min_size=1, max_size=30)
     ],
 )
 def test_fields_are_filled_in(pattern: str, name: str, path: str) -> None:
-    assert paths.fill(pattern, name, recipe="web", rendition="big", ext="webp") == path
+    assert output_paths.fill(pattern, name, recipe="web", rendition="big", ext="webp") == path
 
 
-@given(ODD, st.sampled_from([paths.DEFAULT, "{dir}/{stem}-{rendition}.{ext}", "x/{dir}/{stem}/{source_ext}/y"]))
+@given(ODD, st.sampled_from([output_paths.DEFAULT, "{dir}/{stem}-{rendition}.{ext}", "x/{dir}/{stem}/{source_ext}/y"]))
 def test_every_path_is_a_safe_blob_name(name: str, pattern: str) -> None:
-    made = paths.fill(paths.check(pattern), name * 80, recipe="web", rendition="big", ext="webp")
+    made = output_paths.fill(output_paths.check(pattern), name * 80, recipe="web", rendition="big", ext="webp")
     assert 1 <= len(made.encode("utf-16-le")) // 2 <= 1024
     assert all(segment and not segment.endswith(".") for segment in made.split("/"))
     assert not re.search(r"[\x00-\x1f\\]", made)
@@ -45,13 +45,15 @@ def test_every_path_is_a_safe_blob_name(name: str, pattern: str) -> None:
 @given(ODD, ODD)
 def test_two_sources_never_share_the_default_path(one: str, two: str) -> None:
     known = {"recipe": "web", "rendition": "big", "ext": "webp"}
-    same = paths.fill(paths.DEFAULT, one, **known) == paths.fill(paths.DEFAULT, two, **known)
+    same = output_paths.fill(output_paths.DEFAULT, one, **known) == output_paths.fill(
+        output_paths.DEFAULT, two, **known
+    )
     assert same == (one == two)
 
 
 def test_long_names_are_cut_and_still_told_apart() -> None:
     known = {"recipe": "web", "rendition": "big", "ext": "webp"}
-    one, two = (paths.fill(paths.DEFAULT, "a" * 1020 + end, **known) for end in ("x.jpg", "y.jpg"))
+    one, two = (output_paths.fill(output_paths.DEFAULT, "a" * 1020 + end, **known) for end in ("x.jpg", "y.jpg"))
     assert one != two
     assert len(one) <= 1024
     assert one.endswith("/big.webp")
@@ -83,7 +85,7 @@ GLOBS = st.lists(
 @given(GLOBS, GLOBS)
 def test_the_example_of_a_meeting_is_matched_by_both(one: list[str], two: list[str]) -> None:
     first, second = "x" + "".join(one), "x" + "".join(two)
-    found = language.example(language.both([globs.language(first), globs.language(second)]))
+    found = regular_languages.example(regular_languages.both([globs.language(first), globs.language(second)]))
     if found is not None:
         assert globs.compiled(first).fullmatch(found)
         assert globs.compiled(second).fullmatch(found)
@@ -105,7 +107,7 @@ recipes:
 @pytest.mark.parametrize(
     ("match", "path"),
     [
-        ('{include: ["**"]}', paths.DEFAULT),
+        ('{include: ["**"]}', output_paths.DEFAULT),
         ('{include: ["in/**"]}', "{path}.{ext}"),
         ('{include: ["in/**"]}', "in/{stem}.{ext}"),
         ('{include: ["**/*.webp"]}', "out/{stem}.{ext}"),

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline import recipes
-from pipeline.recipes import explain, paths, reference, schema
-from pipeline.transforms.protocol import Limits
-from pipeline.transforms.registry import FIRST, TRANSFORMS
+from pipeline.engine.protocol import Limits
+from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.recipes import explain, output_paths, reference, schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def _fits(value: Any, node: dict[str, Any], whole: dict[str, Any]) -> bool:
 
 
 def _data(text: str) -> Any:
-    from pipeline.recipes.yamlfile import parse
+    from pipeline.recipes.yaml_loader import parse
 
     return parse(text).data
 
@@ -146,4 +146,4 @@ def test_every_example_of_the_guide_loads(code: str, text: str) -> None:
 
 def test_the_guide_names_every_field_of_a_path() -> None:
     page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
-    assert all(f"`{{{name}}}`" in page for name in paths.FIELDS)
+    assert all(f"`{{{name}}}`" in page for name in output_paths.FIELDS)

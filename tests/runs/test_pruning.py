@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import runs
-from pipeline.deliveries import blob_dropped
+from pipeline.jobs.dispatch import handle_blob
 from pipeline.services import Services
 from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
@@ -17,7 +17,7 @@ LONG = "photos/" + "x" * 490 + ".jpg"
 async def made(stack: Stack, *names: str) -> None:
     for name in names:
         await stack.drop(name, picture(60, 40))
-        await blob_dropped(stack.services, stack.services.settings.input_container, name)
+        await handle_blob(stack.services, stack.services.settings.input_container, name)
 
 
 async def found(services: Services) -> list[tuple[str, str]]:
@@ -53,7 +53,7 @@ async def test_a_source_that_comes_back_replaces_what_pruning_left(stack: Stack)
     for seed in (1, 2, 3):
         await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
         await made(stack)
-        await blob_dropped(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+        await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
     await stack.services.account.container(stack.services.settings.input_container).delete_blob("photos/a.jpg")
     first = min(await stack.outputs())
     (orphan,) = [orphan async for orphan in runs.orphans(stack.services, first)]

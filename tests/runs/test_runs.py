@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import jobs, recipes, runs
-from pipeline.deliveries import blob_dropped
-from pipeline.errors import NotNow, RequestError
+from pipeline import recipes, runs
+from pipeline.errors import RequestError, StateConflict
+from pipeline.jobs import actions
+from pipeline.jobs.dispatch import handle_blob
 from pipeline.runs import lifecycle
-from pipeline.runs.batches import do_batch
-from pipeline.runs.costs import Measured, estimate, serves
+from pipeline.runs.estimates import Measured, estimate, jobs_per_session
 from pipeline.runs.model import Progress
 from pipeline.runs.simulation import Pool, Times, duration
+from pipeline.runs.worker import do_batch
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import picture
@@ -97,18 +98,20 @@ async def test_a_changed_recipe_makes_exactly_its_jobs_stale(environ: dict[str, 
 @pytest.mark.parametrize("twice", ["the page", "every batch", "everything after"])
 async def test_what_is_delivered_twice_counts_once(stack: Stack, twice: str) -> None:
     await with_photos(stack)
-    stack = Stack(with_field(stack.services, settings=stack.services.settings.model_copy(update={"run_batch": 5})), {})
+    stack = Stack(
+        with_field(stack.services, settings=stack.services.settings.model_copy(update={"run_batch_size": 5})), {}
+    )
     run = await runs.start(stack.services, WEB, expected_count=COUNT)
     bodies = await stack.run_messages()
     if twice == "the page":
-        await asyncio.gather(*(runs.work_received(stack.services, bodies[0]) for _ in range(2)))
+        await asyncio.gather(*(runs.handle_message(stack.services, bodies[0]) for _ in range(2)))
     else:
-        await runs.work_received(stack.services, bodies[0])
+        await runs.handle_message(stack.services, bodies[0])
     batches = await stack.run_messages()
     for body in [*batches, *(batches if twice == "every batch" else [])]:
-        await runs.work_received(stack.services, body)
+        await runs.handle_message(stack.services, body)
     if twice == "everything after":
-        await asyncio.gather(*(runs.work_received(stack.services, body) for body in [*bodies, *batches]))
+        await asyncio.gather(*(runs.handle_message(stack.services, body) for body in [*bodies, *batches]))
     await stack.work_off()
     seen = await runs.get(stack.services, run.id)
     assert (seen.state, seen.progress, seen.found) == ("done", Progress(done=COUNT), COUNT)
@@ -121,16 +124,16 @@ async def test_a_page_that_was_cut_short_is_finished_without_a_job_in_two_batche
     await with_photos(stack)
     run = await runs.start(stack.services, WEB, expected_count=COUNT)
     bodies = await stack.run_messages()
-    before = await stack.services.run_table.get("run", _key(run.id))
+    before = await stack.services.run_store.get("run", _key(run.id))
     assert before is not None
-    await runs.work_received(stack.services, bodies[0])
+    await runs.handle_message(stack.services, bodies[0])
     await stack.run_messages()
-    await blob_dropped(stack.services, stack.services.settings.input_container, "photos/000.jpg")
+    await handle_blob(stack.services, stack.services.settings.input_container, "photos/000.jpg")
     await stack.drop("photos/late.jpg", picture())
-    now = await stack.services.run_table.get("run", _key(run.id))
+    now = await stack.services.run_store.get("run", _key(run.id))
     assert now is not None
-    await stack.services.run_table.replace("run", _key(run.id), now, before.content)
-    await runs.work_received(stack.services, bodies[0])
+    await stack.services.run_store.replace("run", _key(run.id), now, before.content)
+    await runs.handle_message(stack.services, bodies[0])
     await stack.work_off()
     seen = await runs.get(stack.services, run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, skipped=1))
@@ -146,14 +149,14 @@ async def test_a_run_whose_messages_are_lost_is_finished_by_resume(stack: Stack)
     assert await stack.run_messages()
     await runs.resume(stack.services, run.id)
     (find,) = await stack.run_messages()
-    await runs.work_received(stack.services, find)
+    await runs.handle_message(stack.services, find)
     assert await stack.run_messages()
     seen = await runs.get(stack.services, run.id)
     assert (seen.state, seen.progress) == ("working", Progress(left=COUNT))
     await runs.resume(stack.services, run.id)
     await stack.work_off()
     assert (await runs.get(stack.services, run.id)).progress == Progress(done=COUNT)
-    with pytest.raises(NotNow):
+    with pytest.raises(StateConflict):
         await runs.resume(stack.services, run.id)
 
 
@@ -161,12 +164,12 @@ async def test_a_cancelled_run_begins_nothing_more_until_it_is_resumed(stack: St
     await with_photos(stack)
     run = await runs.start(stack.services, WEB, expected_count=COUNT)
     (find,) = await stack.run_messages()
-    await runs.work_received(stack.services, find)
+    await runs.handle_message(stack.services, find)
     assert (await runs.cancel(stack.services, run.id)).state == "cancelled"
     await stack.work_off()
     assert (await runs.get(stack.services, run.id)).progress == Progress(left=COUNT)
     assert await stack.outputs() == {}
-    with pytest.raises(NotNow, match="cancelled"):
+    with pytest.raises(StateConflict, match="cancelled"):
         await runs.cancel(stack.services, run.id)
     await runs.resume(stack.services, run.id)
     await stack.work_off()
@@ -221,7 +224,7 @@ async def test_planning_goes_on_where_it_left_off(stack: Stack, monkeypatch: pyt
     await with_photos(stack)
     plan = await runs.plan(stack.services, WEB, budget_seconds=0)
     assert (plan.complete, plan.sources, plan.jobs) == (False, 5, 5)
-    with pytest.raises(NotNow, match="not complete"):
+    with pytest.raises(StateConflict, match="not complete"):
         await runs.start(stack.services, plan_id=plan.id)
     while plan.marker:
         plan = await runs.plan(stack.services, WEB, marker=plan.marker, budget_seconds=0)
@@ -283,9 +286,9 @@ def test_a_selection_that_is_none_is_refused() -> None:
 
 async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     await with_photos(stack, 2)
-    started = await asyncio.gather(*(runs.scheduled(stack.services) for _ in range(4)))
+    started = await asyncio.gather(*(runs.start_scheduled(stack.services) for _ in range(4)))
     (run,) = [each for each in started if each]
-    assert await runs.scheduled(stack.services) is None
+    assert await runs.start_scheduled(stack.services) is None
     await stack.work_off()
     listed, token = await runs.list_runs(stack.services)
     assert [(each.id, each.state, each.scheduled) for each in listed] == [(run.id, "done", True)]
@@ -296,26 +299,26 @@ async def test_a_scheduled_run_whose_message_was_lost_is_brought_back_and_does_n
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_photos(stack, 1)
-    run = await runs.scheduled(stack.services)
+    run = await runs.start_scheduled(stack.services)
     assert run is not None
     assert len(await stack.run_messages()) == 1  # and with that it is gone
     monkeypatch.setattr(lifecycle, "RING", 0)
-    assert await runs.scheduled(stack.services) is None
+    assert await runs.start_scheduled(stack.services) is None
     await stack.work_off()
     assert (await runs.get(stack.services, run.id)).progress == Progress(done=1)
-    assert await runs.scheduled(stack.services) is not None
+    assert await runs.start_scheduled(stack.services) is not None
 
 
 async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_WAIT": "0.5"}) as stack:
+    async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "0.5"}) as stack:
         await with_photos(stack, 2)
-        names = await stack.services.slot_documents.free(2)
-        held = [await stack.services.slot_documents.take(name) for name in names]
+        names = await stack.services.slot_documents.list_free(2)
+        held = [await stack.services.slot_documents.acquire(name) for name in names]
         run = await runs.start(stack.services, WEB, expected_count=2)
         (find,) = await stack.run_messages()
-        await runs.work_received(stack.services, find)
+        await runs.handle_message(stack.services, find)
         (body,) = await stack.run_messages()
-        await runs.work_received(stack.services, body)
+        await runs.handle_message(stack.services, body)
         assert (await runs.get(stack.services, run.id)).progress == Progress(left=2)
         for document in held:
             assert document is not None
@@ -325,7 +328,11 @@ async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, st
 
 
 async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[str, str]) -> None:
-    away = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_MAX_ATTEMPTS": "2", "PIPELINE_RETRY_TRIES": "1"}
+    away = {
+        "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
+        "PIPELINE_MAX_ATTEMPTS": "2",
+        "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
+    }
     async with opened({**environ, **away}) as stack:
         await with_photos(stack, 2)
         run = await runs.start(stack.services, WEB, expected_count=2)
@@ -339,13 +346,13 @@ async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[
 
 async def test_a_message_about_nothing_is_dropped(stack: Stack) -> None:
     await do_batch(stack.services, RunWork(run="20260101-000000-abcdef", batch="00000000-00000"))
-    await runs.work_received(stack.services, b'{"run": "20260101-000000-abcdef"}')
+    await runs.handle_message(stack.services, b'{"run": "20260101-000000-abcdef"}')
     with pytest.raises(RequestError):
         await runs.resume(stack.services, "20260101-000000-abcdef")
 
 
 def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
-    settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_jobs=200)
+    settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_max_jobs=200)
     known = Measured({"": Times(0.05, 0.5, 0.05)}, 100)
     taken = estimate(settings, Counter(web=100_000), Counter(web=200_000), known)
     assert 83 < taken.minutes < 90
@@ -357,9 +364,9 @@ def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
 
 
 def test_an_estimate_knows_how_many_jobs_a_session_serves_of_each_recipe() -> None:
-    settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_jobs=200)
+    settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_max_jobs=200)
     known, file = Measured({"": Times(0.05, 0.5, 0.05)}, 100), recipes.loads(ISOLATED)
-    served = serves(settings, file)
+    served = jobs_per_session(settings, file)
     hours = {
         name: estimate(settings, Counter({name: 10_000}), Counter(), known, served).session_hours for name in file.names
     }
@@ -392,7 +399,7 @@ async def test_a_run_stops_where_the_app_has_other_recipes_and_says_so(
             assert "another form of the recipe web" in seen.why
             await runs.resume(new.services, run.id)
             (find,) = await new.run_messages()
-            await runs.work_received(new.services, find)
+            await runs.handle_message(new.services, find)
             await old.work_off()
             seen = await runs.get(new.services, run.id)
             assert (seen.state, seen.progress) == ("stopped", Progress(left=2)), "a batch, too"
@@ -400,7 +407,7 @@ async def test_a_run_stops_where_the_app_has_other_recipes_and_says_so(
             await new.work_off()
             seen = await runs.get(new.services, run.id)
             assert (seen.state, seen.progress) == ("done", Progress(done=2))
-            with pytest.raises(NotNow):
+            with pytest.raises(StateConflict):
                 await runs.plan(old.services, runs.Selection(), marker=plan.id)
 
 
@@ -423,7 +430,7 @@ async def test_what_was_dismissed_stays_so_when_its_recipe_changes(environ: dict
         await ran(stack)
         entry = await stack.entry("web", "photos/bad.jpg")
         assert entry is not None
-        await jobs.dismiss(stack.services, entry.key)
+        await actions.dismiss(stack.services, entry.key)
     changed_recipe(recipe_file)
     async with opened(environ) as stack:
         assert (await planned(stack)).jobs == 0

@@ -22,7 +22,7 @@ async def test_plans_and_runs_of_long_ago_are_forgotten_with_their_batches_and_j
 ) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     await stack.drop("photos/b.jpg", picture(60, 40))
-    services, table = stack.services, stack.services.run_table
+    services, table = stack.services, stack.services.run_store
     with monkeypatch.context() as then:
         for module in (lifecycle, planning):
             then.setattr(module, "new_id", lambda: f"{now() - timedelta(days=91):%Y%m%d-%H%M%S}-abc123")
@@ -35,7 +35,7 @@ async def test_plans_and_runs_of_long_ago_are_forgotten_with_their_batches_and_j
     new_plan = await runs.plan(services, WEB)
     new = await runs.start(services, WEB, expected_count=2)
     assert [batch async for batch in table.batches(old.id)]
-    assert await runs.sweep(services) == 2
+    assert await runs.apply_retention(services) == 2
     assert [batch async for batch in table.batches(old.id)] == []
     for gone in (runs.get(services, old.id), runs.get_plan(services, old_plan.id)):
         with pytest.raises(RequestError):
@@ -48,7 +48,7 @@ async def test_plans_and_runs_of_long_ago_are_forgotten_with_their_batches_and_j
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.run) == ("done", old.id)
-    assert await runs.sweep(services) == 0
+    assert await runs.apply_retention(services) == 0
 
 
 async def test_figures_are_forgotten_when_nobody_can_ask_for_them(
@@ -58,10 +58,10 @@ async def test_figures_are_forgotten_when_nobody_can_ask_for_them(
     await runs.start(stack.services, WEB, expected_count=1)
     await stack.work_off()
     figures = stack.services.ledger.stats
-    await figures.write()
-    await runs.sweep(stack.services)
+    await figures.flush()
+    await runs.apply_retention(stack.services)
     hour_ago = now() - timedelta(hours=1)
     assert sum(each.done for each in await figures.minutes(hour_ago)) == 1
-    monkeypatch.setattr("pipeline.runs.sweeping.LONGEST", timedelta(hours=-1))
-    await runs.sweep(stack.services)
+    monkeypatch.setattr("pipeline.runs.retention.LONGEST", timedelta(hours=-1))
+    await runs.apply_retention(stack.services)
     assert await figures.minutes(hour_ago) == []

@@ -12,16 +12,16 @@ import httpx
 import pytest
 
 from pipeline.errors import SessionLost
-from pipeline.sessions import archive
-from pipeline.sessions.batch import Work
-from pipeline.sessions.client import PoolClient
-from pipeline.sessions.report import SessionReport
-from pipeline.sessions.session import REPLACED, Session
-from pipeline.sessions.slot import Slot
+from pipeline.pool import engine_bundle
+from pipeline.pool.batching import WorkItem
+from pipeline.pool.client import PoolClient
+from pipeline.pool.report import SessionReport
+from pipeline.pool.session import REPLACED, Session
+from pipeline.pool.slot import Slot
 from pipeline.settings import Settings
+from tests.engine.conftest import job, rendition
 from tests.images import picture
 from tests.session_pool.running import RunningPool
-from tests.transforms.conftest import job, rendition
 
 
 class NoDocument:
@@ -62,13 +62,13 @@ async def upload_and_run(session: Session) -> SessionReport:
         await session.upload(names.source, len(picture()), chunks)
         made = rendition("out", "png")
         made["file"] = names.renditions["out"]
-        return (await session.run(Work(job(made, source=names.source, report=names.report), 60))).report
+        return (await session.execute(WorkItem(job(made, source=names.source, report=names.report), 60))).report
 
 
 async def shipped(pool: RunningPool, identifier: str) -> bool:
     """Whether the engine's archive lies in the session."""
     listed = (await pool.call("GET", "/files", identifier)).json()["value"]
-    return archive.build().name in {entry["name"] for entry in listed}
+    return engine_bundle.build().name in {entry["name"] for entry in listed}
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -78,7 +78,7 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
         for _ in range(2):
             report = await upload_and_run(session)
             assert report.failure is None
-        assert session.equipped
+        assert session.engine_installed
         assert not await shipped(baked_pool, identifier)
 
 
@@ -86,13 +86,13 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
 async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: RunningPool) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
-        await session.bring("logo.png", picture())
+        await session.upload_asset("logo.png", picture())
         assert (await upload_and_run(session)).failure is None
         await baked_pool.call("DELETE", "/session", identifier)
-        report = (await session.run(Work(job(rendition()), 60))).report
+        report = (await session.execute(WorkItem(job(rendition()), 60))).report
         assert report.failure is not None
         assert report.failure.kind == "source_missing"
-        await session.bring("logo.png", picture())
+        await session.upload_asset("logo.png", picture())
         names = {entry["name"] for entry in (await baked_pool.call("GET", "/files", identifier)).json()["value"]}
         assert names == {"logo.png"}
 
@@ -103,10 +103,10 @@ async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(sessi
     try:
         session = Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
         assert (await upload_and_run(session)).failure is None
-        assert session.equipped
+        assert session.engine_installed
         await client.end(identifier)
         with pytest.raises(SessionLost) as lost:
-            await session.run(Work(job(rendition()), 60))
+            await session.execute(WorkItem(job(rendition()), 60))
         assert lost.value.kind == REPLACED
         await client.end(identifier)
     finally:
@@ -127,13 +127,13 @@ async def test_only_a_pool_with_its_own_image_is_taken_to_bring_the_engine(endpo
     async def answer(request: httpx.Request) -> httpx.Response:
         body = b"".join([chunk async for chunk in request.stream])
         name = body.split(b'filename="')[1].split(b'"')[0].decode()
-        sent.append("engine" if name == archive.build().name else name)
+        sent.append("engine" if name == engine_bundle.build().name else name)
         return httpx.Response(200, content=nothing())
 
     settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})
     client = PoolClient(settings, token=None, transport=httpx.MockTransport(answer))
     slot = Slot("00", document=NoDocument(), settings=settings, client=client, leased=time.monotonic())
-    slot.start_over()
+    slot.new_identity()
     await slot.session.upload("in.bin", len(picture()), chunks)
     await client.close()
     assert sorted(sent) == uploads

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.sessions import archive
+from pipeline.pool import engine_bundle
 from pipeline.settings import Settings
 from session_image import bake
 
@@ -111,7 +111,7 @@ def test_the_configuration_fits_the_dockerfile_the_pool_and_the_pipeline() -> No
     assert f"targetPort: {spec.kernel.port}" in (ROOT / "infra" / "pool.bicep").read_text()
     most = next(bound.le for bound in Settings.model_fields["max_source_bytes"].metadata if hasattr(bound, "le"))
     assert spec.fileOperation.maxUploadFileSizeLimitInMBs * 1000 * 1000 >= most
-    assert spec.fileOperation.dataDirectoryPath == archive.DIRECTORY
+    assert spec.fileOperation.dataDirectoryPath == engine_bundle.DIRECTORY
     assert not spec.codeExecution.enableAutoBase64Decoding
 
 
@@ -145,10 +145,10 @@ def test_what_is_baked_in_is_the_engine_under_the_name_that_a_job_asks_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = bake.bake(ROOT / "pipeline" / "transforms", tmp_path)
-    assert f'importlib.import_module("{name}.engine")' in archive.build().program("eyJ4IjoxfQ==")
+    assert f'importlib.import_module("{name}.engine")' in engine_bundle.build().program("eyJ4IjoxfQ==")
     monkeypatch.syspath_prepend(tmp_path)
     baked = importlib.import_module(f"{name}.fingerprint")
-    assert baked.fingerprint()[:16] == archive.build().digest
+    assert baked.fingerprint()[:16] == engine_bundle.build().digest
     assert {path.name for path in (tmp_path / name).rglob("*.py")} == {
         path.name for path in (ROOT / "pipeline" / "transforms").rglob("*.py")
     }

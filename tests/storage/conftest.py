@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
-from pipeline.storage.setup import create_all
+from pipeline.storage.provisioning import create_all
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def settings() -> Settings:
         output_container=f"output-{own}",
         upload_container=f"uploads-{own}",
         state_container=f"state-{own}",
-        queue=f"jobs-{own}",
+        job_queue=f"jobs-{own}",
         ledger_table=f"ledger{own}",
         run_queue=f"runs-{own}",
-        runs_table=f"runs{own}",
+        run_table=f"runs{own}",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipeline.errors import ConfigError, JobOvertaken, OutputError, StorageUnavailable
+from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import BLOCK, Account
 from pipeline.storage.blobs import Ownership, RenditionBlob, Renditions, Sources
@@ -54,12 +54,12 @@ async def test_a_source_that_changes_while_it_is_read_is_noticed(
     source = await sources.open(settings.input_container, "a.jpg")
     await blob.upload_blob(b"2" * (BLOCK + 1), overwrite=True)
     assert not await sources.is_current(source.container, source.name, source.etag)
-    with pytest.raises(JobOvertaken):
+    with pytest.raises(JobSuperseded):
         [chunk async for chunk in source.chunks()]
 
 
 async def test_a_source_that_is_gone_is_nothing_to_do(settings: Settings, sources: Sources) -> None:
-    with pytest.raises(JobOvertaken) as caught:
+    with pytest.raises(JobSuperseded) as caught:
         await sources.open(settings.input_container, "gone.jpg")
     assert caught.value.kind == "source_gone"
 
@@ -84,7 +84,7 @@ async def test_a_rendition_is_served_as_the_recipe_says_and_carries_its_mark(
 async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committed(renditions: Renditions) -> None:
     data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
     staged = await renditions.stage(JPEG.path, chunks(*(data[i : i + 100_000] for i in range(0, len(data), 100_000))))
-    with pytest.raises(JobOvertaken):
+    with pytest.raises(JobSuperseded):
         await renditions.read(JPEG.path)
     await renditions.commit(staged, JPEG, Ownership("web.abc", 1))
     assert await renditions.read(JPEG.path) == (data, "image/jpeg")
@@ -94,7 +94,7 @@ async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committ
 async def test_a_late_loser_never_overwrites_a_newer_result(renditions: Renditions, size: int) -> None:
     late = await renditions.stage(JPEG.path, chunks(b"old" * size))
     await commit(renditions, b"new" * size, Ownership("web.abc", 2))
-    with pytest.raises(JobOvertaken):
+    with pytest.raises(JobSuperseded):
         await renditions.commit(late, JPEG, Ownership("web.abc", 1))
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
@@ -158,7 +158,7 @@ async def test_a_wrong_key_is_named(azurite: str) -> None:
 
 async def test_a_call_that_is_tried_again_takes_less_than_the_pause_between_two_renewals(account: Account) -> None:
     """The SDK's own pauses would add up to more than a claim: a moment's trouble with storage would cost the job."""
-    renewals = Settings(pool_endpoint="http://127.0.0.1:1").slot_lease / 3
+    renewals = Settings(pool_endpoint="http://127.0.0.1:1").slot_lease_duration / 3
     for client in (account._blobs, account._queues):
         policy = client._config.retry_policy
         pauses = [policy.get_backoff_time({"count": number}) for number in range(1, policy.total_retries + 1)]

@@ -10,9 +10,9 @@ from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
 from pipeline.errors import StorageUnavailable
 from pipeline.settings import Settings
-from pipeline.storage import leases
+from pipeline.storage import leased_documents
 from pipeline.storage.account import Account
-from pipeline.storage.leases import LeasedDocuments, LeaseLost
+from pipeline.storage.leased_documents import LeasedDocuments, LeaseLost
 
 
 @pytest.fixture
@@ -21,18 +21,18 @@ def documents(account: Account, settings: Settings) -> LeasedDocuments:
 
 
 async def test_documents_are_made_when_they_are_first_looked_for(documents: LeasedDocuments) -> None:
-    assert await documents.free(3) == ["slots/000.json", "slots/001.json", "slots/002.json"]
+    assert await documents.list_free(3) == ["slots/000.json", "slots/001.json", "slots/002.json"]
 
 
 async def test_a_document_is_held_by_one_at_a_time(documents: LeasedDocuments) -> None:
-    await documents.free(2)
-    held = await documents.take("slots/000.json")
+    await documents.list_free(2)
+    held = await documents.acquire("slots/000.json")
     assert held is not None
-    assert await documents.take("slots/000.json") is None
-    assert await documents.free(2) == ["slots/001.json"]
+    assert await documents.acquire("slots/000.json") is None
+    assert await documents.list_free(2) == ["slots/001.json"]
     await held.write({"state": "free"})
     await held.release()
-    heir = await documents.take("slots/000.json")
+    heir = await documents.acquire("slots/000.json")
     assert heir is not None
     assert heir.content == {"state": "free"}
 
@@ -40,12 +40,12 @@ async def test_a_document_is_held_by_one_at_a_time(documents: LeasedDocuments) -
 async def test_a_document_that_was_lost_cannot_be_written_or_renewed(
     account: Account, settings: Settings, documents: LeasedDocuments
 ) -> None:
-    await documents.free(1)
-    held = await documents.take("slots/000.json")
+    await documents.list_free(1)
+    held = await documents.acquire("slots/000.json")
     assert held is not None
     blob = account.container(settings.state_container).get_blob_client("slots/000.json")
     await BlobLeaseClient(blob).break_lease(0)
-    heir = await documents.take("slots/000.json")
+    heir = await documents.acquire("slots/000.json")
     assert heir is not None
     for doing in (held.renew, lambda: held.write({})):
         with pytest.raises(LeaseLost):
@@ -60,25 +60,25 @@ async def test_a_document_that_cannot_be_read_is_not_kept_from_others(
     async def away(*_: object) -> None:
         raise ServiceResponseError("the connection broke")
 
-    await documents.free(1)
+    await documents.list_free(1)
     with monkeypatch.context() as patch:
         patch.setattr(BlobClient, "download_blob", away)
         with pytest.raises(StorageUnavailable):
-            await documents.take("slots/000.json")
-    assert await documents.free(1) == ["slots/000.json"]
+            await documents.acquire("slots/000.json")
+    assert await documents.list_free(1) == ["slots/000.json"]
 
 
 async def test_wishes_of_processes_that_died_are_forgotten_and_then_removed(
     account: Account, settings: Settings, documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = LeasedDocuments(account, settings.state_container, "slots/", 15)
-    await dead.wish(2, more=True)
-    await documents.wish(1, more=False)
-    assert await documents.wishes() == [(2, True)]
-    monkeypatch.setattr(leases, "WISH_HOLDS", timedelta(days=-1))
-    assert await documents.wishes() == []
-    monkeypatch.setattr(leases, "WISH_LIES", timedelta(days=-1))
-    assert await documents.wishes() == []
+    await dead.publish_demand(2, more=True)
+    await documents.publish_demand(1, more=False)
+    assert await documents.demands() == [(2, True)]
+    monkeypatch.setattr(leased_documents, "WISH_HOLDS", timedelta(days=-1))
+    assert await documents.demands() == []
+    monkeypatch.setattr(leased_documents, "WISH_LIES", timedelta(days=-1))
+    assert await documents.demands() == []
     left = [blob.name async for blob in account.container(settings.state_container).list_blobs()]
     assert len(left) == 1, "its own"
 
@@ -87,6 +87,6 @@ async def test_a_document_with_garbage_in_it_reads_as_empty(
     account: Account, settings: Settings, documents: LeasedDocuments
 ) -> None:
     await account.container(settings.state_container).upload_blob("slots/000.json", b"\xff{")
-    held = await documents.take("slots/000.json")
+    held = await documents.acquire("slots/000.json")
     assert held is not None
     assert held.content == {}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pipeline.errors import BadToken, SourceError
+from pipeline.errors import InvalidCursor, SourceError
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.storage.entry import Entry, State
@@ -24,7 +24,7 @@ REPORT = {"source": {"size": 1000}, "ms": {"run": 40.0, "upload": 2.0}, "version
 
 @pytest_asyncio.fixture
 async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
-    ledger = Ledger(account, settings.ledger_table, claim_seconds=60, recipes=("web", "print"))
+    ledger = Ledger(account, settings.ledger_table, claim_ttl=60, recipes=("web", "print"))
     yield ledger
     await ledger.stats.close()
 
@@ -40,11 +40,11 @@ async def begun(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> 
 
 
 async def done(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> Entry:
-    return await (await begun(ledger, name, recipe, **wish)).done([{"name": "thumb", "size": 10}], REPORT)
+    return await (await begun(ledger, name, recipe, **wish)).complete([{"name": "thumb", "size": 10}], REPORT)
 
 
 async def failed(ledger: Ledger, name: str, kind: str = "not_an_image", **wish: Any) -> Entry:
-    return await (await begun(ledger, name, **wish)).failed(SourceError("no image", kind=kind, said="oh"), "run")
+    return await (await begun(ledger, name, **wish)).fail(SourceError("no image", kind=kind, said="oh"), "run")
 
 
 async def every_page(ledger: Ledger, limit: int, **which: Any) -> list[list[str]]:
@@ -88,7 +88,7 @@ async def test_a_job_leaves_the_list_of_the_state_that_it_left(ledger: Ledger) -
 
 async def test_renditions_may_be_larger_than_32_bits_count(ledger: Ledger) -> None:
     claim = await begun(ledger, "a")
-    entry = await claim.done([{"name": name, "size": 1_000_000_000} for name in "abcdef"], REPORT)
+    entry = await claim.complete([{"name": name, "size": 1_000_000_000} for name in "abcdef"], REPORT)
     (listed,) = (await ledger.page(state="done"))[0]
     there = await ledger.get(entry.key)
     assert there is not None
@@ -103,7 +103,7 @@ async def test_what_waits_is_listed_until_it_begins_and_a_long_job_as_running(le
     fresh = await begun(ledger, "c")
     await fresh.renew()
     assert set(await names(ledger, state="running")) == {"a", "c"}
-    await claim.done([], {})
+    await claim.complete([], {})
     assert await names(ledger, state="running") == ["c"]
 
 
@@ -134,7 +134,7 @@ async def test_a_row_that_was_found_to_be_due_is_claimed_without_another_look(le
     hint = replace(before, version=Version("", ""))
     claim = await begun(ledger, "a", run="r1", known=hint)
     assert claim.entry.generation == before.generation + 1
-    await claim.done([], {})
+    await claim.complete([], {})
     assert (await names(ledger, state="failed"), await names(ledger, state="done")) == ([], ["a"])
     late = await ledger.claim(before.key, ("input", "a"), V1, yes, known=hint)
     assert isinstance(late, Entry), "what has changed since is judged anew"
@@ -156,7 +156,7 @@ async def test_failures_are_counted_by_their_kind(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("token", ["x", "bm9uc2Vuc2U", "WzFd", "eyJhZnRlciI6MX0", "eyJuZXh0IjoxfQ"])
 async def test_a_token_that_no_page_gave_is_refused(ledger: Ledger, token: str) -> None:
-    with pytest.raises(BadToken):
+    with pytest.raises(InvalidCursor):
         await ledger.page(token=token)
 
 
@@ -171,7 +171,7 @@ async def test_lists_that_somebody_tidied_up_stop_no_job(ledger: Ledger, account
 async def test_a_move_out_of_a_state_that_has_changed_is_refused(ledger: Ledger, state: State) -> None:
     before = await failed(ledger, "a")
     await done(ledger, "a", again=True)
-    assert await ledger.move(before, state) is None
+    assert await ledger.transition(before, state) is None
 
 
 @pytest.mark.parametrize("prefix", ["a", "a/", "a~", "ü", "😀", "x" * 600, ""])
@@ -182,13 +182,13 @@ def test_a_prefix_is_a_range_of_keys(prefix: str) -> None:
 
 
 async def test_figures_of_all_processes_are_added_up_by_the_minute(account: Account, settings: Settings) -> None:
-    one, two = (Ledger(account, settings.ledger_table, claim_seconds=60) for _ in range(2))
+    one, two = (Ledger(account, settings.ledger_table, claim_ttl=60) for _ in range(2))
     before = datetime.now(UTC) - timedelta(minutes=1)
     await done(one, "a")
     await done(two, "b")
     await failed(two, "c")
     await one.stats.close()
-    await two.stats.write()
+    await two.stats.flush()
     await done(two, "d", "print")
     await two.stats.close()
     minutes = await one.stats.minutes(before)
@@ -201,10 +201,10 @@ async def test_figures_of_all_processes_are_added_up_by_the_minute(account: Acco
 
 
 async def test_a_minute_in_which_more_bytes_came_than_32_bits_can_count(account: Account, settings: Settings) -> None:
-    ledger = Ledger(account, settings.ledger_table, claim_seconds=60)
+    ledger = Ledger(account, settings.ledger_table, claim_ttl=60)
     before = datetime.now(UTC) - timedelta(minutes=1)
     entry = await done(ledger, "large")
     for _ in range(2):
-        ledger.stats.count(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
+        ledger.stats.record(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
     await ledger.stats.close()
     assert sum(minute.bytes_in for minute in await ledger.stats.minutes(before)) == 4_000_001_000

@@ -1,0 +1,1 @@
+"""Jobs: execute one, dispatch messages, retry and dismiss, and handle dead letters."""

@@ -1,0 +1,74 @@
+"""Whatever is asked, there is an answer: generated requests, made from the API's own description, to a real host."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from devstack import child
+from pipeline import runs
+from pipeline.jobs import actions
+from pipeline.runs import Selection
+from pipeline.storage.keys import JobKey
+from tests.images import picture
+from tests.stack import Stack
+from tests.waiting import eventually
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+SEED = "20261124"
+HOST = [sys.executable, "-m", "devstack", "host"]
+# Of random ids none is a job's or a run's: these get one that there is, so that what lies behind is asked too.
+KNOWN = """
+[[operations]]
+include-name = "{operation}"
+parameters = {{ "path.id" = "{id}" }}
+"""
+# The boundaries of every parameter of every transform would be eight thousand requests: a choice of them does.
+CHOICE = """
+[[operations]]
+include-name = "POST /jobs"
+generation = { max-examples = 25 }
+phases.coverage.enabled = false
+"""
+OF_A_JOB = ("GET /jobs/{id}/renditions/{name}", "GET /jobs/{id}/source")
+OF_A_RUN = ("GET /runs/{id}", "POST /runs/{id}/cancel", "POST /runs/{id}/resume")
+
+
+@pytest.mark.timeout(300)
+async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tmp_path: Path) -> None:
+    await stack.drop("photos/a.jpg", picture(64, 48))
+    key = JobKey.of("web", stack.services.settings.input_container, "photos/a.jpg")
+    configuration = tmp_path / "schemathesis.toml"
+    run = await runs.start(stack.services, Selection(prefix="photos/"), expected_count=1)
+    known = {**dict.fromkeys(OF_A_JOB, key.id), **dict.fromkeys(OF_A_RUN, run.id)}
+    configuration.write_text(CHOICE + "".join(KNOWN.format(operation=each, id=known[each]) for each in known))
+    environ = {**stack.environ, "PIPELINE_ADHOC_RECIPES": "on"}
+    lines: list[str] = []
+    async with child.running("host", HOST, env=environ, output=lines.append) as host:
+        address = (await host.line(r"function host ready: (\S+)", timeout=60))[1]
+        command = ["--config-file", str(configuration), "run", f"{address}/api/openapi.json", "--checks", CHECKS]
+        command += ["--max-examples", "5", "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--no-color"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "schemathesis.cli", *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        report, _ = await process.communicate()
+        assert process.returncode == 0, report.decode()
+
+        async def has_ended() -> bool:
+            return (await actions.get(stack.services, key)).state in ("done", "dismissed")
+
+        # The example of the description is a job. A request may have taken it back while it waited: it ends either way,
+        # and the host that has been asked all this still does its work.
+        await eventually(has_ended, timeout=60)
+        before = await actions.get(stack.services, key)
+        await actions.retry(stack.services, key)
+
+        async def is_done_again() -> bool:
+            entry = await actions.get(stack.services, key)
+            return entry.state == "done" and entry.generation > before.generation
+
+        await eventually(is_done_again, timeout=60)
+    assert not [line for line in lines if "Traceback" in line or "a bug" in line]

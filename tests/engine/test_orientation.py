@@ -1,0 +1,75 @@
+"""Whatever the format, and whoever turns it: a picture comes out as it is seen, turned once."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from pipeline.engine.auto_orient import ORIENTATION
+
+from .conftest import BACK, Run, encoded, job, opened, rendition
+
+EXACT = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}, "AVIF": {"quality": 100}}
+MARKS = {(15, 10): (255, 0, 0), (45, 10): (0, 255, 0), (15, 30): (0, 0, 255), (45, 30): (255, 255, 255)}
+
+
+def corners() -> Image.Image:
+    """Red and green above, blue and white below."""
+    image = Image.new("RGB", (60, 40), "white")
+    pen = ImageDraw.Draw(image)
+    for (x, y), colour in MARKS.items():
+        pen.rectangle((x - 15, y - 10, x + 14, y + 9), fill=colour)
+    return image
+
+
+def lying(orientation: int, image: Image.Image) -> Image.Image:
+    """The picture as a camera stores it that notes this orientation."""
+    back = BACK[orientation]
+    return image if back is None else image.transpose(Image.Transpose(back))
+
+
+def tagged(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+def check_upright(run: Run, folder: Path, body: bytes) -> None:
+    report = run(body, job(rendition(), formats=["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"]))
+    assert report["failure"] is None
+    assert report["source"] is not None
+    assert (report["source"]["width"], report["source"]["height"]) == (60, 40)
+    shown = opened(folder / "out").convert("RGB")
+    assert shown.size == (60, 40)
+    for place, colour in MARKS.items():
+        seen = shown.getpixel(place)
+        assert isinstance(seen, tuple)
+        assert all(abs(one - other) < 40 for one, other in zip(seen, colour, strict=True)), place
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_a_picture_is_turned_once(run: Run, tmp_path: Path, kind: str, orientation: int) -> None:
+    body = encoded(lying(orientation, corners()), kind, exif=tagged(orientation), **EXACT.get(kind, {}))
+    check_upright(run, tmp_path, body)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_compressed_tiff_and_one_turned_by_xmp_alone_are_turned_once(
+    run: Run, tmp_path: Path, orientation: int
+) -> None:
+    stored = lying(orientation, corners())
+    check_upright(run, tmp_path, encoded(stored, "TIFF", exif=tagged(orientation), compression="tiff_lzw"))
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>' % orientation
+    check_upright(run, tmp_path, encoded(stored, "TIFF", tiffinfo={700: xmp}))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_heic_photo_is_turned_once(run: Run, tmp_path: Path, orientation: int) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    packed = io.BytesIO()
+    heif.from_pillow(lying(orientation, corners())).save(packed, quality=100, exif=tagged(orientation).tobytes())
+    check_upright(run, tmp_path, packed.getvalue())
