@@ -90,7 +90,13 @@ class Services:
         gc.set_threshold(*GC_THRESHOLDS)
         storage = StorageAccount.load(environ)
         pool, identity = pool_client(settings, storage, environ)
-        account = Account.open(storage, identity)
+        return cls.compose(settings, recipe_file, Account.open(storage, identity), pool, identity)
+
+    @classmethod
+    def compose(
+        cls, settings: Settings, recipe_file: Recipes, account: Account, pool: PoolClient, identity: Identity | None
+    ) -> Self:
+        """Compose the services of a storage account and a session pool."""
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease_duration)
         slot_status = SlotStatusTable(account, settings.run_table)
         return cls(
