@@ -18,7 +18,7 @@
     ├── PoolFull                no session is free: backpressure, neither a failure nor an attempt
     └── JobSuperseded           the source has changed or is gone, or another worker holds the claim
 
-A message says what happened and what to do. `kind` is a short stable identifier for the ledger, responses and logs.
+A message names the problem and the remedy. `kind` is a short stable identifier for the ledger, responses and logs.
 """
 
 from __future__ import annotations
@@ -159,13 +159,13 @@ class JobSuperseded(PipelineError):  # noqa: N818
 
 
 class RequestError(PipelineError):
-    """A request is invalid; the message says what to change."""
+    """A request is invalid; the message names the change to make."""
 
     default_kind = "bad_request"
     http = (400, "Invalid request")
 
 
-class InvalidCursor(RequestError):  # noqa: N818 - named as what it is about
+class InvalidCursor(RequestError):  # noqa: N818 - a state of the request
     """The cursor of a list is invalid."""
 
     default_kind = "invalid_cursor"

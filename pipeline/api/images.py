@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.storage.blobs import Renditions, Source, Sources, plain
 from pipeline.storage.entry import Entry
 
-# Whatever the bytes are, a browser runs nothing, loads nothing, and embeds them in no other site's page.
+# A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",

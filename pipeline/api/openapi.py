@@ -26,7 +26,7 @@ RESPONSE_DESCRIPTIONS = {
     503: "Not healthy.",
 }
 PROBLEM_DESCRIPTIONS = {
-    400: "The request is invalid; `detail` says what to change.",
+    400: "The request is invalid; `detail` names the fault.",
     401: "The function key is missing or invalid.",
     403: "The settings do not allow the request.",
     404: "Not found.",

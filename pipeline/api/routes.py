@@ -73,7 +73,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="jobs/{id}/retry",
         handler=lambda api: api.jobs.retry,
-        summary="Retry a job, whatever its outcome.",
+        summary="Retry a job, done or failed.",
         responses={202: JobDocument},
         problems=(400, 403, 404, 409, 422, 503),
     ),
