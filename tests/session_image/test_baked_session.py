@@ -21,7 +21,7 @@ from pipeline.pool.slot import Slot
 from pipeline.settings import Settings
 from tests.engine.conftest import job, rendition
 from tests.images import picture
-from tests.session_pool.running import RunningPool
+from tests.session_pool_emulator.running import RunningPool
 
 
 class NoDocument:
