@@ -10,7 +10,7 @@ import typer
 COMMANDS = {
     "up": "devstack.up",
     "azurite": "devstack.azurite",
-    "session-pool": "session_pool_emulator",
+    "session-pool": "session_pool_emulator.command",
     "host": "devstack.host",
     "identity": "devstack.identity",
     "event-grid": "devstack.event_grid",

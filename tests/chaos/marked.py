@@ -104,7 +104,7 @@ def said(answer: bytes, count: int) -> list[str]:
 
 def main(file: Path, argv: list[str]) -> None:
     """Run the pool."""
-    plain = server.app.build
+    plain = server.app.build_app
     log = file.open("a", buffering=1)
 
     def marking(pool: Any) -> Any:
@@ -112,7 +112,7 @@ def main(file: Path, argv: list[str]) -> None:
         app.user_middleware.append(Middleware(Marking, file=log))
         return app
 
-    server.app.build = marking
+    server.app.build_app = marking
     sys.argv = ["devstack", *argv]
     build(argv[0])(prog_name="devstack")
 

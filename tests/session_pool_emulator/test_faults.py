@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from session_pool_emulator.faults import Fault, FaultKind, FaultPlan
+from session_pool_emulator.faults import Fault, FaultInjector, FaultKind
 from tests.session_pool_emulator.running import RunningPool, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -151,4 +151,4 @@ async def test_a_fault_that_makes_no_sense_is_refused(pool: RunningPool, body: o
 async def test_a_fault_is_written_as_it_is_read(kind: FaultKind) -> None:
     fault = Fault(kind, rate=0.5, next=3, on="files", seconds=1.5)
     assert Fault.parse(str(fault)) == fault
-    assert FaultPlan([fault]).capacity(5) == (1 if kind is FaultKind.CAPACITY else 5)
+    assert FaultInjector([fault]).limit_capacity(5) == (1 if kind is FaultKind.CAPACITY else 5)

@@ -1,10 +1,10 @@
-"""Run the emulator in the foreground: `python -m session_pool_emulator`, or the command `session-pool-emulator`."""
+"""Run the emulator in the foreground: `python -m session_pool_emulator` or `session-pool-emulator`."""
 
 from __future__ import annotations
 
 import typer
 
-from session_pool_emulator import command
+from session_pool_emulator.command import command
 
 
 def main() -> None:

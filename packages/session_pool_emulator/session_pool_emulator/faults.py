@@ -1,8 +1,9 @@
-"""Bad days on demand: what goes wrong, when, and how often. Seeded, so that a run that failed can be had again."""
+"""Fault injection: the kinds of faults, their options, and the seeded choice of the requests that they hit."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -11,31 +12,31 @@ from typing_extensions import override
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """Kind of a fault."""
 
-    LATENCY = "latency"  # the call waits: `seconds`, and `per_mb` seconds for each megabyte in or out
-    STATUS = "status"  # the call is answered with `code`, and `retry_after` seconds if given
-    DROP = "drop"  # the connection closes without an answer
-    TRUNCATE = "truncate"  # the connection closes in the middle of the answer's body
-    HANG = "hang"  # no answer, ever
-    KILL_KERNEL = "kill-kernel"  # the kernel is killed `seconds` after the execution began
-    REPLACE_SESSION = "replace-session"  # the session is an empty new one, and nobody says so
-    LOSE_FILE = "lose-file"  # a file of the session is gone
-    SLOW_START = "slow-start"  # a new session takes `seconds` longer
-    CAPACITY = "capacity"  # the pool holds `sessions` at most
-    EXPIRE_TOKENS = "expire-tokens"  # tokens from before `before` have expired, with --require-token
+    LATENCY = "latency"  # delay by `seconds`, plus `per_mb` seconds for each megabyte in or out
+    STATUS = "status"  # respond with status `code`, and with Retry-After `retry_after` if that is not 0
+    DROP = "drop"  # close the connection without a response
+    TRUNCATE = "truncate"  # close the connection in the middle of the response body
+    HANG = "hang"  # never respond
+    KILL_KERNEL = "kill-kernel"  # kill the kernel `seconds` after the start of the execution
+    REPLACE_SESSION = "replace-session"  # replace the session with an empty one, without notice
+    LOSE_FILE = "lose-file"  # delete a file of the session
+    SLOW_START = "slow-start"  # delay the start of a new session by `seconds`
+    CAPACITY = "capacity"  # limit the pool to `sessions`
+    EXPIRE_TOKENS = "expire-tokens"  # reject tokens issued before `before`; needs --require-token
 
 
-# Those that strike no single call.
-LASTING = (FaultKind.SLOW_START, FaultKind.CAPACITY, FaultKind.EXPIRE_TOKENS)
+POOL_FAULTS = (FaultKind.SLOW_START, FaultKind.CAPACITY, FaultKind.EXPIRE_TOKENS)
+"""Faults that change the pool instead of single requests."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: it strikes each matching call with probability `rate`, `next` times at most (0: no end).
+    """Fault that hits each matching request with probability `rate`, at most `next` times (0: no limit).
 
-    A call matches when its method is `method` and its path contains `on`; both match everything when empty. `before` is
-    a moment, in seconds since 1970.
+    A request matches if its method is `method` and its path contains `on`; an empty value matches all. `before` is a
+    Unix time in seconds. The comments of `FaultKind` explain the other options.
     """
 
     kind: FaultKind
@@ -52,88 +53,89 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """From `KIND` or `KIND:key=value,key=value`. Raises ValueError with a message that says what to change."""
-        kind, _, rest = text.partition(":")
-        if kind not in list(FaultKind):
-            raise ValueError(f"unknown fault {kind!r}: it must be one of {', '.join(FaultKind)}")
-        values: dict[str, Any] = {}
-        for pair in filter(None, rest.split(",")):
-            key, _, value = pair.partition("=")
-            values[key] = _typed(key, value)
-        return cls(FaultKind(kind), **values)._checked()
+        """Parse `KIND` or `KIND:key=value,key=value`.
 
-    def _checked(self) -> Fault:
+        Raises:
+            ValueError: The kind, an option or a value is invalid; the message lists the valid ones.
+        """
+        kind, _, options = text.partition(":")
+        if kind not in list(FaultKind):
+            raise ValueError(f"unknown fault {kind!r}: use one of {', '.join(FaultKind)}")
+        values: dict[str, Any] = {}
+        for pair in filter(None, options.split(",")):
+            key, _, value = pair.partition("=")
+            values[key] = _convert_option(key, value)
+        return cls(FaultKind(kind), **values)._validated()
+
+    def _validated(self) -> Fault:
+        """Return this fault if all numbers are in range; raise ValueError otherwise."""
         if not 0 <= self.rate <= 1 or not 200 <= self.code <= 599 or min(self.next, self.sessions, self.seconds) < 0:
-            raise ValueError("rate is from 0 to 1, code from 200 to 599, and no other number is below 0")
+            raise ValueError("rate must be from 0 to 1, code from 200 to 599, and every other number at least 0")
         return self
 
     @override
     def __str__(self) -> str:
-        """What `parse` understands."""
+        """Format the fault so that `parse` can read it."""
         changed = [field for field in fields(self)[1:] if getattr(self, field.name) != field.default]
         options = ",".join(f"{field.name}={getattr(self, field.name)}" for field in changed)
         return f"{self.kind}:{options}" if options else self.kind
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a call can be struck at all."""
+        """Return whether a request with this method and path can be hit."""
         return self.on in path and self.method.upper() in ("", method)
 
 
-_TYPES = {"rate": float, "next": int, "on": str, "method": str, "seconds": float, "per_mb": float}
-_TYPES |= {"code": int, "retry_after": int, "sessions": int, "before": float}
+_OPTION_TYPES: dict[str, Any] = {field.name: type(field.default) for field in fields(Fault)[1:]}
 
 
-def _typed(key: str, value: str) -> object:
-    if key not in _TYPES:
-        raise ValueError(f"unknown option {key!r} of a fault: it must be one of {', '.join(_TYPES)}")
+def _convert_option(key: str, value: str) -> object:
+    """Convert the text of an option to the type of its field."""
+    if key not in _OPTION_TYPES:
+        raise ValueError(f"unknown fault option {key!r}: use one of {', '.join(_OPTION_TYPES)}")
     try:
-        return _TYPES[key](value)
+        return _OPTION_TYPES[key](value)
     except ValueError:
-        raise ValueError(f"the option {key!r} of a fault cannot be {value!r}") from None
+        raise ValueError(f"invalid value {value!r} for the fault option {key!r}") from None
 
 
-class FaultPlan:
-    """The faults in force. The same seed and the same calls one after another give the same strikes."""
+class FaultInjector:
+    """Active faults. The same seed and the same sequence of requests give the same hits."""
 
     def __init__(self, faults: list[Fault], seed: int = 0) -> None:
+        """Activate `faults`."""
         self.faults: list[Fault] = []
         self.random = random.Random(seed)  # noqa: S311 - repeatable on purpose
-        self.set(faults, seed)
+        self.replace(faults, seed)
 
-    def set(self, faults: list[Fault], seed: int = 0) -> None:
-        """Put `faults` in the place of whatever was in force."""
+    def replace(self, faults: list[Fault], seed: int = 0) -> None:
+        """Replace all active faults with `faults` and restart the random sequence with `seed`."""
         self.faults = faults
         self.random.seed(seed)
 
-    def strike(self, method: str, path: str) -> list[Fault]:
-        """The faults that hit this call."""
-        struck = [
-            fault
-            for fault in self.faults
-            if fault.kind not in LASTING and fault.matches(method, path) and self.random.random() < fault.rate
-        ]
-        for fault in struck:
-            self._use_up(fault)
-        return struck
+    def draw(self, method: str, path: str) -> list[Fault]:
+        """Choose the faults that hit a request, and count them down."""
+        return self._draw(
+            fault for fault in list(self.faults) if fault.kind not in POOL_FAULTS and fault.matches(method, path)
+        )
 
-    def start_delay(self) -> float:
-        """Seconds that the next session takes longer."""
-        slow = [fault for fault in self.faults if fault.kind is FaultKind.SLOW_START]
-        struck = [fault for fault in slow if self.random.random() < fault.rate]
-        for fault in struck:
-            self._use_up(fault)
-        return sum(fault.seconds for fault in struck)
+    def draw_start_delay(self) -> float:
+        """Return the seconds to delay the next session, and count the chosen faults down."""
+        slow_starts = self._draw(fault for fault in list(self.faults) if fault.kind is FaultKind.SLOW_START)
+        return sum(fault.seconds for fault in slow_starts)
 
-    def capacity(self, declared: int) -> int:
-        """How many sessions the pool holds now."""
-        return min([declared, *(fault.sessions for fault in self.faults if fault.kind is FaultKind.CAPACITY)])
+    def limit_capacity(self, max_sessions: int) -> int:
+        """Return the lowest of `max_sessions` and the limits of active `capacity` faults."""
+        return min([max_sessions, *(fault.sessions for fault in self.faults if fault.kind is FaultKind.CAPACITY)])
 
     @property
-    def oldest_token(self) -> float:
-        """When a token must have been given not to have expired."""
+    def tokens_valid_from(self) -> float:
+        """Unix time in seconds: tokens issued earlier count as expired. 0 without `expire-tokens` faults."""
         return max((fault.before for fault in self.faults if fault.kind is FaultKind.EXPIRE_TOKENS), default=0.0)
 
-    def _use_up(self, fault: Fault) -> None:
-        if fault.next:
-            at = self.faults.index(fault)
-            self.faults[at : at + 1] = [replace(fault, next=fault.next - 1)] if fault.next > 1 else []
+    def _draw(self, candidates: Iterable[Fault]) -> list[Fault]:
+        """Choose each candidate with its probability; remove a fault after its last hit."""
+        hits = [fault for fault in candidates if self.random.random() < fault.rate]
+        for fault in filter(lambda hit: hit.next, hits):
+            index = self.faults.index(fault)
+            self.faults[index : index + 1] = [replace(fault, next=fault.next - 1)] if fault.next > 1 else []
+        return hits

@@ -1,7 +1,7 @@
-"""The files of one session, reached from outside through a descriptor of its `/mnt/data`.
+"""Access to the files of one session through a descriptor of its `/mnt/data`.
 
-What lies there was put there by code that is not trusted. So nothing is ever reached by a path of this machine, no
-symbolic link is followed, and nothing but regular files is opened.
+Untrusted code controls the contents of that folder. Therefore this module uses no path of the host, follows no symbolic
+link and opens regular files only.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-_PARTIAL = ".upload-in-progress-"
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: it could be a pipe
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ENTRIES, _DEPTH = 10_000, 32
-_NO_SUCH = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES)
+_PARTIAL_PREFIX = ".upload-in-progress-"
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a named pipe would block
+_OPEN_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_ENTRIES, _MAX_DEPTH = 10_000, 32
+_NOT_FOUND = (
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES, errno.ENAMETOOLONG
+)  # fmt: skip
 
 
-class NoSuchFile(Exception):  # noqa: N818 - says what is, as FileNotFoundError does
-    """There is no regular file, or no directory, of that name."""
+class SessionFileNotFoundError(Exception):
+    """Raised if no regular file, or no folder, has the given name."""
 
 
-class NoRoom(Exception):  # noqa: N818
-    """The session's quota is used up."""
+class StorageFullError(Exception):
+    """Raised if a write exceeds the quota of the session."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A file or a directory; `folder` is relative to the root of the session's files, "" for the root itself."""
+class FileEntry:
+    """File or folder. `size` is in bytes. `folder` is the parent, relative to the listed folder, or empty."""
 
     name: str
     folder: str
@@ -44,61 +46,87 @@ class Entry:
     modified_at: datetime
 
 
-class Files:
-    """Owns `fd`. Paths are lists of names below it."""
+class SessionFiles:
+    """Files below an open directory. Folder arguments are lists of the names that lead to the folder."""
 
     def __init__(self, fd: int, uid: int | None) -> None:
+        """Take ownership of the directory descriptor `fd`. New files belong to the user `uid`, if it is not None."""
         self._fd = fd
         self._uid = uid
 
     def __enter__(self) -> Self:
+        """Return this object."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the descriptor."""
         self.close()
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._fd)
 
-    def entries(self, folder: list[str], *, recursive: bool) -> list[Entry]:
-        """What `folder` holds, by name; symbolic links and devices are left out. Raises NoSuchFile."""
-        with self._folder(folder) as fd:
-            entries = list(_scan(fd, "", recursive=recursive, depth=0))
-        return sorted(entries[:_ENTRIES], key=lambda entry: (entry.folder, entry.name))
+    def list_folder(self, folder: list[str], *, recursive: bool) -> list[FileEntry]:
+        """List regular files and folders, sorted by folder and name; at most 10,000 entries, 32 levels deep.
 
-    def stat(self, folder: list[str], name: str) -> Entry:
-        """One file or directory. Raises NoSuchFile."""
-        with self._folder(folder) as fd, _translated():
-            entry = _entry(name, "", os.stat(name, dir_fd=fd, follow_symlinks=False))
+        Raises:
+            SessionFileNotFoundError: The folder does not exist.
+        """
+        with self._open_folder(folder) as fd:
+            entries = list(_scan(fd, "", recursive=recursive, depth=0))
+        return sorted(entries[:_MAX_ENTRIES], key=lambda entry: (entry.folder, entry.name))
+
+    def stat(self, folder: list[str], name: str) -> FileEntry:
+        """Describe one file or folder.
+
+        Raises:
+            SessionFileNotFoundError: It does not exist.
+        """
+        with self._open_folder(folder) as fd, _map_os_errors():
+            entry = _to_entry(name, "", os.stat(name, dir_fd=fd, follow_symlinks=False))
         if entry is None:
-            raise NoSuchFile(name)
+            raise SessionFileNotFoundError(name)
         return entry
 
-    def open(self, folder: list[str], name: str) -> tuple[int, Entry]:
-        """A descriptor to read the file from, which is the caller's, and what it is. Raises NoSuchFile."""
-        with self._folder(folder) as directory, _translated():
-            fd = os.open(name, _READ, dir_fd=directory)
-        entry = _entry(name, "", os.fstat(fd))
+    def open(self, folder: list[str], name: str) -> tuple[int, FileEntry]:
+        """Open a file for reading; return its descriptor and its description. The caller closes the descriptor.
+
+        Raises:
+            SessionFileNotFoundError: The file does not exist.
+        """
+        with self._open_folder(folder) as directory, _map_os_errors():
+            fd = os.open(name, _OPEN_READ, dir_fd=directory)
+        entry = _to_entry(name, "", os.fstat(fd))
         if entry is None or entry.is_directory:
             os.close(fd)
-            raise NoSuchFile(name)
+            raise SessionFileNotFoundError(name)
         return fd, entry
 
     def delete(self, folder: list[str], name: str) -> None:
-        """Remove a file. Raises NoSuchFile."""
-        with self._folder(folder) as fd, _translated():
+        """Delete a file.
+
+        Raises:
+            SessionFileNotFoundError: The file does not exist.
+        """
+        with self._open_folder(folder) as fd, _map_os_errors():
             os.unlink(name, dir_fd=fd)
 
     @contextmanager
     def create(self, folder: list[str], name: str) -> Iterator[int]:
-        """A descriptor to write to; the file appears under `name`, whole, when the block ends well. Raises NoRoom."""
-        partial = _PARTIAL + secrets.token_hex(8)
-        with self._folder(folder, create=True) as directory, _translated():
-            fd = os.open(partial, _WRITE, 0o644, dir_fd=directory)
+        """Yield a descriptor to write a file to. The complete file appears under `name` at the end of the block.
+
+        If the block raises, no file appears. Missing folders are created.
+
+        Raises:
+            StorageFullError: The quota of the session is used up.
+        """
+        partial = _PARTIAL_PREFIX + secrets.token_hex(8)
+        with self._open_folder(folder, create=True) as directory, _map_os_errors():
+            fd = os.open(partial, _OPEN_WRITE, 0o644, dir_fd=directory)
             try:
                 yield fd
-                self._give_away(fd)
+                if self._uid is not None:
+                    os.fchown(fd, self._uid, self._uid)
                 os.rename(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
             except BaseException:
                 with suppress(OSError):
@@ -107,67 +135,69 @@ class Files:
             finally:
                 os.close(fd)
 
-    def _give_away(self, fd: int) -> None:
-        if self._uid is not None:
-            os.fchown(fd, self._uid, self._uid)
-
     @contextmanager
-    def _folder(self, parts: list[str], *, create: bool = False) -> Iterator[int]:
-        fd = os.open(".", _DIRECTORY, dir_fd=self._fd)  # not a duplicate: that would share the reading position
+    def _open_folder(self, names: list[str], *, create: bool = False) -> Iterator[int]:
+        """Yield a descriptor of a folder; open one level at a time so that no symbolic link is followed."""
+        fd = os.open(".", _OPEN_FOLDER, dir_fd=self._fd)  # os.dup would share the read position of the directory
         try:
-            for part in parts:
-                fd, above = self._step(fd, part, create=create), fd
-                os.close(above)
+            for name in names:
+                fd, parent = self._open_subfolder(fd, name, create=create), fd
+                os.close(parent)
             yield fd
         finally:
             os.close(fd)
 
-    def _step(self, fd: int, part: str, *, create: bool) -> int:
-        with _translated():
+    def _open_subfolder(self, fd: int, name: str, *, create: bool) -> int:
+        """Open the folder `name` in the folder `fd`, after creating it if necessary."""
+        with _map_os_errors():
             if create:
                 with suppress(FileExistsError):
-                    os.mkdir(part, 0o755, dir_fd=fd)
+                    os.mkdir(name, 0o755, dir_fd=fd)
                     if self._uid is not None:
-                        os.chown(part, self._uid, self._uid, dir_fd=fd, follow_symlinks=False)
-            return os.open(part, _DIRECTORY, dir_fd=fd)
+                        os.chown(name, self._uid, self._uid, dir_fd=fd, follow_symlinks=False)
+            return os.open(name, _OPEN_FOLDER, dir_fd=fd)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _map_os_errors() -> Iterator[None]:
+    """Convert errors of the operating system to the errors of this module."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise NoRoom("the session's quota is used up") from error
-        if error.errno in (*_NO_SUCH, errno.ENAMETOOLONG):
-            raise NoSuchFile(str(error.filename)) from error
+            raise StorageFullError("the quota of the session is used up") from error
+        if error.errno in _NOT_FOUND:
+            raise SessionFileNotFoundError(str(error.filename)) from error
         raise
 
 
-def _scan(fd: int, folder: str, *, recursive: bool, depth: int) -> Iterator[Entry]:
-    with os.scandir(fd) as found:
-        items = [item for item, _ in zip(found, range(_ENTRIES), strict=False)]
+def _scan(fd: int, folder: str, *, recursive: bool, depth: int) -> Iterator[FileEntry]:
+    """Yield the entries of the folder `fd`, without incomplete uploads."""
+    with os.scandir(fd) as scanned:
+        items = [item for item, _ in zip(scanned, range(_MAX_ENTRIES), strict=False)]
     for item in items:
         with suppress(OSError):
-            entry = _entry(item.name, folder, item.stat(follow_symlinks=False))
-            if entry is None or item.name.startswith(_PARTIAL):
+            entry = _to_entry(item.name, folder, item.stat(follow_symlinks=False))
+            if entry is None or item.name.startswith(_PARTIAL_PREFIX):
                 continue
             yield entry
-            if recursive and entry.is_directory and depth < _DEPTH:
-                yield from _below(fd, item.name, folder, depth)
+            if recursive and entry.is_directory and depth < _MAX_DEPTH:
+                yield from _scan_subfolder(fd, item.name, folder, depth)
 
 
-def _below(fd: int, name: str, folder: str, depth: int) -> Iterator[Entry]:
-    inner = os.open(name, _DIRECTORY, dir_fd=fd)
+def _scan_subfolder(fd: int, name: str, folder: str, depth: int) -> Iterator[FileEntry]:
+    """Yield the entries of the folder `name` in the folder `fd`."""
+    subfolder = os.open(name, _OPEN_FOLDER, dir_fd=fd)
     try:
-        yield from _scan(inner, f"{folder}/{name}".lstrip("/"), recursive=True, depth=depth + 1)
+        yield from _scan(subfolder, f"{folder}/{name}".lstrip("/"), recursive=True, depth=depth + 1)
     finally:
-        os.close(inner)
+        os.close(subfolder)
 
 
-def _entry(name: str, folder: str, status: os.stat_result) -> Entry | None:
+def _to_entry(name: str, folder: str, status: os.stat_result) -> FileEntry | None:
+    """Describe a regular file or a folder; return None for everything else."""
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return None
     modified_at = datetime.fromtimestamp(max(0, min(status.st_mtime, 2**33)), UTC)
-    readable = [os.fsencode(text).decode("utf-8", "replace") for text in (name, folder)]
-    return Entry(readable[0], readable[1], stat.S_ISDIR(status.st_mode), status.st_size, modified_at)
+    name, folder = (os.fsencode(text).decode("utf-8", "replace") for text in (name, folder))
+    return FileEntry(name, folder, stat.S_ISDIR(status.st_mode), status.st_size, modified_at)

@@ -1,4 +1,4 @@
-"""The access log: one JSON object per line, one line per call and per change in the life of a session."""
+"""Access log: one JSON object per line, for each request and for each change in the life of a session."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 
-def short(secret: str) -> str:
-    """A name for a secret (an identifier, a piece of code) that does not give it away: 12 digits of its SHA-256."""
+def short_hash(secret: str) -> str:
+    """Return the first 12 digits of the SHA-256 of a secret: a name for an identifier or for code in logs."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 class AccessLog:
-    """Writes to `path`, or to standard error when there is none. `session` fields hold `short(identifier)`.
+    """JSON lines log. `session` fields hold `short_hash(identifier)`.
 
-    Events: `call`, `allocated`, `deleted`, `expired`, `lost`, `refused`, `kernel-restarted`, `fault`. Those that change
-    the number of sessions carry `alive`: how many there are after it, those that are just being ended included.
+    Events: `call`, `allocated`, `deleted`, `expired`, `lost`, `refused`, `kernel-restarted`, `fault`. An event that
+    changes the number of sessions has a field `alive`: the number of sessions after the event, including sessions that
+    are still shutting down.
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        """Append to the file `path`, or write to standard error without one."""
         self._file = path.open("a", buffering=1) if path else sys.stderr
-        self._owned = path is not None
+        self._owns_file = path is not None
 
     def write(self, event: str, **fields: object) -> None:
-        """One line."""
+        """Write one event with the current UTC time."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._file.write(json.dumps({"time": moment, "event": event} | fields, separators=(",", ":")) + "\n")
 
     def close(self) -> None:
-        """Close the file, if there is one."""
-        if self._owned:
+        """Close the log file. Standard error stays open."""
+        if self._owns_file:
             self._file.close()

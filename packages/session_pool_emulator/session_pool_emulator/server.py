@@ -1,4 +1,4 @@
-"""The pool behind a web server: ready line, signals, a clean end."""
+"""HTTP server of a pool: announces that it is ready, and shuts down cleanly on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from session_pool_emulator.settings import PoolSettings
 from session_pool_emulator.tls import write_certificate
 from session_pool_emulator.web import app
 
-_GRACE_SECONDS = 3
+_SHUTDOWN_TIMEOUT_SECONDS = 3
 
 
 class _Protocol(HttpToolsProtocol):
-    """Lets the application reach the connection: some faults strike there."""
+    """HTTP protocol that passes the transport to the application, for faults that break the connection."""
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -33,7 +33,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us, so that an asked-for end is a success, and says when it listens."""
+    """Uvicorn server that reports when it listens, and leaves signals to `serve`, so that SIGTERM exits with 0."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -52,9 +52,14 @@ class _Server(uvicorn.Server):
 
 
 async def serve(settings: PoolSettings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve a pool until SIGINT or SIGTERM; `on_ready` gets the address. Raises SandboxError, OSError."""
+    """Serve a pool until SIGINT or SIGTERM. `on_ready` is called with the URL when the server accepts connections.
+
+    Raises:
+        SandboxError: No sandbox works on this machine.
+        OSError: The port is in use, or a file cannot be written.
+    """
     listener = _listen(host, port)
-    log = AccessLog(settings.log)
+    log = AccessLog(settings.log_file)
     pool = Pool(settings, log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,9 +67,9 @@ async def serve(settings: PoolSettings, host: str, port: int, on_ready: Callable
         loop.add_signal_handler(number, stop.set)
     try:
         await pool.start()
-        address = _address(listener, "https" if settings.tls else "http")
-        with _key_file(settings, host) as key_file:
-            await _serve(pool, listener, stop, _config(pool, key_file), lambda: on_ready(address))
+        url = _url(listener, "https" if settings.tls_certificate else "http")
+        with _tls_key_file(settings, host) as key_file:
+            await _serve(pool, listener, stop, _server_config(pool, key_file), lambda: on_ready(url))
     finally:
         await pool.close()
         listener.close()
@@ -72,27 +77,30 @@ async def serve(settings: PoolSettings, host: str, port: int, on_ready: Callable
 
 
 @contextlib.contextmanager
-def _key_file(settings: PoolSettings, host: str) -> Iterator[Path | None]:
-    """The certificate's key: where it is made here, in a file that nobody else can read, while the server runs."""
-    if settings.tls is None or settings.tls_key:
+def _tls_key_file(settings: PoolSettings, host: str) -> Iterator[Path | None]:
+    """Yield the key file of the certificate; create both if only the certificate file is configured.
+
+    The created key is in a private temporary folder for as long as the server runs.
+    """
+    if settings.tls_certificate is None or settings.tls_key:
         yield settings.tls_key
         return
     with tempfile.TemporaryDirectory() as folder:
         key_file = Path(folder, "key.pem")
-        write_certificate(host, settings.tls, key_file)
+        write_certificate(host, settings.tls_certificate, key_file)
         yield key_file
 
 
-def _config(pool: Pool, key_file: Path | None) -> uvicorn.Config:
+def _server_config(pool: Pool, key_file: Path | None) -> uvicorn.Config:
     return uvicorn.Config(
-        app.build(pool),
+        app.build_app(pool),
         http=_Protocol,
         access_log=False,
         log_level="warning",
         lifespan="off",
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        ssl_certfile=pool.settings.tls,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_SECONDS,
+        ssl_certfile=pool.settings.tls_certificate,
         ssl_keyfile=key_file,
     )
 
@@ -100,25 +108,27 @@ def _config(pool: Pool, key_file: Path | None) -> uvicorn.Config:
 async def _serve(
     pool: Pool, listener: socket.socket, stop: asyncio.Event, config: uvicorn.Config, on_ready: Callable[[], None]
 ) -> None:
+    """Serve until `stop` is set or the server ends."""
     server = _Server(config, on_ready)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     server.should_exit = True
-    await pool.close()  # before the connections end: calls under way are answered
+    await pool.close()  # first, so that running calls get a response before their connections close
     await serving
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    """Bind a listening socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only where the protocol is named: without that, answers take 40 ms longer.
+    # asyncio disables Nagle's algorithm only if the protocol is explicit; otherwise responses take 40 ms longer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     return listener
 
 
-def _address(listener: socket.socket, scheme: str) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,1 +1,1 @@
-"""What runs inside a sandbox, on the standard library and ipykernel; it imports nothing else of the project."""
+"""Code that runs inside a sandbox. It imports the standard library and ipykernel, and nothing else of this package."""

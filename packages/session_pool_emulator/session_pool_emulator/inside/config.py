@@ -1,4 +1,4 @@
-"""What the server tells the first process of a sandbox: the one message that crosses before anything else."""
+"""Configuration of a sandbox: the first message from the server to the first process."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What the processes of one session may take together (`memory`, by the server's watch) or each (the rest)."""
+    """Resource limits of each process of a session. The number of processes is per user."""
 
-    address_space: int  # bytes
-    file_size: int  # bytes
+    address_space_bytes: int
+    file_size_bytes: int
     processes: int
     open_files: int
 
 
 @dataclass(frozen=True)
 class Mounts:
-    """The file system to build with mount(2): only where no other program (bubblewrap) has built it already."""
+    """File system to build with mount(2). Needed only if bubblewrap has not built it."""
 
-    root: str  # an empty directory of the host to build on
+    root: str  # an empty folder of the host to build on
     read_only: list[tuple[str, str]]  # host path, path inside
     symlinks: list[tuple[str, str]]  # target, path inside
-    tmpfs: list[tuple[str, int]]  # path inside, bytes
+    tmpfs: list[tuple[str, int]]  # path inside, size in bytes
 
 
 @dataclass(frozen=True)
 class BootConfig:
-    """Everything that the first process needs to know. Paths are as they are seen inside."""
+    """Configuration of the first process. Paths are paths inside the sandbox."""
 
     data: str
     work: str
@@ -38,16 +38,16 @@ class BootConfig:
     uid: int | None
     limits: Limits
     preload: list[str]
-    packages: list[str]  # folders that modules are imported from besides the interpreter's own
+    packages: list[str]  # additional folders to import modules from
     mounts: Mounts | None
 
     def dump(self) -> bytes:
-        """As one message for the control socket."""
+        """Encode the configuration as one message for the control socket."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def load(cls, message: bytes) -> BootConfig:
-        """The inverse of `dump`."""
+        """Decode a message of `dump`."""
         fields = json.loads(message)
         fields["limits"] = Limits(**fields["limits"])
         fields["mounts"] = Mounts(**fields["mounts"]) if fields["mounts"] else None

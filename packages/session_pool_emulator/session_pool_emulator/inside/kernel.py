@@ -1,4 +1,4 @@
-"""The Jupyter kernel of a session: ipykernel, with a display hook that also says the last value as JSON."""
+"""Jupyter kernel of a session: ipykernel with a display hook that also publishes the last value as JSON."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .config import BootConfig
 
 
 def preload() -> None:
-    """Import what every kernel needs. No thread, loop or socket may start here: the kernel is forked afterwards."""
+    """Import the modules of the kernel. No thread, event loop or socket may start here: the kernel is forked later."""
     import ipykernel.ipkernel
     import ipykernel.kernelapp  # noqa: F401
 
 
-def serve(config: BootConfig, count: int, ready: Callable[[], None]) -> None:
-    """Be the kernel number `count` of this session; `ready` is called once its sockets are bound."""
+def serve(config: BootConfig, number: int, on_ready: Callable[[], None]) -> None:
+    """Run kernel `number` of the session until it exits. `on_ready` is called after its sockets are bound."""
     from ipykernel.kernelapp import IPKernelApp
     from traitlets.config import Config
 
@@ -30,19 +30,20 @@ def serve(config: BootConfig, count: int, ready: Callable[[], None]) -> None:
     settings.InteractiveShell.colors = "nocolor"
     settings.IPKernelApp.quiet = True
     settings.IPKernelApp.exec_PYTHONSTARTUP = False
-    home = tempfile.mkdtemp(dir=config.scratch)  # a fresh one: an older kernel could have left start-up files there
+    home = tempfile.mkdtemp(dir=config.scratch)  # a new folder: an earlier kernel could have left start-up files
     os.environ["IPYTHONDIR"] = home
     app: Any = IPKernelApp.instance(config=settings)
-    app.initialize(["-f", str(_connection_file(config, Path(home), count))])
+    app.initialize(["-f", str(_write_connection_file(config, Path(home), number))])
     values.install(app.shell)
-    ready()
+    on_ready()
     app.start()
 
 
-def _connection_file(config: BootConfig, folder: Path, count: int) -> Path:
+def _write_connection_file(config: BootConfig, folder: Path, number: int) -> Path:
+    """Write the connection file of the kernel; its sockets are `{channel}/{number}-1` to `-5`."""
     names = ("shell", "iopub", "stdin", "control", "hb")
-    info: dict[str, Any] = {f"{name}_port": number for number, name in enumerate(names, start=1)}
-    info |= {"transport": "ipc", "ip": f"{config.channel}/{count}", "key": config.key}
+    info: dict[str, Any] = {f"{name}_port": port for port, name in enumerate(names, start=1)}
+    info |= {"transport": "ipc", "ip": f"{config.channel}/{number}", "key": config.key}
     info |= {"signature_scheme": "hmac-sha256", "kernel_name": socket.gethostname()}
     path = folder / "kernel.json"
     path.write_text(json.dumps(info))

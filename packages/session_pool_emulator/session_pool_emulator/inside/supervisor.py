@@ -1,4 +1,4 @@
-"""Keeps one kernel alive: starts it, says when it died and why, starts the next one, and ends everything at the end."""
+"""Supervisor of the kernel: starts it, reports its death, starts its successor, and kills all processes at the end."""
 
 from __future__ import annotations
 
@@ -15,94 +15,94 @@ from .config import BootConfig
 
 
 class Supervisor:
-    """The loop of the first process. Messages on the control socket are one JSON object each.
+    """Event loop of the first process. Each message on the control socket is one JSON object.
 
-    From the server: `{"op": "interrupt"}`, `{"op": "restart"}`. To the server: `{"event": "ready", "kernel": n}` (said
-    by the kernel itself, once its sockets are bound) and `{"event": "died", "kernel": n, "status": wait status}`.
+    Commands of the server: `{"op": "interrupt"}`, `{"op": "restart"}`. Events to the server:
+    `{"event": "ready", "kernel": n}`, sent by the kernel after its sockets are bound, and
+    `{"event": "died", "kernel": n, "status": wait status}`.
     """
 
     def __init__(self, control: socket.socket, config: BootConfig) -> None:
+        """Install the signal handling of the process."""
         self._control = control
         self._config = config
-        self._count = 0
-        self._kernel = 0
-        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._kernel_number = 0
+        self._kernel_pid = 0
+        self._wakeup_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
 
     def run(self) -> NoReturn:
-        """Until the server closes its end."""
+        """Start a kernel and supervise it until the server closes the control socket."""
         syscalls.adopt_orphans()
         self._start_kernel()
         selector = selectors.DefaultSelector()
-        selector.register(self._control, selectors.EVENT_READ, self._obey)
-        selector.register(self._wake, selectors.EVENT_READ, self._reap)
+        selector.register(self._control, selectors.EVENT_READ, self._on_command)
+        selector.register(self._wakeup_fd, selectors.EVENT_READ, self._reap_children)
         while True:
             for key, _ in selector.select():
                 key.data()
 
-    def _obey(self) -> None:
+    def _on_command(self) -> None:
+        """Execute a command of the server; shut down if the server has closed its end."""
         try:
             message = self._control.recv(4096)
         except OSError:
             message = b""
         if not message:
-            self._end()
-        if json.loads(message)["op"] == "interrupt":
-            self._signal_kernel(signal.SIGINT)
-        else:
-            self._signal_kernel(signal.SIGKILL)
-
-    def _signal_kernel(self, number: int) -> None:
+            self._shut_down()
+        interrupt = json.loads(message)["op"] == "interrupt"
         with suppress(ProcessLookupError):
-            os.kill(self._kernel, number)
+            os.kill(self._kernel_pid, signal.SIGINT if interrupt else signal.SIGKILL)
 
-    def _reap(self) -> None:
+    def _reap_children(self) -> None:
+        """Reap ended children; replace the kernel if it is one of them."""
         with suppress(BlockingIOError):
-            os.read(self._wake, 4096)
+            os.read(self._wakeup_fd, 4096)
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == self._kernel:
-                    self._replace_kernel(ended[1])
+            while (child := os.waitpid(-1, os.WNOHANG))[0]:
+                if child[0] == self._kernel_pid:
+                    self._replace_kernel(child[1])
 
     def _replace_kernel(self, status: int) -> None:
-        """Nothing of the old kernel may be running when the new one binds its sockets."""
-        kill_everything_else()
-        self._say(event="died", kernel=self._count, status=status)
+        """Kill all processes of the old kernel before the new one binds its sockets."""
+        kill_other_processes()
+        self._send_event(event="died", kernel=self._kernel_number, status=status)
         self._start_kernel()
 
     def _start_kernel(self) -> None:
-        self._count += 1
-        self._kernel = os.fork()
-        if self._kernel == 0:
-            self._become_kernel()
+        self._kernel_number += 1
+        self._kernel_pid = os.fork()
+        if self._kernel_pid == 0:
+            self._run_kernel()
 
-    def _become_kernel(self) -> NoReturn:
+    def _run_kernel(self) -> NoReturn:
+        """Run the kernel in the forked child process."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         syscalls.die_with_parent()
         syscalls.set_traceable(allowed=True)
-        kernel.serve(self._config, self._count, self._kernel_ready)
+        kernel.serve(self._config, self._kernel_number, self._on_kernel_ready)
         os._exit(0)
 
-    def _kernel_ready(self) -> None:
-        self._say(event="ready", kernel=self._count)
+    def _on_kernel_ready(self) -> None:
+        self._send_event(event="ready", kernel=self._kernel_number)
         self._control.close()
 
-    def _say(self, **message: object) -> None:
+    def _send_event(self, **message: object) -> None:
         with suppress(OSError):
             self._control.send(json.dumps(message).encode())
 
-    def _end(self) -> NoReturn:
-        kill_everything_else()
+    def _shut_down(self) -> NoReturn:
+        kill_other_processes()
         os._exit(0)
 
 
-def kill_everything_else() -> None:
-    """SIGKILL for every other process of the session, however it was started.
+def kill_other_processes() -> None:
+    """Send SIGKILL to all other processes of the session.
 
-    In a process namespace that is one call. Elsewhere descendants are hunted until there are none: all of them are
-    ours, because orphans come back to this process.
+    In a PID namespace this is one call. Otherwise, kill descendants until none is left: this process adopts orphans, so
+    that every process of the session is a descendant.
     """
     if os.getpid() == 1:
         with suppress(ProcessLookupError):
@@ -118,10 +118,13 @@ def kill_everything_else() -> None:
 
 
 def descendants(pid: int, *, every_thread: bool = True) -> list[int]:
-    """Every process below `pid`, as far as one look shows; of first threads only, unless `every_thread`."""
+    """Return the process ids below `pid`. Without `every_thread`, read the children of the first threads only.
+
+    Processes that start or end during the call can be missing.
+    """
     children: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task") if every_thread else (pid,):  # noqa: PTH208 - asked often
+        for thread in os.listdir(f"/proc/{pid}/task") if every_thread else (pid,):  # noqa: PTH208 - called often
             with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
                 children += map(int, file.read().split())
     except OSError:

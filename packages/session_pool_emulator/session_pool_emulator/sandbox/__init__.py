@@ -1,1 +1,1 @@
-"""Sessions shut in: what they see, how they are started, and how they end."""
+"""Sandboxes: their kinds, their view of the host, their start and their end."""

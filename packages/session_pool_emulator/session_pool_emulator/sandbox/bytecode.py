@@ -1,4 +1,7 @@
-"""Bytecode for what a session imports: a session cannot write its own, and compiling it all takes seconds each time."""
+"""Bytecode of the packages that a session imports.
+
+A session cannot write bytecode files, and compiling all packages for each session takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ import os
 import sys
 from pathlib import Path
 
-_ALWAYS = "ipykernel.kernelapp"
+_KERNEL_MODULE = "ipykernel.kernelapp"
 
 
-async def write_missing(preload: tuple[str, ...]) -> None:
-    """Import once, outside, what sessions import, if nobody ever has. Some installers leave packages uncompiled."""
-    if not _is_missing():
+async def compile_packages(preload: tuple[str, ...]) -> None:
+    """Import the packages of a session once, outside a sandbox, if the installer has not compiled them."""
+    if not _bytecode_is_missing():
         return
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    code = f"import {', '.join((_ALWAYS, *preload))}"
+    code = f"import {', '.join((_KERNEL_MODULE, *preload))}"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, env=environment, stderr=asyncio.subprocess.DEVNULL
     )
     await process.wait()
 
 
-def _is_missing() -> bool:
-    spec = importlib.util.find_spec(_ALWAYS.partition(".")[0])
+def _bytecode_is_missing() -> bool:
+    spec = importlib.util.find_spec(_KERNEL_MODULE.partition(".")[0])
     return spec is not None and spec.cached is not None and not Path(spec.cached).exists()

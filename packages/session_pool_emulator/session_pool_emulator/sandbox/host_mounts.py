@@ -1,4 +1,4 @@
-"""What a session sees of the host, read-only: system libraries and programs, and the Python that runs the kernel."""
+"""Files of the host that a session can read: system libraries, programs, and the Python that runs the kernel."""
 
 from __future__ import annotations
 
@@ -7,45 +7,48 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-INSIDE = "/opt/session-pool"
+BOOT_FOLDER = "/opt/session-pool"
 PACKAGES = "/opt/packages"
 DATA, WORK, SCRATCH, CHANNEL = "/mnt/data", "/app", "/tmp", "/run/session"  # noqa: S108 - paths inside a sandbox
-_PROGRAMS = ("bin", "lib", "lib32", "lib64", "libx32")
-_SYSTEM = (*(f"/usr/{name}" for name in _PROGRAMS), "/usr/share/fonts", "/usr/share/zoneinfo", "/usr/share/mime")
+_PROGRAM_FOLDERS = ("bin", "lib", "lib32", "lib64", "libx32")
+_SYSTEM = (
+    *(f"/usr/{name}" for name in _PROGRAM_FOLDERS), "/usr/share/fonts", "/usr/share/zoneinfo", "/usr/share/mime"
+)  # fmt: skip
 _CONFIGURATION = ("/etc/ld.so.cache", "/etc/fonts", "/etc/alternatives", "/etc/mime.types")
 
 
 @dataclass(frozen=True)
-class View:
-    """Read-only (host path, path inside) pairs, parents first, and (target, path inside) symbolic links."""
+class HostMounts:
+    """Read-only mounts as (host path, path inside), parents first, and symbolic links as (target, path inside)."""
 
     read_only: list[tuple[str, str]]
     symlinks: list[tuple[str, str]]
 
 
-def host_view(packages: Path | None = None) -> View:
-    """What this interpreter needs to run a kernel, the folder `packages`, and nothing else of this machine."""
-    links = [(str(path.readlink()), str(path)) for path in _top_level() if path.is_symlink()]
-    folders = [str(path) for path in _top_level() if not path.is_symlink()]
+def find_host_mounts(packages: Path | None = None) -> HostMounts:
+    """Return the mounts that this interpreter needs to run a kernel, and a mount of the folder `packages`."""
+    links = [(str(path.readlink()), str(path)) for path in _top_level_folders() if path.is_symlink()]
+    folders = [str(path) for path in _top_level_folders() if not path.is_symlink()]
     folders += [path for path in (*_SYSTEM, *_CONFIGURATION) if Path(path).exists()]
-    pairs = {folder: folder for folder in folders} | dict(_interpreter())
-    pairs[f"{INSIDE}/inside"] = str(Path(__file__).parent.parent / "inside")
+    mounts = {folder: folder for folder in folders} | dict(_interpreter_mounts())
+    mounts[f"{BOOT_FOLDER}/inside"] = str(Path(__file__).parent.parent / "inside")
     if packages:
-        pairs[PACKAGES] = str(packages)
-    return View(read_only=[(source, path) for path, source in sorted(pairs.items())], symlinks=links)
+        mounts[PACKAGES] = str(packages)
+    return HostMounts(read_only=[(source, path) for path, source in sorted(mounts.items())], symlinks=links)
 
 
-def _top_level() -> list[Path]:
-    return [path for name in _PROGRAMS if (path := Path("/", name)).exists()]
+def _top_level_folders() -> list[Path]:
+    """Return the existing ones of /bin, /lib and the like; on most systems they are links into /usr."""
+    return [path for name in _PROGRAM_FOLDERS if (path := Path("/", name)).exists()]
 
 
-def _interpreter() -> Iterator[tuple[str, str]]:
-    """(path inside, host path) of the virtual environment and of the installation below it, under all their names."""
+def _interpreter_mounts() -> Iterator[tuple[str, str]]:
+    """Yield (path inside, host path) of the virtual environment and its base installation, with and without links."""
     for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
         if prefix == "/usr":
             continue
-        parts = [f"{prefix}/{name}" for name in ("bin", "lib")] if prefix == "/usr/local" else [prefix]
-        for part in parts:
-            real = str(Path(part).resolve())
-            yield part, real
-            yield real, real
+        folders = [f"{prefix}/{name}" for name in ("bin", "lib")] if prefix == "/usr/local" else [prefix]
+        for folder in folders:
+            resolved = str(Path(folder).resolve())
+            yield folder, resolved
+            yield resolved, resolved

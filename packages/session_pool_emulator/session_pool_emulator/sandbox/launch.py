@@ -1,54 +1,54 @@
-"""The three ways to shut a session in: the command that starts its first process, and what is left for that to do."""
+"""Commands that start the first process of a sandbox, one for each kind."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from session_pool_emulator.inside.config import BootConfig, Limits, Mounts
-from session_pool_emulator.sandbox.view import CHANNEL, DATA, INSIDE, PACKAGES, SCRATCH, WORK, View
+from session_pool_emulator.sandbox.host_mounts import BOOT_FOLDER, CHANNEL, DATA, PACKAGES, SCRATCH, WORK, HostMounts
 from session_pool_emulator.settings import PoolSettings, SandboxKind
 
-_BOOT = (
+_BOOT_CODE = (
     "import sys; sys.path.insert(0, sys.argv[1]); from inside import boot; "
     "sys.path.remove(sys.argv[1]); boot.main(int(sys.argv[2]))"
 )
-_HERE = str(Path(__file__).parent.parent)
+_PACKAGE_FOLDER = str(Path(__file__).parent.parent)
 _SHARED_MEMORY_BYTES = 64 << 20
 _WORK_BYTES = 64 << 20
 _CHANNEL_BYTES = 1 << 20
-_FIRST_UID = 1_900_000_000  # above everything that systemd's list of user ids gives to anybody
+_FIRST_UID = 1_900_000_000  # above all ranges in systemd's list of user ids
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one sandbox lives on the host: a private directory, and a number that no other sandbox has."""
+class SandboxFolder:
+    """Private folder of a sandbox on the host, and its unique number."""
 
-    folder: Path
+    path: Path
     number: int
 
     @property
     def channel(self) -> Path:
-        """The kernel's sockets, in plain-process mode only: elsewhere they lie in a file system of their own."""
-        return self.folder / "c"
+        """Folder of the kernel's sockets. Used only by plain processes; other sandboxes have a file system for it."""
+        return self.path / "c"
 
     @property
     def root(self) -> Path:
-        """An empty directory to build a file system on."""
-        return self.folder / "root"
+        """Empty folder to build the file system of the sandbox on."""
+        return self.path / "root"
 
     @property
     def data(self) -> Path:
-        """The session's files, in plain-process mode only: elsewhere they lie in a file system of their own."""
-        return self.folder / "data"
+        """Files of the session. Used only by plain processes; other sandboxes have a file system for them."""
+        return self.path / "data"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A command, the message that its process waits for, and the programs' environment."""
+    """Command and environment of the first process, and the configuration to send it."""
 
     argv: list[str]
     config: BootConfig
@@ -56,130 +56,125 @@ class Launch:
 
 
 def session_uid(kind: SandboxKind, number: int) -> int | None:
-    """Root gives every session a user of its own, if that can read the interpreter; others have only themselves."""
-    if os.geteuid() != 0 or (kind is SandboxKind.PROCESS and not _python_is_public()):
+    """Return the user id of a session, or None if the session runs as the user of the server.
+
+    Only root can give each session its own user, and a plain process needs to read the interpreter as that user.
+    """
+    if os.geteuid() != 0 or (kind is SandboxKind.PROCESS and not _interpreter_is_readable()):
         return None
     return _FIRST_UID + number % 100_000
 
 
-def plan(kind: SandboxKind, settings: PoolSettings, view: View, place: Place, fd: int, key: str) -> Launch:
-    """How to start the sandbox `place` of `kind`, which talks over the inherited socket `fd`."""
+def prepare_launch(
+    kind: SandboxKind, settings: PoolSettings, mounts: HostMounts, folder: SandboxFolder, fd: int, key: str
+) -> Launch:
+    """Return how to start a sandbox of `kind` whose first process inherits the control socket `fd`.
+
+    Raises:
+        FileNotFoundError: The program that creates this kind of sandbox is not installed.
+    """
     if kind is SandboxKind.BWRAP:
-        return Launch(_bwrap(settings, view, place, fd), _config(settings, place, key), _environment())
+        return Launch(_bwrap_command(settings, mounts, fd), _boot_config(settings, folder, key), _environment())
     if kind is SandboxKind.UNSHARE:
-        config = _config(settings, place, key, mounts=_mounts(settings, view, place))
-        return Launch([*_unshare(), *_python(_HERE, fd)], config, _environment())
-    return Launch(_python(_HERE, fd), _plain_config(settings, place, key), _environment())
+        plan = Mounts(str(folder.root), mounts.read_only, mounts.symlinks, _writable_sizes(settings))
+        config = _boot_config(settings, folder, key, plan)
+        return Launch([*_unshare_command(), *_python_command(_PACKAGE_FOLDER, fd)], config, _environment())
+    return Launch(_python_command(_PACKAGE_FOLDER, fd), _process_config(settings, folder, key), _environment())
 
 
-def _python(library: str, fd: int) -> list[str]:
-    return [sys.executable, "-I", "-c", _BOOT, library, str(fd)]
+def _python_command(boot_folder: str, fd: int) -> list[str]:
+    return [sys.executable, "-I", "-c", _BOOT_CODE, boot_folder, str(fd)]
 
 
 def _environment() -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+def _find_program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
         raise FileNotFoundError(f"{name} is not installed")
-    return found
+    return path
 
 
-def _unshare() -> list[str]:
-    spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child"]
+def _unshare_command() -> list[str]:
+    namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child"]
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return [_program("unshare"), *user, *spaces, "--"]
+    return [_find_program("unshare"), *user, *namespaces, "--"]
 
 
-def _bwrap(settings: PoolSettings, view: View, place: Place, fd: int) -> list[str]:
-    argv = [_program("bwrap"), "--die-with-parent", "--as-pid-1", "--new-session", "--unshare-pid", "--unshare-net"]
-    argv += ["--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "session", "--cap-drop", "ALL"]
+def _bwrap_command(settings: PoolSettings, mounts: HostMounts, fd: int) -> list[str]:
+    argv = [_find_program("bwrap"), "--die-with-parent", "--as-pid-1", "--new-session"]
+    argv += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    argv += ["--hostname", "session", "--cap-drop", "ALL"]
     if os.geteuid() == 0:
         argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
     else:
         argv += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
-    argv += _folders([DATA, WORK, SCRATCH, CHANNEL])
-    for path, size in _sizes(settings):  # before what is read-only: the interpreter may lie below one of them
-        argv += _tmpfs(path, size)
-    argv += _folders([path for _, path in view.read_only])
-    for source, path in view.read_only:
+    argv += _create_parents([DATA, WORK, SCRATCH, CHANNEL])
+    for path, size in _writable_sizes(settings):  # before the read-only mounts: the interpreter can be below these
+        argv += _tmpfs_options(path, size)
+    argv += _create_parents([path for _, path in mounts.read_only])
+    for source, path in mounts.read_only:
         argv += ["--ro-bind", source, path]
-    for target, path in view.symlinks:
+    for target, path in mounts.symlinks:
         argv += ["--symlink", target, path]
     argv += ["--proc", "/proc", "--dev", "/dev"]
-    argv += _tmpfs("/dev/shm", _SHARED_MEMORY_BYTES)  # noqa: S108 - inside the sandbox
-    return [*argv, "--remount-ro", "/dev", "--remount-ro", "/", "--", *_python(INSIDE, fd)]
+    argv += _tmpfs_options("/dev/shm", _SHARED_MEMORY_BYTES)  # noqa: S108 - inside the sandbox
+    return [*argv, "--remount-ro", "/dev", "--remount-ro", "/", "--", *_python_command(BOOT_FOLDER, fd)]
 
 
-def _tmpfs(path: str, size: int) -> list[str]:
+def _tmpfs_options(path: str, size: int) -> list[str]:
     return ["--perms", "0777", "--size", str(size), "--tmpfs", path]
 
 
-def _folders(paths: list[str]) -> list[str]:
-    """Make what leads to `paths`: left to itself, bubblewrap makes it for its own user alone."""
-    folders = sorted({str(folder) for path in paths for folder in list(Path(path).parents)[:-1]})
-    return [word for folder in folders for word in ("--perms", "0755", "--dir", folder)]
+def _create_parents(paths: list[str]) -> list[str]:
+    """Return options that create the parent folders of `paths`. By default, only bubblewrap's user could enter them."""
+    parents = sorted({str(parent) for path in paths for parent in list(Path(path).parents)[:-1]})
+    return [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
 
 
-def _sizes(settings: PoolSettings) -> list[tuple[str, int]]:
-    """Every place that a session can write to, and its bytes."""
-    places = [(DATA, settings.limits.data), (WORK, _WORK_BYTES), (SCRATCH, settings.limits.scratch)]
-    return [*places, (CHANNEL, _CHANNEL_BYTES)]
+def _writable_sizes(settings: PoolSettings) -> list[tuple[str, int]]:
+    """Return each folder that a session can write to, with its size in bytes."""
+    data, scratch = settings.limits.data_bytes, settings.limits.scratch_bytes
+    return [(DATA, data), (WORK, _WORK_BYTES), (SCRATCH, scratch), (CHANNEL, _CHANNEL_BYTES)]
 
 
-def _mounts(settings: PoolSettings, view: View, place: Place) -> Mounts:
-    return Mounts(
-        root=str(place.root),
-        read_only=view.read_only,
-        symlinks=view.symlinks,
-        tmpfs=_sizes(settings),
-    )
-
-
-def _config(settings: PoolSettings, place: Place, key: str, mounts: Mounts | None = None) -> BootConfig:
+def _boot_config(settings: PoolSettings, folder: SandboxFolder, key: str, mounts: Mounts | None = None) -> BootConfig:
+    """Return the configuration of a sandbox with a private file system."""
     return BootConfig(
         data=DATA,
         work=WORK,
         scratch=SCRATCH,
         channel=CHANNEL,
         key=key,
-        uid=session_uid(SandboxKind.BWRAP, place.number),
-        limits=_limits(settings),
+        uid=session_uid(SandboxKind.BWRAP, folder.number),
+        limits=_process_limits(settings),
         preload=list(settings.preload),
         packages=[PACKAGES] if settings.packages else [],
         mounts=mounts,
     )
 
 
-def _plain_config(settings: PoolSettings, place: Place, key: str) -> BootConfig:
-    """No file system of its own: the session's paths are host paths."""
-    return BootConfig(
-        data=str(place.data),
-        work=str(place.data),
-        scratch=str(place.folder / "tmp"),
-        channel=str(place.channel),
-        key=key,
-        uid=session_uid(SandboxKind.PROCESS, place.number),
-        limits=_limits(settings),
-        preload=list(settings.preload),
+def _process_config(settings: PoolSettings, folder: SandboxFolder, key: str) -> BootConfig:
+    """Return the configuration of a plain process: its paths are host paths."""
+    return replace(
+        _boot_config(settings, folder, key),
+        data=str(folder.data),
+        work=str(folder.data),
+        scratch=str(folder.path / "tmp"),
+        channel=str(folder.channel),
+        uid=session_uid(SandboxKind.PROCESS, folder.number),
         packages=[str(settings.packages)] if settings.packages else [],
-        mounts=None,
     )
 
 
-def _python_is_public() -> bool:
-    """Whether another user could import from this interpreter's folders."""
-    paths = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
-    return all(folder.stat().st_mode & 0o001 for path in paths for folder in (path, *path.parents))
+def _interpreter_is_readable() -> bool:
+    """Return whether other users can import from the folders of this interpreter."""
+    prefixes = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    return all(folder.stat().st_mode & 0o001 for path in prefixes for folder in (path, *path.parents))
 
 
-def _limits(settings: PoolSettings) -> Limits:
+def _process_limits(settings: PoolSettings) -> Limits:
     limits = settings.limits
-    return Limits(
-        address_space=limits.address_space,
-        file_size=limits.data,
-        processes=limits.processes,
-        open_files=limits.open_files,
-    )
+    return Limits(limits.address_space_bytes, limits.data_bytes, limits.max_processes, limits.max_open_files)

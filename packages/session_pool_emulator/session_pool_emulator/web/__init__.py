@@ -1,1 +1,1 @@
-"""The data-plane API over HTTP."""
+"""Data plane API over HTTP."""

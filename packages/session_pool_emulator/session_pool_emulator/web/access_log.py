@@ -1,4 +1,4 @@
-"""One line in the access log per call."""
+"""Middleware that writes one line to the access log for each request."""
 
 from __future__ import annotations
 
@@ -7,48 +7,49 @@ from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_pool_emulator.log import AccessLog, short
+from session_pool_emulator.log import AccessLog, short_hash
 
 
-class AccessLogging:
-    """Says what was called, by which session, what was answered, how long it took and how many bytes went each way.
+class AccessLogMiddleware:
+    """Log method, path, session, status, duration and transferred bytes of each request.
 
-    A handler can add fields with `request.state.note`.
+    A handler can add fields with `request.state.log_fields`.
     """
 
     def __init__(self, app: ASGIApp, log: AccessLog) -> None:
+        """Wrap `app`."""
         self._app = app
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        counted = _Counted(receive, send)
+        counter = _ByteCounter(receive, send)
         started = time.perf_counter()
         try:
-            await self._app(scope, counted.receive, counted.send)
+            await self._app(scope, counter.receive, counter.send)
         finally:
-            self._write(scope, counted, time.perf_counter() - started)
+            self._write(scope, counter, time.perf_counter() - started)
 
-    def _write(self, scope: Scope, counted: _Counted, seconds: float) -> None:
+    def _write(self, scope: Scope, counter: _ByteCounter, seconds: float) -> None:
         query = parse_qs(scope["query_string"].decode("latin-1"))
         fields = {
             "method": scope["method"],
             "path": scope["path"],
             "version": query.get("api-version", [""])[0],
-            "session": short(query["identifier"][0]) if "identifier" in query else "",
-            "status": counted.status,
+            "session": short_hash(query["identifier"][0]) if "identifier" in query else "",
+            "status": counter.status,
             "ms": round(seconds * 1000, 1),
-            "in": counted.bytes_in,
-            "out": counted.bytes_out,
+            "in": counter.bytes_in,
+            "out": counter.bytes_out,
         }
-        self._log.write("call", **fields | scope.get("state", {}).get("note", {}))
+        self._log.write("call", **fields | scope.get("state", {}).get("log_fields", {}))
 
 
-class _Counted:
-    """Counts what passes."""
+class _ByteCounter:
+    """Count the bytes of a request and of its response."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -57,11 +58,13 @@ class _Counted:
         self.bytes_in = self.bytes_out = 0
 
     async def receive(self) -> Message:
+        """Receive a message and count the bytes of its body."""
         message = await self._receive()
         self.bytes_in += len(message.get("body", b""))
         return message
 
     async def send(self, message: Message) -> None:
+        """Send a message; note the status and count the bytes of its body."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
         self.bytes_out += len(message.get("body", b""))

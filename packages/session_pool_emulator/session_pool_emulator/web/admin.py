@@ -1,4 +1,4 @@
-"""Routes of this server's own, which exist only with `--admin`: the faults in force."""
+"""Handlers of `/.admin/faults`, which exists only with `--admin` and not in the service."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from starlette.responses import Response
 
 from session_pool_emulator.faults import Fault
 from session_pool_emulator.pool import Pool
-from session_pool_emulator.web.answers import json_response
 from session_pool_emulator.web.errors import bad_request
+from session_pool_emulator.web.responses import json_response
 
 
 async def get_faults(request: Request) -> Response:
-    """GET .admin/faults."""
-    return _faults(request.app.state.pool)
+    """Handle GET /.admin/faults: list the active faults."""
+    return _faults_response(request.app.state.pool)
 
 
 async def put_faults(request: Request) -> Response:
-    """PUT .admin/faults: `{"faults": ["KIND:key=value"], "seed": 1}` in the place of what was in force."""
+    """Handle PUT /.admin/faults: replace the active faults with `{"faults": ["KIND:key=value"], "seed": 1}`."""
     pool: Pool = request.app.state.pool
     try:
         body = json.loads(await request.body())
@@ -27,16 +27,16 @@ async def put_faults(request: Request) -> Response:
         seed = int(body.get("seed", 0))
     except (ValueError, TypeError, AttributeError) as error:
         raise bad_request(f"The body must be {{'faults': [text], 'seed': number}}: {error}") from None
-    pool.faults.set(faults, seed)
-    return _faults(pool)
+    pool.faults.replace(faults, seed)
+    return _faults_response(pool)
 
 
 async def delete_faults(request: Request) -> Response:
-    """DELETE .admin/faults: all is well again."""
+    """Handle DELETE /.admin/faults: deactivate all faults."""
     pool: Pool = request.app.state.pool
-    pool.faults.set([])
+    pool.faults.replace([])
     return Response(status_code=204)
 
 
-def _faults(pool: Pool) -> Response:
+def _faults_response(pool: Pool) -> Response:
     return json_response({"faults": [str(fault) for fault in pool.faults.faults]})

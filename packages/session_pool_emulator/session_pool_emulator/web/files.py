@@ -1,4 +1,4 @@
-"""Files of a session: list, upload, look at, download, delete."""
+"""Handlers of files: list, upload, describe, download, delete."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from session_pool_emulator.files import Entry, Files, NoRoom, NoSuchFile
+from session_pool_emulator.files import FileEntry, SessionFileNotFoundError, SessionFiles, StorageFullError
 from session_pool_emulator.sandbox.process import SandboxError
 from session_pool_emulator.session import Session
-from session_pool_emulator.web import names
-from session_pool_emulator.web.answers import json_response, timestamp
-from session_pool_emulator.web.call import Call, Version
 from session_pool_emulator.web.errors import ApiError, bad_request
-from session_pool_emulator.web.uploads import FilePart
+from session_pool_emulator.web.file_names import parse_file_name, parse_folder
+from session_pool_emulator.web.multipart import MultipartUpload
+from session_pool_emulator.web.request_context import ApiVersion, RequestContext
+from session_pool_emulator.web.responses import format_timestamp, json_response
 
 _CHUNK_BYTES = 256 << 10
 _DIRECTORY_BYTES = 4096
@@ -26,107 +26,111 @@ _BINARY = "application/octet-stream"
 
 
 async def list_files(request: Request) -> Response:
-    """GET files."""
-    call = Call.of(request)
-    folder = names.folder(request.query_params.get("path"))
-    recursive = _flag(call, "recursive")
-    session, _ = await call.session()
-    with _files(session) as files:
+    """Handle GET /files."""
+    context, folder = _context_and_folder(request)
+    recursive = _boolean_parameter(context, "recursive")
+    session, _ = await context.session()
+    with _open_files(session) as files:
         try:
-            entries = files.entries(folder, recursive=recursive)
-        except NoSuchFile:
+            entries = files.list_folder(folder, recursive=recursive)
+        except SessionFileNotFoundError:
             entries = []
-    return json_response(_listing(call, entries))
+    return json_response(_list_body(context, entries))
 
 
 async def upload(request: Request) -> Response:
-    """POST files, and POST files/upload of the old family."""
-    call = Call.of(request)
-    folder = names.folder(request.query_params.get("path"))
-    limit = call.pool.settings.max_upload
-    session, _ = await call.session()
-    with _files(session) as files, ExitStack() as opened:
-        target: list[str] = []
+    """Handle POST /files, and POST /files/upload of the legacy family."""
+    context, folder = _context_and_folder(request)
+    session, _ = await context.session()
+    with _open_files(session) as files, ExitStack() as stack:
+        names: list[str] = []
 
-        def open_target(name: str) -> int:
-            target.append(names.file_name(name))
-            return opened.enter_context(files.create(folder, target[0]))
+        def open_file(name: str) -> int:
+            names.append(parse_file_name(name))
+            return stack.enter_context(files.create(folder, names[0]))
 
+        content_type = request.headers.get("content-type", "")
         try:
-            await FilePart(request.headers.get("content-type", ""), limit, open_target).read(request.stream())
-            opened.close()
+            await MultipartUpload(content_type, context.pool.settings.max_upload_bytes, open_file).read(
+                request.stream()
+            )
+            stack.close()
         except BaseException as error:
-            opened.__exit__(type(error), error, error.__traceback__)
+            stack.__exit__(type(error), error, error.__traceback__)
             raise
-        entry = files.stat(folder, target[0])
-    return json_response(_listing(call, [entry]) if call.version.old else _describe(call, entry))
+        entry = files.stat(folder, names[0])
+    return _entry_response(context, entry)
 
 
-async def get_item(request: Request) -> Response:
-    """GET files/{name}, files/{name}/content, and files/content/{name} of the old family."""
-    call = Call.of(request)
-    name, content = _item(call)
-    folder = names.folder(request.query_params.get("path"))
-    session, _ = await call.session()
-    if content:
+async def get_file(request: Request) -> Response:
+    """Handle GET /files/{name} and /files/{name}/content, and /files/content/{name} of the legacy family."""
+    context, folder = _context_and_folder(request)
+    name, is_content = _parse_file_path(context)
+    session, _ = await context.session()
+    if is_content:
         return _download(session, folder, name)
-    with _files(session) as files:
+    with _open_files(session) as files:
         entry = files.stat(folder, name)
-    return json_response(_listing(call, [entry]) if call.version.old else _describe(call, entry))
+    return _entry_response(context, entry)
 
 
-async def delete_item(request: Request) -> Response:
-    """DELETE files/{name}."""
-    call = Call.of(request)
-    name, content = _item(call)
-    if content:
-        raise bad_request("Only a file can be deleted, not its content.", code="SessionRequestNotSupported")
-    folder = names.folder(request.query_params.get("path"))
-    session, _ = await call.session()
-    with _files(session, missing="DeleteFileError") as files:
+async def delete_file(request: Request) -> Response:
+    """Handle DELETE /files/{name}."""
+    context, folder = _context_and_folder(request)
+    name, is_content = _parse_file_path(context)
+    if is_content:
+        raise bad_request("A file can be deleted, its content cannot.", code="SessionRequestNotSupported")
+    session, _ = await context.session()
+    with _open_files(session, not_found_code="DeleteFileError") as files:
         files.delete(folder, name)
-    return json_response({"message": "file deleted successfully"}) if call.version.old else Response(status_code=204)
+    legacy = context.version.is_legacy
+    return json_response({"message": "file deleted successfully"}) if legacy else Response(status_code=204)
 
 
-def _item(call: Call) -> tuple[str, bool]:
-    """The file's name, and whether its content is meant."""
-    rest: str = call.request.path_params["rest"]
-    content = rest.startswith("content/") if call.version.old else rest.endswith("/content")
-    if content:
-        rest = rest.removeprefix("content/") if call.version.old else rest.removesuffix("/content")
-    return names.file_name(rest), content
+def _context_and_folder(request: Request) -> tuple[RequestContext, list[str]]:
+    return RequestContext.create(request), parse_folder(request.query_params.get("path"))
 
 
-def _flag(call: Call, name: str) -> bool:
-    value = call.request.query_params.get(name, "false").lower()
+def _parse_file_path(context: RequestContext) -> tuple[str, bool]:
+    """Return the file name in the path, and whether the path refers to the content of the file."""
+    rest: str = context.request.path_params["rest"]
+    name = rest.removeprefix("content/") if context.version.is_legacy else rest.removesuffix("/content")
+    return parse_file_name(name), name != rest
+
+
+def _boolean_parameter(context: RequestContext, name: str) -> bool:
+    """Return a query parameter that exists since version 2025-10-02; it is false in older versions."""
+    value = context.request.query_params.get(name, "false").lower()
     if value not in ("true", "false"):
         raise bad_request(f"The query parameter '{name}' must be true or false.", target=name)
-    return value == "true" and call.version >= Version.V2025_10
+    return value == "true" and context.version >= ApiVersion.V2025_10
 
 
 @contextmanager
-def _files(session: Session, *, missing: str = "FileNotFound") -> Iterator[Files]:
+def _open_files(session: Session, *, not_found_code: str = "FileNotFound") -> Iterator[SessionFiles]:
+    """Yield the files of a session, and convert errors in the block to error responses."""
     try:
         with session.in_use(), session.files() as files:
             yield files
-    except NoSuchFile as error:
-        raise ApiError(404, missing, f"The file '{error}' does not exist.") from None
-    except NoRoom:
-        raise ApiError(413, "SessionStorageFull", "There is no room for this file in the session.") from None
+    except SessionFileNotFoundError as error:
+        raise ApiError(404, not_found_code, f"The file '{error}' does not exist.") from None
+    except StorageFullError:
+        raise ApiError(413, "SessionStorageFull", "The storage of the session has no space for this file.") from None
     except SandboxError:
-        raise ApiError(404, missing, "The session ended in the middle of the call.") from None
+        raise ApiError(404, not_found_code, "The session ended during the call.") from None
     except ClientDisconnect:
-        raise bad_request("The body is not whole.") from None
+        raise bad_request("The body is incomplete.") from None
 
 
 def _download(session: Session, folder: list[str], name: str) -> Response:
-    with _files(session) as files:
+    with _open_files(session) as files:
         fd, entry = files.open(folder, name)
     headers = {"content-length": str(entry.size)}
-    return StreamingResponse(_chunks(session, fd, entry.size), media_type=_content_type(entry), headers=headers)
+    return StreamingResponse(_read_chunks(session, fd, entry.size), media_type=_content_type(entry), headers=headers)
 
 
-async def _chunks(session: Session, fd: int, size: int) -> AsyncIterator[bytes]:
+async def _read_chunks(session: Session, fd: int, size: int) -> AsyncIterator[bytes]:
+    """Yield the first `size` bytes of a file, then close its descriptor."""
     try:
         with session.in_use():
             while size > 0 and (chunk := os.read(fd, min(size, _CHUNK_BYTES))):
@@ -136,31 +140,37 @@ async def _chunks(session: Session, fd: int, size: int) -> AsyncIterator[bytes]:
         os.close(fd)
 
 
-def _listing(call: Call, entries: list[Entry]) -> dict[str, Any]:
-    if not call.version.old:
-        return {"value": [_describe(call, entry) for entry in entries]}
+def _entry_response(context: RequestContext, entry: FileEntry) -> Response:
+    """Describe one file. The legacy family returns a list of one file."""
+    return json_response(_list_body(context, [entry]) if context.version.is_legacy else _file_body(context, entry))
+
+
+def _list_body(context: RequestContext, entries: list[FileEntry]) -> dict[str, Any]:
+    if not context.version.is_legacy:
+        return {"value": [_file_body(context, entry) for entry in entries]}
     numbered = enumerate(entries, start=1)
-    value = [{"$id": str(2 * n), "properties": {"$id": str(2 * n + 1)} | _describe_old(e)} for n, e in numbered]
+    value = [{"$id": str(2 * n), "properties": {"$id": str(2 * n + 1)} | _legacy_file_body(e)} for n, e in numbered]
     return {"$id": "1", "value": value}
 
 
-def _describe(call: Call, entry: Entry) -> dict[str, Any]:
+def _file_body(context: RequestContext, entry: FileEntry) -> dict[str, Any]:
     body: dict[str, Any] = {"name": entry.name}
-    if call.version >= Version.V2025_10:
+    if context.version >= ApiVersion.V2025_10:
         body["directory"] = entry.folder or "."
     body["type"] = "directory" if entry.is_directory else "file"
     body["contentType"] = _content_type(entry)
     body["sizeInBytes"] = _DIRECTORY_BYTES if entry.is_directory else entry.size
-    body["lastModifiedAt"] = timestamp(entry.modified_at)
+    body["lastModifiedAt"] = format_timestamp(entry.modified_at)
     return body
 
 
-def _describe_old(entry: Entry) -> dict[str, Any]:
-    return {"filename": entry.name, "size": entry.size, "lastModifiedTime": timestamp(entry.modified_at)}
+def _legacy_file_body(entry: FileEntry) -> dict[str, Any]:
+    return {"filename": entry.name, "size": entry.size, "lastModifiedTime": format_timestamp(entry.modified_at)}
 
 
-def _content_type(entry: Entry) -> str:
-    guessed = None if entry.is_directory else mimetypes.guess_type(entry.name)[0]
-    if guessed is None:
+def _content_type(entry: FileEntry) -> str:
+    """Guess the content type from the file name; text is UTF-8, unknown types are application/octet-stream."""
+    guess = None if entry.is_directory else mimetypes.guess_type(entry.name)[0]
+    if guess is None:
         return _BINARY
-    return f"{guessed}; charset=utf-8" if guessed.startswith("text/") else guessed
+    return f"{guess}; charset=utf-8" if guess.startswith("text/") else guess

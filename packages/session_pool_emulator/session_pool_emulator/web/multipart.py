@@ -1,4 +1,4 @@
-"""A multipart upload as it arrives: the part named `file` goes to the session piece by piece, never held whole."""
+"""Streaming parser for multipart uploads. It writes the part named `file` to a descriptor and never buffers it."""
 
 from __future__ import annotations
 
@@ -10,40 +10,51 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from session_pool_emulator.web.errors import ApiError, bad_request
 
-_HEADER_BYTES = 16 << 10
+_MAX_HEADER_BYTES = 16 << 10
 
 
-class FilePart:
-    """Feeds a multipart body to whatever `open_target` answers for the file's name: a descriptor to write to."""
+class MultipartUpload:
+    """Upload of one file in a multipart body."""
 
-    def __init__(self, content_type: str, limit: int, open_target: Callable[[str], int]) -> None:
+    def __init__(self, content_type: str, limit: int, open_file: Callable[[str], int]) -> None:
+        """Prepare to parse a body whose file has at most `limit` bytes.
+
+        `open_file` is called with the name of the file and returns the descriptor to write to.
+
+        Raises:
+            ApiError: 400 if the content type is not multipart/form-data.
+        """
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
             raise bad_request("The body must be multipart/form-data with a part named 'file'.")
-        self.received = 0
-        self.finished = False
+        self._received_bytes = 0
+        self._complete = False
         self._limit = limit
-        self._open_target = open_target
+        self._open_file = open_file
         self._fd: int | None = None
         self._in_file = False
-        self._field = self._value = b""
+        self._header_name = self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
         self._parser = MultipartParser(options[b"boundary"], self._callbacks())  # type: ignore[arg-type]
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
-        """Take in the whole body. Raises ApiError; what is over the limit is read and dropped first, so that a client
-        that only writes meets the answer and not a closed connection."""
-        total = 0
-        async for chunk in chunks:
-            total += len(chunk)
-            if self.received <= self._limit:
-                self._feed(chunk)
-        if self.received > self._limit:
-            raise ApiError(413, "FileTooLarge", f"A file may have {self._limit} bytes.")
-        if self._fd is None or not self.finished:
-            raise bad_request("The body must hold one whole part named 'file', with a file name.", target="file")
+        """Read the whole body and write the file.
 
-    def _feed(self, chunk: bytes) -> None:
+        The rest of a file above the limit is read and discarded, so that the client finishes its request and receives
+        the response instead of a closed connection.
+
+        Raises:
+            ApiError: 413 if the file is too large, 400 if the body is malformed or has no complete file.
+        """
+        async for chunk in chunks:
+            if self._received_bytes <= self._limit:
+                self._parse(chunk)
+        if self._received_bytes > self._limit:
+            raise ApiError(413, "FileTooLarge", f"A file must not exceed {self._limit} bytes.")
+        if self._fd is None or not self._complete:
+            raise bad_request("The body must hold one complete part named 'file', with a file name.", target="file")
+
+    def _parse(self, chunk: bytes) -> None:
         try:
             self._parser.write(chunk)
         except MultipartParseError as error:
@@ -51,50 +62,52 @@ class FilePart:
 
     def _callbacks(self) -> dict[str, Callable[..., None]]:
         return {
-            "on_part_begin": self._part_begins,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_ends,
-            "on_headers_finished": self._headers_end,
-            "on_part_data": self._data,
-            "on_part_end": self._part_ends,
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_name,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
         }
 
-    def _part_begins(self) -> None:
+    def _on_part_begin(self) -> None:
         self._headers = {}
         self._in_file = False
 
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field = self._bounded(self._field + data[start:end])
+    def _on_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name = _limit_header(self._header_name + data[start:end])
 
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value = self._bounded(self._value + data[start:end])
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value = _limit_header(self._header_value + data[start:end])
 
-    def _bounded(self, text: bytes) -> bytes:
-        if len(text) > _HEADER_BYTES:
-            raise bad_request("A part's header is too long.")
-        return text
+    def _on_header_end(self) -> None:
+        self._headers[self._header_name.lower()] = self._header_value
+        self._header_name = self._header_value = b""
 
-    def _header_ends(self) -> None:
-        self._headers[self._field.lower()] = self._value
-        self._field = self._value = b""
-
-    def _headers_end(self) -> None:
+    def _on_headers_finished(self) -> None:
+        """Open the file at the first part named `file`; ignore other parts."""
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if options.get(b"name") != b"file" or self._fd is not None:
             return
         if b"filename" not in options:
             raise bad_request("The part named 'file' has no file name.", target="file")
-        self._fd = self._open_target(options[b"filename"].decode("utf-8", "replace"))
+        self._fd = self._open_file(options[b"filename"].decode("utf-8", "replace"))
         self._in_file = True
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file and self._fd is not None:
-            self.received += end - start
-            if self.received <= self._limit:
+            self._received_bytes += end - start
+            if self._received_bytes <= self._limit:
                 view = memoryview(data)[start:end]
                 while view:
                     view = view[os.write(self._fd, view) :]
 
-    def _part_ends(self) -> None:
-        self.finished = self.finished or self._in_file
+    def _on_part_end(self) -> None:
+        self._complete = self._complete or self._in_file
+
+
+def _limit_header(text: bytes) -> bytes:
+    if len(text) > _MAX_HEADER_BYTES:
+        raise bad_request(f"A header of a part must not exceed {_MAX_HEADER_BYTES} bytes.")
+    return text

@@ -1,4 +1,4 @@
-"""What this server serves, in OpenAPI 3: for tools that read it, and for the tests that check answers against it."""
+"""OpenAPI 3 description of the emulator, for tools and for the tests that validate responses."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from session_pool_emulator.web.answers import json_response
-from session_pool_emulator.web.call import VERSIONS, Version
+from session_pool_emulator.web.request_context import API_VERSIONS, ApiVersion
+from session_pool_emulator.web.responses import json_response
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_MOMENT = {"type": "string", "format": "date-time"}
-_COUNT = {"type": "integer", "minimum": 0}
-_FLAG = {"type": "boolean"}
+_STRING: dict[str, Any] = {"type": "string"}
+_TIMESTAMP = {"type": "string", "format": "date-time"}
+_NON_NEGATIVE = {"type": "integer", "minimum": 0}
+_BOOLEAN = {"type": "boolean"}
 _ANY: dict[str, Any] = {}
 
 
 def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of an object with these properties."""
     return {"type": "object", "properties": required | (optional or {}), "required": list(required)}
 
 
@@ -26,130 +27,155 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-_RESULT = _object({"stdout": _TEXT, "stderr": _TEXT, "executionResult": _ANY, "executionTimeInMilliseconds": _COUNT})
+_RESULT = _object(
+    {"stdout": _STRING, "stderr": _STRING, "executionResult": _ANY, "executionTimeInMilliseconds": _NON_NEGATIVE}
+)
 _STATUS = {"type": "string", "enum": ["NotStarted", "Running", "Succeeded", "Failed", "Canceled"]}
-_EXECUTION = _object({"id": _TEXT, "identifier": _TEXT, "executionType": _TEXT, "status": _STATUS}, {"result": _RESULT})
-_OLD_EXECUTION = _object(
+_EXECUTION = _object(
+    {"id": _STRING, "identifier": _STRING, "executionType": _STRING, "status": _STATUS}, {"result": _RESULT}
+)
+_LEGACY_EXECUTION = _object(
     {
-        "$id": _TEXT,
+        "$id": _STRING,
         "properties": _object(
             {
                 "status": {"type": "string", "enum": ["Success", "Failure"]},
-                "stdout": _TEXT,
-                "stderr": _TEXT,
+                "stdout": _STRING,
+                "stderr": _STRING,
                 "result": _ANY,
-                "executionTimeInMilliseconds": _COUNT,
+                "executionTimeInMilliseconds": _NON_NEGATIVE,
             }
         ),
     }
 )
 _FILE = _object(
-    {"name": _TEXT, "type": {"type": "string", "enum": ["file", "directory"]}, "lastModifiedAt": _MOMENT},
-    {"directory": _TEXT, "contentType": _TEXT, "sizeInBytes": _COUNT},
+    {"name": _STRING, "type": {"type": "string", "enum": ["file", "directory"]}, "lastModifiedAt": _TIMESTAMP},
+    {"directory": _STRING, "contentType": _STRING, "sizeInBytes": _NON_NEGATIVE},
 )
-_OLD_FILE = _object({"properties": _object({"filename": _TEXT, "size": _COUNT, "lastModifiedTime": _MOMENT})})
-_OLD_FILES = _object({"$id": _TEXT, "value": _array(_OLD_FILE)})
-_FILES = {"anyOf": [_object({"value": _array(_FILE)}), _OLD_FILES]}
-_ONE_FILE = {"anyOf": [_FILE, _OLD_FILES]}
+_LEGACY_FILE = _object(
+    {"properties": _object({"filename": _STRING, "size": _NON_NEGATIVE, "lastModifiedTime": _TIMESTAMP})}
+)
+_LEGACY_FILES = _object({"$id": _STRING, "value": _array(_LEGACY_FILE)})
+_FILES = {"anyOf": [_object({"value": _array(_FILE)}), _LEGACY_FILES]}
+_FILE_OR_LEGACY_FILE = {"anyOf": [_FILE, _LEGACY_FILES]}
 _SESSION = _object(
-    {"identifier": _TEXT, "createdAt": _MOMENT, "lastAccessedAt": _MOMENT, "expireAt": _MOMENT, "etag": _TEXT}
+    {
+        "identifier": _STRING,
+        "createdAt": _TIMESTAMP,
+        "lastAccessedAt": _TIMESTAMP,
+        "expireAt": _TIMESTAMP,
+        "etag": _STRING,
+    }
 )
-_VIEW = _object(
-    {"identifier": _TEXT, "createdAt": _MOMENT, "lastAccessedAt": _MOMENT, "expiresAt": _MOMENT, "etag": _TEXT}
+_MANAGED_SESSION = _object(
+    {
+        "identifier": _STRING,
+        "createdAt": _TIMESTAMP,
+        "lastAccessedAt": _TIMESTAMP,
+        "expiresAt": _TIMESTAMP,
+        "etag": _STRING,
+    }
 )
-_PACKAGE = _object({"name": _TEXT, "version": _TEXT})
+_PACKAGE = _object({"name": _STRING, "version": _STRING})
 _METADATA = _object(
     {
         "runtimes": _array(_PACKAGE),
         "preInstalledPackages": _array(_PACKAGE),
-        "createdAt": _MOMENT,
-        "lastUpdatedAt": _MOMENT,
-        "jupyterKernel": _object({"name": _TEXT, "version": _TEXT, "projectUrl": _TEXT, "description": _TEXT}),
+        "createdAt": _TIMESTAMP,
+        "lastUpdatedAt": _TIMESTAMP,
+        "jupyterKernel": _object({"name": _STRING, "version": _STRING, "projectUrl": _STRING, "description": _STRING}),
     }
 )
-_DETAIL = _object({"code": _TEXT, "message": _TEXT}, {"target": _TEXT, "traceId": _TEXT})
-_ERROR = {"anyOf": [_object({"error": _DETAIL}), _DETAIL]}
+_ERROR_FIELDS = _object({"code": _STRING, "message": _STRING}, {"target": _STRING, "traceId": _STRING})
+_ERROR = {"anyOf": [_object({"error": _ERROR_FIELDS}), _ERROR_FIELDS]}
 
-_PROGRAM_FIELDS = {
+_EXECUTION_FIELDS = {
     "codeInputType": {"type": "string", "enum": ["Inline", "InlineBase64", "InlineText"]},
     "executionType": {"type": "string", "enum": ["Synchronous", "Asynchronous"]},
     "timeoutInSeconds": {"type": "integer", "minimum": 1, "maximum": 220},
 }
 _NEW_FIELDS = {
     "outputStreamsMaxLength": {"type": "integer", "minimum": 1},
-    "useEmptyKernel": _FLAG,
-    "returnJupyterFormatExecutionResult": _FLAG,
+    "useEmptyKernel": _BOOLEAN,
+    "returnJupyterFormatExecutionResult": _BOOLEAN,
 }
-_PROGRAM = _object({"code": _TEXT}, _PROGRAM_FIELDS | _NEW_FIELDS)
-_OLD_PROGRAM = _object({"properties": _object({"code": _TEXT}, _PROGRAM_FIELDS)})
+_EXECUTION_REQUEST = _object({"code": _STRING}, _EXECUTION_FIELDS | _NEW_FIELDS)
+_LEGACY_EXECUTION_REQUEST = _object({"properties": _object({"code": _STRING}, _EXECUTION_FIELDS)})
 _UPLOAD = _object({"file": {"type": "string", "format": "binary"}})
 
 _IDENTIFIER = {"type": "string", "pattern": "^[A-Za-z0-9-]{4,128}$"}
-_PATH = {"type": "string"}
+_FOLDER_PATH = {"type": "string"}
 
 
 @cache
-def document() -> dict[str, Any]:
-    """The whole description."""
-    old, new, managed = (Version.V2024_02, Version.V2024_08), (Version.V2024_10, Version.V2025_10), Version.V2025_02
-    every, later = (Version.V2024_02, Version.V2025_10), (managed, Version.V2025_10)
-    folder = {"path": _PATH}
+def openapi_document() -> dict[str, Any]:
+    """Return the description as an object."""
+    every = (ApiVersion.V2024_02, ApiVersion.V2025_10)
+    legacy = (ApiVersion.V2024_02, ApiVersion.V2024_08)
+    current = (ApiVersion.V2024_10, ApiVersion.V2025_10)
+    managed = (ApiVersion.V2025_02, ApiVersion.V2025_10)
+    folder = {"path": _FOLDER_PATH}
     operations = [
-        _operation("post", "/executions", new, body=_PROGRAM, answer=_EXECUTION),
-        _operation("get", "/executions/{executionId}", new, answer=_EXECUTION),
-        _operation("post", "/code/execute", old, body=_OLD_PROGRAM, answer=_OLD_EXECUTION),
-        _operation("get", "/files", every, query=folder | {"recursive": _FLAG}, answer=_FILES),
-        _operation("post", "/files", every, query=folder, upload=_UPLOAD, answer=_ONE_FILE),
-        _operation("post", "/files/upload", old, query=folder, upload=_UPLOAD, answer=_OLD_FILES),
-        _operation("get", "/files/{name}", every, query=folder, answer=_ONE_FILE),
-        _operation("get", "/files/{name}/content", new, query=folder),
-        _operation("get", "/files/content/{name}", old, query=folder),
-        _operation("delete", "/files/{name}", new, query=folder, status="204"),
-        _operation("get", "/session", later, answer=_SESSION),
-        _operation("delete", "/session", later, status="204"),
+        _operation("post", "/executions", current, body=_EXECUTION_REQUEST, response=_EXECUTION),
+        _operation("get", "/executions/{executionId}", current, response=_EXECUTION),
+        _operation("post", "/code/execute", legacy, body=_LEGACY_EXECUTION_REQUEST, response=_LEGACY_EXECUTION),
+        _operation("get", "/files", every, query=folder | {"recursive": _BOOLEAN}, response=_FILES),
+        _operation("post", "/files", every, query=folder, upload=_UPLOAD, response=_FILE_OR_LEGACY_FILE),
+        _operation("post", "/files/upload", legacy, query=folder, upload=_UPLOAD, response=_LEGACY_FILES),
+        _operation("get", "/files/{name}", every, query=folder, response=_FILE_OR_LEGACY_FILE),
+        _operation("get", "/files/{name}/content", current, query=folder),
+        _operation("get", "/files/content/{name}", legacy, query=folder),
+        _operation("delete", "/files/{name}", current, query=folder, status="204"),
+        _operation("get", "/session", managed, response=_SESSION),
+        _operation("delete", "/session", managed, status="204"),
         _operation(
-            "get", "/listSessions", later, query={"skip": _COUNT}, answer=_object({"sessions": _array(_SESSION)})
+            "get",
+            "/listSessions",
+            managed,
+            query={"skip": _NON_NEGATIVE},
+            response=_object({"sessions": _array(_SESSION)}),
         ),
-        _operation("get", "/metadata", later, answer=_METADATA),
-        _operation("post", "/.management/getSession", later, answer=_VIEW),
+        _operation("get", "/metadata", managed, response=_METADATA),
+        _operation("post", "/.management/getSession", managed, response=_MANAGED_SESSION),
         _operation(
             "post",
             "/.management/listSessions",
-            later,
-            query={"skip": _COUNT},
-            answer=_object({"value": _array(_VIEW), "count": _COUNT}),
+            managed,
+            query={"skip": _NON_NEGATIVE},
+            response=_object({"value": _array(_MANAGED_SESSION), "count": _NON_NEGATIVE}),
         ),
-        _operation("post", "/.management/stopSession", later),
+        _operation("post", "/.management/stopSession", managed),
     ]
     paths: dict[str, dict[str, Any]] = {}
     for method, path, operation in operations:
         paths.setdefault(path, {})[method] = operation
-    info = {"title": "Session pool: a local twin of the dynamic sessions data plane", "version": "1"}
+    info = {"title": "Session pool emulator: data plane of Azure Container Apps dynamic sessions", "version": "1"}
     return {"openapi": "3.0.3", "info": info, "paths": paths}
 
 
 def _operation(
     method: str,
     path: str,
-    versions: tuple[Version, Version],
+    versions: tuple[ApiVersion, ApiVersion],
     *,
     query: dict[str, Any] | None = None,
     body: dict[str, Any] | None = None,
     upload: dict[str, Any] | None = None,
-    answer: dict[str, Any] | None = None,
+    response: dict[str, Any] | None = None,
     status: str = "200",
 ) -> tuple[str, str, dict[str, Any]]:
-    names = [name for name, version in VERSIONS.items() if versions[0] <= version <= versions[1]]
-    asked: dict[str, Any] = {"api-version": {"type": "string", "enum": names}}
+    """Return method, path and description of an operation that exists in a range of API versions."""
+    names = [name for name, version in API_VERSIONS.items() if versions[0] <= version <= versions[1]]
+    required: dict[str, Any] = {"api-version": {"type": "string", "enum": names}}
     if path not in ("/listSessions", "/metadata", "/.management/listSessions"):
-        asked["identifier"] = _IDENTIFIER
+        required["identifier"] = _IDENTIFIER
     operation: dict[str, Any] = {
-        "operationId": f"{method}{path.title().translate(_NO_MARKS)}",
-        "parameters": [_parameter(name, "query", schema, required=True) for name, schema in asked.items()],
-        "responses": {status: _success(status, answer), **_FAILURES},
+        "operationId": f"{method}{path.title().translate(_REMOVE_PUNCTUATION)}",
+        "parameters": [_parameter(name, "query", schema, required=True) for name, schema in required.items()],
+        "responses": {status: _success(status, response), **_FAILURES},
     }
     operation["parameters"] += [_parameter(name, "query", schema) for name, schema in (query or {}).items()]
-    operation["parameters"] += [_parameter(name, "path", _TEXT, required=True) for name in _placeholders(path)]
+    operation["parameters"] += [_parameter(name, "path", _STRING, required=True) for name in _path_parameters(path)]
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if upload is not None:
@@ -157,23 +183,24 @@ def _operation(
     return method, path, operation
 
 
-_NO_MARKS = str.maketrans("", "", "/{}.")
+_REMOVE_PUNCTUATION = str.maketrans("", "", "/{}.")
 
 
-def _placeholders(path: str) -> list[str]:
+def _path_parameters(path: str) -> list[str]:
     return [part.strip("{}") for part in path.split("/") if part.startswith("{")]
 
 
-def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": required, "schema": schema}
+def _parameter(name: str, location: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": location, "required": required, "schema": schema}
 
 
-def _success(status: str, answer: dict[str, Any] | None) -> dict[str, Any]:
+def _success(status: str, response: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the description of a successful response; without a schema it is the content of a file, or text."""
     if status == "204":
-        return {"description": "Done."}
-    if answer is None:
-        return {"description": "Content.", "content": {"*/*": {"schema": {"type": "string"}}}}
-    return {"description": "Done.", "content": {"application/json": {"schema": answer}}}
+        return {"description": "Success."}
+    if response is None:
+        return {"description": "Content of the file, or text.", "content": {"*/*": {"schema": {"type": "string"}}}}
+    return {"description": "Success.", "content": {"application/json": {"schema": response}}}
 
 
 def _failure(description: str) -> dict[str, Any]:
@@ -181,15 +208,15 @@ def _failure(description: str) -> dict[str, Any]:
 
 
 _FAILURES = {
-    "400": _failure("The request is wrong; the message says what to change."),
-    "401": {"description": "No valid token, or an api-version that nobody knows."},
-    "403": _failure("There is no such path."),
-    "404": _failure("There is no such thing."),
-    "413": _failure("Too much at once, or no room in the session."),
-    "429": _failure("Every session is taken."),
+    "400": _failure("The request is invalid; the message describes the error."),
+    "401": {"description": "The token is missing or invalid, or the api-version is unknown."},
+    "403": _failure("The path is unknown."),
+    "404": _failure("The file, the session or the execution does not exist."),
+    "413": _failure("The request or the file is too large, or the storage of the session is full."),
+    "429": _failure("The pool is full."),
 }
 
 
-async def show(_: Request) -> Response:
-    """GET openapi.json."""
-    return json_response(document())
+async def get_openapi(_: Request) -> Response:
+    """Handle GET /openapi.json."""
+    return json_response(openapi_document())

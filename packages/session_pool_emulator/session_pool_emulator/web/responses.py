@@ -1,4 +1,4 @@
-"""JSON out: text that a session made may hold anything, so everything but ASCII is escaped."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """`body` as JSON."""
+    """Return `body` as JSON, with all characters except ASCII escaped: output of a session can contain any text."""
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=True)
     return Response(text, status_code=status, headers=headers, media_type="application/json; charset=utf-8")
 
 
-def timestamp(moment: datetime) -> str:
-    """RFC 3339, UTC, milliseconds."""
+def format_timestamp(moment: datetime) -> str:
+    """Format a UTC time according to RFC 3339, with milliseconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

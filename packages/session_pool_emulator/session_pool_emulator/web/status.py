@@ -1,4 +1,4 @@
-"""A page to look at: what the pool is doing now."""
+"""Status of the pool as JSON and as a web page."""
 
 from __future__ import annotations
 
@@ -9,55 +9,55 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from session_pool_emulator.log import short
+from session_pool_emulator.log import short_hash
 from session_pool_emulator.pool import Pool
 from session_pool_emulator.session import Session
 from session_pool_emulator.settings import MIB
-from session_pool_emulator.web.answers import json_response
+from session_pool_emulator.web.responses import json_response
 
 _STYLE = "body{font:15px system-ui;margin:2rem}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ccc}"
+_COLUMNS = ("session", "ageSeconds", "idleSeconds", "calls", "executions", "busy", "memoryMiB")
 
 
-async def show(request: Request) -> Response:
-    """GET /: JSON, or a page for those who ask for HTML."""
-    status = _status(request.app.state.pool)
+async def get_status(request: Request) -> Response:
+    """Handle GET /: return a page to a browser, and JSON to other clients."""
+    status = _pool_status(request.app.state.pool)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(_page(status))
+        return HTMLResponse(_render_page(status))
     return json_response(status)
 
 
-def _status(pool: Pool) -> dict[str, Any]:
+def _pool_status(pool: Pool) -> dict[str, Any]:
     return {
         "pool": pool.settings.name,
-        "sandbox": pool.kind,
+        "sandbox": pool.sandbox_kind,
         "alive": pool.alive,
         "maxSessions": pool.capacity,
         "spares": pool.spares,
-        "cooldownSeconds": pool.settings.cooldown,
+        "cooldownSeconds": pool.settings.cooldown_seconds,
         "faults": [str(fault) for fault in pool.faults.faults],
-        "sessions": [_row(session) for session in pool.sessions],
+        "sessions": [_session_status(session) for session in pool.sessions],
     }
 
 
-def _row(session: Session) -> dict[str, Any]:
+def _session_status(session: Session) -> dict[str, Any]:
     now = datetime.now(UTC)
     ready = session.interpreter.done()
     return {
-        "session": short(session.identifier),
+        "session": short_hash(session.identifier),
         "ageSeconds": round((now - session.created_at).total_seconds(), 1),
-        "idleSeconds": 0 if session.busy else round((now - session.last_accessed_at).total_seconds(), 1),
-        "calls": session.uses,
-        "executions": session.executed,
-        "busy": session.busy,
-        "memoryMiB": round(session.interpreter.result().memory() / MIB) if ready else 0,
+        "idleSeconds": 0 if session.active_calls else round((now - session.last_accessed_at).total_seconds(), 1),
+        "calls": session.calls,
+        "executions": session.execution_count,
+        "busy": session.active_calls,
+        "memoryMiB": round(session.interpreter.result().memory_bytes() / MIB) if ready else 0,
     }
 
 
-def _page(status: dict[str, Any]) -> str:
+def _render_page(status: dict[str, Any]) -> str:
     facts = "".join(f"<tr><th>{escape(k)}<td>{escape(str(v))}" for k, v in status.items() if k != "sessions")
-    columns = ["session", "ageSeconds", "idleSeconds", "calls", "executions", "busy", "memoryMiB"]
-    head = "".join(f"<th>{name}" for name in columns)
-    rows = "".join("<tr>" + "".join(f"<td>{row[name]}" for name in columns) for row in status["sessions"])
+    head = "".join(f"<th>{name}" for name in _COLUMNS)
+    rows = "".join("<tr>" + "".join(f"<td>{row[name]}" for name in _COLUMNS) for row in status["sessions"])
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=2>"
         f"<title>Session pool</title><style>{_STYLE}</style><h1>Session pool</h1><table>{facts}</table>"

@@ -1,4 +1,4 @@
-"""Bearer tokens: present, for the right audience and not expired. Signatures are not checked: there is no authority."""
+"""Bearer tokens: checks of audience and expiry. Signatures are not checked, because the emulator has no issuer."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from session_pool_emulator.faults import FaultKind
 from session_pool_emulator.pool import Pool
 
 AUDIENCE = "https://dynamicsessions.io"
-_OPEN = ("/", "/health", "/openapi.json", "/.admin/faults")
+_PUBLIC_PATHS = ("/", "/health", "/openapi.json", "/.admin/faults")
 
 
-class RequireToken:
-    """401 with an empty body for every call that the service would not let in either."""
+class TokenMiddleware:
+    """Respond with 401 and an empty body to a request without a valid token."""
 
     def __init__(self, app: ASGIApp, pool: Pool) -> None:
+        """Wrap `app`."""
         self._app, self._pool = app, pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN and not self._lets_in(Headers(scope=scope)):
+        """Handle a request (ASGI)."""
+        if scope["type"] == "http" and scope["path"] not in _PUBLIC_PATHS and not self._accepts(Headers(scope=scope)):
             await Response(status_code=401, headers={"www-authenticate": "Bearer"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _lets_in(self, headers: Headers) -> bool:
-        """Whether the token is good, and none of those that have expired before their time."""
-        if not is_valid(headers):
+    def _accepts(self, headers: Headers) -> bool:
+        """Return whether the token is valid and no `expire-tokens` fault rejects it."""
+        if not has_valid_token(headers):
             return False
-        oldest = self._pool.faults.oldest_token
-        issued = (_claims(headers["authorization"].partition(" ")[2]) or {}).get("iat")
-        if not oldest or (isinstance(issued, int | float) and issued >= oldest):
+        valid_from = self._pool.faults.tokens_valid_from
+        issued_at = (_decode_claims(headers["authorization"].partition(" ")[2]) or {}).get("iat")
+        if not valid_from or (isinstance(issued_at, int | float) and issued_at >= valid_from):
             return True
         self._pool.log.write("fault", fault=FaultKind.EXPIRE_TOKENS)
         return False
 
 
-def is_valid(headers: Headers) -> bool:
-    """Whether `headers` carry a token for the audience of dynamic sessions that has not expired."""
+def has_valid_token(headers: Headers) -> bool:
+    """Return whether the Authorization header has an unexpired token for https://dynamicsessions.io."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    claims = _claims(token)
+    claims = _decode_claims(token)
     if scheme.lower() != "bearer" or claims is None:
         return False
     expires = claims.get("exp")
     return str(claims.get("aud")).rstrip("/") == AUDIENCE and isinstance(expires, int | float) and expires > time.time()
 
 
-def _claims(token: str) -> dict[str, object] | None:
+def _decode_claims(token: str) -> dict[str, object] | None:
+    """Return the claims of a JSON Web Token, or None if the token is malformed."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
