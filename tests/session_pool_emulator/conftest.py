@@ -1,4 +1,4 @@
-"""Fixtures of the session pool's tests: real servers with real kernels in real sandboxes."""
+"""Fixtures: emulators in subprocesses, with kernels in sandboxes."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.session_pool_emulator import specs
-from tests.session_pool_emulator.running import RunningPool, running
+from tests.session_pool_emulator import api_specs
+from tests.session_pool_emulator.emulator import Emulator, run_emulator
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def shared_pool() -> AsyncIterator[RunningPool]:
-    """One server for all tests that need no settings of their own; use a fresh identifier and end its session."""
-    async with running("--max-sessions", "20", "--spares", "2") as pool:
+async def shared_pool() -> AsyncIterator[Emulator]:
+    """Run one emulator for all tests without special options. Use a new identifier and end its session."""
+    async with run_emulator("--max-sessions", "20", "--spares", "2") as pool:
         yield pool
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many answers were checked against the published documents, by operation and API version."""
-    if not specs.checked:
+    """Report the number of validated responses by operation and API version."""
+    if not api_specs.checked:
         return
-    terminalreporter.section("session pool: answers that conform to the published documents")
-    columns = specs.versions()
-    for operation in sorted({operation for _, operation in specs.checked}):
-        counts = "".join(f"{specs.checked[version, operation] or '-':>22}" for version in columns)
+    terminalreporter.section("session pool emulator: responses that conform to the published OpenAPI documents")
+    columns = api_specs.versions()
+    for operation in sorted({operation for _, operation in api_specs.checked}):
+        counts = "".join(f"{api_specs.checked[version, operation] or '-':>22}" for version in columns)
         terminalreporter.write_line(f"{operation:<36}{counts}")
     terminalreporter.write_line(" " * 36 + "".join(f"{version:>22}" for version in columns))
 
 
 @pytest.fixture
 def identifier() -> str:
-    """An identifier that nobody else uses."""
+    """Return a unique identifier."""
     return f"test-{secrets.token_hex(8)}"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def session(shared_pool: RunningPool, identifier: str) -> AsyncIterator[str]:
-    """An identifier of the shared server whose session is ended after the test."""
+async def session(shared_pool: Emulator, identifier: str) -> AsyncIterator[str]:
+    """Return a unique identifier of the shared emulator, and end its session after the test."""
     yield identifier
     await shared_pool.call("DELETE", "/session", identifier)
 
 
 @pytest.fixture(scope="session")
-def steady() -> str:
-    """An identifier of the shared server for all tests that leave nothing behind: starting a session takes a while."""
-    return "steady-session"
+def shared_session() -> str:
+    """Return an identifier for all tests that leave no state in the session; a new session takes longer."""
+    return "shared-session"

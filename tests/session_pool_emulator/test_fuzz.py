@@ -1,4 +1,4 @@
-"""Whatever is asked, the server has an answer: generated calls, checked against its own OpenAPI description."""
+"""Fuzzing: generated requests, with responses validated against the emulator's OpenAPI description."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.session_pool_emulator.running import running
+from tests.session_pool_emulator.emulator import run_emulator
 
 _CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-_CONFIGURATION = '[parameters]\n"query.identifier" = "fuzzed-session"\n'  # of random ones, each would be a session
+_CONFIGURATION = (
+    '[parameters]\n"query.identifier" = "fuzzed-session"\n'  # each random identifier would allocate a session
+)
 _SEED = "20240202"
 
 
 @pytest.mark.timeout(240)
-async def test_no_generated_call_gets_past_what_is_described(tmp_path: Path) -> None:
+async def test_generated_requests_get_documented_responses(tmp_path: Path) -> None:
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(_CONFIGURATION)
-    async with running("--max-run", "2", "--spares", "1", stderr=tmp_path / "err") as pool:
-        command = ["--config-file", str(configuration), "run", f"{pool.address}/openapi.json", "--checks", _CHECKS]
+    async with run_emulator("--max-run", "2", "--spares", "1", stderr=tmp_path / "err") as pool:
+        command = ["--config-file", str(configuration), "run", f"{pool.url}/openapi.json", "--checks", _CHECKS]
         command += ["--max-examples", "8", "--seed", _SEED, "--phases", "coverage,fuzzing", "--no-color"]
-        for ending in ("DELETE /session", "POST /.management/stopSession"):  # each would cost a start; see the contract
-            command += ["--exclude-name", ending]
+        for operation in (
+            "DELETE /session",
+            "POST /.management/stopSession",
+        ):  # each request would restart a session; see test_contract.py
+            command += ["--exclude-name", operation]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
         )

@@ -1,4 +1,4 @@
-"""Sessions come and go: allocation, capacity, expiry, the end."""
+"""Pool: allocation, capacity, expiry and shutdown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from session_pool_emulator.inside.supervisor import descendants
-from tests.session_pool_emulator.running import RunningPool, running, start, until
+from tests.session_pool_emulator.emulator import Emulator, run_emulator, start_emulator, wait_until
 
 
-async def test_an_unknown_identifier_gets_a_session_and_keeps_it(identifier: str) -> None:
-    async with running("--max-sessions", "1", "--spares", "0") as pool:
+async def test_an_unknown_identifier_allocates_a_session(identifier: str) -> None:
+    async with run_emulator("--max-sessions", "1", "--spares", "0") as pool:
         body = {"code": "1", "timeoutInSeconds": 10}
         first = await pool.call("POST", "/executions", identifier, json=body)
         second = await pool.call("POST", "/executions", identifier, json=body)
@@ -23,13 +23,13 @@ async def test_an_unknown_identifier_gets_a_session_and_keeps_it(identifier: str
     assert first.headers["x-ms-session-guid"] == second.headers["x-ms-session-guid"]
 
 
-async def test_there_are_never_more_sessions_than_allowed_and_a_deleted_one_makes_room() -> None:
-    async with running("--max-sessions", "2", "--spares", "1") as pool:
-        answers = await asyncio.gather(*(pool.call("GET", "/files", f"session-{n}") for n in range(5)))
-        assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429]
-        refused = next(answer for answer in answers if answer.status_code == 429)
+async def test_capacity_is_enforced_and_freed_by_a_delete() -> None:
+    async with run_emulator("--max-sessions", "2", "--spares", "1") as pool:
+        responses = await asyncio.gather(*(pool.call("GET", "/files", f"session-{n}") for n in range(5)))
+        assert sorted(response.status_code for response in responses) == [200, 200, 429, 429, 429]
+        refused = next(response for response in responses if response.status_code == 429)
         assert "Error happened when allocating pod for identifier session-" in refused.text
-        alive = next(n for n in range(5) if answers[n].status_code == 200)
+        alive = next(n for n in range(5) if responses[n].status_code == 200)
         assert (await pool.call("DELETE", "/session", f"session-{alive}")).status_code == 204
         assert (await pool.call("GET", "/files", "session-new")).status_code == 200
         counts = [event["alive"] for event in pool.events() if "alive" in event]
@@ -37,27 +37,27 @@ async def test_there_are_never_more_sessions_than_allowed_and_a_deleted_one_make
         assert not any(f"session-{n}" in pool.log.read_text() for n in range(5))
 
 
-async def test_an_idle_session_ends_and_its_identifier_silently_gets_an_empty_one() -> None:
-    async with running("--max-sessions", "1", "--cooldown", "0.5") as pool:
-        await pool.put("session-1", "a.txt", b"x")
-        await until(lambda: pool.events("expired"))
+async def test_an_expired_session_is_silently_replaced() -> None:
+    async with run_emulator("--max-sessions", "1", "--cooldown", "0.5") as pool:
+        await pool.upload("session-1", "a.txt", b"x")
+        await wait_until(lambda: pool.events("expired"))
         assert (await pool.call("GET", "/files", "session-1")).json() == {"value": []}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-async def test_nothing_is_left_when_the_server_ends(tmp_path: Path, number: signal.Signals) -> None:
-    pool = await start("--spares", "1", log=tmp_path / "log")
-    await pool.run("session-1", "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+async def test_no_process_or_folder_outlives_the_server(tmp_path: Path, number: signal.Signals) -> None:
+    pool = await start_emulator("--spares", "1", log=tmp_path / "log")
+    await pool.execute("session-1", "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
     children = descendants(pool.process.pid)
     assert len(children) > 3
     pool.process.send_signal(number)
     assert await pool.process.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     await pool.http.aclose()
-    await until(lambda: not any(map(_alive, children)))
+    await wait_until(lambda: not any(map(_alive, children)))
     assert number == signal.SIGKILL or not _folders(pool)
 
 
-def _folders(pool: RunningPool) -> list[Path]:
+def _folders(pool: Emulator) -> list[Path]:
     return list(Path(tempfile.gettempdir()).glob(f"session-pool-{pool.process.pid}-*"))
 
 

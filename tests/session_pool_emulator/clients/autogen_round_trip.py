@@ -1,4 +1,4 @@
-"""AutoGen's executor against the endpoint given: run, upload, list, download. Run by `.venv-clients`."""
+"""AutoGen executor: execute, upload, list, download. Runs in `.venv-clients`: ENDPOINT TOKEN."""
 
 import asyncio
 import sys
@@ -15,13 +15,15 @@ endpoint, token = sys.argv[1:]
 
 
 class Credential:
-    """Gives the token it was made with."""
+    """Credential that returns the token from the command line."""
 
     def get_token(self, *_scopes: str, **_options: str) -> SimpleNamespace:
+        """Return the token, valid for 600 seconds."""
         return SimpleNamespace(token=token, expires_on=time.time() + 600)
 
 
 async def main() -> None:
+    """Make the round trip."""
     folder = Path(tempfile.mkdtemp())
     executor = ACADynamicSessionsCodeExecutor(endpoint, Credential(), work_dir=folder)
     await executor.start()

@@ -1,4 +1,4 @@
-"""LangChain's tool against the endpoint given: run, upload, list, download, delete. Run by `.venv-clients`."""
+"""LangChain tool: execute, upload, list, download, delete. Runs in `.venv-clients`: ENDPOINT TOKEN."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""LlamaIndex's tool against the endpoint given: run, upload, list, download. Run by `.venv-clients`."""
+"""LlamaIndex tool: execute, upload, list, download. Runs in `.venv-clients`: ENDPOINT TOKEN."""
 
 import sys
 import tempfile
@@ -11,9 +11,9 @@ folder = tempfile.mkdtemp()
 tool = AzureCodeInterpreterToolSpec(pool_management_endpoint=endpoint, local_save_path=folder)
 tool.access_token_provider = lambda: token
 
-answer = tool.code_interpreter("```python\n6 * 7\n```")
-assert answer["properties"]["result"] == 42
-assert answer["properties"]["status"] == "Success"
+response = tool.code_interpreter("```python\n6 * 7\n```")
+assert response["properties"]["result"] == 42
+assert response["properties"]["status"] == "Success"
 image = tool.code_interpreter("from PIL import Image; Image.new('L', (2, 2))")["properties"]["result"]
 assert image["saved_to_local_path"] is True
 assert next(Path(folder).glob("*.png")).read_bytes().startswith(b"\x89PNG")
