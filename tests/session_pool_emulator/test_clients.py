@@ -18,7 +18,10 @@ _POOL_PATH = "/subscriptions/0-1-2/resourceGroups/rg/sessionPools/pool"
 
 @pytest.mark.skipif(not _CLIENTS_PYTHON.exists(), reason="clients not installed: run scripts/clients")
 async def test_unmodified_clients_make_a_round_trip(tmp_path: Path) -> None:
-    async with run_emulator("--require-token", "--spares", "2", "--max-sessions", "5") as pool:
+    # AutoGen imports pkg_resources in the session; the clients' environment has a version of setuptools that includes it.
+    (packages,) = (_CLIENTS_PYTHON.parent.parent / "lib").glob("python3*/site-packages")
+    options = ("--require-token", "--spares", "2", "--max-sessions", "5", "--packages", str(packages))
+    async with run_emulator(*options) as pool:
         errors = await asyncio.gather(*(_round_trip(script, pool.url + _POOL_PATH, tmp_path) for script in _SCRIPTS))
     assert errors == [""] * len(_SCRIPTS)
 
