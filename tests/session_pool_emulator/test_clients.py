@@ -18,7 +18,7 @@ _POOL_PATH = "/subscriptions/0-1-2/resourceGroups/rg/sessionPools/pool"
 
 @pytest.mark.skipif(not _CLIENTS_PYTHON.exists(), reason="clients not installed: run scripts/clients")
 async def test_unmodified_clients_make_a_round_trip(tmp_path: Path) -> None:
-    # AutoGen imports pkg_resources in the session; the clients' environment has a version of setuptools that includes it.
+    # AutoGen imports pkg_resources in the session; the setuptools of the clients' environment includes it.
     (packages,) = (_CLIENTS_PYTHON.parent.parent / "lib").glob("python3*/site-packages")
     options = ("--require-token", "--spares", "2", "--max-sessions", "5", "--packages", str(packages))
     async with run_emulator(*options) as pool:
