@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
+from pipeline.pool.requests import Priority
 from pipeline.recipes import model
 from pipeline.runs.model import RunState
 from pipeline.runs.selection import Reason
-from pipeline.sessions.line import Priority
 from pipeline.storage.entry import State
 
 DOCS = Path(__file__).parents[1] / "docs"
