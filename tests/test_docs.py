@@ -15,7 +15,7 @@ import pytest
 
 from devstack import stack
 from pipeline import recipes
-from tests.images import form, picture, sides
+from tests.images import form, sides
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def blocks(page: Path, language: str = "sh") -> list[str]:
 
 
 def test_the_session_api_by_hand_works_as_written(session_pool: str, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(picture(640, 480))
+    stock(tmp_path)
     script = "\necho\n".join(blocks(ROOT / "docs" / "session-api-by-hand.md"))
     assert "http://127.0.0.1:7075" in script
     script = "set -eu\n" + script.replace("http://127.0.0.1:7075", session_pool)
@@ -110,8 +110,8 @@ def picture_of(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:
-    folders = ("benchmarks", "infra")
-    for page in [ROOT / "README.md", *(ROOT / each / "README.md" for each in folders), *(ROOT / "docs").glob("*.md")]:
+    folders = [ROOT, *(ROOT / name for name in ("benchmarks", "docs", "examples", "infra"))]
+    for page in [page for folder in folders for page in folder.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
 
