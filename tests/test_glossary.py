@@ -74,6 +74,11 @@ def test_each_isolation_level_is_defined() -> None:
     assert defined("Isolation levels") == set(get_args(levels))
 
 
+def test_each_stage_of_a_job_is_defined() -> None:
+    code = "".join(path.read_text() for path in (DOCS.parent / "pipeline" / "jobs").glob("*.py"))
+    assert defined("Stages") == set(re.findall(r'(?:stage|add_span)\("(\w+)"', code))
+
+
 def test_decisions_are_numbered_dated_and_have_a_status() -> None:
     entries = re.findall(r"^## (\d+)\. (.+)\n\n(\d{4}-\d\d-\d\d) · (.+)\n\n(?=\w|`)", DECISIONS, flags=re.MULTILINE)
     assert len(entries) == DECISIONS.count("\n## ")
