@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from pipeline.sessions.line import Priority
 
 from pipeline.pool.requests import Priority
 from pipeline.recipes import model
