@@ -18,10 +18,10 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.storage.blobs import GENERATION
 from pipeline.testing.clients import NO_RESPONSE
+from pipeline.testing.store import Items, Op, Response, Row, Store, apply
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
 from tests.model.replay import History, Outcome, Replayer, World
 from tests.model.search import Violation, changes, explored
-from pipeline.testing.store import Items, Op, Response, Row, Store, apply
 
 SOURCE = f"{INPUT}/{NAME}"
 QUEUE = "jobs"

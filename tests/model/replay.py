@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tests.model.fingerprint import fingerprint
 from pipeline.testing.store import Op, Response
+from tests.model.fingerprint import fingerprint
 
 # Which question, what the answer was, and the clock when it came.
 Heard = tuple[int, Response, int]

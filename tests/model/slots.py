@@ -25,9 +25,9 @@ from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.testing.clients import NO_RESPONSE, Clients
+from pipeline.testing.store import Op, Response, Store, apply
 from tests.model.replay import History, Outcome, Replayer, World, world
 from tests.model.search import Violation, changes, explored
-from pipeline.testing.store import Op, Response, Store, apply
 
 LEASE, STEP, USES = 15, int(LEASE_MARGIN_SECONDS), 1
 FREE = "free"
