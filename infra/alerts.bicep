@@ -33,7 +33,7 @@ var searches = [
     severity: 2
     window: 'PT1H'
     above: 20
-    query: 'traces | where message has "failed at" or message has "failed after"'
+    query: 'traces | where message has "event=job.failed"'
     means: 'More than 20 jobs failed within an hour. The ledger says why.'
   }
   {
@@ -41,7 +41,7 @@ var searches = [
     severity: 3
     window: 'PT15M'
     above: 50
-    query: 'traces | where message has "waits for a session"'
+    query: 'traces | where message has "event=job.deferred"'
     means: 'Jobs wait for sessions. They are done later; if that is too late, give the pool more sessions.'
   }
   {
@@ -49,7 +49,7 @@ var searches = [
     severity: 2
     window: 'P1D'
     above: 0
-    query: 'traces | where message matches regex "scheduled run [0-9a-f-]+ found [1-9]"'
+    query: 'traces | where message has "event=run.missed_jobs_found"'
     means: 'The scheduled run found sources that no event had brought in, or a recipe has changed. They are being done now; see whether the Event Grid subscription is there and delivers.'
   }
 ]

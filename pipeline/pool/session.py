@@ -319,7 +319,7 @@ class Session:
                 # Our program never raises, whatever the source is: something has ended it.
                 raise SessionLost(
                     f"the run broke off; it said: {stderr[-STDERR_TAIL:]!r}",
-                    kind="run_broke_off",
+                    kind="execution_interrupted",
                     said=stderr,
                 )
             if ref is None:
