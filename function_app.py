@@ -14,7 +14,8 @@ from pipeline.jobs import dead_letters
 from pipeline.services import ServicesProvider
 from pipeline.settings import CONNECTION
 
-process = ServicesProvider(os.environ)
+# Provisioning and rollbacks give older code newer settings: unknown ones are a warning here, an error elsewhere.
+process = ServicesProvider(os.environ, ignore_unknown_settings=True)
 settings = process.settings
 console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)

@@ -261,11 +261,11 @@ class ServicesProvider:
     Settings and recipes are loaded at once, so that the app fails at its start if they are invalid.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, ignore_unknown_settings: bool = False) -> None:
         """Load settings and recipes from `environ`. Raises ConfigError if they are invalid."""
         telemetry.quiet_libraries()
         self._environ = environ
-        self.settings = Settings.load(environ)
+        self.settings = Settings.load(environ, ignore_unknown=ignore_unknown_settings)
         self.recipes = load_recipes(self.settings)
         engine_bundle.build()
         self._services: Services | None = None

@@ -320,10 +320,12 @@ class Session:
                 raise SessionLost(
                     f"the run broke off; it said: {stderr[-STDERR_TAIL:]!r}",
                     kind="execution_interrupted",
-                    said=stderr,
+                    stderr_tail=stderr,
                 )
             if ref is None:
-                raise SessionReplyError(f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", said=stderr)
+                raise SessionReplyError(
+                    f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", stderr_tail=stderr
+                )
             body = ref["body"]
             if body is None:
                 body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from pipeline.cli import app, common
+from pipeline.cli import build, common
 from pipeline.storage.queue import Message
 from tests.images import picture
 from tests.stack import Stack
@@ -23,7 +23,7 @@ from tests.stack import Stack
 def pipeline(*arguments: str | Path, **environ: str) -> Result:
     """Run a command in this process: starting one takes longer than all that it does."""
     clean = {name: None for name in os.environ if name.startswith(("PIPELINE_", "IMAGES"))}
-    return CliRunner().invoke(app, list(map(str, arguments)), env={**clean, **environ})
+    return CliRunner().invoke(build(str(arguments[0])), list(map(str, arguments)), env={**clean, **environ})
 
 
 async def told(stack: Stack, *arguments: str | Path, status: int = 0) -> Any:
