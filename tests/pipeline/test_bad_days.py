@@ -109,7 +109,7 @@ async def test_an_image_that_kills_every_session_is_a_failure_after_the_second(s
     await faults(stack, "kill-kernel")
     entry = await photo(stack)
     assert (entry.state, entry.stage) == ("failed", "execute")
-    assert entry.error_kind in ("session_died", "run_broke_off")
+    assert entry.error_kind in ("session_died", "execution_interrupted")
     assert "tried in two sessions" in entry.error_message
     assert await stack.waiting() == 0
 
