@@ -23,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from devstack.__main__ import build
-from devstack.session_pool import server
+from session_pool_emulator import server
 from tests.chaos.pictures import MARK
 
 FILE = re.compile(rb'filename="(in-[0-9a-f]+\.bin)"')

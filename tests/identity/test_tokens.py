@@ -16,10 +16,10 @@ from starlette.responses import Response
 
 from devstack.identity.tokens import Issuer
 from devstack.serving import serving
-from devstack.session_pool.web.tokens import is_valid
 from pipeline.errors import IdentityUnavailable, PoolUnavailable
 from pipeline.identity import Identity
 from pipeline.sessions.token import SCOPE, PoolToken
+from session_pool_emulator.web.tokens import is_valid
 from tests.identity.issuing import HEADER, NOBODY, STORAGE, issuing
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from pipeline.deliveries import blob_dropped
 from pipeline.storage.ledger import Entry
 from tests.images import picture
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool_emulator.running import RunningPool, running
 from tests.stack import Stack, environment, opened
 from tests.waiting import eventually
 

@@ -21,7 +21,7 @@ from pipeline.sessions.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.pipeline.test_bad_days import faults
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool_emulator.running import RunningPool, running
 from tests.stack import Stack, environment, opened
 
 RENEWED = 20.0

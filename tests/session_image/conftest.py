@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from session_image import bake
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool_emulator.running import RunningPool, running
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from pipeline.sessions.session import REPLACED, Session
 from pipeline.sessions.slot import Slot
 from pipeline.settings import Settings
 from tests.images import picture
-from tests.session_pool.running import RunningPool
+from tests.session_pool_emulator.running import RunningPool
 from tests.transforms.conftest import job, rendition
 
 

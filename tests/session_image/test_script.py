@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.session_pool.running import RunningPool
+from tests.session_pool_emulator.running import RunningPool
 
 ROOT = Path(__file__).parents[2]
 DOCKER = """#!/bin/sh

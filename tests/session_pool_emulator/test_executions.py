@@ -1,0 +1,119 @@
+"""Running code: what is answered, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from tests.session_pool_emulator.running import RunningPool
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_what_code_prints_comes_back(shared_pool: RunningPool, steady: str) -> None:
+    body = await shared_pool.run(steady, "print(7*9)")
+    assert body["status"] == "Succeeded"
+    assert body["identifier"] == steady
+    assert body["executionType"] == "Synchronous"
+    assert body["result"] | {"executionTimeInMilliseconds": 0} == {
+        "stdout": "63\n",
+        "stderr": "",
+        "executionResult": "",
+        "executionTimeInMilliseconds": 0,
+    }
+
+
+async def test_a_session_keeps_its_state_between_executions(shared_pool: RunningPool, session: str) -> None:
+    await shared_pool.run(session, "x = 20")
+    assert (await shared_pool.run(session, "x + 1"))["result"]["executionResult"] == 21
+
+
+async def test_code_that_raises_is_a_success_of_http_and_a_failed_execution(
+    shared_pool: RunningPool, steady: str
+) -> None:
+    body = await shared_pool.run(steady, "print('before'); 1 / 0")
+    assert body["status"] == "Failed"
+    assert body["result"]["stdout"] == "before\n"
+    assert "ZeroDivisionError: division by zero" in body["result"]["stderr"]
+    assert "\x1b" not in body["result"]["stderr"]
+
+
+@pytest.mark.parametrize(
+    ("code", "plain", "jupyter"),
+    [
+        ("None", "", None),
+        ("float('nan')", None, "nan"),
+        ("'nan'", "nan", "'nan'"),
+        ("1 + 1", 2, "2"),
+        ("True", True, "True"),
+        ("1.5", 1.5, "1.5"),
+        ("[1, (2, 3)]", [1, [2, 3]], [1, [2, 3]]),
+        ("{'a': float('inf')}", {"a": None}, {"a": None}),
+        ("object", "object", "object"),
+        ("x = 3", "", None),
+    ],
+)
+async def test_the_last_expression_is_the_result(
+    shared_pool: RunningPool, steady: str, code: str, plain: Any, jupyter: Any
+) -> None:
+    body = await shared_pool.run(steady, code)
+    assert body["result"]["executionResult"] == plain
+    body = await shared_pool.run(steady, code, returnJupyterFormatExecutionResult=True)
+    assert body["result"]["executionResult"] == jupyter
+
+
+@pytest.mark.parametrize("code", ["image", "display(image)", "display(image)\nNone"])
+async def test_an_image_comes_back_as_base64(shared_pool: RunningPool, steady: str, code: str) -> None:
+    code = f"from PIL import Image; image = Image.new('RGB', (4, 3), 'red')\n{code}"
+    image = (await shared_pool.run(steady, code))["result"]["executionResult"]
+    assert image["type"] == "image"
+    assert image["format"] == "png"
+    assert base64.b64decode(image["base64_data"]).startswith(b"\x89PNG")
+
+
+async def test_streams_are_cut_without_a_mark(shared_pool: RunningPool, steady: str) -> None:
+    code = "import sys; print('o' * 5000, end=''); print('e' * 5000, end='', file=sys.stderr)"
+    result = (await shared_pool.run(steady, code))["result"]
+    assert (result["stdout"], result["stderr"]) == ("o" * 4096, "e" * 4096)
+    result = (await shared_pool.run(steady, code, outputStreamsMaxLength=10))["result"]
+    assert (result["stdout"], result["stderr"]) == ("o" * 10, "e" * 10)
+
+
+async def test_code_can_come_as_base64_and_enumerations_in_any_case(shared_pool: RunningPool, steady: str) -> None:
+    code = base64.b64encode(b"print('caf\xc3\xa9')").decode()
+    body = await shared_pool.run(steady, code, codeInputType="inlineBASE64", executionType="synchronous")
+    assert body["result"]["stdout"] == "café\n"
+
+
+async def test_a_timeout_fails_the_execution_and_keeps_the_session(shared_pool: RunningPool, session: str) -> None:
+    code = "x = 1\nprint('started', flush=True)\nwhile True: pass"
+    body = await shared_pool.run(session, code, timeoutInSeconds=1)
+    assert body["status"] == "Failed"
+    assert body["result"]["stdout"] == "started\n"
+    assert body["result"]["stderr"].endswith("Request timed out waiting for code execution to complete")
+    assert await shared_pool.output(session, "print(x)") == "1\n"
+
+
+async def test_a_kernel_that_dies_is_replaced_and_its_files_stay(shared_pool: RunningPool, session: str) -> None:
+    await shared_pool.run(session, "x = 1; open('/mnt/data/kept', 'w').write('y')")
+    body = await shared_pool.run(session, "import os; os._exit(3)")
+    assert (body["status"], body["result"]["stderr"]) == ("Failed", "Kernel restarted")
+    assert await shared_pool.output(session, "print('x' in dir(), open('/mnt/data/kept').read())") == "False y\n"
+
+
+async def test_executions_of_one_session_run_one_after_another(shared_pool: RunningPool, session: str) -> None:
+    await shared_pool.run(session, "import time; log = []")
+    code = "log.append('in'); time.sleep(0.1); log.append('out')"
+    await asyncio.gather(*(shared_pool.run(session, code) for _ in range(3)))
+    assert await shared_pool.output(session, "print(*log)") == "in out in out in out\n"
+
+
+async def test_files_move_while_code_runs(shared_pool: RunningPool, session: str) -> None:
+    await shared_pool.run(session, "import os, time")
+    waiting = "while not os.path.exists('/mnt/data/go'): time.sleep(0.01)\nprint(open('/mnt/data/go').read())"
+    running = asyncio.create_task(shared_pool.output(session, waiting))
+    assert (await shared_pool.put(session, "go", b"now")).status_code == 200
+    assert await running == "now\n"
