@@ -1,4 +1,4 @@
-"""How a part of the stack runs in a terminal: until Ctrl-C or SIGTERM, or until something it needs fails."""
+"""Run a command in the foreground until Ctrl-C, SIGTERM or an error."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ from typing import Any
 import typer
 
 from devstack.errors import DevstackError
+from functions_host.errors import HostError
 
-_REMEDY = "a file or folder there is needed: make it writable, or work in a copy that is"
+_FILE_HINT = "the command needs this file or folder: make it writable, or work in a copy that is writable"
 
 
-def run(main: Coroutine[Any, Any, None], *, stopped: int = 0) -> None:
-    """Run `main`, which is cancelled by Ctrl-C and SIGTERM and cleans up after itself.
+def run_until_signal(main: Coroutine[Any, Any, None], *, interrupted_status: int = 0) -> None:
+    """Run `main`. Ctrl-C and SIGTERM cancel it; it then cleans up and the command exits with `interrupted_status`.
 
-    Exits with status `stopped` after a stop that was asked for, and with 1 and one message after a `DevstackError`, or
-    where a file cannot be written or read.
+    The function also handles HostError, which the HTTP server of the function host raises.
+
+    Raises:
+        typer.Exit: The command was interrupted, raised an error or could not access a file. After an error the message
+            is printed and the status is 1.
     """
     try:
-        asyncio.run(_until_asked(main))
+        asyncio.run(_cancelled_by_signals(main))
     except asyncio.CancelledError:
-        raise typer.Exit(stopped) from None
-    except DevstackError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(interrupted_status) from None
+    except (DevstackError, HostError) as error:
+        message = str(error)
     except OSError as error:
-        if error.filename is None:  # no file's: a bug, whose traceback is of use
+        if error.filename is None:  # a bug and not a problem with a file: show the traceback
             raise
-        typer.echo(f"error: {error.filename}: {error.strerror}; {_REMEDY}", err=True)
-        raise typer.Exit(1) from None
+        message = f"{error.filename}: {error.strerror}; {_FILE_HINT}"
+    else:
+        return
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
 
 
-async def _until_asked(main: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101
+async def _cancelled_by_signals(main: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(main)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    await main
+    await task

@@ -1,4 +1,4 @@
-"""An Event Grid before the emulator, and webhooks that keep what they are sent."""
+"""Fixtures: an Event Grid emulator in front of the storage emulator, and webhooks that record requests."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from devstack import azurite as emulator
-from devstack.event_grid import Options, running
-from devstack.event_grid.subscription import for_blobs
-from devstack.serving import serving
+from event_grid_emulator.emulator import AZURITE_ACCOUNT, AZURITE_KEY, EmulatorOptions, running
+from event_grid_emulator.http_server import serving
+from event_grid_emulator.subscription import blob_trigger_subscription
 from tests.waiting import eventually
+
+# The retry delays of the emulator are a thousandth of Azure's.
+PACE = 0.001
 
 
 @dataclass
 class Webhook:
-    """An endpoint. It answers notifications with `statuses`, the last one for ever, and keeps what it got."""
+    """An endpoint that records events. It responds with `statuses` in turn and repeats the last one."""
 
     statuses: list[int] = field(default_factory=lambda: [200])
     events: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    asked: list[Any] = field(default_factory=list)
+    validations: list[Any] = field(default_factory=list)
     url: str = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
+        response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=405)
         document = json.loads(await request.body())
         if request.headers["aeg-event-type"] == "SubscriptionValidation":
-            self.asked.append(document)
+            self.validations.append(document)
             data = document[0]["data"] if isinstance(document, list) else json.loads(document["data"])
             return JSONResponse({"validationResponse": data["validationCode"]})
         self.events.extend(document if isinstance(document, list) else [document])
@@ -51,64 +53,69 @@ class Webhook:
         return Response(status_code=self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
 
     @contextlib.asynccontextmanager
-    async def served(self) -> AsyncIterator[Webhook]:
-        async with serving(self, 0, grace=1) as address:
-            self.url = f"{address}/hook"
+    async def serving(self) -> AsyncIterator[Webhook]:
+        """Serve the endpoint until the block ends."""
+        async with serving(self, 0) as url:
+            self.url = f"{url}/hook"
             yield self
 
-    async def hear(self, count: int) -> list[dict[str, Any]]:
-        """The first `count` events; that there are no more is for a later look to say."""
+    async def wait_for_events(self, count: int) -> list[dict[str, Any]]:
+        """Return the recorded events when there are at least `count`."""
         await eventually(lambda: len(self.events) >= count, 30)
         return self.events
 
 
 @dataclass
-class Account:
-    """An Event Grid, its address, and a container of one's own behind it."""
+class EmulatedAccount:
+    """A storage account behind an Event Grid emulator, with a container of the test."""
 
-    address: str
+    url: str
     container: ContainerClient
-    control: httpx.AsyncClient
+    http: httpx.AsyncClient
 
     @property
-    def root(self) -> str:
-        return self.address.rsplit("/", 1)[0] + "/.eventgrid"
+    def control_url(self) -> str:
+        """The URL of the control API."""
+        return self.url.rsplit("/", 1)[0] + "/.eventgrid"
 
-    async def subscribe(self, name: str, document: dict[str, Any]) -> httpx.Response:
-        return await self.control.put(f"{self.root}/subscriptions/{name}", json=document)
+    async def put_subscription(self, name: str, document: dict[str, Any]) -> httpx.Response:
+        """Create or replace a subscription."""
+        return await self.http.put(f"{self.control_url}/subscriptions/{name}", json=document)
 
-    async def subscribed(self, webhook: Webhook, **changes: Any) -> None:
-        """Subscribe a webhook to the whole blobs of this container."""
-        document = {**for_blobs([webhook.url], self.container.container_name), **changes}
-        answer = await self.subscribe("sub", document)
-        assert answer.status_code == 201, answer.text
+    async def subscribe(self, webhook: Webhook, **changes: Any) -> None:
+        """Subscribe a webhook to the completed blobs of the container, as `sub`."""
+        document = {**blob_trigger_subscription([webhook.url], self.container.container_name), **changes}
+        response = await self.put_subscription("sub", document)
+        assert response.status_code == 201, response.text
 
     async def publish(self, *events: dict[str, Any]) -> httpx.Response:
-        return await self.control.post(f"{self.root}/events", json=list(events))
+        """Publish events through the control API."""
+        return await self.http.post(f"{self.control_url}/events", json=list(events))
 
-    async def counted(self, name: str = "sub") -> dict[str, Any]:
-        return dict((await self.control.get(self.root)).json()[name])
+    async def status(self, name: str = "sub") -> dict[str, Any]:
+        """Return the counts of a subscription."""
+        return dict((await self.http.get(self.control_url)).json()[name])
 
 
 @contextlib.asynccontextmanager
-async def account(azurite: str, **options: Any) -> AsyncIterator[Account]:
-    """An Event Grid before the shared emulator; its pauses last a thousandth of Azure's."""
+async def emulated_account(azurite: str, **options: Any) -> AsyncIterator[EmulatedAccount]:
+    """Run an Event Grid emulator in front of the shared storage emulator."""
     endpoint = re.search(r"BlobEndpoint=([^;]+)", azurite)
     assert endpoint
-    async with running(Options(endpoint[1], **{"pace": 0.001, **options})) as (address, _):
-        uri = f"{address}/{emulator.ACCOUNT}"
-        async with BlobServiceClient(uri, emulator.KEY) as blobs, httpx.AsyncClient(timeout=30) as control:
+    async with running(EmulatorOptions(endpoint[1], pace=PACE, **options)) as (base_url, _):
+        url = f"{base_url}/{AZURITE_ACCOUNT}"
+        async with BlobServiceClient(url, AZURITE_KEY) as blobs, httpx.AsyncClient(timeout=30) as http:
             container = await blobs.create_container(f"e{uuid.uuid4().hex[:12]}")
-            yield Account(uri, container, control)
+            yield EmulatedAccount(url, container, http)
 
 
 @pytest.fixture
 async def webhook() -> AsyncIterator[Webhook]:
-    async with Webhook().served() as served:
-        yield served
+    async with Webhook().serving() as webhook:
+        yield webhook
 
 
 @pytest.fixture
-async def storage(azurite: str) -> AsyncIterator[Account]:
-    async with account(azurite) as opened:
-        yield opened
+async def account(azurite: str) -> AsyncIterator[EmulatedAccount]:
+    async with emulated_account(azurite) as account:
+        yield account

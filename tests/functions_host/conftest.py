@@ -1,4 +1,4 @@
-"""A stage for function hosts: an account with names of its own, hosts as processes, and what their functions tell."""
+"""Fixtures for function hosts: a storage account with unique names, host processes and the reports of functions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from devstack import child
-from devstack.host.queues import encode
+from devstack import subprocesses
+from functions_host.queue_listener import encode_message
 from tests.waiting import eventually
 
 APPS = Path(__file__).parent / "apps"
@@ -26,16 +26,16 @@ APPS = Path(__file__).parent / "apps"
 
 @dataclass
 class Host:
-    """A running function host."""
+    """A running function host: process, base URL and log lines."""
 
-    process: child.Child
+    process: subprocesses.Subprocess
     url: str
     log: list[str]
 
 
 @dataclass
-class Stage:
-    """One test's part of the shared account."""
+class HostEnvironment:
+    """The storage resources of one test, in the shared storage account."""
 
     connection: str
     blobs: BlobServiceClient
@@ -44,57 +44,64 @@ class Stage:
 
     @property
     def container(self) -> ContainerClient:
+        """The container of the blob triggers."""
         return self.blobs.get_container_client(self.name)
 
     @property
-    def told(self) -> QueueClient:
-        return self.queues.get_queue_client(f"{self.name}-told")
+    def report_queue(self) -> QueueClient:
+        """The queue to which the functions send reports."""
+        return self.queues.get_queue_client(f"{self.name}-reports")
 
     @property
-    def shared_queue(self) -> QueueClient:
-        """The queue behind the blob triggers."""
+    def blob_trigger_queue(self) -> QueueClient:
+        """The queue that all blob triggers share."""
         return self.queues.get_queue_client(f"azure-webjobs-blobtrigger-{self.name}")
 
     def queue(self, suffix: str = "") -> QueueClient:
+        """Return a queue of this test."""
         return self.queues.get_queue_client(self.name + suffix)
 
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables of the host."""
         connections = {"AzureWebJobsStorage": self.connection, "IMAGES": self.connection}
-        names = {"CONTAINER": self.name, "QUEUE": self.name, "TOLD": self.told.queue_name, "SLOW": "0.3"}
-        return connections | names | {"AzureFunctionsWebHost__hostid": self.name, "EVERY": "* * * * * *"}
+        names = {"CONTAINER": self.name, "QUEUE": self.name, "REPORTS": self.report_queue.queue_name}
+        schedule = {"SLOW_SECONDS": "0.3", "SCHEDULE": "* * * * * *"}
+        return connections | names | schedule | {"AzureFunctionsWebHost__hostid": self.name}
 
     @contextlib.asynccontextmanager
-    async def host(self, *options: str, app: Path = APPS / "all", **environment: str) -> AsyncIterator[Host]:
+    async def host(self, *options: str, app: Path = APPS / "every_trigger", **variables: str) -> AsyncIterator[Host]:
+        """Run a function host until the block ends."""
         log: list[str] = []
-        argv = [sys.executable, "-m", "devstack", "host", "--app", str(app), "--poll", "0.1", *options]
-        variables = self.environment() | environment
-        async with child.running("host", argv, env=variables, output=log.append, grace=20) as process:
-            ready = await process.line(r"function host ready: (http://127\.0\.0\.1:\d+)", 30)
+        argv = [sys.executable, "-m", "functions_host", "--app", str(app), "--poll", "0.1", *options]
+        env = self.variables() | variables
+        async with subprocesses.running("host", argv, env=env, output=log.append, grace=20) as process:
+            ready = await process.wait_for_line(r"function host ready: (http://127\.0\.0\.1:\d+)", 30)
             yield Host(process, ready[1], log)
 
-    async def hear(self, count: int, timeout: float = 30.0) -> list[dict[str, Any]]:  # noqa: ASYNC109
-        """The next `count` things that functions tell, and no more than these."""
-        heard: list[dict[str, Any]] = []
+    async def reports(self, count: int, *, exact: bool = True) -> list[dict[str, Any]]:
+        """Wait for the next `count` reports of functions; if `exact`, check that there are no more."""
+        reports: list[dict[str, Any]] = []
 
-        async def enough() -> bool:
-            heard.extend(await self._heard())
-            return len(heard) >= count
+        async def has_enough() -> bool:
+            reports.extend(await self._receive_reports())
+            return len(reports) >= count
 
-        await eventually(enough, timeout)
-        assert len(heard) == count, heard
-        return heard
+        await eventually(has_enough, 60)
+        assert len(reports) == count or not exact, reports
+        return reports
 
-    async def _heard(self) -> list[dict[str, Any]]:
-        messages = [message async for message in self.told.receive_messages(messages_per_page=32)]
+    async def _receive_reports(self) -> list[dict[str, Any]]:
+        messages = [message async for message in self.report_queue.receive_messages(messages_per_page=32)]
         for message in messages:
-            await self.told.delete_message(message)
+            await self.report_queue.delete_message(message)
         return [json.loads(message.content) for message in messages]
 
-    async def send(self, order: object, suffix: str = "") -> None:
-        await self.queue(suffix).send_message(encode(json.dumps(order)))
+    async def send(self, content: object, suffix: str = "") -> None:
+        """Send a message to a queue of this test."""
+        await self.queue(suffix).send_message(encode_message(json.dumps(content)))
 
-    async def waiting(self, queue: QueueClient) -> int:
-        """How many messages a queue holds, hidden ones included; 0 when it is not there."""
+    async def message_count(self, queue: QueueClient) -> int:
+        """Return the number of messages, including invisible ones; 0 if the queue does not exist."""
         try:
             return (await queue.get_queue_properties()).approximate_message_count or 0
         except ResourceNotFoundError:
@@ -102,28 +109,28 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(azurite: str) -> AsyncIterator[Stage]:
-    """A stage with its container and queues."""
+async def create_environment(azurite: str) -> AsyncIterator[HostEnvironment]:
+    """Create the container and queues of a test."""
     async with (
         BlobServiceClient.from_connection_string(azurite) as blobs,
         QueueServiceClient.from_connection_string(azurite) as queues,
     ):
-        stage = Stage(azurite, blobs, queues)
-        await stage.container.create_container()
-        for queue in (stage.told, stage.queue(), stage.queue("-answering")):
+        environment = HostEnvironment(azurite, blobs, queues)
+        await environment.container.create_container()
+        for queue in (environment.report_queue, environment.queue(), environment.queue("-returning")):
             await queue.create_queue()
-        yield stage
+        yield environment
 
 
 @pytest.fixture
-async def stage(azurite: str) -> AsyncIterator[Stage]:
-    """A stage of one's own, to start hosts on."""
-    async with staged(azurite) as stage:
-        yield stage
+async def environment(azurite: str) -> AsyncIterator[HostEnvironment]:
+    """A new environment for hosts that the test starts."""
+    async with create_environment(azurite) as environment:
+        yield environment
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(azurite: str) -> AsyncIterator[tuple[Stage, Host]]:
-    """A stage and a running host, shared by the tests of a module that run in the module's event loop."""
-    async with staged(azurite) as stage, stage.host() as host:
-        yield stage, host
+async def shared_host(azurite: str) -> AsyncIterator[tuple[HostEnvironment, Host]]:
+    """An environment with a running host, for the tests of a module that run in the module's event loop."""
+    async with create_environment(azurite) as environment, environment.host() as host:
+        yield environment, host

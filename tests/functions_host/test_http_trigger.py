@@ -1,4 +1,4 @@
-"""HTTP triggers: routes, methods, what a function sees and what a caller gets."""
+"""HTTP triggers: routes, methods, requests, responses and protection from other sites."""
 
 from __future__ import annotations
 
@@ -11,42 +11,40 @@ import azure.functions as func
 import httpx
 import pytest
 
-from devstack.host.functions import Function
-from devstack.host.invoke import Invoker
-from devstack.host.routes import route
-from devstack.host.web import Web
-from devstack.host.work import Work
-from tests.host.conftest import APPS, Host, Stage
+from functions_host.functions import Function
+from functions_host.http_triggers import HttpTriggers
+from functions_host.inflight import InFlight
+from functions_host.invocation import Invoker
+from functions_host.routes import compile_route
+from tests.functions_host.conftest import APPS, Host, HostEnvironment
 
-shared = pytest.mark.asyncio(loop_scope="module")
+in_module_loop = pytest.mark.asyncio(loop_scope="module")
+SharedHost = tuple[HostEnvironment, Host]
 
 
-@shared
-async def test_http_functions_are_served_on_their_routes_as_the_platform_does(served: tuple[Stage, Host]) -> None:
-    _, host = served
+@in_module_loop
+async def test_functions_are_served_on_their_routes_as_on_azure(shared_host: SharedHost) -> None:
+    _, host = shared_host
     async with httpx.AsyncClient(base_url=host.url) as client:
-        answer = await client.get("/api/hello/J%C3%BCrgen%2Fx?a=1&b=2&a=3", headers={"X-Test": "seen"})
-        assert (answer.status_code, answer.headers["content-type"], answer.headers["x-answer"]) == (
-            201,
-            "application/json",
-            "yes",
-        )
-        told = answer.json()
-        assert (told["name"], told["params"], told["header"]) == ("Jürgen/x", {"a": "1,3", "b": "2"}, "seen")
-        assert told["url"].startswith(f"{host.url}/api/hello/")
+        response = await client.get("/api/hello/J%C3%BCrgen%2Fx?a=1&b=2&a=3", headers={"X-Test": "seen"})
+        assert (response.status_code, response.headers["x-response"]) == (201, "yes")
+        assert response.headers["content-type"] == "application/json"
+        request = response.json()
+        assert (request["name"], request["params"], request["header"]) == ("Jürgen/x", {"a": "1,3", "b": "2"}, "seen")
+        assert request["url"].startswith(f"{host.url}/api/hello/")
 
-        answer = await client.post("/API/Hello", data={"size": "7"}, files={"photo": ("a.jpg", b"content")})
-        assert (answer.json()["form"], answer.json()["files"]) == ({"size": "7"}, {"photo": "content"})
+        response = await client.post("/API/Hello", data={"size": "7"}, files={"photo": ("a.jpg", b"content")})
+        assert (response.json()["form"], response.json()["files"]) == ({"size": "7"}, {"photo": "content"})
 
         assert (await client.get("/api/boom?sleep=0.01")).text == "slept"
         assert (await client.get("/")).status_code == 200
-        # The platform does not answer 405: a route that does not take the method is no route.
-        for request in (client.delete("/api/hello"), client.get("/hello"), client.get("/api/hello/a/b")):
-            answer = await request
-            assert (answer.status_code, answer.content) == (404, b"")
+        # Azure responds 404 and not 405: a route does not match if it does not allow the method.
+        for sending in (client.delete("/api/hello"), client.get("/hello"), client.get("/api/hello/a/b")):
+            response = await sending
+            assert (response.status_code, response.content) == (404, b"")
 
 
-@shared
+@in_module_loop
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -64,79 +62,81 @@ async def test_http_functions_are_served_on_their_routes_as_the_platform_does(se
         ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, 403),
     ],
 )
-async def test_pages_of_other_sites_reach_nothing(
-    served: tuple[Stage, Host], headers: dict[str, str], status: int
+async def test_pages_of_other_sites_cannot_call_functions(
+    shared_host: SharedHost, headers: dict[str, str], status: int
 ) -> None:
-    _, host = served
+    _, host = shared_host
     async with httpx.AsyncClient(base_url=host.url) as client:
-        for answer in (
-            await client.get("/api/hello", headers=headers),
-            await client.post("/api/hello", headers=headers),
-        ):
-            assert answer.status_code == status
-            assert (b"this machine alone" in answer.content) == (status == 403)
+        for method in ("GET", "POST"):
+            response = await client.request(method, "/api/hello", headers=headers)
+            assert response.status_code == status
+            assert (b"only this machine" in response.content) == (status == 403)
 
 
-@shared
-async def test_a_link_to_this_machine_can_be_followed_but_no_form_sent(served: tuple[Stage, Host]) -> None:
-    _, host = served
+@in_module_loop
+async def test_other_sites_may_link_to_the_host_but_not_post(shared_host: SharedHost) -> None:
+    _, host = shared_host
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     async with httpx.AsyncClient(base_url=host.url, headers=headers) as client:
         assert (await client.get("/api/hello")).status_code == 201
         assert (await client.post("/api/hello")).status_code == 403
-        framed = await client.get("/api/hello", headers={"Sec-Fetch-Dest": "iframe"})
-        assert framed.status_code == 403
+        in_frame = await client.get("/api/hello", headers={"Sec-Fetch-Dest": "iframe"})
+        assert in_frame.status_code == 403
 
 
-@shared
-async def test_what_goes_wrong_in_a_function_is_logged_and_not_told_to_the_caller(served: tuple[Stage, Host]) -> None:
-    _, host = served
+@in_module_loop
+async def test_an_error_is_logged_and_not_sent_to_the_client(shared_host: SharedHost) -> None:
+    _, host = shared_host
     async with httpx.AsyncClient(base_url=host.url) as client:
         for path in ("/api/boom", "/api/wrong"):
-            answer = await client.get(path)
-            assert (answer.status_code, answer.content) == (500, b"")
+            response = await client.get(path)
+            assert (response.status_code, response.content) == (500, b"")
         assert any("RuntimeError: the secret reason" in line for line in host.log)
         assert any("must return str or HttpResponse, not dict" in line for line in host.log)
 
 
-async def test_the_routes_prefix_and_the_time_limit_are_read_from_host_json(stage: Stage, tmp_path: Path) -> None:
-    shutil.copy(APPS / "all/function_app.py", tmp_path)
-    host_json = {"functionTimeout": "00:00:01", "extensions": {"http": {"routePrefix": "v1/app"}}}
+async def test_host_json_sets_route_prefix_and_timeout(environment: HostEnvironment, tmp_path: Path) -> None:
+    shutil.copy(APPS / "every_trigger" / "function_app.py", tmp_path)
+    host_json = {"functionTimeout": "00:00:00.5", "extensions": {"http": {"routePrefix": "v1/app"}}}
     (tmp_path / "host.json").write_text(json.dumps(host_json))
-    async with stage.host(app=tmp_path) as host, httpx.AsyncClient(base_url=host.url, timeout=20) as client:
+    async with environment.host(app=tmp_path) as host, httpx.AsyncClient(base_url=host.url, timeout=20) as client:
         assert (await client.get("/v1/app/hello")).status_code == 201
         assert (await client.get("/api/hello")).status_code == 404
-        assert (await client.get("/v1/app/boom?sleep=1.5")).status_code == 500
+        assert (await client.get("/v1/app/boom?sleep=1")).status_code == 500
         assert any("longer than functionTimeout" in line for line in host.log)
 
 
-async def test_a_request_that_runs_is_answered_before_the_host_stops(stage: Stage) -> None:
-    async with stage.host() as host, httpx.AsyncClient(base_url=host.url, timeout=20) as client:
-        answer = asyncio.create_task(client.get("/api/boom?sleep=1.5&tell=begun"))
-        await stage.hear(1)
+async def test_shutdown_waits_for_open_requests(environment: HostEnvironment) -> None:
+    async with environment.host() as host, httpx.AsyncClient(base_url=host.url, timeout=20) as client:
+        request = asyncio.create_task(client.get("/api/boom?sleep=1.5&report=started"))
+        await environment.reports(1)
         await host.process.stop(grace=10)
-        assert (await answer).text == "slept"
+        assert (await request).text == "slept"
 
 
-async def test_a_function_that_cannot_be_stopped_does_not_hold_up_the_host(stage: Stage) -> None:
-    async with stage.host("--grace", "0.2") as host, httpx.AsyncClient(base_url=host.url, timeout=20) as client:
-        request = asyncio.create_task(client.get("/api/boom?sleep=60&tell=begun"))
-        await stage.hear(1)
+async def test_a_function_in_a_thread_cannot_block_the_shutdown(environment: HostEnvironment) -> None:
+    async with (
+        environment.host("--grace", "0.2") as host,
+        httpx.AsyncClient(base_url=host.url, timeout=20) as client,
+    ):
+        request = asyncio.create_task(client.get("/api/boom?sleep=60&report=started"))
+        await environment.reports(1)
         await host.process.stop(grace=15)
         assert host.process.status == 0
         assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], httpx.Response | httpx.HTTPError)
 
 
-async def test_an_answer_that_takes_too_long_is_cut_and_the_function_goes_on() -> None:
-    went_on = asyncio.Event()
+async def test_after_the_response_timeout_the_function_continues() -> None:
+    timed_out, finished = asyncio.Event(), asyncio.Event()
 
     async def slow(req: func.HttpRequest) -> str:
-        await asyncio.sleep(0.2)
-        went_on.set()
+        await timed_out.wait()
+        finished.set()
         return "too late"
 
-    function = Function("slow", slow, {"type": "httpTrigger", "name": "req"}, func.HttpRequest, wants_context=False)
-    web = Web([route(function, "api")], Invoker(60), Work(), patience=0.05)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://localhost") as client:
+    function = Function("slow", slow, {"type": "httpTrigger", "name": "req"}, func.HttpRequest, takes_context=False)
+    app = HttpTriggers([compile_route(function, "api")], Invoker(60), InFlight(), response_timeout=0.05)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/api/slow")).status_code == 504
-    await asyncio.wait_for(went_on.wait(), 5)
+    timed_out.set()
+    await asyncio.wait_for(finished.wait(), 5)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from devstack.errors import HostError
-from devstack.host.functions import Function
-from devstack.host.routes import Route, route
+from functions_host.errors import HostError
+from functions_host.functions import Function
+from functions_host.routes import Route, compile_route
 
 GUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
-def _route(template: str) -> Route:
-    return route(Function("f", print, {"type": "httpTrigger", "name": "req", "route": template}, None, False), "api")
+def route(template: str) -> Route:
+    """Compile a template below the prefix `api`."""
+    trigger = {"type": "httpTrigger", "name": "req", "route": template}
+    return compile_route(Function("f", print, trigger, None, takes_context=False), "api")
 
 
 @pytest.mark.parametrize(
@@ -32,14 +34,14 @@ def _route(template: str) -> Route:
     ],
 )
 def test_a_template_matches_a_path(template: str, path: str, expected: dict[str, str] | None) -> None:
-    assert _route(template).match(path) == expected
+    assert route(template).match(path) == expected
 
 
-def test_the_more_particular_route_is_tried_first() -> None:
+def test_the_more_specific_route_has_precedence() -> None:
     templates = ["{*all}", "{name}", "{id:int}", "jobs"]
-    assert sorted(templates, key=lambda template: _route(template).rank) == templates[::-1]
+    assert sorted(templates, key=lambda template: route(template).precedence) == templates[::-1]
 
 
-def test_an_unknown_constraint_is_refused() -> None:
-    with pytest.raises(HostError, match="is not known here"):
-        _route("jobs/{id:range(1,2)}")
+def test_an_unsupported_constraint_is_rejected() -> None:
+    with pytest.raises(HostError, match="has an unsupported part"):
+        route("jobs/{id:range(1,2)}")

@@ -1,28 +1,30 @@
-"""Timer triggers: on schedule, on one host at a time, and made up for when missed."""
+"""Timer triggers run on schedule, on one host at a time, and make up for missed times."""
 
 from __future__ import annotations
 
 import json
 
-from tests.host.conftest import APPS, Stage
+from tests.functions_host.conftest import APPS, HostEnvironment
 
-TIMED = APPS / "timed"
-
-
-async def test_a_timer_runs_on_its_schedule_and_on_one_host_only(stage: Stage) -> None:
-    async with stage.host(app=TIMED), stage.host(app=TIMED):
-        told = [each for each in await stage.hear(4) if each["function"] == "often"]
-        assert len(told) == 3
-    assert len({each["pid"] for each in told}) == 1
-    assert not any(each["past_due"] for each in told)
+TIMERS = APPS / "timers"
 
 
-async def test_a_timer_runs_at_startup_when_it_asks_to_and_when_a_time_was_missed(stage: Stage) -> None:
-    async with stage.host(app=TIMED, EVERY="0 0 0 1 1 *"):
-        (told,) = await stage.hear(1)
-        assert (told["function"], told["past_due"]) == ("yearly", False)
+async def test_a_timer_runs_on_schedule_and_on_one_host_only(environment: HostEnvironment) -> None:
+    async with environment.host(app=TIMERS), environment.host(app=TIMERS):
+        await environment.reports(1, exact=False)  # both hosts are ready: ignore earlier runs
+        runs = await environment.reports(3, exact=False)
+    assert {each["function"] for each in runs} == {"scheduled"}
+    assert len({each["pid"] for each in runs}) == 1
+    assert not any(each["past_due"] for each in runs)
+
+
+async def test_a_timer_runs_at_startup_and_after_a_missed_time(environment: HostEnvironment) -> None:
+    async with environment.host(app=TIMERS, SCHEDULE="0 0 0 1 1 *"):
+        (run,) = await environment.reports(1)
+        assert (run["function"], run["past_due"]) == ("yearly", False)
     missed = {"Last": "2020-01-01T00:00:00+00:00", "Next": "2021-01-01T00:00:00+00:00", "LastUpdated": ""}
-    hosts = stage.blobs.get_container_client("azure-webjobs-hosts")
-    await hosts.upload_blob(f"timers/{stage.name}/often/status", json.dumps(missed), overwrite=True)
-    async with stage.host(app=TIMED, EVERY="0 0 0 1 1 *"):
-        assert {each["function"]: each["past_due"] for each in await stage.hear(2)} == {"often": True, "yearly": False}
+    container = environment.blobs.get_container_client("azure-webjobs-hosts")
+    await container.upload_blob(f"timers/{environment.name}/scheduled/status", json.dumps(missed), overwrite=True)
+    async with environment.host(app=TIMERS, SCHEDULE="0 0 0 1 1 *"):
+        runs = await environment.reports(2)
+    assert {each["function"]: each["past_due"] for each in runs} == {"scheduled": True, "yearly": False}

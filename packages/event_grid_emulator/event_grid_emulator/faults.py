@@ -1,4 +1,4 @@
-"""What Event Grid does now and then, on demand: events that come twice, late, out of order, or beside others."""
+"""Fault injection: duplicate, delay, reorder or lose events, or add events with another `data.api`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from devstack.event_grid.events import Event
-from devstack.event_grid.operations import CREATED
+from event_grid_emulator.events import Event
+from event_grid_emulator.operations import BLOB_CREATED
 
 
 @dataclass(frozen=True)
-class Oddities:
-    """`copies`: how often each event comes. `shuffle`: seconds within which it does. `also`: other values of `data.api`
-    for which there is an event of each write too. `lose`: the part of events that never come.
+class Faults:
+    """The faults to inject.
+
+    Attributes:
+        copies: How many times each event is delivered.
+        max_delay: Each copy is delayed by a random time up to this many seconds, which also changes the order.
+        extra_apis: Values of `data.api`; each write gets one more event for each of them.
+        loss_rate: The share of events that are lost, from 0 to 1.
+        generator: The source of randomness.
     """
 
     copies: int = 1
-    shuffle: float = 0.0
-    also: tuple[str, ...] = ()
-    lose: float = 0.0
-    dice: random.Random = field(default_factory=random.Random)
+    max_delay: float = 0.0
+    extra_apis: tuple[str, ...] = ()
+    loss_rate: float = 0.0
+    generator: random.Random = field(default_factory=random.Random)
 
-    def made_of(self, event: Event) -> Iterator[tuple[Event, float]]:
-        """The events in place of one, each with its delay in seconds."""
-        events = [event, *(event.again(api) for api in self.also if event.type == CREATED)]
-        for one in events:
+    def apply(self, event: Event) -> Iterator[tuple[Event, float]]:
+        """Yield the events that replace `event`, each with its delay in seconds."""
+        extra = [event.with_api(api) for api in self.extra_apis if event.type == BLOB_CREATED]
+        for each in (event, *extra):
             for _ in range(self.copies):
-                if self.dice.random() >= self.lose:
-                    yield one, self.dice.uniform(0, self.shuffle)
+                if self.generator.random() >= self.loss_rate:
+                    yield each, self.generator.uniform(0, self.max_delay)

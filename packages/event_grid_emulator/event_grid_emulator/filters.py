@@ -1,4 +1,4 @@
-"""Which events a subscription wants: the filters of Azure's event subscriptions."""
+"""Filters of event subscriptions."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from devstack.event_grid.events import Event
+from event_grid_emulator.events import Event
 
-Test = Callable[[Any, list[Any]], bool]
+Predicate = Callable[[Any, list[Any]], bool]
 
 
-def _any(test: Callable[[str, str], bool]) -> Test:
-    """Regardless of case, as Event Grid compares; true when any of the values fits."""
+def _any(test: Callable[[str, str], bool]) -> Predicate:
+    """Match if any of the values matches. Like Event Grid, ignore case."""
     return lambda found, values: any(test(str(found).lower(), str(each).lower()) for each in values)
 
 
-def _not(test: Test) -> Test:
-    return lambda found, values: not test(found, values)
+def _not(predicate: Predicate) -> Predicate:
+    return lambda found, values: not predicate(found, values)
 
 
 _in = _any(lambda found, value: found == value)
 _begins = _any(lambda found, value: found.startswith(value))
 _ends = _any(lambda found, value: found.endswith(value))
 _contains = _any(lambda found, value: value in found)
-OPERATORS: dict[str, Test] = {
+OPERATORS: dict[str, Predicate] = {
     "StringIn": _in,
     "StringNotIn": _not(_in),
     "StringBeginsWith": _begins,
@@ -44,14 +44,14 @@ OPERATORS: dict[str, Test] = {
 }
 
 
-class Azure(BaseModel):
-    """Read by Azure's own names."""
+class AzureModel(BaseModel):
+    """A model with the camel-case field names of Azure."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
-class AdvancedFilter(Azure):
-    """A condition on one field, such as `data.api`. A field that is not there fits the negative ones only."""
+class AdvancedFilter(AzureModel):
+    """A condition on one field, such as `data.api`. A missing field matches only the negated operators."""
 
     operator_type: str
     key: str
@@ -60,14 +60,14 @@ class AdvancedFilter(Azure):
 
     @field_validator("operator_type")
     @classmethod
-    def _is_known(cls, value: str) -> str:
+    def _is_supported(cls, value: str) -> str:
         if value not in OPERATORS:
-            raise ValueError(f"'{value}' is none of the operators known here: {', '.join(OPERATORS)}")
+            raise ValueError(f"'{value}' is not supported; the operators are {', '.join(OPERATORS)}")
         return value
 
-    def wants(self, event: Event) -> bool:
-        """Whether the event fits."""
-        found: Any = event.dump(cloud=False) | event.dump(cloud=True)
+    def matches(self, event: Event) -> bool:
+        """Return whether the event fulfills the condition."""
+        found: Any = event.to_json(cloud=False) | event.to_json(cloud=True)
         for part in self.key.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         if found is None or (self.operator_type.startswith("Number") and not isinstance(found, int | float)):
@@ -75,8 +75,8 @@ class AdvancedFilter(Azure):
         return OPERATORS[self.operator_type](found, self.values or [self.value])
 
 
-class Filter(Azure):
-    """All of these must fit."""
+class Filter(AzureModel):
+    """The filter of a subscription. An event must fulfill all conditions."""
 
     subject_begins_with: str = ""
     subject_ends_with: str = ""
@@ -84,8 +84,8 @@ class Filter(Azure):
     included_event_types: list[str] | None = None
     advanced_filters: list[AdvancedFilter] = Field([], max_length=25)
 
-    def wants(self, event: Event) -> bool:
-        """Whether the event fits."""
+    def matches(self, event: Event) -> bool:
+        """Return whether the event fulfills all conditions."""
         subject, begin, end = event.subject, self.subject_begins_with, self.subject_ends_with
         if not self.is_subject_case_sensitive:
             subject, begin, end = subject.lower(), begin.lower(), end.lower()
@@ -93,5 +93,5 @@ class Filter(Azure):
             subject.startswith(begin)
             and subject.endswith(end)
             and (self.included_event_types is None or event.type in self.included_event_types)
-            and all(each.wants(event) for each in self.advanced_filters)
+            and all(each.matches(event) for each in self.advanced_filters)
         )

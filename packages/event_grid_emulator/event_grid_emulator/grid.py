@@ -1,4 +1,4 @@
-"""The Event Grid of one storage account: subscriptions, what is published to them, and how they fare."""
+"""The Event Grid of one storage account: manage subscriptions and publish events to them."""
 
 from __future__ import annotations
 
@@ -8,86 +8,89 @@ from typing import Any
 
 import httpx
 
-from devstack.errors import EventGridError
-from devstack.event_grid.delivery import Deliveries
-from devstack.event_grid.events import Event
-from devstack.event_grid.handshake import shake
-from devstack.event_grid.oddities import Oddities
-from devstack.event_grid.operations import CREATED, Written
-from devstack.event_grid.subscription import Subscription
-from devstack.event_grid.upstream import Upstream
+from event_grid_emulator.delivery import SubscriptionDelivery
+from event_grid_emulator.errors import EventGridError
+from event_grid_emulator.events import Event
+from event_grid_emulator.faults import Faults
+from event_grid_emulator.handshake import validate_endpoints
+from event_grid_emulator.operations import BLOB_CREATED, BlobOperation
+from event_grid_emulator.subscription import Subscription
+from event_grid_emulator.upstream import Upstream
+
+HANDSHAKE_TIMEOUT_SECONDS = 30
 
 
-class Grid:
-    """Close it at the end. `pace` makes the pauses between attempts shorter, or longer."""
+class EventGrid:
+    """Publish events to subscriptions, with injected faults. `pace` scales the retry delays. Close it at the end."""
 
-    def __init__(self, upstream: Upstream, oddities: Oddities, pace: float = 1.0) -> None:
-        self._upstream, self._oddities, self._pace = upstream, oddities, pace
-        self._http = httpx.AsyncClient(timeout=30)
-        self._deliveries: dict[str, Deliveries] = {}
+    def __init__(self, upstream: Upstream, faults: Faults, pace: float = 1.0) -> None:
+        self._upstream, self._faults, self._pace = upstream, faults, pace
+        self._http = httpx.AsyncClient(timeout=HANDSHAKE_TIMEOUT_SECONDS)
+        self._deliveries: dict[str, SubscriptionDelivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def subscribe(self, subscription: Subscription) -> None:
-        """Make a subscription, or change the one of its name.
+        """Create a subscription, or replace the one with the same name.
 
         Raises:
-            EventGridError: its endpoint does not take part in the handshake.
+            EventGridError: The handshake with an endpoint failed.
         """
-        await shake(subscription, self._http)
-        before = self._deliveries.get(subscription.name)
-        made = Deliveries(subscription, self._http, self._upstream.set_aside, self._pace)
-        self._deliveries[subscription.name] = made
-        if before:
-            await before.close()
+        await validate_endpoints(subscription, self._http)
+        replaced = self._deliveries.get(subscription.name)
+        self._deliveries[subscription.name] = SubscriptionDelivery(
+            subscription, self._http, self._upstream.write_dead_letter, self._pace
+        )
+        if replaced:
+            await replaced.close()
 
     async def unsubscribe(self, name: str) -> None:
-        """End a subscription.
+        """Delete a subscription.
 
         Raises:
-            EventGridError: there is none of that name.
+            EventGridError: There is no subscription with this name.
         """
-        deliveries = self._deliveries.pop(name, None)
-        if deliveries is None:
+        delivery = self._deliveries.pop(name, None)
+        if delivery is None:
             raise EventGridError(f"there is no subscription {name}")
-        await deliveries.close()
+        await delivery.close()
 
-    def written(self, written: Written, endpoint: str) -> None:
-        """Publish that a blob was written."""
+    def on_operation(self, operation: BlobOperation, endpoint: str) -> None:
+        """Publish the event of a blob operation. `endpoint` is the base URL that clients use."""
         if not self._deliveries:
             return
-        task = asyncio.create_task(self._measured(written, endpoint))
+        task = asyncio.create_task(self._publish_operation(operation, endpoint))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _measured(self, written: Written, endpoint: str) -> None:
-        if written.length is None and written.type == CREATED:
-            written = replace(written, length=await self._upstream.length(written))
-        self.publish(Event.of(written, endpoint))
+    async def _publish_operation(self, operation: BlobOperation, endpoint: str) -> None:
+        if operation.length is None and operation.event_type == BLOB_CREATED:
+            operation = replace(operation, length=await self._upstream.blob_length(operation))
+        self.publish(Event.from_operation(operation, endpoint))
 
     def publish(self, event: Event) -> None:
-        """Deliver an event to every subscription that wants it."""
-        for one, delay in self._oddities.made_of(event):
-            for deliveries in self._deliveries.values():
-                if deliveries.subscription.filter.wants(one):
-                    deliveries.begin(one, delay)
+        """Deliver an event to every subscription with a matching filter."""
+        for faulty, delay in self._faults.apply(event):
+            for delivery in self._deliveries.values():
+                if delivery.subscription.filter.matches(faulty):
+                    delivery.start(faulty, delay)
                 else:
-                    deliveries.counted["not wanted"] += 1
+                    delivery.counts["filtered"] += 1
 
     def status(self) -> dict[str, Any]:
-        """How the subscriptions fare."""
+        """Return endpoints and counts of each subscription."""
         return {
             name: {
-                "endpoints": [url.partition("?")[0] for url in one.subscription.endpoints],
-                "under way": one.under_way,
-                **one.counted,
+                "endpoints": [url.partition("?")[0] for url in delivery.subscription.endpoints],
+                "pending": delivery.pending,
+                **delivery.counts,
             }
-            for name, one in self._deliveries.items()
+            for name, delivery in self._deliveries.items()
         }
 
-    async def close(self) -> None:
-        """Stop."""
+    async def aclose(self) -> None:
+        """Stop all deliveries."""
         for task in self._tasks:
             task.cancel()
-        for deliveries in self._deliveries.values():
-            await deliveries.close()
+        for delivery in self._deliveries.values():
+            await delivery.close()
         await self._http.aclose()

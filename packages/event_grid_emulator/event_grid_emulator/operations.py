@@ -1,4 +1,4 @@
-"""Which calls of the Blob REST API write or delete a blob, and what storage tells Event Grid of each."""
+"""Recognize the Blob REST API requests that write or delete a blob."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from http import HTTPStatus
 from typing import Self
 from urllib.parse import parse_qs, unquote
 
-CREATED = "Microsoft.Storage.BlobCreated"
-DELETED = "Microsoft.Storage.BlobDeleted"
-SILENT = ("$logs", "$blobchangefeed")
-# A snapshot or a version of a blob is not the blob.
-PARTS = ("snapshot", "versionid")
+BLOB_CREATED = "Microsoft.Storage.BlobCreated"
+BLOB_DELETED = "Microsoft.Storage.BlobDeleted"
+CONTAINERS_WITHOUT_EVENTS = ("$logs", "$blobchangefeed")
+# Deleting a snapshot or a version does not delete the blob.
+BLOB_PART_PARAMETERS = ("snapshot", "versionid")
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call that succeeded: the path and query as they were sent, and the headers, by names in lower case."""
+class Exchange:
+    """A request and its response. Path and query are still encoded; header names are in lower case."""
 
     method: str
     path: str
     query: str
-    headers: Mapping[str, str]
+    request_headers: Mapping[str, str]
     status: int
-    answered: Mapping[str, str]
+    response_headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Written:
-    """A blob that was written or deleted, by which call (`api`). `length` is None where the call does not tell."""
+class BlobOperation:
+    """A write or deletion of a blob. `api` names the operation; `length` is None if the request does not contain it."""
 
     account: str
     container: str
-    name: str
-    type: str
+    blob_name: str
+    event_type: str
     api: str
     path: str
     etag: str
@@ -45,44 +45,44 @@ class Written:
     client_request_id: str
 
     @classmethod
-    def by(cls, call: Call) -> Self | None:
-        """What a call wrote; None for all calls but a few."""
-        api = _api(call)
-        account, _, rest = call.path.lstrip("/").partition("/")
-        container, _, name = rest.partition("/")
-        if api is None or not name or container in SILENT:
+    def from_exchange(cls, exchange: Exchange) -> Self | None:
+        """Return the operation, or None if the request failed or did not write or delete a blob."""
+        api = _api(exchange)
+        account, _, rest = exchange.path.lstrip("/").partition("/")
+        container, _, blob_name = rest.partition("/")
+        if api is None or not blob_name or container in CONTAINERS_WITHOUT_EVENTS:
             return None
+        request, response = exchange.request_headers, exchange.response_headers
         return cls(
             account=account,
             container=container,
-            name=unquote(name),
-            type=DELETED if api == "DeleteBlob" else CREATED,
+            blob_name=unquote(blob_name),
+            event_type=BLOB_DELETED if api == "DeleteBlob" else BLOB_CREATED,
             api=api,
-            path=call.path,
-            etag=call.answered.get("etag", "").strip('"'),
-            content_type=_content_type(call, api),
-            length=int(call.headers.get("content-length", 0)) if api == "PutBlob" else None,
-            blob_type=call.headers.get("x-ms-blob-type", "BlockBlob"),
-            request_id=call.answered.get("x-ms-request-id", ""),
-            client_request_id=call.headers.get("x-ms-client-request-id", ""),
+            path=exchange.path,
+            etag=response.get("etag", "").strip('"'),
+            content_type=_content_type(request, api),
+            length=int(request.get("content-length", 0)) if api == "PutBlob" else None,
+            blob_type=request.get("x-ms-blob-type", "BlockBlob"),
+            request_id=response.get("x-ms-request-id", ""),
+            client_request_id=request.get("x-ms-client-request-id", ""),
         )
 
 
-def _api(call: Call) -> str | None:
-    query = {name.lower(): values[0] for name, values in parse_qs(call.query, keep_blank_values=True).items()}
-    if not HTTPStatus.OK <= call.status < HTTPStatus.MULTIPLE_CHOICES or "restype" in query:
+def _api(exchange: Exchange) -> str | None:
+    query = {name.lower(): values[0] for name, values in parse_qs(exchange.query, keep_blank_values=True).items()}
+    if not HTTPStatus.OK <= exchange.status < HTTPStatus.MULTIPLE_CHOICES or "restype" in query:
         return None
-    comp = query.get("comp")
-    if call.method == "DELETE":
-        return None if comp or any(part in query for part in PARTS) else "DeleteBlob"
-    if call.method != "PUT":
+    comp, headers = query.get("comp"), exchange.request_headers
+    if exchange.method == "DELETE":
+        return None if comp or any(parameter in query for parameter in BLOB_PART_PARAMETERS) else "DeleteBlob"
+    if exchange.method != "PUT":
         return None
     if comp:
         return "PutBlockList" if comp == "blocklist" else None
-    return "CopyBlob" if "x-ms-copy-source" in call.headers and "x-ms-blob-type" not in call.headers else "PutBlob"
+    return "CopyBlob" if "x-ms-copy-source" in headers and "x-ms-blob-type" not in headers else "PutBlob"
 
 
-def _content_type(call: Call, api: str) -> str:
-    named = call.headers.get("x-ms-blob-content-type")
-    sent = call.headers.get("content-type") if api == "PutBlob" else None
-    return named or sent or "application/octet-stream"
+def _content_type(headers: Mapping[str, str], api: str) -> str:
+    body_type = headers.get("content-type") if api == "PutBlob" else None
+    return headers.get("x-ms-blob-content-type") or body_type or "application/octet-stream"

@@ -1,8 +1,9 @@
-"""What stands before the emulator: every call goes through unchanged, and those that wrote a blob are told of."""
+"""Reverse proxy for the storage emulator: forward requests unchanged and report the blob operations among them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict
@@ -11,62 +12,69 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from devstack.event_grid.operations import Call, Written
-from devstack.event_grid.upstream import Upstream
+from event_grid_emulator.operations import BlobOperation, Exchange
+from event_grid_emulator.upstream import Upstream
 
-# They are about one connection, and there are two.
-HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-authorization", "expect"}
-CHUNK = 1 << 18
+HOP_BY_HOP_HEADERS = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "proxy-authorization",
+    "expect",
+}
+CHUNK_BYTES = 1 << 18
 
 
 class Proxy:
-    """An ASGI application. `told` gets what a call wrote, before its caller knows that it succeeded.
+    """ASGI application. It calls `on_operation` with each blob operation before the client gets the response.
 
-    Signatures cover the path, which stays, and not the address, which changes.
+    Shared key signatures stay valid: they cover the path, which is unchanged, and not the host.
     """
 
-    def __init__(self, upstream: Upstream, told: Callable[[Written, str], None]) -> None:
-        self._upstream, self._told = upstream, told
+    def __init__(self, upstream: Upstream, on_operation: Callable[[BlobOperation, str], None]) -> None:
+        self._upstream, self._on_operation = upstream, on_operation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one call on."""
+        """Forward one request."""
         request = Request(scope, receive)
         path, query = scope["raw_path"].decode("ascii").partition("?")[0], scope["query_string"].decode("ascii")
-        url = URL(f"{self._upstream.address}{path}{'?' + query if query else ''}", encoded=True)
-        call = self._upstream.calls.request(
+        url = URL(f"{self._upstream.url}{path}{'?' + query if query else ''}", encoded=True)
+        forwarded = self._upstream.session.request(
             request.method,
             url,
-            headers=_passed_on(scope["headers"]),
+            headers=_end_to_end_headers(scope["headers"]),
             data=_body(request),
             allow_redirects=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
         try:
-            answer = await call
-        except aiohttp.ClientError as error:  # its caller may be the one that is gone
-            await PlainTextResponse(f"the emulator does not answer: {error}", 502)(scope, receive, send)
+            response = await forwarded
+        except aiohttp.ClientError as error:  # also when the client has disconnected
+            message = f"the emulator does not respond: {error}"
+            await PlainTextResponse(message, HTTPStatus.BAD_GATEWAY)(scope, receive, send)
             return
-        async with answer:
-            self._tell(request, path, query, answer)
-            await _send(answer, send)
+        async with response:
+            self._report(request, path, query, response)
+            await _send_response(response, send)
 
-    def _tell(self, request: Request, path: str, query: str, answer: aiohttp.ClientResponse) -> None:
-        answered = {name.lower(): value for name, value in answer.headers.items()}
-        written = Written.by(Call(request.method, path, query, request.headers, answer.status, answered))
-        if written:
-            self._told(written, f"{request.url.scheme}://{request.url.netloc}")
+    def _report(self, request: Request, path: str, query: str, response: aiohttp.ClientResponse) -> None:
+        response_headers = {name.lower(): value for name, value in response.headers.items()}
+        exchange = Exchange(request.method, path, query, request.headers, response.status, response_headers)
+        operation = BlobOperation.from_exchange(exchange)
+        if operation:
+            self._on_operation(operation, f"{request.url.scheme}://{request.url.netloc}")
 
 
-def _passed_on(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    return CIMultiDict(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers
-        if name.decode("latin-1") not in HOP
-    )
+def _end_to_end_headers(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    decoded = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+    return CIMultiDict((name, value) for name, value in decoded if name not in HOP_BY_HOP_HEADERS)
 
 
 def _body(request: Request) -> AsyncIterator[bytes] | None:
-    """As it comes, where there is one: memory does not grow with its size."""
+    """Return the body as a stream, so that memory does not grow with its size; None if there is no body."""
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
     return _chunks(request) if has_body else None
 
@@ -77,9 +85,13 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def _send(answer: aiohttp.ClientResponse, send: Send) -> None:
-    headers = [(name, value) for name, value in answer.raw_headers if name.decode("latin-1").lower() not in HOP]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    async for chunk in answer.content.iter_chunked(CHUNK):
+async def _send_response(response: aiohttp.ClientResponse, send: Send) -> None:
+    headers = [
+        (name, value)
+        for name, value in response.raw_headers
+        if name.decode("latin-1").lower() not in HOP_BY_HOP_HEADERS
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -1,4 +1,4 @@
-"""The emulator behind the proxy: calls go through unchanged, and what Event Grid itself needs of it."""
+"""Access the storage emulator behind the proxy: forward requests, read blob lengths, write dead letters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,62 +17,62 @@ import aiohttp
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 
-from devstack.azurite import ACCOUNT, KEY
-from devstack.errors import EventGridError
-from devstack.event_grid.operations import Written
-from devstack.event_grid.subscription import Subscription
+from event_grid_emulator.errors import EventGridError
+from event_grid_emulator.operations import BlobOperation
+from event_grid_emulator.subscription import Subscription
 
-log = logging.getLogger("event-grid")
-# Shorter than the emulator keeps a quiet connection.
-KEEP_ALIVE = 300
+log = logging.getLogger(__name__)
+# Storage emulators keep idle connections longer than this. The client must be the one to close them.
+KEEP_ALIVE_SECONDS = 300
+CONNECT_TIMEOUT_SECONDS = 10
 
 
-def _check(key: str) -> None:
+def _check_key(key: str) -> None:
     try:
         base64.b64decode(key, validate=True)
     except binascii.Error:
-        raise EventGridError("the account's key is not one: it must be base64") from None
+        raise EventGridError("the account key is invalid: it must be base64") from None
 
 
 class Upstream:
-    """The blob service of an emulator. `key` signs for the account of its name; the published one, unless told."""
+    """The blob service of a storage emulator. `session` forwards requests; `key` signs the emulator's own requests."""
 
-    def __init__(self, address: str, account: str, key: str, calls: aiohttp.ClientSession) -> None:
-        self.address, self.calls = address.rstrip("/"), calls
+    def __init__(self, url: str, account: str, key: str, session: aiohttp.ClientSession) -> None:
+        self.url, self.session = url.rstrip("/"), session
         credential = {"account_name": account, "account_key": key}
-        self._blobs = BlobServiceClient(f"{self.address}/{account}", credential, retry_total=1)
+        self._blobs = BlobServiceClient(f"{self.url}/{account}", credential, retry_total=1)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str, account: str = ACCOUNT, key: str = KEY) -> AsyncIterator[Self]:
-        """The emulator at `address`, with or without the account in it, for as long as the block lasts.
+    async def open(cls, url: str, account: str, key: str) -> AsyncIterator[Self]:
+        """Open the emulator at `url` until the block ends. The URL may contain the account.
 
         Raises:
-            EventGridError: that is no address, or the key is none.
+            EventGridError: The URL or the key is invalid.
         """
-        split = urlsplit(address)
+        split = urlsplit(url)
         if split.scheme not in ("http", "https") or not split.netloc:
-            raise EventGridError(f"'{address}' is not the address of an emulator, such as http://127.0.0.1:10000")
-        _check(key)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
-        async with aiohttp.ClientSession(
-            connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
-        ) as calls:
-            opened = cls(f"{split.scheme}://{split.netloc}", account, key, calls)
-            async with opened._blobs:
-                yield opened
+            raise EventGridError(f"'{url}' is not the URL of an emulator, such as http://127.0.0.1:10000")
+        _check_key(key)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(connector=connector, auto_decompress=False, timeout=timeout) as session:
+            upstream = cls(f"{split.scheme}://{split.netloc}", account, key, session)
+            async with upstream._blobs:
+                yield upstream
 
-    async def length(self, written: Written) -> int | None:
-        """How long the blob is, where the call did not tell; None when it is another one by now."""
+    async def blob_length(self, operation: BlobOperation) -> int | None:
+        """Return the length of the written blob in bytes; None if it has been replaced or cannot be read."""
         try:
-            found = await self._blobs.get_blob_client(written.container, written.name).get_blob_properties()
+            client = self._blobs.get_blob_client(operation.container, operation.blob_name)
+            blob = await client.get_blob_properties()
         except AzureError:
             return None
-        return found.size if found.etag.strip('"') == written.etag else None
+        return blob.size if blob.etag.strip('"') == operation.etag else None
 
-    async def set_aside(self, subscription: Subscription, event: dict[str, Any]) -> None:
-        """Write an event that was not delivered into the dead-letter container, where Azure would."""
-        assert subscription.dead_letter_destination is not None  # noqa: S101 - asked before
+    async def write_dead_letter(self, subscription: Subscription, event: dict[str, Any]) -> None:
+        """Write an undelivered event to the dead-letter container, under the name that Azure uses."""
+        assert subscription.dead_letter_destination is not None  # noqa: S101 - the caller checks this
         container = self._blobs.get_container_client(
             subscription.dead_letter_destination.properties.blob_container_name
         )
@@ -82,14 +82,8 @@ class Upstream:
             try:
                 await container.upload_blob(name, text)
             except ResourceNotFoundError:
-                await self._made(container)
+                with suppress(ResourceExistsError):
+                    await container.create_container()
                 await container.upload_blob(name, text)
         except AzureError as error:
-            log.error("the dead letter %s cannot be written: %s", name, str(error).partition("\n")[0])  # noqa: TRY400
-
-    @staticmethod
-    async def _made(container: Any) -> None:  # noqa: ANN401 - a client
-        try:
-            await container.create_container()
-        except ResourceExistsError:
-            return
+            log.error("cannot write the dead letter %s: %s", name, str(error).partition("\n")[0])  # noqa: TRY400

@@ -1,6 +1,6 @@
-"""The scan for new blobs, also in place of Event Grid where there is none. One host of an app at a time does it.
+"""Scan containers for new blobs. The scan also replaces Event Grid where there is none. Only the leader scans.
 
-Every blob that is there when a container is first scanned counts as new.
+In the first scan of a container every blob counts as new.
 """
 
 from __future__ import annotations
@@ -16,39 +16,43 @@ from operator import attrgetter
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
-from devstack.host.blobs import BlobTrigger, Message
-from devstack.host.checkpoint import Checkpoint
-from devstack.host.listing import Listed, Listing
-from devstack.host.queues import encode
-from devstack.host.storage import Accounts
+from functions_host.blob_listing import BlobLister, BlobVersion
+from functions_host.blob_triggers import BlobMessage, BlobTrigger
+from functions_host.checkpoint import Checkpoint
+from functions_host.queue_listener import encode_message
+from functions_host.storage import StorageClients
 
-log = logging.getLogger("host")
-AT_ONCE = 8
-# Listing a large container takes a while: it may take this share of the time at most.
-SHARE = 0.2
-# Seconds until a trouble that goes on is told again.
-REMIND = 600.0
+log = logging.getLogger(__name__)
+CONCURRENT_SENDS = 8
+# Large containers take long to list: limit the share of time in which the scanner lists.
+MAX_LISTING_TIME_SHARE = 0.2
+REPEATED_WARNING_INTERVAL_SECONDS = 600.0
 
 
-class Scanner:
-    """Puts a message into `queue` for each new blob and function, `interval` seconds apart, and then calls `found`."""
+class BlobScanner:
+    """Send a message to `queue` for each new blob and function, and then call `on_messages`.
+
+    `interval` is the time from one scan to the next, in seconds.
+    """
 
     def __init__(
         self,
         triggers: list[BlobTrigger],
-        accounts: Accounts,
-        folder: str,
+        clients: StorageClients,
+        checkpoint_folder: str,
         queue: QueueClient,
         interval: float,
-        found: Callable[[], None],
+        on_messages: Callable[[], None],
     ) -> None:
-        self._containers = [_Container(list(group), accounts, folder) for group in _by_container(triggers)]
+        key = attrgetter("function.connection", "container")
+        groups = groupby(sorted(triggers, key=key), key)
+        self._containers = [_ScannedContainer(list(group), clients, checkpoint_folder) for _, group in groups]
         self._queue = queue
         self._interval = interval
-        self._found = found
+        self._on_messages = on_messages
 
     async def run(self) -> None:
-        """Scan until cancelled. What another host scanned before is read from the checkpoints."""
+        """Scan until cancelled. Begin with the stored checkpoints: another host may have scanned before."""
         for container in self._containers:
             container.checkpoint = None
         while True:
@@ -57,62 +61,58 @@ class Scanner:
                 try:
                     await self._scan(container)
                 except AzureError as error:
-                    container.trouble(str(error))
-            took = time.monotonic() - start
-            await asyncio.sleep(max(self._interval - took, took / SHARE - took))
+                    container.warn(str(error))
+            duration = time.monotonic() - start
+            await asyncio.sleep(max(self._interval - duration, duration / MAX_LISTING_TIME_SHARE - duration))
 
-    async def _scan(self, container: _Container) -> None:
-        before = container.checkpoint or await container.load()
-        blobs = await asyncio.to_thread(container.listing.blobs)
+    async def _scan(self, container: _ScannedContainer) -> None:
+        """Scan one container: send messages for new blobs, then save the checkpoint."""
+        before = container.checkpoint or await container.load_checkpoint()
+        blobs = await asyncio.to_thread(container.lister.list_blobs)
         messages = [message for blob in blobs if before.is_new(blob) for message in container.messages(blob)]
-        for start in range(0, len(messages), AT_ONCE):
-            sent = (self._queue.send_message(encode(message.dump())) for message in messages[start : start + AT_ONCE])
-            await asyncio.gather(*sent)
-            self._found()
-        # Only now: a crash before this line delivers twice, and never not at all.
-        await container.save(before, before.after(blobs))
+        for start in range(0, len(messages), CONCURRENT_SENDS):
+            batch = messages[start : start + CONCURRENT_SENDS]
+            await asyncio.gather(*(self._queue.send_message(encode_message(message.to_json())) for message in batch))
+            self._on_messages()
+        # Save last: after a crash before this line messages are sent again, and none is lost.
+        await container.save_checkpoint(before, before.advanced(blobs))
 
 
-class _Container:
-    """One container, the triggers on it, and what has been seen of it."""
+class _ScannedContainer:
+    """A container, its blob triggers and its checkpoint."""
 
-    def __init__(self, triggers: list[BlobTrigger], accounts: Accounts, folder: str) -> None:
+    def __init__(self, triggers: list[BlobTrigger], clients: StorageClients, checkpoint_folder: str) -> None:
         connection, self.name = triggers[0].function.connection, triggers[0].container
         self.checkpoint: Checkpoint | None = None
         self._triggers = triggers
         prefix = os.path.commonprefix([trigger.prefix for trigger in triggers])  # noqa: RUF071 - of names
-        account = accounts.sync_blobs(connection)
-        self.listing = Listing(account, self.name, prefix)
-        self._trouble, self._told = "", 0.0
-        self._blob = accounts.state(f"{folder}/{account.account_name}/{self.name}.json")
+        account = clients.sync_blobs(connection)
+        self.lister = BlobLister(account, self.name, prefix)
+        self._last_warning, self._last_warning_time = "", 0.0
+        self._checkpoint_blob = clients.host_blob(f"{checkpoint_folder}/{account.account_name}/{self.name}.json")
 
-    def trouble(self, what: str) -> None:
-        """Say why it cannot be scanned, but the same only once in a while."""
+    def warn(self, reason: str) -> None:
+        """Log why the scan failed; repeat the same reason only every 10 minutes."""
         now = time.monotonic()
-        if what != self._trouble or now - self._told > REMIND:
-            self._trouble, self._told = what, now
-            log.warning("the container %s cannot be scanned: %s", self.name, what)
+        if reason != self._last_warning or now - self._last_warning_time > REPEATED_WARNING_INTERVAL_SECONDS:
+            self._last_warning, self._last_warning_time = reason, now
+            log.warning("cannot scan the container %s: %s", self.name, reason)
 
-    def messages(self, blob: Listed) -> list[Message]:
-        """One for each function that the blob triggers."""
-        triggered = [trigger.function.name for trigger in self._triggers if trigger.matches(blob.name)]
-        return [Message(name, self.name, blob.name, blob.etag) for name in triggered]
+    def messages(self, blob: BlobVersion) -> list[BlobMessage]:
+        """Return one message for each function that the blob triggers."""
+        names = [trigger.function.name for trigger in self._triggers if trigger.matches(blob.name)]
+        return [BlobMessage(name, self.name, blob.name, blob.etag) for name in names]
 
-    async def load(self) -> Checkpoint:
-        """What has been seen, by whichever host."""
+    async def load_checkpoint(self) -> Checkpoint:
+        """Load the checkpoint that this or another host saved."""
         try:
-            self.checkpoint = Checkpoint.load(await (await self._blob.download_blob()).readall())
+            self.checkpoint = Checkpoint.from_json(await (await self._checkpoint_blob.download_blob()).readall())
         except (ResourceNotFoundError, ValueError, KeyError):
             self.checkpoint = Checkpoint()
         return self.checkpoint
 
-    async def save(self, before: Checkpoint, after: Checkpoint) -> None:
-        """Remember what has been seen, when that changed."""
+    async def save_checkpoint(self, before: Checkpoint, after: Checkpoint) -> None:
+        """Save the checkpoint if it changed."""
         if after != before:
-            await self._blob.upload_blob(after.dump(), overwrite=True)
+            await self._checkpoint_blob.upload_blob(after.to_json(), overwrite=True)
         self.checkpoint = after
-
-
-def _by_container(triggers: list[BlobTrigger]) -> list[list[BlobTrigger]]:
-    key = attrgetter("function.connection", "container")
-    return [list(group) for _, group in groupby(sorted(triggers, key=key), key)]

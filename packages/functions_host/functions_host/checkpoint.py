@@ -1,4 +1,4 @@
-"""Which blobs of a container are new: what a scan must remember so that a restart neither loses nor replays."""
+"""Checkpoint of a blob scan: after a restart no blob is lost and none is delivered again."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from devstack.host.listing import Listed
+from functions_host.blob_listing import BlobVersion
 
-# A blob is stamped with the time at which its upload began, and seen when it has ended: look back that far.
-MARGIN = timedelta(minutes=5)
+# Last-Modified is the time at which the upload began, but a listing shows the blob only after the upload ended.
+LOOKBACK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The latest Last-Modified that was seen, and what was seen within the margin before it.
+    """The watermark (latest Last-Modified of all listed blobs), and the blobs seen in the lookback window before it.
 
-    Whole seconds are all that Last-Modified has: within the margin a blob is known by its name and ETag.
+    Last-Modified has a resolution of one second. In the lookback window, blobs are recognized by name and ETag.
     """
 
     watermark: datetime | None = None
     seen: frozenset[str] = frozenset()
 
-    def is_new(self, blob: Listed) -> bool:
-        """Whether this version of a blob has not been seen."""
-        return self.watermark is None or (self._within_margin(blob) and _key(blob) not in self.seen)
+    def is_new(self, blob: BlobVersion) -> bool:
+        """Return whether no earlier scan has listed this blob version."""
+        return self.watermark is None or (self._in_lookback(blob) and _fingerprint(blob) not in self.seen)
 
-    def after(self, blobs: Iterable[Listed]) -> Checkpoint:
-        """The checkpoint when all these, the whole container, have been seen."""
+    def advanced(self, blobs: Iterable[BlobVersion]) -> Checkpoint:
+        """Return the checkpoint after a scan that listed `blobs`, the whole container."""
         blobs = list(blobs)
-        latest = [blob.last_modified for blob in blobs] + ([self.watermark] if self.watermark else [])
-        if not latest:
+        times = [blob.last_modified for blob in blobs] + ([self.watermark] if self.watermark else [])
+        if not times:
             return self
-        moved = Checkpoint(max(latest))
-        return Checkpoint(moved.watermark, frozenset(_key(blob) for blob in blobs if moved._within_margin(blob)))
+        moved = Checkpoint(max(times))
+        return Checkpoint(moved.watermark, frozenset(_fingerprint(blob) for blob in blobs if moved._in_lookback(blob)))
 
-    def _within_margin(self, blob: Listed) -> bool:
-        return self.watermark is None or blob.last_modified >= self.watermark - MARGIN
+    def _in_lookback(self, blob: BlobVersion) -> bool:
+        return self.watermark is None or blob.last_modified >= self.watermark - LOOKBACK
 
-    def dump(self) -> bytes:
-        """As JSON."""
-        mark = self.watermark.isoformat() if self.watermark else None
-        return json.dumps({"watermark": mark, "seen": sorted(self.seen)}).encode()
+    def to_json(self) -> bytes:
+        """Serialize the checkpoint."""
+        watermark = self.watermark.isoformat() if self.watermark else None
+        return json.dumps({"watermark": watermark, "seen": sorted(self.seen)}).encode()
 
     @classmethod
-    def load(cls, text: bytes) -> Checkpoint:
-        """Read what `dump` wrote."""
+    def from_json(cls, text: bytes) -> Checkpoint:
+        """Parse the output of `to_json`."""
         document = json.loads(text)
-        mark = document["watermark"]
-        return cls(datetime.fromisoformat(mark) if mark else None, frozenset(document["seen"]))
+        watermark = document["watermark"]
+        return cls(datetime.fromisoformat(watermark) if watermark else None, frozenset(document["seen"]))
 
 
-def _key(blob: Listed) -> str:
+def _fingerprint(blob: BlobVersion) -> str:
     return hashlib.sha256(f"{blob.etag}/{blob.name}".encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""`/runtime/webhooks/blobs`: where Event Grid tells of blobs, and `/admin/functions`: what there is to be told.
+"""Event Grid webhook (`/runtime/webhooks/blobs`) and function list (`/admin/functions`).
 
-As in the platform's own host the webhook does nothing but put a message into the queue that all hosts of the app share.
+As on Azure, the webhook only sends messages to the queue that all hosts of the app share.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,85 +18,84 @@ from azure.core.exceptions import AzureError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from devstack.host.blobs import ID_PREFIX, BlobTrigger, Message
-from devstack.host.functions import Function
-from devstack.host.settings import resolve
+from functions_host.blob_triggers import FUNCTION_ID_PREFIX, BlobMessage, BlobTrigger
+from functions_host.functions import Function
+from functions_host.settings import resolve_settings
 
-log = logging.getLogger("host")
-BLOBS = "/runtime/webhooks/blobs"
-FUNCTIONS = "/admin/functions"
-Enqueue = Callable[[Message], Awaitable[None]]
+log = logging.getLogger(__name__)
+WEBHOOK_PATH = "/runtime/webhooks/blobs"
+FUNCTIONS_PATH = "/admin/functions"
+EVENT_TYPES = ("subscriptionvalidation", "notification", "unsubscribe")
+Enqueue = Callable[[BlobMessage], Awaitable[None]]
 
 
 class BlobWebhook:
-    """Answers Event Grid. `key` is what the `code` of its address must be; any will do when it is empty."""
+    """Receive events for blob triggers. Requests must have `key` as `code` in their URL; an empty key accepts any."""
 
     def __init__(self, triggers: list[BlobTrigger], enqueue: Enqueue, key: str) -> None:
         self._names = {trigger.function.name for trigger in triggers}
         self._enqueue, self._key = enqueue, key
 
     async def __call__(self, request: Request) -> Response:
-        """Take events, or part in the handshake."""
+        """Accept events, or respond to the validation handshake."""
         code = request.query_params.get("code", "")
         if self._key and not hmac.compare_digest(code.encode(), self._key.encode()):
-            return Response(status_code=401)
-        kind = request.headers.get("aeg-event-type", "").lower()
-        name = request.query_params.get("functionName", "").removeprefix(ID_PREFIX)
-        if request.method != "POST" or kind not in ("subscriptionvalidation", "notification", "unsubscribe"):
-            return Response(status_code=400)
+            return Response(status_code=HTTPStatus.UNAUTHORIZED)
+        event_type = request.headers.get("aeg-event-type", "").lower()
+        name = request.query_params.get("functionName", "").removeprefix(FUNCTION_ID_PREFIX)
+        if request.method != "POST" or event_type not in EVENT_TYPES:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
         if name not in self._names:
-            log.error("Event Grid asks for the function '%s', which is not one with a blob trigger", name)
-            return Response(status_code=404)
+            log.error("received an event for '%s': there is no blob trigger of this name", name)
+            return Response(status_code=HTTPStatus.NOT_FOUND)
         try:
-            return await self._taken(kind, name, json.loads(await request.body()))
+            return await self._process(event_type, name, json.loads(await request.body()))
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            log.error("Event Grid sent what is no event: %s", error)  # noqa: TRY400 - it is theirs
-            return Response(status_code=400)
+            log.error("rejected an invalid event: %s", error)  # noqa: TRY400 - a fault of the sender
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
         except AzureError as error:
-            log.error("an event cannot be kept, and comes again: %s", str(error).partition("\n")[0])  # noqa: TRY400
-            return Response(status_code=503)
+            reason = str(error).partition("\n")[0]
+            log.error("cannot enqueue an event, Event Grid will retry it: %s", reason)  # noqa: TRY400
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def _taken(self, kind: str, name: str, document: Any) -> Response:  # noqa: ANN401 - JSON
-        if kind == "subscriptionvalidation":
-            # A CloudEvent comes alone, with its data as text.
+    async def _process(self, event_type: str, name: str, document: Any) -> Response:  # noqa: ANN401 - JSON
+        if event_type == "subscriptionvalidation":
+            # A CloudEvent is not in an array, and its data is a JSON string.
             data = document[0]["data"] if isinstance(document, list) else json.loads(document["data"])
             return JSONResponse({"validationResponse": str(data["validationCode"])})
-        if kind == "notification":
-            for message in [_message(name, event) for event in _listed(document)]:
+        if event_type == "notification":
+            events = document if isinstance(document, list) else [document]
+            for message in [_to_message(name, event) for event in events]:
                 await self._enqueue(message)
-        return Response(status_code=202)
+        return Response(status_code=HTTPStatus.ACCEPTED)
 
 
-def _listed(document: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - JSON
-    return document if isinstance(document, list) else [document]
-
-
-def _message(function: str, event: dict[str, Any]) -> Message:
-    """What an event says: the blob of its address, whatever its type."""
+def _to_message(function_name: str, event: dict[str, Any]) -> BlobMessage:
+    """Return the message for the blob in the event's URL, for any event type."""
     data = event["data"]
     url = urlsplit(data["url"])
     path = unquote(url.path).lstrip("/")
-    if _is_emulator(url.hostname or ""):
+    if _has_account_in_path(url.hostname or ""):
         path = path.partition("/")[2]
-    container, _, name = path.partition("/")
-    if not container or not name:
-        raise ValueError(f"'{data['url']}' is not the address of a blob")
-    return Message(function, container, name, str(data.get("eTag", "")).strip('"'))
+    container, _, blob_name = path.partition("/")
+    if not container or not blob_name:
+        raise ValueError(f"'{data['url']}' is not the URL of a blob")
+    return BlobMessage(function_name, container, blob_name, str(data.get("eTag", "")).strip('"'))
 
 
-def _is_emulator(host: str) -> bool:
-    """Whether addresses on `host` begin with the account, as they do where the name of the host does not tell it."""
+def _has_account_in_path(host: str) -> bool:
+    """Return whether URLs of this host begin with the account name, as those of an emulator do."""
     try:
         return bool(ipaddress.ip_address(host))
     except ValueError:
         return host == "localhost"
 
 
-def described(functions: list[Function]) -> Response:
-    """The functions of the app, as the platform's host lists them, with the paths of blob triggers resolved."""
+def list_functions(functions: list[Function]) -> Response:
+    """Return the functions of the app in Azure's format, with resolved blob paths."""
     return JSONResponse([{"name": each.name, "config": {"bindings": [_binding(each)]}} for each in functions])
 
 
 def _binding(function: Function) -> dict[str, Any]:
-    path = {"path": resolve(function.trigger["path"])} if function.type == "blobTrigger" else {}
+    path = {"path": resolve_settings(function.trigger["path"])} if function.trigger_type == "blobTrigger" else {}
     return {**function.trigger, **path}

@@ -1,8 +1,9 @@
-"""The function host, put together: an app's functions, their triggers, and a clean stop."""
+"""Compose the function host: load the app, run its triggers, shut down gracefully."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -13,84 +14,96 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from devstack.host import settings
-from devstack.host.blobs import BlobFunctions, BlobTrigger, Message
-from devstack.host.functions import Function, load
-from devstack.host.invoke import Invoker
-from devstack.host.leases import alone
-from devstack.host.queues import QueueListener, QueuePoison, encode, queue_handler
-from devstack.host.routes import route
-from devstack.host.scan import Scanner
-from devstack.host.settings import HOST_STORAGE, HostOptions, resolve
-from devstack.host.storage import Accounts, accounts, prepare
-from devstack.host.timers import Timer
-from devstack.host.web import Web
-from devstack.host.webhook import BLOBS, FUNCTIONS, BlobWebhook, described
-from devstack.host.work import Work
-from devstack.serving import serving
+from functions_host.blob_scanner import BlobScanner
+from functions_host.blob_triggers import BlobMessage, BlobMessageHandler, BlobTrigger
+from functions_host.event_webhook import FUNCTIONS_PATH, WEBHOOK_PATH, BlobWebhook, list_functions
+from functions_host.functions import Function, load_functions
+from functions_host.http_server import serving
+from functions_host.http_triggers import HttpTriggers
+from functions_host.inflight import InFlight
+from functions_host.invocation import Invoker
+from functions_host.leader_election import run_while_leader
+from functions_host.queue_listener import QueueListener, dead_letter_handler, encode_message, queue_trigger_handler
+from functions_host.routes import compile_route
+from functions_host.settings import (
+    HOST_STORAGE,
+    HostJson,
+    host_id,
+    load_host_json,
+    load_local_settings,
+    resolve_settings,
+)
+from functions_host.storage import StorageClients, create_host_resources
+from functions_host.timer_triggers import TimerTrigger
 
-log = logging.getLogger("host")
-Loop = Coroutine[Any, Any, None]
+log = logging.getLogger(__name__)
+Listener = Coroutine[Any, Any, None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to run an app. Times are in seconds.
+class HostOptions:
+    """Options of the host. Times are in seconds; port 0 selects a free port.
 
-    With `events`, blob triggers with the source EventGrid get what comes to the webhook and nothing else; without, the
-    scan finds their blobs too. `webhook_key` is the code that the webhook asks for, when it is to ask for one.
+    With `event_grid`, blob triggers with the source Event Grid receive only events from the webhook. Without it, the
+    scan finds their blobs as well. `webhook_key` is the key that webhook requests must send; empty accepts any.
     """
 
     app: Path
     port: int = 0
-    poll: float = 0.5
-    hidden: float = 30.0
-    grace: float = 10.0
-    events: bool = False
+    scan_interval: float = 0.5
+    visibility_timeout: float = 30.0
+    shutdown_grace: float = 10.0
+    event_grid: bool = False
     webhook_key: str = ""
 
 
-async def serve(options: Options, ready: Callable[[str], None]) -> None:
-    """Run the app until cancelled; calls `ready` with the host's address once everything serves.
+async def run_host(options: HostOptions, on_ready: Callable[[str], None]) -> None:
+    """Run the app until cancelled. Call `on_ready` with the base URL when all triggers are active.
 
-    When cancelled it takes no more work, gives what is under way `options.grace` seconds, and returns its leases.
+    When cancelled, the host accepts no further work, gives running invocations `options.shutdown_grace` seconds and
+    releases its leases.
 
     Raises:
-        HostError: the app cannot be served.
+        HostError: The app cannot be served.
     """
-    settings.local_settings(options.app)
-    configured = settings.host_options(options.app)
-    functions = load(options.app)
-    invoke, work = Invoker(configured.function_timeout), Work()
-    web = Web([route(each, configured.route_prefix) for each in _of(functions, "httpTrigger")], invoke, work)
+    load_local_settings(options.app)
+    host_json = load_host_json(options.app)
+    functions = load_functions(options.app)
+    invoke, inflight = Invoker(host_json.function_timeout), InFlight()
+    routes = [compile_route(each, host_json.route_prefix) for each in _with_trigger(functions, "httpTrigger")]
+    http = HttpTriggers(routes, invoke, inflight)
     try:
-        async with accounts() as opened, serving(web, options.port, options.grace) as address:
-            host = _Host(options, configured, functions, opened, invoke, work, web)
+        async with (
+            contextlib.aclosing(StorageClients()) as clients,
+            serving(http, options.port, options.shutdown_grace) as url,
+        ):
+            host = _Host(options, host_json, functions, clients, invoke, inflight, http)
             try:
-                await _run(await host.loops(), lambda: ready(address))
+                await _run_all(await host.listeners(), lambda: on_ready(url))
             finally:
-                web.close()
-                await work.finish(options.grace)
+                http.close()
+                await inflight.drain(options.shutdown_grace)
     finally:
-        _leave(invoke)
+        _exit_threads(invoke)
 
 
-def _leave(invoke: Invoker) -> None:
-    # Apps have no way to close their clients at the end, here as on the platform: that is no news.
+def _exit_threads(invoke: Invoker) -> None:
+    """End the process if a thread cannot be stopped."""
+    # Apps cannot close their clients at shutdown, neither here nor on Azure: hide asyncio's complaints about that.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if not invoke.close():
-        log.warning("a function that is not async still runs: it is cut off")
-        os._exit(0)  # Python itself would wait for its thread
+        log.warning("a function is still running in a thread: it is terminated")
+        os._exit(0)  # Python would wait for the thread
 
 
-def _of(functions: list[Function], trigger: str) -> list[Function]:
-    return [function for function in functions if function.type == trigger]
+def _with_trigger(functions: list[Function], trigger_type: str) -> list[Function]:
+    return [function for function in functions if function.trigger_type == trigger_type]
 
 
-async def _run(loops: list[Loop], ready: Callable[[], None]) -> None:
-    """Run them until cancelled. None ever ends by itself: a failure of one brings the host down."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    ready()
+async def _run_all(listeners: list[Listener], on_ready: Callable[[], None]) -> None:
+    """Run all listeners until cancelled. They do not end; an error in one stops the host."""
+    tasks = [asyncio.create_task(listener) for listener in listeners]
+    on_ready()
     try:
         await asyncio.gather(asyncio.Event().wait(), *tasks)
     finally:
@@ -101,60 +114,70 @@ async def _run(loops: list[Loop], ready: Callable[[], None]) -> None:
 
 @dataclass(frozen=True)
 class _Host:
-    options: Options
-    configured: HostOptions
+    options: HostOptions
+    host_json: HostJson
     functions: list[Function]
-    accounts: Accounts
+    clients: StorageClients
     invoke: Invoker
-    work: Work
-    web: Web
+    inflight: InFlight
+    http: HttpTriggers
 
-    async def loops(self) -> list[Loop]:
-        """What runs for the triggers other than HTTP."""
-        self.web.own(FUNCTIONS, self._described)
-        if not any(function.type != "httpTrigger" for function in self.functions):
+    async def listeners(self) -> list[Listener]:
+        """Return the listeners of all triggers except HTTP."""
+        self.http.add_endpoint(FUNCTIONS_PATH, self._list_functions)
+        if not any(function.trigger_type != "httpTrigger" for function in self.functions):
             return []
-        app = settings.host_id(self.options.app)
-        await prepare(self.accounts, queue := f"azure-webjobs-blobtrigger-{app}")
-        queues = [self._queue(function) for function in _of(self.functions, "queueTrigger")]
-        timers = [self._timer(function, app) for function in _of(self.functions, "timerTrigger")]
-        return [*queues, *timers, *self._blobs(app, queue)]
+        app_id = host_id(self.options.app)
+        await create_host_resources(self.clients, queue := f"azure-webjobs-blobtrigger-{app_id}")
+        queues = [self._queue_listener(each) for each in _with_trigger(self.functions, "queueTrigger")]
+        timers = [self._timer_listener(each, app_id) for each in _with_trigger(self.functions, "timerTrigger")]
+        return [*queues, *timers, *self._blob_listeners(app_id, queue)]
 
-    def _queue(self, function: Function) -> Loop:
-        name, connection = resolve(function.trigger["queueName"]), function.connection
+    def _queue_listener(self, function: Function) -> Listener:
+        """Return the listener of a queue trigger."""
+        name, connection = resolve_settings(function.trigger["queueName"]), function.connection
         return QueueListener(
-            self.accounts.queues(connection).get_queue_client(name),
-            self.configured.queues,
-            self.options.hidden,
-            queue_handler(function, self.invoke),
-            QueuePoison(self.accounts, connection, name),
-            self.work,
+            self.clients.queues(connection).get_queue_client(name),
+            self.host_json.queues,
+            self.options.visibility_timeout,
+            queue_trigger_handler(function, self.invoke),
+            dead_letter_handler(self.clients, connection, name),
+            self.inflight,
         ).run()
 
-    def _timer(self, function: Function, app: str) -> Loop:
-        status = self.accounts.state(f"timers/{app}/{function.name}/status")
-        timer = Timer(function, status, self.invoke, self.work)
-        return alone(self.accounts.state(f"locks/{app}/{function.name}.Listener"), timer.run)
+    def _timer_listener(self, function: Function, app_id: str) -> Listener:
+        """Return the listener of a timer trigger."""
+        status = self.clients.host_blob(f"timers/{app_id}/{function.name}/status")
+        timer = TimerTrigger(function, status, self.invoke, self.inflight)
+        return run_while_leader(self.clients.host_blob(f"locks/{app_id}/{function.name}.Listener"), timer.run)
 
-    def _blobs(self, app: str, queue: str) -> list[Loop]:
-        triggers = [BlobTrigger.of(function) for function in _of(self.functions, "blobTrigger")]
+    def _blob_listeners(self, app_id: str, queue_name: str) -> list[Listener]:
+        """Return the listeners of all blob triggers: the shared queue, and the scan if it is needed."""
+        triggers = [BlobTrigger.from_function(each) for each in _with_trigger(self.functions, "blobTrigger")]
         if not triggers:
             return []
-        client = self.accounts.queues(HOST_STORAGE).get_queue_client(queue)
-        blobs = BlobFunctions(triggers, self.accounts, self.invoke)
-        options = self.configured.blobs
-        listener = QueueListener(client, options, self.options.hidden, blobs.handle, blobs.poison, self.work)
+        queue = self.clients.queues(HOST_STORAGE).get_queue_client(queue_name)
+        handler = BlobMessageHandler(triggers, self.clients, self.invoke)
+        listener = QueueListener(
+            queue,
+            self.host_json.blobs,
+            self.options.visibility_timeout,
+            handler.handle,
+            handler.dead_letter,
+            self.inflight,
+        )
 
-        async def enqueue(message: Message) -> None:
-            await client.send_message(encode(message.dump()))
+        async def enqueue(message: BlobMessage) -> None:
+            await queue.send_message(encode_message(message.to_json()))
             listener.wake()
 
-        self.web.own(BLOBS, BlobWebhook(triggers, enqueue, self.options.webhook_key))
-        scanned = [each for each in triggers if not (self.options.events and each.by_events)]
+        self.http.add_endpoint(WEBHOOK_PATH, BlobWebhook(triggers, enqueue, self.options.webhook_key))
+        scanned = [each for each in triggers if not (self.options.event_grid and each.uses_event_grid)]
         if not scanned:
             return [listener.run()]
-        scanner = Scanner(scanned, self.accounts, f"blobscan/{app}", client, self.options.poll, listener.wake)
-        return [listener.run(), alone(self.accounts.state(f"locks/{app}/blobscan"), scanner.run)]
+        folder, interval = f"blobscan/{app_id}", self.options.scan_interval
+        scanner = BlobScanner(scanned, self.clients, folder, queue, interval, listener.wake)
+        return [listener.run(), run_while_leader(self.clients.host_blob(f"locks/{app_id}/blobscan"), scanner.run)]
 
-    async def _described(self, _request: Request) -> Response:
-        return described(self.functions)
+    async def _list_functions(self, _request: Request) -> Response:
+        return list_functions(self.functions)

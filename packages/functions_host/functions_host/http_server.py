@@ -1,51 +1,30 @@
-"""HTTP servers inside a part of the stack: on 127.0.0.1, without signal handlers of their own."""
+"""Serve an ASGI application on 127.0.0.1 inside a running event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import uvicorn
 from starlette.types import ASGIApp
-from typing_extensions import override
 
-from devstack.certificate import Certificate
-from devstack.errors import PortError
+from functions_host.errors import HostError
 
-HOST = "127.0.0.1"
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.serving = asyncio.Event()
-
-    @override
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.serving.set()
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # whoever runs the host decides when it stops
+LOOPBACK_ADDRESS = "127.0.0.1"
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    app: ASGIApp, port: int, grace: float, *, certificate: Certificate | None = None, keep_alive: int = 5
-) -> AsyncIterator[str]:
-    """Serve `app` for as long as the block lasts, on a free port when `port` is 0; hands over the address.
+async def serving(app: ASGIApp, port: int, grace: float) -> AsyncIterator[str]:
+    """Serve `app` until the block ends, and yield the base URL. Port 0 selects a free port.
 
-    With a certificate it is https. A connection may be quiet for `keep_alive` seconds. At the end, requests have
-    `grace` seconds to be answered.
+    At the end, open requests have `grace` seconds (at least 1) to finish.
 
     Raises:
-        PortError: the port is taken.
+        HostError: The port is in use.
     """
-    patience = max(1, round(grace))
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -53,29 +32,25 @@ async def serving(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=keep_alive,
-        timeout_graceful_shutdown=patience,
-        ssl_certfile=certificate.file if certificate else None,
-        ssl_keyfile=certificate.key if certificate else None,
+        timeout_graceful_shutdown=max(1, round(grace)),
     )
-    server = _Server(config)
-    with _listening(port) as listener:
-        task = asyncio.create_task(server.serve([listener]))
-        await server.serving.wait()
+    # Server.serve() would install signal handlers. The program that runs the event loop handles signals.
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    try:
+        listener = socket.create_server((LOOPBACK_ADDRESS, port))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise HostError(f"port {port} cannot be used ({reason}): choose another with --port") from None
+    # Connections inherit the option. asyncio does not set it here, and a response would wait for the previous ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listener:
+        await server.startup([listener])
+        main_loop = asyncio.create_task(server.main_loop())
         try:
-            yield f"{'https' if certificate else 'http'}://{HOST}:{listener.getsockname()[1]}"
+            yield f"http://{LOOPBACK_ADDRESS}:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            await task
-
-
-@contextlib.contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
-    # With the protocol named, asyncio sends answers at once; without it, each would wait for the last one's receipt.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, port))
-        except OSError as error:
-            raise PortError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
-        yield listener
+            await main_loop
+            await server.shutdown([listener])

@@ -1,4 +1,4 @@
-"""What is under way: so that a host that stops can let it end."""
+"""Track in-flight invocations, so that a graceful shutdown can wait for them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Work:
-    """The tasks that are under way. They go on when whoever waits for them is cancelled."""
+class InFlight:
+    """The set of running tasks. A task continues when the coroutine that waits for it is cancelled."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin something. Its outcome belongs to the caller, who may be gone by then."""
-        task = asyncio.create_task(work)
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task. The caller handles its result or error, unless the caller is cancelled first."""
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # asked for, so that asyncio does not complain when nobody else does
+            task.exception()  # mark as retrieved: asyncio warns otherwise when the caller was cancelled
 
-    async def finish(self, grace: float) -> None:
-        """Wait `grace` seconds for everything to end, then cancel what is left and wait for that."""
+    async def drain(self, grace: float) -> None:
+        """Wait up to `grace` seconds for all tasks, then cancel the others and wait for them to end."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        for task in (left := list(self._tasks)):
+        for task in (remaining := list(self._tasks)):
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*remaining, return_exceptions=True)

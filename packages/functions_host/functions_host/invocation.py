@@ -1,4 +1,4 @@
-"""One invocation: the function is called, its answer checked, the outcome logged."""
+"""Invoke functions: call the code, check the return value, log the outcome."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from typing import Any
 
 import azure.functions as func
 
-from devstack.host.functions import Function
+from functions_host.functions import Function
 
-log = logging.getLogger("host")
-running: contextvars.ContextVar[str] = contextvars.ContextVar("running", default="")
+log = logging.getLogger(__name__)
+current_invocation: contextvars.ContextVar[str] = contextvars.ContextVar("current_invocation", default="")
 
 
-class InvocationFailed(Exception):  # noqa: N818 - an outcome
-    """The function raised, ran out of time or answered with what it may not; logged already."""
+class InvocationError(Exception):
+    """The function raised, exceeded its timeout or returned an invalid value. The invoker has logged it."""
 
 
 @dataclass(frozen=True)
 class TraceContext:
-    """The trace that an invocation belongs to: a new one."""
+    """The trace context of an invocation. Each invocation starts a new trace."""
 
     trace_parent: str = field(default_factory=lambda: f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01")
     trace_state: str = ""
@@ -40,7 +40,7 @@ class TraceContext:
 
 @dataclass(frozen=True)
 class Context:
-    """What a function gets as `context`: see azure.functions.Context."""
+    """The `context` argument of a function; see azure.functions.Context."""
 
     function_name: str
     function_directory: str
@@ -54,70 +54,70 @@ func.Context.register(Context)
 
 
 class Invoker:
-    """Calls functions: async ones in this event loop, the others in threads. `timeout` is in seconds."""
+    """Call async functions in the event loop and other functions in a thread pool. `timeout` is in seconds."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = None if math.isinf(timeout) else timeout
         threads = int(os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or min(32, (os.cpu_count() or 1) + 4))
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="function")
-        self._in_threads: set[Future[Any]] = set()
+        self._thread_pool = ThreadPoolExecutor(threads, thread_name_prefix="function")
+        self._thread_calls: set[Future[Any]] = set()
 
-    async def __call__(self, function: Function, value: object, reason: str) -> Any:  # noqa: ANN401 - as it comes
-        """Call `function` with `value`, what triggered it, and hand back its answer.
+    async def __call__(self, function: Function, value: object, reason: str) -> Any:  # noqa: ANN401 - the function decides
+        """Call `function` with the trigger's `value` and return its result. `reason` is for the log.
 
         Raises:
-            InvocationFailed: whatever went wrong.
+            InvocationError: The invocation failed.
         """
-        context = Context(function.name, os.getcwd())  # noqa: PTH109 - a string is what the platform gives
-        token, start = running.set(f"{function.name} {context.invocation_id}"), time.perf_counter()
+        context = Context(function.name, os.getcwd())  # noqa: PTH109 - Azure passes a string
+        token, start = current_invocation.set(f"{function.name} {context.invocation_id}"), time.perf_counter()
         outcome, level = "failed", logging.ERROR
         try:
-            answer = await self._answer(function, value, context)
+            result = await self._checked_result(function, value, context)
             outcome, level = "succeeded", logging.INFO
         except asyncio.CancelledError:
             outcome, level = "cancelled", logging.WARNING
             raise
         else:
-            return answer
+            return result
         finally:
             log.log(level, "%s in %.0f ms (%s)", outcome, (time.perf_counter() - start) * 1000, reason)
-            running.reset(token)
+            current_invocation.reset(token)
 
-    async def _answer(self, function: Function, value: object, context: Context) -> object:
+    async def _checked_result(self, function: Function, value: object, context: Context) -> object:
+        """Call the function within its timeout and check the result."""
         try:
-            async with asyncio.timeout(self._timeout) as limit:
-                answer = await self._call(function, value, context)
-            _check(function, answer)
+            async with asyncio.timeout(self._timeout) as timeout:
+                result = await self._call(function, value, context)
+            _check_result(function, result)
         except Exception as error:
-            if limit.expired():
-                log.error("it ran longer than functionTimeout, %s s", self._timeout)  # noqa: TRY400 - no traceback
+            if timeout.expired():
+                log.error("the function ran longer than functionTimeout (%s s)", self._timeout)  # noqa: TRY400 - no traceback
             else:
                 log.exception("%s", type(error).__name__)
-            raise InvocationFailed(str(error)) from error
+            raise InvocationError(str(error)) from error
         else:
-            return answer
+            return result
 
     async def _call(self, function: Function, value: object, context: Context) -> object:
-        arguments: dict[str, Any] = {function.parameter: value} | (
-            {"context": context} if function.wants_context else {}
-        )
+        arguments = {function.parameter: value} | ({"context": context} if function.takes_context else {})
         if inspect.iscoroutinefunction(function.code):
             return await function.code(**arguments)
-        here, code = contextvars.copy_context(), partial(function.code, **arguments)
-        call = self._threads.submit(lambda: here.run(code))
-        self._in_threads.add(call)
-        call.add_done_callback(self._in_threads.discard)
+        variables, code = contextvars.copy_context(), partial(function.code, **arguments)
+        call = self._thread_pool.submit(lambda: variables.run(code))
+        self._thread_calls.add(call)
+        call.add_done_callback(self._thread_calls.discard)
         return await asyncio.wrap_future(call)
 
     def close(self) -> bool:
-        """Take no more. False when a function still runs in a thread: nothing can stop that but the process's end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        return not self._in_threads
+        """Accept no further calls. Return False if a thread still runs a function: only the process exit can end it."""
+        self._thread_pool.shutdown(wait=False, cancel_futures=True)
+        return not self._thread_calls
 
 
-def _check(function: Function, answer: object) -> None:
-    if function.type == "httpTrigger":
-        if not isinstance(answer, str | func.HttpResponse):
-            raise TypeError(f"an HTTP function must return str or HttpResponse, not {type(answer).__name__}")
-    elif answer is not None:
-        raise TypeError(f"a function without an output must return None, not {type(answer).__name__}")
+def _check_result(function: Function, result: object) -> None:
+    """Raise TypeError if Azure would reject the result."""
+    if function.trigger_type == "httpTrigger":
+        if not isinstance(result, str | func.HttpResponse):
+            raise TypeError(f"an HTTP function must return str or HttpResponse, not {type(result).__name__}")
+    elif result is not None:
+        raise TypeError(f"a function without an output must return None, not {type(result).__name__}")

@@ -1,4 +1,4 @@
-"""What only one host at a time may do: a blob lease decides which."""
+"""Leader election by blob lease: one host at a time scans containers and runs a timer."""
 
 from __future__ import annotations
 
@@ -12,47 +12,48 @@ from typing import Any
 from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient
 
-log = logging.getLogger("host")
-LEASE = 15  # seconds, the shortest that there is: how long the others wait for a host that was killed
-RENEW = 5.0
-RETRY = 1.0
+log = logging.getLogger(__name__)
+# The shortest lease that storage grants. Other hosts wait this long after the leader is killed.
+LEASE_DURATION_SECONDS = 15
+LEASE_RENEWAL_INTERVAL_SECONDS = 5.0
+LEASE_RETRY_INTERVAL_SECONDS = 1.0
 
 
-class _LeaseLost(Exception):  # noqa: N818 - a state
+class _LeaseLostError(Exception):
     pass
 
 
-async def alone(blob: BlobClient, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do `work` while this host holds the lease of `blob`, and again whenever it gets it back; until cancelled."""
+async def run_while_leader(blob: BlobClient, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` while this host holds the lease of `blob`. Run it again after each re-election, until cancelled."""
     while True:
-        lease = await _acquired(blob)
+        lease = await _acquire(blob)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_renew(lease))
                 await work()
-        except* _LeaseLost:
-            log.warning("another host may have taken over %s", blob.blob_name)
+        except* _LeaseLostError:
+            log.warning("lost the lease of %s: another host may be the leader now", blob.blob_name)
         finally:
             with contextlib.suppress(AzureError):
                 await lease.release()
 
 
-async def _acquired(blob: BlobClient) -> BlobLeaseClient:
+async def _acquire(blob: BlobClient) -> BlobLeaseClient:
     with contextlib.suppress(AzureError):
         await blob.upload_blob(b"", overwrite=False)
     while True:
         try:
-            return await blob.acquire_lease(LEASE)
+            return await blob.acquire_lease(LEASE_DURATION_SECONDS)
         except AzureError as error:
-            if getattr(error, "status_code", None) != HTTPStatus.CONFLICT:  # another host has it
-                log.warning("the lease of %s cannot be had: %s", blob.blob_name, error)
-        await asyncio.sleep(RETRY)
+            if getattr(error, "status_code", None) != HTTPStatus.CONFLICT:  # another host is the leader
+                log.warning("cannot acquire the lease of %s: %s", blob.blob_name, error)
+        await asyncio.sleep(LEASE_RETRY_INTERVAL_SECONDS)
 
 
 async def _renew(lease: BlobLeaseClient) -> None:
     while True:
-        await asyncio.sleep(RENEW)
+        await asyncio.sleep(LEASE_RENEWAL_INTERVAL_SECONDS)
         try:
             await lease.renew()
         except AzureError as error:
-            raise _LeaseLost from error
+            raise _LeaseLostError from error

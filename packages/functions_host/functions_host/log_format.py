@@ -1,36 +1,29 @@
-"""Log lines: time, level, the function and invocation that speaks, message. They go to standard error."""
+"""Format log lines: time, level, function and invocation, message. The lines go to standard error."""
 
 from __future__ import annotations
 
 import logging
 
-from typing_extensions import override
+from functions_host.invocation import current_invocation
 
-from devstack.host.invoke import running
-
-QUIET = ("azure", "uvicorn", "asyncio", "urllib3")
+QUIET_LOGGERS = ("azure", "uvicorn", "asyncio", "urllib3")
 
 
-class _Format(logging.Formatter):
-    default_time_format = "%H:%M:%S"
-    default_msec_format = "%s.%03d"
-
-    @override
-    def format(self, record: logging.LogRecord) -> str:
-        record.running = f"[{invocation}] " if (invocation := running.get()) else ""
-        return super().format(record)
-
-    @override
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        # A name with a line end in it must not make up a line.
-        record.message = "".join(each if each.isprintable() else repr(each)[1:-1] for each in record.message)
-        return super().formatMessage(record)
-
-
-def configure() -> None:
-    """Log at INFO and above, the libraries at WARNING and above."""
+def configure_logging() -> None:
+    """Log at INFO and above; libraries log at WARNING and above."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Format("%(asctime)s %(levelname)-7s %(running)s%(message)s"))
+    handler.addFilter(_prepare)
+    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(invocation)s%(message)s", "%H:%M:%S")
+    formatter.default_msec_format = "%s.%03d"
+    handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _prepare(record: logging.LogRecord) -> bool:
+    """Add the invocation, and escape control characters: a blob name with a line break must not forge a log line."""
+    record.invocation = f"[{invocation}] " if (invocation := current_invocation.get()) else ""
+    text = record.getMessage()
+    record.msg, record.args = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text), ()
+    return True

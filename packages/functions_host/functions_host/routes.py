@@ -1,4 +1,4 @@
-"""Route templates of HTTP triggers: `jobs/{id:int?}`, `files/{*path}`; matched regardless of case, as ASP.NET does."""
+"""Route templates of HTTP triggers: `jobs/{id:int?}`, `files/{*path}`. As in ASP.NET, matching ignores case."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from devstack.errors import HostError
-from devstack.host.functions import Function
+from functions_host.errors import HostError
+from functions_host.functions import Function
 
-CONSTRAINTS = {
+CONSTRAINT_PATTERNS = {
     "": r"[^/]+",
     "int": r"-?\d+",
     "long": r"-?\d+",
@@ -22,65 +22,68 @@ PARAMETER = re.compile(r"\{(\*{0,2})(\w+)(?::(\w+))?(\?)?\}")
 
 @dataclass(frozen=True)
 class Route:
-    """Where a function is served, and for which methods (none named: all)."""
+    """A compiled route of a function. An empty set of methods allows all; routes are tried in order of precedence."""
 
     function: Function
     methods: frozenset[str]
     pattern: re.Pattern[str]
-    rank: tuple[int, ...]
+    precedence: tuple[int, ...]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The route's parameters when it fits a path, which is still percent-encoded."""
-        found = self.pattern.fullmatch(path.strip("/"))
-        return {key: unquote(value) for key, value in found.groupdict().items() if value} if found else None
+        """Return the route parameters if the percent-encoded path matches."""
+        match = self.pattern.fullmatch(path.strip("/"))
+        return {key: unquote(value) for key, value in match.groupdict().items() if value} if match else None
 
 
-def route(function: Function, prefix: str) -> Route:
-    """Read the route of an HTTP trigger, below `prefix`.
+def compile_route(function: Function, prefix: str) -> Route:
+    """Compile the route of an HTTP trigger below `prefix`.
 
     Raises:
-        HostError: it has a constraint that this host does not know.
+        HostError: The route has an unsupported constraint.
     """
     template = function.trigger.get("route") or function.name
     segments = [*filter(None, prefix.split("/")), *filter(None, template.split("/"))]
     try:
-        pattern = "".join(_segment(segment, first=number == 0) for number, segment in enumerate(segments))
+        pattern = "".join(_segment_pattern(segment, first=index == 0) for index, segment in enumerate(segments))
         compiled = re.compile(pattern, re.IGNORECASE)
     except (KeyError, re.error) as error:
-        raise HostError(f"{function.name}: the route '{template}' has a part that is not known here: {error}") from None
+        raise HostError(f"{function.name}: the route '{template}' has an unsupported part: {error}") from None
     methods = frozenset(method.upper() for method in function.trigger.get("methods", []))
-    return Route(function, methods, compiled, tuple(_rank(segment) for segment in segments))
+    return Route(function, methods, compiled, tuple(_precedence(segment) for segment in segments))
 
 
-def _segment(segment: str, *, first: bool) -> str:
+def _segment_pattern(segment: str, *, first: bool) -> str:
     slash = "" if first else "/"
-    whole = PARAMETER.fullmatch(segment)
-    if whole and whole[1]:
-        return f"(?:{slash}(?P<{whole[2]}>.*))?"
-    if whole and whole[4]:
-        return f"(?:{slash}(?P<{whole[2]}>{CONSTRAINTS[whole[3] or '']}))?"
-    return slash + _mixed(segment)
+    parameter = PARAMETER.fullmatch(segment)
+    if parameter and parameter[1]:
+        return f"(?:{slash}(?P<{parameter[2]}>.*))?"
+    if parameter and parameter[4]:
+        return f"(?:{slash}(?P<{parameter[2]}>{CONSTRAINT_PATTERNS[parameter[3] or '']}))?"
+    return slash + _mixed_segment_pattern(segment)
 
 
-def _mixed(segment: str) -> str:
-    """A segment of literals and parameters, such as `{name}.{format}`."""
+def _mixed_segment_pattern(segment: str) -> str:
+    """Return the pattern of a segment with literals and parameters, such as `{name}.{format}`."""
     parts = []
     end = 0
-    for found in PARAMETER.finditer(segment):
-        parts += [_literal(segment[end : found.start()]), f"(?P<{found[2]}>{CONSTRAINTS[found[3] or '']})"]
-        end = found.end()
-    return "".join([*parts, _literal(segment[end:])])
+    for match in PARAMETER.finditer(segment):
+        parts += [
+            _literal_pattern(segment[end : match.start()]),
+            f"(?P<{match[2]}>{CONSTRAINT_PATTERNS[match[3] or '']})",
+        ]
+        end = match.end()
+    return "".join([*parts, _literal_pattern(segment[end:])])
 
 
-def _literal(text: str) -> str:
+def _literal_pattern(text: str) -> str:
     if "{" in text or "}" in text:
         raise KeyError(text)
     return re.escape(text)
 
 
-def _rank(segment: str) -> int:
-    """Literals are tried before parameters with a constraint, those before others, and catch-alls last."""
-    found = PARAMETER.search(segment)
-    if not found:
+def _precedence(segment: str) -> int:
+    """Return 0 for a literal, 1 for a parameter with a constraint, 2 for one without, 3 for a catch-all."""
+    parameter = PARAMETER.search(segment)
+    if not parameter:
         return 0
-    return 3 if found[1] else 1 if found[3] else 2
+    return 3 if parameter[1] else 1 if parameter[3] else 2

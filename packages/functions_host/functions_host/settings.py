@@ -1,4 +1,4 @@
-"""What a function app says about itself beside its code: host.json, local.settings.json, the environment."""
+"""Read the settings of a function app: host.json, local.settings.json and environment variables."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from devstack.errors import HostError
+from functions_host.errors import HostError
 
 T = TypeVar("T")
 
 HOST_STORAGE = "AzureWebJobsStorage"
-HOST_ID = "AzureFunctionsWebHost__hostid"
-CORES = os.cpu_count() or 1
-# What this connection string stands for, in every SDK but the Python ones.
-DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+HOST_ID_VARIABLE = "AzureFunctionsWebHost__hostid"
+CPU_COUNT = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class QueueOptions:
-    """How a queue is read. Times are in seconds."""
+    """Settings of a queue listener. Times are in seconds."""
 
     batch_size: int = 16
-    new_batch_threshold: int = 8 * CORES
+    new_batch_threshold: int = 8 * CPU_COUNT
     max_dequeue_count: int = 5
     max_polling_interval: float = 60.0
     retry_delay: float = 0.0
@@ -36,8 +34,8 @@ class QueueOptions:
 
 
 @dataclass(frozen=True)
-class HostOptions:
-    """The part of host.json that this host understands. Times are in seconds."""
+class HostJson:
+    """The supported part of host.json. Times are in seconds."""
 
     route_prefix: str
     function_timeout: float
@@ -45,157 +43,154 @@ class HostOptions:
     blobs: QueueOptions
 
 
-def local_settings(app: Path) -> None:
-    """Put the Values of local.settings.json into the environment; what is set there already stays.
+def load_local_settings(app: Path) -> None:
+    """Add the `Values` of local.settings.json to the environment. Variables that are set already keep their value.
 
     Raises:
-        HostError: the file cannot be read, or is encrypted.
+        HostError: The file cannot be read, or is encrypted.
     """
-    settings = _json(app / "local.settings.json")
-    if settings.get("IsEncrypted"):
+    document = _load_json(app / "local.settings.json")
+    if document.get("IsEncrypted"):
         raise HostError("local.settings.json is encrypted: decrypt it with `func settings decrypt`")
-    for name, value in settings.get("Values", {}).items():
+    for name, value in document.get("Values", {}).items():
         if not isinstance(value, str):
             raise HostError(f"local.settings.json: the value of {name} must be a string, in quotes")
         os.environ.setdefault(name, value)
 
 
-def host_options(app: Path) -> HostOptions:
-    """Read host.json, with the platform's defaults for what it does not say.
+def load_host_json(app: Path) -> HostJson:
+    """Read host.json; missing values get the defaults of Azure.
 
     Raises:
-        HostError: a value is not what it must be.
+        HostError: A value is invalid.
     """
-    document = _json(app / "host.json")
-    read = _Reader(document)
-    return HostOptions(
+    read = _Reader(_load_json(app / "host.json"))
+    return HostJson(
         route_prefix=read("extensions.http.routePrefix", str, "api").strip("/"),
-        function_timeout=read("functionTimeout", _time_span, 1800.0),
+        function_timeout=read("functionTimeout", _parse_time_span, 1800.0),
         queues=_queue_options(read),
         blobs=_blob_options(read),
     )
 
 
 def _queue_options(read: _Reader) -> QueueOptions:
-    queue = "extensions.queues."
-    batch = read(queue + "batchSize", int, 16)
-    if not 1 <= batch <= 32:
-        raise HostError(f"host.json: {queue}batchSize must be 1 to 32")
+    section = "extensions.queues."
+    batch_size = read(section + "batchSize", int, 16)
+    if not 1 <= batch_size <= 32:
+        raise HostError(f"host.json: {section}batchSize must be 1 to 32")
     return QueueOptions(
-        batch_size=batch,
-        new_batch_threshold=read(queue + "newBatchThreshold", int, CORES * batch // 2),
-        max_dequeue_count=read(queue + "maxDequeueCount", int, 5),
-        max_polling_interval=read(queue + "maxPollingInterval", _time_span, 60.0),
-        retry_delay=read(queue + "visibilityTimeout", _time_span, 0.0),
-        base64=read(queue + "messageEncoding", str, "base64") == "base64",
+        batch_size=batch_size,
+        new_batch_threshold=read(section + "newBatchThreshold", int, CPU_COUNT * batch_size // 2),
+        max_dequeue_count=read(section + "maxDequeueCount", int, 5),
+        max_polling_interval=read(section + "maxPollingInterval", _parse_time_span, 60.0),
+        retry_delay=read(section + "visibilityTimeout", _parse_time_span, 0.0),
+        base64=read(section + "messageEncoding", str, "base64") == "base64",
     )
 
 
 def _blob_options(read: _Reader) -> QueueOptions:
-    """How the one queue behind all blob triggers is read: a degree of parallelism P is P/2 + 1 and what is left."""
-    parallel = read("extensions.blobs.maxDegreeOfParallelism", int, 8 * CORES)
-    if parallel < 1:
+    """Return the options of the queue that all blob triggers share.
+
+    As on Azure, a degree of parallelism P becomes a batch size of P/2 + 1; the rest of P is the new-batch threshold.
+    """
+    parallelism = read("extensions.blobs.maxDegreeOfParallelism", int, 8 * CPU_COUNT)
+    if parallelism < 1:
         raise HostError("host.json: extensions.blobs.maxDegreeOfParallelism must be 1 or more")
-    batch = min(32, parallel // 2 + 1)
+    batch_size = min(32, parallelism // 2 + 1)
     return QueueOptions(
-        batch_size=batch,
-        new_batch_threshold=parallel - batch,
+        batch_size=batch_size,
+        new_batch_threshold=parallelism - batch_size,
         max_dequeue_count=read("extensions.blobs.poisonBlobThreshold", int, 5),
-        max_polling_interval=1.0,  # another host may have found the blob: nothing wakes this one up
+        max_polling_interval=1.0,  # the scan may run in another host, which cannot wake this one
     )
 
 
 def host_id(app: Path) -> str:
-    """What tells the apps of one storage account apart: lower case letters and digits, 32 at most."""
-    configured = os.environ.get(HOST_ID)
+    """Return the id that separates apps in one storage account: up to 32 lower-case letters and digits."""
+    configured = os.environ.get(HOST_ID_VARIABLE)
     return configured or "local" + hashlib.sha256(str(app.resolve()).encode()).hexdigest()[:12]
 
 
-def resolve(text: str) -> str:
-    """Replace every %NAME% with the setting of that name.
+def resolve_settings(text: str) -> str:
+    """Replace every `%NAME%` with the environment variable of that name.
 
     Raises:
-        HostError: there is no such setting.
+        HostError: A variable is not set.
     """
 
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if found is None:
+    def replacement(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
             raise HostError(f"'%{match[1]}%' cannot be resolved: set {match[1]} in the environment")
-        return found
+        return value
 
-    return re.sub(r"%([^%]+)%", value, text)
+    return re.sub(r"%([^%]+)%", replacement, text)
 
 
 @dataclass(frozen=True)
-class ByIdentity:
-    """A storage account that a managed identity signs in to: the endpoint of a service, and which identity."""
+class IdentityConnection:
+    """A connection that signs in with a managed identity: service endpoint and client id."""
 
     uri: str
     client_id: str | None
 
 
-def connection(name: str, service: str) -> str | ByIdentity:
-    """What a binding's `connection` leads to: a connection string, or the endpoint of `service` (blob, queue).
+def resolve_connection(name: str, service: str) -> str | IdentityConnection:
+    """Return the connection string of a binding's `connection`, or the endpoint of `service` (blob or queue).
 
     Raises:
-        HostError: it is not set, or does not name the service's endpoint.
+        HostError: The connection is not set, or has no endpoint of this service.
     """
     for variable in (f"AzureWebJobs{name}", name):
         if value := os.environ.get(variable):
-            return _development_storage() if value.strip().rstrip(";") == DEVELOPMENT_STORAGE else value
+            return value
     for variable in (f"AzureWebJobs{name}__", f"{name}__"):
         if uri := os.environ.get(f"{variable}{service}ServiceUri"):
-            return ByIdentity(uri, os.environ.get(f"{variable}clientId") or None)
+            return IdentityConnection(uri, os.environ.get(f"{variable}clientId") or None)
     if any(variable.startswith(f"{name}__") for variable in os.environ):
-        raise HostError(f"the connection {name} is by identity: set {name}__{service}ServiceUri to its {service}s")
+        raise HostError(
+            f"the connection {name} uses an identity but has no {service} endpoint: set {name}__{service}ServiceUri"
+        )
     raise HostError(
         f"the connection {name} is not set: set {name} to the connection string of a storage account, or "
-        f"{name}__{service}ServiceUri to its {service}s, for an identity"
+        f"{name}__{service}ServiceUri to its {service} endpoint to use an identity"
     )
 
 
-def _development_storage() -> str:
-    from devstack.azurite import ACCOUNT, KEY, SERVICES
-
-    ends = "".join(
-        f"{service.title()}Endpoint=http://127.0.0.1:{port}/{ACCOUNT};" for port, service in enumerate(SERVICES, 10000)
-    )
-    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{ends}"
-
-
-def _json(path: Path) -> dict[str, Any]:
+def _load_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise HostError(f"{path.name} is not JSON: {error}") from None
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(document, dict):
-        raise HostError(f"{path.name} must hold a JSON object")
+        raise HostError(f"{path.name} must contain a JSON object")
     return document
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a value of host.json by its dotted path."""
+    """Read values of host.json by dotted path."""
 
     document: dict[str, Any]
 
-    def __call__(self, path: str, kind: Callable[[Any], T], default: T) -> T:
-        found: Any = self.document
+    def __call__(self, path: str, convert: Callable[[Any], T], default: T) -> T:
+        value: Any = self.document
         for key in path.split("."):
-            found = found.get(key) if isinstance(found, dict) else None
-        if found is None:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
             return default
         try:
-            return kind(found)
+            return convert(value)
         except (TypeError, ValueError):
-            raise HostError(f"host.json: {path} cannot be {found!r}") from None
+            raise HostError(f"host.json: {path} cannot be {value!r}") from None
 
 
-def _time_span(text: object) -> float:
-    """Seconds of `[days.]hours:minutes:seconds`; -1 is without end."""
+def _parse_time_span(text: object) -> float:
+    """Return the seconds of `[days.]hours:minutes:seconds`; -1 means no limit."""
     if str(text) == "-1":
         return math.inf
     match = re.fullmatch(r"(?:(\d+)\.)?(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(text))
