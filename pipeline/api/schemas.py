@@ -55,7 +55,7 @@ class ErrorDocument(Document):
     """Class of the error, such as SourceError."""
     message: str
     stage: str
-    said: str
+    stderr_tail: str
     """End of the session's error output."""
 
 
@@ -136,7 +136,7 @@ def _error(entry: Entry) -> ErrorDocument:
         **{"class": entry.error_class},
         message=entry.error_message,
         stage=entry.stage,
-        said=entry.error_tail,
+        stderr_tail=entry.error_tail,
     )
 
 

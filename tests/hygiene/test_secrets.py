@@ -65,7 +65,7 @@ def find_secrets(texts: dict[str, str], secrets: set[str]) -> list[str]:
 async def evidence() -> AsyncIterator[Evidence]:
     """Process good and bad images and requests, and end the pool at last."""
     lines: list[tuple[str, str]] = []
-    options = stack.Options(data=None, max_sessions=2, identity=True)
+    options = stack.StackOptions(data=None, max_sessions=2, identity=True)
     async with stack.running(options, lambda part, line: lines.append((part, line))) as azure:
         evidence = Evidence(azure, secrets={emulator.KEY, azure.settings["IDENTITY_HEADER"]})
         trust = azure.settings["SSL_CERT_FILE"]
@@ -103,8 +103,8 @@ async def _work(evidence: Evidence, blobs: BlobServiceClient) -> None:
         await evidence.request("GET", path)
     await evidence.request("POST", "jobs", content=b"{")
     await evidence.request("POST", "jobs", json={"source": "https://evil.example/a.jpg?sig=1", "recipe": "web"})
-    evidence.azure.children["session-pool"].kill()
-    await evidence.azure.children["session-pool"].ended()
+    evidence.azure.processes["session-pool"].kill()
+    await evidence.azure.processes["session-pool"].wait_for_exit()
     await blobs.get_blob_client("input", "late.jpg").upload_blob(picture(200, 100))
     await evidence.request("POST", "jobs", json={"source": "late.jpg", "recipe": "web"}, headers={"Prefer": "wait=3"})
 
