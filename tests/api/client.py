@@ -54,28 +54,23 @@ class ApiResponse:
 
 async def call(stack: Stack, method: str, url: str, body: Any = None, **headers: str) -> ApiResponse:
     """Send a request; a body that is not bytes is sent as JSON."""
-    url = urlsplit(url)
-    payload = url.path.removeprefix("/api/").split("/")
+    split = urlsplit(url)
+    segments = split.path.removeprefix("/api/").split("/")
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if body is not None and not isinstance(body, bytes):
         body, named = json.dumps(body).encode(), {"content-type": "application/json", **named}
     for route in sorted(routes.ROUTES, key=lambda each: "{" in each.path):
         parts = route.path.split("/")
-        fits = len(parts) == len(payload) and all(
-            part.startswith("{") or part == given for part, given in zip(parts, payload, strict=True)
-        )
-        if fits and route.method == method:
-            params = {
-                part.strip("{}"): unquote(given)
-                for part, given in zip(parts, payload, strict=True)
-                if part.startswith("{")
-            }
+        if route.method != method or len(parts) != len(segments):
+            continue
+        pairs = list(zip(parts, segments, strict=True))
+        if all(part.startswith("{") or part == segment for part, segment in pairs):
             request = func.HttpRequest(
                 method,
                 HOST + url,
                 headers=named,
-                params=dict(parse_qsl(url.query)),
-                route_params=params,
+                params=dict(parse_qsl(split.query)),
+                route_params={part.strip("{}"): unquote(segment) for part, segment in pairs if part.startswith("{")},
                 body=body or b"",
             )
             return ApiResponse(await http_trigger.handle(route, lambda: stack.services, request))

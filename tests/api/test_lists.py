@@ -9,36 +9,37 @@ import pytest
 
 from pipeline.storage.queue import Message
 from tests.api.client import call
+from tests.api.conftest import Backend
 from tests.images import picture
-from tests.stack import Stack, opened
+from tests.stack import Stack
 
 OWN = {"renditions": {"a": {"format": "jpeg", "transforms": [{"resize": {"width": 50}}]}}}
 
 
 @pytest.fixture
-async def busy(environ: dict[str, str]) -> AsyncIterator[Stack]:
+async def busy(backend: Backend) -> AsyncIterator[Stack]:
     """Execute four jobs, one of them ad-hoc; a fifth one has failed, a sixth one is queued."""
-    async with opened({**environ, "PIPELINE_ADHOC_RECIPES": "on"}) as stack:
+    async with backend.opened(adhoc_recipes="on") as app:
         for name in ("photos/a.jpg", "photos/b.jpg", "photos/c/c.jpg", "photos/c/d.jpg"):
-            await stack.drop(name, picture(120, 90))
-        await stack.drop("photos/bad.jpg", b"no image" * 50)
+            await app.drop(name, picture(120, 90))
+        await app.drop("photos/bad.jpg", b"no image" * 50)
         for name in ("photos/a.jpg", "photos/b.jpg", "photos/c/c.jpg", "photos/bad.jpg"):
-            await submit(stack, name)
-        await call(stack, "POST", "/api/jobs", {"source": "photos/a.jpg", **OWN})
-        await submit(stack, "photos/c/d.jpg", prefer="respond-async")
-        yield stack
+            await submit(app, name)
+        await call(app, "POST", "/api/jobs", {"source": "photos/a.jpg", **OWN})
+        await submit(app, "photos/c/d.jpg", prefer="respond-async")
+        yield app
 
 
-async def submit(stack: Stack, name: str, **headers: str) -> Any:
-    return (await call(stack, "POST", "/api/jobs", {"source": name, "recipe": "web"}, **headers)).json()
+async def submit(app: Stack, name: str, **headers: str) -> Any:
+    return (await call(app, "POST", "/api/jobs", {"source": name, "recipe": "web"}, **headers)).json()
 
 
-async def names(stack: Stack, query: str) -> list[str]:
+async def names(app: Stack, query: str) -> list[str]:
     """Return the names of the sources on all pages."""
     sources: list[str] = []
     url: str | None = f"/api/jobs?{query}"
     while url:
-        response = (await call(stack, "GET", url)).json()
+        response = (await call(app, "GET", url)).json()
         sources += [job["source"]["name"] for job in response["jobs"]]
         url = response["next"]
     return sources
@@ -61,12 +62,12 @@ async def test_jobs_are_filtered_and_listed_page_by_page(busy: Stack) -> None:
     assert job["report"] is None
 
 
-async def test_invalid_queries_are_rejected(stack: Stack) -> None:
+async def test_invalid_queries_are_rejected(app: Stack) -> None:
     for query in ("state=lost", "limit=0", "limit=x", "cursor=nonsense", "color=red", "prefix=a%00b", "recipe=../x"):
-        response = await call(stack, "GET", f"/api/jobs?{query}")
+        response = await call(app, "GET", f"/api/jobs?{query}")
         assert response.status == 400, query
         assert response.problem in ("bad_request", "invalid_cursor")
-    assert (await call(stack, "GET", "/api/jobs?code=key")).status == 200, "`code` is the parameter of the function key"
+    assert (await call(app, "GET", "/api/jobs?code=key")).status == 200, "`code` is the parameter of the function key"
 
 
 async def test_a_failed_job_can_be_retried(busy: Stack) -> None:
@@ -82,11 +83,11 @@ async def test_a_failed_job_can_be_retried(busy: Stack) -> None:
     assert (await call(busy, "GET", "/api/jobs?state=queued")).json()["jobs"] == []
 
 
-async def test_an_adhoc_job_is_retried_with_its_recipe(busy: Stack) -> None:
+async def test_an_adhoc_job_is_retried_with_its_recipe(busy: Stack, backend: Backend) -> None:
     (job,) = (await call(busy, "GET", "/api/jobs?recipe=_adhoc")).json()["jobs"]
     assert (await call(busy, "POST", f"{job['href']}/retry")).status == 202
     (message,) = [each for each in await busy.messages() if each["recipe"] == job["recipe"]]
-    async with opened(busy.environ) as another:
+    async with backend.opened(adhoc_recipes="on") as another:
         await another.services.dispatcher.handle_message(Message(**message).model_dump_json().encode())
     done = (await call(busy, "GET", job["href"])).json()
     assert (done["state"], done["attempts"]) == ("done", 2)

@@ -13,40 +13,41 @@ from pipeline.monitoring import pool_overview
 from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from tests.api.client import call
+from tests.api.conftest import Backend
 from tests.images import picture
 from tests.pool.test_sharing import another_process
-from tests.stack import Stack, opened
+from tests.stack import Stack
 from tests.waiting import eventually
 
 
 @pytest.fixture
-async def one_slot(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
-        yield stack
+async def one_slot(backend: Backend) -> AsyncIterator[Stack]:
+    async with backend.opened(pool_max_sessions=1) as app:
+        yield app
 
 
-async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
-    services = stack.services
-    await stack.drop(name, picture())
+async def job(app: Stack, name: str = "photos/a.jpg") -> None:
+    services = app.services
+    await app.drop(name, picture())
     await services.executor.execute(services.settings.input_container, name, services.recipes.get("web"), again=True)
 
 
-async def identifier(stack: Stack) -> str:
-    container = stack.services.account.container(stack.services.settings.state_container)
+async def identifier(app: Stack) -> str:
+    container = app.services.account.container(app.services.settings.state_container)
     document = json.loads(await (await container.download_blob("slots/000.json")).readall())
     return str(document.get("identifier", ""))
 
 
-async def test_the_pool_shows_slots_without_identifiers(stack: Stack) -> None:
-    response = await call(stack, "GET", "/api/pool")
+async def test_the_pool_shows_slots_without_identifiers(app: Stack) -> None:
+    response = await call(app, "GET", "/api/pool")
     assert [slot["state"] for slot in response.json()["slots"]] == ["free", "free"]
-    await job(stack)
-    pool = (await call(stack, "GET", "/api/pool")).json()
+    await job(app)
+    pool = (await call(app, "GET", "/api/pool")).json()
     assert (pool["capacity"], pool["leased"], pool["free"], pool["saturation"]) == (2, 1, 1, 0.5)
     (leased,) = (slot for slot in pool["slots"] if slot["state"] == "leased")
     assert leased["generation"] == 1
     assert leased["age"] >= 0
-    container = stack.services.account.container(stack.services.settings.state_container)
+    container = app.services.account.container(app.services.settings.state_container)
     texts = [await (await container.download_blob(blob.name)).readall() async for blob in container.list_blobs()]
     identifiers = [json.loads(text)["identifier"] for text in texts if b"identifier" in text]
     assert identifiers
@@ -84,10 +85,10 @@ def _frequent_status(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_frequent_status")
-async def test_a_holder_recycles_on_request_of_another_process(one_slot: Stack) -> None:
+async def test_a_holder_recycles_on_request_of_another_process(one_slot: Stack, backend: Backend) -> None:
     await job(one_slot)
     before = await identifier(one_slot)
-    async with opened(one_slot.environ) as other:
+    async with backend.opened(pool_max_sessions=1) as other:
         response = await call(other, "POST", "/api/pool/slots/0/recycle")
         assert (response.status, response.json()["outcome"]) == (202, "requested")
 
@@ -101,8 +102,8 @@ async def test_a_holder_recycles_on_request_of_another_process(one_slot: Stack) 
 
 
 @pytest.mark.usefixtures("_frequent_status")
-async def test_running_jobs_end_before_their_session_is_recycled(one_slot: Stack) -> None:
-    async with opened(one_slot.environ) as other:
+async def test_running_jobs_end_before_their_session_is_recycled(one_slot: Stack, backend: Backend) -> None:
+    async with backend.opened(pool_max_sessions=1) as other:
         async with one_slot.services.scheduler.acquire_slot() as session:
             name = session.name
             assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "requested"
@@ -118,10 +119,12 @@ async def test_running_jobs_end_before_their_session_is_recycled(one_slot: Stack
             assert session.name != name
 
 
-async def test_a_holder_that_does_not_react_loses_its_slot(one_slot: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_holder_that_does_not_react_loses_its_slot(
+    one_slot: Stack, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await job(one_slot)
     monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", math.inf)
-    async with opened(one_slot.environ) as other:
+    async with backend.opened(pool_max_sessions=1) as other:
         for _ in range(2):
             response = await call(other, "POST", "/api/pool/slots/0/recycle")
             assert (response.status, response.json()["outcome"]) == (202, "requested")
@@ -134,10 +137,10 @@ async def test_a_holder_that_does_not_react_loses_its_slot(one_slot: Stack, monk
 
 
 @pytest.mark.usefixtures("_frequent_status")
-async def test_running_jobs_are_visible_to_all_processes(one_slot: Stack) -> None:
+async def test_running_jobs_are_visible_to_all_processes(one_slot: Stack, backend: Backend) -> None:
     labels = [JobLabel("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
     acquire = one_slot.services.scheduler.acquire_slot
-    async with opened(one_slot.environ) as other, acquire(doing=labels[0]), acquire(doing=labels[1]):
+    async with backend.opened(pool_max_sessions=1) as other, acquire(doing=labels[0]), acquire(doing=labels[1]):
 
         async def is_published() -> bool:
             (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
@@ -168,8 +171,8 @@ async def test_status_rows_of_former_holders_are_ignored(one_slot: Stack) -> Non
     await silent.close()
 
 
-async def test_concurrent_recycle_requests_are_both_stored(stack: Stack) -> None:
-    board = stack.services.slot_status
+async def test_concurrent_recycle_requests_are_both_stored(app: Stack) -> None:
+    board = app.services.slot_status
     since = await asyncio.gather(
         board.request_recycling("slots/000.json", 3), board.request_recycling("slots/001.json", 5)
     )
@@ -193,7 +196,7 @@ async def test_jobs_continue_while_their_slot_is_recycled(one_slot: Stack) -> No
     assert states == ["done"] * 6
 
 
-async def test_an_unknown_slot_is_404(stack: Stack) -> None:
+async def test_an_unknown_slot_is_404(app: Stack) -> None:
     for number in ("2", "-1", "x", "1000", "0.json"):
-        response = await call(stack, "POST", f"/api/pool/slots/{number}/recycle")
+        response = await call(app, "POST", f"/api/pool/slots/{number}/recycle")
         assert (response.status, response.problem) == (404, "unknown_slot")
