@@ -57,7 +57,7 @@ class ImageHandlers:
             headers={
                 **_cache_headers(facts["sha256"]),
                 **headers,
-                "Content-Location": links.rendition(entry.key.id, name),
+                "Content-Location": links.to("jobs", entry.key.id, "renditions", name),
                 "Content-Disposition": f'inline; filename="{_header_safe(name)}.{_header_safe(extension)}"',
             },
             media_type=content_type,

@@ -1,4 +1,4 @@
-"""HTTP handlers: health, version and statistics."""
+"""HTTP handlers of monitoring: session pool, health, version and statistics; and recycling a slot."""
 
 from __future__ import annotations
 
@@ -11,8 +11,22 @@ from pipeline.api.http import Request, Response
 from pipeline.api.problems import RETRY_AFTER_SECONDS
 from pipeline.monitoring.document import Document
 from pipeline.monitoring.health import HealthMonitor, version_info
+from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview, SlotOverview
 from pipeline.monitoring.statistics import StatisticsCollector
 from pipeline.settings import Settings
+
+
+class SlotDocument(SlotOverview):
+    """One slot, as its holder published it at most 10 s ago, or as its last holder stored it."""
+
+    recycle: str
+    """URL to recycle the slot with POST."""
+
+
+class PoolDocument(PoolOverview):
+    """All slots, their number by state, and the billed session-hours."""
+
+    slots: tuple[SlotDocument, ...]
 
 
 class StatsQuery(Document):
@@ -23,12 +37,27 @@ class StatsQuery(Document):
 
 
 @dataclass(frozen=True)
-class StatusHandlers:
-    """Handlers of health, version and statistics."""
+class MonitoringHandlers:
+    """Handlers of the session pool, health, version and statistics."""
 
     settings: Settings
+    pool: PoolMonitor
     health: HealthMonitor
     statistics: StatisticsCollector
+
+    async def show_pool(self, request: Request) -> Response:
+        """Handle `GET /api/pool`: return all slots."""
+        overview, links = await self.pool.overview(), request.links
+        slots = tuple(
+            SlotDocument(**dict(slot), recycle=links.to("pool", "slots", str(slot.number), "recycle"))
+            for slot in overview.slots
+        )
+        return Response(PoolDocument(**{**dict(overview), "slots": slots}))
+
+    async def recycle_slot(self, request: Request) -> Response:
+        """Handle `POST /api/pool/slots/{number}/recycle`: end the session of a slot after its running jobs."""
+        result = await self.pool.recycle(request.parameter("number"))
+        return Response(result, 200 if result.outcome in ("ended", "no_session") else 202)
 
     async def show_health(self, _: Request) -> Response:
         """Handle `GET /api/health`: status 200 if every dependency is healthy, else 503."""
