@@ -1,4 +1,4 @@
-// What somebody should hear of. The log searches look for lines that the pipeline writes; a test holds them to it.
+// Alerts. The log searches match lines that the pipeline writes; a test checks that these lines exist in the code.
 param location string
 param tags object
 param insights string
@@ -26,7 +26,7 @@ var searches = [
     window: 'PT15M'
     above: 0
     query: 'traces | where message has "MaxDequeueCount" and message has "poison"'
-    means: 'A message was given up, of ${queue} or of another queue: a bug or a crash. The pipeline keeps it as a failure of the kind undeliverable.'
+    means: 'Dead letter in ${queue} or another queue: a bug or a crash. The pipeline records it as a failure of kind undeliverable.'
   }
   {
     name: 'images-failures'
@@ -34,7 +34,7 @@ var searches = [
     window: 'PT1H'
     above: 20
     query: 'traces | where message has "failed at" or message has "failed after"'
-    means: 'More than 20 jobs failed within an hour. The ledger says why.'
+    means: 'More than 20 jobs failed within an hour. The ledger has the reasons: python -m pipeline failures.'
   }
   {
     name: 'images-saturation'
@@ -42,7 +42,7 @@ var searches = [
     window: 'PT15M'
     above: 50
     query: 'traces | where message has "waits for a session"'
-    means: 'Jobs wait for sessions. They are done later; if that is too late, give the pool more sessions.'
+    means: 'Jobs wait for sessions and are processed later. If this delay is too long, raise the pool limit MAX_SESSIONS.'
   }
   {
     name: 'images-no-events'
@@ -50,7 +50,7 @@ var searches = [
     window: 'P1D'
     above: 0
     query: 'traces | where message matches regex "scheduled run [0-9a-f-]+ found [1-9]"'
-    means: 'The scheduled run found sources that no event had brought in, or a recipe has changed. They are being done now; see whether the Event Grid subscription is there and delivers.'
+    means: 'The scheduled run found sources without an event, or a recipe has changed. It processes them now. Check that the Event Grid subscription exists and delivers events.'
   }
 ]
 
@@ -86,8 +86,8 @@ resource search 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
 ]
 
 var deliveries = [
-  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'Events were given up and lie in the container for dead letters. The nightly look brings their sources in.' }
-  { name: 'images-deliveries', metric: 'DeliveryAttemptFailCount', above: 50, severity: 2, means: 'The app does not take events: is it running, and does its settings check pass?' }
+  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'Event Grid stopped delivering events and stored them in the dead-letter container. The nightly run processes their sources.' }
+  { name: 'images-deliveries', metric: 'DeliveryAttemptFailCount', above: 50, severity: 2, means: 'The app does not accept events. Check that it runs and that its settings are valid.' }
 ]
 
 resource delivery 'Microsoft.Insights/metricAlerts@2018-03-01' = [

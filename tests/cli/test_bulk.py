@@ -15,7 +15,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipeline.cli import build, common
-from pipeline.jobs.dispatch import execute_message, handle_blob
 from pipeline.storage.queue import Message
 from tests.images import picture
 from tests.stack import Stack
@@ -39,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 async def dropped(stack: Stack, name: str, data: bytes) -> None:
     await stack.drop(name, data)
-    await handle_blob(stack.services, stack.services.settings.input_container, name)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
 async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_pat
     (submitted,) = await told(stack, "submit", "web", photo, "--prefix", "photos/")
     assert submitted["state"] == "queued"
     (message,) = await stack.messages()
-    await execute_message(stack.services, Message(**message))
+    await stack.services.dispatcher.execute_message(Message(**message))
     shown = await told(stack, "job", "photos/ü 1.jpg", "--recipe", "web")
     assert (shown["id"], shown["state"], len(shown["renditions"])) == (submitted["id"], "done", 2)
     listed = await told(stack, "jobs", "--state", "done")

@@ -18,7 +18,6 @@ import pytest_asyncio
 
 from pipeline.engine.protocol import Job
 from pipeline.errors import PoolFull, PoolUnavailable, TransientError
-from pipeline.jobs.execution import execute_job
 from pipeline.pool import client
 from pipeline.pool.client import PoolClient
 from pipeline.storage.ledger import Entry
@@ -74,7 +73,7 @@ class Scene:
         tracemalloc.start()
         try:
             async with asyncio.timeout(60):
-                await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
+                await services.executor.execute(services.settings.input_container, name, services.recipes.get(recipe))
         except (TransientError, PoolFull):
             pass  # what the queue is for; anything else would be a bug, or a failure that was not recorded
         finally:

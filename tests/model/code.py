@@ -23,7 +23,7 @@ from pipeline.storage.blobs import Renditions, Source, Sources
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.metrics import MetricsStore
 from pipeline.storage.queue import JobQueue
-from tests.model.clients import Clients
+from pipeline.testing.clients import Clients
 from tests.model.replay import World, world
 
 NAME, INPUT, OUTPUT = "photos/a.jpg", "input", "output"
@@ -78,7 +78,7 @@ async def _render(
 ) -> tuple[list[StagedRendition[Any]], SessionReport]:
     """In place of a session: the source's bytes, of exactly the pinned version, and the rendition's name."""
     data = b"".join([chunk async for chunk in source.chunks()])
-    await stages.look()
+    await stages.ensure_claimed()
     made = []
     for rendition in recipe.renditions:
         facts = RenditionFacts(
@@ -115,17 +115,25 @@ class _Asyncio:
 class _Stages:
     """Stages that are not measured: how long something took is no part of a state."""
 
-    session, state, began = "", "", 0.0
+    session, state, started = "", "", 0.0
+    lost_claim: Any = None
+
+    @staticmethod
+    async def claim_check() -> None:
+        """Replaced by the heartbeat."""
 
     def __init__(self, recipe: str) -> None:
         self.current = "claim"
         self.ms: dict[str, float] = {}
-        self.marks: list[Any] = []
+        self.spans: list[Any] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         self.current = name
         yield
+
+    async def ensure_claimed(self) -> None:
+        await self.claim_check()
 
     @contextmanager
     def job(self, job_id: str) -> Iterator[None]:
@@ -143,8 +151,8 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(blobs, "secrets", tokens),
         mock.patch.object(execution, "asyncio", _Asyncio()),
         mock.patch.object(execution, "render", _render),
-        mock.patch.object(execution, "Stages", _Stages),
-        mock.patch.object(MetricsStore, "count"),
+        mock.patch.object(execution, "JobTimer", _Stages),
+        mock.patch.object(MetricsStore, "record"),
         mock.patch.object(dispatch.random, "uniform", return_value=1.0),
     ):
         yield
