@@ -8,13 +8,13 @@ from importlib import import_module
 import typer
 
 COMMANDS = {
-    "up": "up",
-    "azurite": "azurite",
-    "session-pool": "session_pool",
-    "host": "host",
-    "identity": "identity",
-    "event-grid": "event_grid",
-    "demo": "demo",
+    "up": "devstack.up",
+    "azurite": "devstack.azurite",
+    "session-pool": "session_pool_emulator.command",
+    "host": "devstack.host",
+    "identity": "devstack.identity",
+    "event-grid": "devstack.event_grid",
+    "demo": "devstack.demo",
 }
 
 
@@ -23,7 +23,7 @@ def build(asked: str) -> typer.Typer:
     app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(lambda: None)
     for name in [asked] if asked in COMMANDS else COMMANDS:
-        app.command(name)(import_module(f"devstack.{COMMANDS[name]}").command)
+        app.command(name)(import_module(COMMANDS[name]).command)
     return app
 
 

@@ -14,7 +14,7 @@ from typing import Self
 
 import certifi
 
-from devstack.session_pool.tls import write_certificate
+from session_pool_emulator.tls import write_certificate
 
 VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 

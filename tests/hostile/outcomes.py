@@ -32,7 +32,7 @@ SECONDS = 30
 """The longest that one file may take; a run that takes longer hangs."""
 
 HUNG = {"execution_timeout", "job_timeout", "transfer_timeout"}
-CRASHED = {"session_died", "run_broke_off", "session_lost", "session_replaced", "out_of_memory"}
+CRASHED = {"session_died", "execution_interrupted", "session_lost", "session_replaced", "out_of_memory"}
 FOREIGN = {"engine_failed", "bad_job", "transform_failed", "encode_failed", "bad_session_reply", "session_tainted"}
 
 

@@ -16,17 +16,17 @@ from starlette.responses import Response
 
 from devstack.identity.tokens import Issuer
 from devstack.serving import serving
-from devstack.session_pool.web.tokens import is_valid
 from pipeline.errors import IdentityUnavailable, PoolUnavailable
 from pipeline.identity import Identity
 from pipeline.pool.auth import SCOPE, PoolToken
+from session_pool_emulator.web.tokens import has_valid_token
 from tests.identity.issuing import HEADER, NOBODY, STORAGE, issuing
 from tests.waiting import eventually
 
 
 def accepted(token: AccessToken) -> bool:
     """Whether the session pool lets a call with it in."""
-    return is_valid(Headers({"authorization": f"Bearer {token.token}"}))
+    return has_valid_token(Headers({"authorization": f"Bearer {token.token}"}))
 
 
 def expires(header: str) -> float:
