@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from benchmarks import killed_run
 from pipeline.runs.model import Progress
 
 IMAGES = 60
