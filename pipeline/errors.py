@@ -18,7 +18,7 @@
     ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
     └── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
 
-Every message says what happened and what to change. `kind` is a short, stable word for programs: the ledger, API
+Every message names the problem, the object and the remedy. `kind` is a short, stable word for programs: the ledger, API
 responses and log events contain it.
 """
 
@@ -52,7 +52,7 @@ class PipelineError(Exception):
     """Root of all errors that the pipeline raises on purpose.
 
     Attributes:
-        message: What happened, to what, and what to do.
+        message: The problem, the object and the remedy.
         kind: A stable word for programs.
         stderr_tail: The end of the session's standard error; empty if no session was involved.
     """
@@ -167,7 +167,7 @@ class JobSuperseded(PipelineError):  # noqa: N818
 
 
 class RequestError(PipelineError):
-    """A request is invalid or not possible; the message says what to change."""
+    """A request is invalid or not possible; the message names the remedy."""
 
     default_kind = "bad_request"
     http = (400, "Invalid request")
