@@ -40,7 +40,7 @@ class Pool:
 
     @classmethod
     def of(cls, settings: Settings, times: Times) -> Self:
-        """Return the whole pool, as far as one process may lease it; microbatches raise the concurrency of short jobs."""
+        """Return the whole pool, as far as one process may lease it; microbatches raise the concurrency."""
         sessions = min(settings.pool_max_sessions, settings.max_slots_per_process)
         limit = settings.microbatch_max_jobs
         microbatch = min(limit, int(settings.microbatch_max_seconds / times.execution)) if times.execution else limit
