@@ -162,7 +162,7 @@ class JobExecutor:
                 if first and SLOT_LOST in (first.kind, error.kind):
                     raise
                 if first:
-                    message = f"{error.message}; two sessions were tried"
+                    message = f"{error.message}; tried in two sessions"
                     raise PermanentError(message, kind=error.kind, stderr_tail=error.stderr_tail) from error
                 first = error
                 log.warning("%s; retrying in a fresh session", error, extra={"event": "job.session_lost"})
