@@ -1,4 +1,4 @@
-"""A short storm: faults of many kinds, one after another, while pictures come in. `python -m tests.chaos` does more."""
+"""A short chaos test: faults of many kinds during uploads. `python -m tests.chaos` runs longer ones."""
 
 from __future__ import annotations
 

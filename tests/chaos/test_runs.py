@@ -1,4 +1,4 @@
-"""What counts the runs of each source sees what it has to see."""
+"""The count of executions detects what it must detect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DROPS = {"bad#0": Drop("bad", "text", "1"), "good#0": Drop("good", "good-01", "2
 
 
 def kept(folder: Path, *runs: tuple[str, float, str]) -> Path:
-    """A file of the pool's: (mark, when, what was said) of each run."""
+    """Write a record of the pool: mark, time and result of each execution."""
     lines = []
     for number, (mark, began, told) in enumerate(runs):
         about = {"run": str(number), "marks": [mark]}
@@ -35,7 +35,7 @@ def kept(folder: Path, *runs: tuple[str, float, str]) -> Path:
 
 
 def found(file: Path, *, again: float = 0, reasons: float = 0, recorded: float = 0, taken_over: int = 0) -> list[str]:
-    """What is wrong with it, when these happened at these moments (0: never), or so often."""
+    """Return the violations, given times of a retry, a fault and a recorded failure (0: never), and the takeovers."""
     runs = Runs(DROPS, BAD, [(again, "bad")] if again else [])
     runs.reasons += [(reasons, reasons)] if reasons else []
     runs.recorded |= {"bad#0": recorded} if recorded else {}
