@@ -1,6 +1,6 @@
 """Store recipes that requests supply, and find recipes by name.
 
-An ad-hoc recipe is stored by its content, beside the slots' documents: queue messages are too small for it, and another
+An ad-hoc recipe is stored by its content, next to the slots' documents: queue messages are too small for it, and another
 process, or a retry weeks later, needs it too.
 """
 

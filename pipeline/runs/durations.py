@@ -51,7 +51,7 @@ def duration(count: int, pool: Pool, times: Times, max_running: float) -> float:
     """Return the seconds that a run of `count` jobs takes whose processes have `max_running` jobs at once.
 
     Either the sessions or the processes are the bottleneck. By Little's law, processes complete `max_running` jobs per
-    `whole` seconds, whatever these jobs wait for.
+    `whole` seconds, and it does not matter for which resource these jobs wait.
     """
     return max(session_seconds(count, pool, times), count * times.whole / max(1.0, max_running))
 
