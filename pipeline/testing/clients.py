@@ -21,7 +21,6 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
-    ResourceNotModifiedError,
     ServiceResponseError,
 )
 from azure.data.tables import TableTransactionError
@@ -33,7 +32,7 @@ Send = Callable[[Op], Awaitable[Response]]
 NO_RESPONSE = 0
 """Status of a response that never arrived, although the service may have carried the operation out."""
 _ERRORS: dict[int, type[HttpResponseError]] = {
-    304: ResourceNotModifiedError,
+    304: ResourceModifiedError,
     404: ResourceNotFoundError,
     409: ResourceExistsError,
     412: ResourceModifiedError,
@@ -315,6 +314,7 @@ class Lease:
 
     async def release(self) -> None:
         await _value(self._send, ("lease.release", self._path, self.id))
+        self.id = ""  # as the SDK does
 
 
 class Download:

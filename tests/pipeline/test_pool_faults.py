@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from pipeline.storage.ledger import Entry
 from tests.images import picture
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool_emulator.emulator import Emulator, run_emulator
 from tests.stack import Stack, environment, opened
 from tests.waiting import eventually
 
@@ -20,16 +20,16 @@ DOWNLOAD, UPLOAD, RUN = "on=content,method=GET", "on=files,method=POST", "on=exe
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[RunningPool]:
+async def pool() -> AsyncIterator[Emulator]:
     """Start a pool whose faults can be set while it runs."""
-    async with running("--admin", "--max-sessions", "6", "--spares", "2") as pool:
+    async with run_emulator("--admin", "--max-sessions", "6", "--spares", "2") as pool:
         yield pool
 
 
 @pytest_asyncio.fixture
-async def stack(azurite: str, pool: RunningPool, recipe_file: object) -> AsyncIterator[Stack]:
+async def stack(azurite: str, pool: Emulator, recipe_file: object) -> AsyncIterator[Stack]:
     """Open services with short timeouts on the pool with faults."""
-    environ = environment(azurite, pool.address, recipe_file)  # type: ignore[arg-type]
+    environ = environment(azurite, pool.url, recipe_file)  # type: ignore[arg-type]
     quick = {"PIPELINE_TRANSFER_TIMEOUT": "2", "PIPELINE_RETRY_TIMEOUT": "20", "PIPELINE_RETRY_MAX_ATTEMPTS": "4"}
     async with opened({**environ, **quick}) as stack:
         yield stack
@@ -78,7 +78,7 @@ async def photo(stack: Stack) -> Entry:
         "latency:seconds=0.2",
     ],
 )
-async def test_a_single_fault_costs_no_image(stack: Stack, pool: RunningPool, fault: str) -> None:
+async def test_a_single_fault_costs_no_image(stack: Stack, pool: Emulator, fault: str) -> None:
     await faults(stack, fault)
     before = len(pool.events("fault"))
     entry = await photo(stack)
@@ -88,7 +88,7 @@ async def test_a_single_fault_costs_no_image(stack: Stack, pool: RunningPool, fa
     assert await stack.waiting() == 0
 
 
-async def test_a_hanging_execution_delays_no_other_job(stack: Stack, pool: RunningPool) -> None:
+async def test_a_hanging_execution_delays_no_other_job(stack: Stack, pool: Emulator) -> None:
     """Jobs that are queued behind it in the same session are not delayed either."""
     assert (await photo(stack)).state == "done"
     await faults(stack, f"hang:next=1,{RUN}")
