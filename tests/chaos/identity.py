@@ -46,7 +46,7 @@ class Identity:
 
     def header(self) -> dict[str, str]:
         """Return the header with which the test authenticates to the pool."""
-        return {"Authorization": f"Bearer {self._issuer.token(POOL, None)[0]}"}
+        return {"Authorization": f"Bearer {self._issuer.issue(POOL, None)[0]}"}
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
