@@ -83,7 +83,7 @@ class Runs:
         self.jobs: list[int] = []
         self.under_way: list[asyncio.Future[Any]] = []
 
-    async def run(self, _: str, code: str, __: int) -> Any:
+    async def execute(self, _: str, code: str, __: int) -> Any:
         found = re.search(r'main\("([A-Za-z0-9+/=]+)"', code)
         assert found
         self.jobs.append(len(protocol.decode_jobs(found[1])))

@@ -176,7 +176,7 @@ async def test_no_hour_is_counted_for_an_old_session_that_a_job_found_no_way_to(
         (held,) = slots._slots
         held.lifetime.started, held.lifetime.last_used = held.lifetime.started - 10_000, held.lifetime.last_used - 9000
         with pytest.MonkeyPatch.context() as down:
-            down.setattr(client, "put", _down)
+            down.setattr(client, "upload", _down)
             async with slots.acquire_slot() as session:
                 assert held.session is session
                 with pytest.raises(PoolUnavailable):

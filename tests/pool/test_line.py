@@ -35,7 +35,7 @@ def filled(*asks: SlotRequest, run_share: float = 0.25) -> FairPriorityQueue:
 
 async def test_recipes_take_turns_however_many_jobs_each_has() -> None:
     line = filled(*(ask("many") for _ in range(9)), ask("few"), ask("few"))
-    assert order(line, 5) == ["drop:many", "drop:few", "drop:many", "drop:few", "drop:many"]
+    assert order(line, 5) == ["upload:many", "upload:few", "upload:many", "upload:few", "upload:many"]
 
 
 async def test_within_a_group_it_is_first_come_first_served() -> None:
@@ -62,7 +62,7 @@ async def test_a_run_gets_its_share_beside_fresh_drops_and_no_more() -> None:
 async def test_a_run_has_all_seats_when_nothing_else_waits_and_none_without_a_share() -> None:
     assert order(filled(*(ask("run", "run") for _ in range(3))), 3) == ["run:run"] * 3
     line = filled(ask("run", "run"), ask("upload"), run_share=0)
-    assert order(line, 2) == ["drop:drop", "run:run"]
+    assert order(line, 2) == ["upload:upload", "run:run"]
 
 
 async def test_runs_take_turns_too() -> None:

@@ -92,7 +92,7 @@ async def test_a_slot_whose_session_cannot_be_cleaned_is_free_at_once_and_the_ne
         await job(stack)
         left = await document(stack)
         with monkeypatch.context() as patch:
-            patch.setattr(services.pool, "remove", refused)
+            patch.setattr(services.pool, "delete", refused)
             await services.scheduler.close()
         assert await services.slot_documents.list_free(1) == ["slots/000.json"]
         heir = SlotScheduler(services.settings, services.slot_documents, services.pool)
@@ -261,7 +261,7 @@ async def test_slots_that_cannot_be_leased_are_a_failure_that_says_why_and_not_a
         await state.delete_container()
         entry = await job(stack)
         await state.create_container()
-    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "lease")
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "acquire")
     assert "python -m pipeline init" in entry.error_message
 
 
