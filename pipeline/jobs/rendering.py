@@ -126,10 +126,10 @@ async def _seated(
     async with services.scheduler.acquire_slot(
         _label(services, recipe, source),
         priority=urgency.priority,
-        group=urgency.fairness_key or recipe.family,
+        fairness_key=urgency.fairness_key or recipe.family,
         size=source.size,
         estimate=_estimate(services, recipe, source),
-        doing=JobLabel(recipe.name, source.container, source.name),
+        job_label=JobLabel(recipe.name, source.container, source.name),
     ) as session:
         stages.session = session.name
         stages.add_span("acquire", started, time.perf_counter())
@@ -199,15 +199,15 @@ async def _turn(
     await stages.ensure_claimed()
     waited = time.perf_counter()
     ran = await session.execute(work)
-    stages.add_span("wait", waited, ran.began)
-    stages.add_span("execute", ran.began, ran.ended)
+    stages.add_span("wait", waited, ran.started)
+    stages.add_span("execute", ran.started, ran.ended)
     if ran.pack:
         stages.add_span("download", ran.ended, time.perf_counter())
-    stages.ms["execution_share"] = round((ran.ended - ran.began) * 1000 / ran.jobs, 1)
+    stages.ms["execution_share"] = round((ran.ended - ran.started) * 1000 / ran.jobs, 1)
     # Of a recipe that came with a request, the time is no guide to that of any other.
     if ran.report.failure is None and order.recipe.family == order.recipe.name:
         # The session's word, but never more than what was seen.
-        seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.began)
+        seconds = min(ran.report.ms.get("total", inf) / 1000, ran.ended - ran.started)
         services.scheduler.durations.record(order.recipe.name, order.source.size, max(seconds, 0))
     return ran
 
@@ -224,7 +224,7 @@ def _work(services: Services, order: RenderRequest, names: Workspace) -> WorkIte
         estimate=_estimate(services, recipe, order.source),
         size=order.source.size,
         rank=PRIORITIES.index(order.urgency.priority),
-        alone=alone,
+        exclusive=alone,
     )
 
 

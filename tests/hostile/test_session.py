@@ -315,7 +315,7 @@ async def test_a_run_is_followed_within_limits_and_to_nowhere_else(
 ) -> None:
     lie, kind = FOLLOWED[where]
     if where == "for ever":
-        monkeypatch.setattr(client, "GRACE", 0.5)
+        monkeypatch.setattr(client, "RESPONSE_GRACE_SECONDS", 0.5)
     scene.liar.lies = {"run": lie, "follow": running(id="op-1")}
     assert await scene.end() == ("failed", kind)
     assert {call.target.split("?")[0] for call in scene.liar.calls if call.verb == "follow"} <= {"/executions/op-1"}

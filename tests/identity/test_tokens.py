@@ -36,7 +36,10 @@ def expires(header: str) -> float:
 
 
 async def test_the_sdk_gets_a_token_for_each_service_as_on_azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with issuing(Issuer(("one",)), monkeypatch) as variables, Identity.of(variables, "one") as identity:
+    async with (
+        issuing(Issuer(("one",)), monkeypatch) as variables,
+        Identity.from_environment(variables, "one") as identity,
+    ):
         pool, storage = await identity.get_token(SCOPE), await identity.get_token(STORAGE)
         assert accepted(pool)
         assert not accepted(storage)
@@ -47,7 +50,10 @@ async def test_the_sdk_gets_a_token_for_each_service_as_on_azure(monkeypatch: py
 async def test_a_short_lived_token_is_renewed_and_none_that_has_expired_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with issuing(Issuer(lifetime=2), monkeypatch) as variables, Identity.of(variables, None) as identity:
+    async with (
+        issuing(Issuer(lifetime=2), monkeypatch) as variables,
+        Identity.from_environment(variables, None) as identity,
+    ):
         token = PoolToken(identity)
         seen: set[str] = set()
 
@@ -63,10 +69,10 @@ async def test_a_short_lived_token_is_renewed_and_none_that_has_expired_is_used(
 
 async def test_a_token_that_the_pool_refuses_is_not_offered_again_by_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps tokens by the clock of this machine, which may be wrong, and knows of no refusal."""
-    async with issuing(Issuer(), monkeypatch) as variables, Identity.of(variables, None) as identity:
+    async with issuing(Issuer(), monkeypatch) as variables, Identity.from_environment(variables, None) as identity:
         token = PoolToken(identity)
         first = await token.header()
-        token.refused(first["Authorization"])
+        token.mark_refused(first["Authorization"])
         second = await token.header()
         assert second != first
         assert await token.header() == second
@@ -74,7 +80,10 @@ async def test_a_token_that_the_pool_refuses_is_not_offered_again_by_the_sdk(mon
 
 
 async def test_an_identity_that_is_not_there_is_said_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with issuing(Issuer(("other",)), monkeypatch) as variables, Identity.of(variables, "one") as identity:
+    async with (
+        issuing(Issuer(("other",)), monkeypatch) as variables,
+        Identity.from_environment(variables, "one") as identity,
+    ):
         with pytest.raises(PoolUnavailable, match="IMAGES__clientId") as caught:
             await PoolToken(identity).header()
     assert caught.value.kind == "identity_denied"
@@ -89,7 +98,7 @@ async def unanswered(identity: Identity) -> None:
 async def test_an_identity_service_that_is_down_is_no_missing_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in NOBODY.items():
         monkeypatch.setenv(name, value)
-    async with Identity.of(NOBODY, None) as identity:
+    async with Identity.from_environment(NOBODY, None) as identity:
         await unanswered(identity)
 
 
@@ -98,7 +107,7 @@ async def test_an_identity_service_that_fails_is_no_missing_sign_in(monkeypatch:
     async with serving(failing, 0, grace=1) as address:
         monkeypatch.setenv("IDENTITY_ENDPOINT", address)
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
-        async with Identity.of({"IDENTITY_ENDPOINT": address}, None) as identity:
+        async with Identity.from_environment({"IDENTITY_ENDPOINT": address}, None) as identity:
             await unanswered(identity)
 
 
@@ -115,7 +124,7 @@ async def test_an_identity_service_that_hangs_does_not_hang_the_job() -> None:
 
         async def __aexit__(self, *_: object) -> None: ...
 
-    await unanswered(Identity(Hanging(), patience=0.1))
+    await unanswered(Identity(Hanging(), timeout=0.1))
 
 
 async def test_the_endpoint_refuses_what_the_platform_refuses() -> None:

@@ -16,11 +16,11 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.pool import rebalancing, scheduler, slot
+from pipeline.pool import lease_keeper, rebalancing, recycler, slot
 from pipeline.pool.billing import BilledHours
 from pipeline.pool.requests import SlotRequest
 from pipeline.pool.scheduler import SlotScheduler
-from pipeline.pool.slot import LEASE_MARGIN_SECONDS
+from pipeline.pool.slot import LEASE_MARGIN_SECONDS, SlotState
 from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
@@ -56,27 +56,31 @@ async def holder(here: World) -> None:
     """A process: it takes the slot, has some jobs, renewing before each, and gives the slot back."""
     account: Any = Clients(here.ask, here.token)
     pool: Any = Pool(here)
-    held = SlotScheduler(SETTINGS, LeasedDocuments(account, "state", "slots/", LEASE), pool)
-    with suppress(PipelineError):  # as `_take_more` does
-        await held._acquire_lease(NAME)
-    for one in list(held._slots):
+    scheduler = SlotScheduler(SETTINGS, LeasedDocuments(account, "state", "slots/", LEASE), pool)
+    leases, recycler = scheduler.leases, scheduler.recycler
+    with suppress(PipelineError):  # as `LeaseKeeper.acquire_more` does
+        held = await leases.acquire(NAME)
+        if held:
+            await recycler.prepare(held)
+    for one in list(leases.slots):
         for _ in range(USES):
-            ask = SlotRequest()
-            if not one.can_start(ask):
+            request = SlotRequest()
+            if not one.can_start(request):
                 break
-            one.start_job(ask)
+            one.start_job(request)
             try:
                 one.session._check()
                 since = EPOCH + here.clock
                 await pool.use(one.identifier)
-                one.answered(since)
-                await held._note(one)
+                one.mark_responded(since)
+                await recycler.write_billed_hours(one)
             except PipelineError as error:
-                one.recycle_reason = error.kind
-            one.end_job(ask)
-            await held._renew(one)
-        if one in held._slots:
-            await held._return_slot(one)
+                one.taint(error.kind)
+            one.end_job(request)
+            await leases.heartbeat(one)
+        if one in leases.slots:
+            one.become(SlotState.RETURNING)
+            await recycler._return(one)
 
 
 @dataclass(frozen=True)
@@ -244,7 +248,8 @@ def in_a_model() -> Iterator[None]:
     now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: EPOCH + world().clock, perf_counter=lambda: 0.0)
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
-        mock.patch.object(scheduler, "time", now),
+        mock.patch.object(lease_keeper, "time", now),
+        mock.patch.object(recycler, "time", now),
         mock.patch.object(slot, "time", now),
         mock.patch.object(rebalancing, "time", now),
         mock.patch.object(slot, "secrets", tokens),

@@ -14,7 +14,7 @@ from pipeline.engine import protocol
 from pipeline.errors import SessionLost, SessionReplyError
 from pipeline.jobs.dispatch import handle_blob
 from pipeline.pool import batching
-from pipeline.pool.batching import LONGEST_RUN, BatchLimits, DurationEstimator, ExecutionBatcher, WorkItem
+from pipeline.pool.batching import MAX_EXECUTION_SECONDS, BatchLimits, DurationEstimator, ExecutionBatcher, WorkItem
 from pipeline.pool.session import Session
 from pipeline.storage.ledger import Entry
 from tests.images import picture
@@ -25,7 +25,7 @@ JOB: Any = {"version": protocol.VERSION}
 
 
 def work(expected: float | None = 0.1, **about: Any) -> WorkItem:
-    return WorkItem(JOB, 9, lambda: expected, **{"size": 1000, "alone": False, **about})
+    return WorkItem(JOB, 9, lambda: expected, **{"size": 1000, "exclusive": False, **about})
 
 
 def taken(*works: WorkItem, bounds: BatchLimits | None = None) -> list[int]:
@@ -51,7 +51,7 @@ async def test_an_execution_takes_as_many_as_its_bounds_allow() -> None:
 
 
 async def test_what_has_to_run_alone_or_takes_nobody_knows_how_long_is_joined_by_none() -> None:
-    assert taken(work(alone=True), work(), work()) == [1, 2]
+    assert taken(work(exclusive=True), work(), work()) == [1, 2]
     assert taken(work(expected=None), work(), work(expected=None)) == [1, 1, 1]
 
 
@@ -64,7 +64,7 @@ async def test_only_short_jobs_that_nobody_waits_for_are_worth_a_moment() -> Non
         queue = ExecutionBatcher(BatchLimits(4, 1.0, 10_000))
         for each in works:
             queue.add(each)
-        return queue.is_short_of(count)
+        return queue.should_wait_for_more(count)
 
     assert short_of(work(expected=0.01))
     assert not short_of(), "nobody is there"
@@ -72,7 +72,7 @@ async def test_only_short_jobs_that_nobody_waits_for_are_worth_a_moment() -> Non
     assert not short_of(work(expected=0.1)), "it takes longer than an execution's own time"
     assert not short_of(work(expected=None)), "nobody knows how long"
     assert not short_of(work(expected=0.01, rank=0)), "somebody waits for the answer"
-    assert not short_of(work(expected=0.01, alone=True)), "it runs by itself"
+    assert not short_of(work(expected=0.01, exclusive=True)), "it runs by itself"
     assert not short_of(*[work(expected=0.01, size=5000)] * 2), "no other one would fit in"
 
 
@@ -95,7 +95,9 @@ class Runs:
 async def present(count: int) -> AsyncIterator[tuple[Session, Runs]]:
     """A session with so many jobs in it, none of them in line yet."""
     runs: Any = Runs()
-    session = Session(runs, "identifier", equipped=True, is_ours=lambda: True, bounds=BatchLimits(8, 2.0, 10_000))
+    session = Session(
+        runs, "identifier", engine_installed=True, lease_is_valid=lambda: True, limits=BatchLimits(8, 2.0, 10_000)
+    )
     with ExitStack() as jobs:
         for _ in range(count):
             jobs.enter_context(session.workspace({}))
@@ -111,7 +113,7 @@ async def turns() -> None:
 async def test_a_free_session_runs_very_short_jobs_together_once_all_that_are_here_are_in_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "LINGER", 600)
+    monkeypatch.setattr(batching, "MICROBATCH_WAIT_SECONDS", 600)
     async with present(3) as (session, runs):
         tasks = [asyncio.create_task(session.execute(work(expected=0.001))) for _ in range(2)]
         await turns()
@@ -141,13 +143,13 @@ async def test_one_waits_longer_behind_what_takes_longer_and_not_for_ever_behind
     assert batching.overdue_timeout([work(expected=0.1)]) < batching.overdue_timeout(
         [work(expected=0.1), work(expected=8)]
     )
-    assert batching.overdue_timeout([work(expected=None)]) < LONGEST_RUN / 2
+    assert batching.overdue_timeout([work(expected=None)]) < MAX_EXECUTION_SECONDS / 2
 
 
 async def test_the_urgent_goes_first_and_what_was_cancelled_not_at_all() -> None:
     queue = ExecutionBatcher(BatchLimits(1, 1.0, 10_000))
     later, cancelled, urgent = queue.add(work()), queue.add(work()), queue.add(work(rank=0))
-    cancelled.end.cancel()
+    cancelled.result.cancel()
     assert [queue.take(), queue.take(), queue.take()] == [[urgent], [later], []]
 
 
@@ -155,8 +157,8 @@ async def test_an_answer_that_cannot_be_used_is_nobodys_fault_when_several_were_
     """It would be a failure for good, of jobs that had nothing to do with it."""
     for count, kind in ((1, SessionReplyError), (2, SessionLost)):
         queue = ExecutionBatcher(BatchLimits(4, 1.0, 10_000))
-        ends = [queue.add(work()).end for _ in range(count)]
-        batching.failed(queue.take(), SessionReplyError("no report"))
+        ends = [queue.add(work()).result for _ in range(count)]
+        batching.fail_all(queue.take(), SessionReplyError("no report"))
         assert [type(await _error(end)) for end in ends] == [kind] * count
 
 

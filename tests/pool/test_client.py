@@ -206,7 +206,7 @@ async def test_one_token_serves_all_calls_until_shortly_before_it_ends() -> None
 async def test_a_token_that_is_soon_too_old_serves_while_a_new_one_is_on_its_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.pool.auth.PAUSE", 0)
+    monkeypatch.setattr("pipeline.pool.auth.REFRESH_INTERVAL_SECONDS", 0)
     credential = Slow(200, 3600)
     token = PoolToken(Identity(credential))
     credential.answers.set()
@@ -225,7 +225,7 @@ async def test_a_token_that_is_soon_too_old_serves_while_a_new_one_is_on_its_way
 async def test_all_calls_wait_for_one_answer_of_an_identity_service_that_hangs() -> None:
     """One after another, they would wait so long that their jobs were given up."""
     credential = Slow(3600)
-    token = PoolToken(Identity(credential, patience=0.2))
+    token = PoolToken(Identity(credential, timeout=0.2))
     ends = await asyncio.gather(*(token.header() for _ in range(50)), return_exceptions=True)
     assert {getattr(end, "kind", "") for end in ends} == {"identity_unavailable"}
     assert credential.asked == 1
@@ -250,20 +250,20 @@ async def test_a_token_that_is_refused_at_a_download_is_fetched_anew() -> None:
 async def test_a_refusal_that_comes_late_does_not_cost_the_token_that_came_after() -> None:
     token = PoolToken(Identity(Credential(3600, 3600, 3600)))
     first = (await token.header())["Authorization"]
-    token.refused(first)
+    token.mark_refused(first)
     second = await token.header()
-    token.refused(first)
+    token.mark_refused(first)
     assert await token.header() == second == {"Authorization": "Bearer token-2"}
 
 
 async def test_a_pool_that_refuses_every_token_does_not_have_the_identity_asked_with_every_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.pool.auth.PAUSE", 10_000)
+    monkeypatch.setattr("pipeline.pool.auth.REFRESH_INTERVAL_SECONDS", 10_000)
     credential = Credential(*[3600] * 9)
     token = PoolToken(Identity(credential))
     for _ in range(9):
-        token.refused((await token.header())["Authorization"])
+        token.mark_refused((await token.header())["Authorization"])
     assert credential.given == 2
 
 

@@ -15,7 +15,7 @@ from pipeline.api import pool
 from pipeline.api.links import Links
 from pipeline.errors import PoolUnavailable
 from pipeline.jobs.execution import execute_job
-from pipeline.pool.billing import HOUR, BilledHours, SessionLifetime, started_hours
+from pipeline.pool.billing import HOUR_SECONDS, BilledHours, SessionLifetime, started_hours
 from tests.images import picture
 from tests.pool.test_sharing import another_process
 from tests.pool.test_slots import one_byte
@@ -47,13 +47,13 @@ def test_however_often_it_is_looked_and_written_down_between_each_hour_counts_on
     for pause, length in sessions:
         life = SessionLifetime(cooldown=300)
         now += pause
-        life.begin(now)
+        life.start(now)
         for part in sorted(looks):
-            life.proven(now + part * length)
-            hours = life.count(hours, life.until(now + part * length))
+            life.mark_alive(now + part * length)
+            hours = life.add_started_hours(hours, life.alive_until(now + part * length))
             life = SessionLifetime.read({"born": life.started, "last": life.last_used, "counted": life.counted}, 300)
             hours = BilledHours.parse(str(hours))
-        expected += [now + n * HOUR for n in range(started_hours(now, now + max(looks) * length))]
+        expected += [now + n * HOUR_SECONDS for n in range(started_hours(now, now + max(looks) * length))]
         now += length
     assert hours.total == len(expected)
     told = BilledHours.sum([hours, BilledHours()], now)
@@ -70,23 +70,25 @@ def test_slots_are_summed_up_as_of_today() -> None:
 
 def test_a_session_that_nobody_uses_lives_until_it_has_cooled_down_and_no_longer() -> None:
     life = SessionLifetime(cooldown=300)
-    life.begin(1000)
-    life.answered(4400)
-    assert life.until(4500) == 4500
-    assert life.until(90_000) == 4700
-    assert life.count(BilledHours(), life.until(90_000)).total == 2, "the second hour began while it cooled down"
+    life.start(1000)
+    life.mark_responded(4400)
+    assert life.alive_until(4500) == 4500
+    assert life.alive_until(90_000) == 4700
+    assert life.add_started_hours(BilledHours(), life.alive_until(90_000)).total == 2, (
+        "the second hour began while it cooled down"
+    )
 
 
 def test_one_that_is_used_after_that_is_not_taken_for_alive_before_it_has_shown_to_be() -> None:
     """What answers to its name may be another one, and a job that ends may have failed without any answer."""
     life = SessionLifetime(cooldown=300)
-    life.begin(1000)
-    life.answered(1100)
-    life.used(90_000)
-    life.answered(90_001)
-    assert life.until(90_002) == 1400
-    life.proven(90_010)
-    assert life.until(90_020) == 90_020
+    life.start(1000)
+    life.mark_responded(1100)
+    life.mark_used(90_000)
+    life.mark_responded(90_001)
+    assert life.alive_until(90_002) == 1400
+    life.mark_alive(90_010)
+    assert life.alive_until(90_020) == 90_020
 
 
 async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
@@ -138,8 +140,8 @@ async def test_a_session_whose_holder_died_was_counted_while_it_lived(environ: d
             return await counted(stack) == 1
 
         await eventually(written)
-        (held,) = stack.services.scheduler._slots
-        stack.services.scheduler._drop(held)
+        (held,) = stack.services.scheduler.leases.slots
+        stack.services.scheduler.leases.drop(held)
         await held.document.release()
         heir = another_process(stack)
         async with heir.acquire_slot() as session:
@@ -173,7 +175,7 @@ async def test_no_hour_is_counted_for_an_old_session_that_a_job_found_no_way_to(
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_MAX_AGE": "86400"}) as stack:
         await job(stack)
         slots, client = stack.services.scheduler, stack.services.pool
-        (held,) = slots._slots
+        (held,) = slots.leases.slots
         held.lifetime.started, held.lifetime.last_used = held.lifetime.started - 10_000, held.lifetime.last_used - 9000
         with pytest.MonkeyPatch.context() as down:
             down.setattr(client, "upload", _down)

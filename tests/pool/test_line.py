@@ -17,7 +17,7 @@ def order(line: FairPriorityQueue, seats: int, seated: list[SlotRequest] | None 
     seated = seated or []
     got = []
     for _ in range(seats):
-        first = next(line.heads(seated), None)
+        first = next(line.candidates(seated), None)
         if first is None:
             break
         line.remove(first)
@@ -42,7 +42,7 @@ async def test_within_a_group_it_is_first_come_first_served() -> None:
     asks = [ask() for _ in range(3)]
     line = filled(*asks)
     for each in asks:
-        assert next(line.heads([])) is each
+        assert next(line.candidates([])) is each
         line.remove(each)
     assert len(line) == 0
 
@@ -72,7 +72,7 @@ async def test_runs_take_turns_too() -> None:
 
 async def test_who_cannot_be_seated_does_not_hold_up_those_behind_with_another_label() -> None:
     line = filled(ask("a", label="tenant:x"), ask("a", label="tenant:y"))
-    assert [each.label for each in line.heads([])] == ["tenant:x", "tenant:y"]
+    assert [each.label for each in line.candidates([])] == ["tenant:x", "tenant:y"]
 
 
 async def test_leaving_twice_or_unseated_is_fine() -> None:
@@ -80,7 +80,7 @@ async def test_leaving_twice_or_unseated_is_fine() -> None:
     line = filled(one)
     line.remove(one)
     line.remove(one)
-    assert (len(line), list(line.heads([]))) == (0, [])
+    assert (len(line), list(line.candidates([]))) == (0, [])
     assert isinstance(one.slot, asyncio.Future)
 
 
@@ -88,6 +88,6 @@ async def test_who_gave_up_and_has_not_left_yet_does_not_hold_up_the_group() -> 
     first, second = ask(), ask()
     line = filled(first, second)
     first.slot.cancel()
-    assert list(line.heads([])) == [second]
+    assert list(line.candidates([])) == [second]
     second.slot.cancel()
-    assert list(line.heads([])) == []
+    assert list(line.candidates([])) == []

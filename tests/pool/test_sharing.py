@@ -46,9 +46,9 @@ async def test_a_process_that_comes_later_gets_its_part(environ: dict[str, str])
         first, second, stop = stack.services.scheduler, another_process(stack), asyncio.Event()
         parts.push_async_callback(second.close)
         tasks = [asyncio.create_task(busy(first, stop)) for _ in range(12)]
-        await eventually(lambda: len(first._slots) == 4)
+        await eventually(lambda: len(first.leases.slots) == 4)
         tasks += [asyncio.create_task(busy(second, stop)) for _ in range(12)]
-        await eventually(lambda: (len(first._slots), len(second._slots)) == (2, 2), timeout=60)
+        await eventually(lambda: (len(first.leases.slots), len(second.leases.slots)) == (2, 2), timeout=60)
         stop.set()
         await asyncio.gather(*tasks)
 
@@ -62,18 +62,18 @@ async def test_all_that_is_too_much_is_given_up_at_once(environ: dict[str, str])
         for other in others:
             parts.push_async_callback(other.close)
         tasks = [asyncio.create_task(busy(first, stop)) for _ in range(24)]
-        await eventually(lambda: len(first._slots) == 12)
+        await eventually(lambda: len(first.leases.slots) == 12)
         given: list[int] = []
-        too_many = first._rebalancer.surplus
+        too_many = first.leases._rebalancer.surplus
 
         async def watched(held: int, *, more: bool) -> int:
             given.append(await too_many(held, more=more))
             return given[-1]
 
-        first._rebalancer.surplus = watched  # type: ignore[method-assign]
+        first.leases._rebalancer.surplus = watched  # type: ignore[method-assign]
         tasks += [asyncio.create_task(busy(other, stop)) for other in others for _ in range(24)]
         everybody = [first, *others]
-        await eventually(lambda: all(2 <= len(each._slots) <= 4 for each in everybody), timeout=90)
+        await eventually(lambda: all(2 <= len(each.leases.slots) <= 4 for each in everybody), timeout=90)
         assert max(given) > 1
         stop.set()
         await asyncio.gather(*tasks)

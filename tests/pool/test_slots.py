@@ -16,6 +16,7 @@ from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnava
 from pipeline.jobs.execution import execute_job
 from pipeline.pool.drain import drain
 from pipeline.pool.scheduler import SlotScheduler
+from pipeline.pool.slot import SlotState
 from pipeline.storage.leased_documents import LeasedDocument, LeasedDocuments
 from pipeline.storage.ledger import Entry
 from tests.images import picture
@@ -231,10 +232,11 @@ async def test_a_bug_while_a_slot_is_looked_after_does_not_keep_it_from_jobs_for
         raise ZeroDivisionError
 
     assert (await job(stack)).state == "done"
-    slots = stack.services.scheduler
-    (slot,) = slots._slots
-    slots._start(slot, broken())
-    await eventually(lambda: slot not in slots._slots)
+    scheduler = stack.services.scheduler
+    (slot,) = scheduler.leases.slots
+    slot.session.clean = broken  # type: ignore[method-assign,assignment]
+    scheduler.recycler.start(slot, SlotState.RETURNING)
+    await eventually(lambda: slot not in scheduler.leases.slots)
     assert "ZeroDivisionError" in caplog.text
     await slot.document.release()
     assert (await job(stack)).state == "done"
