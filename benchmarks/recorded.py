@@ -114,9 +114,9 @@ async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str)
     """
     async with stage.services() as services:
         await _drop(services, images)
-        plan = await runs.plan(services, WEB)
+        plan = await services.planner.plan(WEB)
         stage.say(f"plan {plan.id}: {plan.jobs} jobs {plan.reasons}, {plan.estimate.minutes:.1f} minutes")
-        run = await runs.start(services, plan_id=plan.id)
+        run = await services.runs.start(plan_id=plan.id)
         stage.say(f"run {run.id} begins")
         async with AsyncExitStack() as parts:
             process = await parts.enter_async_context(pool(stage, sessions, *faults))
@@ -128,7 +128,7 @@ async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str)
                 os.kill(victim.pid, signal.SIGKILL)
         stage.say(f"killed with {before.progress}")
         async with pool(stage, sessions), stage.host():
-            await runs.resume(services, run.id)
+            await services.runs.resume(run.id)
             seen = await _until(services, run.id, lambda seen: seen.over)
         stage.say(f"resumed, {seen.state}: {seen.progress}")
         return {"planned": plan.jobs, "run": seen, "before": before, **await _facts(services, run.id)}
@@ -138,7 +138,7 @@ async def planned(stage: Scene) -> runs.Plan:
     """What is due now."""
     async with stage.services() as services:
         started = time.monotonic()
-        plan = await runs.plan(services, WEB)
+        plan = await services.planner.plan(WEB)
         took = time.monotonic() - started
         stage.say(f"plan: {plan.jobs} jobs {plan.reasons}, about {plan.estimate.total:.2f}; planned in {took:.1f} s")
         return plan
@@ -147,8 +147,8 @@ async def planned(stage: Scene) -> runs.Plan:
 async def undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
     """Seconds that the plan said, and seconds that the run took."""
     async with pool(stage, sessions), stage.host(), stage.services() as services:
-        plan = await runs.plan(services, WEB)
-        run = await runs.start(services, plan_id=plan.id)
+        plan = await services.planner.plan(WEB)
+        run = await services.runs.start(plan_id=plan.id)
         seen = await _until(services, run.id, lambda seen: seen.over)
         assert seen.finished is not None  # noqa: S101
         took = (seen.finished - seen.created).total_seconds()
@@ -171,7 +171,7 @@ async def _drop(services: Services, images: int) -> None:
 
 
 async def _until(services: Services, run_id: str, holds: Callable[[runs.Run], bool]) -> runs.Run:
-    while not holds(seen := await runs.get(services, run_id)):  # noqa: ASYNC110 - another process does the work
+    while not holds(seen := await services.runs.get(run_id)):  # noqa: ASYNC110 - another process does the work
         await asyncio.sleep(POLL)
     return seen
 

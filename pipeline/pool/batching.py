@@ -203,7 +203,7 @@ def fail_all(batch: list[PendingWork], error: PipelineError) -> None:
     for each in batch:
         if not each.result.done():
             if len(batch) > 1 and isinstance(error, SessionReplyError):
-                each.result.set_exception(SessionLost(error.message, kind="batch_broke"))
+                each.result.set_exception(SessionLost(error.message, kind="microbatch_interrupted"))
             else:
                 each.result.set_exception(type(error)(error.message, kind=error.kind))
 

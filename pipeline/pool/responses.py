@@ -161,12 +161,12 @@ def parse_execution(response: dict[str, Any]) -> Execution:
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
     ok = str(response.get("status", "")).lower() in ("succeeded", "success")
     if not ok and TIMEOUT_TEXT in stderr:
-        raise SessionLost("the execution took too long and was stopped", kind="execution_timeout", said=stderr)
+        raise SessionLost("the execution took too long and was stopped", kind="execution_timeout", stderr_tail=stderr)
     if not ok and any(text in stderr for text in DIED_TEXTS):
         raise SessionLost(
             "the session's interpreter was killed, usually because it ran out of memory",
             kind="session_died",
-            said=stderr,
+            stderr_tail=stderr,
         )
     return Execution(ok, stdout, stderr)
 

@@ -338,13 +338,13 @@ class Session:
                 # The engine's program catches every exception, so something else ended it.
                 raise SessionLost(
                     f"the execution broke off; its stderr ends with {stderr[-STDERR_TAIL_CHARACTERS:]!r}",
-                    kind="run_broke_off",
-                    said=stderr,
+                    kind="execution_interrupted",
+                    stderr_tail=stderr,
                 )
             if ref is None:
                 raise SessionReplyError(
                     f"the session printed no report; its stderr ends with {stderr[-STDERR_TAIL_CHARACTERS:]!r}",
-                    said=stderr,
+                    stderr_tail=stderr,
                 )
             body = ref["body"]
             if body is None:

@@ -59,7 +59,7 @@ async def test_the_check_goes_through_a_real_app_and_leaves_nothing(tmp_path: Pa
         assert process.returncode == 0, said
         left = await _everything(running.settings["IMAGES"])
     assert [line.rpartition("/")[2] for line in out.split()] == ["large.webp", "small.avif", "thumb.jpg"]
-    assert "the recipe web made of it: web/photo.jpg/large.webp" in said
+    assert "renditions of the recipe web: web/photo.jpg/large.webp" in said
     assert left == []
 
 

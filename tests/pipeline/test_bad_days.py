@@ -9,7 +9,6 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from pipeline.jobs.dispatch import handle_blob
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.session_pool.running import RunningPool, running
@@ -48,7 +47,7 @@ async def faults(stack: Stack, *wanted: str) -> None:
 async def photo(stack: Stack) -> Entry:
     """Drop a photo: what the ledger says of it."""
     await stack.drop(NAME, picture())
-    await handle_blob(stack.services, stack.services.settings.input_container, NAME)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, NAME)
     entry = await stack.entry("web", NAME)
     assert entry is not None
     return entry
@@ -96,9 +95,9 @@ async def test_a_run_that_hangs_holds_nobody_up_who_does_not_take_part(stack: St
     container, names = stack.services.settings.input_container, [f"photos/{number}.jpg" for number in range(9)]
     for name in names:
         await stack.drop(name, picture())
-    hanging = asyncio.create_task(handle_blob(stack.services, container, names.pop()))
+    hanging = asyncio.create_task(stack.services.dispatcher.handle_blob(container, names.pop()))
     await eventually(lambda: len(pool.events("fault")) > before)
-    await asyncio.gather(*(handle_blob(stack.services, container, name) for name in names))
+    await asyncio.gather(*(stack.services.dispatcher.handle_blob(container, name) for name in names))
     entries = [await stack.entry("web", name) for name in names]
     assert [entry.state for entry in entries if entry] == ["done"] * len(names)
     assert not hanging.done()
@@ -110,7 +109,7 @@ async def test_an_image_that_kills_every_session_is_a_failure_after_the_second(s
     await faults(stack, "kill-kernel")
     entry = await photo(stack)
     assert (entry.state, entry.stage) == ("failed", "execute")
-    assert entry.error_kind in ("session_died", "run_broke_off")
+    assert entry.error_kind in ("session_died", "execution_interrupted")
     assert "tried in two sessions" in entry.error_message
     assert await stack.waiting() == 0
 

@@ -16,7 +16,6 @@ import pytest_asyncio
 from azure.core.pipeline.transport import AioHttpTransport
 
 from pipeline.cli import timeline
-from pipeline.jobs.execution import execute_job
 from pipeline.pool.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import picture
@@ -66,10 +65,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 async def done(stack: Stack, names: list[str], recipe: str = "tutorial") -> list[Entry]:
     """All of these at once."""
-    services = stack.services
-    jobs = [
-        execute_job(services, services.settings.input_container, name, services.recipes.get(recipe)) for name in names
-    ]
+    services, container = stack.services, stack.services.settings.input_container
+    jobs = [services.executor.execute(container, name, services.recipes.get(recipe)) for name in names]
     entries = await asyncio.gather(*jobs)
     assert {entry.state for entry in entries} == {"done"}
     return list(entries)

@@ -19,6 +19,6 @@ async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     """A pool whose sessions have the engine among their packages, as those of the built image."""
     packages = tmp_path_factory.mktemp("image")
     packages.chmod(0o755)
-    bake.bake(ROOT / "pipeline" / "transforms", packages)
+    bake.bake(ROOT / "pipeline" / "engine", packages)
     async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
         yield pool

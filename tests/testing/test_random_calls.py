@@ -14,8 +14,8 @@ from azure.storage.blob import BlobBlock
 
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
-from tests.model.clients import Clients
-from tests.model.store import Answer, Op, Store, apply
+from pipeline.testing.clients import Clients
+from pipeline.testing.store import Op, Response, Store, apply
 from tests.storage.conftest import account, settings
 
 __all__ = ["account", "settings"]
@@ -139,7 +139,7 @@ class Player:
 async def test_the_same_calls_have_the_same_outcomes(account: Account, settings: Settings, seed: int) -> None:
     held = [Store()]
 
-    async def now(op: Op) -> Answer:
+    async def now(op: Op) -> Response:
         held[0], answer = apply(held[0], op)
         return answer
 
