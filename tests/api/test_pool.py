@@ -14,7 +14,7 @@ from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from tests.api.calling import call
 from tests.images import picture
-from tests.pool.test_sharing import another_process
+from tests.pool.helpers import another_process
 from tests.stack import Stack, opened
 from tests.waiting import eventually
 

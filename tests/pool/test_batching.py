@@ -1,4 +1,4 @@
-"""What goes into one execution, and what becomes of it when that breaks."""
+"""Microbatches: which jobs share an execution, and what happens to them when it breaks."""
 
 from __future__ import annotations
 
@@ -13,172 +13,221 @@ import pytest
 from pipeline.engine import protocol
 from pipeline.errors import SessionLost, SessionReplyError
 from pipeline.pool import batching
-from pipeline.pool.batching import MAX_EXECUTION_SECONDS, BatchLimits, DurationEstimator, ExecutionBatcher, WorkItem
-from pipeline.pool.session import Session
+from pipeline.pool.batching import (
+    MAX_EXECUTION_SECONDS,
+    BatchLimits,
+    DurationEstimator,
+    ExecutionBatcher,
+    ExecutionResult,
+    WorkItem,
+)
+from pipeline.pool.session import BUSY, Session
 from pipeline.storage.ledger import Entry
+from pipeline.testing import pool as faults
 from tests.images import picture
-from tests.pool.test_slots import documents
-from tests.stack import Stack, opened
+from tests.memory import Memory, opened_in_memory
+from tests.pool.helpers import slot_documents
+from tests.stack import Stack
 
 JOB: Any = {"version": protocol.VERSION}
 
 
-def work(expected: float | None = 0.1, **about: Any) -> WorkItem:
-    return WorkItem(JOB, 9, lambda: expected, **{"size": 1000, "exclusive": False, **about})
+def work(expected: float | None = 0.1, **fields: Any) -> WorkItem:
+    """Create a work item with an expected duration in seconds."""
+    return WorkItem(JOB, 9, lambda: expected, **{"size": 1000, "exclusive": False, **fields})
 
 
-def taken(*works: WorkItem, bounds: BatchLimits | None = None) -> list[int]:
-    """How many jobs each execution is for, until nothing waits."""
-    queue = ExecutionBatcher(bounds or BatchLimits(4, 1.0, 10_000))
-    for each in works:
-        queue.add(each)
-    counts = []
-    while some := queue.take():
-        counts.append(len(some))
-    return counts
+def queue_of(*items: WorkItem, limits: BatchLimits | None = None) -> ExecutionBatcher:
+    """Create a queue of work items."""
+    queue = ExecutionBatcher(limits or BatchLimits(4, 1.0, 10_000))
+    for item in items:
+        queue.add(item)
+    return queue
 
 
-async def test_an_execution_takes_as_many_as_its_bounds_allow() -> None:
-    assert taken(*[work()] * 6) == [4, 2], "jobs"
-    assert taken(*[work(expected=0.4)] * 5) == [2, 2, 1], "seconds"
-    assert taken(*[work(size=4000)] * 5) == [2, 2, 1], "bytes"
-    assert taken(*[work()] * 3, bounds=BatchLimits(1, 1.0, 10_000)) == [1, 1, 1], "one by one"
-    queue = ExecutionBatcher(BatchLimits(4, 1.0, 10_000))
-    for _ in range(3):
-        queue.add(work())
-    assert len(queue.take(2)) == 2, "what is asked for"
+def batch_sizes(*items: WorkItem, limits: BatchLimits | None = None) -> list[int]:
+    """Return how many jobs each execution has, until no job waits."""
+    queue, sizes = queue_of(*items, limits=limits), []
+    while batch := queue.take():
+        sizes.append(len(batch))
+    return sizes
 
 
-async def test_what_has_to_run_alone_or_takes_nobody_knows_how_long_is_joined_by_none() -> None:
-    assert taken(work(exclusive=True), work(), work()) == [1, 2]
-    assert taken(work(expected=None), work(), work(expected=None)) == [1, 1, 1]
+async def test_a_microbatch_stays_within_its_limits() -> None:
+    assert batch_sizes(*[work()] * 6) == [4, 2], "jobs"
+    assert batch_sizes(*[work(expected=0.4)] * 5) == [2, 2, 1], "seconds"
+    assert batch_sizes(*[work(size=4000)] * 5) == [2, 2, 1], "bytes"
+    assert batch_sizes(*[work()] * 3, limits=BatchLimits(1, 1.0, 10_000)) == [1, 1, 1], "one by one"
+    assert len(queue_of(*[work()] * 3).take(2)) == 2, "the caller's limit"
 
 
-async def test_a_big_one_does_not_hold_up_the_small_ones_behind_it() -> None:
-    assert taken(work(), work(size=20_000), work()) == [2, 1]
+async def test_exclusive_jobs_and_unknown_durations_run_alone() -> None:
+    assert batch_sizes(work(exclusive=True), work(), work()) == [1, 2]
+    assert batch_sizes(work(expected=None), work(), work(expected=None)) == [1, 1, 1]
 
 
-async def test_only_short_jobs_that_nobody_waits_for_are_worth_a_moment() -> None:
-    def short_of(*works: WorkItem, count: int = 4) -> bool:
-        queue = ExecutionBatcher(BatchLimits(4, 1.0, 10_000))
-        for each in works:
-            queue.add(each)
-        return queue.should_wait_for_more(count)
-
-    assert short_of(work(expected=0.01))
-    assert not short_of(), "nobody is there"
-    assert not short_of(*[work(expected=0.01)] * 4), "all are there"
-    assert not short_of(work(expected=0.1)), "it takes longer than an execution's own time"
-    assert not short_of(work(expected=None)), "nobody knows how long"
-    assert not short_of(work(expected=0.01, rank=0)), "somebody waits for the answer"
-    assert not short_of(work(expected=0.01, exclusive=True)), "it runs by itself"
-    assert not short_of(*[work(expected=0.01, size=5000)] * 2), "no other one would fit in"
+async def test_a_big_job_does_not_hold_up_small_ones_behind_it() -> None:
+    assert batch_sizes(work(), work(size=20_000), work()) == [2, 1]
 
 
-class Runs:
-    """Stands for the pool: notes how many jobs each execution is for, which then goes on until it is broken off."""
+async def test_only_short_background_jobs_wait_for_more() -> None:
+    def waits(*items: WorkItem, count: int = 4) -> bool:
+        return queue_of(*items).should_wait_for_more(count)
+
+    assert waits(work(expected=0.01))
+    assert not waits(), "no job is queued"
+    assert not waits(*[work(expected=0.01)] * 4), "all jobs are queued"
+    assert not waits(work(expected=0.1)), "it takes longer than an execution's overhead"
+    assert not waits(work(expected=None)), "no estimate"
+    assert not waits(work(expected=0.01, rank=0)), "a user waits for the response"
+    assert not waits(work(expected=0.01, exclusive=True)), "it runs alone"
+    assert not waits(*[work(expected=0.01, size=5000)] * 2), "no other job would fit"
+
+
+class Executions:
+    """Client of the pool whose executions last until the test ends them. It records their numbers of jobs."""
 
     def __init__(self) -> None:
         self.jobs: list[int] = []
-        self.under_way: list[asyncio.Future[Any]] = []
+        self.running: list[asyncio.Future[Any]] = []
 
     async def execute(self, _: str, code: str, __: int) -> Any:
-        found = re.search(r'main\("([A-Za-z0-9+/=]+)"', code)
-        assert found
-        self.jobs.append(len(protocol.decode_jobs(found[1])))
-        self.under_way.append(asyncio.get_running_loop().create_future())
-        return await self.under_way[-1]
+        encoded = re.search(r'main\("([A-Za-z0-9+/=]+)"', code)
+        assert encoded
+        self.jobs.append(len(protocol.decode_jobs(encoded[1])))
+        self.running.append(asyncio.get_running_loop().create_future())
+        return await self.running[-1]
+
+    async def end(self, _: str) -> None: ...
 
 
 @asynccontextmanager
-async def present(count: int) -> AsyncIterator[tuple[Session, Runs]]:
-    """A session with so many jobs in it, none of them in line yet."""
-    runs: Any = Runs()
-    session = Session(
-        runs, "identifier", engine_installed=True, lease_is_valid=lambda: True, limits=BatchLimits(8, 2.0, 10_000)
-    )
+async def session_with_jobs(count: int, **options: Any) -> AsyncIterator[tuple[Session, Executions]]:
+    """Yield a session with `count` jobs in it, none of them queued yet."""
+    executions: Any = Executions()
+    options = {"lease_is_valid": lambda: True, "limits": BatchLimits(8, 2.0, 10_000), **options}
+    session = Session(executions, "identifier", engine_installed=True, **options)
     with ExitStack() as jobs:
         for _ in range(count):
             jobs.enter_context(session.workspace({}))
-        yield session, runs
+        yield session, executions
 
 
-async def turns() -> None:
-    """Whatever can happen now has happened."""
+async def settle() -> None:
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_a_free_session_runs_very_short_jobs_together_once_all_that_are_here_are_in_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def start(session: Session, count: int, expected: float) -> list[asyncio.Task[ExecutionResult]]:
+    """Queue jobs in a session."""
+    return [asyncio.create_task(session.execute(work(expected=expected))) for _ in range(count)]
+
+
+async def ends(tasks: list[asyncio.Task[ExecutionResult]]) -> set[tuple[type, str]]:
+    """Return types and kinds of the errors with which jobs end."""
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    return {(type(error), getattr(error, "kind", "")) for error in errors}
+
+
+async def test_short_jobs_run_together_once_all_are_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "MICROBATCH_WAIT_SECONDS", 600)
-    async with present(3) as (session, runs):
-        tasks = [asyncio.create_task(session.execute(work(expected=0.001))) for _ in range(2)]
-        await turns()
-        assert runs.jobs == []
-        tasks.append(asyncio.create_task(session.execute(work(expected=0.001))))
-        await turns()
-        assert runs.jobs == [3]
-        runs.under_way[0].set_exception(SessionLost("over"))
-        assert {type(ended) for ended in await asyncio.gather(*tasks, return_exceptions=True)} == {SessionLost}
+    async with session_with_jobs(3) as (session, executions):
+        tasks = start(session, 2, 0.001)
+        await settle()
+        assert executions.jobs == []
+        tasks += start(session, 1, 0.001)
+        await settle()
+        assert executions.jobs == [3]
+        executions.running[0].set_exception(SessionLost("over"))
+        assert await ends(tasks) == {(SessionLost, "session_lost")}
 
 
-async def test_of_longer_jobs_one_runs_at_once_and_then_half_of_those_that_are_here() -> None:
-    async with present(5) as (session, runs):
-        tasks = [asyncio.create_task(session.execute(work(expected=0.1)))]
-        await turns()
-        assert runs.jobs == [1]
-        tasks += [asyncio.create_task(session.execute(work(expected=0.1))) for _ in range(4)]
-        await turns()
+async def test_longer_jobs_run_in_halves_of_those_present() -> None:
+    async with session_with_jobs(5) as (session, executions):
+        tasks = start(session, 1, 0.1)
+        await settle()
+        assert executions.jobs == [1]
+        tasks += start(session, 4, 0.1)
+        await settle()
         for number in range(3):
-            runs.under_way[number].set_exception(SessionLost("over"))
-            await turns()
-        assert runs.jobs == [1, 3, 1]
-        assert {type(ended) for ended in await asyncio.gather(*tasks, return_exceptions=True)} == {SessionLost}
+            executions.running[number].set_exception(SessionLost("over"))
+            await settle()
+        assert executions.jobs == [1, 3, 1]
+        assert await ends(tasks) == {(SessionLost, "session_lost")}
 
 
-async def test_one_waits_longer_behind_what_takes_longer_and_not_for_ever_behind_the_unknown() -> None:
-    assert batching.overdue_timeout([work(expected=0.1)]) < batching.overdue_timeout(
-        [work(expected=0.1), work(expected=8)]
-    )
+async def test_an_overdue_execution_sends_waiting_jobs_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "OVERDUE_FACTOR", 0)
+    monkeypatch.setattr(batching, "OVERDUE_MARGIN_SECONDS", 0.01)
+    async with session_with_jobs(2) as (session, executions):
+        running = start(session, 1, 0.1)
+        await settle()
+        waiting = start(session, 1, 0.1)
+        assert await ends(waiting) == {(SessionLost, BUSY)}
+        assert session.overdue
+        executions.running[0].set_exception(SessionLost("over"))
+        assert await ends(running) == {(SessionLost, "session_lost")}
+        assert not session.overdue
+
+
+async def test_ending_a_session_fails_its_jobs() -> None:
+    async with session_with_jobs(1) as (session, _):
+        tasks = start(session, 1, 0.1)
+        await settle()
+        await session.end()
+        assert await ends(tasks) == {(SessionLost, "session_lost")}
+
+
+async def test_nothing_runs_in_a_session_with_traces_of_tampering() -> None:
+    async with session_with_jobs(1) as (session, executions):
+        session.tainted = "a new thread"
+        assert await ends(start(session, 1, 0.1)) == {(SessionLost, "session_tainted")}
+        assert executions.jobs == []
+
+
+async def test_nothing_runs_without_a_valid_lease() -> None:
+    async with session_with_jobs(1, lease_is_valid=lambda: False) as (session, executions):
+        assert await ends(start(session, 1, 0.1)) == {(SessionLost, "slot_lost")}
+        assert executions.jobs == []
+
+
+async def test_jobs_wait_by_estimate_and_not_for_ever() -> None:
+    short, long = batching.overdue_timeout([work(expected=0.1)]), batching.overdue_timeout([work(), work(expected=8)])
+    assert short < long
     assert batching.overdue_timeout([work(expected=None)]) < MAX_EXECUTION_SECONDS / 2
 
 
-async def test_the_urgent_goes_first_and_what_was_cancelled_not_at_all() -> None:
+async def test_urgent_jobs_go_first_and_cancelled_ones_never() -> None:
     queue = ExecutionBatcher(BatchLimits(1, 1.0, 10_000))
     later, cancelled, urgent = queue.add(work()), queue.add(work()), queue.add(work(rank=0))
     cancelled.result.cancel()
     assert [queue.take(), queue.take(), queue.take()] == [[urgent], [later], []]
 
 
-async def test_an_answer_that_cannot_be_used_is_nobodys_fault_when_several_were_asked() -> None:
-    """It would be a failure for good, of jobs that had nothing to do with it."""
-    for count, kind in ((1, SessionReplyError), (2, SessionLost)):
-        queue = ExecutionBatcher(BatchLimits(4, 1.0, 10_000))
-        ends = [queue.add(work()).result for _ in range(count)]
-        batching.fail_all(queue.take(), SessionReplyError("no report"))
-        assert [type(await _error(end)) for end in ends] == [kind] * count
+@pytest.mark.parametrize(("count", "error"), [(1, SessionReplyError), (2, SessionLost)])
+async def test_an_unusable_reply_fails_only_a_job_that_ran_alone(count: int, error: type[Exception]) -> None:
+    """Several jobs are tried again, since all but one had nothing to do with it."""
+    queue = ExecutionBatcher(BatchLimits(4, 1.0, 10_000))
+    results = [queue.add(work()).result for _ in range(count)]
+    batching.fail_all(queue.take(), SessionReplyError("no report"))
+    assert [type(result.exception()) for result in results] == [error] * count
 
 
-async def _error(end: asyncio.Future[Any]) -> BaseException | None:
-    await asyncio.wait([end])
-    return end.exception()
-
-
-def test_the_pace_of_a_recipe_follows_what_its_jobs_take_by_size() -> None:
-    pace = DurationEstimator()
-    assert pace.estimate("web", 1000) is None
-    pace.record("web", 1000, 1.0)
-    pace.record("web", 900, 2.0)
-    assert pace.estimate("web", 1000) == pytest.approx(1.3)
-    assert pace.estimate("web", 5000) is None
+def test_the_estimate_is_a_moving_average_by_recipe_and_size() -> None:
+    estimator = DurationEstimator()
+    assert estimator.estimate("web", 1000) is None
+    estimator.record("web", 1000, 1.0)
+    estimator.record("web", 900, 2.0)
+    assert estimator.estimate("web", 1000) == pytest.approx(1.3)
+    assert estimator.estimate("web", 5000) is None
 
 
 NAMES = [f"photos/{number:02}.jpg" for number in range(16)]
 
 
-async def all_dropped(stack: Stack, bad: str = "") -> dict[str, Entry | None]:
+async def upload_and_process(stack: Stack, bad: str = "") -> dict[str, Entry | None]:
+    """Process 16 small images at once. Returns their rows of the ledger."""
     for number, name in enumerate(NAMES):
         await stack.drop(name, b"no image" if name == bad else picture(120, 90, seed=number))
     container = stack.services.settings.input_container
@@ -186,82 +235,108 @@ async def all_dropped(stack: Stack, bad: str = "") -> dict[str, Entry | None]:
     return {name: await stack.entry("web", name) for name in NAMES}
 
 
-async def test_small_images_that_wait_run_together_and_one_that_fails_fails_alone(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
-        counted: list[int] = []
-        run = stack.services.pool.execute
+async def check_one_bad_image_fails_alone(stack: Stack) -> None:
+    """Process 16 images of which one is bad, and count the executions."""
+    calls, execute = list[str](), stack.services.pool.execute
 
-        async def counting(*arguments: Any) -> Any:
-            counted.append(1)
-            return await run(*arguments)
+    async def counted(identifier: str, code: str, seconds: int) -> Any:
+        calls.append(code)
+        return await execute(identifier, code, seconds)
 
-        stack.services.pool.execute = counting  # type: ignore[method-assign]
-        entries = await all_dropped(stack, bad=NAMES[7])
-        states = {name: entry and (entry.state, entry.attempts) for name, entry in entries.items()}
-        assert states == {name: ("failed" if name == NAMES[7] else "done", 1) for name in NAMES}
-        assert len(counted) < len(NAMES)
-        assert len(await stack.outputs()) == 2 * (len(NAMES) - 1)
-
-
-@pytest.mark.parametrize("pack", [b"", b"x", bytes(4096)], ids=["cannot be fetched", "is cut", "is something else"])
-async def test_small_renditions_that_cannot_be_had_together_are_fetched_one_by_one(
-    environ: dict[str, str], pack: bytes
-) -> None:
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
-        read, broken = stack.services.pool.read, []
-
-        async def breaking(identifier: str, name: str, limit: int) -> bytes:
-            if not name.endswith("-all.bin"):
-                return await read(identifier, name, limit)
-            broken.append(name)
-            if not pack:
-                raise SessionLost("no such file")
-            return pack
-
-        stack.services.pool.read = breaking  # type: ignore[method-assign]
-        entries = await all_dropped(stack)
-        assert broken
-        assert {entry and (entry.state, entry.attempts) for entry in entries.values()} == {("done", 1)}
+    stack.services.pool.execute = counted  # type: ignore[method-assign]
+    entries = await upload_and_process(stack, bad=NAMES[7])
+    states = {name: entry and (entry.state, entry.attempts) for name, entry in entries.items()}
+    assert states == {name: ("failed" if name == NAMES[7] else "done", 1) for name in NAMES}
+    assert len(calls) < len(NAMES)
+    assert len(await stack.outputs()) == 2 * (len(NAMES) - 1)
 
 
-async def test_what_is_fetched_together_is_still_there_when_the_next_execution_is_faster(
-    environ: dict[str, str],
-) -> None:
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SESSION_CONCURRENCY": "4"}) as stack:
-        read, fetched = stack.services.pool.read, dict[str, int]()
-        await stack.drop("photos/late.jpg", picture(120, 90))
-
-        async def slow(identifier: str, name: str, limit: int) -> bytes:
-            if not name.endswith("-all.bin"):
-                return await read(identifier, name, limit)
-            fetched[name] = 0
-            if len(fetched) == 1:
-                await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/late.jpg")
-            data = await read(identifier, name, limit)
-            fetched[name] = len(data)
-            return data
-
-        stack.services.pool.read = slow  # type: ignore[method-assign]
-        entries = await all_dropped(stack)
-        late = await stack.entry("web", "photos/late.jpg")
-        assert {entry and entry.state for entry in (*entries.values(), late)} == {"done"}
-        assert fetched
-        assert all(fetched.values())
+@pytest.fixture
+async def one_session() -> AsyncIterator[Memory]:
+    """Services with a pool of one session."""
+    async with opened_in_memory(pool_max_sessions=1, session_concurrency=4) as memory:
+        yield memory
 
 
-async def test_a_session_that_ends_under_several_jobs_costs_none_of_them(environ: dict[str, str]) -> None:
-    """Each is tried again by itself, so that the one that may have killed it can do so to no other."""
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
-        run, ended = stack.services.pool.execute, []
+async def test_one_bad_image_of_a_microbatch_fails_alone(one_session: Memory) -> None:
+    await check_one_bad_image_fails_alone(one_session)
 
-        async def breaking(identifier: str, code: str, seconds: int) -> Any:
-            if len(ended) == 0 and len(code) > 4000:  # the first that is for several
-                ended.append(identifier)
-                raise SessionLost("stopped", kind="session_died")
-            return await run(identifier, code, seconds)
 
-        stack.services.pool.execute = breaking  # type: ignore[method-assign]
-        entries = await all_dropped(stack)
-        assert ended
-        assert {entry and entry.state for entry in entries.values()} == {"done"}
-        assert ended[0] not in {each.get("identifier") for each in await documents(stack)}
+@pytest.mark.parametrize("pack", [b"", b"x", bytes(4096)], ids=["download fails", "cut", "other content"])
+async def test_renditions_of_an_unusable_pack_are_downloaded_singly(one_session: Memory, pack: bytes) -> None:
+    read, broken = one_session.services.pool.read, list[str]()
+
+    async def read_broken(identifier: str, name: str, limit: int) -> bytes:
+        if not name.endswith("-all.bin"):
+            return await read(identifier, name, limit)
+        broken.append(name)
+        if not pack:
+            raise SessionLost("no such file")
+        return pack
+
+    one_session.services.pool.read = read_broken  # type: ignore[method-assign]
+    entries = await upload_and_process(one_session)
+    assert broken
+    assert {entry and (entry.state, entry.attempts) for entry in entries.values()} == {("done", 1)}
+
+
+async def test_the_next_execution_does_not_delete_a_pack(one_session: Memory) -> None:
+    """Another job runs in the session before the pack is downloaded."""
+    services, sizes = one_session.services, dict[str, int]()
+    read = services.pool.read
+    await one_session.drop("photos/late.jpg", picture(120, 90))
+
+    async def read_late(identifier: str, name: str, limit: int) -> bytes:
+        if not name.endswith("-all.bin"):
+            return await read(identifier, name, limit)
+        sizes[name] = 0
+        if len(sizes) == 1:
+            await services.dispatcher.handle_blob(services.settings.input_container, "photos/late.jpg")
+        data = await read(identifier, name, limit)
+        sizes[name] = len(data)
+        return data
+
+    services.pool.read = read_late  # type: ignore[method-assign]
+    entries = await upload_and_process(one_session)
+    late = await one_session.entry("web", "photos/late.jpg")
+    assert {entry and entry.state for entry in (*entries.values(), late)} == {"done"}
+    assert sizes
+    assert all(sizes.values())
+
+
+async def check_a_session_that_ends_under_a_microbatch(stack: Stack) -> None:
+    """End the session of the first microbatch. Each job is tried again alone, so a fatal one harms no other."""
+    execute, ended = stack.services.pool.execute, list[str]()
+
+    async def end_first(identifier: str, code: str, seconds: int) -> Any:
+        if not ended and len(code) > 4000:  # the first microbatch
+            ended.append(identifier)
+            raise SessionLost("stopped", kind="session_died")
+        return await execute(identifier, code, seconds)
+
+    stack.services.pool.execute = end_first  # type: ignore[method-assign]
+    entries = await upload_and_process(stack)
+    assert ended
+    assert {entry and entry.state for entry in entries.values()} == {"done"}
+    assert ended[0] not in {each.get("identifier") for each in await slot_documents(stack)}
+
+
+async def test_a_session_that_ends_under_a_microbatch_costs_no_job(one_session: Memory) -> None:
+    await check_a_session_that_ends_under_a_microbatch(one_session)
+
+
+async def test_the_engine_of_an_image_is_found_by_the_first_execution() -> None:
+    async with opened_in_memory(pool_endpoint="https://p.azurecontainerapps.io") as memory:
+        await memory.drop(NAMES[0], picture(120, 90))
+        await memory.services.dispatcher.handle_blob(memory.services.settings.input_container, NAMES[0])
+        entry = await memory.entry("web", NAMES[0])
+        assert entry
+        assert entry.state == "done"
+        assert memory.pool.calls.count("POST executions") == 2, "the image lacks the engine"
+
+
+async def test_a_replaced_session_gets_source_and_engine_again(one_session: Memory) -> None:
+    await upload_and_process(one_session)
+    one_session.pool.fail("POST executions", faults.REPLACED)
+    entries = await upload_and_process(one_session, bad=NAMES[3])
+    assert {name for name, entry in entries.items() if entry and entry.state == "failed"} == {NAMES[3]}
