@@ -24,8 +24,6 @@ from tests.pool.test_batching import check_a_session_that_ends_under_a_microbatc
 from tests.stack import Stack, opened
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.usefixtures("short_intervals")
-
 
 @pytest.fixture
 async def one_session(environ: dict[str, str]) -> AsyncIterator[Stack]:
