@@ -101,7 +101,7 @@ class ExecutionBatcher:
 
     @property
     def next_is_short(self) -> bool:
-        """Whether the next job takes less than an execution's overhead and no user waits for its response."""
+        """Return whether the next job takes less than an execution's overhead and no user waits for its response."""
         first = self._pending[0].item if self._pending else None
         return (
             first is not None

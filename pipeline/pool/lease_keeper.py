@@ -56,12 +56,12 @@ class LeaseKeeper:
 
     @property
     def _needs_more(self) -> bool:
-        """Whether there are more jobs than slots, within the limit of one process."""
+        """Return whether there are more jobs than slots, within the limit of one process."""
         return len(self.slots) < min(self._demand(), self._limit)
 
     @property
     def _should_acquire(self) -> bool:
-        """Whether to acquire another slot without exceeding this process's fair share."""
+        """Return whether to acquire another slot without exceeding this process's fair share."""
         return self._needs_more and len(self.slots) < self._rebalancer.max_slots
 
     def search_is_due(self) -> bool:

@@ -27,7 +27,7 @@ class SlotDemand(NamedTuple):
 def fair_share(capacity: int, demands: Sequence[SlotDemand]) -> int:
     """Return the largest number of slots that one process should hold.
 
-    A process that needs no more keeps its slots, up to the fair share. The others divide the rest evenly.
+    A process with enough slots keeps them, up to the fair share. The others divide the rest evenly.
 
     Args:
         capacity: Slots of the pool.

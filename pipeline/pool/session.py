@@ -127,7 +127,7 @@ class Session:
 
     @property
     def engine_installed(self) -> bool:
-        """Whether the session has the engine, by upload or in its image."""
+        """Return whether the session has the engine, by upload or in its image."""
         return self._engine_installed
 
     @contextmanager

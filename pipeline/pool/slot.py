@@ -34,9 +34,9 @@ class SlotState(StrEnum):
     READY = "ready"
     """Accepts jobs."""
     DRAINING = "draining"
-    """Accepts no more jobs. Its session is recycled when the last job ends."""
+    """Closed to new jobs. Its session is recycled when the last job ends."""
     HANDING_OVER = "handing over"
-    """Accepts no more jobs. The slot is returned when the last job ends, because another process needs it."""
+    """Closed to new jobs. The slot is returned when the last job ends, because another process needs it."""
     RECYCLING = "recycling"
     """The session is being ended; the slot gets a new identifier."""
     RETURNING = "returning"
@@ -181,13 +181,13 @@ class Slot:
 
     @property
     def is_cooling_down(self) -> bool:
-        """Whether a session that could not be ended may still exist."""
+        """Return whether a session that could not be ended may still exist."""
         content = self.document.content
         return content.get("state") == SlotState.COOLING and content.get("until", 0) > time.time()
 
     @property
     def lease_is_valid(self) -> bool:
-        """Whether this process certainly holds the lease."""
+        """Return whether this process certainly holds the lease."""
         expires = self.leased + self.settings.slot_lease_duration - LEASE_MARGIN_SECONDS
         return self.state not in FINAL and time.monotonic() < expires
 
@@ -198,7 +198,7 @@ class Slot:
 
     @property
     def needs_recycling(self) -> bool:
-        """Whether the session accepts no further job: in doubt, too old, used up, absent, or its lease is uncertain."""
+        """Return whether the session is unusable: in doubt, too old, used up, absent, or with an uncertain lease."""
         old = self.lifetime.started and time.time() - self.lifetime.started > self.settings.session_max_age
         unusable = self.in_doubt or not self.identifier or not self.lease_is_valid
         max_jobs = TRUSTED_SESSION_MAX_JOBS if self.label == TRUSTED else self.settings.session_max_jobs
@@ -206,12 +206,12 @@ class Slot:
 
     @property
     def idle(self) -> bool:
-        """Whether no job runs here and no maintenance is under way."""
+        """Return whether no job runs here and no maintenance is under way."""
         return self.jobs == 0 and self.state in ACTIVE
 
     @property
     def needs_writing(self) -> bool:
-        """Whether the document lacks billed hours and no write is in flight."""
+        """Return whether the document lacks billed hours and no write is in flight."""
         return self.unwritten and not self._writing.locked()
 
     def can_start(self, request: SlotRequest[Slot]) -> bool:

@@ -40,7 +40,7 @@ def _without_doubt(*arguments: Any) -> Slot:
     return slot
 
 
-def _with_hours_uncounted(*arguments: Any) -> Slot:
+def _with_uncounted_hours(*arguments: Any) -> Slot:
     slot = _from_document(*arguments)
     slot.lifetime.counted = 0
     return slot
@@ -54,7 +54,7 @@ _from_document = Slot.from_document
     [
         ("lease_is_valid", property(lambda _: True)),
         ("from_document", _without_doubt),
-        ("from_document", _with_hours_uncounted),
+        ("from_document", _with_uncounted_hours),
     ],
     ids=["no check of the lease", "no doubt after a takeover", "hours counted twice"],
 )
