@@ -161,13 +161,11 @@ async def test_an_overdue_execution_sends_waiting_jobs_away(monkeypatch: pytest.
     monkeypatch.setattr(batching, "OVERDUE_FACTOR", 0)
     monkeypatch.setattr(batching, "OVERDUE_MARGIN_SECONDS", 0.01)
     async with session_with_jobs(2) as (session, executions):
-        running = start(session, 1, 0.1)
-        await settle()
-        waiting = start(session, 1, 0.1)
-        assert await ends(waiting) == {(SessionLost, BUSY)}
-        assert session.overdue
+        running, waiting = start(session, 2, 0.1)
+        assert await ends([waiting]) == {(SessionLost, BUSY)}
+        assert (session.overdue, executions.jobs) == (True, [1])
         executions.running[0].set_exception(SessionLost("over"))
-        assert await ends(running) == {(SessionLost, "session_lost")}
+        assert await ends([running]) == {(SessionLost, "session_lost")}
         assert not session.overdue
 
 
