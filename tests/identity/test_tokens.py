@@ -89,7 +89,7 @@ async def test_a_missing_identity_is_reported_with_the_setting(monkeypatch: pyte
 
 async def assert_unavailable(identity: Identity) -> None:
     """Check that a request for a token raises IdentityUnavailable."""
-    with pytest.raises(IdentityUnavailable, match="identity service does not answer") as caught:
+    with pytest.raises(IdentityUnavailable, match="identity service does not respond") as caught:
         await identity.get_token(SCOPE)
     assert caught.value.kind == "identity_unavailable"
 
