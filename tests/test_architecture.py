@@ -164,7 +164,9 @@ def test_the_engine_needs_the_standard_library_and_pillow_alone() -> None:
 
 
 def test_only_two_modules_of_the_api_use_azure_classes() -> None:
-    modules = {path.stem for path in (ROOT / "pipeline" / "api").glob("*.py") if "azure.functions" in set(imports(path))}
+    modules = {
+        path.stem for path in (ROOT / "pipeline" / "api").glob("*.py") if "azure.functions" in set(imports(path))
+    }
     assert modules == {"http", "http_trigger"}
 
 

@@ -15,7 +15,7 @@ from pipeline.pool.requests import JobLabel
 from tests.api.client import call
 from tests.api.conftest import Backend
 from tests.images import picture
-from tests.pool.test_sharing import another_process
+from tests.pool.helpers import another_process
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -96,7 +96,7 @@ async def test_a_holder_recycles_on_request_of_another_process(one_slot: Stack, 
             return await identifier(one_slot) != before
 
         await eventually(is_recycled)
-        await one_slot.services.scheduler._slots[0].document.renew()
+        await one_slot.services.scheduler.leases.slots[0].document.renew()
         (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
         assert (slot["state"], slot["generation"], slot["recycle_requested"]) == ("leased", 2, None)
 
@@ -131,7 +131,7 @@ async def test_a_holder_that_does_not_react_loses_its_slot(
         monkeypatch.setattr(pool_overview, "RECYCLE_TIMEOUT_SECONDS", 0.0)
         response = await call(other, "POST", "/api/pool/slots/0/recycle")
         assert (response.status, response.json()["outcome"]) == (202, "lease_broken")
-        document = one_slot.services.scheduler._slots[0].document
+        document = one_slot.services.scheduler.leases.slots[0].document
         with pytest.raises(Exception, match="does not hold the slot"):
             await document.renew()
 
@@ -155,7 +155,7 @@ async def test_running_jobs_are_visible_to_all_processes(one_slot: Stack, backen
 @pytest.mark.usefixtures("_frequent_status")
 async def test_status_rows_of_former_holders_are_ignored(one_slot: Stack) -> None:
     first = one_slot.services
-    async with first.scheduler.acquire_slot(doing=JobLabel("web", "input", "photos/a.jpg")):
+    async with first.scheduler.acquire_slot(job_label=JobLabel("web", "input", "photos/a.jpg")):
 
         async def is_published() -> bool:
             return bool((await first.slot_status.read_all())[0])
