@@ -11,7 +11,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -158,10 +158,8 @@ class PoolClient:
 
     async def delete(self, identifier: str, name: str) -> None:
         """Delete the file `name` if it exists."""
-        try:
+        with suppress(SessionLost):
             await self._call("DELETE", f"files/{quote(name)}", identifier, "delete a file")
-        except SessionLost:
-            return
 
     async def end(self, identifier: str) -> None:
         """End a session, if it exists, and everything in it. Raises PoolUnavailable when the pool cannot end it."""
