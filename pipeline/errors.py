@@ -31,6 +31,8 @@ class PipelineError(Exception):
     """The root: everything that the pipeline raises on purpose. `said` is the end of what a session printed."""
 
     default_kind: ClassVar[str] = "error"
+    source_format: str = ""
+    """The format of the source (Pillow's name), where a session has detected it before the error."""
 
     def __init__(self, message: str, *, kind: str | None = None, said: str = "") -> None:
         super().__init__(message)

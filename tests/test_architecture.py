@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors", "engine"},
     "recipes": LEAVES | {"engine"},
     "pool": LEAVES | {"http_connections", "engine"},
-    "storage": LEAVES | {"http_connections"},
+    "storage": LEAVES | {"http_connections", "engine"},
     "adhoc_recipes": LEAVES | {"recipes", "storage"},
     "services": LEAVES | STORES | {"adhoc_recipes"},
     "jobs": CORE | {"runs"},

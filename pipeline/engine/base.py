@@ -57,6 +57,8 @@ class Transform(ABC):
 
     name: ClassVar[str]
     example: ClassVar[dict[str, Any]]
+    revision: ClassVar[int] = 1
+    """Grows when the transform makes other pixels of the same image: recipes that use it become due."""
     shorthand: ClassVar[str | None] = None
     """The parameter that may be written alone: `blur: 4` for `blur: {radius: 4}`."""
     assets: ClassVar[tuple[str, ...]] = ()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import protocol
+from . import protocol, sniff
 from .base import Scene, Transform
 from .bundle import pack
 from .decode_guard import limited
@@ -95,7 +95,9 @@ def run(job: Job, directory: Path) -> Report:
     except Exception as error:  # noqa: BLE001 - the boundary of the session: nothing may escape
         failure = Failure(kind="engine_failed", message=f"{type(error).__name__}: {error}")
     finally:
+        found = _source_format(directory, job["source"])
         _remove(directory, [job["source"]])
+    failure["source_format"] = found
     _remove(directory, files)
     return _report(work, [], failure)
 
@@ -248,7 +250,7 @@ def _colours(shared: list[Transform]) -> ToSrgb:
 
 def _report(work: _Work, renditions: list[RenditionReport], failure: Failure | None) -> Report:
     if failure:
-        failure = Failure(kind=failure["kind"], message=protocol.shortened(failure["message"]))
+        failure["message"] = protocol.shortened(failure["message"])
     return Report(
         version=protocol.VERSION,
         versions=versions(),
@@ -276,6 +278,13 @@ def _check_names(names: list[str]) -> None:
     for name in names:
         if not _is_name(name):
             raise Refusal("bad_job", f"{name!r} is not the name of a file in the session's directory")
+
+
+def _source_format(directory: Path, name: str) -> str:
+    """Detect the format of the source by its first bytes; empty when the file or the format is unknown."""
+    with suppress(OSError), (directory / name).open("rb") as stream:
+        return sniff.sniff(stream.read(sniff.HEAD)) or ""
+    return ""
 
 
 def _is_name(name: str) -> bool:

@@ -26,6 +26,8 @@ class Format(ABC):
     pillow: ClassVar[str]
     content_type: ClassVar[str]
     extension: ClassVar[str]
+    revision: ClassVar[int] = 1
+    """Grows when the encoder makes other bytes of the same pixels: recipes that use it become due."""
     longest: ClassVar[int]
     alpha: ClassVar[bool] = True
     animates: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from .constraints import Between, Count, Help
 
@@ -13,6 +13,16 @@ Keep = Literal["icc", "copyright", "exif", "location"]
 @dataclass(frozen=True)
 class Output:
     """Size, metadata, animation and what is found out about a rendition."""
+
+    revisions: ClassVar[dict[str, int]] = {
+        "max_bytes": 1,
+        "keep": 1,
+        "animation": 1,
+        "if_larger": 1,
+        "placeholder": 1,
+        "dominant_color": 1,
+    }
+    """Revision of each option: one grows when the option makes other bytes or metadata than before."""
 
     max_bytes: Annotated[
         Annotated[int, Between(200, 1_000_000_000)] | None,

@@ -77,10 +77,14 @@ class Job(TypedDict):
 
 
 class Failure(TypedDict):
-    """Why there are no renditions: a stable kind and a sentence that says what to change."""
+    """Why there are no renditions: a stable kind and a sentence that says what to change.
+
+    `source_format` is the format of the source by its first bytes, empty when it is unknown.
+    """
 
     kind: str
     message: str
+    source_format: NotRequired[str]
 
 
 class RenditionReport(TypedDict):

@@ -34,6 +34,9 @@ TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (*_FIRST, 
 FIRST = (Frame.name, AutoOrient.name, ToSrgb.name)
 """Done to every source before anything else, in this order; a recipe may name them at its start only."""
 
+ALWAYS = (AutoOrient.name, ToSrgb.name)
+"""Applied to every source, also where the recipe does not name them."""
+
 
 def build(steps: Sequence[Step]) -> list[Transform]:
     """The transforms that the steps of a job name, ready to apply. Raise Refusal for what this engine does not know."""

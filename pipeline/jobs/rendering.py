@@ -248,7 +248,9 @@ def failure(found: FailureFacts) -> PipelineError:
     about = KINDS[found.kind].about if found.kind in KINDS else "session"
     kinds: dict[str, type[SourceError | RecipeError | SessionLost]]
     kinds = {"source": SourceError, "recipe": RecipeError, "session": SessionLost}
-    return kinds[about](found.message, kind=found.kind)
+    error = kinds[about](found.message, kind=found.kind)
+    error.source_format = found.source_format
+    return error
 
 
 async def _download(

@@ -64,6 +64,7 @@ class FailureFacts(_Part):
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
     message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.LONGEST_MESSAGE)
+    source_format: Word = ""
 
 
 class SessionReport(_Part):

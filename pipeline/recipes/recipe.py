@@ -12,11 +12,11 @@ from typing import cast
 
 from pipeline.engine import protocol
 from pipeline.engine.code import Code
-from pipeline.engine.fingerprint import fingerprint
 from pipeline.engine.formats import FORMATS, WRITTEN, Auto, Format
 from pipeline.engine.output import Output
 from pipeline.engine.protocol import Job, Limits, RenditionJob, RenditionReport, Step
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.registry import ALWAYS, TRANSFORMS
+from pipeline.engine.revisions import COMMON
 
 from . import globs, output_paths, regular_languages
 
@@ -72,6 +72,16 @@ class Rendition:
     def options(self) -> dict[str, object]:
         """The format's options, every one of them."""
         return asdict(self.encoder)
+
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the encoders that may write the rendition, and of the options that it sets."""
+        formats = {name: FORMATS[name].revision for name in (self.format, *self.formats)}
+        ours, defaults = asdict(self.output), asdict(Output())
+        options = {name: revision for name, revision in Output.revisions.items() if ours[name] != defaults[name]}
+        return {
+            **{f"encoder {name}": revision for name, revision in formats.items()},
+            **{f"option {name}": revision for name, revision in options.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -210,14 +220,26 @@ class Recipe:
             output=asdict(rendition.output),
         )
 
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the engine's parts that make the renditions, by kind and name (`transform crop`).
+
+        Decoders are not among them: the ledger keeps the decoder's revision for each source.
+        """
+        names = {*ALWAYS, *(step["name"] for step in self._all_steps())}
+        found = {"common": COMMON, **{f"transform {name}": TRANSFORMS[name].revision for name in names}}
+        for rendition in self.renditions:
+            found |= rendition.revisions()
+        return found
+
     @cached_property
     def hash(self) -> str:
-        """64 hexadecimal digits over everything that decides the renditions: the normalised recipe and the engine.
+        """Identify the recipe version: 64 hexadecimal digits over all that decides the renditions of a given source.
 
-        Comments, key order and spelled-out defaults change nothing, and neither does `match`.
+        This is the normalized recipe and the revisions of the engine's parts that it uses. Comments, key order and
+        spelled-out defaults change nothing, and neither do `match`, the engine's source text or Pillow's version.
         """
         document = {
-            "engine": fingerprint(),
+            "revisions": self.revisions(),
             "name": self.name,
             "steps": self.steps,
             "on_truncated": self.on_truncated,

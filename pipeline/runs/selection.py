@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.services import Services
@@ -51,10 +52,10 @@ def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
 class Selection(BaseModel):
     """Which sources, which recipes, and jobs in which condition.
 
-    Reasons: `new` (never done), `changed` (another version of the source is there), `recipe_changed` (ended with an
-    older form of the recipe or the engine), `unfinished` (begun, and nobody is on it), `failed`, `missing` (done, but a
-    rendition is not there any more), `done` (done and up to date), `dismissed`. Ages are in seconds since the source
-    was last written. A recipe that is for no source by itself is done for all of them when it is named.
+    Reasons: `new` (never done), `changed` (another version of the source is there), `recipe_changed` (ended with
+    another recipe version or an older decoder), `unfinished` (begun, and nobody is on it), `failed`, `missing` (done,
+    but a rendition is not there any more), `done` (done and up to date), `dismissed`. Ages are in seconds since the
+    source was last written. A recipe that is for no source by itself is done for all of them when it is named.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,7 +103,7 @@ def selected_recipes(services: Services, selection: Selection) -> Sequence[Recip
 
 def recipe_versions(services: Services, selection: Selection) -> dict[str, str]:
     """The recipes of a selection, each with what tells its form from others. RecipeError as above."""
-    return {recipe.name: recipe.hash[:16] for recipe in selected_recipes(services, selection)}
+    return {recipe.name: _version(recipe) for recipe in selected_recipes(services, selection)}
 
 
 def version_mismatch(services: Services, selection: Selection, meant: dict[str, str]) -> str:
@@ -112,12 +113,17 @@ def version_mismatch(services: Services, selection: Selection, meant: dict[str, 
     or is still to be replaced by a deployment.
     """
     wanted = [recipe for recipe in services.recipes if not selection.recipes or recipe.name in selection.recipes]
-    here = {recipe.name: recipe.hash[:16] for recipe in wanted}
+    here = {recipe.name: _version(recipe) for recipe in wanted}
     other = sorted(name for name in meant.keys() | here.keys() if meant.get(name) != here.get(name))
     if not (meant and other):
         return ""
     several = f" and {len(other) - 1} more" if len(other) > 1 else ""
     return f"the app has another form of the recipe {other[0]}{several} than was meant: deploy or restart it"
+
+
+def _version(recipe: Recipe) -> str:
+    """Identify the recipe version and the decoders. Decoder revisions only grow, so their sum identifies them all."""
+    return f"{recipe.hash[:16]}.{sum(DECODERS.values())}"
 
 
 async def _of_recipe(
@@ -155,7 +161,7 @@ def reason_for(entry: Entry | None, version: Version, now: datetime) -> Reason |
         return "changed"
     if entry.state == "dismissed":
         return "dismissed"
-    if entry.version.recipe_hash != version.recipe_hash:
+    if entry.version.recipe_hash != version.recipe_hash or entry.decoder_outdated:
         return "recipe_changed"
     if entry.state in ("failed", "done"):
         return entry.state
