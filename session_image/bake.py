@@ -1,10 +1,10 @@
-"""Install the transforms into the Python that runs this, under the name of their content.
+"""Install the engine into the Python environment that runs this program, in a package named by the engine's content.
 
-    python bake.py FOLDER_OF_TRANSFORMS [TARGET]
+    python bake.py ENGINE_FOLDER [TARGET]
 
-Runs while the image is built, with nothing but the standard library. A session of this image then has the package
-`transforms_<hash>` at hand, and a pipeline with the same transforms ships nothing; one with others ships its own, as to
-any session. TARGET is the interpreter's own folder of packages unless told otherwise.
+The image build runs this program; it needs the standard library only. A session of this image then has the package
+`engine_<hash>`, and a pipeline with the same engine uploads nothing. A pipeline with another engine uploads its own, as
+to any session. TARGET defaults to the site-packages folder of the interpreter.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import sysconfig
 from pathlib import Path
 
 
-def bake(transforms: Path, target: Path) -> str:
-    """Write the package into `target`; its name."""
-    path = transforms / "fingerprint.py"
-    spec = importlib.util.spec_from_file_location("fingerprint", path) if path.exists() else None
+def bake(engine: Path, target: Path) -> str:
+    """Copy the engine into `target` as a package and compile it. Return the name of the package.
+
+    Raises:
+        SystemExit: `engine` is not the folder of the engine, or the engine does not compile with this Python.
+    """
+    path = engine / "package_files.py"
+    spec = importlib.util.spec_from_file_location("package_files", path) if path.exists() else None
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{transforms} is not the folder of the transforms: it has no fingerprint.py")
-    fingerprint = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fingerprint)
-    name = f"transforms_{fingerprint.fingerprint()[:16]}"
-    for module, source in fingerprint.sources().items():
+        raise SystemExit(f"{engine} is not the folder of the engine: it has no package_files.py")
+    files = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(files)
+    name = f"engine_{files.package_digest()[:16]}"
+    for module, source in files.package_files().items():
         file = target / name / module
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(source)
@@ -36,4 +40,4 @@ def bake(transforms: Path, target: Path) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(sysconfig.get_path("purelib"))
-    print(bake(Path(sys.argv[1]), folder))  # noqa: T201 - for whoever watches the build
+    print(bake(Path(sys.argv[1]), folder))  # noqa: T201 - for the log of the image build

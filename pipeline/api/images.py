@@ -10,8 +10,8 @@ from pipeline.api.http import Request, Response
 from pipeline.api.jobs import find
 from pipeline.api.links import Links
 from pipeline.api.submit_request import ANY_TYPE
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.sniff import HEAD, sniff
+from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
+from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.services import Services
 from pipeline.storage.blobs import Source, plain
@@ -60,7 +60,7 @@ async def source(services: Services, call: Request) -> Response:
     found = await _opened(services, entry)
     chunks = found.chunks()
     first = await anext(chunks, b"")
-    kind = sniff(first[:HEAD]) or ""
+    kind = detect_format(first[:HEAD_BYTES]) or ""
     shown = kind in services.settings.format_names  # no SVG, whatever else a browser might run
     media_type = f"image/{kind.lower()}" if shown else ANY_TYPE
     known = _unchanged(call, found.etag, media_type)

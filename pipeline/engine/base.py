@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from .picture import Picture, Size
+from .image_view import ImageView, Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Scene:
+class TransformContext:
     """What transforms may know beyond their parameters.
 
     `focal` is the point of interest as fractions of the picture in view, `assets` are the files of the pictures and
@@ -28,19 +28,19 @@ class Scene:
     max_pixels: int
     focal: tuple[float, float] | None = None
     assets: dict[str, Path] = field(default_factory=dict)
-    decided: dict[object, Any] = field(default_factory=dict)
-    moving: bool = False
+    decisions: dict[object, Any] = field(default_factory=dict)
+    animated: bool = False
 
-    def decide(self, step: object, choose: Callable[[], T]) -> T:
+    def decide_once(self, step: object, choose: Callable[[], T]) -> T:
         """What `choose` says, asked once per step: `step` is anything that stands for it."""
-        if step not in self.decided:
-            self.decided[step] = choose()
-        chosen: T = self.decided[step]
+        if step not in self.decisions:
+            self.decisions[step] = choose()
+        chosen: T = self.decisions[step]
         return chosen
 
 
 @dataclass(frozen=True)
-class Outlook:
+class SizeForecast:
     """How a step will change a picture, told from its size alone. `resampled` steps need no more than that size."""
 
     size: Size
@@ -66,15 +66,15 @@ class Transform(ABC):
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
     @abstractmethod
-    def apply(self, picture: Picture, scene: Scene) -> Picture:
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
         """The picture after this step."""
 
-    def outlook(self, size: Size) -> Outlook | None:
+    def forecast(self, size: Size) -> SizeForecast | None:
         """What comes out of a picture of `size`; None when it takes every pixel to know, or to do it right."""
         del size
         return None
 
-    def needs(self, size: Size) -> tuple[int, int, int, int] | None:
+    def needed_box(self, size: Size) -> tuple[int, int, int, int] | None:
         """The part (left, top, right, bottom) of a picture of `size` that this step needs; None for all of it."""
         del size
         return None
@@ -83,10 +83,10 @@ class Transform(ABC):
 class PixelTransform(Transform):
     """A transform that works on the pixels in view at full size."""
 
-    def apply(self, picture: Picture, scene: Scene) -> Picture:
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
         """The picture with its pixels changed."""
-        return Picture.of(self.pixels(picture.image(), scene))
+        return ImageView.from_image(self.transform_pixels(view.copy_pixels(), context))
 
     @abstractmethod
-    def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
+    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
         """The pixels after this step. `image` is L, RGB or RGBA, with no info, and may be changed."""

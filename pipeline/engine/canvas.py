@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import Refusal
+from .errors import EngineError
 from .geometry import place
-from .picture import Size
+from .image_view import Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 Rgba = tuple[int, int, int, int]
 
 
-def on_canvas(image: Image.Image, size: Size, at: tuple[float, float], color: Rgba) -> Image.Image:
-    """`image` on a canvas of `size` in `color`. The canvas has alpha when the colour or the image has."""
+def on_canvas(image: Image.Image, size: Size, anchor: tuple[float, float], color: Rgba) -> Image.Image:
+    """`image` on a canvas of `size` in `color`. The canvas has alpha when the color or the image has."""
     from PIL import Image
 
     mode = "RGBA" if color[3] < 255 or image.mode == "RGBA" else "RGB"
     canvas = Image.new(mode, size, color if mode == "RGBA" else color[:3])
-    corner = place(image.size, size, at)
+    corner = place(image.size, size, anchor)
     if image.mode == "RGBA":
         canvas.alpha_composite(image, corner)
     else:
@@ -35,10 +35,10 @@ def flatten(image: Image.Image, color: Rgba) -> Image.Image:
     return on_canvas(image, image.size, (0, 0), (*color[:3], 255)).convert("RGB")
 
 
-def check_canvas(size: Size, most: int, step: str) -> None:
+def check_canvas(size: Size, limit: int, step: str) -> None:
     """Refusal when a step would make more than `most` pixels, or a side that no format can hold."""
-    if size[0] * size[1] > most or max(size) > 65_535:
-        raise Refusal(
+    if size[0] * size[1] > limit or max(size) > 65_535:
+        raise EngineError(
             "rendition_too_large",
-            f"{step} would make {size[0]:,}×{size[1]:,} pixels; the limit is {most:,}: resize the picture first",
+            f"{step} would make {size[0]:,}×{size[1]:,} pixels; the limit is {limit:,}: resize the picture first",
         )

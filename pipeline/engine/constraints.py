@@ -17,47 +17,47 @@ MAX_SIDE = 16_383
 
 
 @dataclass(frozen=True)
-class Between:
+class Range:
     """A number from `low` to `high`, both included."""
 
-    low: float
-    high: float
+    minimum: float
+    maximum: float
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(source), "ge": self.low, "le": self.high}
+        return {**handler(source), "ge": self.minimum, "le": self.maximum}
 
 
 @dataclass(frozen=True)
-class Count:
+class ItemCount:
     """A list of `least` to `most` items."""
 
-    least: int
-    most: int
+    minimum: int
+    maximum: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(source), "min_length": self.least, "max_length": self.most}
+        return {**handler(source), "min_length": self.minimum, "max_length": self.maximum}
 
 
 @dataclass(frozen=True)
-class Text:
+class StringRule:
     """A string that matches `pattern` (or any), of at most `longest` characters; `says` is the rule in words."""
 
-    says: str
+    message: str
     pattern: str | None = None
-    longest: int = 1000
+    max_length: int = 1000
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         check = {"type": "no-info", "function": self.check}
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(core), "maxLength": self.longest} | ({"pattern": self.pattern} if self.pattern else {})
+        return {**handler(core), "maxLength": self.max_length} | ({"pattern": self.pattern} if self.pattern else {})
 
     def check(self, value: str) -> str:
         """`value` again, when it fits."""
-        fits = len(value) <= self.longest and (not self.pattern or re.fullmatch(self.pattern.strip("^$"), value))
+        fits = len(value) <= self.max_length and (not self.pattern or re.fullmatch(self.pattern.strip("^$"), value))
         if not fits:
-            raise ValueError(f"{self.says}, not {value[:40]!r}")
+            raise ValueError(f"{self.message}, not {value[:40]!r}")
         return value
 
 
@@ -88,27 +88,28 @@ NAMED_COLORS = {
 _COLOR = "#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|#[0-9a-fA-F]{8}|" + "|".join(NAMED_COLORS)
 _LENGTH = r"(100|\d{1,2}(\.\d+)?)%"
 
-Side = Annotated[int, Between(1, MAX_SIDE)]
-Fraction = Annotated[float, Between(0, 1)]
+Side = Annotated[int, Range(1, MAX_SIDE)]
+Fraction = Annotated[float, Range(0, 1)]
 Color = Annotated[
-    str, Text("a colour is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
+    str, StringRule("a color is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
 ]
 Asset = Annotated[
     str,
-    Text(
+    StringRule(
         "an asset is the name of a blob, like brand/logo.png, and no part of it may be '.' or '..'",
         # HTTP clients resolve such parts of an address: the name would be that of a blob in another container.
         r"^(?!(.*/)?\.\.?(/|$))[A-Za-z0-9_][A-Za-z0-9_. /-]*$",
-        longest=200,
+        max_length=200,
     ),
 ]
 Length = (
-    Annotated[int, Between(0, 1_000_000)] | Annotated[str, Text('a length is pixels, or like "25%"', f"^{_LENGTH}$")]
+    Annotated[int, Range(0, 1_000_000)]
+    | Annotated[str, StringRule('a length is pixels, or like "25%"', f"^{_LENGTH}$")]
 )
 
 
 def rgba(color: str) -> tuple[int, int, int, int]:
-    """A colour as four numbers from 0 to 255; without alpha digits it is opaque."""
+    """A color as four numbers from 0 to 255; without alpha digits it is opaque."""
     digits = NAMED_COLORS.get(color, color).removeprefix("#")
     if len(digits) == 3:
         digits = "".join(digit * 2 for digit in digits)
@@ -116,7 +117,7 @@ def rgba(color: str) -> tuple[int, int, int, int]:
     return red, green, blue, alpha
 
 
-def pixels(length: int | str, whole: int) -> int:
+def to_pixels(length: int | str, whole: int) -> int:
     """A length in pixels: itself, or its percentage of `whole`, rounded."""
     if isinstance(length, int):
         return length

@@ -9,40 +9,42 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 
-class Kind(NamedTuple):
+class FailureKind(NamedTuple):
     """What a failure is about, and what it means in one line."""
 
     about: Literal["source", "recipe", "session"]
     meaning: str
 
 
-KINDS: dict[str, Kind] = {
-    "empty_source": Kind("source", "the source has no bytes"),
-    "not_an_image": Kind("source", "the first bytes are those of no image format that is known here"),
-    "format_not_allowed": Kind("source", "a known file format that is not on the allow-list"),
-    "damaged_image": Kind("source", "the image is cut short or broken inside"),
-    "too_many_pixels": Kind("source", "width × height × frames is over the limit"),
-    "too_many_frames": Kind("source", "an animation or a document with more frames or pages than the limit"),
-    "animation_rejected": Kind("source", "an animation, and the recipe takes none"),
-    "crop_outside": Kind("recipe", "the crop box does not lie inside the image"),
-    "frame_missing": Kind("recipe", "the frame or page that the recipe picks is not there"),
-    "unsupported_here": Kind("recipe", "the Pillow of this session cannot read or write a format that is needed"),
-    "rendition_too_large": Kind("recipe", "a rendition would be over the limit of pixels or bytes"),
-    "max_bytes_impossible": Kind("recipe", "no quality makes the rendition small enough"),
-    "asset_missing": Kind("recipe", "a picture or font that the recipe names is not there"),
-    "asset_unusable": Kind("recipe", "a picture or font that the recipe names cannot be read"),
-    "transform_failed": Kind("recipe", "a transform broke on this image"),
-    "code_failed": Kind("recipe", "the recipe's own code raised, or did not return an image"),
-    "encode_failed": Kind("recipe", "the encoder refused the image, or its output does not read back"),
-    "bad_job": Kind("recipe", "the job document does not fit the engine in the session"),
-    "out_of_memory": Kind("session", "the session ran out of memory"),
-    "session_tainted": Kind("session", "something is in the session that no job of ours has put there"),
-    "source_missing": Kind("session", "the source file is not in the session"),
-    "engine_failed": Kind("session", "the engine broke in a way that nobody foresaw: a bug"),
+KINDS: dict[str, FailureKind] = {
+    "empty_source": FailureKind("source", "the source has no bytes"),
+    "not_an_image": FailureKind("source", "the first bytes are those of no image format that is known here"),
+    "format_not_allowed": FailureKind("source", "a known file format that is not on the allow-list"),
+    "damaged_image": FailureKind("source", "the image is cut short or broken inside"),
+    "too_many_pixels": FailureKind("source", "width × height × frames is over the limit"),
+    "too_many_frames": FailureKind("source", "an animation or a document with more frames or pages than the limit"),
+    "animation_rejected": FailureKind("source", "an animation, and the recipe takes none"),
+    "crop_outside": FailureKind("recipe", "the crop box does not lie inside the image"),
+    "frame_missing": FailureKind("recipe", "the frame or page that the recipe picks is not there"),
+    "unsupported_here": FailureKind(
+        "recipe", "the Pillow of this session cannot read or write a format that is needed"
+    ),
+    "rendition_too_large": FailureKind("recipe", "a rendition would be over the limit of pixels or bytes"),
+    "max_bytes_impossible": FailureKind("recipe", "no quality makes the rendition small enough"),
+    "asset_missing": FailureKind("recipe", "a picture or font that the recipe names is not there"),
+    "asset_unusable": FailureKind("recipe", "a picture or font that the recipe names cannot be read"),
+    "transform_failed": FailureKind("recipe", "a transform broke on this image"),
+    "code_failed": FailureKind("recipe", "the recipe's own code raised, or did not return an image"),
+    "encode_failed": FailureKind("recipe", "the encoder refused the image, or its output does not read back"),
+    "bad_job": FailureKind("recipe", "the job document does not fit the engine in the session"),
+    "out_of_memory": FailureKind("session", "the session ran out of memory"),
+    "session_tainted": FailureKind("session", "something is in the session that no job of ours has put there"),
+    "source_missing": FailureKind("session", "the source file is not in the session"),
+    "engine_failed": FailureKind("session", "the engine broke in a way that nobody foresaw: a bug"),
 }
 
 
-class Refusal(Exception):  # noqa: N818 - the engine refuses; it does not err
+class EngineError(Exception):
     """The engine's one exception: a `kind` out of KINDS, and a sentence that says what to change."""
 
     def __init__(self, kind: str, message: str) -> None:

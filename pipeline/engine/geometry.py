@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .constraints import Text, pixels
-from .picture import Box, Size
+from .constraints import StringRule, to_pixels
+from .image_view import Box, Size
 
 Gravity = Literal["center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"]
-Aspect = Annotated[str, Text("an aspect is like 16:9, up to 9999:9999", r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")]
+Aspect = Annotated[str, StringRule("an aspect is like 16:9, up to 9999:9999", r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")]
 
-MOST_MARGIN = 0.45
+MAX_MARGIN_FRACTION = 0.45
 """Of the shorter side: more would leave no room for anything."""
-MARGIN_HELP = f", of which it is {MOST_MARGIN:.0%} at most"
+MARGIN_HELP = f", of which it is {MAX_MARGIN_FRACTION:.0%} at most"
 
 
 def anchor(gravity: str) -> tuple[float, float]:
@@ -22,13 +22,13 @@ def anchor(gravity: str) -> tuple[float, float]:
     return across, down
 
 
-def ratio(aspect: str) -> float:
+def aspect_ratio(aspect: str) -> float:
     """Width over height of an aspect like "16:9"."""
     width, height = aspect.split(":")
     return int(width) / int(height)
 
 
-def largest(size: Size, aspect: float) -> Size:
+def largest_inside(size: Size, aspect: float) -> Size:
     """The largest size of that width over height inside `size`; no side is ever 0."""
     width, height = size
     if width > height * aspect:
@@ -41,19 +41,19 @@ def scaled(size: Size, factor: float) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def margin_within(margin: int | str, size: Size) -> int:
+def margin_pixels(margin: int | str, size: Size) -> int:
     """A margin in pixels, small enough that something fits between two of them."""
-    return min(pixels(margin, min(size)), int(min(size) * MOST_MARGIN))
+    return min(to_pixels(margin, min(size)), int(min(size) * MAX_MARGIN_FRACTION))
 
 
-def place(inner: Size, outer: Size, at: tuple[float, float]) -> tuple[int, int]:
+def place(inner: Size, outer: Size, anchor: tuple[float, float]) -> tuple[int, int]:
     """The left top corner of `inner` in `outer`, its free room shared out as `at` says."""
-    return round((outer[0] - inner[0]) * at[0]), round((outer[1] - inner[1]) * at[1])
+    return round((outer[0] - inner[0]) * anchor[0]), round((outer[1] - inner[1]) * anchor[1])
 
 
-def cover_box(outer: Size, aspect: float, at: tuple[float, float]) -> Box:
+def cover_box(outer: Size, aspect: float, anchor: tuple[float, float]) -> Box:
     """The largest part of `outer` with that width over height, to a fraction of a pixel: nothing is distorted."""
     width, height = outer
     part = (height * aspect, float(height)) if width > height * aspect else (float(width), width / aspect)
-    left, top = (width - part[0]) * at[0], (height - part[1]) * at[1]
+    left, top = (width - part[0]) * anchor[0], (height - part[1]) * anchor[1]
     return left, top, left + part[0], top + part[1]

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-WORKING = ("L", "RGB", "RGBA")
+WORKING_MODES = ("L", "RGB", "RGBA")
 
-NO_VALUE = 1e37
+NO_VALUE_LIMIT = 1e37
 """Floats from here on (or none at all) stand for pixels of which nothing is known, as maps have them."""
 
 
 def to_working(image: Image.Image) -> Image.Image:
     """`image` in L, RGB or RGBA, without info. Alpha, however it was stored, is kept; 16 bits are scaled, not cut."""
     image.load()
-    if image.mode in WORKING and "transparency" not in image.info:
+    if image.mode in WORKING_MODES and "transparency" not in image.info:
         return without_info(image)
     if image.mode.startswith("I") or image.mode == "F":
         return without_info(_with_clear_level(_deep_to_gray(image), image))
     return without_info(image.convert(_target(image)))
 
 
-def fit_clear_colour(image: Image.Image) -> None:
-    """Of an opened PNG: the colour that is declared clear, as its pixels will have it.
+def scale_clear_color(image: Image.Image) -> None:
+    """Of an opened PNG: the color that is declared clear, as its pixels will have it.
 
     Pillow tells it in the depth of the file, and then does not find it where that is 2, 4 or 3 × 16 bits (or, before
     12, 1).
@@ -39,22 +39,22 @@ def fit_clear_colour(image: Image.Image) -> None:
         image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
-def on_colours(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`image` with `work` done on its colours (L or RGB) alone, its alpha as it was."""
+def on_colors(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`image` with `work` done on its colors (L or RGB) alone, its alpha as it was."""
     if image.mode != "RGBA":
         return work(image)
     return with_alpha(work(image.convert("RGB")), image)
 
 
-def with_alpha(colours: Image.Image, image: Image.Image) -> Image.Image:
-    """`colours` in RGBA, with the alpha of `image`."""
-    done = colours.convert("RGB")
+def with_alpha(colors: Image.Image, image: Image.Image) -> Image.Image:
+    """`colors` in RGBA, with the alpha of `image`."""
+    done = colors.convert("RGB")
     done.putalpha(image.getchannel("A"))
     return done
 
 
 def on_premultiplied(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`image` with `work` done on all its channels. Colours weigh as much as they are seen, so edges get no halo."""
+    """`image` with `work` done on all its channels. Colors weigh as much as they are seen, so edges get no halo."""
     return work(image.convert("RGBa")).convert("RGBA") if image.mode == "RGBA" else work(image)
 
 
@@ -105,7 +105,7 @@ def _full_range(mode: str, high: float) -> float:
 def _highest(image: Image.Image) -> float:
     low, high = image.getextrema()
     assert isinstance(low, (int, float)) and isinstance(high, (int, float))  # noqa: S101, PT018 - one band, one pair
-    if abs(low) < NO_VALUE and abs(high) < NO_VALUE:
+    if abs(low) < NO_VALUE_LIMIT and abs(high) < NO_VALUE_LIMIT:
         return high
     # Pixels without a value (no number, or no end) must not decide how bright the others are.
-    return max((value for value in array.array("f", image.tobytes()) if abs(value) < NO_VALUE), default=1.0)
+    return max((value for value in array.array("f", image.tobytes()) if abs(value) < NO_VALUE_LIMIT), default=1.0)

@@ -14,12 +14,12 @@ import json
 from typing import Any, NotRequired, TypedDict
 
 VERSION = 2
-LINE_LIMIT = 3500
+INLINE_REPORT_CHARACTERS = 3500
 # Longer reports are in their file alone.
-LONGEST_LINE = 60_000
+MAX_LINE_CHARACTERS = 60_000
 # The most characters of the sentence that says why there are no renditions.
-LONGEST_MESSAGE = 2000
-MARK = "pipeline-report"
+MAX_MESSAGE_CHARACTERS = 2000
+REPORT_MARK = "pipeline-report"
 
 
 class Step(TypedDict):
@@ -149,15 +149,15 @@ def decode_jobs(text: str) -> list[Job]:
     return jobs
 
 
-def shortened(message: str) -> str:
+def shorten_message(message: str) -> str:
     """A message without its middle where it is too long: what happened stands at its start, why at its end."""
-    if len(message) <= LONGEST_MESSAGE:
+    if len(message) <= MAX_MESSAGE_CHARACTERS:
         return message
     head = message[:200] + " … "
-    return head + message[len(head) - LONGEST_MESSAGE :]
+    return head + message[len(head) - MAX_MESSAGE_CHARACTERS :]
 
 
-def dump_reports(reports: list[Report]) -> bytes:
+def encode_reports(reports: list[Report]) -> bytes:
     """The reports as UTF-8 JSON with only ASCII characters in it."""
     return json.dumps(reports, separators=(",", ":"), ensure_ascii=True).encode()
 
@@ -165,8 +165,8 @@ def dump_reports(reports: list[Report]) -> bytes:
 def report_line(body: bytes, file: str | None = None) -> str:
     """The line that carries `body`, if it is not too long for that, and says in which `file` it lies as well."""
     digest = hashlib.sha256(body).hexdigest()
-    carried = body.decode("ascii") if len(body) <= LONGEST_LINE else ""
-    return f"{MARK} {len(body)} {digest} {file or '-'} {carried}"
+    carried = body.decode("ascii") if len(body) <= MAX_LINE_CHARACTERS else ""
+    return f"{REPORT_MARK} {len(body)} {digest} {file or '-'} {carried}"
 
 
 class ReportRef(TypedDict):
@@ -180,7 +180,7 @@ class ReportRef(TypedDict):
 
 def parse_report_line(stdout: str) -> ReportRef | None:
     """The last report line in `stdout`; None when there is none. ProtocolError when it is cut and names no file."""
-    lines = [line for line in stdout.splitlines() if line.startswith(MARK + " ")]
+    lines = [line for line in stdout.splitlines() if line.startswith(REPORT_MARK + " ")]
     if not lines:
         return None
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-LONGEST_FRAME = 655_350
+MAX_FRAME_MILLISECONDS = 655_350
 """Milliseconds that a frame may be shown: what a GIF has room for."""
 
-LONGEST_PART = 65_535
+MAX_PNG_MILLISECONDS = 65_535
 """Up to so many milliseconds any time fits a PNG, which holds it as a fraction of two numbers of 16 bits."""
 
-QUICKEST = 20
+MIN_GIF_FRAME_MILLISECONDS = 20
 """Milliseconds. Browsers take a frame of a GIF that is shorter for one of 100, so only those that were stay so."""
 
 
@@ -32,20 +32,20 @@ class Timing:
         behind = 0
         for each in self.durations:
             wanted = each + behind
-            given = each if each <= 10 else max(QUICKEST, (wanted + 5) // 10 * 10)
+            given = each if each <= 10 else max(MIN_GIF_FRAME_MILLISECONDS, (wanted + 5) // 10 * 10)
             behind = wanted - given
             durations.append(given)
         return replace(self, durations=durations)
 
-    def coarser(self, grain: int) -> Timing:
+    def rounded_to(self, step: int) -> Timing:
         """In multiples of `grain` milliseconds, at least one for each frame."""
-        return replace(self, durations=[max(grain, (each + grain // 2) // grain * grain) for each in self.durations])
+        return replace(self, durations=[max(step, (each + step // 2) // step * step) for each in self.durations])
 
-    def at_most(self, most: int) -> Timing:
+    def clamped(self, limit: int) -> Timing:
         """With no frame longer than `most` milliseconds."""
-        return replace(self, durations=[min(each, most) for each in self.durations])
+        return replace(self, durations=[min(each, limit) for each in self.durations])
 
-    def within(self, most: int) -> Timing:
+    def sped_up(self, limit: int) -> Timing:
         """Quicker, so that all frames together take no longer than `most` milliseconds, and each at least 10."""
-        room = max(0, most - 10 * len(self.durations))
+        room = max(0, limit - 10 * len(self.durations))
         return replace(self, durations=[10 + each * room // self.total for each in self.durations])

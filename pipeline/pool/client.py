@@ -19,7 +19,7 @@ import httpx
 import stamina
 
 from pipeline import telemetry
-from pipeline.engine.protocol import LONGEST_LINE
+from pipeline.engine.protocol import MAX_LINE_CHARACTERS
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.responses import (
@@ -37,7 +37,7 @@ from pipeline.pool.transport import Transport
 from pipeline.settings import Settings
 
 # Enough for the longest line of reports, should the service give that much.
-STREAM_LIMIT = LONGEST_LINE + 4096
+STREAM_LIMIT = MAX_LINE_CHARACTERS + 4096
 # The service answers a run that takes too long by itself; we wait this much longer for that answer.
 GRACE = 15.0
 POLL = 0.5

@@ -63,7 +63,7 @@ class FailureFacts(_Part):
     """Why there are no renditions."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.LONGEST_MESSAGE)
+    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.MAX_MESSAGE_CHARACTERS)
     source_format: Word = ""
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from pipeline import telemetry
 from pipeline.concurrency import gather_or_cancel
 from pipeline.engine import protocol
-from pipeline.engine.bundle import ALL as PACK_LIMIT
+from pipeline.engine.execution.bundle import MAX_BUNDLE_BYTES
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
 from pipeline.pool import batching, engine_bundle
 from pipeline.pool.batching import LONGEST_RUN, BatchLimits, ExecutionBatcher, ExecutionResult, PendingWork, WorkItem
@@ -257,7 +257,7 @@ class Session:
         try:
             with suppress(PipelineError):
                 self._check()
-                pack = await self._client.read(self._identifier, file, PACK_LIMIT)
+                pack = await self._client.read(self._identifier, file, MAX_BUNDLE_BYTES)
         finally:
             self._packs.discard(file)
             _over(taken, [replace(each, pack=pack) for each in ran])

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import cast
 
 from pipeline.engine import protocol
-from pipeline.engine.code import Code
-from pipeline.engine.formats import FORMATS, WRITTEN, Auto, Format
-from pipeline.engine.output import Output
+from pipeline.engine.encode.formats import ENCODED_FORMATS, FORMATS, Auto, Format
+from pipeline.engine.encode.output import Output
 from pipeline.engine.protocol import Job, Limits, RenditionJob, RenditionReport, Step
-from pipeline.engine.registry import ALWAYS, TRANSFORMS
 from pipeline.engine.revisions import COMMON
+from pipeline.engine.transforms.code import Code
+from pipeline.engine.transforms.registry import ALWAYS, TRANSFORMS
 
 from . import globs, output_paths, regular_languages
 
@@ -42,7 +42,7 @@ class Rendition:
         """The formats that it may come out in: one, or several for auto and keep."""
         if isinstance(self.encoder, Auto):
             return tuple(self.encoder.among)
-        return tuple(WRITTEN) if self.encoder.decided_late else (self.format,)
+        return tuple(ENCODED_FORMATS) if self.encoder.decided_late else (self.format,)
 
     @property
     def content_type(self) -> str:

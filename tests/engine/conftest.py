@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 from PIL import Image
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from pipeline.engine.protocol import VERSION, Job, Limits, RenditionJob, Report, Step
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP"]
@@ -92,7 +92,7 @@ def run(tmp_path: Path) -> Run:
 
     def _run(body: bytes, document: Job | None = None) -> Report:
         (tmp_path / "in.bin").write_bytes(body)
-        return engine.run(document or job(), tmp_path)
+        return jobs.execute_job(document or job(), tmp_path)
 
     return _run
 

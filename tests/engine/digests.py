@@ -25,9 +25,9 @@ import PIL
 from PIL import Image, ImageSequence
 
 from pipeline import recipes
-from pipeline.engine import engine
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.execution import jobs
 from pipeline.engine.revisions import decoder_revision
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.recipes import Recipe
 
 from .conftest import LIMITS, encoded, gradient, noise
@@ -83,7 +83,7 @@ class Case:
             assets=dict.fromkeys(recipe.assets, "asset"),
             focal=(0.3, 0.6),
         )
-        report = engine.run(job, folder)
+        report = jobs.execute_job(job, folder)
         assert report["failure"] is None, report["failure"]
         made = [
             [each["format"], _body_digest(folder / each["file"], each["sha256"]), sorted(each["extra"].items())]

@@ -1,4 +1,4 @@
-"""Colour profiles made for the tests, byte by byte, and the difference between colours."""
+"""Color profiles made for the tests, byte by byte, and the difference between colors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def dull_cmyk() -> bytes:
 
 
 def delta_e(one: Image.Image, other: Image.Image) -> float:
-    """The largest colour difference (CIE 1976) of two sRGB pictures."""
+    """The largest color difference (CIE 1976) of two sRGB pictures."""
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     found = [ImageCms.applyTransform(image, to_lab) for image in (one, other)]
     first, second = [_signed(image.tobytes()) for image in found if image is not None]

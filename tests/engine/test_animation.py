@@ -17,11 +17,11 @@ DURATIONS = [50, 100, 150, 200]
 
 
 def moving(mode: str = "RGB") -> list[Image.Image]:
-    """A coloured square that moves to the right, on black or on clear ground."""
+    """A colored square that moves to the right, on black or on clear ground."""
     frames = []
-    for number, colour in enumerate(COLOURS):
+    for number, color in enumerate(COLOURS):
         frame = Image.new(mode, (40, 20), (0, 0, 0, 0) if mode == "RGBA" else "black")
-        frame.paste(Image.new(mode, (10, 10), colour), (number * 10, 5))
+        frame.paste(Image.new(mode, (10, 10), color), (number * 10, 5))
         frames.append(frame)
     return frames
 
@@ -102,6 +102,7 @@ def test_first_takes_the_first_and_reject_refuses(run: Run, made: Made) -> None:
     assert run(animation(), document)["failure"] == {
         "kind": "animation_rejected",
         "message": "the source is an animation of 4 frames, which rendition out refuses",
+        "source_format": "GIF",
     }
 
 
@@ -179,13 +180,13 @@ def test_what_stands_still_does_not_flicker(made: Made, name: str, params: dict[
 
 
 @pytest.mark.parametrize(("name", "params"), STEADY)
-@pytest.mark.parametrize("colour", ["black", (12, 8, 10), "white"])
+@pytest.mark.parametrize("color", ["black", (12, 8, 10), "white"])
 def test_a_blank_first_frame_does_not_spoil_the_others(
-    made: Made, name: str, params: dict[str, Any], colour: Any
+    made: Made, name: str, params: dict[str, Any], color: Any
 ) -> None:
     patch = gradient(30, 40).point([40 + value // 2 for value in range(256)] * 3)
     kind = rendition("out", "png", (name, params))
-    lead = Image.new("RGB", (80, 60), colour)
+    lead = Image.new("RGB", (80, 60), color)
     lead.putpixel((0, 0), (3, 3, 3))
     alone = frames_of(made(scene_with(patch), job(kind)))
     after = frames_of(made(scene_with(patch, lead=[lead]), job(kind)))[1:]
@@ -208,7 +209,7 @@ def test_what_stands_still_does_not_flicker_beside_something_large(
     assert [worst(frame, shown[0]) for frame in shown] == [0] * 4
 
 
-def test_what_enters_keeps_its_colour_when_there_are_few(made: Made) -> None:
+def test_what_enters_keeps_its_color_when_there_are_few(made: Made) -> None:
     plain = gradient(80, 60).convert("L").convert("RGB")
     entered = plain.copy()
     entered.paste("red", (10, 10, 40, 40))

@@ -77,9 +77,9 @@ def test_a_format_that_the_allow_list_leaves_out_is_refused(run: Run) -> None:
 
 
 def test_a_source_that_did_not_arrive_is_the_sessions_fault(run: Run, tmp_path: Path) -> None:
-    from pipeline.engine import engine
+    from pipeline.engine.execution import jobs
 
-    failure = engine.run(job(), tmp_path)["failure"]
+    failure = jobs.execute_job(job(), tmp_path)["failure"]
     assert failure is not None
     assert KINDS[failure["kind"]].about == "session"
 

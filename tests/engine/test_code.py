@@ -9,8 +9,8 @@ import sys
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.engine import code
-from pipeline.engine.protocol import LONGEST_MESSAGE
+from pipeline.engine.protocol import MAX_MESSAGE_CHARACTERS
+from pipeline.engine.transforms import code
 
 from .conftest import Made, Run, encoded, gradient, job, steps
 from .measures import worst
@@ -81,7 +81,7 @@ def test_a_picture_that_is_too_large_is_refused(run: Run) -> None:
 
 def test_of_a_long_complaint_the_start_and_the_end_are_told(run: Run) -> None:
     message = failure(run, "def transform(image, params):\n    raise ValueError('a' * 10_000 + ' and so it ended')\n")
-    assert len(message) == LONGEST_MESSAGE
+    assert len(message) == MAX_MESSAGE_CHARACTERS
     assert message.startswith("the recipe's code raised\n")
     assert message.endswith("and so it ended")
 
@@ -94,6 +94,6 @@ def test_it_is_a_module_as_any_other_and_gone_afterwards(made: Made) -> None:
         "    from PIL import ImageOps\n    return ImageOps.posterize(image, Level(3).bits)\n"
     )
     assert worst(made(GRAY, job(shared=steps(("code", {"source": source})))), ImageOps.posterize(GRAY, 3)) == 0
-    assert code.MODULE not in sys.modules
+    assert code.CODE_MODULE_NAME not in sys.modules
     future = "from __future__ import annotations\n" + source.replace(" == Level.__annotations__", "")
     assert worst(made(GRAY, job(shared=steps(("code", {"source": future})))), ImageOps.posterize(GRAY, 3)) == 0

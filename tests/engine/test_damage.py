@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFile
 
-from pipeline.engine import metadata
+from pipeline.engine.decode import exif
 from pipeline.engine.protocol import Job
 
 from .conftest import Run, encoded, gradient, job, noise, opened, rendition
@@ -258,7 +258,7 @@ def test_patching_an_animation_of_one_frame_takes_that_frame(run: Run, tmp_path:
 @pytest.mark.parametrize("name", ["RGB", "EXIF before the pixels", "EXIF after the pixels", "animation"])
 def test_reading_exif_decodes_no_pixels_of_a_png(name: str) -> None:
     with Image.open(io.BytesIO(PNGS[name])) as image:
-        metadata.exif_of(image)
+        exif.exif_of(image)
         assert image.tile
 
 
@@ -280,5 +280,5 @@ def test_a_damaged_png_is_reported_with_its_size(run: Run) -> None:
 def test_a_search_for_exif_ends_with_the_chunks(end: bytes) -> None:
     stream = io.BytesIO(SIGNATURE + end)
     stream.seek(3)
-    assert metadata.late_exif(stream) in (b"", b"Exif\0\0")
+    assert exif.late_exif(stream) in (b"", b"Exif\0\0")
     assert stream.tell() == 3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS
 from pipeline.engine.revisions import DECODERS
+from pipeline.engine.transforms.registry import TRANSFORMS
 
 from . import digests
 

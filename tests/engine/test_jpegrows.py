@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.engine import jpeg_rows
-from pipeline.engine.auto_orient import ORIENTATION
+from pipeline.engine.decode import jpeg_rows
+from pipeline.engine.transforms.auto_orient import ORIENTATION
 
 from .conftest import Made, Run, encoded, gradient, job, rendition, steps
 from .measures import worst
@@ -39,12 +39,12 @@ def test_the_pixels_are_those_of_the_whole_picture(made: Made, options: dict[str
 
 def test_it_is_used_where_it_helps_and_only_there() -> None:
     body = encoded(gradient(400, 900), "JPEG")
-    assert jpeg_rows.first_rows(body, 130) is not None
-    assert jpeg_rows.first_rows(body + b"\0\0", 130) is not None
-    assert jpeg_rows.first_rows(body, 800) is None
-    assert jpeg_rows.first_rows(body[:-2], 130) is None
-    assert jpeg_rows.first_rows(encoded(gradient(400, 900), "JPEG", progressive=True), 130) is None
-    assert jpeg_rows.first_rows(b"\xff\xd8\xff", 1) is None
+    assert jpeg_rows.truncate_rows(body, 130) is not None
+    assert jpeg_rows.truncate_rows(body + b"\0\0", 130) is not None
+    assert jpeg_rows.truncate_rows(body, 800) is None
+    assert jpeg_rows.truncate_rows(body[:-2], 130) is None
+    assert jpeg_rows.truncate_rows(encoded(gradient(400, 900), "JPEG", progressive=True), 130) is None
+    assert jpeg_rows.truncate_rows(b"\xff\xd8\xff", 1) is None
 
 
 def test_a_file_that_was_cut_short_below_the_crop_still_fails(run: Run) -> None:

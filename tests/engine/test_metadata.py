@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
-from pipeline.engine import strip
+from pipeline.engine.encode import strip
 from pipeline.engine.protocol import Job
 
 from .conftest import Made, encoded, gradient, job, noise, rendition
@@ -67,17 +67,17 @@ def test_a_jpeg_is_stripped_between_its_scans_and_after_its_end() -> None:
     marked += body[start:] + encoded(gradient(9, 9), "JPEG", comment=SECRET)
     assert marked.count(SECRET) > 4
     assert same_picture(marked, body)
-    stripped = strip.stripped(marked, "JPEG")
-    assert SECRET not in stripped
-    assert same_picture(stripped, body)
-    assert stripped == strip.stripped(body, "JPEG")
-    assert strip.stripped(b"\xff\xd8\xff" + body[2:], "JPEG") == stripped
+    strip_metadata = strip.strip_metadata(marked, "JPEG")
+    assert SECRET not in strip_metadata
+    assert same_picture(strip_metadata, body)
+    assert strip_metadata == strip.strip_metadata(body, "JPEG")
+    assert strip.strip_metadata(b"\xff\xd8\xff" + body[2:], "JPEG") == strip_metadata
 
 
 def test_a_jpeg_without_an_end_is_not_taken() -> None:
     body = encoded(noise((64, 48), 60), "JPEG")
     with pytest.raises(strip.StripError):
-        strip.stripped(body[:-2], "JPEG")
+        strip.strip_metadata(body[:-2], "JPEG")
 
 
 @pytest.mark.parametrize("lossless", [True, False])
@@ -87,16 +87,16 @@ def test_a_webp_keeps_what_it_shows_and_nothing_else(lossless: bool) -> None:
     body = encoded(clear, "WEBP", lossless=lossless, exif=b"Exif\0\0" + SECRET, icc_profile=b"p" * 200)
     odd = b"JUNK" + struct.pack("<I", len(SECRET)) + SECRET
     whole = b"RIFF" + struct.pack("<I", len(body) - 8 + len(odd)) + body[8:] + odd + SECRET + encoded(clear, "WEBP")
-    stripped = strip.stripped(whole, "WEBP")
-    assert SECRET not in stripped
-    assert same_picture(stripped, body)
-    assert stripped[:4] == b"RIFF"
-    assert len(stripped) == 8 + int.from_bytes(stripped[4:8], "little") < len(body)
-    with Image.open(io.BytesIO(stripped)) as shown:
+    strip_metadata = strip.strip_metadata(whole, "WEBP")
+    assert SECRET not in strip_metadata
+    assert same_picture(strip_metadata, body)
+    assert strip_metadata[:4] == b"RIFF"
+    assert len(strip_metadata) == 8 + int.from_bytes(strip_metadata[4:8], "little") < len(body)
+    with Image.open(io.BytesIO(strip_metadata)) as shown:
         assert shown.info["icc_profile"] == b"p" * 200
     for cut in (body[:-5], encoded(clear, "WEBP", save_all=True, append_images=[gradient(40, 30)])):
         with pytest.raises(strip.StripError):
-            strip.stripped(cut, "WEBP")
+            strip.strip_metadata(cut, "WEBP")
 
 
 def test_a_png_keeps_what_its_numbers_mean() -> None:
@@ -107,6 +107,6 @@ def test_a_png_keeps_what_its_numbers_mean() -> None:
 
     meaning = chunk(b"cICP", bytes((9, 16, 0, 1)))
     assert (
-        strip.stripped(body[:33] + meaning + chunk(b"tEXt", b"a\0b") + body[33:], "PNG")
+        strip.strip_metadata(body[:33] + meaning + chunk(b"tEXt", b"a\0b") + body[33:], "PNG")
         == body[:33] + meaning + body[33:]
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.engine.auto_orient import ORIENTATION
+from pipeline.engine.transforms.auto_orient import ORIENTATION
 
 from .conftest import BACK, Run, encoded, job, opened, rendition
 
@@ -20,8 +20,8 @@ def corners() -> Image.Image:
     """Red and green above, blue and white below."""
     image = Image.new("RGB", (60, 40), "white")
     pen = ImageDraw.Draw(image)
-    for (x, y), colour in MARKS.items():
-        pen.rectangle((x - 15, y - 10, x + 14, y + 9), fill=colour)
+    for (x, y), color in MARKS.items():
+        pen.rectangle((x - 15, y - 10, x + 14, y + 9), fill=color)
     return image
 
 
@@ -44,10 +44,10 @@ def check_upright(run: Run, folder: Path, body: bytes) -> None:
     assert (report["source"]["width"], report["source"]["height"]) == (60, 40)
     shown = opened(folder / "out").convert("RGB")
     assert shown.size == (60, 40)
-    for place, colour in MARKS.items():
+    for place, color in MARKS.items():
         seen = shown.getpixel(place)
         assert isinstance(seen, tuple)
-        assert all(abs(one - other) < 40 for one, other in zip(seen, colour, strict=True)), place
+        assert all(abs(one - other) < 40 for one, other in zip(seen, color, strict=True)), place
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

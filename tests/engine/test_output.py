@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from pipeline.engine import formats, placeholders, quality_search
-from pipeline.engine.errors import Refusal
+from pipeline.engine.encode import formats, placeholders, quality_search
+from pipeline.engine.errors import EngineError
 from pipeline.engine.protocol import Job
 
 from .conftest import Made, Run, encoded, gradient, job, noise, rendition, steps
@@ -58,13 +58,13 @@ def test_the_search_never_takes_more_than_six_encodes(growth: float, most: int) 
         return b"x" * round(100 * growth**quality)
 
     try:
-        quality, body = quality_search.best_quality(encode, 90, most)
-    except Refusal:
-        assert 100 * growth**quality_search.LOWEST > most
+        quality, body = quality_search.find_quality(encode, 90, most)
+    except EngineError:
+        assert 100 * growth**quality_search.MIN_QUALITY > most
     else:
         assert len(body) == round(100 * growth**quality) <= most
         assert quality == 90 or 100 * growth ** (quality + 6) > most or len(body) > most * 0.9
-    assert len(tried) <= quality_search.MOST_ENCODES
+    assert len(tried) <= quality_search.MAX_ENCODES
 
 
 def test_auto_takes_the_smallest_and_tries_each_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_a_file_that_was_changed_is_never_taken_from_the_source(made: Made) -> N
     assert made(body, document).convert("L").getextrema()[1] < 5
 
 
-def test_a_placeholder_and_a_colour_are_reported(run: Run) -> None:
+def test_a_placeholder_and_a_color_are_reported(run: Run) -> None:
     picture = Image.new("RGB", (90, 60), "#204080")
     for kind in ("thumbhash", "blurhash"):
         (made,) = run(encoded(picture), with_output("png", placeholder=kind, dominant_color=True))["renditions"]
@@ -262,7 +262,7 @@ def test_a_placeholder_and_a_colour_are_reported(run: Run) -> None:
         assert made["extra"][kind].isascii()
 
 
-def test_a_thumbhash_tells_the_mean_colour_the_shape_and_the_alpha() -> None:
+def test_a_thumbhash_tells_the_mean_color_the_shape_and_the_alpha() -> None:
     body = base64.b64decode(placeholders.thumbhash(Image.new("RGB", (90, 60), (255, 0, 0))))
     header = int.from_bytes(body[:3], "little")
     light, yellow, pink = header & 63, (header >> 6) & 63, (header >> 12) & 63
@@ -273,7 +273,7 @@ def test_a_thumbhash_tells_the_mean_colour_the_shape_and_the_alpha() -> None:
     assert int.from_bytes(clear[:3], "little") >> 23 == 1
 
 
-def test_a_blurhash_tells_the_mean_colour() -> None:
+def test_a_blurhash_tells_the_mean_color() -> None:
     text = placeholders.blurhash(Image.new("RGB", (90, 60), (255, 128, 0)))
     digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
     value = 0

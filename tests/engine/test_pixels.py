@@ -1,4 +1,4 @@
-"""The right pixels: orientation, colour, depth, transparency, sizes."""
+"""The right pixels: orientation, color, depth, transparency, sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageFilter, PngImagePlugin
 
-from pipeline.engine.auto_orient import ORIENTATION
+from pipeline.engine.transforms.auto_orient import ORIENTATION
 
 from .conftest import BACK, Made, Run, encoded, gradient, job, noise, opened, rendition, steps
 from .measures import ssim, worst

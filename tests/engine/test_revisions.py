@@ -16,10 +16,10 @@ from typing import Any, cast
 import pytest
 
 from pipeline import recipes
-from pipeline.engine.formats import Webp
-from pipeline.engine.output import Output
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.encode.formats import Webp
+from pipeline.engine.encode.output import Output
 from pipeline.engine.revisions import DECODERS
+from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.runs.selection import reason_for
 from pipeline.storage.entry import BRIEF, Entry, Version
 from pipeline.storage.keys import JobKey

@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["PIL", "pipeline"]):
     from PIL import ImageFile
 
-    from pipeline.engine import engine
+    from pipeline.engine.execution import jobs
     from pipeline.engine.protocol import Job
     from tests.hostile.files import mutated, seeds
     from tests.hostile.jobs import JOBS, complaint
@@ -33,7 +33,7 @@ def one(data: bytes) -> None:
     for left in PLACE.iterdir():
         left.unlink()
     (PLACE / job["source"]).write_bytes(data[1:])
-    wrong = complaint(engine.run(job, PLACE), job, PLACE)
+    wrong = complaint(jobs.execute_job(job, PLACE), job, PLACE)
     if wrong or ImageFile.LOAD_TRUNCATED_IMAGES:
         raise AssertionError(wrong or "Pillow was left patient with truncated files")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from tests.hostile import outcomes
 from tests.hostile.files import generated, mutated, seeds
 from tests.hostile.jobs import JOBS, complaint
@@ -44,7 +44,7 @@ def test_the_engine_makes_everything_or_refuses_and_leaves_nothing(tmp_path: Pat
             left.unlink()
         (tmp_path / "in.bin").write_bytes(body)
         job = JOBS[number % len(JOBS)]
-        assert complaint(engine.run(job, tmp_path), job, tmp_path) == "", name
+        assert complaint(jobs.execute_job(job, tmp_path), job, tmp_path) == "", name
 
 
 def test_the_same_seed_gives_the_same_files() -> None:

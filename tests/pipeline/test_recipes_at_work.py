@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.engine.protocol import LINE_LIMIT
+from pipeline.engine.protocol import INLINE_REPORT_CHARACTERS
 from pipeline.errors import ConfigError
 from pipeline.jobs.dispatch import handle_blob
 from pipeline.jobs.execution import execute_job
@@ -182,7 +182,7 @@ async def test_a_report_too_long_for_a_line_comes_as_a_file(stack: Stack) -> Non
     """The service cuts what code prints without a word."""
     entry = await run(stack, "many", data=picture(400, 300))
     assert (entry.state, len(entry.renditions), len(await stack.outputs())) == ("done", 20, 20)
-    assert len(json.dumps(entry.renditions)) > LINE_LIMIT
+    assert len(json.dumps(entry.renditions)) > INLINE_REPORT_CHARACTERS
 
 
 async def test_an_output_is_served_as_what_it_became_and_carries_what_it_should(stack: Stack) -> None:

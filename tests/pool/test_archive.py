@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine import protocol
-from pipeline.engine.fingerprint import fingerprint
+from pipeline.engine.package_files import package_digest
 from pipeline.pool import engine_bundle
 
 
@@ -19,7 +19,7 @@ def test_the_same_engine_gives_the_same_bytes_under_the_name_of_its_content() ->
     first = engine_bundle.build()
     engine_bundle.build.cache_clear()
     assert engine_bundle.build() == first
-    assert first.name == f"transforms-{fingerprint()[:16]}.zip"
+    assert first.name == f"engine-{package_digest()[:16]}.zip"
 
 
 def test_every_module_is_in_it_and_nothing_else() -> None:
@@ -37,7 +37,7 @@ def test_it_runs_from_the_archive_with_nothing_of_the_host_at_hand(tmp_path: Pat
         [sys.executable, "-c", program], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
     )
     assert told.stderr == ""
-    assert told.stdout.startswith(f"{protocol.MARK} ")
+    assert told.stdout.startswith(f"{protocol.REPORT_MARK} ")
     assert "bad_job" in told.stdout
 
 

@@ -1,0 +1,30 @@
+"""Frame: one picture out of several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from ..base import SizeForecast, Transform, TransformContext
+from ..constraints import Help, Range
+from ..image_view import ImageView, Size
+
+
+@dataclass(frozen=True)
+class Frame(Transform):
+    """Pick one frame of an animation, or one page of a TIFF. Only at the start of a recipe."""
+
+    name: ClassVar[str] = "frame"
+    example: ClassVar[dict[str, Any]] = {"index": 0}
+    shorthand: ClassVar[str | None] = "index"
+
+    index: Annotated[Annotated[int, Range(0, 100_000)], Help("0 is the first")]
+
+    def forecast(self, size: Size) -> SizeForecast:
+        """Nothing changes: the engine decoded that frame."""
+        return SizeForecast(size)
+
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
+        """The picture as it is."""
+        del context
+        return view
