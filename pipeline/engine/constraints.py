@@ -1,8 +1,8 @@
-"""Bounds on parameters, as markers for `typing.Annotated`.
+"""Constraints on parameters, as markers for `typing.Annotated`.
 
-Inside a session the parameter classes are plain dataclasses and the markers do nothing: the host has checked the values
-already. On the host pydantic finds the two methods by name and builds its checks and its JSON Schema from them, so this
-module needs no pydantic.
+Inside a session the parameter classes are plain dataclasses and the markers have no effect, since the host has
+validated the values. On the host, pydantic finds the two methods by name and builds validation and JSON Schema from
+them. This module therefore needs no pydantic.
 """
 
 from __future__ import annotations
@@ -13,48 +13,56 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 MAX_SIDE = 16_383
-"""Longest side that a recipe can ask for, in pixels: what WebP can hold (RFC 9649, 2.7: 14 bits)."""
+"""Longest side in pixels that a recipe can request: the limit of WebP (RFC 9649, 2.7: 14 bits)."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """A number from `low` to `high`, both included."""
+    """Limit a number to `minimum` through `maximum`, both included."""
 
     minimum: float
     maximum: float
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the limits to pydantic's schema."""
         return {**handler(source), "ge": self.minimum, "le": self.maximum}
 
 
 @dataclass(frozen=True)
 class ItemCount:
-    """A list of `least` to `most` items."""
+    """Limit a list to `minimum` through `maximum` items."""
 
     minimum: int
     maximum: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the limits to pydantic's schema."""
         return {**handler(source), "min_length": self.minimum, "max_length": self.maximum}
 
 
 @dataclass(frozen=True)
 class StringRule:
-    """A string that matches `pattern` (or any), of at most `longest` characters; `says` is the rule in words."""
+    """Limit a string to `max_length` characters that match `pattern`. `message` states the rule for users."""
 
     message: str
     pattern: str | None = None
     max_length: int = 1000
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the check to pydantic's schema."""
         check = {"type": "no-info", "function": self.check}
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add pattern and length to the JSON Schema."""
         return {**handler(core), "maxLength": self.max_length} | ({"pattern": self.pattern} if self.pattern else {})
 
     def check(self, value: str) -> str:
-        """`value` again, when it fits."""
+        """Return `value` when it follows the rule.
+
+        Raises:
+            ValueError: it does not; the text is for the author of the recipe.
+        """
         fits = len(value) <= self.max_length and (not self.pattern or re.fullmatch(self.pattern.strip("^$"), value))
         if not fits:
             raise ValueError(f"{self.message}, not {value[:40]!r}")
@@ -63,11 +71,12 @@ class StringRule:
 
 @dataclass(frozen=True)
 class Help:
-    """One line on what a parameter means."""
+    """Describe a parameter in one line, for the documentation."""
 
     text: str
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the description to the JSON Schema."""
         return {**handler(core), "description": self.text}
 
 
@@ -96,20 +105,25 @@ Color = Annotated[
 Asset = Annotated[
     str,
     StringRule(
-        "an asset is the name of a blob, like brand/logo.png, and no part of it may be '.' or '..'",
-        # HTTP clients resolve such parts of an address: the name would be that of a blob in another container.
+        "an asset is the name of a blob, like brand/logo.png, without the parts '.' and '..'",
+        # HTTP clients resolve such parts of a URL: the name would point to a blob in another container.
         r"^(?!(.*/)?\.\.?(/|$))[A-Za-z0-9_][A-Za-z0-9_. /-]*$",
         max_length=200,
     ),
 ]
 Length = (
     Annotated[int, Range(0, 1_000_000)]
-    | Annotated[str, StringRule('a length is pixels, or like "25%"', f"^{_LENGTH}$")]
+    | Annotated[str, StringRule('a length is a number of pixels, or a percentage like "25%"', f"^{_LENGTH}$")]
 )
 
 
 def rgba(color: str) -> tuple[int, int, int, int]:
-    """A color as four numbers from 0 to 255; without alpha digits it is opaque."""
+    """Convert a color to red, green, blue and alpha, each from 0 to 255. A color without alpha digits is opaque.
+
+    Example:
+        >>> rgba("#f00")
+        (255, 0, 0, 255)
+    """
     digits = NAMED_COLORS.get(color, color).removeprefix("#")
     if len(digits) == 3:
         digits = "".join(digit * 2 for digit in digits)
@@ -118,7 +132,12 @@ def rgba(color: str) -> tuple[int, int, int, int]:
 
 
 def to_pixels(length: int | str, whole: int) -> int:
-    """A length in pixels: itself, or its percentage of `whole`, rounded."""
+    """Convert a length to pixels: an integer is returned as is, a percentage is taken of `whole` and rounded.
+
+    Example:
+        >>> to_pixels("25%", 400)
+        100
+    """
     if isinstance(length, int):
         return length
     return round(float(length.removesuffix("%")) * whole / 100)

@@ -1,4 +1,4 @@
-"""The engine's own source: what is shipped to sessions, and the fingerprint that changes when its results may."""
+"""The engine's own source files, as the host uploads them to sessions, and a digest of their content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @lru_cache(maxsize=1)
 def package_files() -> dict[str, bytes]:
-    """Every module of this package by its path within it, the same on every system."""
+    """Read all modules of this package by their paths within it. The result is the same on every operating system."""
     root = Path(__file__).parent
     files = sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix())
     return {file.relative_to(root).as_posix(): file.read_bytes().replace(b"\r\n", b"\n") for file in files}
@@ -17,7 +17,7 @@ def package_files() -> dict[str, bytes]:
 
 @lru_cache(maxsize=1)
 def package_digest() -> str:
-    """64 hexadecimal digits over all of it."""
+    """Hash all modules: 64 hexadecimal digits that name the uploaded archive."""
     digest = hashlib.sha256()
     for name, body in package_files().items():
         digest.update(f"{name} {len(body)}\n".encode())

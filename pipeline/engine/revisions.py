@@ -9,10 +9,10 @@ no job due. `tests/engine/test_digests.py` fails when bytes change without a new
 from __future__ import annotations
 
 COMMON = 1
-"""Revision of the steps that every job shares: conversion to 8 bits, resampling of decoded pixels, verification."""
+"""Revision of the steps that all jobs share: conversion to 8 bits, resampling of decoded pixels, and verification."""
 
 DECODERS = {"JPEG": 1, "PNG": 1, "WEBP": 1, "GIF": 1, "TIFF": 1, "AVIF": 1, "BMP": 1, "HEIF": 1}
-"""Revision of the decoder of each source format, by Pillow's name. These are the formats that sources may have."""
+"""Revision of the decoder of each source format, by Pillow's name. Sources may have these formats only."""
 
 
 def decoder_revision(source_format: str) -> int:

@@ -1,4 +1,7 @@
-"""Pixels that are hidden have colors too, mostly black. Here they get such that do not show in those that are seen."""
+"""Transparency: fill fully transparent pixels with visible colors, so that filters and palettes ignore them.
+
+Transparent pixels have a color too, mostly black.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SAMPLE_SIDE_PIXELS = 64
-"""Side of the grid on which colors are looked at."""
+"""Side of the grid on which colors are sampled."""
 
 
 def has_hidden_pixels(image: Image.Image) -> bool:
-    """True when some pixel is not seen at all."""
+    """Return True when some pixels are fully transparent."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 0
 
 
 def bleed_colors(image: Image.Image, reach: float) -> Image.Image:
-    """`image` (RGBA) in RGB, with the colors that are seen carried on into what is hidden, as far as `reach` pixels.
+    """Convert an RGBA image to RGB, with visible colors extended into transparent areas by up to `reach` pixels.
 
-    Beyond that lies the mean of what is seen.
+    Beyond `reach`, transparent areas get the mean visible color.
     """
     from PIL import Image, ImageFilter
 
@@ -28,7 +31,7 @@ def bleed_colors(image: Image.Image, reach: float) -> Image.Image:
     ground = mean.convert("RGBA").convert("RGB").resize(image.size)
     for radius, least in ((reach, 8), (max(1.0, reach / 4), 32)):
         near = weighted.filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")
-        # Of little alpha, colors are known with too few digits.
+        # Low alpha leaves too few bits of precision in the color.
         known = near.getchannel("A").point([0] * least + [255] * (256 - least))
         ground.paste(near.convert("RGB"), (0, 0), known)
     ground.paste(image.convert("RGB"), (0, 0), seen)
@@ -36,9 +39,9 @@ def bleed_colors(image: Image.Image, reach: float) -> Image.Image:
 
 
 def fill_transparent(image: Image.Image, clear: Image.Image) -> Image.Image:
-    """`image` (RGBA) in RGB, with colors of its own where the mask `clear` is white, each as often as it is seen.
+    """Convert an RGBA image to RGB, and fill the mask `clear` with visible colors in their own proportions.
 
-    A palette for all of it is one for what is seen.
+    A palette for the result is then a palette for the visible part.
     """
     from PIL import Image
 
@@ -51,7 +54,7 @@ def fill_transparent(image: Image.Image, clear: Image.Image) -> Image.Image:
 
 
 def _samples(colors: Image.Image, clear: Image.Image) -> bytes:
-    """Colors from outside of the mask, three bytes each; nothing when the mask is all there is."""
+    """Sample colors outside the mask, three bytes each. Return no bytes when the mask covers everything."""
     from PIL import Image, ImageChops
 
     box = ImageChops.invert(clear).getbbox()
@@ -62,7 +65,7 @@ def _samples(colors: Image.Image, clear: Image.Image) -> bytes:
     found = b"".join(body[3 * at : 3 * at + 3] for at, hidden in enumerate(mask) if not hidden)
     if found:
         return found
-    # Thin lines, between which the grid fell: the first pixel of the first row that has one.
+    # The grid missed thin lines: take the first visible pixel of the first row that has one.
     row = (box[0], box[1], box[2], box[1] + 1)
     left = ImageChops.invert(clear.crop(row)).getbbox() or (0,)
     return colors.crop((box[0] + left[0], box[1], box[0] + left[0] + 1, box[1] + 1)).tobytes()

@@ -64,7 +64,7 @@ class ExecutionResult:
 
     def packed(self, facts: RenditionFacts) -> bytes | None:
         """A rendition out of the pack; None when it is not in there as it should be."""
-        part = b"" if facts.at is None else self.pack[facts.at : facts.at + facts.size]
+        part = b"" if facts.offset is None else self.pack[facts.offset : facts.offset + facts.size]
         return part if part and hashlib.sha256(part).hexdigest() == facts.sha256 else None
 
 

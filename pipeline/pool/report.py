@@ -50,7 +50,7 @@ class RenditionFacts(_Part):
     width: Side
     height: Side
     ms: float = Field(0, ge=0)
-    at: int | None = Field(None, ge=0)
+    offset: int | None = Field(None, ge=0)
     extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
 
     @property

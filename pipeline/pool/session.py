@@ -242,7 +242,7 @@ class Session:
         self._garbage.difference_update(garbage)
         telemetry.microbatch_jobs.record(len(taken))
         ran = [ExecutionResult(report, began, ended, len(taken)) for report in reports]
-        if any(made.at is not None for report in reports for made in report.renditions):
+        if any(made.offset is not None for report in reports for made in report.renditions):
             # Beside the next execution, which must leave it there.
             self._packs.add(jobs[0].get("pack", ""))
             task = asyncio.create_task(self._unpack(taken, ran, jobs[0].get("pack", "")))

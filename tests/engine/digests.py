@@ -293,7 +293,7 @@ def _decoders() -> Iterator[tuple[str, Case]]:
     yield "lossless WebP", Case(file("RGBA", "WEBP", lossless=True), "WEBP", (PNG,))
     yield "progressive JPEG", Case(file("RGB", "JPEG", progressive=True), "JPEG", (PNG,))
     cut = lambda: large_jpeg()[:40_000]  # noqa: E731
-    yield "JPEG cut short", Case(cut, "JPEG", (PNG,), changes=(("on_truncated", "patch"),))
+    yield "truncated JPEG", Case(cut, "JPEG", (PNG,), changes=(("on_truncated", "patch"),))
     if pillow_heif is not None:
         yield f"decode HEIF with pillow_heif {pillow_heif.__version__}", Case(heif, "HEIF", (PNG, {"format": "keep"}))
 

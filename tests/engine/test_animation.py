@@ -101,7 +101,7 @@ def test_first_takes_the_first_and_reject_refuses(run: Run, made: Made) -> None:
     document["renditions"][0]["output"] = {"animation": "reject"}
     assert run(animation(), document)["failure"] == {
         "kind": "animation_rejected",
-        "message": "the source is an animation of 4 frames, which rendition out refuses",
+        "message": "the source is an animation of 4 frames, which rendition out rejects",
         "source_format": "GIF",
     }
 
@@ -121,7 +121,7 @@ def test_a_frame_or_a_page_can_be_picked(made: Made, run: Run) -> None:
     assert made(animation(), job(shared=steps(("frame", {"index": 2})))).getpixel((25, 10))[2] > 200
     failure = run(pages, job(shared=steps(("frame", {"index": 2}))))["failure"]
     assert failure["kind"] == "frame_missing"
-    assert "picks frame 2; the source has 2" in failure["message"]
+    assert "selects frame 2, counted from 0; the source has 2 frames" in failure["message"]
 
 
 def test_the_pages_of_a_tiff_are_no_animation(made: Made) -> None:
@@ -146,7 +146,7 @@ def test_a_picture_for_programs_that_know_no_animation_is_no_frame(run: Run, tmp
     run(body, job(rendition("out", "png"), shared=steps(("frame", {"index": 0}))))
     assert worst(opened(tmp_path / "out").convert("RGB"), moving()[0]) == 0
     failure = run(body, job(shared=steps(("frame", {"index": 4}))))["failure"]
-    assert "picks frame 4; the source has 4" in failure["message"]
+    assert "selects frame 4, counted from 0; the source has 4 frames" in failure["message"]
 
 
 STEADY = [

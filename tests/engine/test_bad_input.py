@@ -40,11 +40,11 @@ def _gif(frames: int) -> bytes:
     ("body", "kind", "words"),
     [
         (b"", "empty_source", "0 bytes"),
-        (b"hello, I am a text file", "not_an_image", "allowed are"),
+        (b"hello, I am a text file", "not_an_image", "allowed formats: JPEG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "format_not_allowed", "SVG"),
         (b"%PDF-1.7 ...", "format_not_allowed", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "format_not_allowed", "EPS"),
-        (PHOTO[: len(PHOTO) // 2], "damaged_image", "cut short"),
+        (PHOTO[: len(PHOTO) // 2], "damaged_image", "truncated"),
         (PHOTO[:40], "damaged_image", "damaged"),
         (encoded(gradient(300, 200))[:700], "damaged_image", "PNG"),
         (encoded(gradient(300, 200), "WEBP")[:500], "damaged_image", "WEBP"),

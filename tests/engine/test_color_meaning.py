@@ -148,4 +148,4 @@ def test_large_metadata_is_no_damage(run: Run, made: Made) -> None:
     assert made(_png_with_text(3_000_000)).size == (40, 30)
     failure = run(_png_with_text(MAX_METADATA_BYTES + 1))["failure"]
     assert failure is not None
-    assert "unpack to more than 8 MB" in failure["message"]
+    assert "decompress to more than 8 MB" in failure["message"]

@@ -109,7 +109,7 @@ def test_small_renditions_of_several_jobs_are_put_into_one_file_too(
     packed = (tmp_path / "out-all.bin").read_bytes()
     for report in json.loads(ref["body"] or b""):
         (made,) = report["renditions"]
-        assert packed[made["at"] : made["at"] + made["size"]] == (tmp_path / made["file"]).read_bytes()
+        assert packed[made["offset"] : made["offset"] + made["size"]] == (tmp_path / made["file"]).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_letters_that_the_font_lacks_are_named(text: str, letters: str) -> None:
     with pytest.raises(EngineError, match=letters) as refused:
         apply("text", black(300, 200), text=text)
     assert refused.value.kind == "asset_unusable"
-    assert "name a font in the assets" in refused.value.message
+    assert "use a font from the assets container" in refused.value.message
 
 
 @pytest.mark.skipif(not FONTS, reason="no font with these letters (Debian, Ubuntu: apt install fonts-dejavu-core)")
@@ -49,7 +49,7 @@ def test_a_font_of_ones_own_has_its_letters(tmp_path: Path) -> None:
     composed = apply("text", black(300, 100), context, text="Müller €", font="own.ttf", **PLAIN)
     apart = apply("text", black(300, 100), context, text="Mu\u0308ller €", font="own.ttf", **PLAIN)
     assert worst(composed, apart) == 0
-    with pytest.raises(EngineError, match=r"the font 'own.ttf' has no letters '漢'"):
+    with pytest.raises(EngineError, match=r"the font 'own.ttf' lacks the letters '漢'"):
         apply("text", black(300, 100), context, text="漢", font="own.ttf")
 
 

@@ -53,10 +53,10 @@ def test_the_example_works_on_every_mode_and_leaves_its_input_alone(
     step = TypeAdapter(kind).validate_json(json.dumps(kind.example))
     image = picture(mode)
     before = image.copy()
-    shown = step.apply(ImageView.from_image(image), context).read()
+    shown = step.apply(ImageView.from_image(image), context).read_pixels()
     assert shown.mode in {"L", "RGB", "RGBA"}
     assert worst(image, before) == 0
-    again = step.apply(ImageView.from_image(before), context).read()
+    again = step.apply(ImageView.from_image(before), context).read_pixels()
     assert worst(shown, again) == 0
 
 
@@ -67,7 +67,7 @@ def test_the_example_works_on_the_smallest_pictures(
 ) -> None:
     step = TypeAdapter(kind).validate_json(json.dumps(kind.example))
     for mode in ("L", "RGB", "RGBA"):
-        shown = step.apply(ImageView.from_image(Image.new(mode, size)), context).read()
+        shown = step.apply(ImageView.from_image(Image.new(mode, size)), context).read_pixels()
         assert min(shown.size) >= 1
 
 
@@ -195,10 +195,10 @@ def test_a_watermark_lies_where_it_should_and_shows_what_is_below(context: Trans
 def test_an_asset_that_is_missing_or_no_picture_is_named(context: TransformContext, tmp_path: Path) -> None:
     from pipeline.engine.errors import EngineError
 
-    with pytest.raises(EngineError, match=r"'nope.png', which is not there"):
+    with pytest.raises(EngineError, match=r"'nope.png', which does not exist"):
         apply("watermark", gradient(9, 9), context, image="nope.png")
     (tmp_path / "logo").write_bytes(b"no picture")
-    with pytest.raises(EngineError, match=r"'logo.png' is no picture"):
+    with pytest.raises(EngineError, match=r"'logo.png' cannot be read as an image"):
         apply("watermark", gradient(9, 9), context, image="logo.png")
 
 

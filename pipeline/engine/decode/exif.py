@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def exif_of(image: Image.Image) -> Image.Exif:
     """Return the EXIF fields in the header of `image`, without decoding its pixels.
 
-    `getexif` of Pillow's PNG reader decodes the pixels to reach an eXIf chunk behind them. If decoding fails then, the
-    next `load()` finds nothing left to decode and passes a damaged image as whole.
+    `getexif` of Pillow's PNG reader decodes the pixels to reach an eXIf chunk behind them. If decoding fails there, the
+    next `load()` finds nothing left to decode and accepts a damaged image.
     """
     from PIL import Image
 
@@ -20,7 +20,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
 
 
 def late_exif(stream: BinaryIO) -> bytes:
-    """Return the EXIF block of a PNG whose eXIf chunk lies behind its pixels, or no bytes. Keep the stream's position.
+    """Return the EXIF block of a PNG whose eXIf chunk follows its pixels, or no bytes. Keep the stream's position.
 
     The chunks are skipped by their lengths (PNG specification, 5.3), so no pixels are decoded.
     """

@@ -1,4 +1,4 @@
-"""How many frames or pages an image has, counted without decoding one and without going on past the limit."""
+"""Frame counting: count frames or pages without decoding them, and stop at the limit."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
 
 
 def count_frames(image: Image.Image, stream: BinaryIO, limit: int) -> int:
-    """The number of frames of an opened image, or `most` + 1 as soon as there are more."""
+    """Count the frames of an opened image. Return `limit` + 1 as soon as there are more than `limit`."""
     if image.format == "GIF":
         return count_gif_frames(stream, limit)
     if image.format == "TIFF":
         return _count_by_seeking(image, limit)
-    # PNG, WebP and AVIF declare it in their headers. Further pictures in a camera's JPEG (MPO) are not frames of it.
+    # PNG, WebP and AVIF declare it in their headers. Further images in a camera's JPEG (MPO) are not frames.
     frames: int = getattr(image, "n_frames", 1)
     return 1 if image.format == "MPO" else frames
 
 
 def _count_by_seeking(image: Image.Image, limit: int) -> int:
-    """Pages of a TIFF: each is found through the one before, and seeking decodes nothing."""
+    """Count the pages of a TIFF: each page links to the next, and seeking decodes nothing."""
     try:
         for number in range(1, limit + 1):
             image.seek(number)
@@ -32,9 +32,9 @@ def _count_by_seeking(image: Image.Image, limit: int) -> int:
 
 
 def count_gif_frames(stream: BinaryIO, limit: int) -> int:
-    """Image blocks of a GIF (GIF89a, 20 and following): the blocks are skipped, nothing is unpacked.
+    """Count the image blocks of a GIF (GIF89a, 20 and following) by skipping blocks, without decompression.
 
-    Pillow counts by setting up each frame, which takes seconds for a file that holds a hundred thousand of them.
+    Pillow counts by preparing each frame, which takes seconds for a file with 100,000 frames.
     """
     frames, place = 0, stream.tell()
     stream.seek(0)
@@ -52,18 +52,20 @@ def count_gif_frames(stream: BinaryIO, limit: int) -> int:
         elif kind in (b"", b";"):
             break
         else:
-            continue  # stray bytes between blocks are passed over, as decoders do
+            continue  # skip stray bytes between blocks, as decoders do
         _skip_blocks(stream)
     stream.seek(place)
     return max(1, frames)
 
 
 def _skip_palette(stream: BinaryIO, packed: int) -> None:
+    """Skip a color table, if the packed field declares one."""
     if packed & 0x80:
         stream.seek(3 << ((packed & 7) + 1), 1)
 
 
 def _skip_blocks(stream: BinaryIO) -> None:
+    """Skip data sub-blocks up to their terminator."""
     while size := stream.read(1):
         if size == b"\x00":
             return

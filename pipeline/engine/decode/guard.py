@@ -1,4 +1,4 @@
-"""Decoders at work: whatever they raise becomes one Refusal, and what they unpack is held to our limits."""
+"""Decoder guard: map every exception of a decoder to one EngineError, and hold decompression to the limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from ..errors import EngineError
 from ..protocol import Limits
 
 MAX_METADATA_BYTES = 8 * 1024 * 1024
-"""Bytes that a profile or a text of a PNG may unpack to. Pillow's own limit of 1 MB refuses profiles of printers."""
+"""Largest decompressed profile or text of a PNG. Pillow's own limit of 1 MB rejects profiles of printers."""
 
 
 @contextmanager
 def map_decoder_errors(name: str) -> Iterator[None]:
-    """Whatever Pillow raises while it reads becomes one Refusal. The one place that knows its many classes."""
+    """Map every exception that Pillow raises while reading to an EngineError.
+
+    This is the only place that knows Pillow's many exception classes.
+    """
     from PIL import Image
 
     try:
@@ -34,25 +37,26 @@ def map_decoder_errors(name: str) -> Iterator[None]:
 
 
 def too_many_pixels(pixels: int, limit: int) -> EngineError:
-    """What a picture that is too large is refused with, when it is found out while decoding."""
-    text = f"the source, or a frame of it, unpacks to {pixels:,} pixels; the limit is {limit:,}"
+    """Build the error for an image found to be too large during decoding."""
+    text = f"the source, or one of its frames, decodes to {pixels:,} pixels; the limit is {limit:,}"
     return EngineError("too_many_pixels", text)
 
 
 def _damage_message(name: str, error: Exception) -> str:
+    """Describe damage, from the text of Pillow's exception."""
     if "MAX_TEXT" in str(error):
         most = f"{MAX_METADATA_BYTES // 1024**2} MB"
-        return f"the source's profile or texts unpack to more than {most} ({name}): take them out of the file"
-    # Pillow names the file object that it was given, which nobody knows.
+        return f"the profile or texts of the source decompress to more than {most} ({name}): remove them from the file"
+    # Pillow's message names its file object, which means nothing to users.
     text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__
     cut = "truncated" in text or "unexpected end" in text.lower()
-    state = "cut short" if cut else "damaged"
+    state = "truncated" if cut else "damaged"
     return f"the source is {state} ({name}: {text}): upload it again, or repair it"
 
 
 @contextmanager
 def _set_pixel_limit(limit: int | None) -> Iterator[None]:
-    """Pillow's own limit set to `most` for a while."""
+    """Set Pillow's own pixel limit to `limit` inside the block."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS
@@ -64,12 +68,12 @@ def _set_pixel_limit(limit: int | None) -> Iterator[None]:
 
 
 def pixel_limit(limits: Limits) -> AbstractContextManager[None]:
-    """Pillow's own limit set to ours, so that what a decoder unpacks later is held to it too."""
+    """Apply the limit of a job as Pillow's own pixel limit, so that it also holds for later decompression."""
     return _set_pixel_limit(limits["max_pixels"])
 
 
 def allow_large_metadata() -> None:
-    """Have Pillow read profiles and texts of a PNG up to `MOST_METADATA`."""
+    """Let Pillow read profiles and texts of a PNG up to `MAX_METADATA_BYTES`."""
     from PIL import PngImagePlugin
 
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES

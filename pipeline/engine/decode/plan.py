@@ -1,4 +1,4 @@
-"""What a chain of transforms needs, told from sizes alone: how small the source may be decoded, and what comes out."""
+"""Decode planning: derive the decode scale and result sizes of a chain of transforms from sizes alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..image_view import Size
 
 
 def min_decode_scale(size: Size, steps: Iterable[Transform]) -> float:
-    """The scale (0 to 1) below which a source of `size` must not be decoded for these steps."""
+    """Return the smallest scale (0 to 1) at which a source of `size` may be decoded for these steps."""
     for step in steps:
         forecast = step.forecast(size)
         if forecast is None:
@@ -21,7 +21,7 @@ def min_decode_scale(size: Size, steps: Iterable[Transform]) -> float:
 
 
 def forecast_size(size: Size, steps: Iterable[Transform]) -> Size:
-    """About the size that comes out of these steps: good enough to make the bigger renditions first."""
+    """Forecast the size after these steps, precise enough to make larger renditions first."""
     for step in steps:
         forecast = step.forecast(size)
         size = forecast.size if forecast else size
@@ -29,9 +29,9 @@ def forecast_size(size: Size, steps: Iterable[Transform]) -> Size:
 
 
 def rows_needed(size: Size, chains: Iterable[Iterable[Transform]], first: tuple[str, ...]) -> int:
-    """How many rows from the top all the chains need: all, unless each cuts a box out before anything else.
+    """Return the number of rows from the top that the chains need: all, unless each chain starts with a crop box.
 
-    `first` names the transforms that the engine has done before.
+    `first` names the transforms that the engine has already applied.
     """
     needed = 1
     for chain in chains:

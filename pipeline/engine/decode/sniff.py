@@ -1,9 +1,9 @@
-"""What a file is, by its first bytes. Names and content types do not count."""
+"""Format detection by the first bytes of a file. Names and content types do not count."""
 
 from __future__ import annotations
 
 HEAD_BYTES = 64
-"""So many first bytes are enough to tell."""
+"""Number of first bytes that detection needs."""
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -36,7 +36,7 @@ _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 def detect_format(head: bytes) -> str | None:
-    """The format whose file would start with `head` (at least HEAD bytes, if there are), by Pillow's name; or None."""
+    """Detect the format of a file from its first `HEAD_BYTES` bytes. Return Pillow's name, or None when unknown."""
     for start, name in _STARTS:
         if head.startswith(start):
             return name
@@ -46,7 +46,7 @@ def detect_format(head: bytes) -> str | None:
 
 
 def _boxed(head: bytes) -> str | None:
-    """AVIF or HEIF by the brands of an ISO base media file: the major one, then the compatible ones."""
+    """Detect AVIF or HEIF by the brands of an ISO base media file: the major brand, then the compatible ones."""
     size = int.from_bytes(head[:4], "big")
     brands = [head[8:12], *(head[i : i + 4] for i in range(16, min(size, len(head)), 4))]
     for brand in brands:

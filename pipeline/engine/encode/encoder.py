@@ -1,4 +1,4 @@
-"""A finished picture made into the bytes of a rendition, within its limits, and read back."""
+"""Encode a finished image within the limits of its rendition, and verify the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedRendition:
-    """An encoded rendition: `format` by its name in recipes, `extra` for the metadata of the blob."""
+    """An encoded rendition: its `format` by the name in recipes, and metadata for the blob in `extra`."""
 
     format: str
     body: bytes
@@ -33,9 +33,9 @@ class EncodedRendition:
 
 @dataclass(frozen=True)
 class EncodeRequest:
-    """What is to be encoded: the frames (one, or those of an animation with its timing), how, and within what.
+    """What to encode: the frames (one, or all of an animation with its timing), the format, the options and the limits.
 
-    `untouched` says that no transform changed a pixel of the source.
+    `untouched` is true when no transform changed a pixel of the source.
     """
 
     name: str
@@ -48,7 +48,11 @@ class EncodeRequest:
 
 
 def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition:
-    """The rendition as it was ordered. Raise Refusal when it is over a limit or cannot be encoded."""
+    """Encode a rendition.
+
+    Raises:
+        EngineError: it is over a limit, or cannot be encoded.
+    """
     _check_pixels(request)
     if not _keeps_profile(request):
         request = replace(request, frames=source.in_srgb(request.frames))
@@ -61,13 +65,13 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
 
 
 def _keeps_profile(request: EncodeRequest) -> bool:
-    """True when the file will say by a profile what its colors mean."""
+    """Return True when the file will hold a color profile."""
     gray = all(frame.mode == "L" for frame in request.frames)
     return "icc" in request.output.keep and request.kind.name != "gif" and not gray
 
 
 def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format, bytes]:
-    """The format that was settled on, and the file within `max_bytes`: where the best cannot be, the next that can."""
+    """Encode within `max_bytes`. If the best format cannot, use the next one that can."""
     (kind, body), *others = _candidate_formats(request, source)
     try:
         return _limit_bytes(kind, body, request, source)
@@ -79,7 +83,7 @@ def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format
 
 
 def _limit_bytes(kind: Format, body: bytes | None, request: EncodeRequest, source: Source) -> tuple[Format, bytes]:
-    """The file within `max_bytes`; `body` is the file as it is without such a limit, where it has been made already."""
+    """Encode within `max_bytes` by lowering the quality. `body` is the file at full quality, if it exists already."""
     most = request.output.max_bytes
     if most is None or (body is not None and len(body) <= most):
         return kind, body or _encode(kind, request, source)
@@ -87,7 +91,7 @@ def _limit_bytes(kind: Format, body: bytes | None, request: EncodeRequest, sourc
     if not adjustable:
         body = body or _encode(kind, request, source)
         if len(body) > most:
-            text = f"{kind.name} has no quality to lower here and is {len(body):,} bytes, more than {most:,}"
+            text = f"{kind.name} has {len(body):,} bytes, more than {most:,}, and no quality that could be lowered"
             raise EngineError("max_bytes_impossible", f"{text}: {_size_advice(kind)}")
         return kind, body
     top: int = kind.quality  # type: ignore[attr-defined]
@@ -96,19 +100,20 @@ def _limit_bytes(kind: Format, body: bytes | None, request: EncodeRequest, sourc
 
 
 def _size_advice(kind: Format) -> str:
-    """What makes a file in that format smaller."""
+    """Say what makes a file in that format smaller."""
     if getattr(kind, "lossless", False):
-        return "leave lossless out, or make the picture smaller"
-    fewer = "say fewer colors, " if "colors" in {each.name for each in fields(kind)} else ""
-    return f"{fewer}make the picture smaller, or use webp, avif or jpeg"
+        return "turn lossless off, or resize the image"
+    fewer = "use fewer colors, " if "colors" in {each.name for each in fields(kind)} else ""
+    return f"{fewer}resize the image, or use webp, avif or jpeg"
 
 
 def _with_quality(kind: Format, quality: int) -> Format:
+    """Return the format with another quality."""
     return replace(kind, quality=quality)  # type: ignore[call-arg]
 
 
 def _candidate_formats(request: EncodeRequest, source: Source) -> Sequence[tuple[Format, bytes | None]]:
-    """The format to write; for `auto` all that can hold the picture, with their files, the smallest first."""
+    """Return the format to write; for `auto` all formats that can hold the image, with their files, smallest first."""
     if isinstance(request.kind, Keep):
         return [(request.kind.format_for(source.format), None)]
     if not isinstance(request.kind, Auto):
@@ -130,17 +135,19 @@ def _candidate_formats(request: EncodeRequest, source: Source) -> Sequence[tuple
 
 
 def _has_alpha(frame: Image.Image) -> bool:
+    """Return True when some pixel is not opaque."""
     return frame.getchannel("A").getextrema()[0] != 255
 
 
 def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
+    """Encode the frames in one format."""
     timing = request.timing if kind.animates else None
     frames = request.frames if timing else request.frames[:1]
     return kind.encode(frames, timing, _metadata(kind, request, source))
 
 
 def _metadata(kind: Format, request: EncodeRequest, source: Source) -> dict[str, bytes]:
-    """The metadata that the rendition asked for, as arguments of the encoder."""
+    """Collect the metadata that the rendition keeps, as arguments of the encoder."""
     keep = request.output.keep
     extra: dict[str, bytes] = {}
     if "icc" in keep and kind.name != "gif":
@@ -155,7 +162,7 @@ def _metadata(kind: Format, request: EncodeRequest, source: Source) -> dict[str,
 
 
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:
-    """The source's own file without its metadata, where that shows the same and is smaller than what was made."""
+    """Use the source's own file without metadata, if it shows the same image and is smaller than the encoded one."""
     same = request.untouched and source.shown_as_stored() and kind.pillow == source.format and request.timing is None
     if not same or source.frames > 1 or source.patched:
         return body
@@ -168,7 +175,7 @@ def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: S
 
 
 def _extra(request: EncodeRequest, source: Source) -> dict[str, str]:
-    """What the blob's metadata is told about the rendition."""
+    """Compute the values for the blob's metadata."""
     extra = {"patched": "true"} if source.patched else {}
     if request.output.dominant_color:
         extra["dominant_color"] = placeholders.dominant_color(request.frames[0])
@@ -180,6 +187,7 @@ def _extra(request: EncodeRequest, source: Source) -> dict[str, str]:
 
 
 def _check_pixels(request: EncodeRequest) -> None:
+    """Check width × height × frames against the limit."""
     width, height = request.frames[0].size
     count, most = len(request.frames), request.limits["max_rendition_pixels"]
     if width * height * count > most:
@@ -191,6 +199,7 @@ def _check_pixels(request: EncodeRequest) -> None:
 
 
 def _check_bytes(body: bytes, request: EncodeRequest) -> None:
+    """Check the size of the file against the limit."""
     most = request.limits["max_rendition_bytes"]
     if len(body) > most:
         text = f"rendition {request.name} is {len(body):,} bytes; the limit is {most:,}: lower its quality or its size"
@@ -198,13 +207,20 @@ def _check_bytes(body: bytes, request: EncodeRequest) -> None:
 
 
 def verify_file(body: bytes, kind: Format, image: Image.Image) -> None:
-    """Refusal unless `body` opens as the format and the size that it should be."""
+    """Check that the header of `body` reads back with the right format and size.
+
+    Raises:
+        EngineError: it does not.
+    """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(body), formats=[kind.pillow]) as opened:
             size = opened.size
     except Exception as error:
-        raise EngineError("encode_failed", f"the {kind.name} that was made does not open: {error}") from error
+        raise EngineError("encode_failed", f"the encoded {kind.name} cannot be read: {error}") from error
     if size != image.size:
-        raise EngineError("encode_failed", f"the {kind.name} that was made is {size}, and should be {image.size}")
+        raise EngineError(
+            "encode_failed",
+            f"the encoded {kind.name} is {size[0]}×{size[1]} pixels instead of {image.width}×{image.height}",
+        )

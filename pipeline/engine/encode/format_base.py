@@ -1,4 +1,4 @@
-"""What every format is: named, with typed options, and an encoder of Pillow's behind it."""
+"""Base class of formats: typed options, and an encoder of Pillow."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format(ABC):
-    """How a rendition is encoded. Subclasses are frozen dataclasses whose fields are the options.
+    """Base class of formats. Subclasses are frozen dataclasses whose fields are the options.
 
-    `pillow` is Pillow's name, `longest` the longest side in pixels that the format can hold.
+    `pillow` is Pillow's name, `max_side` the longest side in pixels that the format can hold.
     """
 
     name: ClassVar[str]
@@ -27,35 +27,39 @@ class Format(ABC):
     content_type: ClassVar[str]
     extension: ClassVar[str]
     revision: ClassVar[int] = 1
-    """Grows when the encoder makes other bytes of the same pixels: recipes that use it become due."""
+    """Revision of the encoder. Raise it when the encoder makes other bytes than before; its recipes become due."""
     max_side: ClassVar[int]
     alpha: ClassVar[bool] = True
     animates: ClassVar[bool] = False
     max_exif_bytes: ClassVar[int | None] = None
-    """The most bytes of a block of EXIF, where that is little."""
+    """Largest EXIF block in bytes, where the format limits it."""
     stores_gray: ClassVar[bool] = False
-    """True when a gray picture stays gray in the file, for which a profile of colors would be invalid."""
+    """True when the file stores a gray image as gray, for which an RGB profile would be invalid."""
     decided_late: ClassVar[bool] = False
-    """True for `auto` and `keep`, which become another format when the source is known."""
+    """True for `auto` and `keep`, which become another format once the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
     def to_encodable(self, image: Image.Image) -> Image.Image:
-        """`image` in a mode that the format can hold."""
+        """Convert `image` to a mode that the format can hold."""
         return image
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """What Pillow's encoder is told."""
+        """Return the arguments of Pillow's encoder."""
 
     def encode(
         self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
     ) -> bytes:
-        """The frames (L, RGB or RGBA, without info) as a file. Raise Refusal when the encoder cannot."""
+        """Encode frames in L, RGB or RGBA without info. With `timing`, they become an animation.
+
+        Raises:
+            EngineError: the image is too large for the format, or the encoder failed.
+        """
         first, *others = [self.to_encodable(frame) for frame in _in_one_mode(frames)]
         if max(first.size) > self.max_side:
             size = f"{first.width}×{first.height}"
             raise EngineError(
-                "rendition_too_large", f"{self.name} holds {self.max_side} pixels a side, not {size}: resize it"
+                "rendition_too_large", f"{self.name} holds {self.max_side} pixels per side, not {size}: resize it"
             )
         extra: dict[str, Any] = dict(metadata or {})
         if timing is not None:
@@ -70,14 +74,14 @@ class Format(ABC):
         return buffer.getvalue()
 
     def animated(self, timing: Timing) -> dict[str, Any]:
-        """What Pillow's encoder is told of an animation."""
+        """Return the arguments of Pillow's encoder for an animation."""
         return {"duration": timing.durations, "loop": timing.loop}
 
 
 def _in_one_mode(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """The frames as pixels and nothing else, in one mode that holds them all.
+    """Convert all frames to one mode that holds them, as plain images.
 
-    Encoders take no animation of which only a part is see-through, and look for more frames in a file that is open.
+    Encoders reject animations in which only some frames have alpha, and look for further frames in an open file.
     """
     from PIL import Image
 

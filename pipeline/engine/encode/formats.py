@@ -1,4 +1,4 @@
-"""The formats of renditions: what each can be told, and how it is encoded."""
+"""Formats of renditions: their options and encoders."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 @dataclass(frozen=True)
 class Jpeg(Format):
-    """JPEG: for photos, read everywhere, no transparency."""
+    """JPEG: for photos; every program reads it; no transparency."""
 
     name: ClassVar[str] = "jpeg"
     pillow: ClassVar[str] = "JPEG"
     content_type: ClassVar[str] = "image/jpeg"
     extension: ClassVar[str] = "jpg"
-    max_exif_bytes: ClassVar[int | None] = 65_533  # what a segment holds beside its length
+    max_exif_bytes: ClassVar[int | None] = 65_533  # a segment of 65,535 bytes less its length field
     stores_gray: ClassVar[bool] = True
     alpha: ClassVar[bool] = False
     max_side: ClassVar[int] = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
-    quality: Annotated[Quality, Help("1 to 100; above 95 files grow and nothing is seen")] = 80
-    progressive: Annotated[bool, Help("true: shown coarse first, and a little smaller")] = True
+    quality: Annotated[Quality, Help("1 to 100; above 95 the file grows without a visible difference")] = 80
+    progressive: Annotated[bool, Help("true: display a coarse version first; the file is slightly smaller")] = True
     subsampling: Annotated[Subsampling, Help("how coarse color may be against brightness")] = "4:2:0"
-    optimize: Annotated[bool, Help("true: search for the shortest codes (progressive files always have them)")] = True
-    background: Annotated[Color, Help("what transparent parts become")] = "white"
+    optimize: Annotated[bool, Help("true: compute optimal Huffman codes (progressive files always have them)")] = True
+    background: Annotated[Color, Help("color of transparent areas")] = "white"
 
     def to_encodable(self, image: Image.Image) -> Image.Image:
-        """Without alpha, which JPEG lacks."""
+        """Flatten the image, because JPEG has no alpha."""
         return flatten(image, rgba(self.background))
 
     def arguments(self) -> dict[str, Any]:
-        """Quality, scans and codes."""
+        """Return quality, scans and codes."""
         return {
             "quality": self.quality,
             "progressive": self.progressive,
@@ -57,7 +57,7 @@ class Jpeg(Format):
 
 @dataclass(frozen=True)
 class Png(Format):
-    """PNG: for drawings and screenshots, loses nothing."""
+    """PNG: for drawings and screenshots; lossless."""
 
     name: ClassVar[str] = "png"
     pillow: ClassVar[str] = "PNG"
@@ -67,22 +67,22 @@ class Png(Format):
     animates: ClassVar[bool] = True
     max_side: ClassVar[int] = 1_000_000
 
-    compression: Annotated[Annotated[int, Range(0, 9)], Help("0 is quick and large, 9 slow and small")] = 6
+    compression: Annotated[Annotated[int, Range(0, 9)], Help("0 is fast and large, 9 is slow and small")] = 6
 
     colors: Annotated[
-        Annotated[int, Range(2, 256)] | None, Help("write a palette of so many colors: much smaller for drawings")
+        Annotated[int, Range(2, 256)] | None, Help("write a palette of this many colors: much smaller for drawings")
     ] = None
 
     def to_encodable(self, image: Image.Image) -> Image.Image:
-        """In a palette, when one is asked for."""
+        """Convert to a palette, if the recipe asks for one."""
         return quantize(image, self.colors) if self.colors else image
 
     def encode(
         self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
     ) -> bytes:
-        """As other formats do it; where a time has no room in two numbers of 16 bits, all are rounded."""
+        """Encode as other formats do; round all durations if one does not fit into two 16-bit numbers."""
         if timing and timing.total > MAX_PNG_MILLISECONDS:
-            shorter = timing.clamped(MAX_PNG_MILLISECONDS)  # Pillow before 12 knows thousandths alone
+            shorter = timing.clamped(MAX_PNG_MILLISECONDS)  # Pillow before 12 writes thousandths only
             for fitted in (timing, timing.rounded_to(10), timing.rounded_to(1000), shorter):
                 with suppress(EngineError):
                     return super().encode(frames, fitted, metadata)
@@ -90,17 +90,17 @@ class Png(Format):
         return super().encode(frames, timing, metadata)
 
     def arguments(self) -> dict[str, Any]:
-        """The effort."""
+        """Return the compression level."""
         return {"compress_level": self.compression}
 
     def animated(self, timing: Timing) -> dict[str, Any]:
-        """Each frame whole: Pillow would leave out what seems unchanged, and mixes up alpha on the way."""
+        """Write each frame whole: Pillow otherwise omits areas that seem unchanged, and confuses their alpha."""
         return {**super().animated(timing), "blend": 0, "disposal": 0}
 
 
 @dataclass(frozen=True)
 class Webp(Format):
-    """WebP: smaller than JPEG and with transparency, read by every browser of today."""
+    """WebP: smaller than JPEG, with transparency; all current browsers read it."""
 
     name: ClassVar[str] = "webp"
     pillow: ClassVar[str] = "WEBP"
@@ -110,31 +110,31 @@ class Webp(Format):
     max_side: ClassVar[int] = 16_383
 
     quality: Annotated[Quality, Help("1 to 100; with lossless: effort")] = 80
-    lossless: Annotated[bool, Help("true: every pixel exactly, for drawings")] = False
-    effort: Annotated[Annotated[int, Range(0, 6)], Help("0 is quick, 6 slow and a little smaller")] = 4
+    lossless: Annotated[bool, Help("true: keep every pixel exactly, for drawings")] = False
+    effort: Annotated[Annotated[int, Range(0, 6)], Help("0 is fast, 6 is slow and slightly smaller")] = 4
 
     def arguments(self) -> dict[str, Any]:
-        """Quality and effort."""
+        """Return quality and effort."""
         return {"quality": self.quality, "lossless": self.lossless, "method": self.effort}
 
 
 @dataclass(frozen=True)
 class Avif(Format):
-    """AVIF: the smallest for photos, with transparency; slow to make."""
+    """AVIF: the smallest for photos, with transparency; slow to encode."""
 
     name: ClassVar[str] = "avif"
     pillow: ClassVar[str] = "AVIF"
     content_type: ClassVar[str] = "image/avif"
     extension: ClassVar[str] = "avif"
     animates: ClassVar[bool] = True
-    max_side: ClassVar[int] = 32_768  # what libavif reads unless it is told otherwise; it writes twice that
+    max_side: ClassVar[int] = 32_768  # libavif's default limit for reading; it writes twice that
 
     quality: Annotated[Quality, Help("1 to 100; 60 looks like JPEG at 80")] = 60
-    speed: Annotated[Annotated[int, Range(0, 10)], Help("10 is the quickest; below 6 it takes seconds")] = 8
+    speed: Annotated[Annotated[int, Range(0, 10)], Help("10 is the fastest; below 6 encoding takes seconds")] = 8
     subsampling: Annotated[Subsampling, Help("how coarse color may be against brightness")] = "4:2:0"
 
     def arguments(self) -> dict[str, Any]:
-        """Quality and speed. Threads and tiles follow the number of processors unless told, and change the bytes."""
+        """Return quality and speed. Fix threads and tiles: their defaults depend on the processor and change the bytes."""
         return {
             "quality": self.quality,
             "speed": self.speed,
@@ -148,7 +148,7 @@ class Avif(Format):
 
 @dataclass(frozen=True)
 class Gif(Format):
-    """GIF: animations for programs that know nothing newer; 256 colors, pixels are clear or not."""
+    """GIF: animations for old programs; 256 colors; pixels are transparent or opaque."""
 
     name: ClassVar[str] = "gif"
     pillow: ClassVar[str] = "GIF"
@@ -160,36 +160,36 @@ class Gif(Format):
     colors: Annotated[Annotated[int, Range(2, 256)], Help("colors in the palette of each frame")] = 256
 
     def to_encodable(self, image: Image.Image) -> Image.Image:
-        """In a palette, with pixels that are clear or opaque."""
+        """Convert to a palette in which pixels are transparent or opaque."""
         return quantize_with_clear_entry(image, self.colors)
 
     def encode(
         self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
     ) -> bytes:
-        """As other formats do it; an animation too slow for it runs as slowly as it can."""
+        """Encode as other formats do; an animation that is too slow for GIF runs as slowly as GIF allows."""
         timing = timing.in_hundredths() if timing else None
         try:
             return super().encode(frames, timing, metadata)
         except EngineError:
             if timing is None or timing.total <= MAX_FRAME_MILLISECONDS:
                 raise
-        # Frames that show the same become one, whose time has no room in the file.
+        # Pillow merges identical frames, and the duration of the merged frame exceeds the limit.
         return super().encode(frames, timing.sped_up(MAX_FRAME_MILLISECONDS), metadata)
 
     def arguments(self) -> dict[str, Any]:
-        """The palette as it was made, and nothing about earlier frames."""
+        """Keep the palette as it is."""
         return {"optimize": False}
 
     def animated(self, timing: Timing) -> dict[str, Any]:
-        """Each frame whole, on clear ground."""
-        # GIF counts repetitions after the first time, and has no way to say 1 but to leave the count out.
+        """Write each frame whole, on a transparent background."""
+        # GIF counts repetitions after the first play. A single play is expressed by omitting the count.
         loop = {} if timing.loop == 1 else {"loop": max(0, timing.loop - 1)}
         return {"duration": timing.durations, "disposal": 2, **loop}
 
 
 @dataclass(frozen=True)
 class Tiff(Format):
-    """TIFF: for printers and archives, loses nothing."""
+    """TIFF: for print and archives; lossless."""
 
     name: ClassVar[str] = "tiff"
     pillow: ClassVar[str] = "TIFF"
@@ -198,18 +198,18 @@ class Tiff(Format):
     stores_gray: ClassVar[bool] = True
     max_side: ClassVar[int] = 1_000_000
 
-    compression: Annotated[Literal["lzw", "deflate", "none"], Help("deflate is the smallest, lzw the best known")] = (
-        "lzw"
-    )
+    compression: Annotated[
+        Literal["lzw", "deflate", "none"], Help("deflate is the smallest, lzw the most widely supported")
+    ] = "lzw"
 
     def arguments(self) -> dict[str, Any]:
-        """The compression by Pillow's names."""
+        """Return the compression by Pillow's name."""
         return {"compression": {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate", "none": "raw"}[self.compression]}
 
 
 @dataclass(frozen=True)
 class _DecidedLate(Format):
-    """A format that is chosen when the source is known."""
+    """Base class of formats that are chosen once the source is known."""
 
     pillow: ClassVar[str] = ""
     content_type: ClassVar[str] = ""
@@ -219,23 +219,23 @@ class _DecidedLate(Format):
     decided_late: ClassVar[bool] = True
 
     def arguments(self) -> dict[str, Any]:
-        """Nothing is encoded in this format itself."""
-        raise AssertionError(f"a bug: {self.name} is decided when the source is known, and then is another format")
+        """Raise an error: nothing is encoded in this format itself."""
+        raise AssertionError(f"a bug: {self.name} must become another format before encoding")
 
 
 @dataclass(frozen=True)
 class Auto(_DecidedLate):
-    """Auto: the smallest of the formats that can hold the picture, each at the same visible quality and tried once."""
+    """Auto: the smallest format that can hold the image; each is tried once, at the same visible quality."""
 
     name: ClassVar[str] = "auto"
 
     quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
     among: Annotated[
-        Annotated[list[Literal["jpeg", "png", "webp", "avif"]], ItemCount(1, 4)], Help("the formats to choose from")
+        Annotated[list[Literal["jpeg", "png", "webp", "avif"]], ItemCount(1, 4)], Help("formats to choose from")
     ] = field(default_factory=lambda: ["avif", "webp", "jpeg"])
 
     def candidates(self) -> list[Format]:
-        """The formats to try, at the quality that looks the same."""
+        """Return the formats to try, at qualities that look the same."""
         makers: dict[str, Format] = {
             "jpeg": Jpeg(quality=self.quality),
             "png": Png(),
@@ -254,7 +254,7 @@ class Keep(_DecidedLate):
     quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
 
     def format_for(self, source: str) -> Format:
-        """The encoder for a source of that format (Pillow's name)."""
+        """Return the format for a source format (Pillow's name)."""
         makers: dict[str, Format] = {
             "PNG": Png(),
             "BMP": Png(),
@@ -268,4 +268,4 @@ class Keep(_DecidedLate):
 
 FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (Jpeg, Png, Webp, Avif, Gif, Tiff, Auto, Keep)}
 ENCODED_FORMATS = [name for name, kind in FORMATS.items() if not kind.decided_late]
-"""The formats that a file can be in."""
+"""Formats that a file can have."""

@@ -1,4 +1,4 @@
-"""Metadata that a rendition may keep. What is not named is not kept, and location never comes along by accident."""
+"""Metadata of renditions: copy only the named kinds. The location is never copied unless named."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ COPYRIGHT_TAGS = (0x8298, 0x013B)
 """Copyright and Artist (Exif 2.3, 4.6.4 D)."""
 
 GPS_POINTER = 0x8825
-"""The pointer to the GPS fields."""
+"""Pointer to the GPS fields."""
 
 EXIF_POINTER = 0x8769
-"""The pointer to the Exif fields."""
+"""Pointer to the Exif fields."""
 
 DESCRIPTION_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0))
-"""What is kept of the first directory with exif, all of it: description, maker, model, software, date; ratings; title,
-comment, author, keywords and subject as Windows has them. Whatever else lies there says how the pixels of the source
-lie (which were changed), or holds something of other programs: layers, thumbnails, more metadata."""
+"""Tags of the first directory that `exif` keeps.
+
+They are description, maker, model, software and date; ratings; and title, comment, author, keywords and subject as
+Windows writes them. Other tags describe the pixel layout of the source, which has changed, or hold data of other
+programs: layers, thumbnails, more metadata.
+"""
 
 DROPPED_EXIF_TAGS = frozenset({0x927C, 0xA005, 0x9286, 0x9214, 0xA214})
-"""Not kept of the Exif fields: maker notes and user comments, which hide anything, the interoperability pointer, and
-places in the pixels of the source."""
+"""Exif fields that are never kept.
+
+They are maker notes and user comments, which can hide anything, the interoperability pointer, and positions in the
+pixels of the source.
+"""
 
 DIMENSION_TAGS = (0xA002, 0xA003)
 """Width and height in pixels (Exif 2.3, 4.6.5 C)."""
@@ -35,9 +41,9 @@ DIMENSION_TAGS = (0xA002, 0xA003)
 
 @dataclass(frozen=True)
 class ExifLimits:
-    """What a rendition is like and can hold: its size in pixels, and the most bytes of the block.
+    """The size of a rendition in pixels, and the limits of its EXIF block: `max_bytes`, and `flat`.
 
-    `flat` leaves out what lies in directories of its own (camera settings, location): libtiff cannot write them.
+    `flat` omits nested directories (camera settings, location), which libtiff cannot write.
     """
 
     size: tuple[int, int]
@@ -46,7 +52,7 @@ class ExifLimits:
 
 
 def kept_exif(image: Image.Image, keep: Sequence[str], limits: ExifLimits) -> bytes:
-    """The EXIF block that a rendition gets, empty when nothing is left of it."""
+    """Build the EXIF block of a rendition; empty when nothing is left."""
     from PIL import Image
 
     exif = Image.Exif()
@@ -60,12 +66,12 @@ def kept_exif(image: Image.Image, keep: Sequence[str], limits: ExifLimits) -> by
             exif.get_ifd(GPS_POINTER).update(source.get_ifd(GPS_POINTER))
         anything = len(exif) or exif.get_ifd(EXIF_POINTER) or exif.get_ifd(GPS_POINTER)
         return _fit(exif, limits.max_bytes) if anything else b""
-    except Exception:  # noqa: BLE001 - the parsers raise a dozen classes on broken metadata, which is then not kept
+    except Exception:  # noqa: BLE001 - parsers raise many classes on damaged metadata, which is then dropped
         return b""
 
 
 def _fit(exif: Image.Exif, max_bytes: int | None) -> bytes:
-    """The block, its largest fields left out where it would be too long."""
+    """Encode the block without its largest fields, as far as it is too long."""
     while len(body := exif.tobytes()) > (max_bytes or len(body)):
         places: list[tuple[MutableMapping[int, Any], int]] = [
             (exif, tag) for tag in exif if tag not in (EXIF_POINTER, GPS_POINTER)
@@ -76,11 +82,13 @@ def _fit(exif: Image.Exif, max_bytes: int | None) -> bytes:
     return body
 
 
-def _length(value: Any) -> int:  # noqa: ANN401 - a field holds a number, a text, bytes or several of them
+def _length(value: Any) -> int:  # noqa: ANN401 - a field holds a number, a text, bytes or a tuple of them
+    """Estimate the encoded length of a field in bytes."""
     return len(value) if isinstance(value, (str, bytes)) else 8 * len(value) if isinstance(value, tuple) else 8
 
 
 def _copy_exif(source: Image.Exif, exif: Image.Exif, limits: ExifLimits) -> None:
+    """Copy descriptions and camera settings."""
     exif.update({tag: source[tag] for tag in DESCRIPTION_TAGS if tag in source})
     if limits.flat:
         return

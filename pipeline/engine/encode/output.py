@@ -1,4 +1,4 @@
-"""What any rendition can be told, whatever its format."""
+"""Options of all renditions, for every format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MetadataKind = Literal["icc", "copyright", "exif", "location"]
 
 @dataclass(frozen=True)
 class Output:
-    """Size, metadata, animation and what is found out about a rendition."""
+    """Size limit, metadata, animation and computed values of a rendition."""
 
     revisions: ClassVar[dict[str, int]] = {
         "max_bytes": 1,
@@ -22,29 +22,29 @@ class Output:
         "placeholder": 1,
         "dominant_color": 1,
     }
-    """Revision of each option: one grows when the option makes other bytes or metadata than before."""
+    """Revision of each option. Raise one when the option makes other bytes or metadata than before."""
 
     max_bytes: Annotated[
         Annotated[int, Range(200, 1_000_000_000)] | None,
-        Help("lower the quality until the file is no larger, in at most 6 encodes"),
+        Help("largest file in bytes: lower the quality until the file fits, in at most 6 encodes"),
     ] = None
     keep: Annotated[
         Annotated[list[MetadataKind], ItemCount(0, 4)],
         Help(
-            "metadata to keep: icc (gray files need none), copyright, exif (what describes the picture and how it was "
-            "taken, without location), location. By default none is"
+            "metadata to keep: icc (the color profile; gray files need none), copyright, exif (description and camera "
+            "settings, without location), location"
         ),
     ] = field(default_factory=list)
     animation: Annotated[
         Literal["keep", "first", "reject"],
-        Help("keep: all frames where the format can; first: the first one; reject: refuse animated sources"),
+        Help("keep: all frames, if the format can; first: the first frame; reject: fail for animated sources"),
     ] = "keep"
     if_larger: Annotated[
         Literal["keep", "source"],
-        Help("source: when nothing was changed and our file is larger, take the source's own, without its metadata"),
+        Help("source: use the source's own file, without metadata, if no pixel changed and it is smaller"),
     ] = "keep"
     placeholder: Annotated[
         Literal["thumbhash", "blurhash"] | None,
-        Help("a tiny preview, as text in the blob's metadata"),
+        Help("a tiny preview of the image, as text in the blob's metadata"),
     ] = None
-    dominant_color: Annotated[bool, Help("true: the prevailing color, as #rrggbb in the blob's metadata")] = False
+    dominant_color: Annotated[bool, Help("true: store the prevailing color as #rrggbb in the blob's metadata")] = False

@@ -1,4 +1,4 @@
-"""Pictures in a palette of their own."""
+"""Palettes: reduce an image to a palette of its own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def quantize(image: Image.Image, colors: int) -> Image.Image:
-    """`image` in its own best palette, alpha included."""
+    """Convert `image` to a palette of up to `colors` entries, alpha included."""
     from PIL import Image
 
     if image.mode == "RGBA":
-        return image.quantize(colors, Image.Quantize.FASTOCTREE)  # of Pillow's methods only this one knows alpha
+        return image.quantize(colors, Image.Quantize.FASTOCTREE)  # Pillow's only method with alpha
     return image.convert("RGB").quantize(colors, Image.Quantize.MEDIANCUT)
 
 
 def quantize_with_clear_entry(image: Image.Image, colors: int) -> Image.Image:
-    """`image` in its own best palette, in which one entry is clear: for what is less than half opaque."""
+    """Convert `image` to a palette with one transparent entry, for pixels that are less than half opaque."""
     if image.mode != "RGBA":
         return quantize(image, colors)
     clear = image.getchannel("A").point([255] * 128 + [0] * 128)

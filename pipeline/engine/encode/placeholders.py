@@ -1,4 +1,4 @@
-"""What is found out about a finished picture: its prevailing color and a placeholder of a few bytes."""
+"""Placeholders: the prevailing color of an image, and previews of a few bytes (ThumbHash, BlurHash)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-
 
 
 def dominant_color(image: Image.Image) -> str:
-    """The color that covers the most of the picture, as #rrggbb; transparent parts do not count."""
+    """Return the color that covers most of the image, as #rrggbb. Ignore transparent areas."""
     from PIL import Image
 
     small = image.convert("RGBA").resize((64, 64), Image.Resampling.BOX)
@@ -33,7 +33,7 @@ def dominant_color(image: Image.Image) -> str:
 
 
 def blurhash(image: Image.Image) -> str:
-    """The picture as a BlurHash of 4×3 components (Algorithm.md of the project); transparency shows white."""
+    """Encode the image as a BlurHash of 4×3 components (Algorithm.md of that project), on a white background."""
     from PIL import Image
 
     small = flatten(image, (255, 255, 255, 255)).convert("RGB").resize((32, 32), Image.Resampling.BOX)
@@ -55,7 +55,7 @@ def blurhash(image: Image.Image) -> str:
 
 
 def thumbhash(image: Image.Image) -> str:
-    """The picture as a ThumbHash in base64 (github.com/evanw/thumbhash): 20 to 30 bytes, with shape and alpha."""
+    """Encode the image as a ThumbHash in base64 (github.com/evanw/thumbhash): 20 to 30 bytes, alpha included."""
     from PIL import Image
 
     factor = min(1.0, 100 / max(image.size))
@@ -66,7 +66,7 @@ def thumbhash(image: Image.Image) -> str:
     mean = [
         sum(c * a for c, a in zip(band, alpha, strict=True)) / total if total else 0.0 for band in (red, green, blue)
     ]
-    # Transparent parts take on the mean color, so that they do not disturb the waves.
+    # Transparent areas get the mean color, so that they do not affect the waves.
     red, green, blue = (
         [m * (1 - a) + c * a for c, a in zip(band, alpha, strict=True)]
         for band, m in zip((red, green, blue), mean, strict=True)
@@ -81,7 +81,7 @@ def thumbhash(image: Image.Image) -> str:
 def _packed(
     size: tuple[int, int], light: list[float], yellow: list[float], pink: list[float], alpha: list[float] | None
 ) -> bytes:
-    """The header, the constant parts, and four bits for each wave."""
+    """Pack the header, the constant terms, and four bits for each wave."""
     width, height = size
     limit = 5 if alpha else 7
     across = max(1, _half_up(limit * width / max(size)))
@@ -108,7 +108,7 @@ def _packed(
 
 
 def _channel(values: list[float], size: tuple[int, int], across: int, down: int) -> tuple[float, list[float], float]:
-    """A channel as its mean, its waves as fractions (0.5 is none), and the strength of the strongest."""
+    """Return the mean of a channel, its waves as fractions (0.5 is none), and the amplitude of the strongest wave."""
     mean, waves = 0.0, []
     for y in range(down):
         x = 0
@@ -124,7 +124,7 @@ def _channel(values: list[float], size: tuple[int, int], across: int, down: int)
 
 
 def _cosine(values: list[float], width: int, height: int, x: int, y: int, shift: float = 0.5) -> float:
-    """The share of one cosine wave in the values, which lie row by row. `shift`: where in a pixel its value counts."""
+    """Return the coefficient of one cosine wave over rows of `values`, sampled at `shift` of each pixel."""
     across = [math.cos(math.pi / width * x * (i + shift)) for i in range(width)]
     down = [math.cos(math.pi / height * y * (i + shift)) for i in range(height)]
     total = 0.0
@@ -135,25 +135,28 @@ def _cosine(values: list[float], width: int, height: int, x: int, y: int, shift:
 
 
 def _half_up(value: float) -> int:
+    """Round half up, as the reference implementation does."""
     return math.floor(value + 0.5)
 
 
 def _linear(value: int) -> float:
-    """An sRGB byte as linear light (IEC 61966-2-1)."""
+    """Convert an sRGB byte to linear light (IEC 61966-2-1)."""
     share = value / 255
     return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
 
 
 def _srgb(light: float) -> int:
+    """Convert linear light to an sRGB byte."""
     light = min(1.0, max(0.0, light))
     share = light * 12.92 if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
     return _half_up(share * 255)
 
 
 def _nineteenth(value: float) -> int:
-    """A factor from -1 to 1 as one of 19 steps, finer around 0."""
+    """Quantize a factor from -1 to 1 to one of 19 steps, finer around 0."""
     return max(0, min(18, math.floor(math.copysign(abs(value) ** 0.5, value) * 9 + 9.5)))
 
 
 def _base83(value: int, length: int) -> str:
+    """Encode a number in `length` digits of base 83."""
     return "".join(_DIGITS[value // 83 ** (length - place) % 83] for place in range(1, length + 1))

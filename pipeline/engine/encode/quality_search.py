@@ -1,4 +1,4 @@
-"""The best quality that keeps a file within a size, found in few encodes."""
+"""Quality search: find the best quality that keeps a file within a size, in few encodes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from ..errors import EngineError
 
 MAX_ENCODES = 6
 MIN_QUALITY = 5
-"""Below this quality nobody recognises the picture."""
+"""Below this quality the image is not recognizable."""
 
 ACCEPTED_FRACTION = 0.95
-"""A file of so much of what is allowed is not worth another encode."""
+"""A file of at least this fraction of the allowed size ends the search."""
 
 INITIAL_SLOPE = math.log(12) / 75
-"""How fast the logarithm of a file's size grows per step of quality, before anything is known of the picture."""
+"""Growth of the logarithm of the file size per step of quality, assumed before the image is known."""
 
 
 def find_quality(encode: Callable[[int], bytes], max_quality: int, max_bytes: int) -> tuple[int, bytes]:
-    """The highest quality up to `top` that was found to make at most `most` bytes, and the file.
+    """Find the highest quality up to `max_quality` whose file has at most `max_bytes` bytes. Return both.
 
-    The size of a file grows about exponentially with quality, so each guess lies where the line through the logarithms
-    of the two nearest known sizes meets `most`. The last encode goes to the lowest quality if nothing has fitted yet.
+    File size grows about exponentially with quality. Each guess is therefore the point where the line through the
+    logarithms of the two nearest known sizes meets `max_bytes`. If nothing fits, the last encode uses the lowest
+    quality.
+
+    Raises:
+        EngineError: no quality makes the file small enough.
     """
     body = encode(max_quality)
     if len(body) <= max_bytes:
@@ -46,7 +50,7 @@ def find_quality(encode: Callable[[int], bytes], max_quality: int, max_bytes: in
 
 
 def _guess(above: list[tuple[int, int]], below: tuple[int, int] | None, max_bytes: int) -> int:
-    """The next quality to try, strictly between what is too large and what fits."""
+    """Return the next quality to try, strictly between one that is too large and one that fits."""
     quality, size = above[-1]
     known = below or (above[-2] if len(above) > 1 else None)
     slope = INITIAL_SLOPE
@@ -54,7 +58,7 @@ def _guess(above: list[tuple[int, int]], below: tuple[int, int] | None, max_byte
         slope = max(1e-3, math.log(size / known[1]) / (quality - known[0]))
     aim = math.floor(quality - math.log(size / max_bytes) / slope)
     if below is None:
-        # Too low is better than too high again: from then on the answer lies between two known sizes.
+        # Prefer too low over too high: from then on the result lies between two known sizes.
         return min(quality - 1, max(MIN_QUALITY, round(aim - (quality - aim) * 0.1)))
     margin = (quality - below[0]) * 0.15
     return min(quality - 1, max(below[0] + 1, round(min(quality - margin, max(below[0] + margin, aim)))))

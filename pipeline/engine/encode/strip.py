@@ -1,4 +1,4 @@
-"""Metadata taken out of a file without touching its pixels. Color profiles stay: without them colors would change."""
+"""Metadata stripping: remove metadata, but not color profiles, from a file without decoding its pixels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Iterator
 
 
 class StripError(ValueError):
-    """The file is not built as it should be."""
+    """The file has an unexpected structure."""
 
 
 def strip_metadata(body: bytes, kind: str) -> bytes:
-    """A JPEG, PNG or WEBP without its metadata. Raise StripError when it cannot be taken apart safely."""
+    """Return a JPEG, PNG or WebP file without its metadata.
+
+    Raises:
+        StripError: the file cannot be taken apart safely.
+    """
     try:
         return {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp}[kind](body)
     except (IndexError, KeyError) as error:
@@ -20,18 +24,18 @@ def strip_metadata(body: bytes, kind: str) -> bytes:
 
 _JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""What ends the data of a scan (ITU-T T.81, B.1.1.5): a marker that is neither stuffing, restart nor fill."""
+"""End of scan data (ITU-T T.81, B.1.1.5): a marker that is not stuffing, restart or fill."""
 
 
 def _jpeg(body: bytes) -> bytes:
-    """Segments up to the end of the first image (ITU-T T.81, B.1.1.2); of the application data, JFIF, ICC and Adobe.
+    """Keep the segments of the first image (ITU-T T.81, B.1.1.2); of the application segments JFIF, ICC and Adobe.
 
-    What follows the end may be another picture, with metadata of its own.
+    Data after the end may be another image, with its own metadata.
     """
     kept, at = [body[:2]], 2
     while body[at] == 0xFF and body[at + 1] != 0xD9:
         marker, end = body[at + 1], at + 2 + int.from_bytes(body[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # a byte that fills up
+        if marker == 0xFF:  # a fill byte
             at += 1
             continue
         if marker == 0xDA:
@@ -42,11 +46,12 @@ def _jpeg(body: bytes) -> bytes:
             kept.append(body[at:end])
         at = end
     if body[at] != 0xFF:
-        raise StripError("the segments of the JPEG do not follow one another")
+        raise StripError("the segments of the JPEG are not contiguous")
     return b"".join([*kept, body[at : at + 2]])
 
 
 def _end_of_scan(body: bytes, at: int) -> int:
+    """Find the marker that ends a scan."""
     found = _NEXT_MARKER.search(body, at)
     if found is None:
         raise StripError("the JPEG has no end")
@@ -61,7 +66,7 @@ _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sR
 
 
 def _png(body: bytes) -> bytes:
-    """Chunks (ISO/IEC 15948, 5.3) that pixels and colors need."""
+    """Keep the chunks (ISO/IEC 15948, 5.3) that pixels and colors need."""
     kept, at = [body[:8]], 8
     while at < len(body):
         length, name = int.from_bytes(body[at : at + 4], "big"), body[at + 4 : at + 8]
@@ -77,7 +82,7 @@ _WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 
 
 def _webp(body: bytes) -> bytes:
-    """Chunks (RFC 9649, 2.7) that a still picture and its colors need; the flags of the others taken back."""
+    """Keep the chunks (RFC 9649, 2.7) that a still image and its colors need, and clear the flags of the others."""
     kept = []
     for name, chunk in _riff(body):
         if name in (b"ANIM", b"ANMF"):
@@ -91,10 +96,10 @@ def _webp(body: bytes) -> bytes:
 
 
 def _riff(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of the file as its header has it; what follows is no part of it."""
+    """Yield the chunks within the length that the header declares; later data is not part of the file."""
     at, end = 12, 8 + int.from_bytes(body[4:8], "little")
     if end > len(body):
-        raise StripError("the WebP is cut short")
+        raise StripError("the WebP is truncated")
     while at + 8 <= end:
         length = int.from_bytes(body[at + 4 : at + 8], "little")
         after = at + 8 + length + length % 2

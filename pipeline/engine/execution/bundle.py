@@ -1,4 +1,4 @@
-"""The small renditions of jobs that ran together, one after another in one file: fetched by one call for all."""
+"""Bundle of small renditions: one file for several jobs of an execution, so that one call downloads them all."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 
 
 def write_bundle(target: Path, reports: list[Report]) -> None:
-    """Write the file, and note in the reports where in it each rendition begins (`at`).
+    """Write the bundle to `target` and set `offset` in the report of each included rendition.
 
-    They stay where they are as well: should the file not be written or not be whole, nothing is lost.
+    The separate files stay, so nothing is lost if the bundle is missing or incomplete.
     """
     chosen = list(_small_renditions(reports))
     if len(chosen) < 2:
         return
     with suppress(OSError):
         target.write_bytes(b"".join([(target.parent / made["file"]).read_bytes() for made in chosen]))
-        at = 0
+        offset = 0
         for made in chosen:
-            made["at"] = at
-            at += made["size"]
+            made["offset"] = offset
+            offset += made["size"]
 
 
 def _small_renditions(reports: list[Report]) -> Iterator[RenditionReport]:
+    """Yield the renditions that fit into the bundle."""
     total = 0
     for report in reports:
         for made in report["renditions"]:

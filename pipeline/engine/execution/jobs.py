@@ -1,10 +1,10 @@
-"""Jobs inside a session, one after another, each start to end. The order is fixed and the same for every recipe:
+"""Run jobs inside a session, one after another. The order of steps is fixed and the same for all recipes.
 
-    remove the last job's files → sniff → limits → open with the allow-list → decode once → colors to sRGB → upright
+    remove files of the last job → detect format → check limits → open → decode once → convert to sRGB → orient
     → shared transforms → for each rendition: its transforms → encode → verify → report → remove the source
 
-Colors come before orientation only in the order of the work (turning pixels does not change their colors); every
-coordinate in a recipe is read after both.
+Color conversion precedes orientation because rotating pixels does not change their colors. All coordinates of a recipe
+refer to the image after both.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
 
 def main(encoded_jobs: str, directory: str) -> None:
-    """Do the jobs and print their reports as the last line of standard output. Never raises, whatever the sources are.
+    """Run jobs and print their reports as the last line of standard output. Raise nothing.
 
-    What is wrong with one of them is in its report; the others do not notice.
+    `encoded_jobs` is the result of `protocol.encode_jobs`, `directory` the session's directory. An error of one job is
+    in its report and does not affect the others.
     """
     place = Path(directory)
     file = None
@@ -51,8 +52,8 @@ def main(encoded_jobs: str, directory: str) -> None:
         jobs = protocol.decode_jobs(encoded_jobs)
         reports = _execute_all(jobs, place)
         file = jobs[0]["report"]
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the document, the host must hear of it
-        text = f"the job document cannot be used: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - the host must get a report for any document
+        text = f"the job document is invalid: {type(error).__name__}: {error}"
         reports = [_report(_JobRecord(), [], Failure(kind="bad_job", message=text))]
     body = protocol.encode_reports(reports)
     if file is None or len(body) <= protocol.INLINE_REPORT_CHARACTERS:
@@ -63,13 +64,13 @@ def main(encoded_jobs: str, directory: str) -> None:
 
 
 def _execute_all(jobs: list[Job], place: Path) -> list[Report]:
-    """The jobs done, unless something is wrong with the session; what is wrong with it afterwards is reported."""
+    """Run all jobs between two tamper checks. Run none when the session is tainted."""
     if place not in _tamper_checks:
         _tamper_checks[place] = TamperCheck(place)
     watch = _tamper_checks[place]
     found = watch.before_execution()
     if found:
-        text = f"somebody else has been in the session: it has {found} that was not there"
+        text = f"the session was tampered with: it has {found} that no job of the pipeline made"
         return [_report(_JobRecord(), [], Failure(kind="session_tainted", message=text)) for _ in jobs]
     reports = [execute_job(job, place) for job in jobs]
     file = jobs[0].get("pack")
@@ -80,7 +81,7 @@ def _execute_all(jobs: list[Job], place: Path) -> list[Report]:
 
 
 def execute_job(job: Job, directory: Path) -> Report:
-    """Do the job with files in `directory`. A failure stands in the report, and then no rendition is left."""
+    """Run one job with its files in `directory`. On failure, report the reason and remove all renditions."""
     files = [rendition["file"] for rendition in job["renditions"]]
     record = _JobRecord()
     try:
@@ -92,8 +93,8 @@ def execute_job(job: Job, directory: Path) -> Report:
     except EngineError as refusal:
         failure = Failure(kind=refusal.kind, message=refusal.message)
     except MemoryError:
-        failure = Failure(kind="out_of_memory", message="the session ran out of memory: lower the limit of pixels")
-    except Exception as error:  # noqa: BLE001 - the boundary of the session: nothing may escape
+        failure = Failure(kind="out_of_memory", message="the session ran out of memory: lower PIPELINE_MAX_PIXELS")
+    except Exception as error:  # noqa: BLE001 - the boundary of the session: nothing may be raised
         failure = Failure(kind="engine_failed", message=f"{type(error).__name__}: {error}")
     finally:
         found = _source_format(directory, job["source"])
@@ -104,12 +105,12 @@ def execute_job(job: Job, directory: Path) -> Report:
 
 
 _tamper_checks: dict[Path, TamperCheck] = {}
-"""One for the directory of the session, from its first job on."""
+"""One check for the session's directory, created at its first job."""
 
 
 @dataclass
 class _JobRecord:
-    """What is known so far: it goes into the report even when the job fails."""
+    """Collect facts for the report, which also has them when the job fails."""
 
     source: SourceReport | None = None
     ms: dict[str, float] = field(default_factory=dict)
@@ -117,6 +118,7 @@ class _JobRecord:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Add the duration of the block to the milliseconds of a stage."""
         started = time.perf_counter()
         try:
             yield
@@ -126,7 +128,7 @@ class _JobRecord:
 
 @dataclass
 class _RenditionPlan:
-    """One rendition on its way: what is done to each frame, and the frames that are done."""
+    """One rendition in progress: its steps and its finished frames."""
 
     job: RenditionJob
     steps: list[Transform]
@@ -138,7 +140,7 @@ class _RenditionPlan:
 
 
 def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[RenditionReport]:
-    """Every rendition made and written; the bigger ones first, because smaller ones can be made from them."""
+    """Make and write all renditions; larger ones first, because smaller ones can be made from them."""
     shared = build_transforms(job["transforms"])
     plans = [_plan_rendition(rendition) for rendition in job["renditions"]]
     index = next((step.index for step in shared if isinstance(step, Frame)), None)
@@ -170,10 +172,14 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
 
 
 def _plan_rendition(rendition: RenditionJob) -> _RenditionPlan:
-    """What the job says of one rendition. Raise Refusal for what this engine or this session does not know."""
+    """Build the plan of a rendition.
+
+    Raises:
+        EngineError: this engine or this session does not know the format, an option or a transform.
+    """
     kind = FORMATS.get(rendition["format"])
     if kind is None:
-        raise EngineError("bad_job", f"this engine knows no format {rendition['format']!r}")
+        raise EngineError("bad_job", f"this engine has no format {rendition['format']!r}")
     if not kind.decided_late:
         require_codec(kind.pillow, "write")
     try:
@@ -184,13 +190,17 @@ def _plan_rendition(rendition: RenditionJob) -> _RenditionPlan:
 
 
 def _count_frames(source: Source, plans: list[_RenditionPlan]) -> int:
-    """How many frames to decode: all of an animation when a rendition shows them. Refusal when one takes none."""
+    """Return the number of frames to decode: all of an animation when a rendition shows them, else 1.
+
+    Raises:
+        EngineError: a rendition rejects animations.
+    """
     if not source.animated:
         return 1
     for plan in plans:
         if plan.output.animation == "reject":
             name = plan.job["name"]
-            text = f"the source is an animation of {source.frames} frames, which rendition {name} refuses"
+            text = f"the source is an animation of {source.frames} frames, which rendition {name} rejects"
             raise EngineError("animation_rejected", text)
         kind = plan.kind.format_for(source.format) if isinstance(plan.kind, Keep) else plan.kind
         plan.animated = kind.animates and plan.output.animation == "keep"
@@ -200,7 +210,7 @@ def _count_frames(source: Source, plans: list[_RenditionPlan]) -> int:
 def _encode_and_write(
     plan: _RenditionPlan, source: Source, shared: list[Transform], job: Job, directory: Path, started: float
 ) -> RenditionReport:
-    """The rendition encoded and written."""
+    """Encode a rendition, write its file and return its report."""
     untouched = (
         all(step.name in PIXEL_PRESERVING for step in (*shared, *plan.steps)) and plan.frames[0].size == source.size
     )
@@ -228,34 +238,38 @@ PIXEL_PRESERVING = frozenset({"auto_orient", "to_srgb", "resize"})
 
 
 def _context(job: Job, directory: Path) -> TransformContext:
+    """Build the context of the transforms from the job."""
     focal = job.get("focal")
     assets = {name: directory / file for name, file in job.get("assets", {}).items()}
     return TransformContext(job["limits"]["max_rendition_pixels"], (focal[0], focal[1]) if focal else None, assets)
 
 
 def _apply(view: ImageView, steps: list[Transform], context: TransformContext) -> ImageView:
-    """The picture after all steps; what breaks in one is named after it."""
+    """Apply all steps. An unexpected exception becomes an error that names the transform."""
     for step in steps:
         try:
             view = step.apply(view, context)
         except (EngineError, MemoryError):
             raise
         except Exception as error:
-            text = f"{step.name} broke on this image ({type(error).__name__}: {error}): change its parameters"
+            text = f"{step.name} failed on this image ({type(error).__name__}: {error}): change its parameters"
             raise EngineError("transform_failed", text) from error
     return view
 
 
 def _forecast_area(view: ImageView, steps: list[Transform]) -> int:
+    """Forecast the number of pixels after the steps."""
     width, height = forecast_size(view.size, steps)
     return width * height
 
 
 def _color_conversion(shared: list[Transform]) -> ToSrgb:
+    """Return the color conversion of the recipe, or the default one."""
     return next((step for step in shared if isinstance(step, ToSrgb)), ToSrgb())
 
 
 def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Failure | None) -> Report:
+    """Build the report of one job."""
     if failure:
         failure["message"] = protocol.shorten_message(failure["message"])
     return Report(
@@ -269,7 +283,7 @@ def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Fail
 
 
 def versions() -> dict[str, str]:
-    """What made the renditions: the same versions make the same bytes."""
+    """Return the versions of Python, Pillow and its codecs. The same versions make the same bytes."""
     from PIL import __version__, features
 
     found = {"python": sys.version.split()[0], "pillow": __version__}
@@ -281,10 +295,10 @@ def versions() -> dict[str, str]:
 
 
 def _check_names(names: list[str]) -> None:
-    """Every file lies in the session's directory itself."""
+    """Check that every file name is a plain name in the session's directory."""
     for name in names:
         if not _is_name(name):
-            raise EngineError("bad_job", f"{name!r} is not the name of a file in the session's directory")
+            raise EngineError("bad_job", f"{name!r} is not a plain file name in the session's directory")
 
 
 def _source_format(directory: Path, name: str) -> str:
@@ -295,17 +309,20 @@ def _source_format(directory: Path, name: str) -> str:
 
 
 def _is_name(name: str) -> bool:
+    """Return True for a plain file name."""
     return bool(name) and name not in {".", ".."} and not set(name) & set("/\\\0")
 
 
 def _remove(directory: Path, names: list[str]) -> None:
+    """Delete files by name, and ignore missing ones."""
     for name in names:
-        # A name that is no file of ours (checked above, where it is then reported) must not break the cleaning.
+        # _check_names reports an invalid name; it must not stop the cleanup.
         if _is_name(name):
             with suppress(OSError):
                 (directory / name).unlink(missing_ok=True)
 
 
 def _print_line(line: str) -> None:
+    """Print one line and flush standard output."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Pictures and fonts that a recipe names: files that the host put beside the source."""
+"""Assets: images and fonts that a recipe names, which the host uploads next to the source."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ MAX_ASSET_PIXELS = 25_000_000
 
 
 def asset_file(context: TransformContext, name: str) -> Path:
-    """The file of the asset `name`. Raise Refusal when the host did not send it."""
+    """Return the file of the asset `name`.
+
+    Raises:
+        EngineError: the host did not upload the asset.
+    """
     file = context.assets.get(name)
     if file is None or not file.is_file():
         raise EngineError(
-            "asset_missing", f"the recipe needs the asset {name!r}, which is not there: upload it, or rename it"
+            "asset_missing",
+            f"the recipe needs the asset {name!r}, which does not exist: upload it, or correct the name",
         )
     return file
 
 
 def load_asset_image(context: TransformContext, name: str) -> Image.Image:
-    """The picture `name` in RGBA, for the caller to change; read once per job."""
+    """Return a copy of the asset image `name` in RGBA. Its file is read once per job."""
     return context.decide_once(("asset", name), lambda: _read(asset_file(context, name), name)).copy()
 
 
 def _read(file: Path, name: str) -> Image.Image:
+    """Read an asset image."""
     from PIL import Image
 
     try:
@@ -41,8 +47,10 @@ def _read(file: Path, name: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        text = f"the asset {name!r} is no picture that can be read ({error}): use PNG, JPEG, WebP or GIF"
+        text = f"the asset {name!r} cannot be read as an image ({error}): use PNG, JPEG, WebP or GIF"
         raise EngineError("asset_unusable", text) from error
     if picture is None:
-        raise EngineError("asset_unusable", f"the asset {name!r} has over {MAX_ASSET_PIXELS:,} pixels: make it smaller")
+        raise EngineError(
+            "asset_unusable", f"the asset {name!r} has more than {MAX_ASSET_PIXELS:,} pixels: make it smaller"
+        )
     return picture

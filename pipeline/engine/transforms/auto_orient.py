@@ -1,4 +1,4 @@
-"""Auto orient: turn the picture the way the camera was held."""
+"""Auto orient: rotate the image upright by its EXIF orientation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ORIENTATION = 0x0112
-"""The EXIF tag (Exif 2.3, 4.6.4): 1 is upright, the others name one of seven turns and mirrorings."""
+"""The EXIF tag (Exif 2.3, 4.6.4): 1 is upright, 2 to 8 are the other rotations and reflections."""
 
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
@@ -27,32 +27,32 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class AutoOrient(Transform):
-    """Turn the picture upright by its EXIF orientation. Always done first: naming it changes nothing."""
+    """Rotate the image upright by its EXIF orientation. Always applied first; naming it changes nothing."""
 
     name: ClassVar[str] = "auto_orient"
     example: ClassVar[dict[str, Any]] = {}
 
     def forecast(self, size: Size) -> SizeForecast:
-        """Nothing changes: the engine turned the picture when it was opened."""
+        """Forecast no change: the engine orients the image when it decodes it."""
         return SizeForecast(size)
 
     def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """The picture as it is."""
+        """Return the view unchanged."""
         del context
         return view
 
 
 def swaps_sides(orientation: int) -> bool:
-    """True when width and height change places on the way to upright."""
+    """Return True when orientation swaps width and height."""
     return orientation in {5, 6, 7, 8}
 
 
 def covers(stored: Size, shrunk: int, full: Size, orientation: int) -> tuple[int, int, int, int]:
-    """The part of the upright picture that `stored` pixels show, each of them `shrunk`×`shrunk` of its pixels.
+    """Return the box of the upright image that `stored` pixels show, at `shrunk`×`shrunk` image pixels each.
 
-    A JPEG that is decoded smaller has its sides rounded up, so its last pixels reach a little beyond the picture: at
-    the right and at the bottom as stored, which after turning may be any side. To take them for the picture's own edge
-    would shift everything by a part of a pixel.
+    The sides of a JPEG that is decoded at a fraction of its size are rounded up. Its last pixels then reach slightly
+    beyond the image: at the right and at the bottom as stored, which may be any side after orientation. Treating them
+    as the edge of the image would shift it by a fraction of a pixel.
     """
     width, height = stored[0] * shrunk, stored[1] * shrunk
     if swaps_sides(orientation):
@@ -63,7 +63,7 @@ def covers(stored: Size, shrunk: int, full: Size, orientation: int) -> tuple[int
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """`image` turned and mirrored so that it stands as it was seen; values outside 2 to 8 change nothing."""
+    """Rotate and mirror `image` to undo an EXIF orientation. Values outside 2 to 8 change nothing."""
     from PIL import Image
 
     name = _UPRIGHT.get(orientation)

@@ -1,4 +1,4 @@
-"""Border and pad: more canvas around the picture."""
+"""Border and pad: add canvas around the image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Border(PixelTransform):
-    """Put a border of one width around the picture."""
+    """Add a border of equal width around the image."""
 
     name: ClassVar[str] = "border"
     example: ClassVar[dict[str, Any]] = {"width": 12, "color": "navy"}
@@ -27,7 +27,7 @@ class Border(PixelTransform):
     color: Annotated[Color, Help("color of the border")] = "white"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture in the middle of a larger canvas."""
+        """Place the image in the center of a larger canvas."""
         width = to_pixels(self.width, min(image.size))
         size = (image.width + 2 * width, image.height + 2 * width)
         check_canvas(size, context.max_pixels, "border")
@@ -37,18 +37,18 @@ class Border(PixelTransform):
 
 @dataclass(frozen=True)
 class Pad(PixelTransform):
-    """Add canvas until the picture has an aspect, so that nothing is cut off."""
+    """Add canvas until the image has an aspect ratio, so that nothing is cut off."""
 
     name: ClassVar[str] = "pad"
     example: ClassVar[dict[str, Any]] = {"aspect": "1:1", "background": "silver"}
     shorthand: ClassVar[str | None] = "aspect"
 
     aspect: Annotated[Aspect, Help("width:height of the result")]
-    gravity: Annotated[Gravity, Help("where the picture lies on the canvas")] = "center"
+    gravity: Annotated[Gravity, Help("position of the image on the canvas")] = "center"
     background: Annotated[Color, Help("color of the canvas")] = "white"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture on the smallest canvas of that aspect that holds it."""
+        """Place the image on the smallest canvas of that aspect ratio."""
         aspect = aspect_ratio(self.aspect)
         size = (max(image.width, round(image.height * aspect)), max(image.height, round(image.width / aspect)))
         check_canvas(size, context.max_pixels, "pad")

@@ -1,4 +1,7 @@
-"""Code: a recipe's own function. It runs in a session that serves this one job, and only where a setting allows it."""
+"""Code: run the recipe's own function.
+
+It needs PIPELINE_ALLOW_CODE, and its session serves no other job.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CODE_FILE_NAME = "<recipe code>"
-"""The file name that tracebacks show for the recipe's lines."""
+"""File name that tracebacks show for the recipe's code."""
 
 CODE_MODULE_NAME = "recipe_code"
-"""The module that the recipe's code finds itself in."""
+"""Module name under which the recipe's code runs."""
 
 
 class _CodeTimeout(BaseException):
-    """The code took too long. Not an Exception, so that the code's own handlers do not swallow it."""
+    """The code ran too long. Not an Exception, so that handlers in the code do not catch it."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +50,33 @@ class Code(PixelTransform):
 
     source: Annotated[
         Annotated[str, StringRule("code has at most 20,000 characters", max_length=20_000)] | None,
-        Help("the code itself; it may import Pillow and the standard library"),
+        Help("the code; it may import Pillow and the standard library"),
     ] = None
     module: Annotated[
         Annotated[
-            str, StringRule("a module is its name, like tools or brand.frames", r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+            str, StringRule("a module is a dotted name, like tools or brand.frames", r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
         ]
         | None,
-        Help("instead of source: a module in the folder of code that the settings name"),
+        Help("instead of source: a module in the folder PIPELINE_CODE_FOLDER"),
     ] = None
-    params: Annotated[dict[str, Any], Help("handed to the function as they are")] = field(default_factory=dict)
-    seconds: Annotated[Annotated[float, Range(0.1, 120)], Help("time it may take, per frame")] = 10.0
-    megabytes: Annotated[Annotated[int, Range(64, 8192)], Help("memory it may take on top of the picture")] = 1024
+    params: Annotated[dict[str, Any], Help("passed to the function unchanged")] = field(default_factory=dict)
+    seconds: Annotated[Annotated[float, Range(0.1, 120)], Help("time limit per frame, in seconds")] = 10.0
+    megabytes: Annotated[Annotated[int, Range(64, 8192)], Help("memory limit in addition to the image, in MB")] = 1024
 
     def __post_init__(self) -> None:
-        """Raise ValueError when there is not exactly one piece of code."""
+        """Check that the recipe gives exactly one of `source` and `module`."""
         if (self.source is None) == (self.module is None):
             raise ValueError("code takes either source or module: give exactly one of them")
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """What the function returned, in a working mode and within the limit of pixels."""
+        """Call the function and return its image in a working mode, within the limit of pixels."""
         from PIL import Image
 
         try:
             with _limited(self.seconds, self.megabytes):
                 made = self._call(image)
         except _CodeTimeout:
-            text = f"the recipe's code took longer than {self.seconds:g} s: make it quicker, or raise seconds"
+            text = f"the recipe's code ran longer than {self.seconds:g} s: make it faster, or raise seconds"
             raise EngineError("code_failed", text) from None
         if not isinstance(made, Image.Image):
             raise EngineError("code_failed", f"transform returned {type(made).__name__}: it must return an image")
@@ -81,30 +84,32 @@ class Code(PixelTransform):
         context.focal = context.focal if made.size == image.size else None
         return to_working(made.copy())
 
-    def _call(self, image: Image.Image) -> Any:  # noqa: ANN401 - whatever the function returns
+    def _call(self, image: Image.Image) -> Any:  # noqa: ANN401 - the function may return anything
+        """Call the function, and convert its exceptions."""
         module = ModuleType(CODE_MODULE_NAME)
         try:
-            # Dataclasses and the like look their own module up.
+            # Dataclasses look up their own module.
             sys.modules[CODE_MODULE_NAME] = module
             return self._function(module)(image, dict(self.params))
         except MemoryError:
-            text = f"the recipe's code needs more than {self.megabytes} MB: need less, or raise megabytes"
+            text = f"the recipe's code needs more than {self.megabytes} MB: reduce its memory use, or raise megabytes"
         except EngineError:
             raise
-        except Exception as error:  # noqa: BLE001 - it is not our code
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             text = "the recipe's code raised\n" + _traceback(error)
         finally:
             sys.modules.pop(CODE_MODULE_NAME, None)
         raise EngineError("code_failed", text) from None
 
     def _function(self, module: ModuleType) -> Callable[[Image.Image, dict[str, Any]], Any]:
+        """Compile the code and return its function `transform`."""
         if self.source is None:
             raise EngineError("bad_job", f"the host did not send the code of module {self.module}")
         source = self.source
-        # Python finds the lines for its tracebacks in there.
+        # Tracebacks read their source lines from this cache.
         linecache.cache[CODE_FILE_NAME] = (len(source), None, source.splitlines(keepends=True), CODE_FILE_NAME)
-        # Its own lines alone say what it imports from the future.
-        exec(compile(source, CODE_FILE_NAME, "exec", dont_inherit=True), vars(module))  # noqa: S102 - the sandbox is for this
+        # dont_inherit: only the code's own __future__ imports count.
+        exec(compile(source, CODE_FILE_NAME, "exec", dont_inherit=True), vars(module))  # noqa: S102 - the sandbox exists for this
         function = vars(module).get("transform")
         if not callable(function):
             raise TypeError("there is no function transform(image, params)")
@@ -113,7 +118,7 @@ class Code(PixelTransform):
 
 
 def _traceback(error: Exception) -> str:
-    """The traceback as the author of the code wants it: from the recipe's first line on."""
+    """Format the traceback for the author of the code: from the recipe's first line on."""
     found = traceback.TracebackException.from_exception(error)
     mine = next((at for at, frame in enumerate(found.stack) if frame.filename == CODE_FILE_NAME), len(found.stack))
     found.stack = traceback.StackSummary.from_list(list(found.stack)[mine:])
@@ -122,13 +127,14 @@ def _traceback(error: Exception) -> str:
 
 @contextmanager
 def _limited(seconds: float, megabytes: int) -> Iterator[None]:
-    """Time and memory bounded for a while, as far as the system lets us: the host has limits of its own."""
+    """Limit time and memory inside the block, as far as the system allows; the host has its own limits."""
     with _time_limit(seconds), _memory_limit(megabytes):
         yield
 
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _CodeTimeout after `seconds`."""
     import signal
 
     if threading.current_thread() is not threading.main_thread():
@@ -149,6 +155,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _memory_limit(megabytes: int) -> Iterator[None]:
+    """Limit the address space to its current size plus `megabytes`."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -156,7 +163,7 @@ def _memory_limit(megabytes: int) -> Iterator[None]:
         with open("/proc/self/statm") as stream:  # noqa: PTH123 - not a file that needs a path
             used = int(stream.read().split()[0]) * resource.getpagesize()
     except OSError:
-        yield  # not Linux: the host's limit has to do
+        yield  # not Linux: only the host's limit applies
         return
     most = used + megabytes * 1024 * 1024
     most = most if before[1] == resource.RLIM_INFINITY else min(most, before[1])

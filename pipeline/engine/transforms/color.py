@@ -1,4 +1,4 @@
-"""Coloring: gray, tint, duotone, fewer colors, no transparency."""
+"""Color transforms: grayscale, flatten, tint, duotone, quantize."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grayscale(PixelTransform):
-    """Take the colors out."""
+    """Remove the colors."""
 
     name: ClassVar[str] = "grayscale"
     example: ClassVar[dict[str, Any]] = {}
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Brightness alone (ITU-R BT.601 weights, as Pillow's L)."""
+        """Convert to brightness (ITU-R BT.601 weights, as Pillow's L)."""
         return on_colors(image, lambda colors: colors.convert("L"))
 
 
 @dataclass(frozen=True)
 class Flatten(PixelTransform):
-    """Put the picture on a background, so that nothing is transparent."""
+    """Put the image on a background, so that nothing is transparent."""
 
     name: ClassVar[str] = "flatten"
     example: ClassVar[dict[str, Any]] = {"background": "teal"}
     shorthand: ClassVar[str | None] = "background"
 
-    background: Annotated[Color, Help("what shows through; its own alpha does not count")] = "white"
+    background: Annotated[Color, Help("background color; its alpha is ignored")] = "white"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture without alpha."""
+        """Composite the image onto the background."""
         return flatten(image, rgba(self.background))
 
 
 @dataclass(frozen=True)
 class Tint(PixelTransform):
-    """Lay a color over the picture and keep its light and shade."""
+    """Color the image and keep its light and shade."""
 
     name: ClassVar[str] = "tint"
     example: ClassVar[dict[str, Any]] = {"color": "orange", "amount": 0.6}
     shorthand: ClassVar[str | None] = "color"
 
-    color: Annotated[Color, Help("the color of the middle tones")]
-    amount: Annotated[Fraction, Help("0 changes nothing, 1 leaves the one color only")] = 0.5
+    color: Annotated[Color, Help("color of the midtones")]
+    amount: Annotated[Fraction, Help("0 changes nothing, 1 leaves shades of the color only")] = 0.5
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture mixed with itself in shades of the color."""
+        """Blend the image with its shades of the color."""
         from PIL import Image, ImageOps
 
         middle = rgba(self.color)[:3]
@@ -69,16 +69,16 @@ class Tint(PixelTransform):
 
 @dataclass(frozen=True)
 class Duotone(PixelTransform):
-    """Map dark to one color and light to another."""
+    """Map dark tones to one color and light tones to another."""
 
     name: ClassVar[str] = "duotone"
     example: ClassVar[dict[str, Any]] = {"dark": "#1b1464", "light": "#ffd54a"}
 
-    dark: Annotated[Color, Help("what black becomes")]
-    light: Annotated[Color, Help("what white becomes")]
+    dark: Annotated[Color, Help("color in place of black")]
+    light: Annotated[Color, Help("color in place of white")]
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Brightness as a place between the two colors."""
+        """Map brightness to a color between the two."""
         from PIL import ImageOps
 
         dark, light = rgba(self.dark)[:3], rgba(self.light)[:3]
@@ -87,22 +87,22 @@ class Duotone(PixelTransform):
 
 @dataclass(frozen=True)
 class Quantize(PixelTransform):
-    """Reduce the picture to a few colors."""
+    """Reduce the image to a few colors."""
 
     name: ClassVar[str] = "quantize"
     example: ClassVar[dict[str, Any]] = {"colors": 8}
     shorthand: ClassVar[str | None] = "colors"
 
-    colors: Annotated[Annotated[int, Range(2, 256)], Help("how many")] = 16
-    dither: Annotated[bool, Help("true: mix the colors in dots, so that gradients show no steps")] = True
+    colors: Annotated[Annotated[int, Range(2, 256)], Help("number of colors")] = 16
+    dither: Annotated[bool, Help("true: dither, so that gradients show no steps")] = True
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture in its own best palette."""
+        """Convert the image to its own best palette."""
         from PIL import Image
 
         clear = image.getchannel("A").point([255] + [0] * 255) if has_hidden_pixels(image) else None
         seen = fill_transparent(image, clear) if clear else image.convert("RGB")
-        # Of the methods this one keeps small areas of their own color; k-means then evens the others out.
+        # This method keeps the colors of small areas; k-means then balances the others.
         palette = smoothed_palette(
             context, self, seen, lambda: seen.quantize(self.colors, Image.Quantize.MAXCOVERAGE, kmeans=2)
         )

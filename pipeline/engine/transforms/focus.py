@@ -1,4 +1,4 @@
-"""What a crop keeps: a fixed side, the focal point, or the busiest part."""
+"""Crop gravity: choose the part that a crop keeps, by a side, the focal point or the most detail."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ CropGravity = Literal[
 GravityList = CropGravity | Annotated[list[CropGravity], ItemCount(1, 5)]
 
 SMART_SIDE_PIXELS = 128
-"""Side in pixels of the picture that `smart` looks at."""
+"""Side in pixels of the thumbnail that `smart` analyzes."""
 
 
 def crop_offset(
     gravity: str | Sequence[str], view: ImageView, part: Size, context: TransformContext, step: object
 ) -> tuple[float, float]:
-    """How the room that a crop to `part` leaves is shared out: fractions left and above.
+    """Return the fractions of free space left of and above a crop to `part`.
 
-    `focus` may be a chain: `focal` steps aside when no focal point is known, `smart` when nothing stands out.
+    `gravity` may be a list: `focal` is skipped without a focal point, and `smart` for an even image. `step` identifies
+    the transform, so that all frames of an animation get the same offset.
     """
     for name in [gravity] if isinstance(gravity, str) else gravity:
         if name == "focal":
@@ -54,7 +55,7 @@ def crop_offset(
 
 
 def _offset_for_point(point: tuple[float, float], size: Size, part: Size) -> tuple[float, float]:
-    """The shares that bring `point` nearest to the middle of the part."""
+    """Return the offset that brings `point` nearest to the center of the part."""
     shares = []
     for at, whole, kept in zip(point, size, part, strict=True):
         room = whole - kept
@@ -64,7 +65,7 @@ def _offset_for_point(point: tuple[float, float], size: Size, part: Size) -> tup
 
 
 def focal_after_crop(point: tuple[float, float] | None, size: Size, box: Box) -> tuple[float, float] | None:
-    """The focal point as fractions of what a crop to `box` left; on its edge when it was cut off."""
+    """Convert a focal point to fractions of the cropped box; a point outside moves to the edge."""
     if point is None:
         return None
     across = (point[0] * size[0] - box[0]) / (box[2] - box[0])
@@ -75,15 +76,15 @@ def focal_after_crop(point: tuple[float, float] | None, size: Size, box: Box) ->
 def focal_on_canvas(
     point: tuple[float, float] | None, size: Size, canvas: Size, anchor: tuple[float, float]
 ) -> tuple[float, float] | None:
-    """The focal point as fractions of a larger canvas, on which the picture lies as `on_canvas` puts it."""
+    """Convert a focal point to fractions of a larger canvas, on which `anchor` places the image."""
     left, top = place(size, canvas, anchor)
     return focal_after_crop(point, size, (-left, -top, canvas[0] - left, canvas[1] - top))
 
 
 def _busiest_offset(view: ImageView, part: Size) -> tuple[float, float] | None:
-    """The shares that keep the most edges; None when the picture is even.
+    """Return the offset that keeps the most edges; None for an even image.
 
-    A crop to an aspect moves along one side only, so the sum of edges per column (or row) is all that is needed.
+    A crop to an aspect ratio moves along one side only, so sums of edges per column (or row) are sufficient.
     """
     small = view.thumbnail(SMART_SIDE_PIXELS)
     edges = _edges(small)
@@ -99,13 +100,13 @@ def _busiest_offset(view: ImageView, part: Size) -> tuple[float, float] | None:
 
 
 def _edges(image: Image.Image) -> Image.Image:
-    """How much each pixel differs from those around it, in brightness or in color."""
+    """Return the difference of each pixel from its neighbors, in the color channel where it is largest."""
     from PIL import Image, ImageChops, ImageFilter, ImageOps
 
     colors = image.convert("RGB")
     found = [ImageOps.expand(band, 1).filter(ImageFilter.FIND_EDGES) for band in colors.split()]
     strongest = ImageChops.lighter(ImageChops.lighter(found[0], found[1]), found[2])
-    # The outermost pixels differ from the frame that was put around them, and say nothing.
+    # The outermost pixels differ from the padding around them; ignore them.
     inner = strongest.crop((2, 2, strongest.width - 2, strongest.height - 2)) if min(strongest.size) > 4 else strongest
     canvas = Image.new("L", image.size)
     canvas.paste(inner, (1, 1))
@@ -113,17 +114,18 @@ def _edges(image: Image.Image) -> Image.Image:
 
 
 def _best_window(line: bytes, kept: int) -> float | None:
-    """Where along the line the window of `kept` values with the largest sum starts, as a share of its free room."""
+    """Return the offset of the window of `kept` values with the largest sum, as a fraction of the free space."""
     room = len(line) - kept
     if room <= 0 or max(line) - min(line) < 4:
         return None
     sums = [0, *accumulate(line)]
-    # Of windows that are all but equal the middle one is taken.
+    # Among nearly equal windows, prefer the middle one.
     scores = [(sums[at + kept] - sums[at]) * 1000 - abs(2 * at - room) for at in range(room + 1)]
     return scores.index(max(scores)) / room
 
 
 def _box() -> Image.Resampling:
+    """Return Pillow's box filter."""
     from PIL import Image
 
     return Image.Resampling.BOX

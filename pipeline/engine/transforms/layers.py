@@ -1,4 +1,4 @@
-"""Layers: pictures and text laid over the picture."""
+"""Layers: composite other images onto the image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watermark(PixelTransform):
-    """Lay a small picture (a logo) over the picture, at one place or tiled."""
+    """Put a small image (a logo) onto the image, once or tiled."""
 
     name: ClassVar[str] = "watermark"
     assets: ClassVar[tuple[str, ...]] = ("image",)
     example: ClassVar[dict[str, Any]] = {"image": "logo.png", "gravity": "bottom-right", "width": "25%", "opacity": 0.8}
 
-    image: Annotated[Asset, Help("name of the picture in the assets")]
-    gravity: Annotated[Gravity, Help("where it lies")] = "bottom-right"
+    image: Annotated[Asset, Help("name of an image in the assets container")]
+    gravity: Annotated[Gravity, Help("position of the watermark")] = "bottom-right"
     margin: Annotated[
-        Length, Help(f"distance from the edges, and between tiles; percent of the shorter side{MARGIN_HELP}")
+        Length, Help(f"distance from the edges and between tiles; pixels, or percent of the shorter side{MARGIN_HELP}")
     ] = "3%"
-    width: Annotated[Length, Help("its width; percent of the picture's width")] = "20%"
-    opacity: Annotated[Fraction, Help("0 is not seen, 1 is as it is")] = 0.7
-    tile: Annotated[bool, Help("true: repeat it all over")] = False
+    width: Annotated[Length, Help("width of the watermark; pixels, or percent of the image's width")] = "20%"
+    opacity: Annotated[Fraction, Help("0 is invisible, 1 keeps its own opacity")] = 0.7
+    tile: Annotated[bool, Help("true: repeat it over the whole image")] = False
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture with the mark on it."""
+        """Composite the watermark onto the image."""
         margin = margin_pixels(self.margin, image.size)
         mark = _with_opacity(self._sized(load_asset_image(context, self.image), image.size, margin), self.opacity)
         room = (image.width - 2 * margin, image.height - 2 * margin)
@@ -43,7 +43,7 @@ class Watermark(PixelTransform):
         return _composite(image, _tiled(mark, image.size, max(1, margin)), [(0, 0)])
 
     def _sized(self, mark: Image.Image, size: tuple[int, int], margin: int) -> Image.Image:
-        """The mark at its width, but never larger than the room between the margins."""
+        """Resize the watermark to its width, at most to the space between the margins."""
         from PIL import Image
 
         wide = min(max(1, to_pixels(self.width, size[0])), max(1, size[0] - 2 * margin))
@@ -54,19 +54,19 @@ class Watermark(PixelTransform):
 
 @dataclass(frozen=True)
 class Overlay(PixelTransform):
-    """Lay a picture over a region, stretched to fill it: frames, badges, gradients."""
+    """Put an image over a region, stretched to fill it: frames, badges, gradients."""
 
     name: ClassVar[str] = "overlay"
     assets: ClassVar[tuple[str, ...]] = ("image",)
     example: ClassVar[dict[str, Any]] = {"image": "logo.png", "region": ["0%", "0%", "50%", "50%"], "blend": "multiply"}
 
-    image: Annotated[Asset, Help("name of the picture in the assets")]
-    region: Annotated[Region | None, Help("left, top, right, bottom; left out: all of the picture")] = None
-    opacity: Annotated[Fraction, Help("0 is not seen, 1 is as it is")] = 1.0
+    image: Annotated[Asset, Help("name of an image in the assets container")]
+    region: Annotated[Region | None, Help("left, top, right, bottom; default: the whole image")] = None
+    opacity: Annotated[Fraction, Help("0 is invisible, 1 keeps its own opacity")] = 1.0
     blend: Annotated[Literal["normal", "multiply", "screen"], Help("multiply darkens, screen lightens")] = "normal"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture with the other one over its region."""
+        """Composite the other image onto its region."""
         from PIL import Image, ImageChops
 
         left, top, right, bottom = region_box(self.region, image.size)
@@ -76,7 +76,7 @@ class Overlay(PixelTransform):
             mix = ImageChops.multiply if self.blend == "multiply" else ImageChops.screen
             mixed = mix(part.convert("RGB"), colors)
             if part.mode == "RGBA":
-                # Where nothing is below there is nothing to mix with (W3C Compositing, 9.1).
+                # A transparent backdrop does not blend (W3C Compositing, 9.1).
                 mixed = Image.composite(mixed, colors, part.getchannel("A"))
             mixed.putalpha(layer.getchannel("A"))
             layer = mixed
@@ -84,7 +84,7 @@ class Overlay(PixelTransform):
 
 
 def _tiled(mark: Image.Image, size: tuple[int, int], gap: int) -> Image.Image:
-    """The mark all over a layer of `size`: one row of it, and that row again and again."""
+    """Tile the mark over a layer of `size`: build one row, then repeat it."""
     from PIL import Image
 
     row, layer = Image.new("RGBA", (size[0], min(mark.height, size[1]))), Image.new("RGBA", size)
@@ -96,13 +96,13 @@ def _tiled(mark: Image.Image, size: tuple[int, int], gap: int) -> Image.Image:
 
 
 def _with_opacity(layer: Image.Image, opacity: float) -> Image.Image:
-    """`layer` with its alpha times `opacity`."""
+    """Multiply the alpha of a layer by `opacity`, in place."""
     layer.putalpha(layer.getchannel("A").point([round(value * opacity) for value in range(256)]))
     return layer
 
 
 def _composite(image: Image.Image, layer: Image.Image, corners: list[tuple[int, int]]) -> Image.Image:
-    """`image` with `layer` at each corner; what reaches beyond the edges is left out."""
+    """Composite `layer` onto `image` at each corner. Parts beyond the edges are cut off."""
     from PIL import Image
 
     if image.mode != "RGBA":

@@ -1,4 +1,4 @@
-"""Every transform by its name."""
+"""Registry: all transforms by name."""
 
 from __future__ import annotations
 
@@ -32,21 +32,26 @@ _LAYERS = (RoundedCorners, Circle, Watermark, Overlay, TextTransform, Code)
 TRANSFORMS: dict[str, type[Transform]] = {kind.name: kind for kind in (*_FIRST, *_SHAPE, *_COLOR, *_DETAIL, *_LAYERS)}
 
 FIRST = (Frame.name, AutoOrient.name, ToSrgb.name)
-"""Done to every source before anything else, in this order; a recipe may name them at its start only."""
+"""Transforms applied to every source before all others, in this order. A recipe may name them at its start only."""
 
 ALWAYS = (AutoOrient.name, ToSrgb.name)
-"""Applied to every source, also where the recipe does not name them."""
+"""Transforms applied to every source, also if the recipe does not name them."""
 
 
 def build_transforms(steps: Sequence[Step]) -> list[Transform]:
-    """The transforms that the steps of a job name, ready to apply. Raise Refusal for what this engine does not know."""
+    """Create the transforms that the steps of a job name.
+
+    Raises:
+        EngineError: this engine does not know a transform or a parameter.
+    """
     return [_build_transform(step) for step in steps]
 
 
 def _build_transform(step: Step) -> Transform:
+    """Create one transform."""
     kind = TRANSFORMS.get(step["name"])
     if kind is None:
-        raise EngineError("bad_job", f"this engine knows no transform {step['name']!r}")
+        raise EngineError("bad_job", f"this engine has no transform {step['name']!r}")
     try:
         return kind(**step["params"])
     except (TypeError, ValueError) as error:

@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rotate(PixelTransform):
-    """Turn the picture clockwise by any angle; quarter turns are exact."""
+    """Rotate the image clockwise by any angle; quarter turns are exact."""
 
     name: ClassVar[str] = "rotate"
     example: ClassVar[dict[str, Any]] = {"degrees": 15, "background": "navy"}
     shorthand: ClassVar[str | None] = "degrees"
 
-    degrees: Annotated[Annotated[float, Range(-360, 360)], Help("clockwise; negative is counter-clockwise")]
-    background: Annotated[Color, Help("what shows in the corners")] = "white"
-    expand: Annotated[bool, Help("true: the canvas grows so that no corner is cut off")] = True
+    degrees: Annotated[
+        Annotated[float, Range(-360, 360)], Help("angle in degrees, clockwise; negative is counterclockwise")
+    ]
+    background: Annotated[Color, Help("color of the corners")] = "white"
+    expand: Annotated[bool, Help("true: enlarge the canvas so that no corner is cut off")] = True
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture turned, its corners in the background."""
+        """Rotate the image and fill its corners with the background."""
         from PIL import Image
 
         context.focal = None
@@ -43,7 +45,7 @@ class Rotate(PixelTransform):
 
 
 def _turned(size: tuple[int, int], degrees: float) -> tuple[int, int]:
-    """The canvas that a picture of `size` needs when it is turned."""
+    """Return the canvas size of a rotated image of `size`."""
     across, up = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     width, height = size
     return math.ceil(width * across + height * up), math.ceil(width * up + height * across)
@@ -51,18 +53,18 @@ def _turned(size: tuple[int, int], degrees: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Flip(PixelTransform):
-    """Mirror the picture."""
+    """Mirror the image."""
 
     name: ClassVar[str] = "flip"
     example: ClassVar[dict[str, Any]] = {"axis": "horizontal"}
     shorthand: ClassVar[str | None] = "axis"
 
     axis: Annotated[
-        Literal["horizontal", "vertical"], Help("horizontal swaps left and right, vertical top and bottom")
+        Literal["horizontal", "vertical"], Help("horizontal swaps left and right, vertical swaps top and bottom")
     ] = "horizontal"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The mirror image; the focal point moves along."""
+        """Mirror the image and the focal point."""
         from PIL import Image
 
         sideways = self.axis == "horizontal"

@@ -1,4 +1,4 @@
-"""Frame: one picture out of several."""
+"""Frame: select one frame of an animation or one page of a document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..image_view import ImageView, Size
 
 @dataclass(frozen=True)
 class Frame(Transform):
-    """Pick one frame of an animation, or one page of a TIFF. Only at the start of a recipe."""
+    """Select one frame of an animation, or one page of a TIFF. Only at the start of a recipe."""
 
     name: ClassVar[str] = "frame"
     example: ClassVar[dict[str, Any]] = {"index": 0}
@@ -21,10 +21,10 @@ class Frame(Transform):
     index: Annotated[Annotated[int, Range(0, 100_000)], Help("0 is the first")]
 
     def forecast(self, size: Size) -> SizeForecast:
-        """Nothing changes: the engine decoded that frame."""
+        """Forecast no change: the engine decodes that frame."""
         return SizeForecast(size)
 
     def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """The picture as it is."""
+        """Return the view unchanged."""
         del context
         return view

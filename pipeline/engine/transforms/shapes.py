@@ -1,4 +1,4 @@
-"""Shapes: rounded corners and circles, cut out with smooth edges."""
+"""Shapes: rounded corners and circles with smooth edges."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MASK_OVERSAMPLING = 4
-"""Masks are drawn at so many times their size and averaged, because Pillow draws without smoothing."""
+"""Masks are drawn at this many times their size and averaged, because Pillow draws without antialiasing."""
 
 
 @dataclass(frozen=True)
 class RoundedCorners(PixelTransform):
-    """Round the corners off."""
+    """Round the corners."""
 
     name: ClassVar[str] = "rounded_corners"
     example: ClassVar[dict[str, Any]] = {"radius": "20%", "background": "transparent"}
     shorthand: ClassVar[str | None] = "radius"
 
     radius: Annotated[Length, Help("pixels, or a percentage of the shorter side; at most half of it")] = "10%"
-    background: Annotated[Color, Help("what shows in the corners")] = "transparent"
+    background: Annotated[Color, Help("color of the corners")] = "transparent"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture with an alpha that ends at the corners, on the background."""
+        """Cut off the corners and put the image on the background."""
         shorter = min(image.size)
         return _cut_out(image, min(to_pixels(self.radius, shorter), shorter // 2), self.background)
 
 
 @dataclass(frozen=True)
 class Circle(PixelTransform):
-    """Cut the largest circle out of the middle."""
+    """Cut the largest circle out of the center."""
 
     name: ClassVar[str] = "circle"
     example: ClassVar[dict[str, Any]] = {"background": "transparent"}
 
-    background: Annotated[Color, Help("what shows around it")] = "transparent"
+    background: Annotated[Color, Help("color around the circle")] = "transparent"
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The middle square with corners rounded to half its side."""
+        """Crop to the center square and round its corners by half its side."""
         side = min(image.size)
         left, top = place((side, side), image.size, (0.5, 0.5))
         box = (left, top, left + side, top + side)
@@ -54,6 +54,7 @@ class Circle(PixelTransform):
 
 
 def _cut_out(image: Image.Image, radius: float, background: str) -> Image.Image:
+    """Put the image with rounded corners on the background."""
     from PIL import ImageChops
 
     shown = image.convert("RGBA")
@@ -64,7 +65,7 @@ def _cut_out(image: Image.Image, radius: float, background: str) -> Image.Image:
 
 
 def _mask(size: tuple[int, int], radius: float) -> Image.Image:
-    """White with black corners. One corner is drawn large and used four times: the middle needs no smoothing."""
+    """Draw a white mask with black corners: draw one corner at a larger scale, and use it four times."""
     from PIL import Image, ImageDraw, ImageOps
 
     mask, side = Image.new("L", size, 255), max(1, -int(-radius // 1))

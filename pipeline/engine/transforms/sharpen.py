@@ -1,4 +1,4 @@
-"""Blur, sharpen, unsharp mask, pixelate."""
+"""Blur, sharpen, unsharp mask and pixelate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Blur(PixelTransform):
-    """Blur the picture (Gaussian)."""
+    """Blur the image (Gaussian)."""
 
     name: ClassVar[str] = "blur"
     example: ClassVar[dict[str, Any]] = {"radius": 6}
@@ -26,7 +26,7 @@ class Blur(PixelTransform):
     radius: Annotated[Annotated[float, Range(0.1, 250)], Help("standard deviation in pixels")] = 2.0
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Every channel, colors weighted by their alpha."""
+        """Blur all channels, with colors weighted by alpha."""
         from PIL import ImageFilter
 
         return on_premultiplied(image, lambda bands: bands.filter(ImageFilter.GaussianBlur(self.radius)))
@@ -34,16 +34,16 @@ class Blur(PixelTransform):
 
 @dataclass(frozen=True)
 class Sharpen(PixelTransform):
-    """Sharpen a little: what a picture needs after it was made much smaller."""
+    """Sharpen slightly, as needed after strong downscaling."""
 
     name: ClassVar[str] = "sharpen"
     example: ClassVar[dict[str, Any]] = {"amount": 1.0}
     shorthand: ClassVar[str | None] = "amount"
 
-    amount: Annotated[Annotated[float, Range(0, 5)], Help("0 changes nothing, 1 is clearly seen")] = 0.5
+    amount: Annotated[Annotated[float, Range(0, 5)], Help("0 changes nothing, 1 is clearly visible")] = 0.5
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """An unsharp mask of one pixel."""
+        """Apply an unsharp mask with a radius of one pixel."""
         from PIL import ImageFilter
 
         return _unsharp(image, ImageFilter.UnsharpMask(radius=1, percent=round(self.amount * 100), threshold=2))
@@ -51,17 +51,17 @@ class Sharpen(PixelTransform):
 
 @dataclass(frozen=True)
 class Unsharp(PixelTransform):
-    """Sharpen with an unsharp mask that you set yourself."""
+    """Sharpen with an unsharp mask of your own settings."""
 
     name: ClassVar[str] = "unsharp"
     example: ClassVar[dict[str, Any]] = {"radius": 2, "percent": 150, "threshold": 3}
 
-    radius: Annotated[Annotated[float, Range(0.1, 100)], Help("how wide an edge is, in pixels")] = 2.0
-    percent: Annotated[Annotated[int, Range(0, 500)], Help("how strong")] = 100
-    threshold: Annotated[Annotated[int, Range(0, 255)], Help("differences up to this are left alone")] = 3
+    radius: Annotated[Annotated[float, Range(0.1, 100)], Help("width of an edge in pixels")] = 2.0
+    percent: Annotated[Annotated[int, Range(0, 500)], Help("strength in percent")] = 100
+    threshold: Annotated[Annotated[int, Range(0, 255)], Help("smaller differences (0 to 255) stay unchanged")] = 3
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The colors away from their blurred selves."""
+        """Apply the unsharp mask to the colors."""
         from PIL import ImageFilter
 
         return _unsharp(image, ImageFilter.UnsharpMask(self.radius, self.percent, self.threshold))
@@ -69,17 +69,17 @@ class Unsharp(PixelTransform):
 
 @dataclass(frozen=True)
 class Pixelate(PixelTransform):
-    """Coarsen the picture, or a region of it, into blocks."""
+    """Pixelate the image, or a region of it."""
 
     name: ClassVar[str] = "pixelate"
     example: ClassVar[dict[str, Any]] = {"block": 16, "region": ["25%", "25%", "75%", "75%"]}
     shorthand: ClassVar[str | None] = "block"
 
     block: Annotated[Annotated[int, Range(2, 1000)], Help("side of a block in pixels")] = 16
-    region: Annotated[Region | None, Help("left, top, right, bottom; left out: all of it")] = None
+    region: Annotated[Region | None, Help("left, top, right, bottom; default: the whole image")] = None
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The region in blocks of its mean colors."""
+        """Replace blocks of the region by their mean colors."""
         from PIL import Image
 
         box = region_box(self.region, image.size)
@@ -91,11 +91,11 @@ class Pixelate(PixelTransform):
 
 
 def _unsharp(image: Image.Image, mask: ImageFilter.UnsharpMask) -> Image.Image:
-    """The colors sharpened; what is hidden beside them makes no rim."""
+    """Sharpen the colors without a rim from transparent neighbors."""
     if not has_hidden_pixels(image):
         return on_colors(image, lambda colors: colors.filter(mask))
     sharp = bleed_colors(image, 4 * float(mask.radius)).filter(mask)
-    # What is hidden stays as it was: even areas make small files.
+    # Transparent pixels keep their colors: even areas make small files.
     clear = image.getchannel("A").point([255] + [0] * 255)
     sharp.paste(image.convert("RGB"), (0, 0), clear)
     return with_alpha(sharp, image)

@@ -1,7 +1,7 @@
-"""What a step finds out from the tones of a picture, kept for the later frames of an animation.
+"""Temporal smoothing: keep tone statistics and palettes stable across the frames of an animation.
 
-Chosen for each frame anew, it would make what stands still tremble. Chosen once and for all, a dark first frame would
-spoil the rest. So it is kept until the tones are those of another scene.
+Statistics of each frame would make still areas flicker. Statistics of the first frame alone would spoil the others if
+it is dark. They are therefore kept until the tones indicate another scene.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_TONE_SHIFT_LEVELS = 24.0
-"""How many of 256 levels the tones may have moved, on the average of all pixels, from those that it was chosen for."""
+"""Largest mean shift of tones, in levels of 256, within one scene."""
 
 MIN_STILL_FRACTION = 0.5
-"""What part of the picture stands still as long as the rest may do what it likes."""
+"""Fraction of the image that must stand still for the rest to change freely within one scene."""
 
 SIGNATURE_SIDE_PIXELS = 32
-"""Side of the picture that is looked at for that, in which levels may differ by `STILL`."""
+"""Side of the thumbnail that is compared for still areas; levels may differ by `STILL_TOLERANCE_LEVELS`."""
 STILL_TOLERANCE_LEVELS = 8
 
 WRONG_COLOR_LEVELS, MAX_WRONG_FRACTION = 48, 0.05
@@ -34,7 +34,10 @@ for the frame that the palette was made of."""
 
 
 def smoothed(context: TransformContext, step: object, image: Image.Image, choose: Callable[[], T]) -> T:
-    """What `choose` says of `image` (RGBA: what is hidden does not count); for the like of it later on the same."""
+    """Return the result of `choose` for `image`, or the earlier result while the frames belong to one scene.
+
+    Transparent pixels of an RGBA image do not count.
+    """
     if not context.animated:
         return choose()
     key, look = (id(step), "tones"), FrameSignature.of(image)
@@ -47,7 +50,7 @@ def smoothed(context: TransformContext, step: object, image: Image.Image, choose
 def smoothed_palette(
     context: TransformContext, step: object, image: Image.Image, choose: Callable[[], Image.Image]
 ) -> Image.Image:
-    """The palette that `choose` makes of `image` (RGB); later on the same, as long as it has the colors for it."""
+    """Return the palette that `choose` makes of an RGB image, or the earlier palette while it still fits."""
     if not context.animated:
         return choose()
     known: tuple[Image.Image, float] | None = context.decisions.get((id(step), "palette"))
@@ -59,14 +62,14 @@ def smoothed_palette(
 
 @dataclass(frozen=True)
 class FrameSignature:
-    """A frame at a glance: how many of its pixels have each level of each color, and the whole of it very small."""
+    """Signature of a frame: its histogram of each color channel, and a thumbnail."""
 
     histogram: list[int]
     thumbnail: Image.Image
 
     @classmethod
     def of(cls, image: Image.Image) -> FrameSignature:
-        """How `image` looks."""
+        """Compute the signature of `image`."""
         from PIL import Image
 
         colors = image.convert("RGB")
@@ -76,7 +79,7 @@ class FrameSignature:
         )
 
     def matches(self, other: FrameSignature) -> bool:
-        """True when both are frames of one scene: of like tones, or for a good part the same, unless that is blank."""
+        """Return True when both frames belong to one scene: similar tones, or largely identical and not blank."""
         if _tone_distance(self.histogram, other.histogram) <= MAX_TONE_SHIFT_LEVELS:
             return True
         low, high = self.thumbnail.convert("L").getextrema()
@@ -87,7 +90,7 @@ class FrameSignature:
 
 
 def _share_over(one: Image.Image, other: Image.Image, tolerance: int) -> float:
-    """The part of the pixels that differ by more than `most` levels in some color."""
+    """Return the fraction of pixels that differ by more than `tolerance` levels in some channel."""
     from PIL import ImageChops
 
     red, green, blue = ImageChops.difference(one, other).split()
@@ -96,6 +99,7 @@ def _share_over(one: Image.Image, other: Image.Image, tolerance: int) -> float:
 
 
 def _wrong_fraction(image: Image.Image, palette: Image.Image) -> float:
+    """Return the fraction of pixels whose color the palette lacks."""
     from PIL import Image
 
     return _share_over(
@@ -104,25 +108,26 @@ def _wrong_fraction(image: Image.Image, palette: Image.Image) -> float:
 
 
 def visible_mask(image: Image.Image) -> Image.Image | None:
-    """A mask of the pixels that are seen at all; None for all of them."""
+    """Return the alpha of an RGBA image as a mask of visible pixels; None when all pixels are visible."""
     return image.getchannel("A") if image.mode == "RGBA" else None
 
 
 def brightness_histogram(image: Image.Image) -> list[int]:
-    """How many of the pixels that are seen have each brightness."""
+    """Count the visible pixels of each brightness."""
     return image.convert("L").histogram(visible_mask(image))
 
 
 def mean_level(counts: Sequence[int]) -> int:
-    """The mean level, rounded; of no pixels: the middle."""
+    """Return the mean level of a histogram, rounded; 128 for an empty one."""
     total = sum(counts)
     return int(sum(level * count for level, count in enumerate(counts)) / total + 0.5) if total else 128
 
 
 def stretch_table(counts: Sequence[int], cutoff: float) -> list[int]:
-    """A table that makes the darkest level black and the lightest white, `cutoff` percent of the pixels left aside.
+    """Build a table that maps the darkest level to black and the lightest to white.
 
-    As `ImageOps.autocontrast` has it, which cannot be asked for its table.
+    `cutoff` percent of the pixels are ignored at each end. The result equals `ImageOps.autocontrast`, which does not
+    expose its table.
     """
     aside = int(sum(counts) * cutoff // 100)
     low, high = _first_level(counts, aside), 255 - _first_level(counts[::-1], aside)
@@ -133,12 +138,12 @@ def stretch_table(counts: Sequence[int], cutoff: float) -> list[int]:
 
 
 def _first_level(counts: Sequence[int], aside: int) -> int:
-    """The first level that is left when so many pixels from this end are not."""
+    """Return the first level that remains when `aside` pixels are ignored from this end."""
     return next((level for level, sofar in enumerate(accumulate(counts)) if sofar > aside), 255)
 
 
 def equalize_table(counts: Sequence[int]) -> list[int]:
-    """A table that spreads the levels evenly over the pixels, as `ImageOps.equalize` has it."""
+    """Build a table that distributes the levels evenly over the pixels, as `ImageOps.equalize` does."""
     used = [count for count in counts if count]
     step = (sum(used) - used[-1]) // 255 if len(used) > 1 else 0
     if not step:
@@ -147,11 +152,12 @@ def equalize_table(counts: Sequence[int]) -> list[int]:
 
 
 def _tone_distance(one: Sequence[int], other: Sequence[int]) -> float:
-    """By how many levels, on the average, the pixels of one would have to move to be as those of the other."""
+    """Return the mean number of levels by which pixels must move to turn one histogram into the other."""
     return max(_histogram_distance(one[at : at + 256], other[at : at + 256]) for at in (0, 256, 512))
 
 
 def _histogram_distance(one: Sequence[int], other: Sequence[int]) -> float:
+    """Return that distance for one channel."""
     total, whole = sum(one) or 1, sum(other) or 1
     pairs = zip(accumulate(one), accumulate(other), strict=True)
     return sum(abs(first / total - second / whole) for first, second in pairs)

@@ -1,4 +1,4 @@
-"""Text written onto the picture."""
+"""Text: write text onto the image."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
 MAX_LETTER_PIXELS = 2_000
-"""Largest height of letters in pixels: FreeType's memory grows with its square."""
+"""Largest letter height in pixels: FreeType's memory grows with its square."""
 
 
 @dataclass(frozen=True)
 class TextTransform(PixelTransform):
-    """Write text onto the picture, wrapped to its width."""
+    """Write text onto the image, wrapped to its width."""
 
     name: ClassVar[str] = "text"
     assets: ClassVar[tuple[str, ...]] = ("font",)
     example: ClassVar[dict[str, Any]] = {"text": "Harbour, early morning", "size": "12%", "gravity": "bottom-left"}
     shorthand: ClassVar[str | None] = "text"
 
-    text: Annotated[
-        Annotated[str, StringRule("a text has at most 500 characters", max_length=500)], Help("what to write")
-    ]
-    size: Annotated[Length, Help("height of the letters; percent of the picture's height")] = "6%"
+    text: Annotated[Annotated[str, StringRule("a text has at most 500 characters", max_length=500)], Help("the text")]
+    size: Annotated[Length, Help("letter height; pixels, or percent of the image's height")] = "6%"
     color: Annotated[Color, Help("color of the letters")] = "white"
-    gravity: Annotated[Gravity, Help("where the text lies, and how its lines are aligned")] = "bottom"
-    margin: Annotated[Length, Help(f"distance from the edges; percent of the shorter side{MARGIN_HELP}")] = "4%"
+    gravity: Annotated[Gravity, Help("position of the text and alignment of its lines")] = "bottom"
+    margin: Annotated[Length, Help(f"distance from the edges; pixels, or percent of the shorter side{MARGIN_HELP}")] = (
+        "4%"
+    )
     wrap: Annotated[
         bool,
         Help(
-            "true: lines break between words, and inside words that are longer than a line; what is too high is cut "
-            "off at the bottom. false: one line for each line of the text, however long"
+            "true: break lines between words, and inside words longer than a line; cut off text that is too high at "
+            "the bottom. false: keep the lines of the text"
         ),
     ] = True
-    shadow: Annotated[Color, Help("a soft shadow, so that the text can be read on anything")] = "#000000a0"
+    shadow: Annotated[Color, Help("color of a soft shadow that keeps the text readable")] = "#000000a0"
     font: Annotated[
         Asset | None,
         Help(
-            "a TrueType or OpenType font in the assets; left out: the one in Pillow, which has the letters of English "
-            "only. Letters that the font lacks are refused"
+            "a TrueType or OpenType font in the assets container; default: Pillow's font, which has English letters "
+            "only. A letter that the font lacks is an error"
         ),
     ] = None
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """The picture with the text on it."""
+        """Draw shadow and text."""
         from PIL import Image, ImageDraw
 
         high = min(max(4, to_pixels(self.size, image.height)), MAX_LETTER_PIXELS)
@@ -64,21 +64,22 @@ class TextTransform(PixelTransform):
         lines = wrap_lines(text, room[0], lambda line: pen.textlength(line, font)) if self.wrap else text
         mask, gap = self._mask(lines, font), max(1, high // 16)
         left, top = place(mask.size, room, anchor(self.gravity))
-        # Text that is too high begins at the margin: its first line is worth more than its last.
+        # Text that is too high starts at the margin, so that the end is cut off and not the start.
         corner = (left + margin, max(top, 0) + margin)
         image = _stamp(image, _blurred(mask, gap), (corner[0] - gap, corner[1] - gap), self.shadow)
         return _stamp(image, mask, corner, self.color)
 
     def _check_letters(self, font: ImageFont.FreeTypeFont, text: str) -> None:
+        """Check that the font has all letters."""
         lacking = missing_letters(font, text)
         if lacking:
             named = ", ".join(repr(letter) for letter in lacking[:5])
-            whose = f"the font {self.font!r}" if self.font else "the font in Pillow"
-            advice = f"name {'another' if self.font else 'a'} font in the assets, one that has them"
-            raise EngineError("asset_unusable", f"{whose} has no letters {named}: {advice}")
+            whose = f"the font {self.font!r}" if self.font else "Pillow's font"
+            advice = f"use {'another' if self.font else 'a'} font from the assets container that has them"
+            raise EngineError("asset_unusable", f"{whose} lacks the letters {named}: {advice}")
 
     def _mask(self, lines: str, font: ImageFont.FreeTypeFont) -> Image.Image:
-        """The text in white on black, just large enough."""
+        """Draw the text in white on black, in the smallest box."""
         from PIL import Image, ImageDraw
 
         align = "left" if "left" in self.gravity else "right" if "right" in self.gravity else "center"
@@ -92,28 +93,29 @@ class TextTransform(PixelTransform):
         return mask
 
     def _font(self, context: TransformContext, high: int) -> ImageFont.FreeTypeFont:
+        """Load the font at a height in pixels."""
         from PIL import ImageFont, features
 
         if not features.check("freetype2"):
-            raise EngineError("unsupported_here", "the Pillow of this session cannot write text: it lacks FreeType")
+            raise EngineError("unsupported_here", "Pillow in this session cannot write text: it lacks FreeType")
         if self.font is None:
             return cast("ImageFont.FreeTypeFont", ImageFont.load_default(high))
         try:
             return ImageFont.truetype(str(asset_file(context, self.font)), high)
         except OSError as error:
-            text = f"the asset {self.font!r} is no font that can be read ({error}): use a TTF or OTF file"
+            text = f"the asset {self.font!r} cannot be read as a font ({error}): use a TTF or OTF file"
             raise EngineError("asset_unusable", text) from error
 
 
 def _blurred(mask: Image.Image, radius: int) -> Image.Image:
-    """The mask blurred, on a canvas that has room for the blur."""
+    """Blur the mask, on a canvas with space for the blur."""
     from PIL import ImageFilter, ImageOps
 
     return ImageOps.expand(mask, radius).filter(ImageFilter.GaussianBlur(radius / 2))
 
 
 def _stamp(image: Image.Image, mask: Image.Image, corner: tuple[int, int], color: str) -> Image.Image:
-    """`image` with the color laid over it where the mask is white."""
+    """Composite a color onto the image where the mask is white."""
     from PIL import Image
 
     red, green, blue, alpha = rgba(color)

@@ -1,4 +1,4 @@
-"""To sRGB: what the numbers of the pixels mean, made the same for every rendition."""
+"""To sRGB: convert colors by the embedded profile."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MODES_BY_COLOR_SPACE = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
-"""A profile may be used on pixels of these modes only. LittleCMS would read past the end of others."""
+"""A profile may be applied to pixels of these modes only. LittleCMS would read out of bounds for others."""
 
 _PROFILED_MODES = ("L", "RGB", "RGBA", "CMYK")
 _UNPROFILED_MODES = ("LAB", "HSV")
-"""Pixels that no profile of ours describes."""
+"""Modes that no supported profile describes."""
 
 
 @dataclass(frozen=True)
 class ToSrgb(Transform):
-    """Convert the colors to sRGB by the embedded profile. Always done, right after orientation; name it to tune it."""
+    """Convert the colors to sRGB by the embedded profile. Always applied; name it to change its options."""
 
     name: ClassVar[str] = "to_srgb"
     example: ClassVar[dict[str, Any]] = {"intent": "relative"}
 
     intent: Annotated[
         Literal["perceptual", "relative"],
-        Help("perceptual squeezes colors that sRGB lacks, relative clips them and keeps the others exact"),
+        Help("perceptual compresses colors outside sRGB; relative clips them and keeps the others exact"),
     ] = "perceptual"
     keep_profile: Annotated[
         bool,
         Help(
-            "true: leave RGB pixels in the space of their profile, for renditions that keep icc (wide gamut); "
-            "renditions that do not keep it become sRGB when they are written"
+            "true: keep RGB pixels in the color space of their profile, for renditions that keep icc (wide gamut); "
+            "other renditions are converted to sRGB when they are encoded"
         ),
     ] = False
 
     def forecast(self, size: Size) -> SizeForecast:
-        """Nothing changes: the engine converted the colors when it decoded the picture."""
+        """Forecast no change: the engine converts the colors when it decodes the image."""
         return SizeForecast(size)
 
     def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """The picture as it is."""
+        """Return the view unchanged."""
         del context
         return view
 
     def convert(self, image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-        """`image` in a working mode and in sRGB, and the profile that still describes it (None: sRGB)."""
+        """Convert `image` to a working mode in sRGB. Return the profile that still applies as well."""
         space = _profile_space(profile) if profile else None
         if profile is None or space is None or image.mode in _UNPROFILED_MODES:
             return to_working(image), None
@@ -64,9 +64,9 @@ class ToSrgb(Transform):
         return to_working(converted or image), None
 
     def _through_profile(self, image: Image.Image, profile: bytes, space: str, *, gray: bool) -> Image.Image | None:
-        """The pixels converted, alpha untouched; None when the profile is not one for these pixels."""
+        """Convert the colors and keep alpha. Return None when the profile is not for these pixels."""
         alpha = image.getchannel("A") if image.mode == "RGBA" else None
-        # Gray with alpha, or in a palette, has become RGB by now.
+        # Gray with alpha, or in a palette, is RGB at this point.
         colors = image.convert("L" if gray else "RGB") if alpha or gray else image
         if colors.mode == "L" and space == "RGB ":
             colors = colors.convert("RGB")
@@ -78,6 +78,7 @@ class ToSrgb(Transform):
         return converted.convert("L") if converted and image.mode == "L" else converted
 
     def _convert(self, image: Image.Image, profile: bytes) -> Image.Image | None:
+        """Convert colors with LittleCMS. Return None for a damaged profile."""
         from PIL import ImageCms
 
         intent = ImageCms.Intent.PERCEPTUAL if self.intent == "perceptual" else ImageCms.Intent.RELATIVE_COLORIMETRIC
@@ -89,16 +90,16 @@ class ToSrgb(Transform):
                 ImageCms.createProfile("sRGB"),
                 renderingIntent=intent,
                 outputMode="RGB",
-                # The shadows stay apart when the profile has a deeper black than sRGB.
+                # Keep shadows distinct when the profile's black is deeper than that of sRGB.
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
         except (ImageCms.PyCMSError, OSError, ValueError):
-            # A broken profile is common and harmless: the pixels are then taken as sRGB, as browsers do.
+            # Damaged profiles are common and harmless: treat the pixels as sRGB, as browsers do.
             return None
 
 
 def srgb_profile() -> bytes:
-    """The profile of sRGB, for renditions that keep one; without its date, which would change the bytes."""
+    """Return the sRGB profile for renditions that keep one, without its date, which would change the bytes."""
     from PIL import ImageCms
 
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -107,7 +108,7 @@ def srgb_profile() -> bytes:
 
 
 def _is_gray(image: Image.Image) -> bool:
-    """True when the pixels were stored as gray: also with alpha, with more than 8 bits, or in a palette of grays."""
+    """Return True when the pixels are stored as gray: also with alpha, with over 8 bits, or in a gray palette."""
     if image.mode != "P":
         return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
     levels = image.getpalette("RGB") or []
@@ -115,7 +116,7 @@ def _is_gray(image: Image.Image) -> bool:
 
 
 def _profile_space(profile: bytes) -> str | None:
-    """The color space of a profile from its header (ICC.1:2022, 7.2.8); None when it is none that we convert."""
+    """Read the color space of a profile from its header (ICC.1:2022, 7.2.8); None when it is not supported."""
     if len(profile) < 128 or profile[36:40] != b"acsp":
         return None
     space = profile[16:20].decode("latin-1")

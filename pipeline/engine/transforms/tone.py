@@ -1,4 +1,4 @@
-"""Tones: contrast, brightness, saturation, gamma, and what they are by themselves."""
+"""Tone transforms: autocontrast, equalize, brightness, contrast, saturation, gamma."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Factor = Annotated[float, Range(0, 10)]
 
 @dataclass(frozen=True)
 class Autocontrast(PixelTransform):
-    """Stretch the tones so that the darkest becomes black and the lightest white."""
+    """Stretch the tones so that the darkest becomes black and the lightest becomes white."""
 
     name: ClassVar[str] = "autocontrast"
     example: ClassVar[dict[str, Any]] = {"cutoff": 1}
@@ -27,20 +27,20 @@ class Autocontrast(PixelTransform):
     cutoff: Annotated[Annotated[float, Range(0, 49)], Help("percent of the pixels to ignore at each end")] = 0.5
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """All channels by one measure, so that no color is tinted."""
+        """Apply one table to all channels, so that colors get no tint."""
         table = smoothed(context, self, image, lambda: stretch_table(brightness_histogram(image), self.cutoff))
         return on_colors(image, lambda colors: colors.point(table * len(colors.getbands())))
 
 
 @dataclass(frozen=True)
 class Equalize(PixelTransform):
-    """Spread the tones so that each is used as often as any other."""
+    """Distribute the tones evenly."""
 
     name: ClassVar[str] = "equalize"
     example: ClassVar[dict[str, Any]] = {}
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Brightness is spread; colors keep their hue."""
+        """Equalize the brightness; colors keep their hue."""
         from PIL import Image
 
         def work(colors: Image.Image) -> Image.Image:
@@ -54,7 +54,7 @@ class Equalize(PixelTransform):
 
 @dataclass(frozen=True)
 class Brightness(PixelTransform):
-    """Make the picture brighter or darker."""
+    """Make the image brighter or darker."""
 
     name: ClassVar[str] = "brightness"
     example: ClassVar[dict[str, Any]] = {"factor": 1.3}
@@ -63,23 +63,23 @@ class Brightness(PixelTransform):
     factor: Annotated[Factor, Help("1 changes nothing, 0 is black")]
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Every channel times the factor."""
+        """Multiply all channels by the factor."""
         table = [min(255, round(value * self.factor)) for value in range(256)]
         return on_colors(image, lambda colors: colors.point(table * len(colors.getbands())))
 
 
 @dataclass(frozen=True)
 class Contrast(PixelTransform):
-    """Pull tones apart or together."""
+    """Raise or lower the contrast."""
 
     name: ClassVar[str] = "contrast"
     example: ClassVar[dict[str, Any]] = {"factor": 1.4}
     shorthand: ClassVar[str | None] = "factor"
 
-    factor: Annotated[Factor, Help("1 changes nothing, 0 is an even gray")]
+    factor: Annotated[Factor, Help("1 changes nothing, 0 is uniform gray")]
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Every channel away from the picture's mean brightness, by the factor."""
+        """Scale the distance of all channels from the mean brightness by the factor."""
         from PIL import Image
 
         middle = smoothed(context, self, image, lambda: mean_level(brightness_histogram(image)))
@@ -98,7 +98,7 @@ class Saturation(PixelTransform):
     factor: Annotated[Factor, Help("1 changes nothing, 0 is gray")]
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Every color away from the gray of its brightness, by the factor."""
+        """Scale the distance of all colors from gray of their brightness by the factor."""
         from PIL import ImageEnhance
 
         return on_colors(image, lambda colors: ImageEnhance.Color(colors).enhance(self.factor))
@@ -106,7 +106,7 @@ class Saturation(PixelTransform):
 
 @dataclass(frozen=True)
 class Gamma(PixelTransform):
-    """Lighten or darken the middle tones and leave black and white alone."""
+    """Lighten or darken the midtones; black and white stay unchanged."""
 
     name: ClassVar[str] = "gamma"
     example: ClassVar[dict[str, Any]] = {"value": 1.5}
@@ -115,6 +115,6 @@ class Gamma(PixelTransform):
     value: Annotated[Annotated[float, Range(0.1, 10)], Help("above 1 is lighter, below 1 darker")]
 
     def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
-        """Every channel, as a fraction, to the power of 1 / value."""
+        """Raise all channels, as fractions, to the power of 1 / value."""
         table = [round(255 * (value / 255) ** (1 / self.value)) for value in range(256)]
         return on_colors(image, lambda colors: colors.point(table * len(colors.getbands())))

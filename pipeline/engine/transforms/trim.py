@@ -1,4 +1,4 @@
-"""Trim: even margins cut off."""
+"""Trim: cut off uniform margins."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trim(Transform):
-    """Cut off margins that look like the corners (or that are transparent)."""
+    """Cut off margins that match the top left corner, or that are transparent."""
 
     name: ClassVar[str] = "trim"
     example: ClassVar[dict[str, Any]] = {"tolerance": 20}
     shorthand: ClassVar[str | None] = "tolerance"
 
     tolerance: Annotated[
-        Annotated[int, Range(0, 255)], Help("how far, per channel, a margin may be from its corner")
+        Annotated[int, Range(0, 255)], Help("largest difference per channel (0 to 255) between margin and corner")
     ] = 10
 
     def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """The picture without its margins; as it is when it is one even area."""
+        """Cut off the margins. A uniform image stays unchanged."""
         box = context.decide_once((id(self), "box"), lambda: self._content(view.read_pixels()))
         if box is None:
             return view
@@ -36,7 +36,7 @@ class Trim(Transform):
         return view.crop(box)
 
     def _content(self, image: Image.Image) -> tuple[int, int, int, int] | None:
-        """The box around everything that is neither transparent nor like the top left corner."""
+        """Return the box around all pixels that are neither transparent nor similar to the top left corner."""
         from PIL import Image, ImageChops
 
         if image.mode == "RGBA" and (box := image.getchannel("A").getbbox()) != (0, 0, *image.size):
