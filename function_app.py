@@ -1,4 +1,4 @@
-"""The triggers: bind, parse, call, answer. Everything else is in `pipeline`."""
+"""Triggers of the function app: bind, parse, call, respond. All logic is in `pipeline`."""
 
 import os
 
@@ -10,12 +10,12 @@ from pipeline.api import http_trigger, idempotency
 from pipeline.api.route import Route
 from pipeline.api.routes import TABLE
 from pipeline.console.routes import Console
-from pipeline.jobs import dead_letters, dispatch
-from pipeline.runs import dead_letters as run_dead_letters
+from pipeline.jobs import dead_letters
 from pipeline.services import ServicesProvider
 from pipeline.settings import CONNECTION
 
-process = ServicesProvider(os.environ)
+# Provisioning and rollbacks give older code newer settings: unknown ones are a warning here, an error elsewhere.
+process = ServicesProvider(os.environ, ignore_unknown_settings=True)
 settings = process.settings
 console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -28,58 +28,60 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     source=func.BlobSource.EVENT_GRID,
 )
 async def image_dropped(source: blob.BlobClient) -> None:
-    """A source is new or has changed. The binding is used for its name alone: our own clients read the data."""
-    await dispatch.handle_blob(process.services(), source.container_name, source.blob_name)
+    """Execute the jobs of a new or changed source. The binding provides its name; our own clients read the data."""
+    await process.services().dispatcher.handle_blob(source.container_name, source.blob_name)
 
 
 @app.queue_trigger(arg_name="message", queue_name=settings.job_queue, connection=CONNECTION)
 async def job_waiting(message: func.QueueMessage) -> None:
-    """A job's turn has come: another attempt, or a free session."""
-    await dispatch.handle_message(process.services(), message.get_body())
+    """Execute the job of a queue message."""
+    await process.services().dispatcher.handle_message(message.get_body())
 
 
 @app.queue_trigger(arg_name="message", queue_name=settings.run_queue, connection=CONNECTION)
 async def run_waiting(message: func.QueueMessage) -> None:
-    """A piece of a run: finding its jobs, or doing a batch of them."""
-    await runs.handle_message(process.services(), message.get_body())
+    """Find the next jobs of a run, or execute one of its batches."""
+    await process.services().run_worker.handle_message(message.get_body())
 
 
 @app.queue_trigger(
     arg_name="message", queue_name=settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX, connection=CONNECTION
 )
 async def job_undeliverable(message: func.QueueMessage) -> None:
-    """A job that the platform gave up delivering becomes a failure."""
-    await dead_letters.handle_job_message(process.services(), message.get_body())
+    """Record a dead letter of the job queue as a failure."""
+    await process.services().dead_letters.handle_job_message(message.get_body())
 
 
 @app.queue_trigger(
     arg_name="message", queue_name=settings.run_queue + dead_letters.POISON_QUEUE_SUFFIX, connection=CONNECTION
 )
 async def run_undeliverable(message: func.QueueMessage) -> None:
-    """So do the jobs of a piece of a run."""
-    await run_dead_letters.handle_run_message(process.services(), message.get_body())
+    """Record the jobs of a dead letter of the run queue as failures."""
+    await process.services().run_dead_letters.handle_message(message.get_body())
 
 
 @app.queue_trigger(arg_name="message", queue_name=dead_letters.BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
 async def drop_undeliverable(message: func.QueueMessage) -> None:
-    """So do those of a source that was dropped."""
-    await dead_letters.handle_blob_message(process.services(), message.get_body())
+    """Record the jobs of a dead letter of the blob trigger as failures."""
+    await process.services().dead_letters.handle_blob_message(message.get_body())
 
 
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
 async def scheduled_run(timer: func.TimerRequest) -> None:
-    """Start the scheduled run, which finds the jobs that nothing brought in, and forget what has had its time."""
-    await runs.start_scheduled(process.services())
-    await idempotency.delete_expired(process.services())
-    await runs.apply_retention(process.services())
+    """Start the scheduled run, which finds the jobs that no event has started, and apply retention."""
+    services = process.services()
+    await services.runs.start_scheduled()
+    await idempotency.delete_expired(services)
+    await runs.apply_retention(services.run_store, services.ledger.stats, settings.run_retention_days)
 
 
 def serve(route: Route) -> None:
-    """Answer the requests on a route with a function of its name."""
+    """Register a function that serves a route, under the route's name."""
 
     @app.function_name(route.name)
     @app.route(route.path, methods=[*route.methods])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
+        """Serve a request on the route."""
         return await http_trigger.handle(route, process.services, req)
 
 
@@ -89,23 +91,23 @@ for each in TABLE:
 
 @app.route("console/{*page}", auth_level=func.AuthLevel.ANONYMOUS)
 async def show_console(req: func.HttpRequest) -> func.HttpResponse:
-    """A page of the console, which looks for itself who asks: a browser sends no function key with a link."""
+    """Serve a page of the console. It authenticates by itself: browsers send no function key with a link."""
     return await console.answer(process.services(), req)
 
 
 @app.route("console-reader", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
-    """Sign in to the console, to look. This function's key opens this door alone."""
+    """Sign in to the console as a reader. The key of this function grants nothing else."""
     return await console.admit(process.services(), req, "read")
 
 
 @app.route("console-operator", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
-    """Sign in to the console, to change things too."""
+    """Sign in to the console as an operator, who may change things."""
     return await console.admit(process.services(), req, "write")
 
 
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
-    """Say that there is nothing here. Every other route goes before this one."""
+    """Respond with 404 to every URL without a route; all other routes take precedence."""
     return await http_trigger.handle_unknown(req)

@@ -78,7 +78,7 @@ async def plan(recipe: str, numbers: range, _: int, __: float) -> Count:
         selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/", reasons=("done",))
         await services.ledger.get(JobKey("warm", "up"))
         meter = Meter(memory=True)
-        made = await runs.plan(services, selection)
+        made = await services.planner.plan(selection)
         told = meter.told(jobs=len(numbers))
     if (made.jobs, made.sources) != (len(numbers), len(numbers)):
         raise SystemExit(f"the plan says {made.jobs} jobs of {made.sources} sources")
@@ -90,20 +90,20 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
 
     Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
     """
-    metrics.WRITE_EVERY = worker.BELIEVED = 3600
+    metrics.WRITE_EVERY = worker.RUN_STATE_CACHE_SECONDS = 3600
     status.PUBLISH_INTERVAL_SECONDS = inf
     async with opened() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
-        await _worked_off(services, await runs.start(services, warm, expected_count=10), at_once, Calls())
+        await _worked_off(services, await services.runs.start(warm, expected_count=10), at_once, Calls())
         finding, working = Calls(), Calls()
         selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/")
-        begun = await runs.start(services, selection, expected_count=len(numbers) - 10)
+        begun = await services.runs.start(selection, expected_count=len(numbers) - 10)
         with finding:
-            await runs.handle_message(services, (await _messages(services))[0])
+            await services.run_worker.handle_message((await _messages(services))[0])
         await services.run_store.recent("run", runs.model.key_of(begun.id), 3600)
         meter = Meter()
         count = await _worked_off(services, begun, at_once, working)
-        seen = await runs.get(services, begun.id)
+        seen = await services.runs.get(begun.id)
         return meter.told(
             jobs=seen.progress.done,
             batches=count,
@@ -122,12 +122,12 @@ async def _worked_off(services: Services, run: runs.Run, at_once: int, calls: Ca
 
         async def one(body: bytes, gate: asyncio.Semaphore = gate) -> None:
             async with gate:
-                await runs.handle_message(services, body)
+                await services.run_worker.handle_message(body)
 
         with calls:
             await asyncio.gather(*map(one, waiting))
         waiting = await _messages(services)
-    if (await runs.get(services, run.id)).state != "done":
+    if (await services.runs.get(run.id)).state != "done":
         raise SystemExit(f"run {run.id} has not ended")
     return count
 

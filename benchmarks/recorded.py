@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage import photo
-from devstack import azurite, child
+from devstack import azurite, subprocesses
 from devstack.state import ROOT
 from pipeline import runs
 from pipeline.services import Services, load_recipes
@@ -67,11 +67,11 @@ class Scene:
         (self.folder / "recipes.yaml").write_text(RECIPE % width)
 
     @asynccontextmanager
-    async def host(self) -> AsyncIterator[child.Child]:
+    async def host(self) -> AsyncIterator[subprocesses.Subprocess]:
         """A function host with the recipe file as it is now; what the killed one had begun comes back soon."""
         argv = [sys.executable, "-m", "devstack", "host", "--poll", "1", "--hidden", "30"]
-        async with child.running("host", argv, env=self.environ, cwd=ROOT) as process:
-            await process.line("function host ready", timeout=120)
+        async with subprocesses.running("host", argv, env=self.environ, cwd=ROOT) as process:
+            await process.wait_for_line("function host ready", timeout=120)
             yield process
 
 
@@ -98,12 +98,14 @@ async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[child.Child]:
+async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[subprocesses.Subprocess]:
     """A session pool; the scene's settings name it from now on."""
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(sessions)]
     argv += [word for fault in faults for word in ("--fault", fault)]
-    async with child.running("session pool", argv, cwd=ROOT) as process:
-        stage.environ["PIPELINE_POOL_ENDPOINT"] = (await process.line(r"session pool ready: (\S+)", timeout=120))[1]
+    async with subprocesses.running("session pool", argv, cwd=ROOT) as process:
+        stage.environ["PIPELINE_POOL_ENDPOINT"] = (
+            await process.wait_for_line(r"session pool ready: (\S+)", timeout=120)
+        )[1]
         yield process
 
 
@@ -114,9 +116,9 @@ async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str)
     """
     async with stage.services() as services:
         await _drop(services, images)
-        plan = await runs.plan(services, WEB)
+        plan = await services.planner.plan(WEB)
         stage.say(f"plan {plan.id}: {plan.jobs} jobs {plan.reasons}, {plan.estimate.minutes:.1f} minutes")
-        run = await runs.start(services, plan_id=plan.id)
+        run = await services.runs.start(plan_id=plan.id)
         stage.say(f"run {run.id} begins")
         async with AsyncExitStack() as parts:
             process = await parts.enter_async_context(pool(stage, sessions, *faults))
@@ -128,7 +130,7 @@ async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str)
                 os.kill(victim.pid, signal.SIGKILL)
         stage.say(f"killed with {before.progress}")
         async with pool(stage, sessions), stage.host():
-            await runs.resume(services, run.id)
+            await services.runs.resume(run.id)
             seen = await _until(services, run.id, lambda seen: seen.over)
         stage.say(f"resumed, {seen.state}: {seen.progress}")
         return {"planned": plan.jobs, "run": seen, "before": before, **await _facts(services, run.id)}
@@ -138,7 +140,7 @@ async def planned(stage: Scene) -> runs.Plan:
     """What is due now."""
     async with stage.services() as services:
         started = time.monotonic()
-        plan = await runs.plan(services, WEB)
+        plan = await services.planner.plan(WEB)
         took = time.monotonic() - started
         stage.say(f"plan: {plan.jobs} jobs {plan.reasons}, about {plan.estimate.total:.2f}; planned in {took:.1f} s")
         return plan
@@ -147,8 +149,8 @@ async def planned(stage: Scene) -> runs.Plan:
 async def undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
     """Seconds that the plan said, and seconds that the run took."""
     async with pool(stage, sessions), stage.host(), stage.services() as services:
-        plan = await runs.plan(services, WEB)
-        run = await runs.start(services, plan_id=plan.id)
+        plan = await services.planner.plan(WEB)
+        run = await services.runs.start(plan_id=plan.id)
         seen = await _until(services, run.id, lambda seen: seen.over)
         assert seen.finished is not None  # noqa: S101
         took = (seen.finished - seen.created).total_seconds()
@@ -171,7 +173,7 @@ async def _drop(services: Services, images: int) -> None:
 
 
 async def _until(services: Services, run_id: str, holds: Callable[[runs.Run], bool]) -> runs.Run:
-    while not holds(seen := await runs.get(services, run_id)):  # noqa: ASYNC110 - another process does the work
+    while not holds(seen := await services.runs.get(run_id)):  # noqa: ASYNC110 - another process does the work
         await asyncio.sleep(POLL)
     return seen
 

@@ -12,7 +12,6 @@ from azure.core.pipeline.transport import AioHttpTransport
 from benchmarks.meter import Count, Meter, at_a_time
 from benchmarks.stage import name
 from pipeline.engine import package_files
-from pipeline.jobs.execution import execute_job
 from pipeline.pool import engine_bundle
 from pipeline.pool.drain import drain
 from pipeline.services import Services, load_recipes
@@ -41,7 +40,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     async def job(number: int) -> None:
         again = number >= sources
         source = name(recipe, number % sources)
-        entry = await execute_job(services, "input", source, services.recipes.get(recipe), again=again)
+        entry = await services.executor.execute("input", source, services.recipes.get(recipe), again=again)
         if entry.state == "running":
             return
         if entry.state != "done":

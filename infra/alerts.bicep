@@ -1,4 +1,4 @@
-// What somebody should hear of. The log searches look for lines that the pipeline writes; a test holds them to it.
+// Alerts. The log searches match lines that the pipeline writes; a test checks that these lines exist in the code.
 param location string
 param tags object
 param insights string
@@ -26,31 +26,46 @@ var searches = [
     window: 'PT15M'
     above: 0
     query: 'traces | where message has "MaxDequeueCount" and message has "poison"'
-    means: 'A message was given up, of ${queue} or of another queue: a bug or a crash. The pipeline keeps it as a failure of the kind undeliverable.'
+    means: 'Dead letter in ${queue} or another queue: a bug or a crash. The pipeline records it as a failure of kind undeliverable.'
   }
   {
     name: 'images-failures'
     severity: 2
     window: 'PT1H'
     above: 20
-    query: 'traces | where message has "failed at" or message has "failed after"'
+<<<<<<< HEAD
+    query: 'traces | where message has "event=job.failed"'
     means: 'More than 20 jobs failed within an hour. The ledger says why.'
+=======
+    query: 'traces | where message has "failed at" or message has "failed after"'
+    means: 'More than 20 jobs failed within an hour. The ledger has the reasons: python -m pipeline failures.'
+>>>>>>> main
   }
   {
     name: 'images-saturation'
     severity: 3
     window: 'PT15M'
     above: 50
-    query: 'traces | where message has "waits for a session"'
+<<<<<<< HEAD
+    query: 'traces | where message has "event=job.deferred"'
     means: 'Jobs wait for sessions. They are done later; if that is too late, give the pool more sessions.'
+=======
+    query: 'traces | where message has "waits for a session"'
+    means: 'Jobs wait for sessions and are processed later. If this delay is too long, raise the pool limit MAX_SESSIONS.'
+>>>>>>> main
   }
   {
     name: 'images-no-events'
     severity: 2
     window: 'P1D'
     above: 0
-    query: 'traces | where message matches regex "scheduled run [0-9a-f-]+ found [1-9]"'
+<<<<<<< HEAD
+    query: 'traces | where message has "event=run.missed_jobs_found"'
     means: 'The scheduled run found sources that no event had brought in, or a recipe has changed. They are being done now; see whether the Event Grid subscription is there and delivers.'
+=======
+    query: 'traces | where message matches regex "scheduled run [0-9a-f-]+ found [1-9]"'
+    means: 'The scheduled run found sources without an event, or a recipe has changed. It processes them now. Check that the Event Grid subscription exists and delivers events.'
+>>>>>>> main
   }
 ]
 
@@ -86,8 +101,8 @@ resource search 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
 ]
 
 var deliveries = [
-  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'Events were given up and lie in the container for dead letters. The nightly look brings their sources in.' }
-  { name: 'images-deliveries', metric: 'DeliveryAttemptFailCount', above: 50, severity: 2, means: 'The app does not take events: is it running, and does its settings check pass?' }
+  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'Event Grid stopped delivering events and stored them in the dead-letter container. The nightly run processes their sources.' }
+  { name: 'images-deliveries', metric: 'DeliveryAttemptFailCount', above: 50, severity: 2, means: 'The app does not accept events. Check that it runs and that its settings are valid.' }
 ]
 
 resource delivery 'Microsoft.Insights/metricAlerts@2018-03-01' = [

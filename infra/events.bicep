@@ -1,13 +1,13 @@
-// The subscription that brings dropped blobs to the app. It is made after the app's code is there: Event Grid asks the
-// app at once whether it wants the events, and the app's host makes the key for them. scripts/deploy does that.
+// The Event Grid subscription that delivers blob events to the app. scripts/deploy creates it after the app's code, because
+// Event Grid validates the endpoint at once, and the app's host must create the key for it first.
 param app string
 param storage string
 param topic string
 param input string
 param deadLetters string
-@description('Resource id of the identity that the topic writes dead letters with.')
+@description('Resource id of the identity that the topic uses to write dead letters.')
 param identity string
-@description('The function that takes the events, as function_app.py names it.')
+@description('The function in function_app.py that receives the events.')
 param functionName string = 'image_dropped'
 
 resource site 'Microsoft.Web/sites@2025-03-01' existing = {
@@ -22,7 +22,7 @@ resource events 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = {
   name: topic
 }
 
-// The key never leaves Azure: it is read while the template is carried out.
+// The key never leaves Azure: the template reads it during the deployment.
 var key = listKeys('${site.id}/host/default', '2024-11-01').systemKeys.blobs_extension
 
 resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
@@ -40,11 +40,11 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
     }
     filter: {
       includedEventTypes: ['Microsoft.Storage.BlobCreated']
-      // With the slash: `input` must not match `input-of-others`.
+      // The trailing slash prevents that `input` also matches `input-of-others`.
       subjectBeginsWith: '/blobServices/default/containers/${input}/'
       advancedFilters: [
         {
-          // One event per blob that is whole. A Data Lake account also tells of files that are still empty.
+          // One event per completed blob. A Data Lake account also sends events for files that are still empty.
           operatorType: 'StringIn'
           key: 'data.api'
           values: ['PutBlob', 'PutBlockList', 'CopyBlob', 'FlushWithClose', 'SftpCommit']

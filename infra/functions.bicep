@@ -1,4 +1,4 @@
-// The function app: Flex Consumption, everything by identity, sized for the pool.
+// The function app: Flex Consumption, access by managed identity only, sized for the pool.
 param location string
 param tags object
 param name string
@@ -7,26 +7,26 @@ param plan string
 param identity string
 param client string
 param storage string
-@description('Connection string of Application Insights: where to write to. It opens nothing by itself.')
+@description('Connection string of Application Insights: the endpoint for telemetry. It gives no access by itself.')
 param insights string
 param poolEndpoint string
 param maxSessions int
 param cooldownSeconds int
 param jobsPerSession int
-@description('The most instances of each group of functions: blobs, queue, HTTP.')
+@description('Maximum instances of each scale group: blobs, queue, HTTP.')
 param instances int
-@description('Jobs that one instance of a group takes at once.')
+@description('Concurrent jobs of one instance of a scale group.')
 param jobsPerInstance int
-@description('Dropped images that one instance has under way at once.')
-param dropsPerInstance int
+@description('Concurrent uploads of one instance.')
+param uploadsPerInstance int
 param instanceMemory int
-@description('Instances kept started for requests and for dropped blobs.')
+@description('Always-ready instances for requests and for uploads.')
 param warmInstances int
 param places object
-@description('Subnet that the app reaches storage through; empty for the public network.')
+@description('Subnet for the access to storage; empty for the public network.')
 param subnet string
 
-// The host takes a batch, and the next one when no more than the threshold is left of it: together the jobs at once.
+// The host fetches a batch, and the next one when the remainder is at most the threshold. So the concurrency is the sum.
 var batch = min(32, (jobsPerInstance + 1) / 2)
 
 resource account 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
@@ -47,7 +47,7 @@ var identitySettings = {
   IMAGES__queueServiceUri: endpoints.queue
   IMAGES__tableServiceUri: endpoints.table
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights
-  // Only together with the address above: the worker's logs would go nowhere without it.
+  // Needs the connection string above; without it, the worker's logs are lost.
   PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${client};Authorization=AAD'
 }
@@ -68,14 +68,14 @@ var pipelineSettings = {
   PIPELINE_RUN_TABLE: places.runs
 }
 
-// These stand above the numbers in host.json.
+// These settings override host.json.
 var hostSettings = {
-  AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(dropsPerInstance)
+  AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(uploadsPerInstance)
   AzureFunctionsJobHost__extensions__queues__batchSize: string(batch)
   AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(jobsPerInstance - batch)
 }
 
-// Settings of one's own, above all of these: a deployment replaces whatever was set on the app by hand.
+// Your own settings override all others. A deployment replaces settings that were changed on the app by hand.
 var ownSettings = loadJsonContent('app-settings.json')
 
 resource hosting 'Microsoft.Web/serverfarms@2025-03-01' = {
@@ -113,8 +113,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           { name: 'http', instanceCount: warmInstances }
           { name: 'blob', instanceCount: warmInstances }
         ]
-        // Not the jobs at once: a look at a job must not wait behind requests that wait for theirs. A request's image is in
-        // memory while it is taken in.
+        // Higher than the concurrency of jobs: a status request must not wait behind requests that wait for their jobs. During
+        // an upload over HTTP, the image is in memory.
         triggers: { http: { perInstanceConcurrency: 32 } }
       }
     }
@@ -132,7 +132,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   properties: union(identitySettings, pipelineSettings, hostSettings, ownSettings)
 }
 
-// Nobody publishes with a password; azd signs in.
+// Disable publishing with a password; azd uses its sign-in.
 resource publishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = [
   for way in ['ftp', 'scm']: {
     parent: app

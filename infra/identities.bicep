@@ -1,5 +1,5 @@
-// Three identities: the app's, which may do all of the pipeline's work; the pool's, which may pull its image and is all
-// that a session's host ever holds; Event Grid's, which may write dead letters. The code in a session gets none.
+// Three managed identities. The app's identity has all permissions of the pipeline. The pool's identity may only pull the
+// session image. Event Grid's identity may only write dead letters. Code in a session has no identity.
 param location string
 param tags object
 param app string

@@ -1,7 +1,7 @@
-// Everything that the pipeline needs on Azure, in one resource group. scripts/deploy runs it; docs/deploy.md explains it.
+// All Azure resources of the pipeline, in one resource group. scripts/deploy deploys this file; docs/deploy.md explains it.
 targetScope = 'subscription'
 
-@description('Name of this deployment, as azd knows it: a short word per installation, such as `photos-test`.')
+@description('Name of the azd environment: a short word for this installation, such as `photos-test`.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
@@ -11,65 +11,65 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('`try` is the cheapest: a small pool of the built-in interpreter, nothing kept warm, no alerts. `production` has its own image, redundancy within the region, warm sessions and alerts.')
+@description('`try` is the cheapest: a small pool of the built-in interpreter, no warm capacity, no alerts. `production` has a custom session image, redundancy within the region, ready sessions and alerts.')
 @allowed(['try', 'production'])
 param preset string = 'try'
 
-@description('Sessions: `python` is the built-in interpreter with the Pillow it has, paid per session and hour; `image` is the container of session_image/, paid per node. Empty: as the preset says.')
+@description('Kind of session pool. `python`: the built-in interpreter with its Pillow, billed per session and hour. `image`: the container of session_image/, billed per node. Empty: the preset decides.')
 @allowed(['', 'python', 'image'])
 param poolKind string = ''
 
-@description('The most sessions at once. 0: as the preset says.')
+@description('Maximum concurrent sessions. 0: the preset decides.')
 @minValue(0)
 @maxValue(600)
 param maxSessions int = 0
 
-@description('Sessions kept started, which cost as much as used ones. -1: as the preset says.')
+@description('Ready sessions, which cost as much as used ones. -1: the preset decides.')
 @minValue(-1)
 @maxValue(600)
 param readySessions int = -1
 
-@description('Seconds after which an idle session ends and its place in the pool is free.')
+@description('Cooldown in seconds: an idle session ends after this time and frees its place in the pool.')
 @minValue(300)
 @maxValue(3600)
 param cooldownSeconds int = 300
 
-@description('The session image, as `scripts/image push` prints it. Empty until it has been pushed: there is no pool of the kind `image` before.')
+@description('The session image, as `scripts/image push` prints it. Empty until the image is pushed; a pool of kind `image` cannot exist before.')
 param sessionImage string = ''
 
-@description('Jobs at once in a session; the transfers of one overlap with the run of the other.')
+@description('Concurrent jobs in a session; the transfers of one overlap with the execution of another.')
 @minValue(1)
 @maxValue(8)
 param jobsPerSession int = 2
 
-@description('Dropped images under way at once for each session. Small ones wait in line, so that several share one execution: the farther the pool, the more of them it takes.')
+@description('Concurrent uploads per session. Small images wait in the queue of a session, so that several share one execution (a microbatch). A pool with a higher latency needs a higher value.')
 @minValue(1)
 @maxValue(32)
-param dropsPerSession int = 12
+param uploadsPerSession int = 12
 
-@description('Least number of instances that the region lets a function app be limited to. Some regions still refuse less than 40.')
+@description('The lowest instance limit that the region accepts for a function app. Some regions still reject less than 40.')
 @minValue(1)
 @maxValue(1000)
 param leastInstances int = 1
 
-@description('Memory of an instance in MiB. Images are streamed, so that 2048 is enough for what an instance takes at once.')
+@description('Memory of an instance in MiB. Images are streamed, so 2048 is enough for the concurrent jobs of an instance.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('Keep storage off the public network: a virtual network with private endpoints. Uploads from outside then go through the HTTP API.')
+@description('true: disable public access to storage and create a virtual network with private endpoints. External clients then upload through the HTTP API.')
 param networkIsolation bool = false
 
-@description('How often storage keeps what is in it, such as `Standard_LRS`. Empty: as the preset says. An account that is there can take on or lose zones only by a migration, never by a deployment.')
+@description('Redundancy of the storage account, such as `Standard_LRS`. Empty: the preset decides. Only a migration can add or remove zone redundancy of an existing account, not a deployment.')
 @allowed(['', 'Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_RAGRS', 'Standard_GZRS', 'Standard_RAGZRS'])
 param storageRedundancy string = ''
 
-@description('Where alerts are mailed to. Empty: they show in the portal alone.')
+@description('E-mail address for alerts. Empty: alerts appear only in the portal.')
 param alertEmail string = ''
 
-@description('Who deploys: may use storage and pool, for the check after the deployment and for `python -m pipeline`. Empty: nobody.')
+@description('The principal that deploys. It gets access to storage and pool, for the smoke test after the deployment and for `python -m pipeline`. Empty: none.')
 param principalId string = ''
 
-@description('What `principalId` is: `User` or, in a pipeline, `ServicePrincipal`.')
+@description('Type of `principalId`: `User` or, in a CI pipeline, `ServicePrincipal`.')
 @allowed(['User', 'ServicePrincipal'])
 param principalType string = 'User'
 
@@ -79,25 +79,25 @@ var presets = {
 }
 var chosen = presets[preset]
 var kind = empty(poolKind) ? chosen.pool : poolKind
-// The pool is made from its image, so that there is none before. Until then the app stays as it is, whatever that is: it
-// would have no pool to talk to.
+// A custom-container pool needs its image first. Until the image exists, the app is not created or changed, because it would
+// have no pool.
 var waits = kind == 'image' && empty(sessionImage)
 
-// Sizes. A job holds one of the seats of a session. An instance takes up to 16 jobs of a kind (queue, requests); so many
-// instances that together they can fill every seat, and no more: what waits should wait in the queue. Of dropped images
-// more are under way, since small ones go through a session by the dozen.
+// Sizes. A session processes `jobsPerSession` jobs at once, and an instance up to 16 jobs of a kind (queue, requests). The
+// number of instances is the lowest that can fill all sessions, so that waiting jobs wait in the queue. The concurrency of
+// uploads is higher, because a session executes small images in microbatches of a dozen.
 var sessions = maxSessions == 0 ? chosen.sessions : maxSessions
 var readyByPreset = kind == 'image' ? chosen.ready : 0
 var ready = min(readySessions < 0 ? readyByPreset : readySessions, sessions)
-var seats = sessions * jobsPerSession
-var instances = max(leastInstances, (seats + 15) / 16)
-var jobsPerInstance = max(1, seats / instances)
-var dropsPerInstance = max(1, sessions * max(dropsPerSession, jobsPerSession) / instances)
+var capacity = sessions * jobsPerSession
+var instances = max(leastInstances, (capacity + 15) / 16)
+var jobsPerInstance = max(1, capacity / instances)
+var uploadsPerInstance = max(1, sessions * max(uploadsPerSession, jobsPerSession) / instances)
 
-// Names. What must be unique in all of Azure is a hash of subscription, name and region: 13 letters and digits.
+// Names. Globally unique names contain a hash of subscription, name and region: 13 letters and digits.
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var names = {
-  // Ends in a word, since the name of a group must not end in a period.
+  // Ends in a word, because the name of a resource group must not end in a period.
   group: 'rg-${environmentName}-images'
   storage: 'stimages${token}'
   registry: 'crimages${token}'
@@ -106,7 +106,7 @@ var names = {
   identity: 'id-images-${token}'
   poolIdentity: 'id-sessions-${token}'
   eventIdentity: 'id-events-${token}'
-  // Without a hyphen: the service's own description of the name has none. With the kind, which no pool can change.
+  // Without a hyphen, as the service's documentation of the name. With the kind, because a pool cannot change its kind.
   pool: 'sessions${kind}${token}'
   environment: 'cae-images-${token}'
   workspace: 'log-images-${token}'
@@ -116,7 +116,7 @@ var names = {
 }
 var tags = { 'azd-env-name': environmentName }
 
-// The same as the defaults in pipeline/settings.py; a test holds the two together.
+// The same as the defaults in pipeline/settings.py; a test compares them.
 var places = {
   input: 'input'
   output: 'output'
@@ -200,7 +200,7 @@ module pool 'pool.bicep' = {
     readySessions: ready
     cooldownSeconds: cooldownSeconds
   }
-  // The pool pulls its image when it is made, and needs the role for that.
+  // The pool pulls its image during its creation, so it needs the role before.
   dependsOn: [registry]
 }
 
@@ -235,13 +235,13 @@ module app 'functions.bicep' = if (!waits) {
     jobsPerSession: jobsPerSession
     instances: instances
     jobsPerInstance: jobsPerInstance
-    dropsPerInstance: dropsPerInstance
+    uploadsPerInstance: uploadsPerInstance
     instanceMemory: instanceMemory
     warmInstances: chosen.warm
     places: places
     subnet: networkIsolation ? network!.outputs.appSubnet : ''
   }
-  // The host starts with the identity, and gives up for a while where it is refused.
+  // The host uses the identity at its start, and backs off if access is denied.
   dependsOn: [roles]
 }
 
@@ -258,7 +258,7 @@ module alerts 'alerts.bicep' = if (chosen.alerts) {
   }
 }
 
-// azd keeps these in .azure/<environment>/.env, where scripts/deploy reads them.
+// azd stores these outputs in .azure/<environment>/.env; scripts/deploy reads them.
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_LOCATION string = location
 output FUNCTION_APP_NAME string = names.app
@@ -274,7 +274,7 @@ output POOL_NAME string = names.pool
 output REGISTRY_NAME string = kind == 'image' ? registry!.outputs.name : ''
 output NETWORK_ISOLATION bool = networkIsolation
 
-// What `python -m pipeline` needs to work on this installation, under the names of its settings.
+// Settings for `python -m pipeline` on this installation.
 output IMAGES__blobServiceUri string = storage.outputs.endpoints.blob
 output IMAGES__queueServiceUri string = storage.outputs.endpoints.queue
 output IMAGES__tableServiceUri string = storage.outputs.endpoints.table

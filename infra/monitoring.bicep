@@ -1,10 +1,10 @@
-// Where logs and metrics go. Nobody may write without signing in.
+// Logs and metrics. Every write needs an authenticated identity.
 param location string
 param tags object
 param workspace string
 param insights string
 param keepDays int
-@description('Gigabytes of logs a day, after which none are taken until the next day; -1: no limit.')
+@description('Daily cap for logs in gigabytes; further logs of that day are discarded. -1: no cap.')
 param logsPerDay int
 
 resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {

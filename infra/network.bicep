@@ -1,4 +1,4 @@
-// The way to storage when the public one is closed: a subnet for the app, and private endpoints with names for them.
+// Private access to storage when public access is disabled: a subnet for the app, and private endpoints with DNS zones.
 param location string
 param tags object
 param name string
@@ -16,7 +16,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
       {
         name: 'app'
         properties: {
-          // Flex Consumption asks for this delegation, and for a subnet of its own: an address per instance.
+          // Flex Consumption requires this delegation and a separate subnet, with one IP address per instance.
           addressPrefix: '10.40.0.0/22'
           delegations: [{ name: 'app', properties: { serviceName: 'Microsoft.App/environments' } }]
         }

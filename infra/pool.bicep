@@ -1,10 +1,10 @@
-// The session pool: where images are decoded, without a network and without an identity.
+// The session pool. Sessions decode images; they have no network and no identity.
 param location string
 param tags object
 param name string
 @description('`python`: the built-in interpreter. `image`: the container of session_image/.')
 param kind string
-@description('The session image with its tag. A pool of the kind `image` is made once this is there.')
+@description('The session image with its tag. A pool of kind `image` is created when this is set.')
 param image string
 @description('The identity that pulls the image.')
 param identity string
@@ -31,7 +31,7 @@ resource builtIn 'Microsoft.App/sessionPools@2026-01-01' = if (!ownImage) {
   }
 }
 
-// A pool with an image of its own belongs to an environment with workload profiles, and is paid for by its nodes.
+// A custom-container pool needs an environment with workload profiles, and is billed per node.
 resource apps 'Microsoft.App/managedEnvironments@2026-01-01' = if (ownImage) {
   name: environment
   location: location
@@ -78,7 +78,7 @@ resource own 'Microsoft.App/sessionPools@2026-01-01' = if (ownImage && !empty(im
       ]
       ingress: { targetPort: 6000 }
     }
-    // For pulling only. `Main` would hand its tokens to whatever runs in a session.
+    // For pulling the image only. With `Main`, code in a session could get tokens of this identity.
     managedIdentitySettings: [{ identity: identity, lifecycle: 'None' }]
   }
 }

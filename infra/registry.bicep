@@ -1,10 +1,10 @@
-// The registry of the session's image.
+// The container registry of the session image.
 param location string
 param tags object
 param name string
 @allowed(['Basic', 'Standard', 'Premium'])
 param size string
-@description('Principals that may pull.')
+@description('Principals that may pull images.')
 param pullers array
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' = {
@@ -19,7 +19,7 @@ resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' = {
   }
 }
 
-// AcrPull: a session starts from the image.
+// Role AcrPull: the pool pulls the session image.
 resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for principal in pullers: {
     name: guid(registry.id, principal, 'pull')
@@ -28,7 +28,7 @@ resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
       principalId: principal
       principalType: 'ServicePrincipal'
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '7f951dda-4ed3-4680-a7ca-43fe172d538d')
-      description: 'Sessions start from the image in here.'
+      description: 'Pulls the session image.'
     }
   }
 ]

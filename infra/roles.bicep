@@ -1,11 +1,11 @@
-// Who may do what, each on one resource alone. Event Grid's role is in storage.bicep, the pool's in registry.bicep.
+// Role assignments, each scoped to one resource. Event Grid's role is in storage.bicep, the pool's in registry.bicep.
 param storage string
 param insights string
-@description('The session pool; empty while it waits for its image.')
+@description('The session pool; empty until its image exists.')
 param pool string
 @description('The principal of the function app.')
 param app string
-@description('The principal of whoever deploys; empty for nobody.')
+@description('The principal of the user or pipeline that deploys; empty for none.')
 param person string
 param personType string
 
@@ -18,18 +18,18 @@ var sessionExecutor = '0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0'
 
 var onStorage = concat(
   [
-    { who: app, type: 'ServicePrincipal', role: blobOwner, why: 'Sources, renditions, slots and their leases, index tags; the host keeps its locks in blobs.' }
-    { who: app, type: 'ServicePrincipal', role: queueContributor, why: 'Jobs that wait; the host keeps blob events and poison messages in queues.' }
+    { who: app, type: 'ServicePrincipal', role: blobOwner, why: 'Sources, renditions, slots and their leases, index tags; the host stores its locks in blobs.' }
+    { who: app, type: 'ServicePrincipal', role: queueContributor, why: 'Queued jobs; the host stores blob events and dead letters in queues.' }
     { who: app, type: 'ServicePrincipal', role: tableContributor, why: 'The ledger.' }
   ],
   empty(person) ? [] : [
-    { who: person, type: personType, role: blobContributor, why: 'The check after a deployment drops a photo; python -m pipeline reads and writes blobs.' }
+    { who: person, type: personType, role: blobContributor, why: 'The smoke test after a deployment uploads a photo; python -m pipeline reads and writes blobs.' }
     { who: person, type: personType, role: queueContributor, why: 'python -m pipeline retry and reprocess put jobs in the queues.' }
     { who: person, type: personType, role: tableContributor, why: 'python -m pipeline failures and retry work on the ledger.' }
   ]
 )
 var onPool = concat(
-  [{ who: app, type: 'ServicePrincipal', role: sessionExecutor, why: 'Runs transforms in sessions.' }],
+  [{ who: app, type: 'ServicePrincipal', role: sessionExecutor, why: 'Executes transforms in sessions.' }],
   empty(person) ? [] : [{ who: person, type: personType, role: sessionExecutor, why: 'python -m pipeline drain ends sessions.' }]
 )
 

@@ -1,4 +1,4 @@
-// The storage account, everything in it that the pipeline expects, and the topic that tells of new blobs.
+// The storage account with the pipeline's containers, queues and tables, and the Event Grid topic for its blob events.
 param location string
 param tags object
 param name string
@@ -7,12 +7,12 @@ param redundancy string
 param places object
 param deadLetters string
 param topic string
-@description('The identity that the topic writes dead letters with: its resource id and its principal.')
+@description('The identity that the topic uses to write dead letters: its resource id and its principal.')
 param eventIdentity string
 param eventPrincipal string
-@description('Whether the account is reached through private endpoints alone.')
+@description('true: allow access only through private endpoints.')
 param isolated bool
-@description('Days that deleted and overwritten blobs can be brought back; 0: not at all.')
+@description('Retention of deleted and overwritten blobs in days; 0: no retention.')
 param keepDeletedDays int
 
 var containers = [places.input, places.output, places.uploads, places.assets, places.state, deadLetters, 'app-package']
@@ -31,7 +31,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
     allowBlobPublicAccess: false
     allowCrossTenantReplication: false
     publicNetworkAccess: isolated ? 'Disabled' : 'Enabled'
-    // Event Grid is a service of Azure that is let in: it writes the dead letters.
+    // AzureServices: Event Grid needs access to write dead letters.
     networkAcls: { defaultAction: isolated ? 'Deny' : 'Allow', bypass: 'AzureServices' }
   }
 }
@@ -58,7 +58,7 @@ resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-08-01' = {
   name: 'default'
 }
 
-// Where the platform puts what it gave up: the pipeline reads that back, and keeps it as failures.
+// The dead-letter queues of the platform. The pipeline reads them and records failures.
 var poison = ['${places.queue}-poison', '${places.runQueue}-poison', 'webjobs-blobtrigger-poison']
 
 resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-08-01' = [
@@ -80,7 +80,7 @@ resource ledger 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-08-
   }
 ]
 
-// Sources, renditions and assets are kept for ever: whether they may go is for their owner to say.
+// Sources, renditions and assets are never deleted automatically; that is the owner's decision.
 resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-08-01' = {
   parent: account
   name: 'default'
@@ -121,7 +121,7 @@ resource deadLetterContainer 'Microsoft.Storage/storageAccounts/blobServices/con
   name: deadLetters
 }
 
-// Storage Blob Data Contributor: the topic writes events there that nobody took.
+// Role Storage Blob Data Contributor: the topic writes undelivered events to the dead-letter container.
 resource deadLetterRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, eventPrincipal, deadLetters)
   scope: deadLetterContainer
@@ -129,7 +129,7 @@ resource deadLetterRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: eventPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'ba92f5b4-2d11-453d-a403-e96b0029c9fe')
-    description: 'Event Grid keeps events that could not be delivered.'
+    description: 'Event Grid stores undelivered events.'
   }
   dependsOn: [container]
 }

@@ -1,1 +1,3 @@
-"""A serverless batch image pipeline: everything that is deployed, except the triggers in `function_app.py`."""
+"""Serverless batch image pipeline: all code that is deployed, apart from the triggers in `function_app.py`."""
+
+__version__ = "0.9.0"

@@ -1,6 +1,6 @@
-"""`python -m pipeline …`."""
+"""Entry point of `python -m pipeline`."""
 
-from pipeline.cli import app
+from pipeline.cli import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,12 +1,13 @@
-"""Recipes of requests: taken in where the settings allow it, and found again wherever the job goes on.
+"""Store recipes that requests supply, and find recipes by name.
 
-They are kept by their content beside the slots, since the queue's messages are small, and since another process, or a
-retry weeks later, needs them too.
+An ad-hoc recipe is stored by its content, beside the slots' documents: queue messages are too small for it, and another
+process, or a retry weeks later, needs it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,68 +16,83 @@ from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.settings import Settings
 from pipeline.storage.json_documents import DocumentStore
 
-# Recipes are small, but nobody should be able to fill the memory with them.
-MOST_KNOWN = 256
+# Recipes are small, but requests must not be able to fill the memory with them.
+MAX_CACHED_RECIPES = 256
 
 
 class AdHocRecipes:
-    """The recipes that came with requests."""
+    """Validate, store and load the recipes of requests, as far as the settings allow them."""
 
-    def __init__(self, settings: Settings, recipes: Recipes, notes: DocumentStore, code_folder: Path | None) -> None:
-        self._settings, self._notes, self._code = settings, notes, code_folder
-        same = settings.input_container == settings.output_container
-        self._beside = recipes if same else None
-        self._known: dict[str, Recipe] = {}
+    def __init__(self, settings: Settings, recipes: Recipes, store: DocumentStore, code_folder: Path | None) -> None:
+        """Store documents in `store`. An ad-hoc recipe must not match the outputs of the recipe file, `recipes`."""
+        self._settings, self._store, self._code = settings, store, code_folder
+        same_container = settings.input_container == settings.output_container
+        self._beside = recipes if same_container else None
+        self._cache: dict[str, Recipe] = {}
 
     async def keep(self, document: Mapping[str, Any]) -> Recipe:
-        """The recipe in a request, checked, and kept for the job's further way. RecipeError says what is wrong."""
+        """Validate the recipe of a request and store it for the job. Raises RecipeError if it is invalid."""
         name = adhoc.name_of(document)
-        recipe = self._known.get(name) or self._checked(document)
-        if name not in self._known:
-            await self._notes.add(_file(name), document)
+        recipe = self._cache.get(name) or self._validated(document)
+        if name not in self._cache:
+            await self._store.add(_file(name), document)
             self._remember(recipe)
         return recipe
 
     async def get(self, name: str) -> Recipe:
-        """The recipe that is called so. RecipeError when there is none, or when the settings allow none (any more)."""
+        """Return the stored recipe `name`. Raises RecipeError if there is none, or if the settings forbid it by now."""
         self._must_be_allowed()
-        if name not in self._known:
-            note = await self._notes.get(_file(name))
-            if note is None or adhoc.name_of(note.content) != name:
+        if name not in self._cache:
+            stored = await self._store.get(_file(name))
+            if stored is None or adhoc.name_of(stored.content) != name:
                 raise RecipeError(f"there is no recipe {name!r}: send it with the request", kind="unknown_recipe")
-            self._remember(self._checked(note.content))
-        return self._known[name]
+            self._remember(self._validated(stored.content))
+        return self._cache[name]
 
     def of_text(self, text: str) -> Recipe:
-        """The recipe in a text, for a preview. RecipeError says what is wrong."""
+        """Return the recipe in a YAML or JSON text, for a preview. Raises RecipeError if it is invalid."""
         self._must_be_allowed()
         recipe = adhoc.for_preview(text, allow_code=self._settings.adhoc_may_have_code, code=self._code)
         return self._within_limits(recipe)
 
-    def _checked(self, document: Mapping[str, Any]) -> Recipe:
+    def _validated(self, document: Mapping[str, Any]) -> Recipe:
         self._must_be_allowed()
         with_code = self._settings.adhoc_may_have_code
         recipe = adhoc.for_job(document, allow_code=with_code, code=self._code, beside=self._beside)
         return self._within_limits(recipe)
 
     def _within_limits(self, recipe: Recipe) -> Recipe:
-        most = self._settings.max_renditions
-        if len(recipe.renditions) > most:
-            raise RecipeError(f"more than {most} renditions (PIPELINE_MAX_RENDITIONS): ask in several requests")
+        limit = self._settings.max_renditions
+        if len(recipe.renditions) > limit:
+            raise RecipeError(
+                f"the recipe has more than {limit} renditions (PIPELINE_MAX_RENDITIONS): split it into several requests"
+            )
         return recipe
 
     def _must_be_allowed(self) -> None:
         if self._settings.adhoc_recipes == "off":
             raise RecipeError(
-                "requests may only name recipes here: name one of GET recipes, or allow others with "
+                "requests may only name recipes of the recipe file: name one of GET recipes, or allow others with "
                 "PIPELINE_ADHOC_RECIPES",
                 kind="adhoc_not_allowed",
             )
 
     def _remember(self, recipe: Recipe) -> None:
-        if len(self._known) >= MOST_KNOWN:
-            self._known.pop(next(iter(self._known)))
-        self._known[recipe.name] = recipe
+        if len(self._cache) >= MAX_CACHED_RECIPES:
+            self._cache.pop(next(iter(self._cache)))
+        self._cache[recipe.name] = recipe
+
+
+@dataclass(frozen=True)
+class RecipeCatalog:
+    """Find recipes by name, in the recipe file or among those of requests."""
+
+    file: Recipes
+    adhoc: AdHocRecipes
+
+    async def get(self, name: str) -> Recipe:
+        """Return the recipe `name`. Raises RecipeError of kind `unknown_recipe` if there is none."""
+        return await self.adhoc.get(name) if adhoc.is_name(name) else self.file.get(name)
 
 
 def _file(name: str) -> str:

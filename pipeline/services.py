@@ -1,4 +1,8 @@
-"""Everything that a process makes once: settings, recipes, clients, slots. The composition root."""
+"""Composition root: the dependency container of a process.
+
+`Services` creates the clients, and builds the objects that do the work from the parts they use. Only the edges hold the
+container: function triggers, routes and commands. Everything below takes its collaborators instead.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,38 @@ import asyncio
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from pipeline import recipes, telemetry
-from pipeline.adhoc_recipes import AdHocRecipes
+from pipeline.adhoc_recipes import AdHocRecipes, RecipeCatalog
 from pipeline.errors import ConfigError
 from pipeline.identity import Identity
+from pipeline.jobs.actions import JobActions
+from pipeline.jobs.dead_letters import (
+    BLOB_TRIGGER_POISON_QUEUE,
+    POISON_QUEUE_SUFFIX,
+    DeadLetterHandler,
+    DeadLetterQueue,
+)
+from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.rendering import Renderer
 from pipeline.pool import engine_bundle
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
 from pipeline.pool.scheduler import SlotScheduler
-from pipeline.recipes import Recipe, Recipes, adhoc
+from pipeline.recipes import Recipes, adhoc
+from pipeline.runs.dead_letters import RunDeadLetterHandler
+from pipeline.runs.estimates import Estimator
+from pipeline.runs.fanout import FanOut
+from pipeline.runs.lifecycle import RunController
+from pipeline.runs.orphans import OrphanCollector
+from pipeline.runs.planning import RunPlanner
+from pipeline.runs.selection import JobFinder
+from pipeline.runs.worker import ItemExecutor, RunWorker
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
 from pipeline.storage.assets import Assets
@@ -32,15 +56,15 @@ from pipeline.storage.slot_status_table import SlotStatusTable
 ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
 ADHOC_PREFIX = "adhoc/"
-KEYS_PREFIX = "idempotency/"
+IDEMPOTENCY_PREFIX = "idempotency/"
 
-# By default Python looks for cycles after 700 new objects, which is several times for each job and a tenth of its time.
-COLLECT_AFTER = (10_000, 20, 20)
+# By default, Python collects cycles after 700 new objects: several times for each job, and a tenth of its CPU time.
+GC_THRESHOLDS = (10_000, 20, 20)
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the triggers and the command line work with. `run_slots` bounds the jobs of runs that are under way here."""
+    """The clients of a process, and the objects built from them. Each of those is built at its first use."""
 
     settings: Settings
     recipes: Recipes
@@ -54,7 +78,6 @@ class Services:
     job_queue: JobQueue
     run_queue: JobQueue
     run_store: RunStore
-    run_slots: asyncio.Semaphore
     pool: PoolClient
     slot_documents: LeasedDocuments
     slot_status: SlotStatusTable
@@ -63,13 +86,19 @@ class Services:
 
     @classmethod
     def open(cls, settings: Settings, recipe_file: Recipes, environ: Mapping[str, str]) -> Self:
-        """Make the clients; nothing is sent yet. To be called where the event loop runs."""
-        gc.set_threshold(*COLLECT_AFTER)
+        """Create the clients; nothing is sent yet. Call it in the event loop that will use them."""
+        gc.set_threshold(*GC_THRESHOLDS)
         storage = StorageAccount.load(environ)
         pool, identity = pool_client(settings, storage, environ)
-        account = Account.open(storage, identity)
+        return cls.compose(settings, recipe_file, Account.open(storage, identity), pool, identity)
+
+    @classmethod
+    def compose(
+        cls, settings: Settings, recipe_file: Recipes, account: Account, pool: PoolClient, identity: Identity | None
+    ) -> Self:
+        """Compose the services of a storage account and a session pool."""
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease_duration)
-        board = SlotStatusTable(account, settings.run_table)
+        slot_status = SlotStatusTable(account, settings.run_table)
         return cls(
             settings=settings,
             recipes=recipe_file,
@@ -79,7 +108,7 @@ class Services:
                 DocumentStore(account, settings.state_container, ADHOC_PREFIX),
                 code_folder(settings),
             ),
-            idempotency=DocumentStore(account, settings.state_container, KEYS_PREFIX),
+            idempotency=DocumentStore(account, settings.state_container, IDEMPOTENCY_PREFIX),
             account=account,
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
@@ -88,20 +117,104 @@ class Services:
             job_queue=JobQueue(account, settings.job_queue),
             run_queue=JobQueue(account, settings.run_queue),
             run_store=RunStore(account, settings.run_table),
-            run_slots=asyncio.Semaphore(settings.run_concurrency),
             pool=pool,
             slot_documents=documents,
-            slot_status=board,
-            scheduler=SlotScheduler(settings, documents, pool, board),
+            slot_status=slot_status,
+            scheduler=SlotScheduler(settings, documents, pool, slot_status),
             identity=identity,
         )
 
-    async def recipe(self, name: str) -> Recipe:
-        """The recipe of that name, of the file or of a request. RecipeError (`unknown_recipe`) when there is none."""
-        return await self.adhoc_recipes.get(name) if adhoc.is_name(name) else self.recipes.get(name)
+    @cached_property
+    def catalog(self) -> RecipeCatalog:
+        """Finds recipes by name, ad-hoc recipes included."""
+        return RecipeCatalog(self.recipes, self.adhoc_recipes)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Renders sources in sessions."""
+        return Renderer(self.settings, self.scheduler, self.assets)
+
+    @cached_property
+    def executor(self) -> JobExecutor:
+        """Executes jobs under a claim."""
+        return JobExecutor(self.settings, self.ledger, self.sources, self.renditions, self.renderer)
+
+    @cached_property
+    def outcomes(self) -> OutcomeRecorder:
+        """Records outcomes of jobs that end without an execution."""
+        return OutcomeRecorder(self.ledger, self.sources, self.catalog)
+
+    @cached_property
+    def dispatcher(self) -> JobDispatcher:
+        """Handles uploads and job messages."""
+        return JobDispatcher(self.settings, self.catalog, self.sources, self.executor, self.outcomes, self.job_queue)
+
+    @cached_property
+    def jobs(self) -> JobActions:
+        """Submits, retries and dismisses jobs."""
+        return JobActions(self.ledger, self.sources, self.catalog, self.job_queue)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterHandler:
+        """Records dead letters of jobs and uploads."""
+        return DeadLetterHandler(
+            self.settings.input_container,
+            self.dispatcher,
+            self.outcomes,
+            self._dead_letter_queue(self.settings.job_queue + POISON_QUEUE_SUFFIX),
+            self._dead_letter_queue(BLOB_TRIGGER_POISON_QUEUE),
+        )
+
+    @cached_property
+    def estimator(self) -> Estimator:
+        """Estimates duration and cost of jobs."""
+        return Estimator(self.settings, self.recipes, self.ledger.stats)
+
+    @cached_property
+    def job_finder(self) -> JobFinder:
+        """Finds due jobs."""
+        return JobFinder(self.settings.input_container, self.recipes, self.ledger, self.sources, self.renditions)
+
+    @cached_property
+    def planner(self) -> RunPlanner:
+        """Makes plans of runs."""
+        return RunPlanner(self.run_store, self.job_finder, self.estimator)
+
+    @cached_property
+    def runs(self) -> RunController:
+        """Starts, cancels and resumes runs."""
+        return RunController(
+            self.settings, self.run_store, self.run_queue, self.job_finder, self.estimator, self.planner
+        )
+
+    @cached_property
+    def run_items(self) -> ItemExecutor:
+        """Executes single jobs of runs."""
+        slots = asyncio.Semaphore(self.settings.run_concurrency)
+        return ItemExecutor(self.settings, self.recipes, self.executor, self.outcomes, slots)
+
+    @cached_property
+    def run_worker(self) -> RunWorker:
+        """Handles run messages."""
+        fan_out = FanOut(self.settings, self.run_store, self.run_queue, self.job_finder, self.runs)
+        return RunWorker(self.settings, self.run_store, self.run_queue, self.runs, fan_out, self.run_items)
+
+    @cached_property
+    def run_dead_letters(self) -> RunDeadLetterHandler:
+        """Records dead letters of runs."""
+        dead_letters = self._dead_letter_queue(self.settings.run_queue + POISON_QUEUE_SUFFIX)
+        return RunDeadLetterHandler(self.run_store, self.runs, self.run_items, dead_letters, self.run_queue)
+
+    @cached_property
+    def orphans(self) -> OrphanCollector:
+        """Finds and deletes orphans."""
+        return OrphanCollector(self.ledger, self.sources, self.renditions, self.recipes)
+
+    def _dead_letter_queue(self, name: str) -> DeadLetterQueue:
+        return DeadLetterQueue(JobQueue(self.account, name), self.ledger, self.settings.claim_ttl)
 
     async def close(self) -> None:
-        """Give slots back and close all connections."""
+        """Release the slots and close all connections."""
         await self.scheduler.close()
         await self.ledger.stats.close()
         await self.pool.close()
@@ -113,14 +226,14 @@ class Services:
 def pool_client(
     settings: Settings, storage: StorageAccount, environ: Mapping[str, str]
 ) -> tuple[PoolClient, Identity | None]:
-    """The pool's client, and the identity that storage and pool share; None where neither needs one."""
+    """Return the client of the pool, and the identity shared by storage and pool; None if neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
     identity = Identity.of(environ, storage.client_id) if needs_identity else None
     return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
 
 
 def load_recipes(settings: Settings) -> Recipes:
-    """The recipe file that `settings` names. ConfigError lists what is wrong in it."""
+    """Load the recipe file that the settings name. Raises ConfigError with a list of all errors in it."""
     loaded = recipes.load(
         ROOT / settings.recipes,
         input_container=settings.input_container,
@@ -128,37 +241,38 @@ def load_recipes(settings: Settings) -> Recipes:
         allow_code=settings.allow_code,
         code_folder=code_folder(settings),
     )
-    many = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
-    if many:
+    excessive = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
+    if excessive:
         raise ConfigError(
             f"{settings.recipes}: more than {settings.max_renditions} renditions (PIPELINE_MAX_RENDITIONS) in the "
-            f"recipes {', '.join(many)}: split them"
+            f"recipes {', '.join(excessive)}: split them"
         )
     return loaded
 
 
 def code_folder(settings: Settings) -> Path | None:
-    """The folder of the modules that recipes may name as their code."""
+    """Return the folder of the Python modules that recipes may use, or None if there is none."""
     return ROOT / settings.code_folder if settings.code_folder else None
 
 
 class ServicesProvider:
-    """The services of this process, made at first use, since clients belong to the event loop they are made in.
+    """Provide the services of this process, opened at first use: clients belong to the event loop they are created in.
 
-    Settings and recipes are read at once, so that what is wrong with them shows when the app starts.
+    Settings and recipes are loaded at once, so that the app fails at its start if they are invalid.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, ignore_unknown_settings: bool = False) -> None:
+        """Load settings and recipes from `environ`. Raises ConfigError if they are invalid."""
         telemetry.quiet_libraries()
         self._environ = environ
-        self.settings = Settings.load(environ)
+        self.settings = Settings.load(environ, ignore_unknown=ignore_unknown_settings)
         self.recipes = load_recipes(self.settings)
         engine_bundle.build()
         self._services: Services | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def services(self) -> Services:
-        """The services of the running event loop."""
+        """Return the services of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._services is None or self._loop is not loop:
             self._services, self._loop = Services.open(self.settings, self.recipes, self._environ), loop

@@ -1,11 +1,11 @@
-"""Every setting in one place: its environment variable, default, bounds and meaning.
+"""Settings: environment variable, default, bounds and description of each.
 
-A field `max_pixels` is set by the environment variable `PIPELINE_MAX_PIXELS`. The storage account follows the
-convention of Azure Functions for the connection named `IMAGES`: either `IMAGES` holds a connection string (the
-emulator), or `IMAGES__blobServiceUri`, `IMAGES__queueServiceUri` and `IMAGES__tableServiceUri` name the services and
-a managed identity signs in (`IMAGES__clientId` when it is a user-assigned one).
+The environment variable `PIPELINE_MAX_PIXELS` sets the field `max_pixels`. The storage account follows the convention
+of Azure Functions for a connection named `IMAGES`. Either `IMAGES` is a connection string (the emulator), or
+`IMAGES__blobServiceUri`, `IMAGES__queueServiceUri` and `IMAGES__tableServiceUri` are the service endpoints and a
+managed identity authenticates (`IMAGES__clientId` for a user-assigned one).
 
-None of these can be changed by a request.
+A request cannot change any setting.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.engine.protocol import Limits
 from pipeline.engine.revisions import DECODERS
 from pipeline.errors import ConfigError
+from pipeline.telemetry import logger
+
+log = logger(__name__)
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
@@ -32,7 +35,7 @@ ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$", ma
 
 
 class StorageAccount(BaseModel):
-    """Where blobs, queues and tables are: a connection string, or three endpoints and an identity."""
+    """Connection to the storage account: a connection string, or three endpoints and a managed identity."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +47,11 @@ class StorageAccount(BaseModel):
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
-        """Read the connection `IMAGES` from `environ`; ConfigError says what is missing."""
+        """Read the connection `IMAGES` from `environ`.
+
+        Raises:
+            ConfigError: a variable is missing; the message lists all missing variables.
+        """
         connection = environ.get(CONNECTION)
         if connection:
             return cls(connection_string=connection)
@@ -64,170 +71,200 @@ class StorageAccount(BaseModel):
 
 
 class Settings(BaseModel):
-    """All settings but the storage account. Times are in seconds, sizes in bytes, pixels over all frames."""
+    """All settings except the storage account. Units: seconds, bytes, and pixels summed over all frames."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    recipes: Path = Field(Path("recipes.yaml"), description="The recipe file; relative to the app's folder.")
-    input_container: ContainerName = Field("input", description="Container that sources are dropped into.")
-    output_container: ContainerName = Field("output", description="Container that renditions are committed to.")
-    upload_container: ContainerName = Field("uploads", description="Container for images sent with a request.")
-    asset_container: ContainerName = Field("assets", description="Container of the pictures and fonts in recipes.")
-    state_container: ContainerName = Field("pipeline", description="Container for the slots of the session pool.")
-    job_queue: ContainerName = Field("jobs", description="Queue for jobs that wait: retries, a full pool, runs.")
+    recipes: Path = Field(Path("recipes.yaml"), description="Path of the recipe file, relative to the app's folder.")
+    input_container: ContainerName = Field("input", description="Container for uploaded sources.")
+    output_container: ContainerName = Field("output", description="Container for renditions.")
+    upload_container: ContainerName = Field(
+        "uploads", description="Container for images that are uploaded with an HTTP request."
+    )
+    asset_container: ContainerName = Field("assets", description="Container of the images and fonts that recipes use.")
+    state_container: ContainerName = Field(
+        "pipeline", description="Container for internal state: the slots of the session pool."
+    )
+    job_queue: ContainerName = Field(
+        "jobs", description="Queue for waiting jobs: retries, and jobs delayed by a full pool."
+    )
     ledger_table: str = Field(
-        "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table that says what happened to every job."
+        "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of the ledger: one row per job."
     )
-    run_queue: ContainerName = Field("runs", description="Queue for the work of runs, apart from that for fresh jobs.")
+    run_queue: ContainerName = Field("runs", description="Queue for bulk runs, separate from the job queue.")
     run_table: str = Field(
-        "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and how far they are."
+        "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and their progress."
     )
-    allow_code: bool = Field(False, description="Whether recipes may bring Python code of their own.")
+    allow_code: bool = Field(False, description="Allow recipes with user code (Python).")
     adhoc_recipes: Literal["off", "on", "code"] = Field(
         "off",
-        description="Whether requests may bring recipes of their own: off, on, or code (also such with Python code, "
-        "where `allow_code` is set as well).",
+        description="Allow ad-hoc recipes in requests: off, on, or code (with user code too, which also needs "
+        "`allow_code`).",
     )
-    code_folder: Path | None = Field(None, description="Folder of the modules that recipes may name as their code.")
-    schedule: str = Field(
-        "0 0 3 * * *", description="When the timer starts the scheduled run (NCRONTAB, six fields, UTC)."
-    )
+    code_folder: Path | None = Field(None, description="Folder of Python modules that recipes may name as user code.")
+    schedule: str = Field("0 0 3 * * *", description="Schedule of the scheduled run (NCRONTAB, six fields, UTC).")
     schedule_reasons: str = Field(
         "new,changed,recipe_changed,unfinished",
-        description="Which jobs the scheduled run takes, by reason; see `python -m pipeline plan --help`.",
+        description="Reasons for which the scheduled run selects jobs; see `python -m pipeline plan --help`.",
     )
-    schedule_prefix: str = Field("", description="The scheduled run takes only sources whose names start with this.")
-    schedule_max_jobs: int = Field(10_000, ge=1, le=100_000_000, description="The most jobs of a scheduled run.")
+    schedule_prefix: str = Field(
+        "", description="Prefix of source names; the scheduled run selects only these sources."
+    )
+    schedule_max_jobs: int = Field(10_000, ge=1, le=100_000_000, description="Maximum jobs of a scheduled run.")
 
     run_max_jobs: int = Field(
-        20_000, ge=1, le=100_000_000, description="The most jobs of a run; to be raised on purpose before a larger one."
+        20_000, ge=1, le=100_000_000, description="Cap on the jobs of a run. Raise it before a larger run."
     )
     run_max_cost: float = Field(
-        25.0, ge=0, le=1_000_000, description="The most that a run may cost, in the currency of the prices below."
+        25.0, ge=0, le=1_000_000, description="Cap on the estimated cost of a run, in the currency of the prices below."
     )
     run_overrun_tolerance: float = Field(
-        0.1, ge=0, le=10, description="A run stops when it finds more jobs than planned, by more than this share."
+        0.1, ge=0, le=10, description="A run stops if it finds more jobs than planned by more than this fraction."
     )
     run_concurrency: int = Field(
-        96, ge=1, le=1000, description="Jobs of runs that a process has under way at once, waiting ones included."
+        96, ge=1, le=1000, description="Concurrent jobs of runs per process, including waiting jobs."
     )
-    run_batch_size: int = Field(32, ge=1, le=100, description="Jobs per message of a run.")
+    run_batch_size: int = Field(32, ge=1, le=100, description="Jobs per queue message (batch) of a run.")
     run_batch_timeout: float = Field(
-        300, ge=1, le=1500, description="A batch begins no more jobs after this time; another message brings the rest."
+        300, ge=1, le=1500, description="A batch starts no job after this time; another message processes the rest."
     )
 
     price_session_hour: float = Field(
         0.03,
         ge=0,
-        description="Price of a session for an hour, in USD: code-interpreter sessions, as quoted by secondary sources "
-        "in November 2026; compare with azure.microsoft.com/pricing/details/container-apps.",
+        description="Price of one session-hour in USD: code-interpreter sessions, from secondary sources, November "
+        "2026; compare with azure.microsoft.com/pricing/details/container-apps.",
     )
     price_writes: float = Field(
         0.05,
         ge=0,
-        description="Price of 10,000 blob writes, in USD: hot tier with local redundancy, West Europe list price, "
+        description="Price of 10,000 blob writes in USD: hot tier with local redundancy, West Europe list price, "
         "November 2026; compare with azure.microsoft.com/pricing/details/storage/blobs.",
     )
     price_operations: float = Field(
         0.004,
         ge=0,
-        description="Price of 10,000 other storage operations (reads, tables, queues), in USD, same source and date.",
+        description="Price of 10,000 other storage operations (reads, tables, queues) in USD, same source and date.",
     )
 
     console_access: Literal["keys", "app_service", "open", "off"] = Field(
         "keys",
-        description="Who may open /api/console: holders of the console's function keys; those whom App Service "
-        "authentication has signed in, by their roles; anyone on this machine (open: emulator only); nobody.",
+        description="Access to /api/console: holders of the console's function keys (keys); users that App Service "
+        "authentication has signed in, by role (app_service); every client on this machine (open: emulator only); "
+        "none (off).",
     )
-    console_session_hours: float = Field(8, ge=0.1, le=168, description="How long a sign-in with a function key lasts.")
-    console_reader_role: str = Field("Console.Read", description="App role that may look (app_service).")
-    console_writer_role: str = Field("Console.Write", description="App role that may also change things (app_service).")
+    console_session_hours: float = Field(
+        8, ge=0.1, le=168, description="Lifetime of a console sign-in with a function key, in hours."
+    )
+    console_reader_role: str = Field(
+        "Console.Read", description="App role with read access to the console (app_service)."
+    )
+    console_writer_role: str = Field(
+        "Console.Write", description="App role with write access to the console (app_service)."
+    )
 
     pool_endpoint: str = Field(description="The pool's `poolManagementEndpoint`, in either form that Azure uses.")
-    pool_max_sessions: int = Field(5, ge=1, le=600, description="The pool's `maxConcurrentSessions`: one slot each.")
+    pool_max_sessions: int = Field(
+        5, ge=1, le=600, description="The pool's `maxConcurrentSessions`. Each session has one slot."
+    )
     pool_api_version: str = Field(
         "2025-10-02-preview",
         pattern=r"^20\d\d-\d\d-\d\d(-preview)?$",
-        description="Version of the session pool's data plane; 2024-10-02-preview or later.",
+        description="API version of the session pool's data plane; 2024-10-02-preview or later.",
     )
     pool_cooldown: int = Field(300, ge=1, le=3600, description="The pool's `cooldownPeriodInSeconds`.")
-    max_slots_per_process: int = Field(600, ge=1, le=600, description="The most slots that one process leases at once.")
+    max_slots_per_process: int = Field(600, ge=1, le=600, description="Maximum slots that one process leases at once.")
     slot_acquire_timeout: float = Field(
-        60, ge=0, le=1800, description="How long a job waits for a session before it is queued."
+        60, ge=0, le=1800, description="Maximum wait of a job for a session; then the job is queued."
     )
     slot_lease_duration: int = Field(
-        60, ge=15, le=60, description="Length of a slot's blob lease, renewed at a third of it."
+        60, ge=15, le=60, description="Duration of a slot's blob lease. It is renewed after a third of it."
     )
     session_concurrency: int = Field(
-        2, ge=1, le=8, description="Jobs at once in a session: transfers overlap with one run."
+        2, ge=1, le=8, description="Concurrent jobs per session: their transfers overlap with one execution."
     )
     microbatch_max_jobs: int = Field(
-        16, ge=1, le=100, description="Small jobs that one execution takes in when many wait; 1 for one by one."
+        16,
+        ge=1,
+        le=100,
+        description="Maximum jobs of a microbatch (small jobs in one execution); 1 disables microbatches.",
     )
-    microbatch_max_seconds: float = Field(
-        2, ge=0, le=60, description="Seconds that the jobs of one execution take together."
-    )
+    microbatch_max_seconds: float = Field(2, ge=0, le=60, description="Maximum expected duration of a microbatch.")
     microbatch_max_bytes: int = Field(
-        16 * MIB, ge=0, le=512 * MIB, description="The most bytes of sources in one execution."
+        16 * MIB, ge=0, le=512 * MIB, description="Maximum bytes of sources in a microbatch."
     )
     run_share: float = Field(
-        0.25, ge=0, le=1, description="Share of the seats that jobs of runs get while other jobs wait (all, when none)."
+        0.25,
+        ge=0,
+        le=1,
+        description="Fraction of a process's slots for runs while uploads wait. Otherwise, runs may use all slots.",
     )
     session_max_jobs: int = Field(
-        200, ge=1, le=100_000, description="Recycle a session after this many jobs (of trusted recipes: 10,000)."
+        200, ge=1, le=100_000, description="Recycle a session after this many jobs (trusted recipes: 10,000)."
     )
-    session_max_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session that is older.")
-    session_idle_timeout: float = Field(
-        120, ge=0, le=3600, description="Give a slot back when it had no work for this long."
-    )
+    session_max_age: int = Field(3300, ge=1, le=86_400, description="Recycle a session at this age.")
+    session_idle_timeout: float = Field(120, ge=0, le=3600, description="Release a slot after this idle time.")
 
     execution_timeout: int = Field(
-        120, ge=1, le=220, description="The longest run of one job's code (the service's cap: 220)."
+        120, ge=1, le=220, description="Timeout of one job's execution (limit of the service: 220)."
     )
     transfer_timeout: float = Field(
-        30, ge=1, le=600, description="A transfer that does not move 256 KiB, or end, in this time is cut off."
+        30,
+        ge=1,
+        le=600,
+        description="Stall timeout: abort a transfer that neither moves 256 KiB nor ends in this time.",
     )
-    job_timeout: float = Field(600, ge=1, le=3600, description="The longest a job may take once it has a session.")
-    claim_ttl: int = Field(60, ge=15, le=3600, description="Length of a claim in the ledger, renewed at a third of it.")
+    job_timeout: float = Field(600, ge=1, le=3600, description="Timeout of a job, from the time when it has a session.")
+    claim_ttl: int = Field(
+        60, ge=15, le=3600, description="Lifetime of a claim in the ledger. It is renewed after a third of it."
+    )
     http_sync_wait: float = Field(
-        60, ge=0, le=200, description="How long a request waits for its job before it answers 202."
+        60, ge=0, le=200, description="Maximum wait of a request for its job; then the response is 202."
     )
     http_max_response_bytes: int = Field(
-        32 * MIB, ge=1, le=100 * MIB, description="The largest image that an answer over HTTP carries."
+        32 * MIB, ge=1, le=100 * MIB, description="Maximum size of an image in an HTTP response."
     )
-    preview_timeout: float = Field(60, ge=1, le=200, description="How long a preview may take, its session included.")
+    preview_timeout: float = Field(
+        60, ge=1, le=200, description="Timeout of a preview, including the wait for a session."
+    )
     idempotency_ttl_hours: float = Field(
-        24, ge=0.01, le=24 * 365, description="How long an Idempotency-Key stands for what it began: a job, a run."
+        24, ge=0.01, le=24 * 365, description="Lifetime of an Idempotency-Key, in hours."
     )
     run_retention_days: float = Field(
-        90, ge=1, le=36_500, description="How long plans and runs that are over are kept."
+        90, ge=1, le=36_500, description="Retention of plans and of finished runs, in days."
     )
     retry_max_attempts: int = Field(
-        4, ge=1, le=10, description="Tries of one call to the pool, with growing pauses between."
+        4, ge=1, le=10, description="Maximum attempts of one call to the pool, with exponential backoff."
     )
-    retry_timeout: float = Field(30, ge=0, le=600, description="Total time for the tries of one call to the pool.")
-    max_attempts: int = Field(5, ge=1, le=100, description="Attempts of one job, over all queue messages.")
-    requeue_delay: float = Field(10, ge=0, le=3600, description="Delay of a queued job; doubles with every attempt.")
+    retry_timeout: float = Field(30, ge=0, le=600, description="Total time for all attempts of one call to the pool.")
+    max_attempts: int = Field(5, ge=1, le=100, description="Maximum attempts of one job, over all queue messages.")
+    requeue_delay: float = Field(
+        10, ge=0, le=3600, description="Delay before a queued job is retried; it doubles with every attempt."
+    )
 
     allowed_formats: str = Field(
         "JPEG,PNG,WEBP,GIF,TIFF,AVIF,BMP,HEIF",
-        description="Formats that sources may have, found by content, by Pillow's names.",
+        description="Allowed formats of sources, by Pillow's names. The format is detected from the content.",
     )
-    max_source_bytes: int = Field(100 * MIB, ge=1, le=128 * 1000 * 1000, description="The largest source.")
-    max_pixels: int = Field(100_000_000, ge=1, le=2_000_000_000, description="Width × height × frames of a source.")
-    max_frames: int = Field(500, ge=1, le=100_000, description="The most frames of a source.")
-    max_renditions: int = Field(20, ge=1, le=100, description="The most renditions of a recipe.")
-    max_rendition_bytes: int = Field(100 * MIB, ge=1, le=1000 * MIB, description="The largest rendition.")
-    max_rendition_pixels: int = Field(100_000_000, ge=1, le=2_000_000_000, description="Width × height of a rendition.")
+    max_source_bytes: int = Field(100 * MIB, ge=1, le=128 * 1000 * 1000, description="Maximum size of a source.")
+    max_pixels: int = Field(
+        100_000_000, ge=1, le=2_000_000_000, description="Maximum width × height × frames of a source."
+    )
+    max_frames: int = Field(500, ge=1, le=100_000, description="Maximum frames of a source.")
+    max_renditions: int = Field(20, ge=1, le=100, description="Maximum renditions of a recipe.")
+    max_rendition_bytes: int = Field(100 * MIB, ge=1, le=1000 * MIB, description="Maximum size of a rendition.")
+    max_rendition_pixels: int = Field(
+        100_000_000, ge=1, le=2_000_000_000, description="Maximum width × height of a rendition."
+    )
 
     @field_validator("pool_endpoint")
     @classmethod
     def _endpoint_is_safe(cls, value: str) -> str:
         url = urlsplit(value)
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("must be an http(s) address")
+            raise ValueError("must be an http(s) URL")
         if url.scheme == "http" and url.hostname not in LOOPBACK:
-            raise ValueError("must be https: a token is sent there (plain http is for this machine only)")
+            raise ValueError("must be https, because the client sends a token (plain http is only for this machine)")
         return value.split("?")[0].rstrip("/")
 
     @field_validator("allowed_formats")
@@ -250,17 +287,17 @@ class Settings(BaseModel):
 
     @property
     def format_names(self) -> list[str]:
-        """`formats` as a list of Pillow's format names."""
+        """Return `allowed_formats` as a list of Pillow's format names."""
         return self.allowed_formats.split(",")
 
     @property
     def adhoc_may_have_code(self) -> bool:
-        """Whether the recipe of a request may bring code."""
+        """Return True if an ad-hoc recipe may contain user code."""
         return self.allow_code and self.adhoc_recipes == "code"
 
     @property
     def limits(self) -> Limits:
-        """What the engine in a session holds a source and its renditions to."""
+        """Return the limits that the engine enforces for a source and its renditions."""
         return Limits(
             max_pixels=self.max_pixels,
             max_frames=self.max_frames,
@@ -270,38 +307,55 @@ class Settings(BaseModel):
 
     @property
     def pool_needs_token(self) -> bool:
-        """Whether the pool is asked with a token: always, except on this machine over plain http."""
+        """Return True if requests to the pool need a token: always, except on this machine over plain http."""
         return urlsplit(self.pool_endpoint).scheme == "https"
 
     @property
     def pool_is_custom_container(self) -> bool:
-        """Whether the endpoint has the form of a custom-container pool, which ends sessions by another call."""
+        """Return True for the endpoint of a custom-container pool, which ends sessions by another call."""
         return (urlsplit(self.pool_endpoint).hostname or "").endswith(".azurecontainerapps.io")
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the settings from `environ` (the process's own by default); ConfigError lists every problem."""
+    def load(cls, environ: Mapping[str, str] | None = None, *, ignore_unknown: bool = False) -> Self:
+        """Read the settings from `environ` (default: the environment of the process).
+
+        An unknown variable with the prefix `PIPELINE_` is an error. With `ignore_unknown` it is a warning event:
+        provisioning and rollbacks give older code newer settings.
+
+        Raises:
+            ConfigError: A setting is missing, invalid or unknown; the message lists all problems.
+        """
         environ = os.environ if environ is None else environ
         values = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+        if ignore_unknown:
+            for name in sorted(values.keys() - cls.model_fields.keys()):
+                del values[name]
+                log.warning("%s; it is ignored", _unknown(name), extra={"event": "settings.unknown"})
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(cls, error))) from None
+            raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(error))) from None
 
 
 def variable(field: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return PREFIX + field.upper()
 
 
-def _problems(cls: type[Settings], error: ValidationError) -> Iterator[str]:
+def _unknown(field: str) -> str:
+    """Return the message about a variable that is no setting, with the nearest known name."""
+    near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+    return f"{variable(field)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Yield one line per invalid setting: its variable, the value, and the rule that it breaks."""
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "missing":
-            yield f"{variable(name)} is not set: {cls.model_fields[name].description}"
+            yield f"{variable(name)} is not set: {Settings.model_fields[name].description}"
         elif problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, cls.model_fields, n=1)
-            yield f"{variable(name)} is not a setting" + (f"; did you mean {variable(near[0])}?" if near else "")
+            yield _unknown(name)
         else:
             message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             yield f"{variable(name)}={problem['input']!r}: {message}" if name else message

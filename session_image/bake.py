@@ -40,4 +40,4 @@ def bake(engine: Path, target: Path) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(sysconfig.get_path("purelib"))
-    print(bake(Path(sys.argv[1]), folder))  # noqa: T201 - for the log of the image build
+    print(bake(Path(sys.argv[1]), folder))  # noqa: T201 - shown in the log of the build

@@ -1,4 +1,7 @@
-"""What every test may ask for."""
+"""Fixtures and markers for all tests.
+
+`pytest -m "not stack and not slow"` selects the fast tests: they start no storage emulator, session pool or browser.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,52 @@ import pytest
 import pytest_asyncio
 
 from devstack import azurite as emulator
-from devstack import child
+from devstack import subprocesses
+from tests.memory import Memory, opened_in_memory
 from tests.stack import RECIPES, Stack, environment, opened
+
+ROOT = Path(__file__).parent
+STACK_FIXTURES = {"azurite", "session_pool", "stack", "shared_pool", "baked_pool"}
+# Folders and modules whose tests start processes, or search or wait for seconds.
+SLOW_PLACES = (
+    "api/test_fuzz.py",
+    "azurite",
+    "chaos",
+    "cli/test_bulk.py",
+    "console/test_pages.py",
+    "console/test_sign_in.py",
+    "e2e",
+    "event_grid_emulator/test_proxy.py",
+    "functions_host/test_loading.py",
+    "functions_runtime",
+    "hostile",
+    "identity",
+    "infra",
+    "model/test_jobs.py",
+    "model/test_slots.py",
+    "session_image",
+    "session_pool_emulator",
+    "test_docs.py",
+    "up",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures that they use (`stack`) and by their place (`slow`)."""
+    for item in items:
+        place = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else ""
+        if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("stack")
+        if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW_PLACES):
+            item.add_marker("slow")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def azurite() -> AsyncIterator[str]:
-    """The connection string of a real storage emulator, in memory, shared by the whole test session.
+    """Connection string of a storage emulator in memory, shared by the whole test session.
 
-    It is shared: make containers, queues and tables with names of your own.
+    Create containers, queues and tables under names that no other test uses.
     """
     async with emulator.running(data=None) as running:
         yield running.connection_string
@@ -26,20 +66,20 @@ async def azurite() -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def session_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a real session pool with sandboxed kernels, shared by the whole test session.
+    """URL of a session pool with sandboxed kernels, shared by the whole test session.
 
-    It holds six sessions: end those that you start. Its log goes to a file: while a test runs in its own loop, nobody
-    reads a pipe.
+    It holds six sessions: end the sessions that a test starts. Its log goes to a file, because nothing reads a pipe
+    while a test runs in its own event loop.
     """
     log = tmp_path_factory.mktemp("session-pool") / "access.log"
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", "6", "--spares", "2", "--log", log]
-    async with child.running("session pool", argv) as pool:
-        yield (await pool.line(r"session pool ready: (http://\S+)", timeout=60))[1]
+    async with subprocesses.running("session pool", argv) as pool:
+        yield (await pool.wait_for_line(r"session pool ready: (http://\S+)", timeout=60))[1]
 
 
 @pytest.fixture
 def recipe_file(tmp_path: Path) -> Path:
-    """The recipes of these tests."""
+    """Write the recipes of these tests to a file."""
     path = tmp_path / "recipes.yaml"
     path.write_text(RECIPES)
     return path
@@ -47,12 +87,19 @@ def recipe_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environ(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str]:
-    """The environment of a function app of one's own on the embedded stack."""
+    """Environment of a function app on the local stack, with containers, queues and tables for one test."""
     return environment(azurite, session_pool, recipe_file)
 
 
 @pytest_asyncio.fixture
 async def stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Services with the settings above."""
+    """Services on the local stack."""
     async with opened(environ) as stack:
         yield stack
+
+
+@pytest_asyncio.fixture
+async def memory() -> AsyncIterator[Memory]:
+    """Services on in-memory storage and a fake session pool."""
+    async with opened_in_memory() as memory:
+        yield memory

@@ -13,7 +13,6 @@ from typing import Any
 
 from pipeline.errors import PoolUnavailable
 from pipeline.pool.drain import drain
-from pipeline.runs import handle_message
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
@@ -76,7 +75,7 @@ class Stack:
         count = 0
         while messages := await self.run_messages():
             count += len(messages)
-            await asyncio.gather(*(handle_message(self.services, body) for body in messages))
+            await asyncio.gather(*(self.services.run_worker.handle_message(body) for body in messages))
         return count
 
     async def waiting(self) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from devstack import stack
 from pipeline import recipes
-from tests.images import form, picture, sides
+from tests.images import form, sides
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def blocks(page: Path, language: str = "sh") -> list[str]:
 
 
 def test_the_session_api_by_hand_works_as_written(session_pool: str, tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(picture(640, 480))
+    stock(tmp_path)
     script = "\necho\n".join(blocks(ROOT / "docs" / "session-api-by-hand.md"))
     assert "http://127.0.0.1:7075" in script
     script = "set -eu\n" + script.replace("http://127.0.0.1:7075", session_pool)
@@ -38,11 +38,21 @@ def test_the_session_api_by_hand_works_as_written(session_pool: str, tmp_path: P
     assert (form(cropped), sides(cropped)) == ("JPEG", (300, 300))
 
 
-def test_the_recipe_in_the_readme_is_right() -> None:
-    (text,) = blocks(ROOT / "README.md", "yaml")
-    web, tutorial = recipes.loads(text)
-    assert web.matches("photos/a.jpg")
-    assert tutorial.name == "tutorial"  # what the page asks for next
+def readme_block(command: str) -> str:
+    """Return the README's one shell block that holds `command`, for a shell in which the environment is active.
+
+    `image-pipeline` is a console script, which the tests' environment need not have: the module stands in for it.
+    """
+    (block,) = [block for block in blocks(ROOT / "README.md") if command in block]
+    return block.replace("source .venv/bin/activate\n", "").replace("image-pipeline ", "python -m pipeline ")
+
+
+def test_the_readme_quotes_the_shipped_recipes() -> None:
+    (quoted,) = blocks(ROOT / "README.md", "yaml")
+    shipped = (ROOT / "recipes.yaml").read_text().splitlines()
+    without_comments = [re.sub(r"\s*#.*", "", line) for line in shipped]
+    assert quoted.splitlines() == [line for line in without_comments if line]
+    assert [recipe.name for recipe in recipes.loads(quoted)] == ["web", "tutorial"]
 
 
 async def run(script: str, folder: Path) -> str:
@@ -60,8 +70,7 @@ async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_wri
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stock(tmp_path)
-    (submit,) = [block for block in blocks(ROOT / "README.md") if "pipeline submit" in block]
-    (curl,) = [block for block in blocks(ROOT / "README.md") if block.startswith("curl")]
+    submit, curl = readme_block("image-pipeline submit"), readme_block("curl ")
     page = ROOT / "docs" / "http-api.md"
     (before,) = re.findall(r"^    set -a.*?\n\n", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     script = "\n".join(blocks(page))
@@ -69,7 +78,7 @@ async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_wri
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PIPELINE_ADHOC_RECIPES", "on")
-    async with stack.running(stack.Options(data=None), lambda *_: None) as running:
+    async with stack.running(stack.StackOptions(data=None), lambda *_: None) as running:
         with stack.environment_file(running.settings, tmp_path / ".devstack" / "env"):
             assert "done" in await run(submit, tmp_path)
             await run(curl.replace("http://127.0.0.1:7071", running.hosts[0]), tmp_path)
@@ -101,17 +110,35 @@ def picture_of(path: Path) -> tuple[str, tuple[int, int]]:
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "infra" / "README.md", *(ROOT / "docs").glob("*.md")]:
+    folders = [ROOT, *(ROOT / name for name in ("benchmarks", "docs", "examples", "infra"))]
+    for page in [page for folder in folders for page in folder.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_the_commands_about_recipes_in_the_readme_work(tmp_path: Path) -> None:
-    (script,) = [block for block in blocks(ROOT / "README.md") if block.startswith("python -m pipeline recipes")]
-    script = script.replace("photo.jpg", f"photo.jpg --out {tmp_path}/preview")
+    script = readme_block("image-pipeline recipes").replace("photo.jpg", f"photo.jpg --out {tmp_path}/preview")
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     told = subprocess.run(
         ["bash", "-euc", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False
     )
     assert told.returncode == 0, told.stderr
     assert sides((tmp_path / "preview" / "web" / "photo.jpg" / "thumb.jpg").read_bytes()) == (300, 300)
+
+
+def test_the_page_about_performance_names_every_metric() -> None:
+    metrics = set(re.findall(r'"(pipeline\.[a-z_.]+)", "', (ROOT / "pipeline" / "telemetry.py").read_text()))
+    assert len(metrics) == 9
+    page = (ROOT / "docs" / "performance.md").read_text()
+    assert not [metric for metric in metrics if f"`{metric}`" not in page]
+
+
+def test_every_section_that_a_script_names_exists() -> None:
+    scripts = "".join(
+        path.read_text() for path in (ROOT / "scripts").rglob("*") if path.suffix in ("", ".sh") and path.is_file()
+    )
+    named = re.findall(r"docs/(\w+)\.md, '([^']+)'", scripts)
+    assert named
+    assert not [
+        (page, title) for page, title in named if f"## {title}\n" not in (ROOT / "docs" / f"{page}.md").read_text()
+    ]

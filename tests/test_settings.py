@@ -29,6 +29,14 @@ def test_every_problem_is_listed_at_once_with_the_variable_and_what_to_change() 
     assert "PIPELINE_EXECUTION_TIMEOUT='soon'" in message
 
 
+def test_the_deployed_app_ignores_unknown_settings(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.load({**GOOD, "PIPELINE_INPUT_CONTANER": "x"}, ignore_unknown=True)
+    assert settings.input_container == "input"
+    (record,) = caplog.records
+    assert (record.levelname, record.__dict__["event"]) == ("WARNING", "settings.unknown")
+    assert "PIPELINE_INPUT_CONTANER is not a setting; did you mean PIPELINE_INPUT_CONTAINER?" in record.getMessage()
+
+
 def bounds(name: str) -> tuple[float | None, float | None]:
     """The least and the largest value of a setting, as its field declares them."""
     metadata = Settings.model_fields[name].metadata

@@ -14,7 +14,6 @@ from pipeline.api.links import Links
 from pipeline.api.names import RecipeName
 from pipeline.api.schemas import DOCUMENT
 from pipeline.errors import PipelineError
-from pipeline.jobs import actions
 from pipeline.services import Services
 
 # What one request retries at most, and for how many seconds.
@@ -106,12 +105,12 @@ async def retry(services: Services, call: Request) -> Response:
 async def retried(services: Services, asked: RetryRequest) -> RetriedDocument:
     """Retry the failures that are asked for, for a while."""
     ends, retried, skipped = time.monotonic() + LONGEST, 0, 0
-    found = actions.failures(services, recipe=asked.recipe, kind=asked.kind, prefix=asked.prefix)
+    found = services.jobs.failures(recipe=asked.recipe, kind=asked.kind, prefix=asked.prefix)
     async for entry in found:
         if retried + skipped >= MOST or time.monotonic() > ends:
             return RetriedDocument(retried=retried, skipped=skipped, more=True)
         try:
-            await actions.retry(services, entry.key)
+            await services.jobs.retry(entry.key)
             retried += 1
         except PipelineError as error:
             if error.kind not in ("source_gone", "unknown_recipe", "adhoc_not_allowed", "job_queued", "job_running"):

@@ -12,7 +12,6 @@ from pipeline.api.names import RecipeName
 from pipeline.api.problems import RETRY_AFTER
 from pipeline.api.schemas import JobDocument, JobsDocument
 from pipeline.errors import StateConflict
-from pipeline.jobs import actions
 from pipeline.recipes import adhoc
 from pipeline.runs.selection import PRINTABLE
 from pipeline.services import Services
@@ -74,19 +73,19 @@ async def page(services: Services, asked: JobsQuery, links: Links) -> JobsDocume
 
 async def retry(services: Services, call: Request) -> Response:
     """`POST /api/jobs/{id}/retry`: have a job done once more."""
-    entry = await actions.retry(services, _key(call))
+    entry = await services.jobs.retry(_key(call))
     headers = {"Location": call.links.job(entry.key.id), "Retry-After": str(RETRY_AFTER)}
     return Response(JobDocument.of(entry, call.links), 202, headers)
 
 
 async def dismiss(services: Services, call: Request) -> Response:
     """`DELETE /api/jobs/{id}`: let a failure be, or take a waiting job back."""
-    return Response(JobDocument.of(await actions.dismiss(services, _key(call)), call.links))
+    return Response(JobDocument.of(await services.jobs.dismiss(_key(call)), call.links))
 
 
 async def find(services: Services, call: Request) -> Entry:
     """The row of the job in the address. PipelineError of kind `unknown_job` when there is none."""
-    return await actions.get(services, _key(call))
+    return await services.jobs.get(_key(call))
 
 
 def _key(call: Request) -> JobKey:

@@ -17,7 +17,7 @@ from pipeline.api.problems import BadRequest
 from pipeline.api.schemas import DOCUMENT
 from pipeline.api.submit_request import upload
 from pipeline.errors import PermanentError, PipelineError, SourceError
-from pipeline.jobs.rendering import SchedulingPolicy, StagedRendition, render
+from pipeline.jobs.rendering import SchedulingPolicy, StagedRendition
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
 from pipeline.recipes import Recipe
@@ -105,7 +105,7 @@ async def chosen(services: Services, name: str, text: str) -> Recipe:
         raise BadRequest("name a recipe with the field 'recipe', or send one as YAML or JSON in the field 'text'")
     if len(text) > LONGEST_RECIPE:
         raise BadRequest(f"the recipe is longer than {LONGEST_RECIPE:,} characters", kind="body_too_large")
-    return services.adhoc_recipes.of_text(text) if text else await services.recipe(name)
+    return services.adhoc_recipes.of_text(text) if text else await services.catalog.get(name)
 
 
 async def preview(services: Services, recipe: Recipe, image: Image) -> PreviewDocument:
@@ -115,7 +115,7 @@ async def preview(services: Services, recipe: Recipe, image: Image) -> PreviewDo
     stages, seconds = JobTimer(recipe.family), services.settings.preview_timeout
     try:
         async with asyncio.timeout(seconds):
-            made, report = await render(services, image, recipe, stages, ASKED, _in_memory(services))
+            made, report = await services.renderer.render(image, recipe, stages, ASKED, _in_memory(services))
     except TimeoutError:
         raise PipelineError(
             f"the preview was not through within {seconds:g} s (PIPELINE_PREVIEW_TIMEOUT), at {stages.current}: "

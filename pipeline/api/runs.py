@@ -9,7 +9,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
-from pipeline import runs
 from pipeline.api import idempotency
 from pipeline.api.http import Request, Response
 from pipeline.api.jobs import QUERY
@@ -147,7 +146,7 @@ class RunsDocument(BaseModel):
 async def plan(services: Services, call: Request) -> Response:
     """`POST /api/runs/plan`: what a run would do."""
     asked = call.json(PlanRequest)
-    found = await runs.plan(services, asked.selection, marker=asked.marker, budget_seconds=PLAN_SECONDS)
+    found = await services.planner.plan(asked.selection, marker=asked.marker, budget_seconds=PLAN_SECONDS)
     return Response(PlanDocument.of(found, call.links))
 
 
@@ -159,14 +158,13 @@ async def start(services: Services, call: Request) -> Response:
     run = await _begun(services, key) if key else None
     before = run is not None
     if run is None:
-        run = await runs.start(
-            services,
+        run = await services.runs.start(
             asked.selection,
             plan_id=asked.plan,
             expected_count=asked.expected_count,
             max_jobs=asked.max_jobs,
             max_cost=asked.max_cost,
-            named=partial(_settled, services, key) if key else None,
+            reserve_id=partial(_settled, services, key) if key else None,
         )
     document = RunDocument.of(run, call.links)
     return Response(document, 200 if before else 201, {"Location": document.href})
@@ -175,7 +173,7 @@ async def start(services: Services, call: Request) -> Response:
 async def _begun(services: Services, key: idempotency.Key) -> Run | None:
     """The run that a key stands for, if it was begun."""
     found = await idempotency.known(services, key)
-    return await runs.find_run(services, found["run"]) if found else None
+    return await services.runs.find(found["run"]) if found else None
 
 
 async def _settled(services: Services, key: idempotency.Key, run_id: str) -> str:
@@ -186,7 +184,7 @@ async def _settled(services: Services, key: idempotency.Key, run_id: str) -> str
 
 async def show(services: Services, call: Request) -> Response:
     """`GET /api/runs/{id}`: how far a run is."""
-    return Response(RunDocument.of(await runs.get(services, call.parameter("id")), call.links))
+    return Response(RunDocument.of(await services.runs.get(call.parameter("id")), call.links))
 
 
 async def show_all(services: Services, call: Request) -> Response:
@@ -197,18 +195,18 @@ async def show_all(services: Services, call: Request) -> Response:
 
 async def page(services: Services, limit: int, token: str, links: Links) -> RunsDocument:
     """The newest runs, and where the next ones are. RequestError when the token is none."""
-    found, following = await runs.list_runs(services, limit, token)
+    found, following = await services.runs.list_runs(limit, token)
     following_page = links.to("runs", limit=str(limit), token=following) if following else None
     return RunsDocument(runs=[RunDocument.of(run, links) for run in found], next=following_page)
 
 
 async def cancel(services: Services, call: Request) -> Response:
     """`POST /api/runs/{id}/cancel`: jobs under way end, no others begin."""
-    return Response(RunDocument.of(await runs.cancel(services, call.parameter("id")), call.links))
+    return Response(RunDocument.of(await services.runs.cancel(call.parameter("id")), call.links))
 
 
 async def resume(services: Services, call: Request) -> Response:
     """`POST /api/runs/{id}/resume`: bring a run back to work."""
     asked = call.json(ResumeRequest)
-    run = await runs.resume(services, call.parameter("id"), max_jobs=asked.max_jobs)
+    run = await services.runs.resume(call.parameter("id"), max_jobs=asked.max_jobs)
     return Response(RunDocument.of(run, call.links), 202, {"Location": call.links.to("runs", run.id)})

@@ -14,8 +14,6 @@ from pipeline.api.problems import RETRY_AFTER, problem
 from pipeline.api.schemas import AcceptedDocument, JobDocument
 from pipeline.api.submit_request import SubmitRequest, wanted
 from pipeline.errors import JobSuperseded, PermanentError, StateConflict
-from pipeline.jobs import actions
-from pipeline.jobs.dispatch import execute_message
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.services import Services
 from pipeline.storage.entry import Entry, State
@@ -77,14 +75,14 @@ async def _resolve_request(services: Services, asked: SubmitRequest, key: str) -
 async def _recipe(services: Services, asked: SubmitRequest) -> str:
     """The name of the recipe that is asked for. RecipeError when it cannot be had."""
     if isinstance(asked.recipe, str):
-        return (await services.recipe(asked.recipe)).name
+        return (await services.catalog.get(asked.recipe)).name
     return (await services.adhoc_recipes.keep(asked.recipe)).name
 
 
 async def _await_job(services: Services, message: Message, key: JobKey, seconds: float) -> Entry | None:
     """The job's row when it ends in time, or what the ledger says of it now."""
     if seconds == 0:
-        await actions.submit(services, message)
+        await services.jobs.submit(message)
         return None
     until = time.monotonic() + seconds
     entry = await _wait(services, message, seconds)
@@ -97,13 +95,13 @@ async def _await_job(services: Services, message: Message, key: JobKey, seconds:
 
 async def _wait(services: Services, message: Message, seconds: float) -> Entry | None:
     """The job's row when it ends in time; else it goes on, and the queue brings it back should this process die."""
-    task = asyncio.create_task(execute_message(services, message, ASKED))
+    task = asyncio.create_task(services.dispatcher.execute_message(message, ASKED))
     _background_jobs.add(task)
     task.add_done_callback(_background_jobs.discard)
     done, _ = await asyncio.wait([task], timeout=seconds)
     if done:
         return task.result()
-    await actions.submit(services, message, services.settings.claim_ttl)
+    await services.jobs.submit(message, services.settings.claim_ttl)
     return None
 
 

@@ -1,61 +1,79 @@
-"""The command line: works against the embedded stack and Azure alike, with the settings of the function app."""
+"""Command line `image-pipeline`: works with the settings of the function app, on Azure and on the local stack."""
 
 from __future__ import annotations
 
+import os
+import sys
+from importlib import import_module
+from typing import Annotated
+
 import typer
 
-from pipeline.cli import doctor, estimate, jobs, pool, preview, recipes, run, runs, settings, trace
-from pipeline.cli.common import console, counted, with_services
-from pipeline.pool.drain import drain as end_sessions
-from pipeline.recipes import reference
-from pipeline.services import Services
-from pipeline.storage.provisioning import create_all
+from pipeline import __version__
 
-app = typer.Typer(
-    help="Images in, renditions out.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(runs.app, name="runs")
-app.command("run")(run.command)
-app.command("doctor")(doctor.command)
-app.command("pool")(pool.command)
-app.command("submit")(jobs.submit)
-app.command("jobs")(jobs.list_jobs)
-app.command("job")(jobs.show_job)
-app.command("failures")(jobs.failures)
-app.command("retry")(jobs.retry)
-app.command("dismiss")(jobs.dismiss)
-app.command("plan")(runs.plan)
-app.command("reprocess")(runs.reprocess)
-app.command("prune")(runs.prune)
-app.command("estimate")(estimate.command)
-app.command("preview")(preview.command)
-app.command("settings")(settings.command)
-app.command("trace")(trace.command)
-
-
-@app.command()
-def init() -> None:
-    """Make the containers, the queues and the tables, where they are not there yet."""
-
-    async def make(services: Services) -> list[str]:
-        return await create_all(services.account, services.settings)
-
-    made = with_services(make)
-    console.print(f"made {', '.join(made)}" if made else "everything is there already")
+PROGRAM = "image-pipeline"
+COMMANDS = {
+    "init": ("init:command", "Create missing containers, queues and tables."),
+    "doctor": ("doctor:command", "Check settings, dependencies and versions; suggest repairs."),
+    "settings": ("settings:command", "Show every setting: value, default and meaning."),
+    "recipes": ("recipes:app", "Check and explain recipes."),
+    "transforms": ("recipes:list_transforms", "List the transforms with their parameters and examples."),
+    "preview": ("preview:command", "Render images with a recipe without storing anything."),
+    "run": ("run:command", "Process a folder of images with a temporary local stack."),
+    "submit": ("jobs:submit", "Submit jobs for files or stored sources."),
+    "jobs": ("jobs:list_jobs", "List jobs, newest first."),
+    "job": ("jobs:show_job", "Show one job."),
+    "failures": ("jobs:failures", "List failures by kind."),
+    "retry": ("jobs:retry", "Retry failed jobs."),
+    "dismiss": ("jobs:dismiss", "Dismiss failures or cancel queued jobs."),
+    "plan": ("runs:plan", "Plan a bulk run: jobs, reasons, duration and cost."),
+    "reprocess": ("runs:reprocess", "Plan and start a bulk run, and follow it."),
+    "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
+    "estimate": ("estimate:command", "Estimate the duration of a bulk run from measured job times."),
+    "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
+    "pool": ("pool:command", "Show the slots of the session pool."),
+    "drain": ("pool:drain", "End all sessions that no running process holds."),
+    "trace": ("trace:command", "Draw the timeline of jobs as HTML."),
+}
+"""Module and object of each command, and its line in the help. Only the requested command is imported: loading all
+of them takes 3 s."""
 
 
-@app.command()
-def drain() -> None:
-    """End every session that no running process holds."""
-
-    async def end(services: Services) -> int:
-        return await end_sessions(services.settings, services.slot_documents, services.pool)
-
-    console.print(f"{counted(with_services(end), 'session')} ended")
+def show_version(requested: bool) -> None:
+    """Print the version and exit."""
+    if requested:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
 
 
-@app.command()
-def transforms() -> None:
-    """List the transforms with their parameters and examples."""
-    typer.echo(reference.as_text())
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Create renditions of images: recipes, jobs, bulk runs and the session pool."""
+
+
+def placeholder() -> None:
+    """Stand for a command that is listed in the help and not requested."""
+
+
+def build(requested: str = "") -> typer.Typer:
+    """Return the command line with the requested command loaded, and the others by name and help alone."""
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(root)
+    for name, (target, summary) in COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        command = getattr(import_module(f"{__name__}.{module}"), attribute) if name == requested else placeholder
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=summary)
+        else:
+            app.command(name, short_help=summary)(command)
+    return app
+
+
+def main() -> None:
+    """Run the command line. A shell that completes a command passes its words in COMP_WORDS."""
+    words = os.environ.get("COMP_WORDS", "").split() or sys.argv
+    requested = next((word for word in words[1:] if not word.startswith("-")), "")
+    build(requested)(prog_name=PROGRAM)

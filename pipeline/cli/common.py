@@ -12,15 +12,17 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 from pipeline.errors import ConfigError, PipelineError, RequestError
-from pipeline.services import Services, ServicesProvider
 from pipeline.settings import PREFIX
+
+if TYPE_CHECKING:
+    from pipeline.services import Services, ServicesProvider
 
 T = TypeVar("T")
 FAILED = 3
@@ -67,6 +69,8 @@ def counted(count: int, thing: str) -> str:
 
 def this_process() -> ServicesProvider:
     """The process of the settings in the environment. Who has none at all has most likely not read the stack's yet."""
+    from pipeline.services import ServicesProvider  # loads all Azure clients: 2 s that `--help` and others do without
+
     try:
         return ServicesProvider(os.environ)
     except ConfigError as error:

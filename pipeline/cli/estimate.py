@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.common import Json, console, counted, show_json, told, with_services
 from pipeline.cli.recipes import settings as known_settings
-from pipeline.runs.estimates import ASSUMED, Measured, measured
+from pipeline.runs.estimates import ASSUMED_TIMES, Measured
 from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import CONNECTION
 
@@ -61,5 +61,5 @@ def command(
 def _measured() -> Measured:
     """What the ledger says, where there is one."""
     if not any(name == CONNECTION or name.startswith(f"{CONNECTION}__") for name in os.environ):
-        return Measured({"": ASSUMED}, 0)
-    return with_services(measured)
+        return Measured({"": ASSUMED_TIMES}, 0)
+    return with_services(lambda services: services.estimator.measured())

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from pipeline.cli.common import ENDLESS, FAILED, Json, console, counted, show_json, told, with_services
 from pipeline.errors import JobSuperseded, RequestError
-from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry, State
 from pipeline.storage.keys import JobKey
@@ -37,7 +36,7 @@ def submit(
     """Ask for jobs. Files are uploaded into the input container first."""
 
     async def ask(services: Services) -> list[Entry]:
-        await services.recipe(recipe)
+        await services.catalog.get(recipe)
         keys = [await _submitted(services, recipe, source, prefix) for source in sources]
         return await _ended(services, keys, wait)
 
@@ -56,7 +55,7 @@ async def _submitted(services: Services, recipe: str, source: str, prefix: str) 
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         await services.sources.put(container, name, data, kind)
     try:
-        return await actions.submit(services, Message(recipe=recipe, container=container, name=name))
+        return await services.jobs.submit(Message(recipe=recipe, container=container, name=name))
     except JobSuperseded:
         raise RequestError(
             f"there is neither a file {source} here nor a blob {container}/{name}", kind="source_gone"
@@ -82,7 +81,7 @@ async def _ended(services: Services, keys: Sequence[JobKey], wait: float) -> lis
     """The rows of the jobs, once they have all ended or the time is up."""
     until = asyncio.get_running_loop().time() + wait
     while True:
-        entries = [await actions.get(services, key) for key in keys]
+        entries = [await services.jobs.get(key) for key in keys]
         if all(entry.state not in ("queued", "running") for entry in entries):
             return entries
         if asyncio.get_running_loop().time() >= until:
@@ -134,7 +133,7 @@ def show_job(
     as_json: Json = False,
 ) -> None:
     """Show everything that is known of one job."""
-    entry = with_services(lambda services: actions.get(services, _key(services, job, recipe)))
+    entry = with_services(lambda services: services.jobs.get(_key(services, job, recipe)))
     if as_json:
         show_json(as_dict(entry))
     else:
@@ -168,7 +167,7 @@ def failures(
 
     async def look(services: Services) -> tuple[list[FailureGroup], list[Entry]]:
         found = []
-        async for entry in actions.failures(services, recipe=recipe, kind=kind, prefix=prefix):
+        async for entry in services.jobs.failures(recipe=recipe, kind=kind, prefix=prefix):
             found.append(entry)
             if len(found) == limit:
                 break
@@ -205,9 +204,9 @@ def retry(
 
     async def work(services: Services) -> int:
         if not ids:
-            return await actions.retry_failures(services, recipe=recipe, kind=kind, prefix=prefix)
+            return await services.jobs.retry_failures(recipe=recipe, kind=kind, prefix=prefix)
         for job in ids:
-            await actions.retry(services, JobKey.parse(job))
+            await services.jobs.retry(JobKey.parse(job))
         return len(ids)
 
     count = with_services(work)
@@ -221,7 +220,7 @@ def dismiss(
     """Let failures be, or take waiting jobs back."""
 
     async def work(services: Services) -> list[Entry]:
-        return [await actions.dismiss(services, JobKey.parse(job)) for job in ids]
+        return [await services.jobs.dismiss(JobKey.parse(job)) for job in ids]
 
     _show(with_services(work), as_json=as_json)
 

@@ -7,7 +7,8 @@ from rich.text import Text
 
 from pipeline.api.links import Links
 from pipeline.api.pool import PoolDocument, SlotDocument, overview
-from pipeline.cli.common import Json, console, show_json, with_services
+from pipeline.cli.common import Json, console, counted, show_json, with_services
+from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
 from pipeline.telemetry import printable
 
@@ -50,3 +51,12 @@ def _doing(slot: SlotDocument) -> Text:
         return Text("")
     more = (slot.count or 0) - 1
     return Text(f"{slot.jobs[0].recipe} {printable(slot.jobs[0].source)}" + (f" +{more}" if more > 0 else ""))
+
+
+def drain() -> None:
+    """End all sessions that no running process holds."""
+
+    async def end(services: Services) -> int:
+        return await end_sessions(services.settings, services.slot_documents, services.pool)
+
+    console.print(f"{counted(with_services(end), 'session')} ended")

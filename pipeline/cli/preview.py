@@ -18,7 +18,7 @@ from pipeline.cli.common import told
 from pipeline.cli.recipes import File, load
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.jobs import verification
-from pipeline.jobs.rendering import failure
+from pipeline.jobs.rendering import error_from_report
 from pipeline.pool.batching import WorkItem
 from pipeline.pool.report import RenditionFacts
 from pipeline.pool.session import Session
@@ -126,9 +126,9 @@ async def _one(
         )
         report = (await session.execute(WorkItem(job, settings.execution_timeout))).report
         if report.failure:
-            raise _about(image, failure(report.failure))
+            raise _about(image, error_from_report(report.failure))
         formats = {each.name: each.formats for each in recipe.renditions}
-        facts = verification.declared(report, names.renditions, formats, settings)
+        facts = verification.check_report(report, names.renditions, formats, settings)
         made = []
         for rendition in recipe.renditions:
             about = facts[rendition.name]
@@ -149,7 +149,7 @@ async def _bring(session: Session, recipe: Recipe, assets: Path) -> dict[str, st
 async def _save(session: Session, facts: RenditionFacts, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     async with session.download(facts.file) as chunks:
-        path.write_bytes(b"".join([chunk async for chunk in verification.checked(chunks, facts)]))  # noqa: ASYNC240
+        path.write_bytes(b"".join([chunk async for chunk in verification.check_bytes(chunks, facts)]))  # noqa: ASYNC240
     return path
 
 

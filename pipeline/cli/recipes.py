@@ -11,7 +11,7 @@ import typer
 from pipeline import recipes
 from pipeline.cli.common import counted, told
 from pipeline.pool import engine_bundle
-from pipeline.recipes import Recipes, explain, schema
+from pipeline.recipes import Recipes, explain, reference, schema
 from pipeline.services import ROOT, code_folder
 from pipeline.settings import PREFIX, Settings
 
@@ -74,3 +74,8 @@ def explain_recipe(
 def print_schema() -> None:
     """Print the JSON Schema of the recipe file, for editors."""
     typer.echo(schema.text(), nl=False)
+
+
+def list_transforms() -> None:
+    """List the transforms with their parameters and examples."""
+    typer.echo(reference.as_text())

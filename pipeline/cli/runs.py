@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline import runs
 from pipeline.cli.common import FAILED, Json, console, counted, invalid, show_json, told, with_services
 from pipeline.runs import Orphan, Plan, Run, Selection
 from pipeline.services import Services
@@ -71,14 +70,14 @@ def reprocess(
     selection = _selection(prefix, recipe, reason, older_than, newer_than, sample)
 
     async def work(services: Services) -> Run | None:
-        made = await runs.get_plan(services, plan_id) if plan_id else await _planned(services, selection, quiet=as_json)
+        made = await services.planner.get(plan_id) if plan_id else await _planned(services, selection, quiet=as_json)
         if not as_json:
             _show_plan(made)
         if made.jobs == 0:
             return None
         if not (yes or as_json) and not typer.confirm(f"start {counted(made.jobs, 'job')}?"):
             raise typer.Exit(1)
-        run = await runs.start(services, plan_id=made.id, max_jobs=max_jobs, max_cost=max_cost)
+        run = await services.runs.start(plan_id=made.id, max_jobs=max_jobs, max_cost=max_cost)
         return run if detach else await _followed(services, run, quiet=as_json)
 
     _end(with_services(work), as_json=as_json)
@@ -94,7 +93,7 @@ def list_runs(
     """List runs, the newest first."""
     if context.invoked_subcommand:
         return
-    found, token = with_services(lambda services: runs.list_runs(services, limit, page))
+    found, token = with_services(lambda services: services.runs.list_runs(limit, page))
     if as_json:
         show_json({"runs": [run.as_json() for run in found], "next": token or None})
         return
@@ -109,7 +108,7 @@ Id = Annotated[str, typer.Argument(help="The run's id.")]
 @app.command("show")
 def show_run(run: Id, as_json: Json = False) -> None:
     """Say how far a run is."""
-    _end(with_services(lambda services: runs.get(services, run)), as_json=as_json)
+    _end(with_services(lambda services: services.runs.get(run)), as_json=as_json)
 
 
 @app.command("follow")
@@ -117,7 +116,7 @@ def follow(run: Id, as_json: Json = False) -> None:
     """Watch a run until it is over."""
 
     async def work(services: Services) -> Run:
-        return await _followed(services, await runs.get(services, run), quiet=as_json)
+        return await _followed(services, await services.runs.get(run), quiet=as_json)
 
     _end(with_services(work), as_json=as_json)
 
@@ -125,7 +124,7 @@ def follow(run: Id, as_json: Json = False) -> None:
 @app.command("cancel")
 def cancel(run: Id, as_json: Json = False) -> None:
     """Begin no more of a run's jobs."""
-    found = with_services(lambda services: runs.cancel(services, run))
+    found = with_services(lambda services: services.runs.cancel(run))
     show_json(found.as_json()) if as_json else _show_runs([found])
 
 
@@ -139,7 +138,7 @@ def resume(
     """Bring a run that was cancelled, has stopped or has lost its messages back to work, and follow it."""
 
     async def work(services: Services) -> Run:
-        resumed = await runs.resume(services, run, max_jobs=max_jobs)
+        resumed = await services.runs.resume(run, max_jobs=max_jobs)
         return resumed if detach else await _followed(services, resumed, quiet=as_json)
 
     _end(with_services(work), as_json=as_json)
@@ -154,13 +153,13 @@ def prune(
     """List renditions whose source or recipe is gone; with --delete, delete them."""
 
     async def work(services: Services) -> tuple[list[Orphan], list[Orphan]]:
-        found = [orphan async for orphan in runs.orphans(services, prefix)]
+        found = [orphan async for orphan in services.orphans.find(prefix)]
         if not delete or not found:
             return found, []
         size = sum(orphan.blob.size for orphan in found)
         if not (yes or as_json) and not typer.confirm(f"delete {counted(len(found), 'rendition')} of {size:,} bytes?"):
             raise typer.Exit(1)
-        return found, [orphan for orphan in found if await runs.prune(services, orphan)]
+        return found, [orphan for orphan in found if await services.orphans.delete(orphan)]
 
     found, deleted = with_services(work)
     if as_json:
@@ -197,10 +196,10 @@ async def _planned(services: Services, selection: Selection, *, quiet: bool) -> 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         bar = progress.add_task("planning", total=None)
-        made = await runs.plan(services, selection, budget_seconds=STRETCH)
+        made = await services.planner.plan(selection, budget_seconds=STRETCH)
         while made.marker:
             progress.update(bar, description=f"planning: {_jobs(made)}")
-            made = await runs.plan(services, selection, marker=made.marker, budget_seconds=STRETCH)
+            made = await services.planner.plan(selection, marker=made.marker, budget_seconds=STRETCH)
     return made
 
 
@@ -209,7 +208,7 @@ async def _followed(services: Services, run: Run, *, quiet: bool) -> Run:
     with Progress(*columns, console=console, disable=quiet) as progress:
         bar = progress.add_task(run.id, total=run.expected)
         while True:
-            run = await runs.get(services, run.id)
+            run = await services.runs.get(run.id)
             ended = run.progress.total - run.progress.left
             total = run.progress.total if run.listed else max(run.expected or 0, run.progress.total)
             failed = f", [red]{run.progress.failed} failed[/]" if run.progress.failed else ""

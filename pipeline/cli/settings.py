@@ -16,29 +16,29 @@ from pipeline.settings import Settings, variable
 _HEAD = """\
 # Settings
 
-Environment variables of the function app, and of the command line. Written by
-`python -m pipeline settings --markdown` from `pipeline/settings.py`: change it there.
+Environment variables of the function app and of the command line. This page is generated from `pipeline/settings.py` by
+`python -m pipeline settings --markdown`. Edit the descriptions there.
 
-Times are in seconds, sizes in bytes, pixels over all frames. No request can change any of these.
-`python -m pipeline settings` shows what is in force.
+Times are in seconds and sizes in bytes, unless the description says otherwise. Pixels are summed over all frames. A
+request cannot change any setting. `python -m pipeline settings` prints the current values.
 
 | variable | default | bounds | meaning |
 |---|---|---|---|
 """
 
 _TAIL = """
-## Where blobs, queues and tables are
+## Storage account
 
 | variable | meaning |
 |---|---|
-| `IMAGES` | A connection string: the storage emulator. With an identity, the following instead. |
+| `IMAGES` | A connection string (storage emulator). For a managed identity, set the following variables instead. |
 | `IMAGES__blobServiceUri`, `…queueServiceUri`, `…tableServiceUri` | The three endpoints of the storage account. |
 | `IMAGES__credential` | `managedidentity`, for the triggers of the Functions host. |
 | `IMAGES__clientId` | The client id of a user-assigned identity. |
-| `AzureWebJobsStorage`, `AzureWebJobsStorage__…` | The same for the host's own blobs and queues. |
+| `AzureWebJobsStorage`, `AzureWebJobsStorage__…` | The same settings for the host's own blobs and queues. |
 
-`infra/` sets all of them on Azure, `python -m devstack up` on a laptop, and `local.settings.sample.json` is a start for
-Azure Functions Core Tools.
+On Azure, `infra/` sets all of these variables. On a laptop, `python -m devstack up` sets them. For Azure Functions Core
+Tools, start with `local.settings.sample.json`.
 """
 
 

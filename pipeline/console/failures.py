@@ -16,7 +16,6 @@ from pipeline.console.jobs import Row
 from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest
 from pipeline.errors import JobSuperseded, PipelineError
-from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import Entry
 from pipeline.storage.keys import JobKey
@@ -30,7 +29,7 @@ COUNTED = 1000
 """So many of each recipe's newest failures are counted."""
 PATIENCE = 20.0
 AT_ONCE = 8
-Act = Callable[[Services, JobKey], Awaitable[Entry]]
+Act = Callable[[JobKey], Awaitable[Entry]]
 
 
 async def index(visit: ConsoleRequest) -> func.HttpResponse:
@@ -74,34 +73,34 @@ async def _of_kind(services: Services, recipe: str, kind: str, token: str) -> tu
 
 async def retry(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST failures/retry`: those of a kind once more."""
-    return await _all(visit, actions.retry, "retried")
+    return await _all(visit, visit.services.jobs.retry, "retried")
 
 
 async def dismiss(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST failures/dismiss`: let those of a kind be."""
-    return await _all(visit, actions.dismiss, "dismissed")
+    return await _all(visit, visit.services.jobs.dismiss, "dismissed")
 
 
 async def _all(visit: ConsoleRequest, act: Act, told: str) -> func.HttpResponse:
     """Do it to as many as there is time for; the page then shows what is left."""
     recipe, kind = visit.form.get("recipe", ""), visit.form.get("kind", "")
     ends, count, batch = time.monotonic() + PATIENCE, 0, list[Entry]()
-    found = actions.failures(visit.services, recipe=recipe or None, kind=kind)
+    found = visit.services.jobs.failures(recipe=recipe or None, kind=kind)
     async for entry in found:
         batch.append(entry)
         if len(batch) == AT_ONCE:
-            count += await _each(visit.services, act, batch)
+            count += await _each(act, batch)
             batch.clear()
         if time.monotonic() > ends:
             break
-    count += await _each(visit.services, act, batch)
+    count += await _each(act, batch)
     query = {"told": told, "n": count, **({"recipe": recipe} if recipe else {})}
     return responses.go_to(f"{PATH}/failures?{urlencode(query)}")
 
 
-async def _each(services: Services, act: Act, entries: list[Entry]) -> int:
+async def _each(act: Act, entries: list[Entry]) -> int:
     """How many it was done to: others may be gone, or somebody else was quicker."""
-    ends = await asyncio.gather(*(act(services, entry.key) for entry in entries), return_exceptions=True)
+    ends = await asyncio.gather(*(act(entry.key) for entry in entries), return_exceptions=True)
     for end in ends:
         if isinstance(end, BaseException) and not isinstance(end, PipelineError):
             raise end

@@ -16,7 +16,6 @@ from pipeline.console.auth import PATH
 from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest
 from pipeline.errors import JobSuperseded
-from pipeline.jobs import actions
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry
 from pipeline.storage.keys import JobKey
@@ -158,13 +157,13 @@ def _spans(spans: list[list[Any]]) -> list[tuple[str, str, float, float]]:
 
 async def retry(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST jobs/{id}/retry`: once more."""
-    entry = await actions.retry(visit.services, (await _entry(visit)).key)
+    entry = await visit.services.jobs.retry((await _entry(visit)).key)
     return responses.go_to(f"{PATH}/jobs/{entry.key.id}?told=retried")
 
 
 async def dismiss(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST jobs/{id}/dismiss`: let a failure be."""
-    entry = await actions.dismiss(visit.services, (await _entry(visit)).key)
+    entry = await visit.services.jobs.dismiss((await _entry(visit)).key)
     return responses.go_to(f"{PATH}/jobs/{entry.key.id}?told=dismissed")
 
 

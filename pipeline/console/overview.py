@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import azure.functions as func
 from markupsafe import Markup
 
-from pipeline import runs
 from pipeline.api import pool
 from pipeline.api.health import health
 from pipeline.api.links import Links
@@ -102,7 +101,7 @@ async def show(visit: ConsoleRequest) -> func.HttpResponse:
             pool.overview(services, Links()),
             services.job_queue.length(),
             services.job_queue.oldest(),
-            runs.list_runs(services, limit=1),
+            services.runs.list_runs(limit=1),
         ),
     )
     told = known(ledger, "health", lambda: health(services), HEALTH_EVERY)

@@ -15,7 +15,7 @@ from pipeline.console.auth import PATH
 from pipeline.console.request import ConsoleRequest
 from pipeline.errors import PipelineError
 from pipeline.runs import Selection
-from pipeline.runs.selection import LARGEST_SAMPLE, LONGEST_AGE
+from pipeline.runs.selection import MAX_AGE_SECONDS, MAX_SAMPLE
 
 PLAN_SECONDS = 20.0
 """How long a request goes on planning; the page then offers to go on."""
@@ -44,14 +44,14 @@ EMPTY = {"prefix": "", "newer": "", "older": "", "sample": "", **{f"reason-{each
 
 async def index(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs`: the newest first."""
-    found, following = await runs.list_runs(visit.services, token=visit.query.get("from", ""))
+    found, following = await visit.services.runs.list_runs(cursor=visit.query.get("from", ""))
     return visit.page("runs.html", runs=found, following=following)
 
 
 async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs/{id}`: how far a run is."""
-    run = await runs.get(visit.services, visit.parts["id"])
-    plan = await runs.get_plan(visit.services, run.plan) if run.plan else None
+    run = await visit.services.runs.get(visit.parts["id"])
+    plan = await visit.services.planner.get(run.plan) if run.plan else None
     return visit.page("run.html", run=run, plan=plan, reasons=REASONS)
 
 
@@ -65,7 +65,7 @@ async def plan(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/plan`: plan it. What cannot be planned comes back with what is wrong, and with all that was typed."""
     try:
         selection = _selection(visit.form, visit.services.recipes.names)
-        found = await runs.plan(visit.services, selection, budget_seconds=PLAN_SECONDS)
+        found = await visit.services.planner.plan(selection, budget_seconds=PLAN_SECONDS)
     except ValidationError as error:
         return _form(visit, visit.form, "\n".join(_said(each) for each in error.errors(include_url=False)))
     except ValueError as error:
@@ -77,35 +77,35 @@ async def plan(visit: ConsoleRequest) -> func.HttpResponse:
 
 async def review(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET runs/plans/{id}`: what, why, how much, how long, how costly."""
-    return _review(visit, await runs.get_plan(visit.services, visit.parts["id"]))
+    return _review(visit, await visit.services.planner.get(visit.parts["id"]))
 
 
 async def go_on(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/plans/{id}/continue`: plan on from where the last request left off."""
-    found = await runs.get_plan(visit.services, visit.parts["id"])
+    found = await visit.services.planner.get(visit.parts["id"])
     if found.marker:
-        await runs.plan(visit.services, found.selection, marker=found.marker, budget_seconds=PLAN_SECONDS)
+        await visit.services.planner.plan(found.selection, marker=found.marker, budget_seconds=PLAN_SECONDS)
     return responses.go_to(f"{PATH}/runs/plans/{found.id}")
 
 
 async def start(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/plans/{id}/start`: do what was planned."""
     try:
-        run = await runs.start(visit.services, plan_id=visit.parts["id"])
+        run = await visit.services.runs.start(plan_id=visit.parts["id"])
     except PipelineError as error:
-        return _review(visit, await runs.get_plan(visit.services, visit.parts["id"]), error.message)
+        return _review(visit, await visit.services.planner.get(visit.parts["id"]), error.message)
     return responses.go_to(f"{PATH}/runs/{run.id}?told=started")
 
 
 async def cancel(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/{id}/cancel`: no further job begins."""
-    run = await runs.cancel(visit.services, visit.parts["id"])
+    run = await visit.services.runs.cancel(visit.parts["id"])
     return responses.go_to(f"{PATH}/runs/{run.id}?told=cancelled")
 
 
 async def resume(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST runs/{id}/resume`: go on, whatever has become of it."""
-    run = await runs.resume(visit.services, visit.parts["id"])
+    run = await visit.services.runs.resume(visit.parts["id"])
     return responses.go_to(f"{PATH}/runs/{run.id}?told=resumed")
 
 
@@ -139,9 +139,9 @@ def _selection(form: Mapping[str, str], recipes: list[str]) -> Selection:
     if not reasons:
         raise ValueError("choose at least one reason: with none, there is nothing to do")
     more: dict[str, Any] = {
-        "max_age": _number(form, "newer", HOUR, LONGEST_AGE / HOUR),
-        "min_age": _number(form, "older", HOUR, LONGEST_AGE / HOUR),
-        "sample": _number(form, "sample", 1, LARGEST_SAMPLE),
+        "max_age": _number(form, "newer", HOUR, MAX_AGE_SECONDS / HOUR),
+        "min_age": _number(form, "older", HOUR, MAX_AGE_SECONDS / HOUR),
+        "sample": _number(form, "sample", 1, MAX_SAMPLE),
     }
     return Selection(
         prefix=form.get("prefix", "").strip(),

@@ -1,1 +1,1 @@
-"""Jobs: execute one, dispatch messages, retry and dismiss, and handle dead letters."""
+"""Jobs: execute one, dispatch messages, retry and dismiss, record outcomes, and handle dead letters."""

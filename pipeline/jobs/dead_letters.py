@@ -1,112 +1,138 @@
-"""What the platform gave up delivering becomes a failure in the ledger: nothing is only in a poison queue.
+"""Dead-letter handling: record every message of a poison queue as a failed job.
 
-A message gets there when every delivery of it broke off: the process was killed each time, or storage did not answer.
+A message becomes a dead letter after the last of its deliveries was interrupted: the process was killed each time, or
+storage did not respond.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
-from pipeline.jobs.dispatch import matching_recipes, record_failure
-from pipeline.services import Services
+from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.storage.entry import UNREADABLE, Entry, Version
 from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue, Message
 from pipeline.telemetry import logger
 
 log = logger(__name__)
+# The Functions host appends this suffix to the name of a queue.
 POISON_QUEUE_SUFFIX = "-poison"
-# Where the platform puts what a blob trigger failed with, in the account of the blob.
+# The queue of failed blob triggers, in the storage account of the blobs.
 BLOB_TRIGGER_POISON_QUEUE = "webjobs-blobtrigger-poison"
 
 
 class FailedBlob(BaseModel):
-    """What the platform writes of a blob whose trigger failed too often, as far as it is needed."""
+    """The fields in use of the host's message about a blob whose trigger failed too often."""
 
     container: str = Field(alias="ContainerName")
     name: str = Field(alias="BlobName")
 
 
-async def handle_job_message(services: Services, body: bytes) -> None:
-    """A message of the queue of jobs."""
+@dataclass(frozen=True)
+class DeadLetterQueue:
+    """A poison queue. Nothing is lost from it: a message that cannot be recorded now goes back into it."""
 
-    async def record() -> None:
-        await _fail(services, Message.parse(body))
+    queue: JobQueue
+    ledger: Ledger
+    retry_seconds: int
 
-    await record_or_requeue(services, services.settings.job_queue + POISON_QUEUE_SUFFIX, body, record)
-
-
-async def handle_blob_message(services: Services, body: bytes) -> None:
-    """A new source that the blob trigger was told about."""
-
-    async def record() -> None:
+    async def record(self, body: bytes, record: Callable[[], Awaitable[None]]) -> None:
+        """Call `record`; requeue the message on a transient error, and record an unreadable message as a failure."""
         try:
-            dropped = FailedBlob.model_validate_json(body)
-        except ValidationError as error:
-            raise RecipeError(f"not a message about a blob: {str(error)[:300]}", kind="bad_message") from None
-        if dropped.container != services.settings.input_container:
-            log.info("nothing to record: %s/%s is no source", dropped.container, dropped.name)
-            return
+            try:
+                await record()
+            except (PermanentError, ConfigError) as error:
+                await self._record_unreadable(body, error)
+        except (TransientError, ConfigError) as error:
+            log.warning(
+                "the failure cannot be recorded now and is retried: %s", error, extra={"event": "dead_letter.requeued"}
+            )
+            await self.queue.requeue(body, self.retry_seconds)
+
+    async def check_later(self, message: Message) -> None:
+        """Queue a message again for the time at which a claim that holds now expires."""
+        await self.queue.send(message, self.retry_seconds)
+
+    async def _record_unreadable(self, body: bytes, error: PipelineError) -> None:
+        log.warning("unreadable message recorded as a failure: %s", error, extra={"event": "dead_letter.unreadable"})
+        await self.ledger.enqueue(
+            Entry(
+                JobKey(UNREADABLE, hashlib.sha256(body).hexdigest()[:32]),
+                container="",
+                name=body[:500].decode(errors="replace"),
+                state="failed",
+                version=Version("", ""),
+                error_kind=error.kind,
+                error_class=type(error).__name__,
+                error_message=error.message,
+                stage="queue",
+            )
+        )
+
+
+@dataclass(frozen=True)
+class DeadLetterHandler:
+    """Record the dead letters of the job queue and of the blob trigger."""
+
+    input_container: str
+    dispatcher: JobDispatcher
+    outcomes: OutcomeRecorder
+    jobs: DeadLetterQueue
+    blobs: DeadLetterQueue
+
+    async def handle_job_message(self, body: bytes) -> None:
+        """Record the failure of a job whose message could not be delivered."""
+
+        async def record() -> None:
+            await self._record_failure(Message.parse(body))
+
+        await self.jobs.record(body, record)
+
+    async def handle_blob_message(self, body: bytes) -> None:
+        """Record the failures of all jobs of an uploaded source whose event could not be delivered."""
+
+        async def record() -> None:
+            try:
+                blob = FailedBlob.model_validate_json(body)
+            except ValidationError as error:
+                raise RecipeError(f"not a message about a blob: {str(error)[:300]}", kind="bad_message") from None
+            if blob.container != self.input_container:
+                log.info(
+                    "%s/%s is not in the input container", blob.container, blob.name, extra={"event": "source.ignored"}
+                )
+                return
+            try:
+                recipes = await self.dispatcher.matching_recipes(blob.container, blob.name)
+            except JobSuperseded as error:
+                log.info("superseded: %s", error, extra={"event": "source.superseded"})
+                return
+            for recipe in recipes:
+                await self._record_failure(Message(recipe=recipe.name, container=blob.container, name=blob.name))
+
+        await self.blobs.record(body, record)
+
+    async def _record_failure(self, message: Message) -> None:
+        """Record a failure unless the job has ended; check again later if a worker may still hold the claim."""
         try:
-            recipes = await matching_recipes(services, dropped.container, dropped.name)
+            entry = await self.outcomes.record_failure(message, undeliverable())
         except JobSuperseded as error:
-            log.info("nothing to record: %s", error)
+            log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
             return
-        for recipe in recipes:
-            await _fail(services, Message(recipe=recipe.name, container=dropped.container, name=dropped.name))
-
-    await record_or_requeue(services, BLOB_TRIGGER_POISON_QUEUE, body, record)
+        if entry.is_running:
+            # Its worker may be the one that was killed last.
+            await self.jobs.check_later(message)
 
 
 def undeliverable() -> TransientError:
+    """Return the error to record for a dead letter."""
     return TransientError(
-        "every delivery of this job broke off: the process was ended each time, or storage did not answer",
+        "every delivery of this job was interrupted: the process was killed each time, or storage did not respond",
         kind="undeliverable",
-    )
-
-
-async def _fail(services: Services, message: Message) -> None:
-    """Record a job's failure, unless it has ended; looked at again where somebody may still be on it."""
-    try:
-        entry = await record_failure(services, message, undeliverable())
-    except JobSuperseded as error:
-        log.info("nothing to record: %s", error)
-        return
-    if entry.is_running:
-        # Its worker may be the one that was killed last.
-        queue = JobQueue(services.account, services.settings.job_queue + POISON_QUEUE_SUFFIX)
-        await queue.send(message, services.settings.claim_ttl)
-
-
-async def record_or_requeue(services: Services, queue: str, body: bytes, record: Callable[[], Awaitable[None]]) -> None:
-    """Record it. What cannot be recorded now goes back into its queue: behind that one there is no other."""
-    try:
-        try:
-            await record()
-        except (PermanentError, ConfigError) as error:
-            await _keep(services, body, error)
-    except (TransientError, ConfigError) as error:
-        log.warning("a failure cannot be recorded now, and is tried again: %s", error)
-        await JobQueue(services.account, queue).requeue(body, services.settings.claim_ttl)
-
-
-async def _keep(services: Services, body: bytes, error: PipelineError) -> None:
-    """A message that cannot be used is a failure of its own."""
-    log.warning("a message that cannot be used is kept as a failure: %s", error)
-    await services.ledger.enqueue(
-        Entry(
-            JobKey(UNREADABLE, hashlib.sha256(body).hexdigest()[:32]),
-            container="",
-            name=body[:500].decode(errors="replace"),
-            state="failed",
-            version=Version("", ""),
-            error_kind=error.kind,
-            error_class=type(error).__name__,
-            error_message=error.message,
-            stage="queue",
-        )
     )

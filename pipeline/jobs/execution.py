@@ -1,11 +1,14 @@
-"""One job, start to end: claim, lease, upload, run, download and verify, commit, clean."""
+"""Execute one job: claim, acquire a session, upload, execute, download and verify, commit.
+
+The claim's generation is the fencing token: a commit of an older generation never replaces a newer rendition.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Any, TypedDict, Unpack
@@ -22,16 +25,16 @@ from pipeline.errors import (
     SourceError,
     TransientError,
 )
-from pipeline.jobs.rendering import SchedulingPolicy, StagedRendition, render
+from pipeline.jobs.rendering import Renderer, SchedulingPolicy, StagedRendition
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
 from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
-from pipeline.services import Services
-from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Source, Staged
+from pipeline.settings import Settings
+from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Renditions, Source, Sources, Staged
 from pipeline.storage.entry import can_be_kept
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Claim, Entry, Version
+from pipeline.storage.ledger import Claim, Entry, Ledger, Version
 from pipeline.telemetry import about_job, bytes_moved, logger
 
 log = logger(__name__)
@@ -39,9 +42,10 @@ UPLOAD_POLICY = SchedulingPolicy("upload")
 
 
 class ClaimOptions(TypedDict, total=False):
-    """Why a job is to be done: `again` although it has ended (unless a later generation than `seen` has), in a `run`.
+    """Options of a claim.
 
-    `known` is its row as it was when it was found to be due.
+    `again` executes a job that has ended, unless a generation later than `seen` has ended. `run` is the id of the bulk
+    run. `known` is the job's row as it was when the run found the job; it saves reading the row.
     """
 
     again: bool
@@ -50,131 +54,156 @@ class ClaimOptions(TypedDict, total=False):
     known: Entry | None
 
 
-async def execute_job(
-    services: Services,
-    container: str,
-    name: str,
-    recipe: Recipe,
-    *,
-    urgency: SchedulingPolicy = UPLOAD_POLICY,
-    **wish: Unpack[ClaimOptions],
-) -> Entry:
-    """Do one job, unless it is done already or somebody is on it. The row of the ledger says what came of it.
+@dataclass(frozen=True)
+class JobExecutor:
+    """Execute jobs under a claim, with a heartbeat, and record their ends in the ledger."""
 
-    A failure is recorded, not raised. TransientError and PoolFull mean: once more, later. JobSuperseded means that
-    there is nothing (left) to do here: the source went, or changed and another event brings the new version.
-    """
-    key = JobKey.of(recipe.name, container, name)
-    stages = JobTimer(recipe.family)
-    with about_job(key.id), stages.job(key.id):
-        with stages.stage("claim"):
-            source = await services.sources.open(container, name)
-            version = Version(source.etag, recipe.hash)
-            current = partial(services.sources.is_current, container, name, source.etag)
-            claim = await services.ledger.claim(key, (container, name), version, current, **wish)
-        if isinstance(claim, Entry):
-            log.info("nothing to do: %s", claim.state)
-            stages.state = "skipped"
-            return claim
-        async with _heartbeat(claim, stages):
-            entry = await _render_and_commit(services, source, recipe, claim, stages, urgency)
-            stages.state = entry.state
-            return entry
+    settings: Settings
+    ledger: Ledger
+    sources: Sources
+    renditions: Renditions
+    renderer: Renderer
 
+    async def execute(
+        self,
+        container: str,
+        name: str,
+        recipe: Recipe,
+        *,
+        policy: SchedulingPolicy = UPLOAD_POLICY,
+        **options: Unpack[ClaimOptions],
+    ) -> Entry:
+        """Execute one job, unless it is done already or another worker holds the claim.
 
-async def _render_and_commit(
-    services: Services, source: Source, recipe: Recipe, claim: Claim, stages: JobTimer, urgency: SchedulingPolicy
-) -> Entry:
-    try:
-        made, report = await _render_with_retry(services, source, recipe, stages, urgency)
-        records = [_record(one) for one in made]
-        if not can_be_kept(records):
-            raise RecipeError(
-                f"the names of {len(records)} renditions are more than the ledger can keep: give the recipe fewer "
-                "renditions, or the source a shorter name",
-                kind="too_many_renditions",
-            )
-        with stages.stage("commit"):
-            owner = Ownership(claim.entry.key.id, claim.entry.generation)
-            await gather_or_cancel(
-                *(services.renditions.commit(one.staged, _blob(one, source, recipe), owner) for one in made)
-            )
-        with stages.stage("ledger"):
-            entry = await claim.complete(records, _summary(source, report, stages))
-    except (PermanentError, ConfigError) as error:
-        entry = await claim.fail(error, stages.current, stages.ms)
-        # Said once it is written down: one such line for each failure, however often the job was begun.
-        log.warning("failed at %s: %s", stages.current, error)
-        return entry
-    except (TransientError, PoolFull) as error:
-        log.warning("not done yet, at %s: %s", stages.current, error)
-        with suppress(PipelineError):
-            await claim.requeue(error, stages.current, tried=isinstance(error, TransientError))
-        raise
-    except JobSuperseded as error:
-        with suppress(PipelineError):
-            await claim.abandon(error)
-        raise
-    size = sum(one.facts.size for one in made)
-    bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.family})
-    bytes_moved.add(size, {"direction": "out", "recipe": recipe.family})
-    log.info("done: %d rendition%s, %d bytes", len(made), "" if len(made) == 1 else "s", size)
-    return entry
+        Returns:
+            The job's row in the ledger. A failure is recorded there, not raised.
 
+        Raises:
+            TransientError: Retry the job later.
+            PoolFull: Retry the job later; this is not an attempt.
+            JobSuperseded: Nothing is left to do: the source is gone, or has changed and another event covers the
+                new version.
+        """
+        key = JobKey.of(recipe.name, container, name)
+        timer = JobTimer(recipe.family)
+        with about_job(key.id), timer.job(key.id):
+            with timer.stage("claim"):
+                source = await self.sources.open(container, name)
+                version = Version(source.etag, recipe.hash)
+                current = partial(self.sources.is_current, container, name, source.etag)
+                claim = await self.ledger.claim(key, (container, name), version, current, **options)
+            if isinstance(claim, Entry):
+                log.info("skipped: the job is %s already", claim.state, extra={"event": "job.skipped"})
+                timer.state = "skipped"
+                return claim
+            async with _heartbeat(claim, timer):
+                entry = await self._render_and_commit(source, recipe, claim, timer, policy)
+                timer.state = entry.state
+                return entry
 
-async def _render_with_retry(
-    services: Services, source: Source, recipe: Recipe, stages: JobTimer, urgency: SchedulingPolicy
-) -> tuple[list[StagedRendition[Staged]], SessionReport]:
-    """In a session; when that is lost, once more in a fresh one, and there in an execution of its own.
-
-    Lost twice is a failure: it may well be the source. Not so where it is this process that lost a session, and that
-    is alive: then the job comes back later, as after any trouble of storage.
-    """
-    if MARK in source.metadata:
-        raise SourceError(
-            f"this blob is itself a rendition (its metadata has {MARK}): it is not transformed again; remove that "
-            "metadata if it should be",
-            kind="own_rendition",
-        )
-    if source.size == 0:
-        raise SourceError("the source has no bytes: upload the image again", kind="empty_source")
-    most = min(services.settings.max_source_bytes, recipe.limits.get("max_source_bytes", inf))
-    if source.size > most:
-        raise SourceError(
-            f"the source has {source.size:,} bytes; at most {most:,} are taken (PIPELINE_MAX_SOURCE_BYTES, or the "
-            "recipe's limits)",
-            kind="too_many_bytes",
-        )
-    first: SessionLost | None = None
-    for _ in range(2):
+    async def _render_and_commit(
+        self, source: Source, recipe: Recipe, claim: Claim, timer: JobTimer, policy: SchedulingPolicy
+    ) -> Entry:
+        """Render, commit and complete the claim; on an error fail, requeue or abandon the claim."""
         try:
-            how = replace(urgency, exclusive=urgency.exclusive or first is not None)
-            return await render(services, source, recipe, stages, how, services.renditions.stage)
-        except SessionLost as error:
-            if first and SLOT_LOST in (first.kind, error.kind):
-                raise
-            if first:
-                told = f"{error.message}; tried in two sessions"
-                raise PermanentError(told, kind=error.kind, said=error.said) from error
-            first = error
-            log.warning("%s; once more in a fresh session", error)
-    raise AssertionError("unreachable: the last try returns or raises")
+            rendered, report = await self._render_with_retry(source, recipe, timer, policy)
+            records = [_record(each) for each in rendered]
+            if not can_be_kept(records):
+                raise RecipeError(
+                    f"the names of {len(records)} renditions exceed the size of a row in the ledger: give the recipe "
+                    "fewer renditions, or the source a shorter name",
+                    kind="too_many_renditions",
+                )
+            with timer.stage("commit"):
+                owner = Ownership(claim.entry.key.id, claim.entry.generation)
+                await gather_or_cancel(
+                    *(self.renditions.commit(each.staged, _blob(each, source, recipe), owner) for each in rendered)
+                )
+            with timer.stage("ledger"):
+                entry = await claim.complete(records, _summary(source, report, timer))
+        except (PermanentError, ConfigError) as error:
+            entry = await claim.fail(error, timer.current, timer.ms)
+            # Logged after the write, so that each failure has one such line, however often the job started.
+            log.warning("failed at %s: %s", timer.current, error, extra={"event": "job.failed", "kind": error.kind})
+            return entry
+        except (TransientError, PoolFull) as error:
+            log.warning(
+                "interrupted at %s: %s", timer.current, error, extra={"event": "job.interrupted", "kind": error.kind}
+            )
+            with suppress(PipelineError):
+                await claim.requeue(error, timer.current, tried=isinstance(error, TransientError))
+            raise
+        except JobSuperseded as error:
+            with suppress(PipelineError):
+                await claim.abandon(error)
+            raise
+        size = sum(each.facts.size for each in rendered)
+        bytes_moved.add(source.size, {"direction": "in", "recipe": recipe.family})
+        bytes_moved.add(size, {"direction": "out", "recipe": recipe.family})
+        plural = "" if len(rendered) == 1 else "s"
+        log.info("done: %d rendition%s, %d bytes", len(rendered), plural, size, extra={"event": "job.done"})
+        return entry
+
+    async def _render_with_retry(
+        self, source: Source, recipe: Recipe, timer: JobTimer, policy: SchedulingPolicy
+    ) -> tuple[list[StagedRendition[Staged]], SessionReport]:
+        """Render in a session; if that session is lost, retry once in a fresh one, in an execution of its own.
+
+        Two lost sessions are a failure of the job: the source may have caused them. The exception is a session that
+        this process lost together with its slot: the job is then retried later, like after an error of storage.
+        """
+        self._check_source(source, recipe)
+        first: SessionLost | None = None
+        for _ in range(2):
+            try:
+                attempt_policy = replace(policy, exclusive=policy.exclusive or first is not None)
+                return await self.renderer.render(source, recipe, timer, attempt_policy, self.renditions.stage)
+            except SessionLost as error:
+                if first and SLOT_LOST in (first.kind, error.kind):
+                    raise
+                if first:
+                    message = f"{error.message}; two sessions were tried"
+                    raise PermanentError(message, kind=error.kind, stderr_tail=error.stderr_tail) from error
+                first = error
+                log.warning("%s; retrying in a fresh session", error, extra={"event": "job.session_lost"})
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _check_source(self, source: Source, recipe: Recipe) -> None:
+        """Raise SourceError for a blob that is a rendition, is empty or is too large."""
+        if MARK in source.metadata:
+            raise SourceError(
+                f"this blob is a rendition of this pipeline (its metadata has {MARK}) and is not transformed again; "
+                "remove that metadata to process it anyway",
+                kind="own_rendition",
+            )
+        if source.size == 0:
+            raise SourceError("the source has no bytes: upload the image again", kind="empty_source")
+        limit = min(self.settings.max_source_bytes, recipe.limits.get("max_source_bytes", inf))
+        if source.size > limit:
+            raise SourceError(
+                f"the source has {source.size:,} bytes, more than the limit of {limit:,} (PIPELINE_MAX_SOURCE_BYTES, "
+                "or the recipe's limits)",
+                kind="too_many_bytes",
+            )
 
 
-def _blob(made: StagedRendition[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
-    """Where the rendition goes; its metadata are what the recipe carries over, what was found out, and whose it is."""
+def _blob(rendered: StagedRendition[Staged], source: Source, recipe: Recipe) -> RenditionBlob:
+    """Return path, content type and metadata of a rendition.
+
+    The metadata are those that the recipe carries over from the source, those of the report, and the recipe's name.
+    """
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
-    about = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": made.facts.sha256}
-    content_type = made.rendition.content_type_of(made.facts.as_reported)
-    metadata = {**carried, **made.facts.as_reported["extra"], **about}
-    return RenditionBlob(made.path, content_type, made.rendition.cache_control, metadata)
+    origin = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": rendered.facts.sha256}
+    content_type = rendered.rendition.content_type_of(rendered.facts.as_reported)
+    metadata = {**carried, **rendered.facts.as_reported["extra"], **origin}
+    return RenditionBlob(rendered.path, content_type, rendered.rendition.cache_control, metadata)
 
 
-def _record(made: StagedRendition[Staged]) -> dict[str, Any]:
-    facts = made.facts
+def _record(rendered: StagedRendition[Staged]) -> dict[str, Any]:
+    facts = rendered.facts
     return {
         "name": facts.name,
-        "path": made.path,
+        "path": rendered.path,
         "format": facts.format,
         "size": facts.size,
         "sha256": facts.sha256,
@@ -183,22 +212,22 @@ def _record(made: StagedRendition[Staged]) -> dict[str, Any]:
     }
 
 
-def _summary(source: Source, report: SessionReport, stages: JobTimer) -> dict[str, Any]:
-    about = report.source.model_dump() if report.source else {}
+def _summary(source: Source, report: SessionReport, timer: JobTimer) -> dict[str, Any]:
+    facts = report.source.model_dump() if report.source else {}
     return {
-        "source": {"size": source.size, **about},
+        "source": {"size": source.size, **facts},
         "versions": report.versions,
-        "began": round(stages.started, 3),
-        "session": stages.session,
-        "ms": dict(stages.ms),
-        "spans": [list(span) for span in stages.spans],
+        "began": round(timer.started, 3),
+        "session": timer.session,
+        "ms": dict(timer.ms),
+        "spans": [list(span) for span in timer.spans],
         "session_ms": report.ms,
     }
 
 
 @asynccontextmanager
-async def _heartbeat(claim: Claim, stages: JobTimer) -> AsyncIterator[None]:
-    """Renew the claim as long as the job takes; a job that is superseded meanwhile ends at its next stage."""
+async def _heartbeat(claim: Claim, timer: JobTimer) -> AsyncIterator[None]:
+    """Renew the claim while the job executes; a superseded job stops at its next stage."""
 
     async def renew() -> None:
         try:
@@ -207,9 +236,9 @@ async def _heartbeat(claim: Claim, stages: JobTimer) -> AsyncIterator[None]:
                 with suppress(TransientError):
                     await claim.renew()
         except JobSuperseded as error:
-            stages.lost_claim = error
+            timer.lost_claim = error
 
-    stages.claim_check = claim.ensure_fresh
+    timer.claim_check = claim.ensure_fresh
     task = asyncio.create_task(renew())
     try:
         yield

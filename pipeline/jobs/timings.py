@@ -1,4 +1,4 @@
-"""The stages of a job: where it is and how long each took, for the ledger, for traces and for metrics."""
+"""Time the stages of a job, for the ledger, for traces and for metrics."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from pipeline.errors import PipelineError
 from pipeline.telemetry import jobs_ended, jobs_running, stage_seconds, tracer
 
 
-async def _nobody_elses() -> None:
-    """What is asked of a job that nobody else could be on."""
+async def _no_check() -> None:
+    """Do nothing: the claim check of work that has no claim, such as a preview."""
 
 
 @dataclass
 class JobTimer:
-    """A job's way. `ms` has the whole time of each stage, `marks` every stretch: its start and length since `began`.
+    """Record the stages of one job, and stop it at the next stage once its claim is lost.
 
-    Times are milliseconds, `began` is wall time in seconds. `session` names the session's slot and generation, `state`
-    is what the job came to, and `lost` why going on is of no use: then no further stage begins. `look` finds out
-    whether another is on the job by now, and raises that.
+    Attributes:
+        recipe: The recipe's family; it labels metrics and spans.
+        current: The stage that the job is in.
+        session: The slot and generation of the job's session, such as `000.1`; empty before one is acquired.
+        ms: Total milliseconds in each stage.
+        spans: Each pass through a stage: its name, its start in milliseconds since `started`, and its length.
+        started: Wall-clock time at which the job started, in seconds since 1970.
+        state: The state in which the job ended.
+        lost_claim: The reason why the claim was lost; no further stage starts then.
+        claim_check: Raises JobSuperseded if another worker holds the claim.
     """
 
     recipe: str
@@ -34,13 +41,13 @@ class JobTimer:
     started: float = field(default_factory=time.time)
     state: str = ""
     lost_claim: PipelineError | None = None
-    claim_check: Callable[[], Awaitable[None]] = _nobody_elses
+    claim_check: Callable[[], Awaitable[None]] = _no_check
     _zero: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Within this, the job is at `name`. Raises what the job was lost by, if it was."""
-        self._check()
+        """Time the enclosed work as the stage `name`. Raises JobSuperseded if the claim was lost before."""
+        self._raise_if_lost()
         self.current, started = name, time.perf_counter()
         with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
             try:
@@ -51,25 +58,28 @@ class JobTimer:
             finally:
                 if self.session:
                     span.set_attribute("pipeline.session", self.session)
-                self._note(name, started, time.perf_counter())
+                self._record(name, started, time.perf_counter())
 
     async def ensure_claimed(self) -> None:
-        """Before what is dear or dangerous: raises what the job was lost by, looked up where that is in doubt."""
-        self._check()
+        """Assert that the claim still holds; call it before expensive or irreversible steps.
+
+        Raises JobSuperseded if it does not. The ledger is read only if the last heartbeat is overdue.
+        """
+        self._raise_if_lost()
         await self.claim_check()
 
     def add_span(self, name: str, started: float, ended: float) -> None:
-        """A stage that is over, by its times of `time.perf_counter`."""
+        """Record a stage that has ended. Both times are in seconds of `time.perf_counter`."""
         offset = time.time_ns() - round(time.perf_counter() * 1e9)
         span = tracer.start_span(name, start_time=offset + round(started * 1e9))
         if self.session:
             span.set_attribute("pipeline.session", self.session)
         span.end(offset + round(ended * 1e9))
-        self._note(name, started, ended)
+        self._record(name, started, ended)
 
     @contextmanager
     def job(self, job_id: str) -> Iterator[None]:
-        """The whole job: a span over all stages."""
+        """Trace and count the enclosed work as one job; its stages become child spans."""
         attributes = {"pipeline.job": job_id, "pipeline.recipe": self.recipe}
         jobs_running.add(1, {"recipe": self.recipe})
         with tracer.start_as_current_span(
@@ -87,14 +97,14 @@ class JobTimer:
                 jobs_running.add(-1, {"recipe": self.recipe})
                 jobs_ended.add(1, {"recipe": self.recipe, "state": self.state})
 
-    def _check(self) -> None:
+    def _raise_if_lost(self) -> None:
         if self.lost_claim:
             raise self.lost_claim
 
-    def _note(self, name: str, started: float, ended: float) -> None:
-        took = (ended - started) * 1000
-        self.ms[name] = round(self.ms.get(name, 0) + took, 1)
-        self.spans.append((name, round((started - self._zero) * 1000, 1), round(took, 1)))
+    def _record(self, name: str, started: float, ended: float) -> None:
+        elapsed_ms = (ended - started) * 1000
+        self.ms[name] = round(self.ms.get(name, 0) + elapsed_ms, 1)
+        self.spans.append((name, round((started - self._zero) * 1000, 1), round(elapsed_ms, 1)))
         stage_seconds.record(ended - started, {"stage": name, "recipe": self.recipe})
 
 

@@ -1,4 +1,4 @@
-"""What came out of a session is believed only as far as it was declared, and after it was checked."""
+"""Verify the output of a session: only declared renditions within the limits, with matching bytes, are accepted."""
 
 from __future__ import annotations
 
@@ -9,42 +9,55 @@ from pipeline.errors import SessionReplyError
 from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
 
-HEAD = 16
+SIGNATURE_BYTES = 16
 
 
-def declared(
+def check_report(
     report: SessionReport, files: dict[str, str], formats: dict[str, tuple[str, ...]], settings: Settings
 ) -> dict[str, RenditionFacts]:
-    """The reported renditions by name: exactly those in `files`, each in one of its formats and within the limits."""
+    """Check that a report lists exactly the declared renditions, each in an allowed format and within the limits.
+
+    Args:
+        report: The report of the session.
+        files: The file in the session of each declared rendition, by the rendition's name.
+        formats: The formats that the recipe allows for each rendition.
+        settings: The limits on bytes and pixels of a rendition.
+
+    Returns:
+        The reported facts of each rendition, by its name.
+
+    Raises:
+        SessionReplyError: The report differs from the declaration.
+    """
     reported = {facts.name: facts for facts in report.renditions}
     if {name: facts.file for name, facts in reported.items()} != files or len(reported) != len(report.renditions):
-        raise SessionReplyError("the session reports other renditions than the recipe declares")
+        raise SessionReplyError("the session's report lists other renditions than the recipe declares")
     for facts in reported.values():
         if facts.format not in formats[facts.name]:
             raise SessionReplyError(f"rendition {facts.name} came as {facts.format}, which its recipe does not allow")
         if facts.size > settings.max_rendition_bytes or facts.width * facts.height > settings.max_rendition_pixels:
-            raise SessionReplyError(f"rendition {facts.name} is over the limits on bytes or pixels")
+            raise SessionReplyError(f"rendition {facts.name} exceeds the limits on bytes or pixels")
     return reported
 
 
-async def checked(chunks: AsyncIterator[bytes], facts: RenditionFacts) -> AsyncIterator[bytes]:
-    """The chunks of a rendition again; SessionReplyError when they are not what the report says."""
+async def check_bytes(chunks: AsyncIterator[bytes], facts: RenditionFacts) -> AsyncIterator[bytes]:
+    """Yield the chunks of a rendition; raise SessionReplyError if size, checksum or signature contradict the report."""
     digest, size, head = hashlib.sha256(), 0, b""
     async for chunk in chunks:
         size += len(chunk)
         if size > facts.size:
             break
         digest.update(chunk)
-        head = (head + chunk)[:HEAD]
+        head = (head + chunk)[:SIGNATURE_BYTES]
         yield chunk
     if size != facts.size or digest.hexdigest() != facts.sha256:
-        raise SessionReplyError(f"rendition {facts.name} came with another size or checksum than reported")
+        raise SessionReplyError(f"rendition {facts.name} differs from its report in size or checksum")
     if not _has_format(head, facts.format):
-        raise SessionReplyError(f"rendition {facts.name} is not {facts.format}: its first bytes say otherwise")
+        raise SessionReplyError(f"rendition {facts.name} does not begin with the signature of {facts.format}")
 
 
 def _has_format(head: bytes, name: str) -> bool:
-    """Whether a file of that format can begin like this (the signatures of the formats' own specifications)."""
+    """Return True if `head` begins with the signature of the format, as its specification defines it."""
     match name.upper():
         case "JPEG":
             return head.startswith(b"\xff\xd8\xff")

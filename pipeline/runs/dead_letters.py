@@ -1,33 +1,48 @@
-"""Dead letters of runs: record the jobs of an undeliverable piece of a run as failures."""
+"""Dead-letter handling of runs: record the jobs of a poison message as failures."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
-from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX, record_or_requeue, undeliverable
-from pipeline.runs.lifecycle import stop
-from pipeline.runs.worker import record_item_failure
-from pipeline.services import Services
-from pipeline.storage.queue import RunWork
+from pipeline.jobs.dead_letters import DeadLetterQueue, undeliverable
+from pipeline.runs.lifecycle import RunController
+from pipeline.runs.worker import ItemExecutor
+from pipeline.storage.queue import JobQueue, RunWork
+from pipeline.storage.run_store import Outcome, RunStore
 
 
-async def handle_run_message(services: Services, body: bytes) -> None:
-    """A piece of a run: the jobs of a batch that have not ended fail; a run that cannot find its jobs stops."""
+@dataclass(frozen=True)
+class RunDeadLetterHandler:
+    """Record the dead letters of the run queue."""
 
-    async def record() -> None:
-        work = RunWork.parse(body)
-        if not work.batch:
-            await stop(services, work.run, "finding its jobs broke off each time; the log says why; resume it")
-            return
-        batch = await services.run_store.batch(work.run, work.batch)
-        if batch is None:
-            return
-        end = partial(record_item_failure, services, work.run, attempt=work.attempt, error=undeliverable())
-        ends = {place: await end(batch.items[place]) for place in batch.left}
-        outcomes = {place: one.outcome for place, one in ends.items() if one.outcome}
-        batch = await services.run_store.settle(batch, outcomes)
-        if batch.left:
-            # Somebody may still be on these: once their claims have ended, that is seen.
-            await services.run_queue.send(RunWork(run=work.run, batch=work.batch), services.settings.claim_ttl)
+    store: RunStore
+    controller: RunController
+    items: ItemExecutor
+    dead_letters: DeadLetterQueue
+    queue: JobQueue
 
-    await record_or_requeue(services, services.settings.run_queue + POISON_QUEUE_SUFFIX, body, record)
+    async def handle_message(self, body: bytes) -> None:
+        """Fail the unfinished jobs of a batch; stop a run that cannot find its jobs."""
+
+        async def record() -> None:
+            work = RunWork.parse(body)
+            if not work.batch:
+                reason = "every attempt to find its jobs was interrupted; the log has the reason; resume the run"
+                await self.controller.stop(work.run, reason)
+                return
+            batch = await self.store.batch(work.run, work.batch)
+            if batch is None:
+                return
+            outcomes: dict[int, Outcome] = {}
+            for index in batch.left:
+                result = await self.items.record_failure(
+                    work.run, batch.items[index], attempt=work.attempt, error=undeliverable()
+                )
+                if result.outcome:
+                    outcomes[index] = result.outcome
+            batch = await self.store.settle(batch, outcomes)
+            if batch.left:
+                # Another worker may hold a claim; check again after it expires.
+                await self.queue.send(RunWork(run=work.run, batch=work.batch), self.dead_letters.retry_seconds)
+
+        await self.dead_letters.record(body, record)

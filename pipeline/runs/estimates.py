@@ -1,9 +1,9 @@
-"""What a number of jobs takes: minutes, session-hours, storage transactions, money. From what jobs took before."""
+"""Estimate minutes, session-hours, storage transactions and money of a number of jobs, from measured job times."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -11,26 +11,27 @@ from math import ceil
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, Recipes
+from pipeline.runs.selection import PAGE_SIZE
 from pipeline.runs.simulation import Pool, Times, duration
-from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.metrics import LONGEST, MinuteMetrics
+from pipeline.storage.metrics import LONGEST, MetricsStore, MinuteMetrics
 
-# What is taken for a job where none has been timed within the last two days: a photo of some megabytes.
-ASSUMED = Times(upload=0.05, execution=0.4, download=0.05)
-# The requests of a job beside its renditions: reading the source, the claim, the end.
-PER_JOB = 3
-PER_BATCH = 2
-# A page of sources is one listing, a look into the ledger per recipe, the batches' rows and the run's own document.
-PER_PAGE = 5
+# Times of a job if none was measured within the last two days: a photo of a few megabytes.
+ASSUMED_TIMES = Times(upload=0.05, execution=0.4, download=0.05)
+# Storage requests of a job besides its renditions: reading the source, the claim, the end.
+REQUESTS_PER_JOB = 3
+REQUESTS_PER_BATCH = 2
+# One listing, one range read of the ledger per recipe, the rows of the batches, and the run's document.
+REQUESTS_PER_PAGE = 5
 
 
 class Estimate(BaseModel):
-    """What a plan or a run is expected to take. `timings` says from how many jobs; with 0 they are assumed.
+    """The expected duration and cost of a plan or a run.
 
-    `money` is `sessions` and `storage` and their sum, in the currency of the price settings; function instances are
-    not in it. `minutes` assumes that the whole pool is free for it.
+    `timings` is the number of measured jobs behind it; with 0, the times are assumed. `money` holds `sessions`,
+    `storage` and their sum `total`, in the currency of the price settings; function instances are not included.
+    `minutes` assumes that the whole pool is free for the run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,31 +45,48 @@ class Estimate(BaseModel):
 
     @property
     def total(self) -> float:
-        """The money, summed up."""
+        """The total cost, in the currency of the price settings."""
         return self.money.get("total", 0)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How long jobs took, by recipe (seconds), how many were timed, and in how many processes at a time."""
+    """Measured times of jobs by recipe, in seconds, the number of measured jobs, and the mean number of processes."""
 
     times: dict[str, Times]
     jobs: int
     processes: float = 1.0
 
     def of(self, recipe: str) -> Times:
-        """The times of a recipe's jobs, or those of all jobs where it had none."""
-        return self.times.get(recipe) or self.times.get("") or ASSUMED
+        """Return the mean times of a recipe's jobs, or of all jobs if the recipe had none."""
+        return self.times.get(recipe) or self.times.get("") or ASSUMED_TIMES
 
 
-async def measured(services: Services) -> Measured:
-    """What the jobs of the last two days took."""
-    minutes = await services.ledger.stats.minutes(datetime.now(UTC) - LONGEST + timedelta(minutes=1))
-    return of_minutes(minutes)
+@dataclass(frozen=True)
+class Estimator:
+    """Estimate jobs of the recipe file from the metrics of the last two days."""
+
+    settings: Settings
+    recipes: Recipes
+    metrics: MetricsStore
+
+    async def measured(self) -> Measured:
+        """Return the times of the jobs of the last two days."""
+        return of_minutes(await self.metrics.minutes(datetime.now(UTC) - LONGEST + timedelta(minutes=1)))
+
+    def estimate(self, jobs: Counter[str], renditions: Counter[str], measured: Measured) -> Estimate:
+        """Estimate a number of jobs of each recipe; `renditions` is their total number by recipe."""
+        return estimate(self.settings, jobs, renditions, measured, jobs_per_session(self.settings, self.recipes))
+
+    async def of_recipes(self, recipes: Sequence[Recipe], jobs: int) -> Estimate:
+        """Estimate a number of jobs that is spread evenly over the recipes."""
+        shares = Counter({recipe.name: -(-jobs // len(recipes)) for recipe in recipes})
+        renditions = Counter({recipe.name: shares[recipe.name] * len(recipe.renditions) for recipe in recipes})
+        return self.estimate(shares, renditions, await self.measured())
 
 
 def of_minutes(minutes: list[MinuteMetrics]) -> Measured:
-    """Means over some minutes, for each recipe and (under an empty name) for all."""
+    """Return mean times over some minutes, for each recipe and, under an empty name, for all."""
     sums: dict[str, Counter[str]] = {}
     for minute in minutes:
         for name in (minute.recipe, ""):
@@ -87,36 +105,46 @@ def _mean(ms: Counter[str]) -> Times:
 
 
 def jobs_per_session(settings: Settings, recipes: Iterable[Recipe]) -> dict[str, int]:
-    """After how many jobs of each recipe a session makes way for a new one."""
-    most = {"single": 1, "trusted": TRUSTED_SESSION_MAX_JOBS}
-    return {each.name: most.get(each.isolation, settings.session_max_jobs) for each in recipes}
+    """Return the number of jobs after which a session is recycled, by recipe."""
+    limits = {"single": 1, "trusted": TRUSTED_SESSION_MAX_JOBS}
+    return {each.name: limits.get(each.isolation, settings.session_max_jobs) for each in recipes}
 
 
 def estimate(
     settings: Settings,
     jobs: Counter[str],
     renditions: Counter[str],
-    known: Measured,
-    served: Mapping[str, int] | None = None,
+    measured: Measured,
+    session_max_jobs: Mapping[str, int] | None = None,
 ) -> Estimate:
-    """What so many jobs of each recipe take.
+    """Estimate a number of jobs of each recipe.
 
-    `renditions` are how many they make in all, `served` how many one session takes (see `serves`), both by recipe.
+    Args:
+        settings: The size of the pool, limits and prices.
+        jobs: The number of jobs by recipe.
+        renditions: The total number of renditions by recipe.
+        measured: Measured times.
+        session_max_jobs: The jobs that one session serves, by recipe (see `jobs_per_session`).
     """
     count = sum(jobs.values())
     if count == 0:
-        return Estimate(timings=known.jobs)
-    times = _mixed(jobs, known)
-    # So many sessions are worn by jobs, which leaves each so many of them.
-    worn = sum(number / (served or {}).get(recipe, settings.session_max_jobs) for recipe, number in jobs.items())
-    pool = replace(Pool.of(settings, times), jobs=max(1, round(count / worn)))
-    seconds = duration(count, pool, times, settings.run_concurrency * known.processes)
+        return Estimate(timings=measured.jobs)
+    times = _mean_times(jobs, measured)
+    # The sessions that the jobs use up, and with that the mean number of jobs of a session.
+    limits = session_max_jobs or {}
+    used_up = sum(number / limits.get(recipe, settings.session_max_jobs) for recipe, number in jobs.items())
+    pool = replace(Pool.of(settings, times), jobs=max(1, round(count / used_up)))
+    seconds = duration(count, pool, times, settings.run_concurrency * measured.processes)
     sessions = min(pool.sessions, count)
-    # A session is paid by the hour that has begun, and is a new one after so many jobs or so long.
-    lives = max(ceil(round(worn, 6)), sessions * ceil(seconds / settings.session_max_age))
-    hours = max(lives, sessions) * ceil(min(seconds, settings.session_max_age) / 3600)
+    # Sessions are billed per started hour, and are recycled after a number of jobs or at their maximum age.
+    lifetimes = max(ceil(round(used_up, 6)), sessions * ceil(seconds / settings.session_max_age))
+    hours = max(lifetimes, sessions) * ceil(min(seconds, settings.session_max_age) / 3600)
     writes = renditions.total()
-    others = PER_JOB * count + PER_BATCH * ceil(count / settings.run_batch_size) + PER_PAGE * ceil(count / 1000)
+    others = (
+        REQUESTS_PER_JOB * count
+        + REQUESTS_PER_BATCH * ceil(count / settings.run_batch_size)
+        + REQUESTS_PER_PAGE * ceil(count / PAGE_SIZE)
+    )
     money = {
         "sessions": hours * settings.price_session_hour,
         "storage": writes / 10_000 * settings.price_writes + others / 10_000 * settings.price_operations,
@@ -128,17 +156,17 @@ def estimate(
         session_hours=hours,
         transactions=writes + others,
         money={name: round(value, 4) for name, value in money.items()},
-        timings=known.jobs,
+        timings=measured.jobs,
     )
 
 
-def _mixed(jobs: Counter[str], known: Measured) -> Times:
-    """The mean job."""
+def _mean_times(jobs: Counter[str], measured: Measured) -> Times:
+    """Return the times of the mean job."""
     total = jobs.total()
-    each = [(known.of(recipe), count / total) for recipe, count in jobs.items()]
+    weighted = [(measured.of(recipe), count / total) for recipe, count in jobs.items()]
     return Times(
-        sum(times.upload * share for times, share in each),
-        sum(times.execution * share for times, share in each),
-        sum(times.download * share for times, share in each),
-        sum(times.whole * share for times, share in each),
+        sum(times.upload * share for times, share in weighted),
+        sum(times.execution * share for times, share in weighted),
+        sum(times.download * share for times, share in weighted),
+        sum(times.whole * share for times, share in weighted),
     )

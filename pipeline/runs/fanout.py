@@ -1,124 +1,141 @@
-"""Fan-out: a run's jobs are found page by page, put down in batches, and brought in through the queue.
+"""Fan out a run: find its jobs page by page, store them in batches, and queue a message for each batch.
 
-A page's batches are stored before any message about them is sent, and the run's document moves on after that. So
-whatever is killed in between, doing the page again finds the batches that are there, and no job is in two of them.
+A page's batches are stored before their messages are sent, and the run's document advances after that. If the process
+is killed in between, repeating the page finds the stored batches, and no job is in two of them.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-from pipeline.runs.lifecycle import send_all, stop, update
-from pipeline.runs.model import Run, key_of, now
-from pipeline.runs.planning import PAGE
-from pipeline.runs.selection import Due, due_jobs, version_mismatch
-from pipeline.services import Services
-from pipeline.storage.queue import Item, RunWork
-from pipeline.storage.run_store import LEFT, Batch
+from pipeline.runs.lifecycle import RunController
+from pipeline.runs.model import Run, key_of
+from pipeline.runs.selection import Due, JobFinder
+from pipeline.settings import Settings
+from pipeline.storage.queue import Item, JobQueue, RunWork
+from pipeline.storage.run_store import LEFT, Batch, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-# A function ends after some minutes; the next message goes on.
-BUDGET = 120.0
-# A column of a table holds 32 Ki characters, a message 48 KiB before it is encoded.
-ROW = 16_000
-MESSAGE = 45_000
+# A function ends after some minutes; the next message continues.
+TIME_BUDGET_SECONDS = 120.0
+# A column of a table holds 32 Ki characters, and a message 48 KiB before it is encoded.
+MAX_BATCH_CHARACTERS = 16_000
+MAX_MESSAGE_BYTES = 45_000
+MAX_BATCHES_PER_PAGE = 99_999
 
 
-async def find_jobs(services: Services, run_id: str) -> None:
-    """Find a run's jobs from where it stands, for a while; then another message does the rest."""
-    started = time.monotonic()
-    while (run := await _at_work(services, run_id)) and not run.listed:
-        if time.monotonic() - started > BUDGET:
-            await services.run_queue.send(RunWork(run=run_id))
+@dataclass(frozen=True)
+class FanOut:
+    """Find the jobs of runs and queue them in batches."""
+
+    settings: Settings
+    store: RunStore
+    queue: JobQueue
+    finder: JobFinder
+    controller: RunController
+
+    async def find_jobs(self, run_id: str) -> None:
+        """Find a run's jobs from its current page on, for up to two minutes; then queue a message for the rest."""
+        started = time.monotonic()
+        while (run := await self._working_run(run_id)) and not run.listed:
+            if time.monotonic() - started > TIME_BUDGET_SECONDS:
+                await self.queue.send(RunWork(run=run_id))
+                return
+            await self._process_page(run)
+
+    async def _working_run(self, run_id: str) -> Run | None:
+        document = await self.store.get("run", key_of(run_id))
+        run = Run.read(document.content) if document else None
+        return run if run and run.state == "working" else None
+
+    async def _process_page(self, run: Run) -> None:
+        """Process one page of sources: store its batches, send their messages, and advance the run."""
+        if await self.controller.stop_on_version_mismatch(run):
             return
-        await _page(services, run)
+        page = await self.finder.page(run.selection, run.at)
+        jobs = [job for job in page.jobs if not run.last_rank or job.rank <= run.last_rank]
+        if run.found + len(jobs) > run.most:
+            planned = "" if run.expected is None else f"{run.expected:,} were planned, "
+            counts = f"there are {run.found + len(jobs):,} jobs or more: {planned}{run.most:,} at most"
+            await self.controller.stop(run.id, f"{counts}; make a new plan, or resume with a higher cap")
+            return
+        batches = await self._store_batches(run, jobs)
+        await self.controller.send_all([_message(batch) for batch in batches if LEFT in batch.outcomes])
+        count = sum(len(batch.items) for batch in batches)
 
+        def advanced(stored: Run) -> Run:
+            if stored.pages != run.pages:
+                return stored  # another delivery of the same message was faster
+            position = {"at": page.offset, "listed": not page.offset, "pages": run.pages + 1}
+            counts = {"found": run.found + count, "sources": stored.sources + page.sources}
+            return stored.model_copy(update={**position, **counts})
 
-async def _at_work(services: Services, run_id: str) -> Run | None:
-    document = await services.run_store.get("run", key_of(run_id))
-    run = Run.read(document.content) if document else None
-    return run if run and run.state == "working" else None
+        await self.controller.update(run.id, advanced)
+        log.info(
+            "run %s: %d jobs of %d sources, page %d",
+            run.id,
+            count,
+            page.sources,
+            run.pages,
+            extra={"event": "run.page_listed"},
+        )
+        if run.scheduled and not page.offset and run.found + count:
+            log.info(
+                "scheduled run %s found %d jobs", run.id, run.found + count, extra={"event": "run.missed_jobs_found"}
+            )
 
-
-async def _page(services: Services, run: Run) -> None:
-    """One page of sources: its batches are stored, their messages sent, and the run moved on."""
-    if other := version_mismatch(services, run.selection, run.recipe_versions):
-        await stop(services, run.id, f"{other}, and resume the run")
-        return
-    container, prefix = services.settings.input_container, run.selection.prefix
-    page, at = await services.sources.page(container, prefix, run.at, PAGE)
-    found = await due_jobs(services, run.selection, page, now())
-    if run.last_rank:
-        found = [one for one in found if one.rank <= run.last_rank]
-    if run.found + len(found) > run.most:
-        expected = "" if run.expected is None else f"{run.expected:,} were planned, "
-        many = f"there are {run.found + len(found):,} jobs or more: {expected}{run.most:,} at most"
-        await stop(services, run.id, f"{many}; plan anew, or resume with a higher cap")
-        return
-    batches = await _stored(services, run, found)
-    await send_all(services, [_message(batch) for batch in batches if LEFT in batch.outcomes])
-    jobs = sum(len(batch.items) for batch in batches)
-
-    def moved_on(there: Run) -> Run:
-        if there.pages != run.pages:
-            return there  # another delivery of the same message was faster
-        news = {"at": at, "listed": not at, "pages": run.pages + 1, "found": run.found + jobs}
-        return there.model_copy(update={**news, "sources": run.sources + len(page)})
-
-    await update(services, run.id, moved_on)
-    log.info("run %s: %d jobs of %d sources, page %d", run.id, jobs, len(page), run.pages)
-    if run.scheduled and not at:
-        log.info("scheduled run %s found %d jobs", run.id, run.found + jobs)
-
-
-async def _stored(services: Services, run: Run, found: list[Due]) -> list[Batch]:
-    """The page's batches, stored: with those of an earlier try at the same page, which stay as they are."""
-    batches = _batches(run, [_item(one) for one in found], services.settings.run_batch_size, 0)
-    stored = await services.run_store.create_batches(batches)
-    if len(stored) == len(batches):
-        return stored
-    first, last = _name(run, 0), _name(run, 99_999)
-    there = [batch async for batch in services.run_store.batches(run.id, first, last)]
-    known = {(item.recipe, item.name) for batch in there for item in batch.items}
-    rest = [item for item in map(_item, found) if (item.recipe, item.name) not in known]
-    more = _batches(run, rest, services.settings.run_batch_size, len(there))
-    return [*there, *await services.run_store.create_batches(more)]
+    async def _store_batches(self, run: Run, jobs: list[Due]) -> list[Batch]:
+        """Store the page's batches. Batches of an earlier attempt at the same page remain as they are."""
+        items = [_item(job) for job in jobs]
+        batches = _batches(run, items, self.settings.run_batch_size, 0)
+        stored = await self.store.create_batches(batches)
+        if len(stored) == len(batches):
+            return stored
+        first, last = _batch_name(run, 0), _batch_name(run, MAX_BATCHES_PER_PAGE)
+        existing = [batch async for batch in self.store.batches(run.id, first, last)]
+        known = {(item.recipe, item.name) for batch in existing for item in batch.items}
+        rest = [item for item in items if (item.recipe, item.name) not in known]
+        more = _batches(run, rest, self.settings.run_batch_size, len(existing))
+        return [*existing, *await self.store.create_batches(more)]
 
 
 def _batches(run: Run, items: list[Item], size: int, number: int) -> list[Batch]:
+    """Split items into batches of at most `size` items and of the characters that fit into a row."""
     chunks: list[list[Item]] = []
-    room = 0
+    left = 0
     for item in items:
-        units = 200 + len(item.name.encode("utf-16-le")) // 2
-        if not chunks or len(chunks[-1]) >= size or units > room:
+        characters = 200 + len(item.name.encode("utf-16-le")) // 2
+        if not chunks or len(chunks[-1]) >= size or characters > left:
             chunks.append([])
-            room = ROW
+            left = MAX_BATCH_CHARACTERS
         chunks[-1].append(item)
-        room -= units
+        left -= characters
     return [
-        Batch(run.id, _name(run, number + place), tuple(chunk), LEFT * len(chunk)) for place, chunk in enumerate(chunks)
+        Batch(run.id, _batch_name(run, number + index), tuple(chunk), LEFT * len(chunk))
+        for index, chunk in enumerate(chunks)
     ]
 
 
 def _message(batch: Batch) -> RunWork:
-    """With the batch's jobs in it, as long as it fits into a message: that saves reading the row."""
+    """Return the message of a batch. It includes the jobs if they fit, which saves reading the row."""
     work = RunWork(run=batch.run, batch=batch.name, etag=batch.etag, items=list(batch.items))
-    fits = len(work.model_dump_json(exclude_defaults=True).encode()) <= MESSAGE
+    fits = len(work.model_dump_json(exclude_defaults=True).encode()) <= MAX_MESSAGE_BYTES
     return work if fits else RunWork(run=batch.run, batch=batch.name)
 
 
-def _name(run: Run, number: int) -> str:
+def _batch_name(run: Run, number: int) -> str:
     return f"{run.pages:08d}-{number:05d}"
 
 
-def _item(one: Due) -> Item:
-    if one.entry is None:
-        return Item(recipe=one.recipe.name, name=one.source.name)
-    row = one.entry
+def _item(job: Due) -> Item:
+    if job.entry is None:
+        return Item(recipe=job.recipe.name, name=job.source.name)
+    row = job.entry
     return Item(
-        recipe=one.recipe.name,
-        name=one.source.name,
+        recipe=job.recipe.name,
+        name=job.source.name,
         generation=row.generation,
         etag=row.row_etag,
         listed=row.listed,

@@ -1,286 +1,327 @@
-"""A run from its start to its end: start, look, cancel, resume."""
+"""Control runs from start to end: start, look up, cancel, resume, and start the scheduled run."""
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from pipeline.concurrency import gather_or_cancel
 from pipeline.errors import RequestError, StateConflict
-from pipeline.runs.estimates import Estimate, estimate, jobs_per_session, measured
+from pipeline.runs.estimates import Estimate, Estimator
 from pipeline.runs.model import Progress, Run, is_id, key_of, now
-from pipeline.runs.planning import get_plan, new_id
-from pipeline.runs.selection import Selection, recipe_versions, selected_recipes
-from pipeline.services import Services
-from pipeline.settings import variable
-from pipeline.storage.queue import RunWork
-from pipeline.storage.run_store import LEFT, Document
+from pipeline.runs.planning import RunPlanner, new_id
+from pipeline.runs.selection import JobFinder, Selection
+from pipeline.settings import Settings, variable
+from pipeline.storage.queue import JobQueue, RunWork
+from pipeline.storage.run_store import LEFT, Document, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-SENDERS = 16
-# The schedule's own document: two timers that ring at once find out by it.
-SCHEDULE = "run"
-RING = 60
-# How long a scheduled run may be at work before the timer brings it in again: its messages may have been lost.
-PATIENCE = 3600
+MAX_CONCURRENT_SENDS = 16
+# The key of the schedule's document. Timers of several hosts compete for it, and one of them starts the run.
+SCHEDULE_KEY = "run"
+# Timers that fire within this time after a start are duplicates of it.
+DUPLICATE_TIMER_SECONDS = 60
+# The timer resumes a scheduled run that has been working for longer than this: its messages may have been lost.
+STALLED_RUN_SECONDS = 3600
 
 
-async def start(
-    services: Services,
-    selection: Selection | None = None,
-    *,
-    plan_id: str | None = None,
-    expected_count: int | None = None,
-    max_jobs: int | None = None,
-    max_cost: float | None = None,
-    named: Callable[[str], Awaitable[str]] | None = None,
-) -> Run:
-    """Start what was planned: by the plan's id, or by the number of jobs that the caller expects.
+@dataclass(frozen=True)
+class RunController:
+    """Start, look up, cancel and resume runs."""
 
-    It stops by itself when it finds more than that by more than the margin. `max_jobs` and `max_cost` are caps below
-    those of the settings. `named` may give it another id than the fresh one; a run that has that id already is the one
-    that was meant. RequestError when there is neither a plan nor a number, or when it would be over a cap.
-    """
-    if plan_id is not None:
-        plan = await get_plan(services, plan_id)
-        if not plan.complete:
-            raise StateConflict(f"plan {plan.id} is not complete: go on with its marker first", kind="plan_incomplete")
-        if selection not in (None, plan.selection):
-            raise RequestError("the selection is not the plan's: leave it out, or plan anew", kind="other_selection")
-        most = _most(services, plan.jobs, plan.estimate, max_jobs, max_cost)
-        run = Run(
-            id=new_id(),
-            selection=plan.selection,
-            plan=plan.id,
-            expected=plan.jobs,
-            most=most,
-            recipe_versions=plan.recipe_versions,
-        )
-        return await _begin(services, run.model_copy(update={"last_rank": plan.last_rank}), named)
-    if expected_count is None or selection is None or selection.sample:
-        raise RequestError(
-            "plan first, and start the plan by its id; without one, say which selection and how many jobs you expect "
-            "(a sample always needs a plan)",
-            kind="no_plan",
-        )
-    taken = await _estimate(services, selection, expected_count)
-    most = _most(services, expected_count, taken, max_jobs, max_cost)
-    meant = recipe_versions(services, selection)
-    run = Run(id=new_id(), selection=selection, expected=expected_count, most=most, recipe_versions=meant)
-    return await _begin(services, run, named)
+    settings: Settings
+    store: RunStore
+    queue: JobQueue
+    finder: JobFinder
+    estimator: Estimator
+    planner: RunPlanner
 
+    async def start(
+        self,
+        selection: Selection | None = None,
+        *,
+        plan_id: str | None = None,
+        expected_count: int | None = None,
+        max_jobs: int | None = None,
+        max_cost: float | None = None,
+        reserve_id: Callable[[str], Awaitable[str]] | None = None,
+    ) -> Run:
+        """Start a planned run by the plan's id, or a selection by the number of jobs that the caller expects.
 
-async def find_run(services: Services, run_id: str) -> Run | None:
-    """A run that was begun; None when there is none. Its first message is sent again if it may have been lost."""
-    if not await _exists(services, run_id):
-        return None
-    run = await get(services, run_id)
-    if not (run.over or run.listed or run.pages):
-        await services.run_queue.send(RunWork(run=run.id))
-    return run
+        The run stops when it finds more jobs than expected, beyond PIPELINE_RUN_OVERRUN_TOLERANCE.
 
+        Args:
+            selection: The jobs, if there is no plan.
+            plan_id: The id of a complete plan.
+            expected_count: The expected number of jobs, if there is no plan.
+            max_jobs: A cap on the number of jobs, below that of the settings.
+            max_cost: A cap on the estimated cost, below that of the settings.
+            reserve_id: Receives the new run's id and returns the id to use. If a run with that id exists already, that
+                run is returned; this makes a start idempotent.
 
-async def start_scheduled(services: Services) -> Run | None:
-    """Start the scheduled run; None when another timer has just done so, or its last one is still at work.
+        Raises:
+            RequestError: There is neither a plan nor an expected number, or a cap is exceeded.
+            StateConflict: The plan is incomplete.
+        """
+        if plan_id is not None:
+            plan = await self.planner.get(plan_id)
+            if not plan.complete:
+                raise StateConflict(
+                    f"plan {plan.id} is not complete: continue planning with its marker first", kind="plan_incomplete"
+                )
+            if selection not in (None, plan.selection):
+                raise RequestError(
+                    "the selection differs from the plan's: omit it, or make a new plan", kind="other_selection"
+                )
+            limit = self._job_limit(plan.jobs, plan.estimate, max_jobs, max_cost)
+            run = Run(
+                id=new_id(),
+                selection=plan.selection,
+                plan=plan.id,
+                expected=plan.jobs,
+                most=limit,
+                recipe_versions=plan.recipe_versions,
+                last_rank=plan.last_rank,
+            )
+            return await self._start(run, reserve_id)
+        if expected_count is None or selection is None or selection.sample:
+            raise RequestError(
+                "make a plan and start it by its id, or give a selection and the number of jobs that you expect "
+                "(a sample always needs a plan)",
+                kind="no_plan",
+            )
+        estimate = await self._estimate(selection, expected_count)
+        limit = self._job_limit(expected_count, estimate, max_jobs, max_cost)
+        versions = self.finder.recipe_versions(selection)
+        run = Run(id=new_id(), selection=selection, expected=expected_count, most=limit, recipe_versions=versions)
+        return await self._start(run, reserve_id)
 
-    One that is at work for too long is brought back to it: else it would keep every later one from starting.
-    """
-    settings, table = services.settings, services.run_store
-    before = await table.get("schedule", SCHEDULE)
-    if before and await _is_begun(services, before):
-        return None
-    run_id = new_id()
-    content = {"run": run_id, "at": now().timestamp()}
-    mine = await (
-        table.replace("schedule", SCHEDULE, before, content) if before else table.create("schedule", SCHEDULE, content)
-    )
-    if mine is None:
-        return None
-    selection = Selection(prefix=settings.schedule_prefix, reasons=settings.schedule_reasons)
-    jobs = min(settings.schedule_max_jobs, settings.run_max_jobs)
-    taken = await _estimate(services, selection, jobs)
-    if taken.total > settings.run_max_cost:
-        jobs = int(jobs * settings.run_max_cost / taken.total)
-    meant = recipe_versions(services, selection)
-    return await _begin(services, Run(id=run_id, selection=selection, scheduled=True, most=jobs, recipe_versions=meant))
-
-
-async def _is_begun(services: Services, before: Document) -> bool:
-    """Whether the last scheduled run has just been begun, by another timer, or is still at work."""
-    last, age = before.content, now().timestamp() - before.content["at"]
-    run = await get(services, last["run"]) if age >= RING and await _exists(services, last["run"]) else None
-    if age >= RING and (run is None or run.state != "working"):
-        return False
-    log.info("no scheduled run is started: %s is at work, or has just begun", last["run"])
-    if run and (age >= PATIENCE or not (run.pages or run.listed)):
-        content = {**last, "at": now().timestamp()}
-        if await services.run_store.replace("schedule", SCHEDULE, before, content):
-            await resume(services, run.id)
-    return True
-
-
-async def get(services: Services, run_id: str) -> Run:
-    """A run and how far it is: exact when it is done. RequestError when there is none."""
-    document = await _stored(services, run_id)
-    run = Run.read(document.content)
-    if run.state == "done":
+    async def find(self, run_id: str) -> Run | None:
+        """Return a run, or None if there is none. Sends its first message again if that may have been lost."""
+        if not await self._exists(run_id):
+            return None
+        run = await self.get(run_id)
+        if not (run.over or run.listed or run.pages):
+            await self.queue.send(RunWork(run=run.id))
         return run
-    seen = await _counted(services, run)
-    if run.state == "working" and run.listed and seen.progress.left == 0:
-        seen = seen.model_copy(update={"state": "done", "finished": now()})
-    if seen.settled_to != run.settled_to or seen.state != run.state:
-        # Whoever looks next need not count again; when somebody else has written, that one will.
-        await services.run_store.replace("run", key_of(run.id), document, seen.written())
-    return seen
 
+    async def start_scheduled(self) -> Run | None:
+        """Start the scheduled run; None if another timer has just started it, or its last run is still working.
 
-async def list_runs(services: Services, limit: int = 20, token: str = "") -> tuple[list[Run], str]:
-    """Runs, the newest first, and the token of the next page, empty at the end."""
-    found = await services.run_store.page("run", limit + 1, _key(token))
-    runs = [Run.read(document.content) for _, document in found[:limit]]
-    runs = [run if run.state == "done" else await get(services, run.id) for run in runs]
-    more = base64.urlsafe_b64encode(found[limit - 1][0].encode()).decode() if len(found) > limit else ""
-    return runs, more
+        A scheduled run that has been working for over an hour is resumed: a stalled run would block all later ones.
+        """
+        before = await self.store.get("schedule", SCHEDULE_KEY)
+        if before and await self._is_started(before):
+            return None
+        run_id = new_id()
+        content = {"run": run_id, "at": now().timestamp()}
+        written = await (
+            self.store.replace("schedule", SCHEDULE_KEY, before, content)
+            if before
+            else self.store.create("schedule", SCHEDULE_KEY, content)
+        )
+        if written is None:
+            return None
+        selection = Selection(prefix=self.settings.schedule_prefix, reasons=self.settings.schedule_reasons)
+        limit = min(self.settings.schedule_max_jobs, self.settings.run_max_jobs)
+        estimate = await self._estimate(selection, limit)
+        if estimate.total > self.settings.run_max_cost:
+            limit = int(limit * self.settings.run_max_cost / estimate.total)
+        versions = self.finder.recipe_versions(selection)
+        run = Run(id=run_id, selection=selection, scheduled=True, most=limit, recipe_versions=versions)
+        return await self._start(run)
 
+    async def _is_started(self, before: Document) -> bool:
+        """Return True if another timer has just started the scheduled run, or the last one is still working."""
+        last, age = before.content, now().timestamp() - before.content["at"]
+        recent = age < DUPLICATE_TIMER_SECONDS
+        run = await self.get(last["run"]) if not recent and await self._exists(last["run"]) else None
+        if not recent and (run is None or run.state != "working"):
+            return False
+        log.info(
+            "no scheduled run is started: run %s is working, or has just started",
+            last["run"],
+            extra={"event": "run.schedule_skipped"},
+        )
+        if run and (age >= STALLED_RUN_SECONDS or not (run.pages or run.listed)):
+            content = {**last, "at": now().timestamp()}
+            if await self.store.replace("schedule", SCHEDULE_KEY, before, content):
+                await self.resume(run.id)
+        return True
 
-async def cancel(services: Services, run_id: str) -> Run:
-    """Stop a run: jobs under way end, no others begin. NotNow when it is over already."""
-
-    def cancelled(run: Run) -> Run:
-        if run.over:
-            raise StateConflict(f"run {run.id} is {run.state} already", kind=f"run_{run.state}")
-        return run.model_copy(update={"state": "cancelled", "finished": now(), "why": "cancelled"})
-
-    await update(services, run_id, cancelled)
-    return await get(services, run_id)
-
-
-async def stop(services: Services, run_id: str, why: str) -> None:
-    """Stop a run that cannot go on by itself, unless it is over. RequestError when there is none."""
-
-    def stopped(run: Run) -> Run:
-        return run if run.over else run.model_copy(update={"state": "stopped", "finished": now(), "why": why})
-
-    log.error("run %s stops: %s", run_id, why)
-    await update(services, run_id, stopped)
-
-
-async def resume(services: Services, run_id: str, *, max_jobs: int | None = None) -> Run:
-    """Bring a run back to work, whatever has become of its messages. A job that has ended is not done again.
-
-    It goes on with the recipes as they are here now.
-    `max_jobs` raises what it may find, for a run that has stopped. NotNow when it is done.
-    """
-    most = services.settings.run_max_jobs
-
-    def working(run: Run) -> Run:
+    async def get(self, run_id: str) -> Run:
+        """Return a run with its progress, which is exact when the run is done. Raises RequestError if there is none."""
+        document = await self._stored(run_id)
+        run = Run.read(document.content)
         if run.state == "done":
-            raise StateConflict(f"run {run.id} is done already", kind="run_done")
-        if max_jobs is not None and max_jobs > most:
-            raise RequestError(f"a run takes at most {most:,} jobs ({variable('run_max_jobs')})", kind="over_cap")
-        news = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
-        return run.model_copy(update={**news, "forms": recipe_versions(services, run.selection)})
+            return run
+        counted = await self._with_progress(run)
+        if counted.state == "working" and counted.listed and counted.progress.left == 0:
+            counted = counted.model_copy(update={"state": "done", "finished": now()})
+        if counted.settled_to != run.settled_to or counted.state != run.state:
+            # Cache the counts; on a conflict, the other writer's counts stand.
+            await self.store.replace("run", key_of(run.id), document, counted.written())
+        return counted
 
-    run = await update(services, run_id, working)
-    if not run.listed:
-        await services.run_queue.send(RunWork(run=run.id))
-    left = [
-        RunWork(run=run.id, batch=name)
-        async for name, outcomes in services.run_store.outcomes(run.id, run.settled_to)
-        if LEFT in outcomes
-    ]
-    await send_all(services, left)
-    log.info("run %s goes on: %d batches are brought in again", run.id, len(left))
-    return await get(services, run_id)
+    async def list_runs(self, limit: int = 20, cursor: str = "") -> tuple[list[Run], str]:
+        """Return a page of runs, newest first, and the cursor of the next page; it is empty on the last page."""
+        rows = await self.store.page("run", limit + 1, _key(cursor))
+        runs = [Run.read(document.content) for _, document in rows[:limit]]
+        runs = [run if run.state == "done" else await self.get(run.id) for run in runs]
+        following = base64.urlsafe_b64encode(rows[limit - 1][0].encode()).decode() if len(rows) > limit else ""
+        return runs, following
 
+    async def cancel(self, run_id: str) -> Run:
+        """Cancel a run: running jobs end, no further job starts. Raises StateConflict if the run is over already."""
 
-async def update(services: Services, run_id: str, how: Callable[[Run], Run]) -> Run:
-    """Change a run, whoever else changes it meanwhile. RequestError when there is none, and whatever `how` raises."""
-    while True:
-        document = await _stored(services, run_id)
-        changed = how(Run.read(document.content))
-        if await services.run_store.replace("run", key_of(run_id), document, changed.written()):
-            return changed
+        def cancelled(run: Run) -> Run:
+            if run.over:
+                raise StateConflict(f"run {run.id} is {run.state} already", kind=f"run_{run.state}")
+            return run.model_copy(update={"state": "cancelled", "finished": now(), "why": "cancelled"})
 
+        await self.update(run_id, cancelled)
+        return await self.get(run_id)
 
-async def send_all(services: Services, messages: list[RunWork]) -> None:
-    """Queue messages, several at a time."""
-    for at in range(0, len(messages), SENDERS):
-        await gather_or_cancel(*(services.run_queue.send(message) for message in messages[at : at + SENDERS]))
+    async def stop(self, run_id: str, reason: str) -> None:
+        """Stop a run that cannot continue, unless it is over. Raises RequestError if there is none."""
 
+        def stopped(run: Run) -> Run:
+            return run if run.over else run.model_copy(update={"state": "stopped", "finished": now(), "why": reason})
 
-async def _begin(services: Services, run: Run, named: Callable[[str], Awaitable[str]] | None = None) -> Run:
-    if named:
-        run = run.model_copy(update={"id": await named(run.id)})
-    # The document comes first: a message about a run that nobody knows would be dropped.
-    if await services.run_store.create("run", key_of(run.id), run.written()) is None:
-        there = await find_run(services, run.id) if named else None
-        if there is None:
-            raise AssertionError("two runs have one id")
-        return there
-    await services.run_queue.send(RunWork(run=run.id))
-    log.info("run %s begins: %s jobs are expected, at most %d", run.id, run.expected, run.most)
-    return run
+        log.error("run %s stops: %s", run_id, reason, extra={"event": "run.stopped"})
+        await self.update(run_id, stopped)
 
+    async def stop_on_version_mismatch(self, run: Run) -> bool:
+        """Stop a run whose recipe versions differ from those of this process; return True if they differ."""
+        mismatch = self.finder.version_mismatch(run.selection, run.recipe_versions)
+        if mismatch:
+            await self.stop(run.id, f"{mismatch}, and resume the run")
+        return bool(mismatch)
 
-def _most(services: Services, expected: int, taken: Estimate, max_jobs: int | None, max_cost: float | None) -> int:
-    """How many jobs the run may find. RequestError when what is expected is over a cap."""
-    settings = services.settings
-    jobs = min(settings.run_max_jobs, settings.run_max_jobs if max_jobs is None else max_jobs)
-    cost = min(settings.run_max_cost, settings.run_max_cost if max_cost is None else max_cost)
-    if expected > jobs:
-        raise RequestError(
-            f"{expected:,} jobs are more than the cap of {jobs:,}; narrow the selection, or raise "
-            f"{variable('run_max_jobs')} (and the cap of this request) on purpose",
-            kind="over_cap",
+    async def resume(self, run_id: str, *, max_jobs: int | None = None) -> Run:
+        """Resume a run: send its messages again, in case they were lost. Jobs that have ended are not repeated.
+
+        The run continues with the active recipe versions of this process.
+
+        Args:
+            run_id: The run.
+            max_jobs: A new cap on the number of jobs, for a run that has stopped at its cap.
+
+        Raises:
+            StateConflict: The run is done.
+            RequestError: There is no such run, or the cap exceeds PIPELINE_RUN_MAX_JOBS.
+        """
+        limit = self.settings.run_max_jobs
+
+        def working(run: Run) -> Run:
+            if run.state == "done":
+                raise StateConflict(f"run {run.id} is done already", kind="run_done")
+            if max_jobs is not None and max_jobs > limit:
+                raise RequestError(
+                    f"a run processes at most {limit:,} jobs ({variable('run_max_jobs')})", kind="over_cap"
+                )
+            changes = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
+            versions = self.finder.recipe_versions(run.selection)
+            return run.model_copy(update={**changes, "recipe_versions": versions})
+
+        run = await self.update(run_id, working)
+        if not run.listed:
+            await self.queue.send(RunWork(run=run.id))
+        unfinished = [
+            RunWork(run=run.id, batch=name)
+            async for name, outcomes in self.store.outcomes(run.id, run.settled_to)
+            if LEFT in outcomes
+        ]
+        await self.send_all(unfinished)
+        log.info("run %s resumes: %d batches are queued again", run.id, len(unfinished), extra={"event": "run.resumed"})
+        return await self.get(run_id)
+
+    async def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
+        """Change a run by optimistic concurrency: repeat until no other writer interferes.
+
+        Raises RequestError if there is no such run, and every error of `change`.
+        """
+        while True:
+            document = await self._stored(run_id)
+            changed = change(Run.read(document.content))
+            if await self.store.replace("run", key_of(run_id), document, changed.written()):
+                return changed
+
+    async def send_all(self, messages: list[RunWork]) -> None:
+        """Queue messages, 16 at a time."""
+        for start in range(0, len(messages), MAX_CONCURRENT_SENDS):
+            chunk = messages[start : start + MAX_CONCURRENT_SENDS]
+            await gather_or_cancel(*(self.queue.send(message) for message in chunk))
+
+    async def _start(self, run: Run, reserve_id: Callable[[str], Awaitable[str]] | None = None) -> Run:
+        if reserve_id:
+            run = run.model_copy(update={"id": await reserve_id(run.id)})
+        # The document is written first: workers drop a message about an unknown run.
+        if await self.store.create("run", key_of(run.id), run.written()) is None:
+            existing = await self.find(run.id) if reserve_id else None
+            if existing is None:
+                raise AssertionError("two runs have one id")
+            return existing
+        await self.queue.send(RunWork(run=run.id))
+        log.info(
+            "run %s starts: %s jobs expected, at most %d",
+            run.id,
+            run.expected,
+            run.most,
+            extra={"event": "run.started"},
         )
-    if taken.total > cost:
-        raise RequestError(
-            f"{expected:,} jobs are estimated to cost {taken.total:.2f}, more than the cap of {cost:.2f}; narrow the "
-            f"selection, or raise {variable('run_max_cost')} (and the cap of this request) on purpose",
-            kind="over_cap",
-        )
-    return min(jobs, int(expected * (1 + settings.run_overrun_tolerance)))
+        return run
+
+    def _job_limit(self, expected: int, estimate: Estimate, max_jobs: int | None, max_cost: float | None) -> int:
+        """Return the number of jobs at which the run stops. Raises RequestError if the expectation exceeds a cap."""
+        settings = self.settings
+        jobs = min(settings.run_max_jobs, settings.run_max_jobs if max_jobs is None else max_jobs)
+        cost = min(settings.run_max_cost, settings.run_max_cost if max_cost is None else max_cost)
+        if expected > jobs:
+            raise RequestError(
+                f"{expected:,} jobs exceed the cap of {jobs:,}; narrow the selection, or raise "
+                f"{variable('run_max_jobs')} (and the cap of this request) on purpose",
+                kind="over_cap",
+            )
+        if estimate.total > cost:
+            raise RequestError(
+                f"{expected:,} jobs cost about {estimate.total:.2f}, more than the cap of {cost:.2f}; narrow the "
+                f"selection, or raise {variable('run_max_cost')} (and the cap of this request) on purpose",
+                kind="over_cap",
+            )
+        return min(jobs, int(expected * (1 + settings.run_overrun_tolerance)))
+
+    async def _estimate(self, selection: Selection, jobs: int) -> Estimate:
+        return await self.estimator.of_recipes(self.finder.selected_recipes(selection), jobs)
+
+    async def _with_progress(self, run: Run) -> Run:
+        """Count the outcomes of all batches; batches before the first unfinished one are never read again."""
+        settled, settled_to, rest = Counter[str](), run.settled_to, Counter[str]()
+        async for name, outcomes in self.store.outcomes(run.id, run.settled_to):
+            if not rest and LEFT not in outcomes:
+                settled.update(outcomes)
+                settled_to = name
+            else:
+                rest.update(outcomes)
+        total = run.settled.plus(Progress.of(settled))
+        progress = total.plus(Progress.of(rest))
+        return run.model_copy(update={"settled": total, "settled_to": settled_to, "progress": progress})
+
+    async def _exists(self, run_id: str) -> bool:
+        return await self.store.get("run", key_of(run_id)) is not None
+
+    async def _stored(self, run_id: str) -> Document:
+        document = await self.store.get("run", key_of(run_id)) if is_id(run_id) else None
+        if document is None:
+            raise RequestError(f"there is no run {run_id[:60]!r}", kind="unknown_run")
+        return document
 
 
-async def _estimate(services: Services, selection: Selection, jobs: int) -> Estimate:
-    """What so many jobs take, evenly of all recipes that are selected."""
-    recipes = selected_recipes(services, selection)
-    share = Counter({recipe.name: -(-jobs // len(recipes)) for recipe in recipes})
-    renditions = Counter({recipe.name: share[recipe.name] * len(recipe.renditions) for recipe in recipes})
-    served = jobs_per_session(services.settings, recipes)
-    return estimate(services.settings, share, renditions, await measured(services), served)
-
-
-async def _counted(services: Services, run: Run) -> Run:
-    """With what its batches say. Those before the first in which something is left count for good."""
-    settled, settled_to, rest = Counter[str](), run.settled_to, Counter[str]()
-    async for name, outcomes in services.run_store.outcomes(run.id, run.settled_to):
-        if not rest and LEFT not in outcomes:
-            settled.update(outcomes)
-            settled_to = name
-        else:
-            rest.update(outcomes)
-    for_good = run.settled.plus(Progress.of(settled))
-    progress = for_good.plus(Progress.of(rest))
-    return run.model_copy(update={"settled": for_good, "settled_to": settled_to, "progress": progress})
-
-
-async def _exists(services: Services, run_id: str) -> bool:
-    return await services.run_store.get("run", key_of(run_id)) is not None
-
-
-async def _stored(services: Services, run_id: str) -> Document:
-    document = await services.run_store.get("run", key_of(run_id)) if is_id(run_id) else None
-    if document is None:
-        raise RequestError(f"there is no run {run_id[:60]!r}", kind="unknown_run")
-    return document
-
-
-def _key(token: str) -> str:
+def _key(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token).decode()
+        return base64.urlsafe_b64decode(cursor).decode()
     except ValueError:
-        raise RequestError("this is not a token that a page of runs came with", kind="invalid_cursor") from None
+        raise RequestError("invalid cursor: take it from the previous page of runs", kind="invalid_cursor") from None

@@ -1,4 +1,4 @@
-"""A plan and a run, as they are stored and shown."""
+"""Data models of plans and runs, as stored and as shown."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ _NEWEST_FIRST = str.maketrans("0123456789", "9876543210")
 
 
 def now() -> datetime:
-    """The time, to the millisecond."""
+    """Return the current time in UTC, to the millisecond."""
     time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def is_id(text: str) -> bool:
-    """Whether a plan or a run can be called that, so that it can be looked up."""
+    """Return True if the text has the form of an id of a plan or a run."""
     return re.fullmatch(r"[A-Za-z0-9-]{1,59}", text) is not None
 
 
 def key_of(run_id: str) -> str:
-    """The key of a plan or a run in its table: the newest comes first."""
+    """Return the table key of a plan or a run: its id with mirrored digits, so that the newest comes first."""
     return run_id.translate(_NEWEST_FIRST)
 
 
 class _Stored(BaseModel):
+    """Base of models that are stored as JSON; unknown fields are ignored."""
+
     model_config = ConfigDict(extra="ignore")
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Self:
-        """From what was stored."""
+        """Load from stored JSON."""
         return cls.model_validate(content)
 
     def written(self) -> dict[str, Any]:
-        """As it is stored."""
+        """Return the JSON to store."""
         return self.model_dump(mode="json")
 
 
 class Plan(_Stored):
-    """What a run would do. Complete when `marker` is None; else planning goes on from there in another call.
+    """The jobs that a run would execute, counted and priced.
 
-    `sources` were looked at; `jobs` are due, for the `reasons` and of the `recipes` counted here; `bytes` are theirs.
-    `at` and `candidates` are where planning stands, and the sample as it is so far; `forms` tell the recipes as they
-    were when it was begun.
+    A plan is complete when `marker` is None; otherwise planning continues from the marker in another call. `sources`
+    were compared; `jobs` are due, with `bytes` in total, counted by `reasons` and `recipes`. `at` is the position in
+    the listing, `candidates` the sample so far, and `recipe_versions` the versions when planning started.
     """
 
     id: str
@@ -70,22 +72,22 @@ class Plan(_Stored):
 
     @property
     def complete(self) -> bool:
-        """Whether every source has been looked at."""
+        """True if every source has been compared."""
         return self.marker is None
 
     @property
     def last_rank(self) -> str:
-        """The rank up to which jobs belong to the sample; empty when it is none."""
+        """The rank of the last job of the sample; empty without a sample."""
         return max((candidate[0] for candidate in self.candidates), default="") if self.selection.sample else ""
 
     def as_json(self) -> dict[str, Any]:
-        """For people and programs."""
-        shown = self.model_dump(mode="json", exclude={"at", "candidates", "forms", "renditions"})
+        """Return the public fields as JSON."""
+        shown = self.model_dump(mode="json", exclude={"at", "candidates", "recipe_versions", "renditions"})
         return {**shown, "complete": self.complete}
 
 
 class Progress(BaseModel):
-    """How far a run is. `left` are jobs that were found and have not ended."""
+    """Progress of a run: the jobs by outcome, and the jobs `left`, which were found and have not ended."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -96,11 +98,11 @@ class Progress(BaseModel):
 
     @classmethod
     def of(cls, letters: Counter[str]) -> Self:
-        """From the letters of batches."""
+        """Count the outcome letters of batches."""
         return cls(done=letters["d"], skipped=letters["s"], failed=letters["f"], left=letters["."])
 
     def plus(self, other: Progress) -> Progress:
-        """Together."""
+        """Return the sum of both."""
         return Progress(
             done=self.done + other.done,
             skipped=self.skipped + other.skipped,
@@ -110,15 +112,16 @@ class Progress(BaseModel):
 
     @property
     def total(self) -> int:
-        """All jobs that were found."""
+        """The number of all jobs found."""
         return self.done + self.skipped + self.failed + self.left
 
 
 class Run(_Stored):
-    """A run. `found` jobs are in batches; `listed` when there are no more to be found.
+    """A bulk run.
 
-    `most` is how many it may find before it stops, `why` the reason why it has stopped. `settled` are the counts of
-    all batches up to `settled_to`, in which nothing is left. `forms` are its recipes as they were when it was begun.
+    `found` jobs are in batches; `listed` is True when all jobs are found. The run stops beyond `most` jobs; `why` is
+    the reason for which it stopped. `settled` counts the outcomes of all batches up to `settled_to`, in which no job
+    is left. `recipe_versions` are the versions with which the run started.
     """
 
     id: str
@@ -144,10 +147,10 @@ class Run(_Stored):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen, unless somebody resumes it."""
+        """True if the run has ended; a user may still resume it."""
         return self.state != "working"
 
     def as_json(self) -> dict[str, Any]:
-        """For people and programs."""
-        hidden = {"at", "forms", "pages", "settled", "settled_to", "last_rank"}
+        """Return the public fields as JSON."""
+        hidden = {"at", "recipe_versions", "pages", "settled", "settled_to", "last_rank"}
         return self.model_dump(mode="json", exclude=hidden)

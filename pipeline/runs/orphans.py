@@ -1,4 +1,4 @@
-"""Renditions that nothing stands behind any more: found, and deleted only when somebody says so."""
+"""Collect orphans: find renditions without a source or a recipe, and delete them on request."""
 
 from __future__ import annotations
 
@@ -7,76 +7,84 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import ConfigError, JobSuperseded, RecipeError
-from pipeline.services import Services
-from pipeline.storage.blobs import MarkedBlob
+from pipeline.recipes import Recipes
+from pipeline.storage.blobs import MarkedBlob, Renditions, Sources
 from pipeline.storage.keys import JobKey, source_of
+from pipeline.storage.ledger import Ledger
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-Why = Literal["recipe gone", "source gone"]
+Reason = Literal["recipe gone", "source gone"]
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A rendition whose source or recipe is gone."""
+    """A rendition whose source or recipe no longer exists."""
 
     blob: MarkedBlob
-    why: Why
+    why: Reason
 
 
-async def orphans(services: Services, prefix: str = "") -> AsyncIterator[Orphan]:
-    """All of them below a prefix of output paths; only what carries the pipeline's mark is looked at.
+@dataclass(frozen=True)
+class OrphanCollector:
+    """Find and delete orphans."""
 
-    A recipe that came with a request is never gone.
-    """
-    marker = ""
-    while True:
-        page, marker = await services.renditions.marked(prefix, marker)
-        known: dict[str, Why | None] = {}
-        for blob in page:
-            if blob.job not in known:
-                known[blob.job] = await _why(services, blob.job)
-            why = known[blob.job]
-            if why:
-                yield Orphan(blob, why)
-        if not marker:
-            return
+    ledger: Ledger
+    sources: Sources
+    renditions: Renditions
+    recipes: Recipes
 
+    async def find(self, prefix: str = "") -> AsyncIterator[Orphan]:
+        """Yield the orphans below a prefix of output paths. Only blobs with the pipeline's mark are considered.
 
-async def prune(services: Services, orphan: Orphan) -> bool:
-    """Delete one, and the ledger's row of its job; False when it is not what it was when it was found.
+        Ad-hoc recipes always count as existing.
+        """
+        marker = ""
+        while True:
+            page, marker = await self.renditions.marked(prefix, marker)
+            reasons: dict[str, Reason | None] = {}
+            for blob in page:
+                if blob.job not in reasons:
+                    reasons[blob.job] = await self._reason(blob.job)
+                reason = reasons[blob.job]
+                if reason:
+                    yield Orphan(blob, reason)
+            if not marker:
+                return
 
-    A row stays that alone knows its source's whole name: without it the job's other renditions would never be found.
-    """
-    if await _why(services, orphan.blob.job) is None or not await services.renditions.delete(orphan.blob):
-        return False
-    key = JobKey.parse(orphan.blob.job)
-    entry = await services.ledger.get(key)
-    if entry and not entry.is_running and source_of(key):
-        await services.ledger.delete(entry)
-    log.info("deleted %s: %s", orphan.blob.path, orphan.why)
-    return True
+    async def delete(self, orphan: Orphan) -> bool:
+        """Delete an orphan and the ledger row of its job; False if it has changed since it was found.
 
+        The row remains if it alone holds the full name of the source: without it, the job's other renditions could
+        never be found.
+        """
+        if await self._reason(orphan.blob.job) is None or not await self.renditions.delete(orphan.blob):
+            return False
+        key = JobKey.parse(orphan.blob.job)
+        entry = await self.ledger.get(key)
+        if entry and not entry.is_running and source_of(key):
+            await self.ledger.delete(entry)
+        log.info("deleted %s: %s", orphan.blob.path, orphan.why, extra={"event": "orphan.deleted"})
+        return True
 
-async def _why(services: Services, job: str) -> Why | None:
-    """Why nothing stands behind a job's renditions; None when something does, or nobody can tell."""
-    try:
-        key = JobKey.parse(job)
-    except RecipeError:
-        return None
-    source = source_of(key) or await _recorded(services, key)
-    if source is None:
-        return None
-    try:
-        await services.sources.stat(*source)
-    except JobSuperseded:
-        return "source gone"
-    except ConfigError:
-        return None  # a container that is not this pipeline's
-    return None if key.is_grouped or key.recipe in services.recipes.names else "recipe gone"
+    async def _reason(self, job: str) -> Reason | None:
+        """Return the reason why a job's renditions are orphans; None if they are not, or if that is unknown."""
+        try:
+            key = JobKey.parse(job)
+        except RecipeError:
+            return None
+        source = source_of(key) or await self._recorded_source(key)
+        if source is None:
+            return None
+        try:
+            await self.sources.stat(*source)
+        except JobSuperseded:
+            return "source gone"
+        except ConfigError:
+            return None  # a container of another pipeline
+        return None if key.is_grouped or key.recipe in self.recipes.names else "recipe gone"
 
-
-async def _recorded(services: Services, key: JobKey) -> tuple[str, str] | None:
-    """The source of a job whose key holds but the beginning of its name."""
-    entry = await services.ledger.get(key)
-    return (entry.container, entry.name) if entry else None
+    async def _recorded_source(self, key: JobKey) -> tuple[str, str] | None:
+        """Return the source of a job whose key holds only the beginning of the name."""
+        entry = await self.ledger.get(key)
+        return (entry.container, entry.name) if entry else None

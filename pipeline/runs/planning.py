@@ -1,4 +1,4 @@
-"""Planning: every source of a selection is compared with the ledger, page by page, and nothing is done."""
+"""Plan runs: compare every source of a selection with the ledger, page by page, without executing any job."""
 
 from __future__ import annotations
 
@@ -7,104 +7,110 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pipeline.errors import RequestError, StateConflict
-from pipeline.runs.estimates import estimate, jobs_per_session, measured
+from pipeline.runs.estimates import Estimator
 from pipeline.runs.model import Plan, is_id, key_of, now
-from pipeline.runs.selection import Due, Reason, Selection, due_jobs, recipe_versions, version_mismatch
-from pipeline.services import Services
-from pipeline.storage.run_store import Document
+from pipeline.runs.selection import Due, JobFinder, Reason, Selection
+from pipeline.storage.run_store import Document, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-PAGE = 1000
 
 
-async def plan(
-    services: Services, selection: Selection, *, marker: str | None = None, budget_seconds: float | None = None
-) -> Plan:
-    """What a run of this selection would do, and what it would take.
+@dataclass(frozen=True)
+class RunPlanner:
+    """Make and store plans."""
 
-    After `budget_seconds` it leaves off: the plan then has a marker, and planning goes on in another call with it (the
-    selection is the plan's own from then on). RequestError when there is no such plan.
-    """
-    document, begun = await _begin(services, selection, marker)
-    if other := version_mismatch(services, begun.selection, begun.recipe_versions):
-        raise StateConflict(f"plan {begun.id}: {other}, or plan anew", kind="plan_changed")
-    started = time.monotonic()
-    known = await measured(services)
-    while True:
-        page, at = await services.sources.page(
-            services.settings.input_container, begun.selection.prefix, begun.at, PAGE
-        )
-        found = await due_jobs(services, begun.selection, page, now())
-        begun = _with(begun, len(page), found).model_copy(update={"at": at, "marker": begun.id if at else None})
-        if not at or (budget_seconds is not None and time.monotonic() - started >= budget_seconds):
-            break
-    jobs, renditions = Counter(begun.recipes), Counter(begun.renditions)
-    served = jobs_per_session(services.settings, services.recipes)
-    begun = begun.model_copy(update={"estimate": estimate(services.settings, jobs, renditions, known, served)})
-    if await services.run_store.replace("plan", key_of(begun.id), document, begun.written()) is None:
-        raise StateConflict(
-            f"plan {begun.id} has been gone on with by somebody else: ask for it again", kind="plan_changed"
-        )
-    log.info("planned %s: %d jobs of %d sources", begun.id, begun.jobs, begun.sources)
-    return begun
+    store: RunStore
+    finder: JobFinder
+    estimator: Estimator
 
+    async def plan(
+        self, selection: Selection, *, marker: str | None = None, budget_seconds: float | None = None
+    ) -> Plan:
+        """Count and price the jobs that a run of this selection would execute.
 
-async def get_plan(services: Services, plan_id: str) -> Plan:
-    """A plan as it was made. RequestError when there is none."""
-    return Plan.read((await _stored(services, plan_id)).content)
+        Args:
+            selection: The jobs to plan. With a marker, the selection of that plan is used instead.
+            marker: The marker of an incomplete plan; planning continues from there.
+            budget_seconds: The time after which planning pauses. The plan then has a marker for the next call.
+
+        Raises:
+            RequestError: There is no plan with this marker.
+            StateConflict: Another caller continued the plan, or the recipe versions have changed since it started.
+        """
+        document, plan = await self._start(selection, marker)
+        if mismatch := self.finder.version_mismatch(plan.selection, plan.recipe_versions):
+            raise StateConflict(f"plan {plan.id}: {mismatch}, or make a new plan", kind="plan_changed")
+        started = time.monotonic()
+        measured = await self.estimator.measured()
+        while True:
+            page = await self.finder.page(plan.selection, plan.at)
+            marker = plan.id if page.offset else None
+            plan = _add_page(plan, page.sources, page.jobs).model_copy(update={"at": page.offset, "marker": marker})
+            if not page.offset or (budget_seconds is not None and time.monotonic() - started >= budget_seconds):
+                break
+        jobs, renditions = Counter(plan.recipes), Counter(plan.renditions)
+        plan = plan.model_copy(update={"estimate": self.estimator.estimate(jobs, renditions, measured)})
+        if await self.store.replace("plan", key_of(plan.id), document, plan.written()) is None:
+            raise StateConflict(f"plan {plan.id} was continued by another caller: load it again", kind="plan_changed")
+        log.info("plan %s: %d jobs of %d sources", plan.id, plan.jobs, plan.sources, extra={"event": "run.planned"})
+        return plan
+
+    async def get(self, plan_id: str) -> Plan:
+        """Return a stored plan. Raises RequestError if there is none."""
+        return Plan.read((await self._stored(plan_id)).content)
+
+    async def _start(self, selection: Selection, marker: str | None) -> tuple[Document, Plan]:
+        if marker:
+            document = await self._stored(marker)
+            return document, Plan.read(document.content)
+        versions = self.finder.recipe_versions(selection)
+        plan = Plan(id=new_id(), selection=selection, marker="", recipe_versions=versions)
+        created = await self.store.create("plan", key_of(plan.id), plan.written())
+        if created is None:
+            raise AssertionError("two plans have one id")
+        return created, plan
+
+    async def _stored(self, plan_id: str) -> Document:
+        document = await self.store.get("plan", key_of(plan_id)) if is_id(plan_id) else None
+        if document is None:
+            raise RequestError(f"there is no plan {plan_id[:60]!r}: make a new one", kind="unknown_plan")
+        return document
 
 
 def new_id() -> str:
-    """Of a plan or a run: its time, and something that nobody guesses."""
+    """Return the id of a new plan or run: its time, and 24 random bits."""
     return f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-async def _begin(services: Services, selection: Selection, marker: str | None) -> tuple[Document, Plan]:
-    if marker:
-        document = await _stored(services, marker)
-        return document, Plan.read(document.content)
-    fresh = Plan(id=new_id(), selection=selection, marker="", recipe_versions=recipe_versions(services, selection))
-    created = await services.run_store.create("plan", key_of(fresh.id), fresh.written())
-    if created is None:
-        raise AssertionError("two plans have one id")
-    return created, fresh
-
-
-async def _stored(services: Services, plan_id: str) -> Document:
-    document = await services.run_store.get("plan", key_of(plan_id)) if is_id(plan_id) else None
-    if document is None:
-        raise RequestError(f"there is no plan {plan_id[:60]!r}: make one first", kind="unknown_plan")
-    return document
-
-
-def _with(plan: Plan, sources: int, found: list[Due]) -> Plan:
-    """The plan with another page's jobs counted in, or with the sample drawn anew."""
-    looked = plan.model_copy(update={"sources": plan.sources + sources})
-    rows = [(one.rank, one.reason, one.recipe.name, one.source.size) for one in found]
-    renditions = {one.recipe.name: len(one.recipe.renditions) for one in found}
+def _add_page(plan: Plan, sources: int, jobs: list[Due]) -> Plan:
+    """Add the jobs of another page to the counts, or to the candidates of the sample."""
+    plan = plan.model_copy(update={"sources": plan.sources + sources})
+    rows = [(job.rank, job.reason, job.recipe.name, job.source.size) for job in jobs]
+    renditions = {job.recipe.name: len(job.recipe.renditions) for job in jobs}
     if not plan.selection.sample:
-        return _counted(looked, rows, renditions)
-    drawn = heapq.nsmallest(plan.selection.sample, [*plan.candidates, *rows])
-    each = {**{name: plan.renditions[name] // plan.recipes[name] for name in plan.recipes}, **renditions}
-    empty = looked.model_copy(
-        update={"jobs": 0, "bytes": 0, "reasons": {}, "recipes": {}, "renditions": {}, "candidates": drawn}
+        return _add_counts(plan, rows, renditions)
+    candidates = heapq.nsmallest(plan.selection.sample, [*plan.candidates, *rows])
+    per_job = {**{name: plan.renditions[name] // plan.recipes[name] for name in plan.recipes}, **renditions}
+    empty = plan.model_copy(
+        update={"jobs": 0, "bytes": 0, "reasons": {}, "recipes": {}, "renditions": {}, "candidates": candidates}
     )
-    return _counted(empty, drawn, each)
+    return _add_counts(empty, candidates, per_job)
 
 
-def _counted(plan: Plan, rows: Iterable[tuple[str, Reason, str, int]], renditions: dict[str, int]) -> Plan:
+def _add_counts(plan: Plan, rows: Iterable[tuple[str, Reason, str, int]], renditions_per_job: dict[str, int]) -> Plan:
     rows = list(rows)
     recipes = Counter(row[2] for row in rows)
-    made = Counter({name: count * renditions[name] for name, count in recipes.items()})
+    renditions = Counter({name: count * renditions_per_job[name] for name, count in recipes.items()})
     return plan.model_copy(
         update={
             "jobs": plan.jobs + len(rows),
             "bytes": plan.bytes + sum(row[3] for row in rows),
             "reasons": dict(Counter(plan.reasons) + Counter(row[1] for row in rows)),
             "recipes": dict(Counter(plan.recipes) + recipes),
-            "renditions": dict(Counter(plan.renditions) + made),
+            "renditions": dict(Counter(plan.renditions) + renditions),
         }
     )

@@ -1,40 +1,47 @@
-"""What nobody looks at any more: figures by the minute, plans and runs of long ago. Jobs and their rows stay."""
+"""Retention: delete old metrics, plans and finished runs. Jobs and their rows in the ledger remain."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from pipeline.runs.model import Run, key_of, now
-from pipeline.services import Services
-from pipeline.storage.metrics import LONGEST
+from pipeline.storage.metrics import LONGEST, MetricsStore
+from pipeline.storage.run_store import RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-PAGE = 200
+PAGE_SIZE = 200
 
 
-async def apply_retention(services: Services) -> int:
-    """Forget them: how many plans and runs there were. A run that is at work is not forgotten."""
-    await services.ledger.stats.delete_before(now() - 2 * LONGEST)
-    # The newest come first, and an id begins with its time.
-    limit = key_of(f"{now() - timedelta(days=services.settings.run_retention_days):%Y%m%d-%H%M%S}")
+async def apply_retention(store: RunStore, metrics: MetricsStore, retention_days: float) -> int:
+    """Delete plans and finished runs older than `retention_days`, and metrics older than four days.
+
+    Returns:
+        The number of deleted plans and runs.
+    """
+    await metrics.delete_before(now() - 2 * LONGEST)
+    # The table lists the newest first, and an id begins with its time.
+    limit = key_of(f"{now() - timedelta(days=retention_days):%Y%m%d-%H%M%S}")
     count = 0
     after = limit
-    while found := await services.run_store.page("plan", PAGE, after):
-        for key, _ in found:
-            await services.run_store.delete("plan", key)
-        after, count = found[-1][0], count + len(found)
+    while page := await store.page("plan", PAGE_SIZE, after):
+        for key, _ in page:
+            await store.delete("plan", key)
+        after, count = page[-1][0], count + len(page)
     after = limit
-    while found := await services.run_store.page("run", PAGE, after):
-        for key, document in found:
+    while page := await store.page("run", PAGE_SIZE, after):
+        for key, document in page:
             run = Run.read(document.content)
             if run.over:
-                await services.run_store.delete_batches(run.id)
-                await services.run_store.delete("run", key)
+                await store.delete_batches(run.id)
+                await store.delete("run", key)
                 count += 1
-        after = found[-1][0]
+        after = page[-1][0]
     if count:
         log.info(
-            "%d plans and runs of more than %g days ago are forgotten", count, services.settings.run_retention_days
+            "deleted %d plans and runs older than %g days",
+            count,
+            retention_days,
+            extra={"event": "retention.applied"},
         )
     return count

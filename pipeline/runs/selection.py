@@ -1,4 +1,4 @@
-"""Which jobs a plan or a run is about, and why each of them is due."""
+"""Select the jobs of a plan or a run, and determine the reason why each one is due."""
 
 from __future__ import annotations
 
@@ -11,70 +11,75 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.engine.revisions import DECODERS
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
-from pipeline.services import Services
-from pipeline.storage.blobs import Listed
+from pipeline.storage.blobs import Listed, Renditions, Sources
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey, row_key
+from pipeline.storage.ledger import Ledger
 
 Reason = Literal["new", "changed", "recipe_changed", "unfinished", "failed", "missing", "done", "dismissed"]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 DUE: Final[tuple[Reason, ...]] = ("new", "changed", "recipe_changed", "unfinished")
-# Words for several reasons at once.
-SEVERAL: Final[dict[str, tuple[Reason, ...]]] = {
+# Aliases for groups of reasons.
+REASON_ALIASES: Final[dict[str, tuple[Reason, ...]]] = {
     "due": DUE,
     "stale": ("changed", "recipe_changed"),
     "all": (*DUE, "failed", "missing", "done"),
 }
-# A row that says `queued` for longer than this has lost its message.
-LOST_AFTER = timedelta(days=1)
+# A row that has been `queued` for longer than this has lost its message.
+QUEUED_TIMEOUT = timedelta(days=1)
 # A plan keeps its sample in one column of a table, which holds 32 Ki characters.
-LARGEST_SAMPLE = 200
-# Seconds: some 300 years, which is for ever and yet a number that can be told.
-LONGEST_AGE = 10**10
-Age = Annotated[float, Field(le=LONGEST_AGE, allow_inf_nan=False)]
-# No blob's name holds anything else, and storage refuses to look for it.
+MAX_SAMPLE = 200
+# About 300 years; it keeps date arithmetic within its range.
+MAX_AGE_SECONDS = 10**10
+Age = Annotated[float, Field(le=MAX_AGE_SECONDS, allow_inf_nan=False)]
+# One listing of blobs returns at most 5,000 sources; smaller pages keep each step of a run short.
+PAGE_SIZE = 1000
+# Blob names hold no control characters, and storage refuses to search for them.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
-def _spelled_out(value: Any) -> Any:  # noqa: ANN401 - what a user wrote
-    """Reasons as a list, or as words with commas between them; `all` and the like stand for several."""
+def _expand_reasons(value: Any) -> Any:  # noqa: ANN401 - any input of a user
+    """Accept reasons as a list or as comma-separated words, and replace aliases such as `all`."""
     words = [word.strip() for word in value.split(",")] if isinstance(value, str) else value
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         return value
     for word in words:
-        if word and word not in (*REASONS, *SEVERAL):
-            raise ValueError(f"there is no reason {word!r}; {did_you_mean(word, (*REASONS, *SEVERAL))}")
-    return tuple(dict.fromkeys(each for word in words if word for each in SEVERAL.get(word, (word,))))
+        if word and word not in (*REASONS, *REASON_ALIASES):
+            raise ValueError(f"there is no reason {word!r}; {did_you_mean(word, (*REASONS, *REASON_ALIASES))}")
+    return tuple(dict.fromkeys(each for word in words if word for each in REASON_ALIASES.get(word, (word,))))
 
 
 class Selection(BaseModel):
-    """Which sources, which recipes, and jobs in which condition.
+    """Filters for the jobs of a plan or a run: sources, recipes and reasons.
 
-    Reasons: `new` (never done), `changed` (another version of the source is there), `recipe_changed` (ended with
-    another recipe version or an older decoder), `unfinished` (begun, and nobody is on it), `failed`, `missing` (done,
-    but a rendition is not there any more), `done` (done and up to date), `dismissed`. Ages are in seconds since the
-    source was last written. A recipe that is for no source by itself is done for all of them when it is named.
+    Reasons: `new` (never done), `changed` (the source has changed), `recipe_changed` (ended with another recipe
+    version, or with an older decoder of the source's format), `unfinished` (started, and no worker holds the claim),
+    `failed`, `missing` (done, but a rendition has been deleted), `done` (done and up to date), `dismissed`. Ages are in
+    seconds since the last write of the source. A recipe without match rules applies to all sources if the selection
+    names it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prefix: str = Field("", max_length=1024, pattern=PRINTABLE, description="Only sources whose names start with this.")
     recipes: tuple[str, ...] = Field((), max_length=100, description="Only these recipes; all when empty.")
-    reasons: Annotated[tuple[Reason, ...], BeforeValidator(_spelled_out)] = Field(
-        DUE, min_length=1, description="Only jobs with one of these reasons; `due`, `stale` and `all` name several."
+    reasons: Annotated[tuple[Reason, ...], BeforeValidator(_expand_reasons)] = Field(
+        DUE,
+        min_length=1,
+        description="Only jobs with one of these reasons; `due`, `stale` and `all` are groups of reasons.",
     )
-    min_age: Age | None = Field(None, ge=0, description="Only sources written at least so many seconds ago.")
-    max_age: Age | None = Field(None, gt=0, description="Only sources written at most so many seconds ago.")
+    min_age: Age | None = Field(None, ge=0, description="Only sources written at least this many seconds ago.")
+    max_age: Age | None = Field(None, gt=0, description="Only sources written at most this many seconds ago.")
     sample: int | None = Field(
-        None, ge=1, le=LARGEST_SAMPLE, description="Only so many jobs, spread evenly over all that are selected."
+        None, ge=1, le=MAX_SAMPLE, description="Only this many jobs, spread evenly over all selected jobs."
     )
 
 
 @dataclass(frozen=True)
 class Due:
-    """A job that is to be done, and why. `entry` is its row, if there is one."""
+    """A due job and its reason. `entry` is its row in the ledger, or None."""
 
     recipe: Recipe
     source: Listed
@@ -83,79 +88,101 @@ class Due:
 
     @property
     def rank(self) -> str:
-        """Its place among all jobs in an order that has nothing to do with names: the sample are the first ones."""
+        """The job's position in a pseudorandom order of all jobs: a sample consists of the first ones."""
         return hashlib.sha256(f"{self.recipe.name}/{self.source.name}".encode()).hexdigest()[:12]
 
 
-async def due_jobs(services: Services, selection: Selection, page: list[Listed], now: datetime) -> list[Due]:
-    """The selected jobs of a page of sources: one range read of the ledger for each recipe."""
-    found = []
-    for recipe in selected_recipes(services, selection):
-        wanted = [one for one in page if _is_for(recipe, one, selection) and _has_age(one, selection, now)]
-        found += await _of_recipe(services, selection, recipe, wanted, now)
-    return found
+@dataclass(frozen=True)
+class DuePage:
+    """The due jobs of one page of sources. `offset` continues the listing; it is empty after the last page."""
+
+    jobs: list[Due]
+    sources: int
+    offset: str
 
 
-def selected_recipes(services: Services, selection: Selection) -> Sequence[Recipe]:
-    """The recipes of a selection. RecipeError when one is not known."""
-    return [services.recipes.get(name) for name in selection.recipes] or list(services.recipes)
+@dataclass(frozen=True)
+class JobFinder:
+    """Find due jobs by comparing a listing of the sources with the ledger."""
+
+    input_container: str
+    recipes: Recipes
+    ledger: Ledger
+    sources: Sources
+    renditions: Renditions
+
+    async def page(self, selection: Selection, offset: str) -> DuePage:
+        """Return the selected jobs of the next page of sources: one range read of the ledger for each recipe."""
+        listed, following = await self.sources.page(self.input_container, selection.prefix, offset, PAGE_SIZE)
+        moment, jobs = datetime.now(UTC), list[Due]()
+        for recipe in self.selected_recipes(selection):
+            matching = [one for one in listed if _matches(recipe, one, selection) and _has_age(one, selection, moment)]
+            jobs += await self._of_recipe(selection, recipe, matching, moment)
+        return DuePage(jobs, len(listed), following)
+
+    def selected_recipes(self, selection: Selection) -> Sequence[Recipe]:
+        """Return the recipes of a selection. Raises RecipeError if one is unknown."""
+        return [self.recipes.get(name) for name in selection.recipes] or list(self.recipes)
+
+    def recipe_versions(self, selection: Selection) -> dict[str, str]:
+        """Return the recipe versions of a selection, by recipe name (see `_version_id`).
+
+        Raises RecipeError if a recipe is unknown.
+        """
+        return {recipe.name: _version_id(recipe) for recipe in self.selected_recipes(selection)}
+
+    def version_mismatch(self, selection: Selection, planned: dict[str, str]) -> str:
+        """Return the reason why this process cannot continue with planned recipe versions; empty if it can.
+
+        Its recipes may be older or newer than those of the planning process: it started before the file changed, or a
+        deployment is about to replace it.
+        """
+        selected = [recipe for recipe in self.recipes if not selection.recipes or recipe.name in selection.recipes]
+        active = {recipe.name: _version_id(recipe) for recipe in selected}
+        different = sorted(name for name in planned.keys() | active.keys() if planned.get(name) != active.get(name))
+        if not (planned and different):
+            return ""
+        several = f" and {len(different) - 1} more" if len(different) > 1 else ""
+        return f"the app has another version of the recipe {different[0]}{several} than planned: deploy or restart it"
+
+    async def _of_recipe(
+        self, selection: Selection, recipe: Recipe, matching: list[Listed], moment: datetime
+    ) -> list[Due]:
+        if not matching:
+            return []
+        keys = {row_key(self.input_container, one.name): one for one in matching}
+        # Tables compare row keys by UTF-16 code units.
+        ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        summaries = self.ledger.scan_summaries(recipe.name, ordered[0], ordered[-1])
+        rows = {entry.key.row: entry async for entry in summaries}
+        jobs = []
+        for key, source in keys.items():
+            entry = rows.get(key)
+            reason = reason_for(entry, Version(source.etag, recipe.hash), moment)
+            if reason == "done" and "missing" in selection.reasons and "done" not in selection.reasons:
+                reason = "missing" if await self._lacks_rendition(JobKey(recipe.name, key)) else "done"
+            if reason in selection.reasons:
+                jobs.append(Due(recipe, source, reason, entry))
+        return jobs
+
+    async def _lacks_rendition(self, key: JobKey) -> bool:
+        """Return True if a rendition that the job's row lists no longer exists."""
+        entry = await self.ledger.get(key)
+        return entry is not None and not await self.renditions.are_there([one["path"] for one in entry.renditions])
 
 
-def recipe_versions(services: Services, selection: Selection) -> dict[str, str]:
-    """The recipes of a selection, each with what tells its form from others. RecipeError as above."""
-    return {recipe.name: _version(recipe) for recipe in selected_recipes(services, selection)}
-
-
-def version_mismatch(services: Services, selection: Selection, meant: dict[str, str]) -> str:
-    """Why this process cannot go on with what was meant by a selection; empty when it can.
-
-    Its recipes may be older, or newer, than those of the process that planned: it was started before the file changed,
-    or is still to be replaced by a deployment.
-    """
-    wanted = [recipe for recipe in services.recipes if not selection.recipes or recipe.name in selection.recipes]
-    here = {recipe.name: _version(recipe) for recipe in wanted}
-    other = sorted(name for name in meant.keys() | here.keys() if meant.get(name) != here.get(name))
-    if not (meant and other):
-        return ""
-    several = f" and {len(other) - 1} more" if len(other) > 1 else ""
-    return f"the app has another form of the recipe {other[0]}{several} than was meant: deploy or restart it"
-
-
-def _version(recipe: Recipe) -> str:
-    """Identify the recipe version and the decoders. Decoder revisions only grow, so their sum identifies them all."""
+def _version_id(recipe: Recipe) -> str:
+    """Identify a recipe version and the decoders. Decoder revisions only grow, so their sum identifies them all."""
     return f"{recipe.hash[:16]}.{sum(DECODERS.values())}"
 
 
-async def _of_recipe(
-    services: Services, selection: Selection, recipe: Recipe, wanted: list[Listed], now: datetime
-) -> list[Due]:
-    if not wanted:
-        return []
-    container = services.settings.input_container
-    keys = {row_key(container, one.name): one for one in wanted}
-    # Tables compare the units of UTF-16.
-    ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-    rows = {
-        entry.key.row: entry async for entry in services.ledger.scan_summaries(recipe.name, ordered[0], ordered[-1])
-    }
-    found = []
-    for key, one in keys.items():
-        entry = rows.get(key)
-        reason = reason_for(entry, Version(one.etag, recipe.hash), now)
-        if reason == "done" and "missing" in selection.reasons and "done" not in selection.reasons:
-            reason = "missing" if await _lacks(services, JobKey(recipe.name, key)) else "done"
-        if reason in selection.reasons:
-            found.append(Due(recipe, one, reason, entry))
-    return found
-
-
-def reason_for(entry: Entry | None, version: Version, now: datetime) -> Reason | None:
-    """Why the job would be done; None when it is in good hands already."""
+def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reason | None:
+    """Return the reason why a job is due; None if a worker or a queued message takes care of it."""
     if entry is None:
         return "new"
-    if entry.state == "running" and entry.expires > now:
+    if entry.state == "running" and entry.expires > moment:
         return None
-    if entry.state == "queued" and now - entry.since < LOST_AFTER:
+    if entry.state == "queued" and moment - entry.since < QUEUED_TIMEOUT:
         return None
     if entry.version.etag != version.etag:
         return "changed"
@@ -168,18 +195,12 @@ def reason_for(entry: Entry | None, version: Version, now: datetime) -> Reason |
     return "unfinished"
 
 
-async def _lacks(services: Services, key: JobKey) -> bool:
-    """Whether a rendition that the job has made is not there any more."""
-    entry = await services.ledger.get(key)
-    return entry is not None and not await services.renditions.are_there([one["path"] for one in entry.renditions])
-
-
-def _is_for(recipe: Recipe, source: Listed, selection: Selection) -> bool:
+def _matches(recipe: Recipe, source: Listed, selection: Selection) -> bool:
     if not recipe.include:
         return recipe.name in selection.recipes
     return recipe.matches(source.name, size=source.size, content_type=source.content_type)
 
 
-def _has_age(source: Listed, selection: Selection, now: datetime) -> bool:
-    age = (now - source.modified.astimezone(UTC)).total_seconds()
+def _has_age(source: Listed, selection: Selection, moment: datetime) -> bool:
+    age = (moment - source.modified.astimezone(UTC)).total_seconds()
     return (selection.min_age or 0) <= age <= (selection.max_age or age)

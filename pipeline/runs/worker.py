@@ -1,4 +1,4 @@
-"""The jobs of one batch of a run: done side by side, what came of each written down once."""
+"""Work on runs: execute the jobs of a batch concurrently, and write their outcomes once."""
 
 from __future__ import annotations
 
@@ -7,174 +7,197 @@ import time
 from dataclasses import dataclass
 
 from pipeline.errors import JobSuperseded, PermanentError, PoolFull, RecipeError, TransientError
-from pipeline.jobs.dispatch import record_failure, retry_delay
-from pipeline.jobs.execution import execute_job
+from pipeline.jobs.dispatch import internal_error, retry_delay
+from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import SchedulingPolicy
-from pipeline.runs.fanout import find_jobs
-from pipeline.runs.lifecycle import stop
+from pipeline.recipes import Recipes
+from pipeline.runs.fanout import FanOut
+from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, key_of
-from pipeline.runs.selection import version_mismatch
-from pipeline.services import Services
+from pipeline.settings import Settings
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.queue import Item, Message, RunWork
-from pipeline.storage.run_store import LEFT, Batch, Outcome
+from pipeline.storage.queue import Item, JobQueue, Message, RunWork
+from pipeline.storage.run_store import LEFT, Batch, Outcome, RunStore
 from pipeline.telemetry import about_job, logger
 
 log = logger(__name__)
-# How many seconds a process believes that a run has not been cancelled: it is to stop within a minute.
-BELIEVED = 20.0
-
-
-async def handle_message(services: Services, body: bytes) -> None:
-    """Do the piece of a run that a queue message asks for. RecipeError when it is no such message."""
-    work = RunWork.parse(body)
-    if work.batch:
-        await do_batch(services, work)
-    else:
-        await find_jobs(services, work.run)
-
-
-async def do_batch(services: Services, work: RunWork) -> None:
-    """Do what is left of a batch; what cannot be done now is brought in again by another message."""
-    run = await _at_work(services, work.run)
-    if run is None:
-        log.info("run %s is over: batch %s is left as it is", work.run, work.batch)
-        return
-    if other := version_mismatch(services, run.selection, run.recipe_versions):
-        await stop(services, run.id, f"{other}, and resume the run")
-        return
-    batch = await _batch(services, work)
-    if batch is None or not batch.left:
-        return
-    ends = await _side_by_side(services, batch, work.attempt)
-    tries = {place: one for place, one in ends.items() if isinstance(one, ItemResult)}
-    outcomes = {place: one.outcome for place, one in tries.items() if one.outcome}
-    batch = await services.run_store.settle(batch, outcomes)
-    for one in ends.values():
-        if isinstance(one, BaseException):
-            raise one  # the platform brings the rest again
-    if batch.left and await _at_work(services, work.run):
-        failed = any(one.failed for one in tries.values())
-        waits = failed or any(one.waits for one in tries.values())
-        again = RunWork(run=work.run, batch=work.batch, attempt=work.attempt + int(failed))
-        await services.run_queue.send(again, retry_delay(services, again.attempt) if waits else 0)
-
-
-async def _at_work(services: Services, run_id: str) -> Run | None:
-    """A run whose jobs should begin; None when it is over, or nobody knows it.
-
-    That it is at work is believed for a while; that it is over is not, since somebody may have resumed it.
-    """
-    for seconds in (BELIEVED, 0):
-        document = await services.run_store.recent("run", key_of(run_id), seconds)
-        run = Run.read(document.content) if document else None
-        if run and not run.over:
-            return run
-    return None
+# A process caches for this long that a run is working: a cancelled run must stop within a minute.
+RUN_STATE_CACHE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """What came of a job this time: an outcome, or none since it `waits` for something or this try has `failed`."""
+    """Result of one attempt at a job of a run: an outcome, or none if the job `waits` or this attempt `failed`."""
 
     outcome: Outcome | None = None
     waits: bool = False
     failed: bool = False
 
 
-async def _batch(services: Services, work: RunWork) -> Batch | None:
-    """The batch, from the message as long as it is as it was made."""
-    if work.items and work.etag:
-        return Batch(work.run, work.batch, tuple(work.items), LEFT * len(work.items), work.etag)
-    return await services.run_store.batch(work.run, work.batch)
+@dataclass(frozen=True)
+class ItemExecutor:
+    """Execute single jobs of runs. `slots` bounds the jobs of runs that this process executes at once."""
 
+    settings: Settings
+    recipes: Recipes
+    executor: JobExecutor
+    outcomes: OutcomeRecorder
+    slots: asyncio.Semaphore
 
-async def _side_by_side(services: Services, batch: Batch, attempt: int) -> dict[int, ItemResult | BaseException]:
-    """What came of each job, or what was raised where not even that could be written down."""
-    until = time.monotonic() + services.settings.run_batch_timeout
+    async def execute(self, run: str, item: Item, attempt: int) -> ItemResult:
+        """Execute a job of a run once. Errors that can be recorded are part of the result."""
+        container = self.settings.input_container
+        try:
+            recipe = self.recipes.get(item.recipe)
+            entry = await self.executor.execute(
+                container,
+                item.name,
+                recipe,
+                policy=SchedulingPolicy("run", fairness_key=run),
+                again=True,
+                seen=item.generation,
+                run=run,
+                known=_known_row(container, item),
+            )
+            return _result(entry, run)
+        except JobSuperseded as error:
+            return await self._superseded(run, item, error)
+        except RecipeError as error:
+            return _skipped(error)
+        except PermanentError as error:
+            return await self.record_failure(run, item, attempt, error)
+        except PoolFull:
+            return ItemResult(waits=True)
+        except TransientError as error:
+            return await self._retry_or_fail(run, item, attempt, error)
+        except Exception as error:  # the boundary: a bug must not lose a job
+            log.exception("internal error: the job is retried", extra={"event": "job.crashed"})
+            return await self._retry_or_fail(run, item, attempt, internal_error(error))
 
-    async def one(place: int) -> ItemResult:
-        async with services.run_slots:
-            if time.monotonic() > until or await _at_work(services, batch.run) is None:
-                return ItemResult()
-            item = batch.items[place]
-            with about_job(JobKey.of(item.recipe, services.settings.input_container, item.name).id):
-                return await _job(services, batch.run, item, attempt)
-
-    places = batch.left
-    ends = await asyncio.gather(*map(one, places), return_exceptions=True)
-    return dict(zip(places, ends, strict=True))
-
-
-async def _job(services: Services, run: str, item: Item, attempt: int) -> ItemResult:
-    container = services.settings.input_container
-    try:
-        recipe = services.recipes.get(item.recipe)
-        urgency = SchedulingPolicy("run", fairness_key=run)
-        known = _known(container, item)
-        entry = await execute_job(
-            services,
-            container,
-            item.name,
-            recipe,
-            urgency=urgency,
-            again=True,
-            seen=item.generation,
-            run=run,
-            known=known,
+    async def record_failure(
+        self, run: str, item: Item, attempt: int, error: PermanentError | TransientError
+    ) -> ItemResult:
+        """Record that a job of a run cannot be done, or has used up its attempts (see OutcomeRecorder)."""
+        container = self.settings.input_container
+        message = Message(
+            recipe=item.recipe, container=container, name=item.name, attempt=attempt, again=True, seen=item.generation
         )
-        return _try(entry, run)
-    except JobSuperseded as error:
-        log.info("nothing to do: %s", error)
-        return _try(await services.ledger.get(JobKey.of(item.recipe, container, item.name)), run)
-    except RecipeError as error:
-        log.warning("the job is left out: %s", error)
-        return ItemResult("skipped")
-    except PermanentError as error:
-        return await record_item_failure(services, run, item, attempt, error)
-    except PoolFull:
-        return ItemResult(waits=True)
-    except TransientError as error:
-        return await _once_more(services, run, item, attempt, error)
-    except Exception as error:  # the boundary: a bug must not lose a job
-        log.exception("a bug: the job is tried again")
-        told = TransientError(f"internal error ({type(error).__name__}); the log has the details", kind="internal")
-        return await _once_more(services, run, item, attempt, told)
+        try:
+            return _result(await self.outcomes.record_failure(message, error, run=run), run)
+        except JobSuperseded as superseded:
+            return await self._superseded(run, item, superseded)
+        except PermanentError as unrecordable:
+            return _skipped(unrecordable)
+
+    async def _retry_or_fail(self, run: str, item: Item, attempt: int, error: TransientError) -> ItemResult:
+        """Leave the job for another attempt; after the last one, record the failure if that is possible now."""
+        if attempt + 1 < self.settings.max_attempts:
+            log.info(
+                "attempt %d did not succeed: %s",
+                attempt + 1,
+                error,
+                extra={"event": "job.requeued", "kind": error.kind},
+            )
+            return ItemResult(failed=True)
+        try:
+            return await self.record_failure(run, item, attempt, error)
+        except TransientError as unrecorded:
+            log.warning("the failure cannot be recorded now: %s", unrecorded, extra={"event": "job.failure_unrecorded"})
+            return ItemResult(failed=True)
+
+    async def _superseded(self, run: str, item: Item, error: JobSuperseded) -> ItemResult:
+        log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
+        key = JobKey.of(item.recipe, self.settings.input_container, item.name)
+        return _result(await self.executor.ledger.get(key), run)
 
 
-async def _once_more(services: Services, run: str, item: Item, attempt: int, error: TransientError) -> ItemResult:
-    """Another try, or a failure when there were enough."""
-    if attempt + 1 < services.settings.max_attempts:
-        log.info("attempt %d did not succeed: %s", attempt + 1, error)
-        return ItemResult(failed=True)
-    try:
-        return await record_item_failure(services, run, item, attempt, error)
-    except TransientError as trouble:
-        log.warning("the failure cannot be recorded now: %s", trouble)
-        return ItemResult(failed=True)
+@dataclass(frozen=True)
+class RunWorker:
+    """Process the messages of runs: find jobs, and execute batches with bounded concurrency."""
+
+    settings: Settings
+    store: RunStore
+    queue: JobQueue
+    controller: RunController
+    fan_out: FanOut
+    items: ItemExecutor
+
+    async def handle_message(self, body: bytes) -> None:
+        """Process a message of the run queue. Raises RecipeError if the body is no such message."""
+        work = RunWork.parse(body)
+        if work.batch:
+            await self.execute_batch(work)
+        else:
+            await self.fan_out.find_jobs(work.run)
+
+    async def execute_batch(self, work: RunWork) -> None:
+        """Execute the unfinished jobs of a batch; queue the batch again if some remain unfinished."""
+        run = await self._working_run(work.run)
+        if run is None:
+            log.info("run %s is over: batch %s is skipped", work.run, work.batch, extra={"event": "run.batch_skipped"})
+            return
+        if await self.controller.stop_on_version_mismatch(run):
+            return
+        batch = await self._batch(work)
+        if batch is None or not batch.left:
+            return
+        ends = await self._execute_items(batch, work.attempt)
+        results = {index: end for index, end in ends.items() if isinstance(end, ItemResult)}
+        outcomes = {index: result.outcome for index, result in results.items() if result.outcome}
+        batch = await self.store.settle(batch, outcomes)
+        for end in ends.values():
+            if isinstance(end, BaseException):
+                raise end  # the host redelivers the message for the rest
+        if batch.left and await self._working_run(work.run):
+            failed = any(result.failed for result in results.values())
+            waits = failed or any(result.waits for result in results.values())
+            following = RunWork(run=work.run, batch=work.batch, attempt=work.attempt + int(failed))
+            await self.queue.send(following, retry_delay(self.settings, following.attempt) if waits else 0)
+
+    async def _working_run(self, run_id: str) -> Run | None:
+        """Return a run that is working; None if it is over or unknown.
+
+        A cached working state is trusted for 20 s. A cached end is not: a user may have resumed the run.
+        """
+        for seconds in (RUN_STATE_CACHE_SECONDS, 0):
+            document = await self.store.recent("run", key_of(run_id), seconds)
+            run = Run.read(document.content) if document else None
+            if run and not run.over:
+                return run
+        return None
+
+    async def _batch(self, work: RunWork) -> Batch | None:
+        """Return the batch: from the message if that includes its jobs, otherwise from its row."""
+        if work.items and work.etag:
+            return Batch(work.run, work.batch, tuple(work.items), LEFT * len(work.items), work.etag)
+        return await self.store.batch(work.run, work.batch)
+
+    async def _execute_items(self, batch: Batch, attempt: int) -> dict[int, ItemResult | BaseException]:
+        """Execute the unfinished jobs of a batch; return each one's result, or the error that left it unrecorded."""
+        deadline = time.monotonic() + self.settings.run_batch_timeout
+
+        async def execute(index: int) -> ItemResult:
+            async with self.items.slots:
+                if time.monotonic() > deadline or await self._working_run(batch.run) is None:
+                    return ItemResult()
+                item = batch.items[index]
+                with about_job(JobKey.of(item.recipe, self.settings.input_container, item.name).id):
+                    return await self.items.execute(batch.run, item, attempt)
+
+        unfinished = batch.left
+        ends = await asyncio.gather(*map(execute, unfinished), return_exceptions=True)
+        return dict(zip(unfinished, ends, strict=True))
 
 
-async def record_item_failure(
-    services: Services, run: str, item: Item, attempt: int, error: PermanentError | TransientError
-) -> ItemResult:
-    """Record that a job of a run cannot be done, or was tried often enough. See `give_up`."""
-    container = services.settings.input_container
-    message = Message(
-        recipe=item.recipe, container=container, name=item.name, attempt=attempt, again=True, seen=item.generation
-    )
-    try:
-        return _try(await record_failure(services, message, error, run=run), run)
-    except JobSuperseded as gone:
-        log.info("nothing to do: %s", gone)
-        return _try(await services.ledger.get(JobKey.of(item.recipe, container, item.name)), run)
-    except PermanentError as trouble:
-        log.warning("the job is left out: %s", trouble)
-        return ItemResult("skipped")
+def _skipped(error: PermanentError) -> ItemResult:
+    log.warning("the run skips this job: %s", error, extra={"event": "run.job_skipped", "kind": error.kind})
+    return ItemResult("skipped")
 
 
-def _known(container: str, item: Item) -> Entry | None:
-    """The row as it was when the job was found, as far as claiming it asks for."""
+def _known_row(container: str, item: Item) -> Entry | None:
+    """Return the row as it was when the job was found, with the fields that a claim needs; None without a row."""
     if not item.etag:
         return None
     return Entry(
@@ -189,11 +212,11 @@ def _known(container: str, item: Item) -> Entry | None:
     )
 
 
-def _try(entry: Entry | None, run: str) -> ItemResult:
-    """What a job's row means for the run. What ended in another's hands is skipped, what is in them is left."""
+def _result(entry: Entry | None, run: str) -> ItemResult:
+    """Return the result that a job's row means for the run: jobs that another caller has ended count as skipped."""
     if entry is None:
         return ItemResult("skipped")
     if entry.is_running:
         return ItemResult(waits=True)
-    ours: dict[str, Outcome] = {"done": "done", "failed": "failed"}
-    return ItemResult(ours.get(entry.state, "skipped") if entry.run == run else "skipped")
+    outcomes: dict[str, Outcome] = {"done": "done", "failed": "failed"}
+    return ItemResult(outcomes.get(entry.state, "skipped") if entry.run == run else "skipped")

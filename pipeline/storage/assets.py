@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceNotFoundError, ResourceNotModifiedError
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, ResourceNotModifiedError
 
 from pipeline.errors import RecipeError
 from pipeline.settings import MIB
@@ -61,7 +61,7 @@ class Assets:
         with map_errors(f"reading {self.container}/{name}"):
             try:
                 stream = await self._client.get_blob_client(name).download_blob(decompress=False, **condition)
-            except ResourceNotModifiedError:
+            except (ResourceNotModifiedError, ResourceModifiedError):  # the SDK raises the second for a status of 304
                 assert known is not None  # noqa: S101 - only then is there a condition
                 return Asset(known.file, known.data, known.etag, time.monotonic())
             except ResourceNotFoundError as error:

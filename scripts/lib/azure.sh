@@ -1,20 +1,20 @@
 # shellcheck shell=bash
-# What scripts/deploy and scripts/teardown share. Every check says what is wrong and the command that mends it.
+# Functions of scripts/deploy and scripts/teardown. Every check reports the error and the command that fixes it.
 
-: "${name:=}" # the installation, which the scripts read from their arguments
+: "${name:=}" # the installation; the scripts read it from their arguments
 
 say() { printf '%s\n' "$*" >&2; }
 
-# fail WHAT MEND: say both and stop.
+# fail ERROR FIX: print both and stop.
 fail() {
   printf '\n%s: %s\n  %s\n' "$(basename "$0")" "$1" "$2" >&2
   exit 1
 }
 
-# A version is at least another one.
+# at_least VERSION MINIMUM: compare two versions.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
-# need PROGRAM VERSION-COMMAND LEAST WHERE-TO-GET-IT
+# need PROGRAM VERSION-COMMAND MINIMUM INSTALLATION-HINT
 need() {
   local found
   command -v "$1" >/dev/null || fail "$1 is not installed" "$4"
@@ -23,9 +23,9 @@ need() {
 }
 
 check_tools() {
-  need curl 'curl --version' 7.76.0 "take it from your system's packages"
+  need curl 'curl --version' 7.76.0 "install it from your system's packages"
   need az 'az version --query "\"azure-cli\"" --output tsv' 2.67.0 "https://learn.microsoft.com/cli/azure/install-azure-cli, or: az upgrade"
-  # Before that it packed everything that lies here, .git and .azure/ too: it did not read .funcignore.
+  # Older versions ignore .funcignore and pack the whole folder, including .git and .azure/.
   need azd 'azd version' 1.18.0 "https://aka.ms/azd-install"
 }
 
@@ -42,19 +42,19 @@ check_signed_in() {
 }
 
 check_azd_signed_in() {
-  # Its exit status says nothing.
+  # The exit status does not report the sign-in, so check the output.
   azd auth login --check-status --output json 2>/dev/null | grep -q '"success"' ||
-    fail "azd is not signed in" "azd config set auth.useAzCliAuth true   (it then uses the sign-in of az), or: azd auth login"
+    fail "azd is not signed in" "azd config set auth.useAzCliAuth true   (azd then uses the sign-in of az), or: azd auth login"
 }
 
-# The settings of the azd environment, read once and again after they have changed.
+# The variables of the azd environment. Read them again after each change.
 settings=
 read_settings() { settings=$(azd env get-values --environment "$name"); }
 
-# The value of one; empty where there is none.
+# setting NAME: print the value of a variable; empty if it is not set.
 setting() { sed -n "s/^$1=\"\(.*\)\"\$/\1/p" <<<"$settings"; }
 
-# keep SETTING VALUE: remember it for the next time. What it was is kept too, the latest first.
+# keep NAME VALUE: store a variable in the azd environment. $kept collects the old values, newest first.
 kept=
 keep() {
   [ "$(setting "$1")" != "$2" ] || return 0
@@ -63,10 +63,10 @@ keep() {
   read_settings
 }
 
-# A region without spaces and in lower case: "West US 2" is westus2.
+# Normalize a region's name: "West US 2" becomes westus2.
 plain() { printf '%s' "$*" | tr -d ' ' | tr '[:upper:]' '[:lower:]'; }
 
-# check_region LOCATION, as `plain` writes it.
+# check_region LOCATION: the location as `plain` prints it.
 check_region() {
   local pools hosts region
   pools=$(az provider show --namespace Microsoft.App \
@@ -81,7 +81,7 @@ check_region() {
   fail "session pools are not offered in $1" "scripts/deploy $name --location REGION, one of: $(printf '%s' "$pools" | tr '\n' ',' | sed 's/,/, /g')"
 }
 
-# check_zones REDUNDANCY LOCATION: storage in three zones is not offered everywhere.
+# check_zones REDUNDANCY LOCATION: not every region offers zone-redundant storage.
 check_zones() {
   local regions
   [[ $1 =~ ZRS ]] || return 0
@@ -89,7 +89,7 @@ check_zones() {
   while read -r region; do
     [ "$(plain "$region")" != "$2" ] || return 0
   done <<<"$regions"
-  fail "$2 does not offer storage in several zones ($1)" "add --set STORAGE_REDUNDANCY=Standard_LRS, or --location REGION, one of: $(tr '\n' ' ' <<<"$regions")"
+  fail "$2 does not offer zone-redundant storage ($1)" "add --set STORAGE_REDUNDANCY=Standard_LRS, or --location REGION, one of: $(tr '\n' ' ' <<<"$regions")"
 }
 
 providers='Microsoft.App Microsoft.Web Microsoft.Storage Microsoft.EventGrid Microsoft.Insights
@@ -111,7 +111,7 @@ check_providers() {
   done
 }
 
-# Whoever deploys makes resources and gives roles to the app's identity.
+# Check that the signed-in identity may create resources and assign roles to the app's identity.
 check_roles() {
   local who roles
   if [ "$user_type" = user ]; then
@@ -120,19 +120,19 @@ check_roles() {
     who=$(az ad sp show --id "$user_name" --query id --output tsv 2>/dev/null) || who=
   fi
   if [ -z "$who" ]; then
-    say "who you are cannot be looked up in the directory; going on without a look at your roles"
+    say "your identity was not found in the directory; the check of your roles is skipped"
     return
   fi
   roles=$(az role assignment list --assignee "$who" --scope "/subscriptions/$subscription" --include-inherited \
     --include-groups --query '[].roleDefinitionName' --output tsv)
   grep -qx 'Owner' <<<"$roles" && return
   grep -qx 'Contributor' <<<"$roles" ||
-    fail "$user_name may not make resources in $subscription_name" "ask an owner for: az role assignment create --assignee $who --role Contributor --scope /subscriptions/$subscription"
+    fail "$user_name may not create resources in $subscription_name" "ask an owner for: az role assignment create --assignee $who --role Contributor --scope /subscriptions/$subscription"
   grep -qxE 'User Access Administrator|Role Based Access Control Administrator' <<<"$roles" ||
-    fail "$user_name may not give the app its roles" "ask an owner for: az role assignment create --assignee $who --role 'Role Based Access Control Administrator' --scope /subscriptions/$subscription"
+    fail "$user_name may not assign roles to the app" "ask an owner for: az role assignment create --assignee $who --role 'Role Based Access Control Administrator' --scope /subscriptions/$subscription"
 }
 
-# A pool with its own image needs an environment of Container Apps; there is a limit on those.
+# A custom-container pool needs a Container Apps environment. Check the quota of environments.
 check_quota() {
   local used limit
   read -r used limit <<<"$(az containerapp list-usages --location "$1" \
@@ -142,33 +142,33 @@ check_quota() {
   fi
 }
 
-# What a failed step has printed, in plain words.
+# explain LOG: translate known Azure errors of a failed step, and stop.
 explain() {
   local log=$1
   if grep -qiE 'AlreadyTaken|AlreadyInUse|already taken|NameUnavailable|WebsiteNameAlreadyExists' "$log"; then
-    fail "a name is taken by somebody else, or by something of yours that was deleted a moment ago" "scripts/deploy OTHER-NAME, or wait some minutes and: scripts/deploy $name"
+    fail "a name is taken by another customer, or by a resource of yours that was deleted a moment ago" "scripts/deploy OTHER-NAME, or wait some minutes and run: scripts/deploy $name"
   elif grep -qiE 'QuotaExceeded|OverQuota|InsufficientQuota|exceeds? .*quota' "$log"; then
-    fail "a quota in this region is too small" "take fewer sessions (scripts/deploy $name --set MAX_SESSIONS=5), another region, or ask for more: https://aka.ms/azquotas"
+    fail "a quota in this region is too small" "use fewer sessions (scripts/deploy $name --set MAX_SESSIONS=5), use another region, or request more quota: https://aka.ms/azquotas"
   elif grep -qiE 'SessionTypeNotSupportedInRegion|LocationNotAvailable' "$log"; then
-    fail "this region does not offer what is needed" "scripts/deploy $name --location REGION"
+    fail "this region does not offer a required resource type" "scripts/deploy $name --location REGION"
   elif grep -qiE 'ImagePull|MANIFEST_UNKNOWN|manifest unknown|failed to pull|unable to pull|image not found' "$log"; then
-    fail "the pool cannot pull its image" "scripts/deploy $name   (by then the role AcrPull has taken effect)"
+    fail "the pool cannot pull its image" "scripts/deploy $name   (after the role AcrPull has taken effect)"
   elif grep -qiE 'DeploymentActive|AnotherOperationInProgress|ResourceGroupBeingDeleted|another deployment' "$log"; then
-    fail "an earlier deployment or deletion is still under way" "wait for it (az deployment sub list --query \"[?properties.provisioningState=='Running'].name\"), then: scripts/deploy $name"
+    fail "an earlier deployment or deletion is still running" "wait for its end (az deployment sub list --query \"[?properties.provisioningState=='Running'].name\"), then: scripts/deploy $name"
   elif grep -qiE 'maximumInstanceCount' "$log"; then
-    fail "this region does not limit an app to so few instances yet" "scripts/deploy $name --set LEAST_INSTANCES=40"
+    fail "this region does not accept such a low instance limit yet" "scripts/deploy $name --set LEAST_INSTANCES=40"
   elif grep -qiE 'StorageAccountTypeConversion' "$log"; then
-    fail "a deployment cannot change how often storage keeps what is in it" "leave it as it is: scripts/deploy $name --set STORAGE_REDUNDANCY=Standard_LRS (docs/deploy.md, 'From one preset to the other')"
+    fail "a deployment cannot change the redundancy of a storage account" "keep it as it is: scripts/deploy $name --set STORAGE_REDUNDANCY=Standard_LRS (docs/deploy.md, 'Change the preset')"
   elif grep -qiE 'InvalidResourceGroupLocation|InvalidResourceLocation' "$log"; then
-    fail "$name is in another region, and nothing can be moved" "scripts/deploy $name --location REGION (az group show --name rg-$name-images --query location), or scripts/deploy OTHER-NAME"
+    fail "$name is in another region and cannot be moved" "scripts/deploy $name --location REGION (az group show --name rg-$name-images --query location), or scripts/deploy OTHER-NAME"
   elif grep -qiE 'RoleAssignmentExists|RoleAssignmentUpdateNotPermitted' "$log"; then
-    fail "a role is assigned already, by hand or to an identity that is gone" "az role assignment delete --ids ID   (the message above has it; or see: az role assignment list --all --resource-group rg-$name-images); then: scripts/deploy $name"
+    fail "a role is already assigned, by hand or to an identity that no longer exists" "az role assignment delete --ids ID   (the message above contains it; or list them: az role assignment list --all --resource-group rg-$name-images); then: scripts/deploy $name"
   elif grep -qiE 'AuthorizationFailed|does not have authorization' "$log"; then
     fail "a role is missing" "ask an owner of the subscription for Contributor and Role Based Access Control Administrator; then: scripts/deploy $name"
   fi
 }
 
-# run WHAT COMMAND…: show what it prints, and explain it when it fails.
+# run STEP COMMAND…: run the command, show its output, and explain a failure.
 run() {
   local what=$1 log
   shift
@@ -177,7 +177,7 @@ run() {
   if ! "$@" 2>&1 | tee "$log" >&2; then
     explain "$log"
     rm -f "$log"
-    fail "$what failed; what went wrong stands above" "mend that, then: scripts/deploy $name   (it goes on where it stopped)"
+    fail "$what failed; the error is in the output above" "fix it, then: scripts/deploy $name   (it continues at this step)"
   fi
   rm -f "$log"
 }

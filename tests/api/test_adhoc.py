@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError, RecipeError
-from pipeline.jobs.dispatch import handle_message
 from pipeline.recipes import adhoc, loads
 from pipeline.storage.keys import JobKey
 from tests.api.calling import call
@@ -58,7 +57,7 @@ async def test_a_recipe_of_a_request_survives_the_hop_through_the_queue(
     (message,) = await open_stack.messages()
     async with opened({**open_stack.environ}) as another:
         body = str(message).replace("'", '"').encode()
-        await handle_message(another.services, body)
+        await another.services.dispatcher.handle_message(body)
     assert (await call(open_stack, "GET", answer.json()["href"])).json()["state"] == "done"
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import child
-from pipeline import runs
-from pipeline.jobs import actions
+from devstack import subprocesses
 from pipeline.runs import Selection
 from pipeline.storage.keys import JobKey
 from tests.images import picture
@@ -42,13 +40,13 @@ async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tm
     await stack.drop("photos/a.jpg", picture(64, 48))
     key = JobKey.of("web", stack.services.settings.input_container, "photos/a.jpg")
     configuration = tmp_path / "schemathesis.toml"
-    run = await runs.start(stack.services, Selection(prefix="photos/"), expected_count=1)
+    run = await stack.services.runs.start(Selection(prefix="photos/"), expected_count=1)
     known = {**dict.fromkeys(OF_A_JOB, key.id), **dict.fromkeys(OF_A_RUN, run.id)}
     configuration.write_text(CHOICE + "".join(KNOWN.format(operation=each, id=known[each]) for each in known))
     environ = {**stack.environ, "PIPELINE_ADHOC_RECIPES": "on"}
     lines: list[str] = []
-    async with child.running("host", HOST, env=environ, output=lines.append) as host:
-        address = (await host.line(r"function host ready: (\S+)", timeout=60))[1]
+    async with subprocesses.running("host", HOST, env=environ, output=lines.append) as host:
+        address = (await host.wait_for_line(r"function host ready: (\S+)", timeout=60))[1]
         command = ["--config-file", str(configuration), "run", f"{address}/api/openapi.json", "--checks", CHECKS]
         command += ["--max-examples", "5", "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--no-color"]
         process = await asyncio.create_subprocess_exec(
@@ -58,16 +56,16 @@ async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tm
         assert process.returncode == 0, report.decode()
 
         async def has_ended() -> bool:
-            return (await actions.get(stack.services, key)).state in ("done", "dismissed")
+            return (await stack.services.jobs.get(key)).state in ("done", "dismissed")
 
         # The example of the description is a job. A request may have taken it back while it waited: it ends either way,
         # and the host that has been asked all this still does its work.
         await eventually(has_ended, timeout=60)
-        before = await actions.get(stack.services, key)
-        await actions.retry(stack.services, key)
+        before = await stack.services.jobs.get(key)
+        await stack.services.jobs.retry(key)
 
         async def is_done_again() -> bool:
-            entry = await actions.get(stack.services, key)
+            entry = await stack.services.jobs.get(key)
             return entry.state == "done" and entry.generation > before.generation
 
         await eventually(is_done_again, timeout=60)

@@ -11,7 +11,6 @@ import pytest
 from pipeline.api import http_trigger, routes, submit
 from pipeline.api.http import Response, respond
 from pipeline.api.names import safe_name
-from pipeline.jobs.dispatch import handle_blob
 from tests.api.calling import MULTIPART, call, form_body
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
@@ -111,7 +110,7 @@ async def test_a_request_waits_for_a_job_that_somebody_else_is_on(environ: dict[
     async with opened(environ) as stack, opened(environ) as other:
         await stack.drop("photos/a.jpg", picture(2000, 1500))
         container = stack.services.settings.input_container
-        theirs = asyncio.create_task(handle_blob(other.services, container, "photos/a.jpg"))
+        theirs = asyncio.create_task(other.services.dispatcher.handle_blob(container, "photos/a.jpg"))
 
         async def claimed() -> bool:
             return await stack.entry("web", "photos/a.jpg") is not None

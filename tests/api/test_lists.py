@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.jobs.dispatch import handle_message
 from pipeline.storage.queue import Message
 from tests.api.calling import call
 from tests.images import picture
@@ -78,7 +77,7 @@ async def test_a_failure_is_done_once_more_when_asked(busy: Stack) -> None:
     again = await call(busy, "POST", f"{job['href']}/retry")
     assert (again.status, again.problem, again.json()["job"]) == (409, "job_queued", job["id"])
     for message in await busy.messages():
-        await handle_message(busy.services, Message(**message).model_dump_json().encode())
+        await busy.services.dispatcher.handle_message(Message(**message).model_dump_json().encode())
     assert (await call(busy, "GET", job["href"])).json()["state"] == "done"
     assert (await call(busy, "GET", "/api/jobs?state=queued")).json()["jobs"] == []
 
@@ -88,7 +87,7 @@ async def test_a_job_of_a_recipe_of_a_request_is_retried_with_that_recipe(busy: 
     assert (await call(busy, "POST", f"{job['href']}/retry")).status == 202
     (message,) = [each for each in await busy.messages() if each["recipe"] == job["recipe"]]
     async with opened(busy.environ) as another:
-        await handle_message(another.services, Message(**message).model_dump_json().encode())
+        await another.services.dispatcher.handle_message(Message(**message).model_dump_json().encode())
     done = (await call(busy, "GET", job["href"])).json()
     assert (done["state"], done["attempts"]) == ("done", 2)
 

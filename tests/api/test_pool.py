@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.api import pool
-from pipeline.jobs.execution import execute_job
 from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from tests.api.calling import call
@@ -29,7 +28,7 @@ async def one_slot(environ: dict[str, str]) -> AsyncIterator[Stack]:
 async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
     services = stack.services
     await stack.drop(name, picture())
-    await execute_job(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
+    await services.executor.execute(services.settings.input_container, name, services.recipes.get("web"), again=True)
 
 
 async def identifier(stack: Stack) -> str:

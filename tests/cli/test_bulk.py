@@ -14,8 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from pipeline.cli import app, common
-from pipeline.jobs.dispatch import execute_message, handle_blob
+from pipeline.cli import build, common
 from pipeline.storage.queue import Message
 from tests.images import picture
 from tests.stack import Stack
@@ -24,7 +23,7 @@ from tests.stack import Stack
 def pipeline(*arguments: str | Path, **environ: str) -> Result:
     """Run a command in this process: starting one takes longer than all that it does."""
     clean = {name: None for name in os.environ if name.startswith(("PIPELINE_", "IMAGES"))}
-    return CliRunner().invoke(app, list(map(str, arguments)), env={**clean, **environ})
+    return CliRunner().invoke(build(str(arguments[0])), list(map(str, arguments)), env={**clean, **environ})
 
 
 async def told(stack: Stack, *arguments: str | Path, status: int = 0) -> Any:
@@ -39,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 async def dropped(stack: Stack, name: str, data: bytes) -> None:
     await stack.drop(name, data)
-    await handle_blob(stack.services, stack.services.settings.input_container, name)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
 async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_pat
     (submitted,) = await told(stack, "submit", "web", photo, "--prefix", "photos/")
     assert submitted["state"] == "queued"
     (message,) = await stack.messages()
-    await execute_message(stack.services, Message(**message))
+    await stack.services.dispatcher.execute_message(Message(**message))
     shown = await told(stack, "job", "photos/ü 1.jpg", "--recipe", "web")
     assert (shown["id"], shown["state"], len(shown["renditions"])) == (submitted["id"], "done", 2)
     listed = await told(stack, "jobs", "--state", "done")

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.cli import timeline, trace
 from pipeline.errors import ConfigError
-from pipeline.jobs.execution import execute_job
 from tests.images import picture
 from tests.stack import Stack
 
@@ -65,7 +64,7 @@ async def test_it_is_drawn_from_what_the_ledger_says(stack: Stack) -> None:
         await trace._noted(services, "", None, 10)
     for name in ("photos/a.jpg", "photos/b.jpg"):
         await stack.drop(name, picture())
-        await execute_job(services, services.settings.input_container, name, services.recipes.get("web"))
+        await services.executor.execute(services.settings.input_container, name, services.recipes.get("web"))
     lanes = timeline.lanes(await trace._noted(services, "", "web", 10))
     assert [lane.name for lane in lanes] == ["photos/a.jpg", "photos/b.jpg"]
     stages = [each.stage for each in lanes[0].stretches]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pipeline.jobs.execution import execute_job
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.stack import Stack, environment, opened
@@ -125,7 +124,7 @@ async def run(stack: Stack, recipe: str) -> Entry:
     name = f"{next(NAMES)}.png"
     await stack.drop(name, picture(60, 40, "PNG"))
     services = stack.services
-    return await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
+    return await services.executor.execute(services.settings.input_container, name, services.recipes.get(recipe))
 
 
 async def slot(stack: Stack) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def _delete_group(state: State, words: Words) -> str:
 
 
 def _deployments(state: State, words: Words) -> str:
-    ours = "dropsPerSession" in option(words, "--query")
+    ours = "uploadsPerSession" in option(words, "--query")
     return "\n".join(each for each, whose in state["deployments"].items() if whose == "ours" or not ours)
 
 

@@ -34,11 +34,11 @@ BEFORE = [
     (
         {"sessions_in": "westus3", "hosts_in": "westus3"},
         ["--location", "westus3", "--preset", "production"],
-        "westus3 does not offer storage in several zones",
+        "westus3 does not offer zone-redundant storage",
         "STORAGE_REDUNDANCY=Standard_LRS",
     ),
-    ({"roles": ["Reader"]}, [], "may not make resources", "--role Contributor"),
-    ({"roles": ["Contributor"]}, [], "may not give the app its roles", "Role Based Access Control Administrator"),
+    ({"roles": ["Reader"]}, [], "may not create resources", "--role Contributor"),
+    ({"roles": ["Contributor"]}, [], "may not assign roles to the app", "Role Based Access Control Administrator"),
     ({"usage": ["5.0", "5.0"]}, ["--preset", "production"], "quota of Container Apps environments", "aka.ms/azquotas"),
     (
         {"environments": {"photos": {"AZURE_SUBSCRIPTION_ID": "older"}}},
@@ -71,14 +71,14 @@ def test_what_would_go_wrong_is_said_before_anything_is_made(
 WORDS = [
     ("StorageAccountAlreadyTaken: the name stimagesabc is already taken", "a name is taken", "OTHER-NAME"),
     ("SubscriptionIsOverQuotaForSku", "a quota in this region is too small", "--set MAX_SESSIONS=5"),
-    ("SessionTypeNotSupportedInRegion", "does not offer what is needed", "--location REGION"),
+    ("SessionTypeNotSupportedInRegion", "does not offer a required resource type", "--location REGION"),
     ("Failed to pull image: UNAUTHORIZED", "cannot pull its image", "has taken effect"),
-    ("DeploymentActive: another deployment", "still under way", "az deployment sub list"),
-    ("maximumInstanceCount must be at least 40", "does not limit an app", "--set LEAST_INSTANCES=40"),
-    ("StorageAccountTypeConversionNotAllowed", "cannot change how often", "STORAGE_REDUNDANCY=Standard_LRS"),
+    ("DeploymentActive: another deployment", "still running", "az deployment sub list"),
+    ("maximumInstanceCount must be at least 40", "does not accept such a low", "--set LEAST_INSTANCES=40"),
+    ("StorageAccountTypeConversionNotAllowed", "cannot change the redundancy", "STORAGE_REDUNDANCY=Standard_LRS"),
     ("InvalidResourceGroupLocation", "is in another region", "OTHER-NAME"),
-    ("RoleAssignmentExists: The role assignment already", "assigned already", "az role assignment delete"),
-    ("RoleAssignmentUpdateNotPermitted: Tenant ID", "assigned already", "az role assignment delete"),
+    ("RoleAssignmentExists: The role assignment already", "already assigned", "az role assignment delete"),
+    ("RoleAssignmentUpdateNotPermitted: Tenant ID", "already assigned", "az role assignment delete"),
     ("AuthorizationFailed: does not have authorization", "a role is missing", "ask an owner"),
 ]
 
@@ -102,17 +102,17 @@ def test_what_azure_says_is_put_into_plain_words_with_what_mends_it(
 
 AFTER = [
     ("azd provision", "AuthorizationFailed", "a role is missing", "ask an owner"),
-    ("azd deploy", "something never seen", "deploying the code failed", "it goes on where it stopped"),
+    ("azd deploy", "something never seen", "deploying the code failed", "it continues at this step"),
     ("az functionapp keys list", "503", "the app func-images-abc does not start", "az monitor app-insights query"),
     (
         "az deployment group create",
         "validation failed",
-        "subscribing the app to dropped images failed",
+        "subscribing the app to blob events failed",
         "scripts/deploy",
     ),
     ("az storage blob upload", "AuthorizationPermissionMismatch", "cannot be uploaded", "take effect"),
-    ("curl runs/plan", "500", "cannot look at storage", "take effect"),
-    ("curl jobs", "500", "cannot look at its ledger", "take effect"),
+    ("curl runs/plan", "500", "cannot read storage", "take effect"),
+    ("curl jobs", "500", "cannot read its ledger", "take effect"),
 ]
 
 
@@ -142,7 +142,7 @@ def test_an_image_that_cannot_be_built_stops_the_deployment_before_the_pool(azur
     azure.change(broken={"az acr build": "TasksOperationsNotAllowed"})
     told = azure.run("deploy", *TRY, "--preset", "production")
     assert told.returncode == 1
-    assert "the session's image is not in the registry crimagesabc" in told.stderr
+    assert "could not be pushed to the registry crimagesabc" in told.stderr
     assert sum(call.startswith("azd provision") for call in azure.changing()) == 1
 
 

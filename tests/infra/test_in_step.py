@@ -17,7 +17,7 @@ from tests.infra.evaluate import value, variables
 ROOT = Path(__file__).parents[2]
 HOST = json.loads((ROOT / "host.json").read_text())
 # Settings that the templates derive from parameters of their own.
-DERIVED = {"POOL_ENDPOINT", "POOL_MAX_SESSIONS", "POOL_COOLDOWN", "SESSION_DEPTH"}
+DERIVED = {"POOL_ENDPOINT", "POOL_MAX_SESSIONS", "POOL_COOLDOWN", "SESSION_CONCURRENCY"}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def app_settings() -> dict[str, Any]:
         "cooldownSeconds": main["cooldownSeconds"],
         "jobsPerSession": main["jobsPerSession"],
         "jobsPerInstance": main["jobsPerInstance"],
-        "dropsPerInstance": main["dropsPerInstance"],
+        "uploadsPerInstance": main["uploadsPerInstance"],
         "endpoints": {kind: f"https://a.{kind}.core.windows.net/" for kind in ("blob", "queue", "table")},
     }
     known = variables(functions, given) | given

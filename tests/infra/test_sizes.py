@@ -83,14 +83,14 @@ def test_the_instances_can_fill_every_seat_of_the_pool_and_hardly_more(sessions:
     assert 1 <= each <= 16
     assert instances * each <= max(seats, instances), "more jobs at once than seats would only wait"
     assert instances * each > seats - instances, "seats would stay empty"
-    drops = found["dropsPerInstance"]
+    drops = found["uploadsPerInstance"]
     assert each <= drops
     assert instances * drops <= max(12 * sessions, instances), "more drops under way than were asked for"
 
 
 @pytest.mark.parametrize("jobs", range(1, 17))
 def test_the_hosts_batch_and_threshold_add_up_to_the_jobs_at_once(jobs: int) -> None:
-    settings = variables(FUNCTIONS, {"jobsPerInstance": jobs, "dropsPerInstance": 6 * jobs})["hostSettings"]
+    settings = variables(FUNCTIONS, {"jobsPerInstance": jobs, "uploadsPerInstance": 6 * jobs})["hostSettings"]
     batch = int(settings["AzureFunctionsJobHost__extensions__queues__batchSize"])
     threshold = int(settings["AzureFunctionsJobHost__extensions__queues__newBatchThreshold"])
     assert (batch + threshold, 1 <= batch <= 32, threshold >= 0) == (jobs, True, True)

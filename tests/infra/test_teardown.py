@@ -24,7 +24,7 @@ def test_teardown_lists_asks_and_leaves_nothing_behind(azure: Azure) -> None:
     assert azure.state["groups"] == {}
     again = azure.run("teardown", "photos")
     assert again.returncode == 0
-    assert "nothing of photos" in again.stderr
+    assert "no resources of photos" in again.stderr
 
 
 def test_teardown_deletes_nothing_where_nobody_can_be_asked(azure: Azure) -> None:
@@ -39,7 +39,7 @@ def test_teardown_says_what_holds_a_group_that_does_not_go(azure: Azure) -> None
     azure.change(groups=HERE, broken={"az group delete": "ScopeLocked"})
     told = azure.run("teardown", "photos", "--yes")
     assert told.returncode == 1
-    assert "rg-photos-images is not gone" in told.stderr
+    assert "rg-photos-images could not be deleted" in told.stderr
 
 
 def test_teardown_leaves_other_applications_of_the_same_name_alone(azure: Azure) -> None:
@@ -57,5 +57,5 @@ def test_a_group_of_the_same_name_that_is_not_deployed_from_here_stays(azure: Az
     theirs = {"rg-photos-images": {"location": "westus2", "tag": ""}}
     azure.change(groups=theirs)
     told = azure.run("teardown", "photos", "--yes")
-    assert "nothing of photos" in told.stderr
+    assert "no resources of photos" in told.stderr
     assert azure.state["groups"] == theirs

@@ -18,7 +18,21 @@ from typing import Any
 
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime, Enum)
 # The same for every worker and at any time.
-_CONSTANT = ("Services", "Settings", "Recipe", "Recipes", "Clients", "World", "JobLogger", "Listing", "Stats")
+_CONSTANT = (
+    "JobDispatcher",
+    "JobExecutor",
+    "OutcomeRecorder",
+    "RecipeCatalog",
+    "FakeRenderer",
+    "Settings",
+    "Recipe",
+    "Recipes",
+    "Clients",
+    "World",
+    "JobLogger",
+    "LedgerQueries",
+    "MetricsStore",
+)
 
 
 Seen = dict[int, tuple[int, Any]]

@@ -17,13 +17,14 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.storage.blobs import GENERATION
-from tests.model.clients import SILENT
+from pipeline.testing.clients import NO_RESPONSE
+from pipeline.testing.store import Items, Op, Response, Row, Store, apply
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
 from tests.model.replay import History, Outcome, Replayer, World
-from tests.model.search import Violation, explored
-from tests.model.store import Answer, Items, Op, Store, apply, changes
+from tests.model.search import Violation, changes, explored
 
 SOURCE = f"{INPUT}/{NAME}"
+QUEUE = "jobs"
 ME, OTHER, GONE = "me", "other", "gone"
 
 
@@ -90,7 +91,7 @@ class Search:
 
     def run(self) -> Search:
         """Search everything."""
-        first = State(Store().written(SOURCE, b"v1").sent(EVENT), self.bounds)
+        first = State(Store().written(SOURCE, b"v1").sent(QUEUE, EVENT), self.bounds)
         with in_a_model(), self._replayer:
             _calm.cache_clear()
             self.states, self.steps = explored(first, self._following, self._check)
@@ -101,8 +102,8 @@ class Search:
     def _following(self, state: State) -> Iterator[State]:
         yield from self._around(state)
         if len(state.runs) < self.bounds.workers:
-            for message in state.store.visible():
-                run = self._begun(message)
+            for message in set(state.store.visible()):
+                run = self._begun(message.body)
                 # Beginning and asking the first question are one step: until then nobody can see a difference.
                 begun = replace(state, store=state.store.without(message), runs=(*state.runs, run))
                 yield from self._asks(begun, len(state.runs))
@@ -117,11 +118,11 @@ class Search:
         if (left.waits and _claimed(store)) or (store.messages and not state.runs and not store.visible()):
             yield _spent(replace(state, store=store.later(CLAIM + 1)), waits=min(1, left.waits))
         if left.overwrites and store.blob(SOURCE):
-            yield _spent(replace(state, store=store.written(SOURCE, b"v2").sent(EVENT)), overwrites=1)
+            yield _spent(replace(state, store=store.written(SOURCE, b"v2").sent(QUEUE, EVENT)), overwrites=1)
         if left.deletions:
             yield _spent(replace(state, store=store.written(SOURCE, None)), deletions=1, overwrites=left.overwrites)
         if left.duplicates:
-            yield _spent(replace(state, store=store.sent(EVENT)), duplicates=1)
+            yield _spent(replace(state, store=store.sent(QUEUE, EVENT)), duplicates=1)
         for op in set(state.late):
             late = list(state.late)
             late.remove(op)
@@ -138,19 +139,19 @@ class Search:
             elif sum(answer is SLEPT for _, answer, _ in run.heard) < self.bounds.renewals:
                 yield self._heard(state, at, number, asked, SLEPT)
 
-    def _answers(self, state: State, op: Op) -> Iterator[tuple[State, Answer]]:
+    def _answers(self, state: State, op: Op) -> Iterator[tuple[State, Response]]:
         after, answer = self._applied(state, op)
         yield after, answer
         if not state.left.faults:
             return
         state, after = _spent(state, faults=1), _spent(after, faults=1)
-        yield state, Answer(None, 503, "ServerBusy")
+        yield state, Response(None, 503, "ServerBusy")
         if changes(op):
             yield self._applied(after, op)
-            yield after, Answer(None, SILENT)
-            yield replace(state, late=(*state.late, op)), Answer(None, SILENT)
+            yield after, Response(None, NO_RESPONSE)
+            yield replace(state, late=(*state.late, op)), Response(None, NO_RESPONSE)
 
-    def _heard(self, state: State, at: int, number: int, asked: Op, answer: Answer) -> State:
+    def _heard(self, state: State, at: int, number: int, asked: Op, answer: Response) -> State:
         """A worker gets an answer, and goes on to its next question or its end."""
         run = state.runs[at]
         after = self._next(run, number, asked, _seen_by(at, answer), state.store.clock)
@@ -172,13 +173,13 @@ class Search:
             self._runs[message] = Run(len(self._runs), message, (), outcome, crashes=False)
         return self._runs[message]
 
-    def _next(self, run: Run, number: int, op: Op, answer: Answer, clock: int) -> Run:
+    def _next(self, run: Run, number: int, op: Op, answer: Response, clock: int) -> Run:
         key = (run, number, answer, clock)
         if key in self._runs:
             return self._runs[key]
         heard = (*run.heard, (number, answer, clock))
         outcome = self._replayer.run(ME, program(run.message, self.bounds.renditions), heard)
-        changed = changes(op) and answer.status in (200, SILENT)
+        changed = changes(op) and answer.status in (200, NO_RESPONSE)
         slept = sum(answer is SLEPT for _, answer, _ in heard)
         place = (run.message, outcome.print, slept, changed) if self.merge else (run.message, heard)
         if place not in self._runs:
@@ -188,7 +189,7 @@ class Search:
 
     # -- what must hold ----------------------------------------------------------------------------------------------
 
-    def _applied(self, state: State, op: Op) -> tuple[State, Answer]:
+    def _applied(self, state: State, op: Op) -> tuple[State, Response]:
         """Storage carries out a call: a newer result never gives way to an older one, and nothing is done twice."""
         store, answer = apply(state.store, op)
         if answer.status == 200 and op[0] in ("blob.put", "blob.commit") and op[1].startswith(OUTPUT):
@@ -210,7 +211,7 @@ class Search:
             finished(state.store)
 
 
-SLEPT = Answer("slept")
+SLEPT = Response("slept")
 
 
 def _spent(state: State, **what: int) -> State:
@@ -220,7 +221,7 @@ def _spent(state: State, **what: int) -> State:
 
 def _ended(state: State, at: int, message: bytes | None) -> State:
     """Without a worker; its message, if any, comes back."""
-    store = state.store.sent(message) if message else state.store
+    store = state.store.sent(QUEUE, message) if message else state.store
     return _in_order(replace(state, store=store), without=at)
 
 
@@ -253,19 +254,19 @@ def _renamed(items: Items, names: dict[str, str]) -> Items:
 def _owned(op: Op, names: dict[str, str]) -> Op:
     """A call in other names."""
     if op[0] in ("row.create", "row.update"):
-        return (op[0], _renamed(op[1], names), *op[2:])
+        return (*op[:2], _renamed(op[2], names), *op[3:])
     if op[0] == "rows":
-        return ("rows", tuple((verb, _renamed(items, names), etag) for verb, items, etag in op[1]))
+        return (*op[:2], tuple((verb, _renamed(items, names), etag) for verb, items, etag in op[2]))
     return op
 
 
-def _seen_by(at: int, answer: Answer) -> Answer:
+def _seen_by(at: int, answer: Response) -> Response:
     """An answer as a worker understands it: is it me, or somebody else?"""
-    if not (isinstance(answer.value, tuple) and answer.value and isinstance(answer.value[0], tuple)):
+    if not isinstance(answer.value, Row):
         return answer
-    items, etag = answer.value
-    mine = dict(items)["owner"] == str(at)
-    return replace(answer, value=(tuple((k, (ME if mine else OTHER) if k == "owner" else v) for k, v in items), etag))
+    mine = dict(answer.value.items)["owner"] == str(at)
+    items = tuple((k, (ME if mine else OTHER) if k == "owner" else v) for k, v in answer.value.items)
+    return replace(answer, value=replace(answer.value, items=items))
 
 
 def _row_owner(store: Store) -> str | None:
@@ -280,7 +281,7 @@ def _row(store: Store) -> dict[str, Any] | None:
 
 
 def _lists(store: Store) -> set[str]:
-    return {key for (_, key), row in store.rows if "owner" not in dict(row.items)}
+    return {key[2] for key, row in store.rows if "owner" not in dict(row.items)}
 
 
 def _claimed(store: Store) -> bool:
@@ -334,7 +335,7 @@ def _calm(store: Store, clock: int, renditions: int) -> None:
     held = [replace(store, clock=clock)]
 
     async def alone(here: World) -> None:
-        async def now(op: Op) -> Answer:
+        async def now(op: Op) -> Response:
             if op[0] == "sleep":
                 await asyncio.get_running_loop().create_future()
             held[0], answer = apply(held[0], op)

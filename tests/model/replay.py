@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from pipeline.testing.store import Op, Response
 from tests.model.fingerprint import fingerprint
-from tests.model.store import Answer, Op
 
 # Which question, what the answer was, and the clock when it came.
-Heard = tuple[int, Answer, int]
+Heard = tuple[int, Response, int]
 History = tuple[Heard, ...]
 
 
@@ -29,14 +29,14 @@ class World:
     asked: int = 0
     tokens: int = 0
     closing: bool = False
-    waiting: dict[int, tuple[Op, asyncio.Future[Answer]]] = field(default_factory=dict)
+    waiting: dict[int, tuple[Op, asyncio.Future[Response]]] = field(default_factory=dict)
 
-    async def ask(self, op: Op) -> Answer:
+    async def ask(self, op: Op) -> Response:
         """Put a question; the answer comes when the search says so."""
         if self.closing:
             raise asyncio.CancelledError
         number, self.asked = self.asked, self.asked + 1
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.waiting[number] = (op, answer)
         try:
             return await answer

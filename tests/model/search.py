@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
+from pipeline.testing.store import Op
+
 S = TypeVar("S", bound=Hashable)
 
 
 class Violation(AssertionError):  # noqa: N818 - a finding
     """What must never happen."""
+
+
+def changes(op: Op) -> bool:
+    """Tell whether an operation can change anything."""
+    return op[0] not in ("row.get", "blob.get", "blob.head", "blob.list", "sleep")
 
 
 def explored(first: S, following: Callable[[S], Iterable[S]], check: Callable[[S], None]) -> tuple[int, int]:

@@ -24,10 +24,10 @@ from pipeline.pool.slot import LEASE_MARGIN_SECONDS
 from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
-from tests.model.clients import SILENT, Clients
+from pipeline.testing.clients import NO_RESPONSE, Clients
+from pipeline.testing.store import Op, Response, Store, apply
 from tests.model.replay import History, Outcome, Replayer, World, world
-from tests.model.search import Violation, explored
-from tests.model.store import Answer, Op, Store, apply, changes
+from tests.model.search import Violation, changes, explored
 
 LEASE, STEP, USES = 15, int(LEASE_MARGIN_SECONDS), 1
 FREE = "free"
@@ -154,18 +154,18 @@ class Search:
                         after, runs=others if heard.outcome.ended else (*state.runs[:at], heard, *others[at:])
                     )
 
-    def _answers(self, state: State, op: Op) -> Iterator[tuple[State, Answer]]:
+    def _answers(self, state: State, op: Op) -> Iterator[tuple[State, Response]]:
         if op[0].startswith("pool"):
-            yield self._in_pool(state, op), Answer()
+            yield self._in_pool(state, op), Response()
             return
         store, answer = apply(state.store, op)
         after = _given_back(replace(state, store=store), op, answer)
         yield after, answer
         if not state.left.faults:
             return
-        yield _spent(state, faults=1), Answer(None, 503, "ServerBusy")
+        yield _spent(state, faults=1), Response(None, 503, "ServerBusy")
         if changes(op):
-            yield _spent(after, faults=1), Answer(None, SILENT)
+            yield _spent(after, faults=1), Response(None, NO_RESPONSE)
             store, answer = apply(store, op)
             yield _spent(replace(after, store=store), faults=1), answer
 
@@ -216,7 +216,7 @@ class Search:
             raise Violation(f"a session is left that no slot names: {state.sessions}")
 
 
-def _given_back(state: State, op: Op, answer: Answer) -> State:
+def _given_back(state: State, op: Op, answer: Response) -> State:
     """With a session marked as given back, where that is what was written."""
     if answer.status != 200 or op[:2] != ("blob.put", DOCUMENT):
         return state

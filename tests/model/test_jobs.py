@@ -13,10 +13,10 @@ from azure.core import MatchConditions
 from pipeline.storage import ledger
 from pipeline.storage.blobs import Renditions, Sources, Staged
 from pipeline.storage.queue import JobQueue
-from tests.model import store
+from pipeline.testing import store
+from pipeline.testing.store import Store
 from tests.model.jobs import Bounds, Search
 from tests.model.search import Violation
-from tests.model.store import Store
 
 SMALL = Bounds(workers=2, crashes=0, waits=1, overwrites=1)
 
@@ -80,9 +80,9 @@ async def _always_current(self: Sources, container: str, name: str, etag: str) -
     return True
 
 
-def _last_writer(store: Store, items: Any, etag: str) -> Any:
-    there = store.row(*_key(items))
-    return _update(store, items, there.etag if there else "")
+def _last_writer(store: Store, table: str, items: Any, etag: str) -> Any:
+    there = store.row(*_key(table, items))
+    return _update(store, table, items, there.etag if there else "")
 
 
 async def _forgotten(self: JobQueue, message: Any, delay: float = 0) -> None:
@@ -109,7 +109,7 @@ def _broken(where: Any, name: str, by: Any) -> Any:
         (_broken(Sources, "is_current", _always_current), "older version took the row"),
         (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|nothing brings"),
         (_broken(JobQueue, "send", _forgotten), "for ever|nothing brings the job back"),
-        (_broken(ledger, "judge", _impatient), "done twice"),
+        (_broken(ledger, "decide_claim", _impatient), "done twice"),
     ],
     ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],
 )

@@ -51,7 +51,7 @@ _found = Slot.from_document
 
 @pytest.mark.parametrize(
     ("name", "broken"),
-    [("is_ours", property(lambda _: True)), ("found", _trusting), ("found", _forgetful)],
+    [("lease_is_valid", property(lambda _: True)), ("from_document", _trusting), ("from_document", _forgetful)],
     ids=["no look at the lease", "no doubt after a takeover", "hours that are counted anew"],
 )
 def test_the_search_finds_what_is_broken(name: str, broken: Any) -> None:

@@ -7,9 +7,6 @@ import asyncio
 import pytest
 
 from pipeline.errors import JobSuperseded, StateConflict
-from pipeline.jobs import actions
-from pipeline.jobs.dispatch import execute_message, handle_blob
-from pipeline.jobs.execution import execute_job
 from pipeline.pool.session import Session
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim
@@ -25,7 +22,7 @@ def key(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
 
 async def with_failure(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
     await stack.drop(name, b"not an image")
-    await handle_blob(stack.services, stack.services.settings.input_container, name)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
     return key(stack, name)
 
 
@@ -38,23 +35,23 @@ async def state(stack: Stack, name: str = "photos/a.jpg") -> str:
 async def delivered(stack: Stack) -> int:
     messages = await stack.messages()
     for message in messages:
-        await execute_message(stack.services, Message(**message))
+        await stack.services.dispatcher.execute_message(Message(**message))
     return len(messages)
 
 
 async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.drop("photos/a.jpg", picture())
-    waiting = await actions.retry(stack.services, failed)
+    waiting = await stack.services.jobs.retry(failed)
     assert waiting.state == "queued"
     assert waiting.generation > 0
     with pytest.raises(StateConflict) as caught:
-        await actions.retry(stack.services, failed)
+        await stack.services.jobs.retry(failed)
     assert caught.value.kind == "job_queued"
     (message,) = await stack.messages()
     for _ in range(2):
-        await execute_message(stack.services, Message(**message))
-    entry = await actions.get(stack.services, failed)
+        await stack.services.dispatcher.execute_message(Message(**message))
+    entry = await stack.services.jobs.get(failed)
     assert (entry.state, entry.generation) == ("done", waiting.generation + 1), (
         "the same wish, delivered twice, is answered once"
     )
@@ -63,59 +60,59 @@ async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Sta
 async def test_a_job_that_is_taken_back_is_not_done_by_what_had_asked_for_it_before(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.drop("photos/a.jpg", picture())
-    await actions.retry(stack.services, failed)
-    await actions.dismiss(stack.services, failed)
+    await stack.services.jobs.retry(failed)
+    await stack.services.jobs.dismiss(failed)
     (message,) = await stack.messages()
-    await execute_message(stack.services, Message(**message))
-    assert (await actions.get(stack.services, failed)).state == "dismissed"
-    await actions.retry(stack.services, failed)
+    await stack.services.dispatcher.execute_message(Message(**message))
+    assert (await stack.services.jobs.get(failed)).state == "dismissed"
+    await stack.services.jobs.retry(failed)
     for message in await stack.messages():
-        await execute_message(stack.services, Message(**message))
-    assert (await actions.get(stack.services, failed)).state == "done"
+        await stack.services.dispatcher.execute_message(Message(**message))
+    assert (await stack.services.jobs.get(failed)).state == "done"
 
 
 async def test_failures_are_retried_by_their_kind_and_prefix(stack: Stack) -> None:
     for name in ("photos/a/1.jpg", "photos/a/2.jpg", "photos/b/1.jpg"):
         await with_failure(stack, name)
-    assert await actions.retry_failures(stack.services, kind="too_many_bytes") == 0
-    assert await actions.retry_failures(stack.services, recipe="web", kind="not_an_image", prefix="photos/a/") == 2
+    assert await stack.services.jobs.retry_failures(kind="too_many_bytes") == 0
+    assert await stack.services.jobs.retry_failures(recipe="web", kind="not_an_image", prefix="photos/a/") == 2
     assert await state(stack, "photos/b/1.jpg") == "failed"
     assert await stack.waiting() == 2
 
 
 async def test_a_failure_that_is_dismissed_is_kept_and_needs_no_attention(stack: Stack) -> None:
     failed = await with_failure(stack)
-    await actions.dismiss(stack.services, failed)
-    assert (await actions.dismiss(stack.services, failed)).state == "dismissed"
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.jobs.dismiss(failed)
+    assert (await stack.services.jobs.dismiss(failed)).state == "dismissed"
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     assert await state(stack) == "dismissed"
     assert (await stack.services.ledger.page(state="failed"))[0] == []
     await stack.drop("photos/a.jpg", picture())
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     assert await state(stack) == "done", "a new version of the source is another job"
 
 
 async def test_a_waiting_job_that_is_dismissed_is_not_done(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg")
-    submitted = await actions.submit(stack.services, message)
+    submitted = await stack.services.jobs.submit(message)
     assert await state(stack) == "queued"
-    await actions.dismiss(stack.services, submitted)
+    await stack.services.jobs.dismiss(submitted)
     assert await delivered(stack) == 1
     assert (await state(stack), await stack.outputs()) == ("dismissed", {})
 
 
 async def test_what_is_done_or_not_there_cannot_be_dismissed_or_asked_for(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     with pytest.raises(StateConflict, match="done"):
-        await actions.dismiss(stack.services, key(stack))
+        await stack.services.jobs.dismiss(key(stack))
     with pytest.raises(StateConflict) as caught:
-        await actions.retry(stack.services, key(stack, "photos/nowhere.jpg"))
+        await stack.services.jobs.retry(key(stack, "photos/nowhere.jpg"))
     assert caught.value.kind == "unknown_job"
     gone = Message(recipe="web", container=stack.services.settings.input_container, name="photos/nowhere.jpg")
     with pytest.raises(JobSuperseded):
-        await actions.submit(stack.services, gone)
+        await stack.services.jobs.submit(gone)
 
 
 async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not_run_it(
@@ -132,18 +129,18 @@ async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not
             raise
 
     monkeypatch.setattr(Claim, "renew", noted)
-    monkeypatch.setattr(Claim, "renew_every", 0.05)
+    monkeypatch.setattr(Claim, "heartbeat_interval", 0.05)
     services, container = stack.services, stack.services.settings.input_container
     await stack.drop("photos/a.jpg", picture())
     async with services.scheduler.acquire_slot(None), services.scheduler.acquire_slot(None):
-        recipe = await services.recipe("web")
-        worker = asyncio.create_task(execute_job(services, container, "photos/a.jpg", recipe))
+        recipe = await services.catalog.get("web")
+        worker = asyncio.create_task(services.executor.execute(container, "photos/a.jpg", recipe))
 
         async def begun() -> bool:
             return await stack.entry("web", "photos/a.jpg") is not None
 
         await eventually(begun)
-        await services.ledger.transition(await actions.get(services, key(stack)), "dismissed")
+        await services.ledger.transition(await services.jobs.get(key(stack)), "dismissed")
         await asyncio.wait_for(lost.wait(), 30)
     with pytest.raises(JobSuperseded, match="taken this job over"):
         await worker
@@ -163,7 +160,7 @@ async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
 
     monkeypatch.setattr(Session, "_check", lapsed)
     await stack.drop("photos/a.jpg", picture())
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "slot_lost", 1)
@@ -174,10 +171,10 @@ async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
 
 async def test_a_waiting_job_whose_source_went_waits_no_more(stack: Stack) -> None:
     failed = await with_failure(stack)
-    await actions.retry(stack.services, failed)
+    await stack.services.jobs.retry(failed)
     container = stack.services.account.container(failed_container := stack.services.settings.input_container)
     await container.delete_blob("photos/a.jpg")
     assert await delivered(stack) == 1
     assert await state(stack) == "superseded"
     with pytest.raises(JobSuperseded, match=failed_container):
-        await actions.retry(stack.services, failed)
+        await stack.services.jobs.retry(failed)

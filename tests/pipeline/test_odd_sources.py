@@ -14,8 +14,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from pipeline import runs
 from pipeline.errors import PermanentError, StorageUnavailable
-from pipeline.jobs import actions, dead_letters
-from pipeline.jobs.dispatch import execute_message, handle_blob
+from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
@@ -26,7 +25,7 @@ from tests.stack import RECIPES, Stack, opened
 
 
 async def dropped(stack: Stack, name: str = "photos/a.jpg") -> Entry:
-    await handle_blob(stack.services, stack.services.settings.input_container, name)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
     entry = await stack.entry("web", name)
     assert entry is not None
     return entry
@@ -48,9 +47,9 @@ async def test_one_in_the_archive_does_not_keep_a_run_from_its_end(stack: Stack)
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
     await source(stack, "photos/1.jpg").set_standard_blob_tier("Archive")
-    run = await runs.start(stack.services, runs.Selection(recipes=("web",)), expected_count=3)
+    run = await stack.services.runs.start(runs.Selection(recipes=("web",)), expected_count=3)
     await stack.work_off()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=2, failed=1))
 
 
@@ -80,7 +79,7 @@ async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str
             await look(container, name)
         assert caught.value.kind == "bad_name"
     body = json.dumps({"recipe": "web", "container": container, "name": name}).encode()
-    await dead_letters.handle_job_message(services, body)
+    await services.dead_letters.handle_job_message(body)
     (entry,) = (await services.ledger.page(state="failed"))[0]
     assert entry.error_kind == "bad_name"
 
@@ -158,7 +157,7 @@ async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
     services = stack.services
     await services.sources.put(services.settings.upload_container, "u.jpg", picture(60, 40), "image/jpeg")
     message = Message(recipe="tutorial", container=services.settings.upload_container, name="u.jpg", attempt=4)
-    key = await actions.submit(services, message)
+    key = await services.jobs.submit(message)
     await stack.messages()
 
     async def down(*_: Any, **__: Any) -> None:
@@ -167,14 +166,14 @@ async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
     with monkeypatch.context() as outage:
         outage.setattr(services.ledger, "claim", down)
         waited = await stack.waiting()
-        assert await execute_message(services, message) is None
+        assert await services.dispatcher.execute_message(message) is None
         assert await stack.waiting() == waited + 1, "it goes on waiting"
         queue = services.account.queue(services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
         await queue.create_queue()
-        await dead_letters.handle_job_message(services, message.model_dump_json().encode())
+        await services.dead_letters.handle_job_message(message.model_dump_json().encode())
         assert (await queue.get_queue_properties()).approximate_message_count == 1
-    await execute_message(services, message)
-    assert (await actions.get(services, key)).state == "failed", "a crop outside of so small a picture"
+    await services.dispatcher.execute_message(message)
+    assert (await services.jobs.get(key)).state == "failed", "a crop outside of so small a picture"
 
 
 async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_does_and_fails_in_the_end(
@@ -185,17 +184,18 @@ async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
         async with opened(environ) as new:
             container = new.services.settings.input_container
-            key = await actions.submit(new.services, Message(recipe="fresh", container=container, name="photos/a.jpg"))
+            key = await new.services.jobs.submit(Message(recipe="fresh", container=container, name="photos/a.jpg"))
             (first,) = await old.messages()
-            await execute_message(old.services, Message(**first))
+            await old.services.dispatcher.execute_message(Message(**first))
             assert await old.waiting() == 2
             message = Message(**{**first, "attempt": old.services.settings.max_attempts - 1})
-            await execute_message(old.services, message)
-            entry = await actions.get(new.services, key)
+            await old.services.dispatcher.execute_message(message)
+            entry = await new.services.jobs.get(key)
             assert (entry.state, entry.error_kind) == ("failed", "unknown_recipe")
-            await actions.retry(new.services, key)
-            await execute_message(new.services, message.model_copy(update={"again": True, "seen": entry.generation}))
-            assert (await actions.get(new.services, key)).state == "done"
+            await new.services.jobs.retry(key)
+            again = message.model_copy(update={"again": True, "seen": entry.generation})
+            await new.services.dispatcher.execute_message(again)
+            assert (await new.services.jobs.get(key)).state == "done"
 
 
 async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
@@ -205,9 +205,8 @@ async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
     async with opened(environ) as stack:
         mine = stack.services.settings.input_container
         for container in (mine, "other"):
-            await dead_letters.handle_blob_message(
-                stack.services, json.dumps({"ContainerName": container, "BlobName": "photos/gone.jpg"}).encode()
-            )
+            blob = {"ContainerName": container, "BlobName": "photos/gone.jpg"}
+            await stack.services.dead_letters.handle_blob_message(json.dumps(blob).encode())
         assert (await stack.services.ledger.page())[0] == []
         assert await stack.services.ledger.get(JobKey.of("web", mine, "photos/gone.jpg")) is None
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from pipeline import runs
-from pipeline.jobs import actions, dead_letters
-from pipeline.jobs.execution import execute_job
-from pipeline.runs import dead_letters as run_dead_letters
+from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
@@ -29,22 +28,22 @@ async def yes() -> bool:
 
 async def test_a_job_that_cannot_be_delivered_is_a_failure_that_can_be_retried(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
-    await dead_letters.handle_job_message(stack.services, body(stack))
+    await stack.services.dead_letters.handle_job_message(body(stack))
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.error_kind) == ("failed", "undeliverable")
-    assert (await actions.retry(stack.services, entry.key)).state == "queued"
+    assert (await stack.services.jobs.retry(entry.key)).state == "queued"
 
 
 async def test_so_is_every_job_of_a_source_that_was_dropped(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     container = stack.services.settings.input_container
     told = {"FunctionId": "Host.Functions.image_dropped", "ContainerName": container, "BlobName": "photos/a.jpg"}
-    await dead_letters.handle_blob_message(stack.services, json.dumps(told).encode())
+    await stack.services.dead_letters.handle_blob_message(json.dumps(told).encode())
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert entry.error_kind == "undeliverable"
-    await dead_letters.handle_blob_message(stack.services, json.dumps({**told, "BlobName": "photos/gone.jpg"}).encode())
+    await stack.services.dead_letters.handle_blob_message(json.dumps({**told, "BlobName": "photos/gone.jpg"}).encode())
     assert await stack.entry("web", "photos/gone.jpg") is None
 
 
@@ -56,7 +55,7 @@ async def test_where_somebody_may_still_be_on_it_it_is_looked_at_again(stack: St
     assert isinstance(claim, Claim)
     queue = stack.services.account.queue(stack.services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
     await queue.create_queue()
-    await dead_letters.handle_job_message(stack.services, body(stack))
+    await stack.services.dead_letters.handle_job_message(body(stack))
     assert (await queue.get_queue_properties()).approximate_message_count == 1
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
@@ -64,29 +63,30 @@ async def test_where_somebody_may_still_be_on_it_it_is_looked_at_again(stack: St
 
 
 @pytest.mark.parametrize(
-    "what", [dead_letters.handle_job_message, dead_letters.handle_blob_message, run_dead_letters.handle_run_message]
+    "handler",
+    ["dead_letters.handle_job_message", "dead_letters.handle_blob_message", "run_dead_letters.handle_message"],
 )
-async def test_a_message_that_says_nothing_is_kept_as_a_failure_too(stack: Stack, what: object) -> None:
-    await what(stack.services, b"\xff nonsense")  # type: ignore[operator]
+async def test_a_message_that_says_nothing_is_kept_as_a_failure_too(stack: Stack, handler: str) -> None:
+    await attrgetter(handler)(stack.services)(b"\xff nonsense")
     (entry,) = (await stack.services.ledger.page(state="failed"))[0]
     assert (entry.error_kind, "nonsense" in entry.name) == ("bad_message", True)
-    await actions.dismiss(stack.services, entry.key)
+    await stack.services.jobs.dismiss(entry.key)
     assert (await stack.services.ledger.page(state="failed"))[0] == []
 
 
 async def test_a_run_ends_though_a_batch_of_it_cannot_be_delivered(stack: Stack) -> None:
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
-    run = await runs.start(stack.services, runs.Selection(recipes=("web",)), expected_count=3)
+    run = await stack.services.runs.start(runs.Selection(recipes=("web",)), expected_count=3)
     (find,) = await stack.run_messages()
-    await run_dead_letters.handle_run_message(stack.services, find)
-    assert (await runs.get(stack.services, run.id)).state == "stopped"
-    await runs.resume(stack.services, run.id)
+    await stack.services.run_dead_letters.handle_message(find)
+    assert (await stack.services.runs.get(run.id)).state == "stopped"
+    await stack.services.runs.resume(run.id)
     (find,) = await stack.run_messages()
-    await runs.handle_message(stack.services, find)
+    await stack.services.run_worker.handle_message(find)
     (batch,) = await stack.run_messages()
-    await run_dead_letters.handle_run_message(stack.services, batch)
-    seen = await runs.get(stack.services, run.id)
+    await stack.services.run_dead_letters.handle_message(batch)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(failed=3))
 
 
@@ -98,12 +98,12 @@ async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_
         services, container = stack.services, stack.services.settings.input_container
         for number in range(4):
             await stack.drop(f"photos/{number}.jpg", picture(60, 40))
-        run = await runs.start(services, runs.Selection(recipes=("web", "tutorial")), expected_count=8)
+        run = await services.runs.start(runs.Selection(recipes=("web", "tutorial")), expected_count=8)
         (find,) = await stack.run_messages()
-        await runs.handle_message(services, find)
+        await services.run_worker.handle_message(find)
         (batch,) = await stack.run_messages()
         web = services.recipes.get("web")
-        await execute_job(services, container, "photos/0.jpg", web, again=True, seen=0, run=run.id)
+        await services.executor.execute(container, "photos/0.jpg", web, again=True, seen=0, run=run.id)
         await services.account.container(container).delete_blob("photos/1.jpg")
         source = await services.sources.stat(container, "photos/2.jpg")
         key = JobKey.of("web", container, "photos/2.jpg")
@@ -111,8 +111,8 @@ async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_
         assert isinstance(claim, Claim)
     recipe_file.write_text(RECIPES.split("  tutorial:")[0])
     async with opened({**environ, "PIPELINE_CLAIM_TTL": "30"}) as stack:
-        await run_dead_letters.handle_run_message(stack.services, batch)
-        seen = (await runs.get(stack.services, run.id)).progress
+        await stack.services.run_dead_letters.handle_message(batch)
+        seen = (await stack.services.runs.get(run.id)).progress
         assert seen == Progress(done=1, skipped=2, failed=4, left=1)
         queue = stack.services.account.queue(stack.services.settings.run_queue)
         assert (await queue.get_queue_properties()).approximate_message_count == 1, "it is looked at again"

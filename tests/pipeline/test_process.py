@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceError
-from pipeline.jobs.dispatch import _requeue_or_fail, execute_message, handle_blob, handle_message
-from pipeline.jobs.execution import execute_job
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
@@ -21,12 +19,13 @@ from tests.stack import Stack, opened
 
 async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> Entry:
     services = stack.services
-    return await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe), **options)
+    container = services.settings.input_container
+    return await services.executor.execute(container, name, services.recipes.get(recipe), **options)
 
 
 async def dropped(stack: Stack, name: str, data: bytes) -> None:
     await stack.drop(name, data)
-    await handle_blob(stack.services, stack.services.settings.input_container, name)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
 async def failure(stack: Stack, name: str, recipe: str = "web") -> Entry:
@@ -98,7 +97,7 @@ async def test_a_source_overwritten_in_mid_job_leaves_only_the_newer_result(stac
 async def test_a_deleted_source_is_nothing_to_do(stack: Stack) -> None:
     with pytest.raises(JobSuperseded):
         await run(stack, "photos/gone.jpg")
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/gone.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/gone.jpg")
     assert await stack.waiting() == 0
 
 
@@ -125,7 +124,7 @@ async def test_what_is_not_an_image_is_a_failure_with_its_reason(
 async def test_a_crop_outside_the_image_is_a_failure_that_names_the_numbers(stack: Stack) -> None:
     await stack.drop("a.jpg", picture(200, 200))
     entry = await run(stack, "a.jpg", "tutorial")
-    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "crop_outside", "run")
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "crop_outside", "execute")
     assert "200" in entry.error_message
     assert "400" in entry.error_message
 
@@ -175,7 +174,8 @@ async def test_a_full_pool_sends_the_job_to_the_queue_without_counting_a_try(env
             assert document is not None
             await document.release()
         container = stack.services.settings.input_container
-        done = await execute_message(stack.services, Message(recipe="web", container=container, name="photos/a.jpg"))
+        message = Message(recipe="web", container=container, name="photos/a.jpg")
+        done = await stack.services.dispatcher.execute_message(message)
         assert done is not None
         assert done.state == "done"
 
@@ -192,7 +192,7 @@ async def test_a_pool_that_is_not_there_is_tried_a_few_times_and_then_a_failure_
         await dropped(stack, "photos/a.jpg", picture())
         (message,) = await stack.messages()
         assert message["attempt"] == 1
-        await execute_message(stack.services, Message(**message))
+        await stack.services.dispatcher.execute_message(Message(**message))
         entry = await stack.entry("web", "photos/a.jpg")
         assert entry is not None
         assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
@@ -203,7 +203,7 @@ async def test_giving_up_leaves_what_another_process_has_done_meanwhile(stack: S
     await stack.drop("photos/a.jpg", picture())
     done = await run(stack, "photos/a.jpg")
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
-    await _requeue_or_fail(stack.services, message, PoolUnavailable("no session pool answers"))
+    await stack.services.dispatcher._requeue_or_fail(message, PoolUnavailable("no session pool answers"))
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.generation) == ("done", done.generation)
@@ -216,7 +216,7 @@ async def test_a_job_that_another_took_over_unnoticed_and_ended_is_not_run(
     services, container, name = stack.services, stack.services.settings.input_container, "photos/a.jpg"
     version = Version(await stack.drop(name, picture()), services.recipes.get("web").hash)
     monkeypatch.setattr(services.ledger, "_ttl", timedelta(milliseconds=1))
-    monkeypatch.setattr(Claim, "renew_every", 3600)
+    monkeypatch.setattr(Claim, "heartbeat_interval", 3600)
     put, run_in_session, runs = services.pool.upload, services.pool.execute, []
 
     async def superseded(identifier: str, file: str, *more: Any) -> None:
@@ -244,7 +244,7 @@ async def test_a_job_whose_claim_ran_out_and_that_nobody_took_over_goes_on(
 ) -> None:
     await stack.drop("photos/a.jpg", picture())
     monkeypatch.setattr(stack.services.ledger, "_ttl", timedelta(milliseconds=1))
-    monkeypatch.setattr(Claim, "renew_every", 3600)
+    monkeypatch.setattr(Claim, "heartbeat_interval", 3600)
     entry = await run(stack, "photos/a.jpg")
     assert (entry.state, entry.attempts) == ("done", 1)
 
@@ -258,10 +258,10 @@ async def test_a_delivery_of_a_job_that_another_process_is_on_looks_again_later(
     held = await services.ledger.claim(key, (container, "photos/a.jpg"), version, never)
     assert isinstance(held, Claim)
     if way == "event":
-        await handle_blob(services, container, "photos/a.jpg")
+        await services.dispatcher.handle_blob(container, "photos/a.jpg")
     else:
         message = Message(recipe="web", container=container, name="photos/a.jpg")
-        await handle_message(services, message.model_dump_json().encode())
+        await services.dispatcher.handle_message(message.model_dump_json().encode())
     assert (await stack.waiting(), await stack.messages()) == (1, [])
 
 
@@ -281,7 +281,7 @@ async def test_a_rendition_that_comes_back_as_a_source_is_not_transformed_again(
     """The second guard against loops, should a rendition be copied, its metadata and all."""
     container = stack.services.account.container(stack.services.settings.input_container)
     await container.upload_blob("photos/a.jpg", picture(), metadata={"pipeline_job": "web.abc"})
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     assert (await failure(stack, "photos/a.jpg")).error_kind == "own_rendition"
 
 

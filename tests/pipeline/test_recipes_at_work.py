@@ -11,8 +11,6 @@ from PIL import Image
 
 from pipeline.engine.protocol import INLINE_REPORT_CHARACTERS
 from pipeline.errors import ConfigError
-from pipeline.jobs.dispatch import handle_blob
-from pipeline.jobs.execution import execute_job
 from pipeline.storage.ledger import Entry
 from tests.images import form, picture, sides
 from tests.stack import Stack, opened
@@ -85,7 +83,7 @@ async def run(stack: Stack, recipe: str, name: str = "a.png", data: bytes | None
     services = stack.services
     if data is not None:
         await stack.drop(name, data)
-    return await execute_job(services, services.settings.input_container, name, services.recipes.get(recipe))
+    return await services.executor.execute(services.settings.input_container, name, services.recipes.get(recipe))
 
 
 async def generations(stack: Stack) -> list[int]:
@@ -131,7 +129,7 @@ async def test_an_image_that_came_with_a_request_is_nobodys_own(environ: dict[st
         services = stack.services
         await services.sources.put(services.settings.upload_container, "a.png", picture(60, 40), "image/png")
         recipe = services.recipes.get("ours")
-        assert (await execute_job(services, services.settings.upload_container, "a.png", recipe)).state == "done"
+        assert (await services.executor.execute(services.settings.upload_container, "a.png", recipe)).state == "done"
         assert (await run(stack, "anyones", "0.png", picture(60, 40))).state == "done"
         assert await generations(stack) == [1], "they share a session with everybody's"
         assert (await run(stack, "ours", "0.png")).state == "done"
@@ -211,7 +209,7 @@ async def test_a_rule_about_size_looks_at_the_blob(stack: Stack) -> None:
     container = stack.services.settings.input_container
     for name, data in (("sized/big.png", picture(300, 300)), ("sized/small.png", picture(8, 8, "PNG"))):
         await stack.drop(name, data)
-        await handle_blob(stack.services, container, name)
+        await stack.services.dispatcher.handle_blob(container, name)
     assert [path.split("/")[2] for path in await stack.outputs()] == ["big.png"]
 
 

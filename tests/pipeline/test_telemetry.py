@@ -14,8 +14,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pipeline.jobs.dispatch import handle_blob, handle_message
-from pipeline.jobs.execution import execute_job
 from pipeline.storage.queue import Message
 from pipeline.telemetry import tracer
 from tests.images import picture
@@ -62,25 +60,25 @@ def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
 
 
 async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
-    before = totals("pipeline.jobs.actions")
+    before = totals("pipeline.jobs")
     await stack.drop("photos/a.jpg", picture())
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert job.context is not None
     below = [each for each in spans.get_finished_spans() if each.parent and each.parent.span_id == job.context.span_id]
     assert {each.name for each in below} == STAGES
     assert dict(job.attributes or {})["pipeline.state"] == "done"
     done = frozenset({("recipe", "web"), ("state", "done")})
-    assert totals("pipeline.jobs.actions")[done] - before.get(done, 0) == 1
+    assert totals("pipeline.jobs")[done] - before.get(done, 0) == 1
     stages = {dict(point)["stage"] for point in totals("pipeline.stage.duration")}
     assert stages >= STAGES
     assert {dict(point)["direction"] for point in totals("pipeline.bytes")} == {"in", "out"}
-    assert sum(totals("pipeline.jobs.actions.running").values()) == 0
+    assert sum(totals("pipeline.jobs.running").values()) == 0
 
 
 async def test_a_failure_is_an_error_that_names_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
     await stack.drop("photos/a.jpg", b"no image")
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert (job.status.is_ok, job.status.description) == (False, "execute")
 
@@ -94,7 +92,7 @@ async def test_a_trace_goes_on_behind_the_queue(stack: Stack, spans: InMemorySpa
         )
     (body,) = await stack.messages()
     with tracer.start_as_current_span("host") as host:
-        await handle_message(services, Message(**body).model_dump_json().encode())
+        await services.dispatcher.handle_message(Message(**body).model_dump_json().encode())
     (job,), (received,) = named(spans, "job"), named(spans, "receive")
     assert job.context is not None
     assert job.context.trace_id == asked.get_span_context().trace_id
@@ -110,7 +108,7 @@ async def test_a_message_without_a_usable_trace_is_a_job_like_any_other(stack: S
         name="photos/a.jpg",
         traceparent=trace_of,
     )
-    await handle_message(stack.services, message.model_dump_json().encode())
+    await stack.services.dispatcher.handle_message(message.model_dump_json().encode())
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert entry.state == "failed"
@@ -125,7 +123,7 @@ async def test_no_span_tells_a_sessions_identifier_even_when_http_calls_are_reco
         async with opened(environ) as stack:
             await stack.drop("photos/a.jpg", picture())
             container = stack.services.settings.input_container
-            await execute_job(stack.services, container, "photos/a.jpg", stack.services.recipes.get("web"))
+            await stack.services.executor.execute(container, "photos/a.jpg", stack.services.recipes.get("web"))
             identifiers = [each["identifier"] for each in await documents(stack) if each.get("identifier")]
     finally:
         HTTPXClientInstrumentor().uninstrument()

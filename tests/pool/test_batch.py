@@ -12,7 +12,6 @@ import pytest
 
 from pipeline.engine import protocol
 from pipeline.errors import SessionLost, SessionReplyError
-from pipeline.jobs.dispatch import handle_blob
 from pipeline.pool import batching
 from pipeline.pool.batching import LONGEST_RUN, BatchLimits, DurationEstimator, ExecutionBatcher, WorkItem
 from pipeline.pool.session import Session
@@ -181,7 +180,7 @@ async def all_dropped(stack: Stack, bad: str = "") -> dict[str, Entry | None]:
     for number, name in enumerate(NAMES):
         await stack.drop(name, b"no image" if name == bad else picture(120, 90, seed=number))
     container = stack.services.settings.input_container
-    await asyncio.gather(*(handle_blob(stack.services, container, name) for name in NAMES))
+    await asyncio.gather(*(stack.services.dispatcher.handle_blob(container, name) for name in NAMES))
     return {name: await stack.entry("web", name) for name in NAMES}
 
 
@@ -235,7 +234,7 @@ async def test_what_is_fetched_together_is_still_there_when_the_next_execution_i
                 return await read(identifier, name, limit)
             fetched[name] = 0
             if len(fetched) == 1:
-                await handle_blob(stack.services, stack.services.settings.input_container, "photos/late.jpg")
+                await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/late.jpg")
             data = await read(identifier, name, limit)
             fetched[name] = len(data)
             return data

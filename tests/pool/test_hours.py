@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pipeline.api import pool
 from pipeline.api.links import Links
 from pipeline.errors import PoolUnavailable
-from pipeline.jobs.execution import execute_job
 from pipeline.pool.billing import HOUR, BilledHours, SessionLifetime, started_hours
 from tests.images import picture
 from tests.pool.test_sharing import another_process
@@ -92,9 +91,8 @@ def test_one_that_is_used_after_that_is_not_taken_for_alive_before_it_has_shown_
 async def job(stack: Stack, name: str = "photos/a.jpg") -> None:
     services = stack.services
     await stack.drop(name, picture())
-    entry = await execute_job(
-        services, services.settings.input_container, name, services.recipes.get("web"), again=True
-    )
+    container = services.settings.input_container
+    entry = await services.executor.execute(container, name, services.recipes.get("web"), again=True)
     assert entry.state == "done"
 
 

@@ -13,7 +13,6 @@ import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnavailable
-from pipeline.jobs.execution import execute_job
 from pipeline.pool.drain import drain
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.storage.leased_documents import LeasedDocument, LeasedDocuments
@@ -27,7 +26,8 @@ async def job(stack: Stack, name: str = "photos/a.jpg", data: bytes | None = Non
     """One job for a photo of its own."""
     services = stack.services
     await stack.drop(name, picture() if data is None else data)
-    return await execute_job(services, services.settings.input_container, name, services.recipes.get("web"), again=True)
+    container = services.settings.input_container
+    return await services.executor.execute(container, name, services.recipes.get("web"), again=True)
 
 
 async def documents(stack: Stack) -> list[dict[str, Any]]:

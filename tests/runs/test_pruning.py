@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import runs
-from pipeline.jobs.dispatch import handle_blob
 from pipeline.services import Services
 from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
@@ -17,11 +15,11 @@ LONG = "photos/" + "x" * 490 + ".jpg"
 async def made(stack: Stack, *names: str) -> None:
     for name in names:
         await stack.drop(name, picture(60, 40))
-        await handle_blob(stack.services, stack.services.settings.input_container, name)
+        await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
 async def found(services: Services) -> list[tuple[str, str]]:
-    return sorted([(orphan.blob.path, orphan.why) async for orphan in runs.orphans(services)])
+    return sorted([(orphan.blob.path, orphan.why) async for orphan in services.orphans.find()])
 
 
 async def test_only_renditions_of_what_is_gone_are_found_and_deleted(stack: Stack) -> None:
@@ -32,10 +30,10 @@ async def test_only_renditions_of_what_is_gone_are_found_and_deleted(stack: Stac
     before = set(await stack.outputs())
     for name in ("photos/a b/ü.jpg", LONG):
         await stack.services.account.container(stack.services.settings.input_container).delete_blob(name)
-    orphans = [orphan async for orphan in runs.orphans(stack.services)]
+    orphans = [orphan async for orphan in stack.services.orphans.find()]
     assert ({orphan.why for orphan in orphans}, len(orphans)) == ({"source gone"}, 4)
     assert set(await stack.outputs()) == before, "looking deletes nothing"
-    assert all([await runs.prune(stack.services, orphan) for orphan in orphans])
+    assert all([await stack.services.orphans.delete(orphan) for orphan in orphans])
     left = set(await stack.outputs())
     assert left == before - {orphan.blob.path for orphan in orphans}
     assert len(left) == 3
@@ -53,11 +51,11 @@ async def test_a_source_that_comes_back_replaces_what_pruning_left(stack: Stack)
     for seed in (1, 2, 3):
         await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
         await made(stack)
-        await handle_blob(stack.services, stack.services.settings.input_container, "photos/a.jpg")
+        await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     await stack.services.account.container(stack.services.settings.input_container).delete_blob("photos/a.jpg")
     first = min(await stack.outputs())
-    (orphan,) = [orphan async for orphan in runs.orphans(stack.services, first)]
-    assert await runs.prune(stack.services, orphan)
+    (orphan,) = [orphan async for orphan in stack.services.orphans.find(first)]
+    assert await stack.services.orphans.delete(orphan)
     await made(stack, "photos/a.jpg")
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
@@ -68,9 +66,9 @@ async def test_a_source_that_came_back_keeps_its_renditions(stack: Stack) -> Non
     await made(stack, "photos/a.jpg")
     container = stack.services.account.container(stack.services.settings.input_container)
     await container.delete_blob("photos/a.jpg")
-    orphans = [orphan async for orphan in runs.orphans(stack.services)]
+    orphans = [orphan async for orphan in stack.services.orphans.find()]
     await stack.drop("photos/a.jpg", picture(80, 60))
-    assert not any([await runs.prune(stack.services, orphan) for orphan in orphans])
+    assert not any([await stack.services.orphans.delete(orphan) for orphan in orphans])
     assert len(await stack.outputs()) == 2
 
 

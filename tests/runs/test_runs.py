@@ -13,13 +13,10 @@ from pydantic import ValidationError
 
 from pipeline import recipes, runs
 from pipeline.errors import RequestError, StateConflict
-from pipeline.jobs import actions
-from pipeline.jobs.dispatch import handle_blob
 from pipeline.runs import lifecycle
 from pipeline.runs.estimates import Measured, estimate, jobs_per_session
 from pipeline.runs.model import Progress
 from pipeline.runs.simulation import Pool, Times, duration
-from pipeline.runs.worker import do_batch
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import picture
@@ -41,15 +38,15 @@ async def with_photos(stack: Stack, count: int = COUNT) -> None:
 
 
 async def planned(stack: Stack, **selection: Any) -> runs.Plan:
-    return await runs.plan(stack.services, runs.Selection(**{"recipes": ("web",), **selection}))
+    return await stack.services.planner.plan(runs.Selection(**{"recipes": ("web",), **selection}))
 
 
 async def ran(stack: Stack, **selection: Any) -> runs.Run:
     """Plan, start, work off."""
     plan = await planned(stack, **selection)
-    run = await runs.start(stack.services, plan_id=plan.id)
+    run = await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
-    return await runs.get(stack.services, run.id)
+    return await stack.services.runs.get(run.id)
 
 
 def changed_recipe(path: Path) -> None:
@@ -62,9 +59,9 @@ async def test_a_run_does_what_was_planned_and_the_next_plan_is_empty(stack: Sta
     await stack.drop("elsewhere/a.jpg", picture())
     plan = await planned(stack)
     assert (plan.jobs, plan.sources, plan.reasons, plan.complete) == (COUNT + 1, COUNT + 2, {"new": COUNT + 1}, True)
-    run = await runs.start(stack.services, plan_id=plan.id)
+    run = await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, failed=1))
     assert len(await stack.outputs()) == 2 * COUNT
     entries, _ = await stack.services.ledger.page(run=run.id)
@@ -87,9 +84,9 @@ async def test_a_changed_recipe_makes_exactly_its_jobs_stale(environ: dict[str, 
         plan = await planned(stack)
         assert plan.reasons == {"recipe_changed": 3, "changed": 1, "new": 1}
         assert (await planned(stack, reasons="stale")).jobs == 4
-        run = await runs.start(stack.services, plan_id=plan.id)
+        run = await stack.services.runs.start(plan_id=plan.id)
         await stack.work_off()
-        assert (await runs.get(stack.services, run.id)).progress == Progress(done=5)
+        assert (await stack.services.runs.get(run.id)).progress == Progress(done=5)
         entry = await stack.entry("web", "photos/000.jpg")
         assert entry is not None
         assert (entry.generation, entry.attempts) == (before.generation + 1, 1)
@@ -101,19 +98,19 @@ async def test_what_is_delivered_twice_counts_once(stack: Stack, twice: str) -> 
     stack = Stack(
         with_field(stack.services, settings=stack.services.settings.model_copy(update={"run_batch_size": 5})), {}
     )
-    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    run = await stack.services.runs.start(WEB, expected_count=COUNT)
     bodies = await stack.run_messages()
     if twice == "the page":
-        await asyncio.gather(*(runs.handle_message(stack.services, bodies[0]) for _ in range(2)))
+        await asyncio.gather(*(stack.services.run_worker.handle_message(bodies[0]) for _ in range(2)))
     else:
-        await runs.handle_message(stack.services, bodies[0])
+        await stack.services.run_worker.handle_message(bodies[0])
     batches = await stack.run_messages()
     for body in [*batches, *(batches if twice == "every batch" else [])]:
-        await runs.handle_message(stack.services, body)
+        await stack.services.run_worker.handle_message(body)
     if twice == "everything after":
-        await asyncio.gather(*(runs.handle_message(stack.services, body) for body in [*bodies, *batches]))
+        await asyncio.gather(*(stack.services.run_worker.handle_message(body) for body in [*bodies, *batches]))
     await stack.work_off()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress, seen.found) == ("done", Progress(done=COUNT), COUNT)
     entries, _ = await stack.services.ledger.page(run=run.id)
     assert {entry.attempts for entry in entries} == {1}, "no photo was done twice"
@@ -122,20 +119,20 @@ async def test_what_is_delivered_twice_counts_once(stack: Stack, twice: str) -> 
 async def test_a_page_that_was_cut_short_is_finished_without_a_job_in_two_batches(stack: Stack) -> None:
     """The batches were stored, the process was killed, and meanwhile a photo was done and another one came."""
     await with_photos(stack)
-    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    run = await stack.services.runs.start(WEB, expected_count=COUNT)
     bodies = await stack.run_messages()
     before = await stack.services.run_store.get("run", _key(run.id))
     assert before is not None
-    await runs.handle_message(stack.services, bodies[0])
+    await stack.services.run_worker.handle_message(bodies[0])
     await stack.run_messages()
-    await handle_blob(stack.services, stack.services.settings.input_container, "photos/000.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/000.jpg")
     await stack.drop("photos/late.jpg", picture())
     now = await stack.services.run_store.get("run", _key(run.id))
     assert now is not None
     await stack.services.run_store.replace("run", _key(run.id), now, before.content)
-    await runs.handle_message(stack.services, bodies[0])
+    await stack.services.run_worker.handle_message(bodies[0])
     await stack.work_off()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, skipped=1))
 
 
@@ -145,35 +142,35 @@ def _key(run_id: str) -> str:
 
 async def test_a_run_whose_messages_are_lost_is_finished_by_resume(stack: Stack) -> None:
     await with_photos(stack)
-    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    run = await stack.services.runs.start(WEB, expected_count=COUNT)
     assert await stack.run_messages()
-    await runs.resume(stack.services, run.id)
+    await stack.services.runs.resume(run.id)
     (find,) = await stack.run_messages()
-    await runs.handle_message(stack.services, find)
+    await stack.services.run_worker.handle_message(find)
     assert await stack.run_messages()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("working", Progress(left=COUNT))
-    await runs.resume(stack.services, run.id)
+    await stack.services.runs.resume(run.id)
     await stack.work_off()
-    assert (await runs.get(stack.services, run.id)).progress == Progress(done=COUNT)
+    assert (await stack.services.runs.get(run.id)).progress == Progress(done=COUNT)
     with pytest.raises(StateConflict):
-        await runs.resume(stack.services, run.id)
+        await stack.services.runs.resume(run.id)
 
 
 async def test_a_cancelled_run_begins_nothing_more_until_it_is_resumed(stack: Stack) -> None:
     await with_photos(stack)
-    run = await runs.start(stack.services, WEB, expected_count=COUNT)
+    run = await stack.services.runs.start(WEB, expected_count=COUNT)
     (find,) = await stack.run_messages()
-    await runs.handle_message(stack.services, find)
-    assert (await runs.cancel(stack.services, run.id)).state == "cancelled"
+    await stack.services.run_worker.handle_message(find)
+    assert (await stack.services.runs.cancel(run.id)).state == "cancelled"
     await stack.work_off()
-    assert (await runs.get(stack.services, run.id)).progress == Progress(left=COUNT)
+    assert (await stack.services.runs.get(run.id)).progress == Progress(left=COUNT)
     assert await stack.outputs() == {}
     with pytest.raises(StateConflict, match="cancelled"):
-        await runs.cancel(stack.services, run.id)
-    await runs.resume(stack.services, run.id)
+        await stack.services.runs.cancel(run.id)
+    await stack.services.runs.resume(run.id)
     await stack.work_off()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT))
 
 
@@ -181,14 +178,14 @@ async def test_a_run_that_finds_more_than_was_planned_stops(stack: Stack) -> Non
     await with_photos(stack, 3)
     plan = await planned(stack)
     await with_photos(stack, 9)
-    run = await runs.start(stack.services, plan_id=plan.id)
+    run = await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
-    seen = await runs.get(stack.services, run.id)
+    seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress, await stack.outputs()) == ("stopped", Progress(), {})
     assert "3 were planned" in seen.why
-    await runs.resume(stack.services, run.id, max_jobs=9)
+    await stack.services.runs.resume(run.id, max_jobs=9)
     await stack.work_off()
-    assert (await runs.get(stack.services, run.id)).progress == Progress(done=9)
+    assert (await stack.services.runs.get(run.id)).progress == Progress(done=9)
 
 
 async def test_caps_are_raised_on_purpose_only(environ: dict[str, str]) -> None:
@@ -196,11 +193,11 @@ async def test_caps_are_raised_on_purpose_only(environ: dict[str, str]) -> None:
         await with_photos(stack, 2)
         plan = await planned(stack)
         with pytest.raises(RequestError, match="PIPELINE_RUN_MAX_JOBS"):
-            await runs.start(stack.services, WEB, expected_count=6)
+            await stack.services.runs.start(WEB, expected_count=6)
         with pytest.raises(RequestError, match="PIPELINE_RUN_MAX_COST"):
-            await runs.start(stack.services, plan_id=plan.id)
+            await stack.services.runs.start(plan_id=plan.id)
         with pytest.raises(RequestError, match="cap of 1"):
-            await runs.start(stack.services, plan_id=plan.id, max_jobs=1)
+            await stack.services.runs.start(plan_id=plan.id, max_jobs=1)
         assert await stack.run_messages() == []
 
 
@@ -213,37 +210,36 @@ async def test_what_cannot_be_started_says_why(stack: Stack) -> None:
         ({"selection": WEB.model_copy(update={"sample": 3}), "expected_count": 3}, "no_plan"),
     ):
         with pytest.raises(RequestError) as caught:
-            await runs.start(stack.services, **options)  # type: ignore[arg-type]
+            await stack.services.runs.start(**options)  # type: ignore[arg-type]
         assert caught.value.kind == kind
     with pytest.raises(RequestError, match="no run"):
-        await runs.get(stack.services, "nonsense")
+        await stack.services.runs.get("nonsense")
 
 
 async def test_planning_goes_on_where_it_left_off(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.runs.planning.PAGE", 5)
+    monkeypatch.setattr("pipeline.runs.selection.PAGE_SIZE", 5)
     await with_photos(stack)
-    plan = await runs.plan(stack.services, WEB, budget_seconds=0)
+    plan = await stack.services.planner.plan(WEB, budget_seconds=0)
     assert (plan.complete, plan.sources, plan.jobs) == (False, 5, 5)
     with pytest.raises(StateConflict, match="not complete"):
-        await runs.start(stack.services, plan_id=plan.id)
+        await stack.services.runs.start(plan_id=plan.id)
     while plan.marker:
-        plan = await runs.plan(stack.services, WEB, marker=plan.marker, budget_seconds=0)
+        plan = await stack.services.planner.plan(WEB, marker=plan.marker, budget_seconds=0)
     assert (plan.sources, plan.jobs, plan.reasons) == (COUNT, COUNT, {"new": COUNT})
 
 
 async def test_a_sample_is_spread_evenly_and_exactly_that_is_done(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.runs.planning.PAGE", 5)
-    monkeypatch.setattr("pipeline.runs.fanout.PAGE", 5)
+    monkeypatch.setattr("pipeline.runs.selection.PAGE_SIZE", 5)
     await with_photos(stack, 20)
-    plan = await runs.plan(stack.services, WEB.model_copy(update={"sample": 4}), budget_seconds=0)
+    plan = await stack.services.planner.plan(WEB.model_copy(update={"sample": 4}), budget_seconds=0)
     while plan.marker:
-        plan = await runs.plan(stack.services, WEB, marker=plan.marker, budget_seconds=0)
+        plan = await stack.services.planner.plan(WEB, marker=plan.marker, budget_seconds=0)
     assert (plan.sources, plan.jobs, plan.recipes) == (20, 4, {"web": 4})
-    run = await runs.start(stack.services, plan_id=plan.id)
+    run = await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
-    assert (await runs.get(stack.services, run.id)).progress == Progress(done=4)
+    assert (await stack.services.runs.get(run.id)).progress == Progress(done=4)
     done = {entry.name for entry in (await stack.services.ledger.page(state="done"))[0]}
     assert done != {f"photos/{n:03d}.jpg" for n in range(4)}
 
@@ -255,7 +251,7 @@ async def test_renditions_that_are_gone_are_made_again(stack: Stack) -> None:
     await stack.services.account.container(stack.services.settings.output_container).delete_blob(path)
     plan = await planned(stack, reasons="missing")
     assert (plan.jobs, plan.reasons) == (1, {"missing": 1})
-    await runs.start(stack.services, plan_id=plan.id)
+    await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
     assert path in await stack.outputs()
 
@@ -286,11 +282,11 @@ def test_a_selection_that_is_none_is_refused() -> None:
 
 async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     await with_photos(stack, 2)
-    started = await asyncio.gather(*(runs.start_scheduled(stack.services) for _ in range(4)))
+    started = await asyncio.gather(*(stack.services.runs.start_scheduled() for _ in range(4)))
     (run,) = [each for each in started if each]
-    assert await runs.start_scheduled(stack.services) is None
+    assert await stack.services.runs.start_scheduled() is None
     await stack.work_off()
-    listed, token = await runs.list_runs(stack.services)
+    listed, token = await stack.services.runs.list_runs()
     assert [(each.id, each.state, each.scheduled) for each in listed] == [(run.id, "done", True)]
     assert (listed[0].progress, token) == (Progress(done=2), "")
 
@@ -299,14 +295,14 @@ async def test_a_scheduled_run_whose_message_was_lost_is_brought_back_and_does_n
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_photos(stack, 1)
-    run = await runs.start_scheduled(stack.services)
+    run = await stack.services.runs.start_scheduled()
     assert run is not None
     assert len(await stack.run_messages()) == 1  # and with that it is gone
-    monkeypatch.setattr(lifecycle, "RING", 0)
-    assert await runs.start_scheduled(stack.services) is None
+    monkeypatch.setattr(lifecycle, "DUPLICATE_TIMER_SECONDS", 0)
+    assert await stack.services.runs.start_scheduled() is None
     await stack.work_off()
-    assert (await runs.get(stack.services, run.id)).progress == Progress(done=1)
-    assert await runs.start_scheduled(stack.services) is not None
+    assert (await stack.services.runs.get(run.id)).progress == Progress(done=1)
+    assert await stack.services.runs.start_scheduled() is not None
 
 
 async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, str]) -> None:
@@ -314,17 +310,17 @@ async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, st
         await with_photos(stack, 2)
         names = await stack.services.slot_documents.list_free(2)
         held = [await stack.services.slot_documents.acquire(name) for name in names]
-        run = await runs.start(stack.services, WEB, expected_count=2)
+        run = await stack.services.runs.start(WEB, expected_count=2)
         (find,) = await stack.run_messages()
-        await runs.handle_message(stack.services, find)
+        await stack.services.run_worker.handle_message(find)
         (body,) = await stack.run_messages()
-        await runs.handle_message(stack.services, body)
-        assert (await runs.get(stack.services, run.id)).progress == Progress(left=2)
+        await stack.services.run_worker.handle_message(body)
+        assert (await stack.services.runs.get(run.id)).progress == Progress(left=2)
         for document in held:
             assert document is not None
             await document.release()
         await stack.work_off()
-        assert (await runs.get(stack.services, run.id)).progress == Progress(done=2)
+        assert (await stack.services.runs.get(run.id)).progress == Progress(done=2)
 
 
 async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[str, str]) -> None:
@@ -335,9 +331,9 @@ async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[
     }
     async with opened({**environ, **away}) as stack:
         await with_photos(stack, 2)
-        run = await runs.start(stack.services, WEB, expected_count=2)
+        run = await stack.services.runs.start(WEB, expected_count=2)
         await stack.work_off()
-        seen = await runs.get(stack.services, run.id)
+        seen = await stack.services.runs.get(run.id)
         assert (seen.state, seen.progress) == ("done", Progress(failed=2))
         entry = await stack.entry("web", "photos/000.jpg")
         assert entry is not None
@@ -345,10 +341,10 @@ async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[
 
 
 async def test_a_message_about_nothing_is_dropped(stack: Stack) -> None:
-    await do_batch(stack.services, RunWork(run="20260101-000000-abcdef", batch="00000000-00000"))
-    await runs.handle_message(stack.services, b'{"run": "20260101-000000-abcdef"}')
+    await stack.services.run_worker.execute_batch(RunWork(run="20260101-000000-abcdef", batch="00000000-00000"))
+    await stack.services.run_worker.handle_message(b'{"run": "20260101-000000-abcdef"}')
     with pytest.raises(RequestError):
-        await runs.resume(stack.services, "20260101-000000-abcdef")
+        await stack.services.runs.resume("20260101-000000-abcdef")
 
 
 def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
@@ -392,23 +388,23 @@ async def test_a_run_stops_where_the_app_has_other_recipes_and_says_so(
         async with opened(environ) as new:
             plan = await planned(new)
             assert plan.reasons == {"recipe_changed": 2}
-            run = await runs.start(new.services, plan_id=plan.id)
+            run = await new.services.runs.start(plan_id=plan.id)
             await old.work_off()
-            seen = await runs.get(new.services, run.id)
+            seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("stopped", Progress())
-            assert "another form of the recipe web" in seen.why
-            await runs.resume(new.services, run.id)
+            assert "another version of the recipe web" in seen.why
+            await new.services.runs.resume(run.id)
             (find,) = await new.run_messages()
-            await runs.handle_message(new.services, find)
+            await new.services.run_worker.handle_message(find)
             await old.work_off()
-            seen = await runs.get(new.services, run.id)
+            seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("stopped", Progress(left=2)), "a batch, too"
-            await runs.resume(new.services, run.id)
+            await new.services.runs.resume(run.id)
             await new.work_off()
-            seen = await runs.get(new.services, run.id)
+            seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("done", Progress(done=2))
             with pytest.raises(StateConflict):
-                await runs.plan(old.services, runs.Selection(), marker=plan.id)
+                await old.services.planner.plan(runs.Selection(), marker=plan.id)
 
 
 async def test_a_run_of_a_recipe_that_the_app_does_not_know_stops_and_says_so(
@@ -418,9 +414,9 @@ async def test_a_run_of_a_recipe_that_the_app_does_not_know_stops_and_says_so(
         await with_photos(old, 1)
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
         async with opened(environ) as new:
-            run = await runs.start(new.services, runs.Selection(recipes=("fresh",)), expected_count=1)
+            run = await new.services.runs.start(runs.Selection(recipes=("fresh",)), expected_count=1)
             await old.work_off()
-            seen = await runs.get(new.services, run.id)
+            seen = await new.services.runs.get(run.id)
             assert (seen.state, "recipe fresh" in seen.why) == ("stopped", True)
 
 
@@ -430,7 +426,7 @@ async def test_what_was_dismissed_stays_so_when_its_recipe_changes(environ: dict
         await ran(stack)
         entry = await stack.entry("web", "photos/bad.jpg")
         assert entry is not None
-        await actions.dismiss(stack.services, entry.key)
+        await stack.services.jobs.dismiss(entry.key)
     changed_recipe(recipe_file)
     async with opened(environ) as stack:
         assert (await planned(stack)).jobs == 0

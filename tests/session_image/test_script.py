@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.session_pool.running import RunningPool
+from tests.session_pool_emulator.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 DOCKER = """#!/bin/sh
@@ -46,13 +46,13 @@ async def image(environ: dict[str, str], *arguments: str) -> tuple[int, str, str
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_an_image_is_tried_with_the_tutorials_crop_and_the_engine_in_it(
-    environ: dict[str, str], baked_pool: RunningPool
+    environ: dict[str, str], baked_pool: Emulator
 ) -> None:
-    environ["ADDRESS"] = baked_pool.address.removeprefix("http://")
+    environ["ADDRESS"] = baked_pool.url.removeprefix("http://")
     status, out, err = await image(environ, "try")
     assert status == 0, out + err
-    assert "the transforms are in it" in out
-    assert "cropped, and downloaded" in err
+    assert "with the engine" in out
+    assert "cropped and downloaded" in err
     await baked_pool.call("DELETE", "/session", "try-it-here")
     calls = Path(environ["CALLS"]).read_text().splitlines()
     assert calls[-1] == "kill container", "nothing goes on running"
@@ -66,7 +66,7 @@ async def test_an_image_without_the_engine_is_told(environ: dict[str, str], sess
         await http.delete(f"{session_pool}/session?api-version=2025-10-02-preview&identifier=try-it-here")
     assert status == 1
     assert "No module named 'engine_" in out
-    assert "the crop made no file" in err
+    assert "the crop produced no file" in err
 
 
 async def test_the_tag_is_a_hash_of_what_goes_into_the_image(environ: dict[str, str]) -> None:
@@ -86,4 +86,4 @@ async def test_without_an_engine_it_says_what_to_start(environ: dict[str, str]) 
         path.chmod(0o755)
     status, _, err = await image(environ, "build")
     assert status == 1
-    assert "neither docker nor podman runs here" in err
+    assert "neither docker nor podman is running" in err

@@ -134,7 +134,7 @@ class Avif(Format):
     subsampling: Annotated[Subsampling, Help("how coarse color may be against brightness")] = "4:2:0"
 
     def arguments(self) -> dict[str, Any]:
-        """Return quality and speed. Fix threads and tiles: their defaults depend on the processor and change the bytes."""
+        """Return quality and speed, with fixed threads and tiles: their defaults vary and change the bytes."""
         return {
             "quality": self.quality,
             "speed": self.speed,

@@ -1,0 +1,72 @@
+"""In-memory storage account with the interface of `pipeline.storage.account.Account`, a clock and fault injection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from typing_extensions import override
+
+from pipeline.storage.account import Account
+from pipeline.testing.clients import NO_RESPONSE, Clients
+from pipeline.testing.store import Op, Response, Store, apply
+
+
+class MemoryAccount(Account):
+    """A storage account in this process's memory, on which all of `pipeline.storage` runs unchanged.
+
+    `operations` are all operations so far, in order, such as `("blob.get", "input/a.jpg", …)`. `store` is the state.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.store = Store(places=frozenset())
+        self.operations: list[Op] = []
+        self._clock, self._advanced = clock, 0.0
+        self._clients = Clients(self._send)
+        self._faults: list[tuple[str, Response]] = []
+
+    def fail(self, operation: str, status: int, code: str = "", *, times: int = 1) -> None:
+        """Make the next operations fail whose name and place begin so, such as `blob.put output/` or `row`.
+
+        With `NO_RESPONSE` as the status the operation is carried out, and its response is lost.
+        """
+        self._faults += [(operation, Response(None, status, code))] * times
+
+    def advance(self, seconds: float) -> None:
+        """Move the account's clock: leases expire, hidden messages become visible."""
+        self._advanced += seconds
+
+    @property
+    @override
+    def address(self) -> str:
+        return "memory://"
+
+    @override
+    def container(self, name: str) -> Any:
+        return self._clients.container(name)
+
+    @override
+    def queue(self, name: str) -> Any:
+        return self._clients.queue(name)
+
+    @override
+    def table(self, name: str) -> Any:
+        return self._clients.table(name)
+
+    @override
+    async def close(self) -> None:
+        """Keep everything: another `Services` may go on with this account."""
+
+    async def _send(self, op: Op) -> Response:
+        self.operations.append(op)
+        now = self._clock() + self._advanced
+        store = replace(self.store, clock=now, wall=now, serial=self.store.serial + 1)
+        fault = next((each for each in self._faults if f"{op[0]} {op[1]}".startswith(each[0])), None)
+        if fault:
+            self._faults.remove(fault)
+            if fault[1].status != NO_RESPONSE:
+                return fault[1]
+        self.store, response = apply(store, op)
+        return fault[1] if fault else response

@@ -1,0 +1,369 @@
+"""In-memory clients of storage: the part of the Azure SDK that the pipeline uses, over any way to run operations.
+
+They turn calls into operations of `store`, and responses into the SDK's values and errors. A call that is missing here
+fails with an AttributeError or a TypeError: add it, and add it to the contract tests.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.async_paging import AsyncItemPaged
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+    ServiceResponseError,
+)
+from azure.data.tables import TableTransactionError
+
+from pipeline.storage.account import PART
+from pipeline.testing.store import DEFAULT_HEADERS, MAX_PAGE_ROWS, MISSING, NONE, Blob, Items, Op, Response, Row
+
+Send = Callable[[Op], Awaitable[Response]]
+NO_RESPONSE = 0
+"""Status of a response that never arrived, although the service may have carried the operation out."""
+_ERRORS: dict[int, type[HttpResponseError]] = {
+    304: ResourceModifiedError,
+    404: ResourceNotFoundError,
+    409: ResourceExistsError,
+    412: ResourceModifiedError,
+}
+
+
+class Clients:
+    """Clients of one account. `send` runs an operation; `token` gives the ids of leases."""
+
+    def __init__(self, send: Send, token: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+        self._send, self._token = send, token
+
+    def container(self, name: str) -> Container:
+        """Return the client of a container."""
+        return Container(self._send, name, self._token)
+
+    def table(self, name: str) -> Table:
+        """Return the client of a table."""
+        return Table(self._send, name)
+
+    def queue(self, name: str) -> Queue:
+        """Return the client of a queue."""
+        return Queue(self._send, name)
+
+
+async def _value(send: Send, op: Op) -> Any:
+    response = await send(op)
+    if response.status == NO_RESPONSE:
+        raise ServiceResponseError("the connection broke off")
+    if response.status != 200:
+        lease = response.status == 412 and response.code.startswith("Lease")
+        cls = HttpResponseError if lease else _ERRORS.get(response.status, HttpResponseError)
+        raise _error(cls, response.status, response.code, response.value)
+    return response.value
+
+
+def _error(cls: type[HttpResponseError], status: int, code: str, response: Any = None) -> HttpResponseError:
+    error = cls(code)
+    vars(error).update(status_code=status, error_code=code, response=response)
+    return error
+
+
+class Entity(dict[str, Any]):
+    """Row as the SDK returns it: a mapping with metadata."""
+
+    def __init__(self, row: Row, select: list[str] | None = None) -> None:
+        values = dict(row.items)
+        super().__init__({name: values.get(name) for name in select} if select else values)
+        self.metadata = {"etag": row.etag, "timestamp": _time(row.modified)}
+
+
+class Table:
+    """In-memory TableClient."""
+
+    def __init__(self, send: Send, name: str) -> None:
+        self._send, self._name = send, name
+
+    async def create_table(self) -> None:
+        await _value(self._send, ("place.create", self._name, "Table"))
+
+    async def get_entity(self, partition: str, key: str) -> Entity:
+        return Entity(await _value(self._send, ("row.get", self._name, partition, key)))
+
+    async def create_entity(self, entity: dict[str, Any]) -> dict[str, str]:
+        return {"etag": await _value(self._send, ("row.create", self._name, tuple(entity.items())))}
+
+    async def update_entity(
+        self, entity: dict[str, Any], mode: Any, etag: str, match_condition: MatchConditions
+    ) -> dict[str, str]:
+        return {"etag": await _value(self._send, ("row.update", self._name, tuple(entity.items()), etag))}
+
+    async def delete_entity(self, partition: str, key: str) -> None:
+        with suppress(ResourceNotFoundError):
+            keys = (("PartitionKey", partition), ("RowKey", key))
+            await _value(self._send, ("row.delete", self._name, keys, ""))
+
+    async def submit_transaction(self, changes: list[tuple[Any, ...]]) -> list[dict[str, str]]:
+        asked = tuple(
+            (verb, tuple(row.items()), (more[0] if more else {}).get("etag", "")) for verb, row, *more in changes
+        )
+        try:
+            return [{"etag": etag} for etag in await _value(self._send, ("rows", self._name, asked))]
+        except HttpResponseError as error:
+            refused = TableTransactionError(message=f"{error.response}:{error}")
+            vars(refused).update(status_code=error.status_code, error_code=vars(error)["error_code"])
+            raise refused from error
+
+    def query_entities(
+        self,
+        query: str,
+        parameters: dict[str, Any],
+        select: list[str] | None = None,
+        results_per_page: int = MAX_PAGE_ROWS,
+    ) -> AsyncItemPaged[Entity]:
+        """Query with comparisons such as `RowKey ge @first`, joined by `and`."""
+        compared = re.findall(r"(\w+) (\w\w) @(\w+)", query)
+        wanted = tuple((column, op, parameters[name]) for column, op, name in compared)
+
+        async def page(token: dict[str, str] | None) -> tuple[Any, list[Entity]]:
+            start = (token["PartitionKey"], token["RowKey"]) if token else ("", "")
+            op = ("row.query", self._name, wanted, results_per_page, start)
+            rows, key = await _value(self._send, op)
+            token = {"PartitionKey": key[0], "RowKey": key[1]} if key else None
+            return token, [Entity(row, select) for row in rows]
+
+        return _paged(page)
+
+
+def _paged(page: Callable[[Any], Awaitable[tuple[Any, list[Any]]]]) -> AsyncItemPaged[Any]:
+    async def items(page: tuple[Any, list[Any]]) -> Any:
+        return page
+
+    return AsyncItemPaged(page, items)
+
+
+class Queue:
+    """In-memory QueueClient."""
+
+    def __init__(self, send: Send, name: str) -> None:
+        self._send, self._name = send, name
+
+    async def create_queue(self) -> None:
+        await _value(self._send, ("place.create", self._name, "Queue"))
+
+    async def send_message(self, content: bytes, visibility_timeout: int = 0, time_to_live: int = -1) -> None:
+        await _value(self._send, ("queue.send", self._name, content, visibility_timeout))
+
+    async def peek_messages(self, max_messages: int = 1) -> list[Any]:
+        return [_message(each) for each in await _value(self._send, ("queue.peek", self._name, max_messages))]
+
+    def receive_messages(self, messages_per_page: int = 1, visibility_timeout: int = 30) -> AsyncItemPaged[Any]:
+        async def page(_: Any) -> tuple[Any, list[Any]]:
+            op = ("queue.receive", self._name, messages_per_page, visibility_timeout)
+            messages = [_message(each) for each in await _value(self._send, op)]
+            return bool(messages) or None, messages
+
+        return _paged(page)
+
+    async def delete_message(self, message: Any) -> None:
+        await _value(self._send, ("queue.delete", self._name, int(message.id), message.pop_receipt))
+
+    async def get_queue_properties(self) -> Any:
+        count = await _value(self._send, ("queue.count", self._name))
+        return SimpleNamespace(name=self._name, approximate_message_count=count)
+
+
+def _message(message: Any) -> Any:
+    return SimpleNamespace(
+        id=str(message.number),
+        content=message.body,
+        inserted_on=_time(message.inserted),
+        dequeue_count=message.deliveries,
+        pop_receipt=message.receipt,
+    )
+
+
+class Container:
+    """In-memory ContainerClient."""
+
+    def __init__(self, send: Send, name: str, token: Callable[[], str]) -> None:
+        self._send, self._name, self._token = send, name, token
+
+    async def create_container(self) -> None:
+        await _value(self._send, ("place.create", self._name, "Container"))
+
+    async def get_container_properties(self) -> Any:
+        await _value(self._send, ("blob.list", f"{self._name}/", 1))
+        return SimpleNamespace(name=self._name)
+
+    def get_blob_client(self, name: str) -> BlobClient:
+        return BlobClient(self._send, self._name, name, self._token)
+
+    async def upload_blob(self, name: str, data: bytes, **options: Any) -> BlobClient:
+        blob = self.get_blob_client(name)
+        await blob.upload_blob(data, **options)
+        return blob
+
+    async def download_blob(self, name: str, **options: Any) -> Download:
+        return await self.get_blob_client(name).download_blob(**options)
+
+    async def delete_blob(self, name: str, **condition: Any) -> None:
+        await self.get_blob_client(name).delete_blob(**condition)
+
+    def list_blobs(
+        self, name_starts_with: str | None = None, include: list[str] | None = None, results_per_page: int = 5000
+    ) -> AsyncItemPaged[Any]:
+        async def page(token: str | None) -> tuple[str | None, list[Any]]:
+            op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
+            found, start = await _value(self._send, op)
+            return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
+
+        return _paged(page)
+
+    def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
+        facts = _properties(path.partition("/")[2], blob)
+        facts.etag, facts.lease = blob.etag.strip('"'), SimpleNamespace(status="locked" if leased else "unlocked")
+        facts.metadata = facts.metadata if with_metadata else {}
+        return facts
+
+
+class BlobClient:
+    """In-memory BlobClient."""
+
+    def __init__(self, send: Send, container: str, name: str, token: Callable[[], str]) -> None:
+        self._send, self.blob_name, self._path, self._token = send, name, f"{container}/{name}", token
+        self._client = SimpleNamespace(blob=self)  # where the SDK's BlobLeaseClient finds `break_lease`
+
+    async def download_blob(self, decompress: bool = True, **condition: Any) -> Download:
+        blob = await _value(self._send, ("blob.get", self._path, _condition(condition)))
+        return Download(self._send, self._path, self.blob_name, blob)
+
+    async def get_blob_properties(self) -> Any:
+        return _properties(self.blob_name, await _value(self._send, ("blob.head", self._path)))
+
+    async def exists(self) -> bool:
+        try:
+            return bool(await self.get_blob_properties())
+        except ResourceNotFoundError:
+            return False
+
+    async def get_blob_tags(self) -> dict[str, str]:
+        return dict((await _value(self._send, ("blob.head", self._path))).tags)
+
+    async def set_blob_tags(self, tags: dict[str, str]) -> None:
+        await _value(self._send, ("blob.tags", self._path, _items(tags)))
+
+    async def upload_blob(
+        self,
+        data: bytes,
+        overwrite: bool = False,
+        metadata: dict[str, str] | None = None,
+        content_settings: Any = None,
+        lease: Lease | None = None,
+        **condition: Any,
+    ) -> dict[str, str]:
+        asked = _condition(condition)
+        # The SDK's default: without a condition and without `overwrite`, write only where there is no blob.
+        asked = MISSING if asked == NONE and not overwrite else asked
+        op = ("blob.put", self._path, data, _items(metadata), asked, lease.id if lease else "")
+        try:
+            return {"etag": await _value(self._send, (*op, _headers(content_settings)))}
+        except ResourceModifiedError as error:
+            if overwrite:
+                raise
+            # The SDK does so for every condition.
+            raise _error(ResourceExistsError, error.status_code or 0, "BlobAlreadyExists") from error
+
+    async def delete_blob(self, **condition: Any) -> None:
+        await _value(self._send, ("blob.delete", self._path, _condition(condition)))
+
+    async def stage_block(self, name: str, data: bytes) -> None:
+        await _value(self._send, ("blob.block", self._path, name, data))
+
+    async def commit_block_list(
+        self, blocks: list[Any], metadata: dict[str, str], content_settings: Any = None, **condition: Any
+    ) -> None:
+        names = tuple(block.id for block in blocks)
+        op = ("blob.commit", self._path, names, _items(metadata), _condition(condition), _headers(content_settings))
+        await _value(self._send, op)
+
+    async def acquire_lease(self, seconds: int) -> Lease:
+        # The client proposes the id, so that a repeated call has the same outcome.
+        lease = await _value(self._send, ("lease.take", self._path, self._token(), seconds))
+        return Lease(self._send, self._path, lease, seconds)
+
+    async def break_lease(self, **_: Any) -> dict[str, Any]:
+        await _value(self._send, ("lease.break", self._path))
+        return {}
+
+
+class Lease:
+    """In-memory BlobLeaseClient."""
+
+    def __init__(self, send: Send, path: str, lease_id: str, seconds: int) -> None:
+        self._send, self._path, self._seconds, self.id = send, path, seconds, lease_id
+
+    async def renew(self) -> None:
+        await _value(self._send, ("lease.renew", self._path, self.id, self._seconds))
+
+    async def release(self) -> None:
+        await _value(self._send, ("lease.release", self._path, self.id))
+        self.id = ""  # as the SDK does
+
+
+class Download:
+    """In-memory StorageStreamDownloader: the first part comes with the first call, each other part with one of its own.
+
+    A blob that changes between two parts raises ResourceModifiedError.
+    """
+
+    def __init__(self, send: Send, path: str, name: str, blob: Blob) -> None:
+        self._send, self._path, self._data = send, path, blob.data or b""
+        self.properties, self.size = _properties(name, blob), len(self._data)
+
+    async def readall(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, self.size, PART):
+            if start:
+                await _value(self._send, ("blob.get", self._path, ("match", self.properties.etag)))
+            yield self._data[start : start + PART]
+
+
+def _properties(name: str, blob: Blob) -> Any:
+    content_type, cache_control = blob.headers
+    return SimpleNamespace(
+        name=name,
+        etag=blob.etag,
+        size=len(blob.data or b""),
+        content_settings=SimpleNamespace(content_type=content_type, cache_control=cache_control),
+        metadata=dict(blob.metadata),
+        last_modified=_time(blob.modified),
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _headers(settings: Any) -> tuple[str, str | None]:
+    return (settings.content_type or DEFAULT_HEADERS[0], settings.cache_control) if settings else DEFAULT_HEADERS
+
+
+def _items(metadata: dict[str, str] | None) -> Items:
+    return tuple(sorted((metadata or {}).items()))
+
+
+def _condition(options: dict[str, Any]) -> Op:
+    match = options.get("match_condition")
+    if match is MatchConditions.IfMissing:
+        return MISSING
+    name = {MatchConditions.IfNotModified: "match", MatchConditions.IfModified: "modified"}
+    return (name[match], f'"{options["etag"].strip(chr(34))}"') if match else NONE
