@@ -88,6 +88,19 @@ class Transform(ABC):
         return None
 
 
+class DecodingTransform(Transform):
+    """Base class of transforms that the engine applies when it decodes the source."""
+
+    def forecast(self, size: Size) -> SizeForecast | None:
+        """Forecast no change after decoding."""
+        return SizeForecast(size)
+
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
+        """Return the view unchanged."""
+        del context
+        return view
+
+
 class PixelTransform(Transform):
     """Base class of transforms that change pixels at full size."""
 

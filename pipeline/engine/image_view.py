@@ -78,11 +78,6 @@ class ImageView:
         left, top, right, bottom = self.box
         return right - left, bottom - top
 
-    @property
-    def mode(self) -> str:
-        """Pillow's mode of the pixels."""
-        return self.levels[0].image.mode
-
     def crop(self, box: tuple[int, int, int, int]) -> ImageView:
         """Return a view of the part `box` (left, top, right, bottom in pixels of this view). No pixels are copied."""
         left, top = self.box[:2]
@@ -97,7 +92,7 @@ class ImageView:
         """Return the pixels in view at full size. They may be shared: the caller must not change them."""
         base = self.levels[0]
         if base.scale() != 1:
-            return self._resample(base, self.size, self.box, _lanczos())
+            return self._resample(base, self.size, self.box, resampling("lanczos"))
         whole: Box = self.box
         return base.image if base.box == whole else base.image.crop(self.box)
 
@@ -105,7 +100,7 @@ class ImageView:
         """Return the view scaled down to fit a square of `side` pixels, for analysis only."""
         factor = min(1.0, side / max(self.size))
         small = (max(1, round(self.size[0] * factor)), max(1, round(self.size[1] * factor)))
-        return self._resample(self._best_level(self.box, small, 1.0, None), small, self.box, _box_filter())
+        return self._resample(self._best_level(self.box, small, 1.0, None), small, self.box, resampling("box"))
 
     def resize(self, size: Size, kernel: int, part: Box | None = None) -> ImageView:
         """Resample the view, or its `part`, to `size` and return a view of the result.
@@ -135,15 +130,8 @@ class ImageView:
         return level.image.resize(size, Image.Resampling(kernel), level.to_level_box(box), reducing_gap=REDUCING_GAP)
 
 
-def _lanczos() -> int:
-    """Return Pillow's number of the Lanczos filter."""
+def resampling(name: str) -> Image.Resampling:
+    """Return Pillow's resampling filter of a name: lanczos, bicubic, bilinear, box or nearest."""
     from PIL import Image
 
-    return int(Image.Resampling.LANCZOS)
-
-
-def _box_filter() -> int:
-    """Return Pillow's number of the box filter."""
-    from PIL import Image
-
-    return int(Image.Resampling.BOX)
+    return Image.Resampling[name.upper()]

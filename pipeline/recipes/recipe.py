@@ -75,12 +75,11 @@ class Rendition:
 
     def revisions(self) -> dict[str, int]:
         """Return the revisions of the encoders that may write the rendition, and of the options that it sets."""
-        formats = {name: FORMATS[name].revision for name in (self.format, *self.formats)}
         ours, defaults = asdict(self.output), asdict(Output())
-        options = {name: revision for name, revision in Output.revisions.items() if ours[name] != defaults[name]}
+        options = [name for name in Output.revisions if ours[name] != defaults[name]]
         return {
-            **{f"encoder {name}": revision for name, revision in formats.items()},
-            **{f"option {name}": revision for name, revision in options.items()},
+            **{f"encoder {name}": FORMATS[name].revision for name in (self.format, *self.formats)},
+            **{f"option {name}": Output.revisions[name] for name in options},
         }
 
 
@@ -226,10 +225,8 @@ class Recipe:
         Decoders are not among them: the ledger keeps the decoder's revision for each source.
         """
         names = {*ALWAYS, *(step["name"] for step in self._all_steps())}
-        found = {"common": COMMON, **{f"transform {name}": TRANSFORMS[name].revision for name in names}}
-        for rendition in self.renditions:
-            found |= rendition.revisions()
-        return found
+        ours = {"common": COMMON, **{f"transform {name}": TRANSFORMS[name].revision for name in names}}
+        return ours | {part: revision for each in self.renditions for part, revision in each.revisions().items()}
 
     @cached_property
     def hash(self) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..base import SizeForecast, Transform, TransformContext
-from ..image_view import ImageView, Size
+from ..base import DecodingTransform
+from ..image_view import Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,20 +26,11 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class AutoOrient(Transform):
+class AutoOrient(DecodingTransform):
     """Rotate the image upright by its EXIF orientation. Always applied first; naming it changes nothing."""
 
     name: ClassVar[str] = "auto_orient"
     example: ClassVar[dict[str, Any]] = {}
-
-    def forecast(self, size: Size) -> SizeForecast:
-        """Forecast no change: the engine orients the image when it decodes it."""
-        return SizeForecast(size)
-
-    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """Return the view unchanged."""
-        del context
-        return view
 
 
 def swaps_sides(orientation: int) -> bool:

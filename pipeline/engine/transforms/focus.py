@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from ..base import TransformContext
 from ..constraints import ItemCount
 from ..geometry import anchor, place
-from ..image_view import Box, ImageView, Size
+from ..image_view import Box, ImageView, Size, resampling
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,7 +90,7 @@ def _busiest_offset(view: ImageView, part: Size) -> tuple[float, float] | None:
     edges = _edges(small)
     shares = []
     for axis in (0, 1):
-        line = edges.resize((small.width, 1) if axis == 0 else (1, small.height), _box()).tobytes()
+        line = edges.resize((small.width, 1) if axis == 0 else (1, small.height), resampling("box")).tobytes()
         kept = max(1, round(part[axis] / view.size[axis] * len(line)))
         shares.append(_best_window(line, kept))
     if all(share is None for share in shares):
@@ -122,10 +122,3 @@ def _best_window(line: bytes, kept: int) -> float | None:
     # Among nearly equal windows, prefer the middle one.
     scores = [(sums[at + kept] - sums[at]) * 1000 - abs(2 * at - room) for at in range(room + 1)]
     return scores.index(max(scores)) / room
-
-
-def _box() -> Image.Resampling:
-    """Return Pillow's box filter."""
-    from PIL import Image
-
-    return Image.Resampling.BOX

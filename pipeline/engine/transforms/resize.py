@@ -10,7 +10,7 @@ from ..canvas import on_canvas
 from ..constraints import Color, Help, Range, Side, rgba
 from ..errors import EngineError
 from ..geometry import cover_box, largest_inside, scaled
-from ..image_view import Box, ImageView, Size
+from ..image_view import Box, ImageView, Size, resampling
 from .focus import GravityList, crop_offset, focal_after_crop, focal_on_canvas
 
 
@@ -70,7 +70,7 @@ class Resize(Transform):
         if part is not None:
             context.focal = focal_after_crop(context.focal, view.size, part)
         if target != view.size or part is not None:
-            view = view.resize(target, _kernel(self.filter), part)
+            view = view.resize(target, resampling(self.filter), part)
         canvas = self._canvas(target)
         if canvas is None or canvas == view.size:
             return view
@@ -129,10 +129,3 @@ class Resize(Transform):
                 f"resizing to {width}×{height} makes {width * height:,} pixels; the limit is {context.max_pixels:,}: "
                 f"choose a smaller size",
             )
-
-
-def _kernel(name: str) -> int:
-    """Return Pillow's number of a filter."""
-    from PIL import Image
-
-    return int(Image.Resampling[name.upper()])

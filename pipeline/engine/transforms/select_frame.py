@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from ..base import SizeForecast, Transform, TransformContext
+from ..base import DecodingTransform
 from ..constraints import Help, Range
-from ..image_view import ImageView, Size
 
 
 @dataclass(frozen=True)
-class Frame(Transform):
+class Frame(DecodingTransform):
     """Select one frame of an animation, or one page of a TIFF. Only at the start of a recipe."""
 
     name: ClassVar[str] = "frame"
@@ -19,12 +18,3 @@ class Frame(Transform):
     shorthand: ClassVar[str | None] = "index"
 
     index: Annotated[Annotated[int, Range(0, 100_000)], Help("0 is the first")]
-
-    def forecast(self, size: Size) -> SizeForecast:
-        """Forecast no change: the engine decodes that frame."""
-        return SizeForecast(size)
-
-    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """Return the view unchanged."""
-        del context
-        return view

@@ -6,9 +6,8 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from ..base import SizeForecast, Transform, TransformContext
+from ..base import DecodingTransform
 from ..constraints import Help
-from ..image_view import ImageView, Size
 from ..pixel_modes import to_working
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ _UNPROFILED_MODES = ("LAB", "HSV")
 
 
 @dataclass(frozen=True)
-class ToSrgb(Transform):
+class ToSrgb(DecodingTransform):
     """Convert the colors to sRGB by the embedded profile. Always applied; name it to change its options."""
 
     name: ClassVar[str] = "to_srgb"
@@ -40,15 +39,6 @@ class ToSrgb(Transform):
             "other renditions are converted to sRGB when they are encoded"
         ),
     ] = False
-
-    def forecast(self, size: Size) -> SizeForecast:
-        """Forecast no change: the engine converts the colors when it decodes the image."""
-        return SizeForecast(size)
-
-    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
-        """Return the view unchanged."""
-        del context
-        return view
 
     def convert(self, image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
         """Convert `image` to a working mode in sRGB. Return the profile that still applies as well."""
