@@ -1,4 +1,4 @@
-"""A recipe's own code: called with the picture, held to its limits, and told where it went wrong."""
+"""A recipe's own code: its call, its limits, and its error messages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ GRAY = gradient(60, 40)
 
 
 def failure(run: Run, source: str, **limits: float) -> str:
-    """The message of a job whose code must fail."""
+    """Return the message of a job whose code must fail."""
     found = run(encoded(GRAY), job(shared=steps(("code", {"source": source, **limits}))))["failure"]
     assert found is not None
     assert found["kind"] == "code_failed"
     return found["message"]
 
 
-def test_the_function_gets_the_picture_and_its_parameters(made: Made) -> None:
+def test_the_function_gets_the_image_and_its_parameters(made: Made) -> None:
     source = "import PIL.ImageOps as o\ndef transform(image, params):\n    return o.posterize(image, params['bits'])\n"
     shown = made(GRAY, job(shared=steps(("code", {"source": source, "params": {"bits": 2}}))))
     assert worst(shown, ImageOps.posterize(GRAY, 2)) == 0
@@ -72,7 +72,7 @@ def test_code_that_takes_too_much_memory_is_stopped(run: Run) -> None:
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
-def test_a_picture_that_is_too_large_is_refused(run: Run) -> None:
+def test_a_result_that_is_too_large_is_refused(run: Run) -> None:
     source = "def transform(image, params):\n    return image.resize((9000, 9000))"
     document = job(shared=steps(("code", {"source": source})), max_rendition_pixels=1_000_000)
     found = run(encoded(Image.new("L", (9, 9))), document)["failure"]

@@ -1,4 +1,4 @@
-"""What the numbers of the pixels mean: profiles of color and of gray, what stays beside them, and depth."""
+"""The meaning of pixel values: profiles of color and gray, transparency next to a profile, and bit depth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDE = steps(("to_srgb", {"keep_profile": True}))
 
 
 def straight(image: Image.Image, profile: bytes) -> Image.Image:
-    """The pixels in sRGB, by LittleCMS alone."""
+    """Convert pixels to sRGB with LittleCMS directly."""
     made = ImageCms.profileToProfile(
         image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
@@ -29,8 +29,8 @@ def straight(image: Image.Image, profile: bytes) -> Image.Image:
     return made
 
 
-def test_a_rendition_that_keeps_no_profile_has_its_colors_in_srgb(run: Run, tmp_path: Path) -> None:
-    """One job: wide colors for the rendition that says so in its file, sRGB for the one that cannot."""
+def test_a_rendition_without_profile_is_in_srgb(run: Run, tmp_path: Path) -> None:
+    """One job makes wide-gamut colors for the rendition with a profile, and sRGB for the rendition without."""
     image, profile = gradient(40, 30), display_p3()
     wide, plain, moving = rendition("wide", "png"), rendition("plain", "png"), rendition("moving", "gif")
     wide["output"] = moving["output"] = {"keep": ["icc"]}
@@ -57,7 +57,7 @@ def test_a_kept_profile_brings_no_other_metadata_along(made: Made, tmp_path: Pat
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_color_that_is_declared_clear_stays_so_beside_a_profile(made: Made, mode: str) -> None:
+def test_a_transparent_color_survives_a_profile(made: Made, mode: str) -> None:
     image = Image.new(mode, (20, 20), "white")
     image.paste(Image.new(mode, (10, 20), "gray"))
     profile = display_p3() if mode == "RGB" else linear_gray()
@@ -68,6 +68,7 @@ def test_a_color_that_is_declared_clear_stays_so_beside_a_profile(made: Made, mo
 
 
 def _gray(mode: str) -> tuple[Image.Image, dict[str, Any]]:
+    """Encode gray pixels in a mode."""
     level = Image.new("L", (20, 20), 128)
     if mode == "LA":
         level.putalpha(200)
@@ -114,6 +115,7 @@ def test_pixels_without_a_value_do_not_blacken_the_others(made: Made, odd: float
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
+    """Build a PNG chunk."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
@@ -132,7 +134,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 def test_the_clear_color_of_a_png_is_found_in_every_depth(
     made: Made, depth: int, color: int, pixels: bytes, clear: bytes
 ) -> None:
-    """Two pixels side by side, of which the second has the color that is declared clear (ISO/IEC 15948, 11.3.2.1)."""
+    """Of two pixels side by side, the second has the color declared transparent (ISO/IEC 15948, 11.3.2.1)."""
     header = _chunk(b"IHDR", struct.pack(">2I5B", 2, 1, depth, color, 0, 0, 0))
     data = _chunk(b"tRNS", clear) + _chunk(b"IDAT", zlib.compress(b"\0" + pixels)) + _chunk(b"IEND", b"")
     shown = made(b"\x89PNG\r\n\x1a\n" + header + data)
@@ -140,6 +142,7 @@ def test_the_clear_color_of_a_png_is_found_in_every_depth(
 
 
 def _png_with_text(size: int) -> bytes:
+    """Build a PNG with a compressed text."""
     body = encoded(gradient(40, 30))
     return body[:33] + _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size))) + body[33:]
 

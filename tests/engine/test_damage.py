@@ -1,4 +1,4 @@
-"""Damaged pixel data: a source that Pillow's strict decoder refuses fails, or its renditions are marked as patched."""
+"""Damaged pixel data: a source that Pillow's strict decoder rejects fails, or its renditions are marked as patched."""
 
 from __future__ import annotations
 
@@ -121,13 +121,13 @@ OTHERS: dict[str, bytes] = {
 
 
 def refused(body: bytes) -> bool:
-    """Tell whether Pillow refuses to decode a frame when nothing has read the metadata before."""
+    """Return True when Pillow rejects a frame while nothing has read the metadata before."""
     try:
         with Image.open(io.BytesIO(body)) as image:
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
                 image.load()
-    except Exception:  # noqa: BLE001 - the decoders raise a dozen classes
+    except Exception:  # noqa: BLE001 - decoders raise many classes
         return True
     return False
 

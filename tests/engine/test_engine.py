@@ -1,4 +1,4 @@
-"""One job, start to end: what is written, what is removed, what is said."""
+"""Jobs from start to end: written files, removed files, and reports."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ def test_a_source_that_fails_does_not_fail_those_it_runs_with(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "c"]
 
 
-def test_small_renditions_of_several_jobs_are_put_into_one_file_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_small_renditions_of_several_jobs_are_bundled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.bin", "b.bin"):
         (tmp_path / name).write_bytes(encoded(gradient(40, 30)))
     documents = [job(rendition("out-a"), source="a.bin", pack="out-all.bin"), job(rendition("out-b"), source="b.bin")]
@@ -138,7 +136,7 @@ def test_a_job_that_cannot_be_read_is_a_failure_too(
     assert json.loads(ref["body"])[0]["failure"]["kind"] == "bad_job"
 
 
-def test_it_runs_from_an_archive_under_another_name_and_without_the_host(tmp_path: Path) -> None:
+def test_the_engine_runs_from_an_archive_without_the_host(tmp_path: Path) -> None:
     root = Path(protocol.__file__).parent
     with zipfile.ZipFile(tmp_path / "engine.zip", "w") as archive:
         for file in root.rglob("*.py"):
@@ -161,7 +159,7 @@ def test_the_host_reads_the_parameters_without_pillow() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(protocol.__file__).parents[2])
 
 
-def test_every_kind_of_failure_that_the_code_names_is_in_the_table() -> None:
+def test_every_kind_of_failure_is_in_the_table() -> None:
     root = Path(protocol.__file__).parent
     named = set()
     for file in root.rglob("*.py"):

@@ -1,4 +1,4 @@
-"""Text and pictures laid over: all of it is seen, or it is said why not."""
+"""Text and watermarks: they are completely visible, or an error says why not."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ FONTS = [
 
 
 def black(width: int, height: int) -> Image.Image:
+    """Create a black image."""
     return Image.new("RGB", (width, height), "black")
 
 
 def box(image: Image.Image) -> tuple[int, int, int, int]:
-    """Around everything that is not black."""
+    """Return the box around all pixels that are not black."""
     return image.convert("L").getbbox() or (0, 0, 0, 0)
 
 
@@ -62,13 +63,13 @@ def test_line_ends_and_spaces_are_no_letters(text: str, same: str, wrap: bool) -
     assert worst(one, other) == 0
 
 
-def test_a_word_longer_than_a_line_is_broken_and_seen_whole() -> None:
+def test_a_word_longer_than_a_line_is_split() -> None:
     narrow, wide = black(120, 400), black(4000, 60)
     params = {"text": "Donaudampfschifffahrtsgesellschaft", "size": 30, "margin": 10, "gravity": "top", **PLAIN}
     shown, line = apply("text", narrow, **params), apply("text", wide, **params)
     left, top, right, bottom = box(shown)
     assert (left >= 10, right <= 110, bottom - top > 150) == (True, True, True)
-    # As much of it is white as of the one line.
+    # The wrapped text has as many white pixels as the single line.
     drawn, whole = (sum(each.convert("L").histogram()[128:]) for each in (shown, line))
     assert abs(drawn - whole) < whole * 0.02
 
@@ -115,9 +116,7 @@ def test_tiles_lie_side_by_side_and_many_cost_little(mode: str, tmp_path: Path) 
     assert worst(shown.convert("RGBA"), expected) == 0
 
 
-def test_the_smallest_tiles_take_no_more_work_than_rows_and_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_smallest_tiles_take_little_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "logo").write_bytes(encoded(Image.new("RGB", (1, 1), "white")))
     context = TransformContext(10**9, assets={"logo.png": tmp_path / "logo"})
     pasted, paste = [], Image.Image.paste

@@ -1,4 +1,4 @@
-"""What a rendition may keep of a file, and what a file may keep of itself when it is taken as it is."""
+"""Metadata that a rendition keeps, and metadata stripped from a source's own file."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SECRET = b"a secret"
 
 
 def keeping(kind: str, *keep: str, width: int = 40) -> Job:
+    """Build a job whose rendition keeps metadata."""
     document = job(rendition("out", kind, ("resize", {"width": width})))
     document["renditions"][0]["output"] = {"keep": list(keep)}
     return document
@@ -53,6 +54,7 @@ def test_the_size_that_is_kept_is_that_of_the_rendition(made: Made) -> None:
 
 
 def same_picture(one: bytes, other: bytes) -> bool:
+    """Return True when two files decode to the same pixels."""
     with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
         return worst(first.convert("RGBA"), second.convert("RGBA")) == 0
 
@@ -81,7 +83,7 @@ def test_a_jpeg_without_an_end_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("lossless", [True, False])
-def test_a_webp_keeps_what_it_shows_and_nothing_else(lossless: bool) -> None:
+def test_a_stripped_webp_keeps_pixels_and_profile_only(lossless: bool) -> None:
     clear = gradient(40, 30)
     clear.putalpha(99)
     body = encoded(clear, "WEBP", lossless=lossless, exif=b"Exif\0\0" + SECRET, icc_profile=b"p" * 200)
@@ -99,7 +101,7 @@ def test_a_webp_keeps_what_it_shows_and_nothing_else(lossless: bool) -> None:
             strip.strip_metadata(cut, "WEBP")
 
 
-def test_a_png_keeps_what_its_numbers_mean() -> None:
+def test_a_stripped_png_keeps_its_color_chunks() -> None:
     body = encoded(gradient(40, 30))
 
     def chunk(name: bytes, data: bytes) -> bytes:

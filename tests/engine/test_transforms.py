@@ -1,4 +1,4 @@
-"""Each transform does what its one line says, on every kind of picture, and says so when it is asked for too much."""
+"""Transforms: each does what its description says in every mode, and rejects excessive requests with an error."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ ALL = [pytest.param(kind, id=name) for name, kind in TRANSFORMS.items()]
 
 @pytest.fixture
 def context(tmp_path: Any) -> TransformContext:
-    """A scene with a logo: a half transparent red square."""
+    """Create a context with a logo: a half transparent red square."""
     (tmp_path / "logo").write_bytes(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128))))
     return TransformContext(max_pixels=1_000_000, assets={"logo.png": tmp_path / "logo"})
 
 
 def picture(mode: str) -> Image.Image:
+    """Draw an image in a mode."""
     image = gradient(120, 80).convert(mode)
     if mode == "RGBA":
         image.putalpha(Image.linear_gradient("L").resize(image.size))
@@ -38,7 +39,7 @@ def picture(mode: str) -> Image.Image:
 
 
 def apply(name: str, image: Image.Image, context: TransformContext | None = None, /, **params: Any) -> Image.Image:
-    """One transform with parameters that the host would accept."""
+    """Apply one transform with parameters that the host accepts."""
     step = TypeAdapter(TRANSFORMS[name]).validate_json(json.dumps(params))
     return step.apply(
         ImageView.from_image(image.copy()), context or TransformContext(max_pixels=1_000_000)
@@ -47,9 +48,7 @@ def apply(name: str, image: Image.Image, context: TransformContext | None = None
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_the_example_works_on_every_mode_and_leaves_its_input_alone(
-    kind: Any, mode: str, context: TransformContext
-) -> None:
+def test_the_example_works_on_every_mode_without_side_effects(kind: Any, mode: str, context: TransformContext) -> None:
     step = TypeAdapter(kind).validate_json(json.dumps(kind.example))
     image = picture(mode)
     before = image.copy()
@@ -62,9 +61,7 @@ def test_the_example_works_on_every_mode_and_leaves_its_input_alone(
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])
-def test_the_example_works_on_the_smallest_pictures(
-    kind: Any, size: tuple[int, int], context: TransformContext
-) -> None:
+def test_the_example_works_on_the_smallest_images(kind: Any, size: tuple[int, int], context: TransformContext) -> None:
     step = TypeAdapter(kind).validate_json(json.dumps(kind.example))
     for mode in ("L", "RGB", "RGBA"):
         shown = step.apply(ImageView.from_image(Image.new(mode, size)), context).read_pixels()
@@ -122,7 +119,7 @@ def test_rotate_turns_clockwise_and_shows_the_background() -> None:
     assert apply("rotate", image, degrees=45, expand=False).size == image.size
 
 
-def test_trim_finds_the_picture_in_its_margins() -> None:
+def test_trim_finds_the_image_in_its_margins() -> None:
     image = Image.new("RGB", (100, 60), (250, 250, 250))
     image.paste(Image.new("RGB", (20, 10), "red"), (30, 25))
     assert apply("trim", image).size == (20, 10)
@@ -181,7 +178,7 @@ def test_quantize_leaves_that_many_colors() -> None:
     assert len(colors) <= 5
 
 
-def test_a_watermark_lies_where_it_should_and_shows_what_is_below(context: TransformContext) -> None:
+def test_a_watermark_has_its_position_and_opacity(context: TransformContext) -> None:
     white = Image.new("RGB", (200, 100), "white")
     shown = apply("watermark", white, context, image="logo.png", width=20, margin=10, opacity=1.0)
     box = Image.new("L", shown.size)
@@ -192,7 +189,7 @@ def test_a_watermark_lies_where_it_should_and_shows_what_is_below(context: Trans
     assert tiled.getpixel((5, 5)) == tiled.getpixel((35, 35)) == (255, 127, 127)
 
 
-def test_an_asset_that_is_missing_or_no_picture_is_named(context: TransformContext, tmp_path: Path) -> None:
+def test_an_asset_that_is_missing_or_unreadable_is_named(context: TransformContext, tmp_path: Path) -> None:
     from pipeline.engine.errors import EngineError
 
     with pytest.raises(EngineError, match=r"'nope.png', which does not exist"):
@@ -212,7 +209,7 @@ def test_text_is_wrapped_to_the_width_and_stays_inside() -> None:
 
 
 @pytest.mark.parametrize("spot", [0.1, 0.5, 0.9])
-def test_a_smart_crop_keeps_what_stands_out(spot: float) -> None:
+def test_a_smart_crop_keeps_the_most_detail(spot: float) -> None:
     image = Image.new("RGB", (900, 300), (90, 120, 150))
     middle = round(150 + spot * 600)
     grain = noise((100, 100), 90)
@@ -222,7 +219,7 @@ def test_a_smart_crop_keeps_what_stands_out(spot: float) -> None:
     assert right - left >= 95
 
 
-def test_the_chain_goes_on_to_the_next_when_one_has_nothing_to_say() -> None:
+def test_a_gravity_list_falls_back_to_the_next() -> None:
     image = gradient(300, 100)
     chain = {"aspect": "1:1", "gravity": ["focal", "smart", "right"]}
     even = Image.new("RGB", (300, 100), "red")
@@ -240,8 +237,8 @@ def test_the_focal_point_is_followed_through_crops() -> None:
     assert second.box == (250, 0, 350, 100)
 
 
-def test_pixel_transforms_may_change_what_they_are_given() -> None:
-    """They get a copy: two renditions share the picture that the shared transforms left."""
+def test_pixel_transforms_work_on_a_copy() -> None:
+    """Two renditions share the result of the shared transforms, so each pixel transform gets a copy."""
     shared = ImageView.from_image(gradient(60, 40))
     for name in ("pixelate", "blur"):
         step = TRANSFORMS[name]()
@@ -263,8 +260,8 @@ def test_pixel_transforms_may_change_what_they_are_given() -> None:
         ("resize", {"width": 300, "height": 50, "mode": "pad", "gravity": "bottom"}),
     ],
 )
-def test_the_focal_point_stays_on_what_it_named(name: str, params: dict[str, Any]) -> None:
-    """A red spot at the focal point of a white picture is still there afterwards."""
+def test_the_focal_point_stays_on_its_object(name: str, params: dict[str, Any]) -> None:
+    """A red spot at the focal point of a white image stays at the focal point."""
     image = Image.new("RGB", (100, 60), "black")
     ImageDraw.Draw(image).rectangle((5, 5, 94, 54), fill="white")
     ImageDraw.Draw(image).rectangle((58, 18, 68, 28), fill="red")
@@ -278,8 +275,8 @@ def test_the_focal_point_stays_on_what_it_named(name: str, params: dict[str, Any
 
 
 @pytest.mark.parametrize("degrees", [1, -1, 45, 120, 271.5])
-def test_turning_is_refused_by_the_size_that_it_makes(degrees: float) -> None:
-    """What fits just so is made; one pixel less of a limit, and the refusal tells the size."""
+def test_rotation_is_limited_by_its_result(degrees: float) -> None:
+    """A limit that just fits is accepted. With one pixel less, the error states the size."""
     from pipeline.engine.errors import EngineError
 
     image = gradient(60, 82)
@@ -296,6 +293,7 @@ def test_turning_is_refused_by_the_size_that_it_makes(degrees: float) -> None:
 
 
 def _canvas(size: tuple[int, int], degrees: float) -> tuple[float, float]:
+    """Compute the exact canvas size of a rotated image."""
     corners = [complex(x, y) * cmath.exp(1j * math.radians(degrees)) for x in (0, size[0]) for y in (0, size[1])]
     across, down = [each.real for each in corners], [each.imag for each in corners]
     return max(across) - min(across), max(down) - min(down)
