@@ -46,7 +46,7 @@ class Identity:
 
     def header(self) -> dict[str, str]:
         """What lets the test itself into the pool."""
-        return {"Authorization": f"Bearer {self._issuer.token(POOL, None)[0]}"}
+        return {"Authorization": f"Bearer {self._issuer.issue(POOL, None)[0]}"}
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
