@@ -77,6 +77,11 @@ class StagedRendition(Generic[T]):
     path: str
     staged: T
 
+    @property
+    def content_type(self) -> str:
+        """Media type of the format that the engine has written."""
+        return self.rendition.content_type_of(self.facts.as_reported)
+
 
 @dataclass(frozen=True)
 class SchedulingPolicy:

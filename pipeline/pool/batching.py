@@ -1,4 +1,4 @@
-"""Microbatch queue of one session: collect waiting jobs and run several small ones in one execution."""
+"""Microbatches: several small jobs in one execution, chosen by limits and by the moving average of durations."""
 
 from __future__ import annotations
 

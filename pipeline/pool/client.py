@@ -11,14 +11,14 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import stamina
 
-from pipeline import telemetry
+from pipeline import __version__, telemetry
 from pipeline.engine.protocol import MAX_LINE_CHARACTERS
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.auth import PoolToken
@@ -78,7 +78,7 @@ class PoolClient:
             transport=transport or Transport(),
             # StallTimeout limits all but the connect time: httpx's timeouts are reset by every single byte.
             timeout=httpx.Timeout(None, connect=5.0),
-            headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
+            headers={"User-Agent": f"image-pipeline/{__version__}", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -158,10 +158,8 @@ class PoolClient:
 
     async def delete(self, identifier: str, name: str) -> None:
         """Delete the file `name` if it exists."""
-        try:
+        with suppress(SessionLost):
             await self._call("DELETE", f"files/{quote(name)}", identifier, "delete a file")
-        except SessionLost:
-            return
 
     async def end(self, identifier: str) -> None:
         """End a session, if it exists, and everything in it. Raises PoolUnavailable when the pool cannot end it."""

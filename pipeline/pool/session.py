@@ -77,6 +77,7 @@ class Session:
 
     Attributes:
         name: Name for logs: slot and generation.
+        engine_installed: Whether the session has the engine, by upload or in its image.
         overdue: Whether the running execution takes much longer than expected, so that no job should wait behind it.
         tainted: Result of the engine's tamper check. Nothing is executed here any more unless it is empty.
     """
@@ -111,7 +112,7 @@ class Session:
         self._observer = observer
         self.name = name
         self._archive = engine_bundle.build()
-        self._engine_installed = engine_installed
+        self.engine_installed = engine_installed
         self._engine_presence_unknown = image_may_have_engine and not engine_installed
         self._uploading = asyncio.Lock()
         self._queue = ExecutionBatcher(limits)
@@ -124,11 +125,6 @@ class Session:
         self._packs: set[str] = set()
         self.overdue = False
         self.tainted = ""
-
-    @property
-    def engine_installed(self) -> bool:
-        """Return whether the session has the engine, by upload or in its image."""
-        return self._engine_installed
 
     @contextmanager
     def workspace(self, renditions: dict[str, str]) -> Iterator[Workspace]:
@@ -146,7 +142,7 @@ class Session:
         """Upload a job's source of `size` bytes, and the engine if it is not installed."""
         self._check()
         put = self._client.upload(self._identifier, name, size, chunks)
-        if self._engine_installed:
+        if self.engine_installed:
             await put
         else:
             await gather_or_cancel(self._install_engine(), put)
@@ -282,7 +278,7 @@ class Session:
             _resolve(taken, [replace(each, pack=pack) for each in results])
 
     async def _execute(self, code: str, seconds: int) -> Execution:
-        was_installed = self._engine_installed
+        was_installed = self.engine_installed
         execution = await self._client.execute(self._identifier, code, seconds)
         if engine_bundle.MISSING in execution.stdout and self._engine_presence_unknown:
             self._engine_presence_unknown = False
@@ -291,7 +287,7 @@ class Session:
         if engine_bundle.MISSING in execution.stdout:
             # Several jobs may find this out. Record it once: another job may be installing the engine already.
             if was_installed:
-                self._engine_installed = False
+                self.engine_installed = False
                 self._uploaded_assets.clear()
                 if self._observer:
                     self._observer.mark_replaced()
@@ -299,7 +295,7 @@ class Session:
         if was_installed and self._observer:
             self._observer.mark_alive()
         if self._engine_presence_unknown:
-            self._engine_presence_unknown, self._engine_installed = False, execution.ok
+            self._engine_presence_unknown, self.engine_installed = False, execution.ok
         return execution
 
     def _check(self) -> None:
@@ -319,10 +315,10 @@ class Session:
 
     async def _install_engine(self) -> None:
         async with self._uploading:
-            if not self._engine_installed and not self._engine_presence_unknown:
+            if not self.engine_installed and not self._engine_presence_unknown:
                 data = self._archive.data
                 await self._put(self._archive.name, len(data), lambda: _whole(data))
-                self._engine_installed = True
+                self.engine_installed = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
         body = await self._body(execution, file)
