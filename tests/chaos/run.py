@@ -234,11 +234,11 @@ RECOVERIES = {
     "waited for a session": r"event=job\.deferred ",
     "superseded": r"event=(job|source)\.superseded ",
     "already done, or claimed by another worker": r"event=job\.skipped ",
-    "session recycled": r"gets a new session",
-    "session left to cool down": r"left to cool down",
-    "slot lost": r"could not be renewed",
+    "session recycled": r"event=session\.recycled ",
+    "session left to cool down": r"event=session\.end_failed ",
+    "slot lost": r"event=slot\.renewal_failed ",
     "had no token": r"no token(:| \()",
-    "bug": r"event=job\.crashed |a bug: ",
+    "bug": r"event=(job\.crashed|slot\.broken) ",
 }
 
 

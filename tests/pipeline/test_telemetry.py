@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pipeline.storage.queue import Message
 from pipeline.telemetry import tracer
 from tests.images import picture
-from tests.pool.test_slots import documents
+from tests.pool.helpers import slot_documents
 from tests.stack import Stack, opened
 
 STAGES = {"claim", "acquire", "upload", "wait", "execute", "download", "commit", "ledger"}
@@ -125,7 +125,7 @@ async def test_no_span_contains_a_session_identifier(environ: dict[str, str], sp
             await stack.drop("photos/a.jpg", picture())
             container = stack.services.settings.input_container
             await stack.services.executor.execute(container, "photos/a.jpg", stack.services.recipes.get("web"))
-            identifiers = [each["identifier"] for each in await documents(stack) if each.get("identifier")]
+            identifiers = [each["identifier"] for each in await slot_documents(stack) if each.get("identifier")]
     finally:
         HTTPXClientInstrumentor().uninstrument()
     exported = "".join(span.to_json() for span in spans.get_finished_spans())

@@ -1,4 +1,4 @@
-"""Calling the API without a host: a request goes to its route as the platform would send it."""
+"""Client of the API without a host: dispatch a request to its route, as the platform does."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HOST = "https://pictures.example"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """An answer, read."""
+class ApiResponse:
+    """A response of the API."""
 
     response: func.HttpResponse
 
@@ -43,7 +43,7 @@ class Answered:
 
     @property
     def problem(self) -> str:
-        """The last word of the problem's type; it must be a problem document."""
+        """Kind of the problem. Asserts that the response is a problem document."""
         assert self.kind == "application/problem+json", self.body
         document = self.json()
         assert document["status"] == self.status
@@ -52,38 +52,33 @@ class Answered:
         return str(document["type"]).removeprefix("urn:image-pipeline:problem:")
 
 
-async def call(stack: Stack, method: str, address: str, body: Any = None, **headers: str) -> Answered:
-    """The answer to a request; a body that is not bytes is sent as JSON."""
-    url = urlsplit(address)
-    asked = url.path.removeprefix("/api/").split("/")
+async def call(stack: Stack, method: str, url: str, body: Any = None, **headers: str) -> ApiResponse:
+    """Send a request; a body that is not bytes is sent as JSON."""
+    split = urlsplit(url)
+    segments = split.path.removeprefix("/api/").split("/")
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if body is not None and not isinstance(body, bytes):
         body, named = json.dumps(body).encode(), {"content-type": "application/json", **named}
-    for route in sorted(routes.TABLE, key=lambda each: "{" in each.path):
+    for route in sorted(routes.ROUTES, key=lambda each: "{" in each.path):
         parts = route.path.split("/")
-        fits = len(parts) == len(asked) and all(
-            part.startswith("{") or part == given for part, given in zip(parts, asked, strict=True)
-        )
-        if fits and route.method == method:
-            params = {
-                part.strip("{}"): unquote(given)
-                for part, given in zip(parts, asked, strict=True)
-                if part.startswith("{")
-            }
+        if route.method != method or len(parts) != len(segments):
+            continue
+        pairs = list(zip(parts, segments, strict=True))
+        if all(part.startswith("{") or part == segment for part, segment in pairs):
             request = func.HttpRequest(
                 method,
-                HOST + address,
+                HOST + url,
                 headers=named,
-                params=dict(parse_qsl(url.query)),
-                route_params=params,
+                params=dict(parse_qsl(split.query)),
+                route_params={part.strip("{}"): unquote(segment) for part, segment in pairs if part.startswith("{")},
                 body=body or b"",
             )
-            return Answered(await http_trigger.handle(route, lambda: stack.services, request))
-    raise AssertionError(f"there is no route for {method} {address}")
+            return ApiResponse(await http_trigger.handle(route, lambda: stack.services, request))
+    raise AssertionError(f"there is no route for {method} {url}")
 
 
 def form_body(image: bytes, **fields: str) -> bytes:
-    """A form with an image whose file name is a trick."""
+    """Encode a form with an image; its file name tries a path traversal."""
     parts = [
         f'--cut\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
     ]
