@@ -6,12 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from . import pil
 from .image_view import ImageView, Size
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 T = TypeVar("T")
 
@@ -109,5 +107,5 @@ class PixelTransform(Transform):
         return ImageView.from_image(self.transform_pixels(view.copy_pixels(), context))
 
     @abstractmethod
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Return the transformed pixels. `image` is L, RGB or RGBA without info, and may be changed in place."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from .. import pil
 from ..errors import EngineError
 from ..protocol import Limits
 
@@ -20,18 +21,16 @@ def map_decoder_errors(name: str) -> Iterator[None]:
 
     This is the only place that knows Pillow's many exception classes.
     """
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("error", pil.Image.DecompressionBombWarning)
             yield
     except (EngineError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except (pil.Image.DecompressionBombWarning, pil.Image.DecompressionBombError) as error:
         numbers = re.search(r"\((\d+) pixels\)", str(error))
-        raise too_many_pixels(int(numbers[1]) if numbers else 0, Image.MAX_IMAGE_PIXELS or 0) from error
+        raise too_many_pixels(int(numbers[1]) if numbers else 0, pil.Image.MAX_IMAGE_PIXELS or 0) from error
     except Exception as error:
         raise EngineError("damaged_image", _damage_message(name, error)) from error
 
@@ -57,14 +56,12 @@ def _damage_message(name: str, error: Exception) -> str:
 @contextmanager
 def _set_pixel_limit(limit: int | None) -> Iterator[None]:
     """Set Pillow's own pixel limit to `limit` inside the block."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = limit
+    before = pil.Image.MAX_IMAGE_PIXELS
+    pil.Image.MAX_IMAGE_PIXELS = limit
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        pil.Image.MAX_IMAGE_PIXELS = before
 
 
 def pixel_limit(limits: Limits) -> AbstractContextManager[None]:
@@ -74,6 +71,4 @@ def pixel_limit(limits: Limits) -> AbstractContextManager[None]:
 
 def allow_large_metadata() -> None:
     """Let Pillow read profiles and texts of a PNG up to `MAX_METADATA_BYTES`."""
-    from PIL import PngImagePlugin
-
-    PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES
+    pil.PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES

@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
 
+from .. import pil
 from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
@@ -16,9 +16,6 @@ from . import metadata, placeholders, strip
 from .formats import Auto, Format, Keep
 from .output import Output
 from .quality_search import find_quality
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class EncodeRequest:
     """
 
     name: str
-    frames: Sequence[Image.Image]
+    frames: Sequence[pil.Image.Image]
     timing: Timing | None
     kind: Format
     output: Output
@@ -134,7 +131,7 @@ def _candidate_formats(request: EncodeRequest, source: Source) -> Sequence[tuple
     return tried
 
 
-def _has_alpha(frame: Image.Image) -> bool:
+def _has_alpha(frame: pil.Image.Image) -> bool:
     """Return True when some pixel is not opaque."""
     return frame.getchannel("A").getextrema()[0] != 255
 
@@ -206,16 +203,14 @@ def _check_bytes(body: bytes, request: EncodeRequest) -> None:
         raise EngineError("rendition_too_large", text)
 
 
-def verify_file(body: bytes, kind: Format, image: Image.Image) -> None:
+def verify_file(body: bytes, kind: Format, image: pil.Image.Image) -> None:
     """Check that the header of `body` reads back with the right format and size.
 
     Raises:
         EngineError: it does not.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(body), formats=[kind.pillow]) as opened:
+        with pil.Image.open(io.BytesIO(body), formats=[kind.pillow]) as opened:
             size = opened.size
     except Exception as error:
         raise EngineError("encode_failed", f"the encoded {kind.name} cannot be read: {error}") from error

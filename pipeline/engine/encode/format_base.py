@@ -6,13 +6,11 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from .. import pil
 from ..errors import EngineError
 from ..timing import Timing
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Format(ABC):
     """True for `auto` and `keep`, which become another format once the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert `image` to a mode that the format can hold."""
         return image
 
@@ -48,7 +46,10 @@ class Format(ABC):
         """Return the arguments of Pillow's encoder."""
 
     def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Encode frames in L, RGB or RGBA without info. With `timing`, they become an animation.
 
@@ -78,15 +79,13 @@ class Format(ABC):
         return {"duration": timing.durations, "loop": timing.loop}
 
 
-def _in_one_mode(frames: Sequence[Image.Image]) -> list[Image.Image]:
+def _in_one_mode(frames: Sequence[pil.Image.Image]) -> list[pil.Image.Image]:
     """Convert all frames to one mode that holds them, as plain images.
 
     Encoders reject animations in which only some frames have alpha, and look for further frames in an open file.
     """
-    from PIL import Image
-
     modes = {frame.mode for frame in frames}
     mode = "RGBA" if "RGBA" in modes else "RGB"
     if len(modes) > 1:
         return [frame.convert(mode) for frame in frames]
-    return [frame if type(frame) is Image.Image else frame.copy() for frame in frames]
+    return [frame if type(frame) is pil.Image.Image else frame.copy() for frame in frames]

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from .. import pil
 from ..canvas import flatten
 from ..constraints import Color, Help, ItemCount, Range, rgba
 from ..errors import EngineError
 from ..timing import MAX_FRAME_MILLISECONDS, MAX_PNG_MILLISECONDS, Timing
 from .format_base import Format as Format
 from .palettes import quantize, quantize_with_clear_entry
-
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 Quality = Annotated[int, Range(1, 100)]
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -41,7 +38,7 @@ class Jpeg(Format):
     optimize: Annotated[bool, Help("true: compute optimal Huffman codes (progressive files always have them)")] = True
     background: Annotated[Color, Help("color of transparent areas")] = "white"
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Flatten the image, because JPEG has no alpha."""
         return flatten(image, rgba(self.background))
 
@@ -73,12 +70,15 @@ class Png(Format):
         Annotated[int, Range(2, 256)] | None, Help("write a palette of this many colors: much smaller for drawings")
     ] = None
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert to a palette, if the recipe asks for one."""
         return quantize(image, self.colors) if self.colors else image
 
     def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Encode as other formats do; round all durations if one does not fit into two 16-bit numbers."""
         if timing and timing.total > MAX_PNG_MILLISECONDS:
@@ -159,12 +159,15 @@ class Gif(Format):
 
     colors: Annotated[Annotated[int, Range(2, 256)], Help("colors in the palette of each frame")] = 256
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert to a palette in which pixels are transparent or opaque."""
         return quantize_with_clear_entry(image, self.colors)
 
     def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Encode as other formats do; an animation that is too slow for GIF runs as slowly as GIF allows."""
         timing = timing.in_hundredths() if timing else None

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .. import protocol
+from .. import pil, protocol
 from ..base import Transform, TransformContext
 from ..decode import sniff
 from ..decode.guard import pixel_limit
@@ -35,9 +34,6 @@ from ..transforms.select_frame import Frame
 from ..transforms.to_srgb import ToSrgb
 from .bundle import write_bundle
 from .tamper_check import TamperCheck
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def main(encoded_jobs: str, directory: str) -> None:
@@ -135,7 +131,7 @@ class _RenditionPlan:
     kind: Format
     output: Output
     animated: bool = False
-    frames: list[Image.Image] = field(default_factory=list)
+    frames: list[pil.Image.Image] = field(default_factory=list)
     ms: float = 0.0
 
 
@@ -284,14 +280,9 @@ def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Fail
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, Pillow and its codecs. The same versions make the same bytes."""
-    from PIL import __version__, features
-
-    found = {"python": sys.version.split()[0], "pillow": __version__}
-    for name in ("libjpeg_turbo", "webp", "avif", "littlecms2"):
-        version = features.version(name)
-        if version:
-            found[name] = version
-    return found
+    parts = {"pillow": "pil", **{name: name for name in ("libjpeg_turbo", "webp", "avif", "littlecms2")}}
+    found = {part: pil.features.version(name) for part, name in parts.items()}
+    return {"python": sys.version.split()[0], **{part: version for part, version in found.items() if version}}
 
 
 def _check_names(names: list[str]) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from .. import pil
 from ..base import PixelTransform, TransformContext
 from ..canvas import check_canvas, on_canvas
 from ..constraints import Color, Help, Length, rgba, to_pixels
 from ..geometry import Aspect, Gravity, anchor, aspect_ratio
 from .focus import focal_on_canvas
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Border(PixelTransform):
     width: Annotated[Length, Help("pixels, or a percentage of the shorter side")] = "5%"
     color: Annotated[Color, Help("color of the border")] = "white"
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Place the image in the center of a larger canvas."""
         width = to_pixels(self.width, min(image.size))
         size = (image.width + 2 * width, image.height + 2 * width)
@@ -47,7 +45,7 @@ class Pad(PixelTransform):
     gravity: Annotated[Gravity, Help("position of the image on the canvas")] = "center"
     background: Annotated[Color, Help("color of the canvas")] = "white"
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Place the image on the smallest canvas of that aspect ratio."""
         aspect = aspect_ratio(self.aspect)
         size = (max(image.width, round(image.height * aspect)), max(image.height, round(image.width / aspect)))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from .. import pil
 from ..base import PixelTransform, TransformContext
 from ..canvas import check_canvas
 from ..constraints import Help, Range, StringRule
@@ -23,8 +24,6 @@ from ..pixel_modes import to_working
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from PIL import Image
 
 CODE_FILE_NAME = "<recipe code>"
 """File name that tracebacks show for the recipe's code."""
@@ -68,23 +67,21 @@ class Code(PixelTransform):
         if (self.source is None) == (self.module is None):
             raise ValueError("code takes either source or module: give exactly one of them")
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Call the function and return its image in a working mode, within the limit of pixels."""
-        from PIL import Image
-
         try:
             with _limited(self.seconds, self.megabytes):
                 made = self._call(image)
         except _CodeTimeout:
             text = f"the recipe's code ran longer than {self.seconds:g} s: make it faster, or raise seconds"
             raise EngineError("code_failed", text) from None
-        if not isinstance(made, Image.Image):
+        if not isinstance(made, pil.Image.Image):
             raise EngineError("code_failed", f"transform returned {type(made).__name__}: it must return an image")
         check_canvas(made.size, context.max_pixels, "the recipe's code")
         context.focal = context.focal if made.size == image.size else None
         return to_working(made.copy())
 
-    def _call(self, image: Image.Image) -> Any:  # noqa: ANN401 - the function may return anything
+    def _call(self, image: pil.Image.Image) -> Any:  # noqa: ANN401 - the function may return anything
         """Call the function, and convert its exceptions."""
         module = ModuleType(CODE_MODULE_NAME)
         try:
@@ -101,7 +98,7 @@ class Code(PixelTransform):
             sys.modules.pop(CODE_MODULE_NAME, None)
         raise EngineError("code_failed", text) from None
 
-    def _function(self, module: ModuleType) -> Callable[[Image.Image, dict[str, Any]], Any]:
+    def _function(self, module: ModuleType) -> Callable[[pil.Image.Image, dict[str, Any]], Any]:
         """Compile the code and return its function `transform`."""
         if self.source is None:
             raise EngineError("bad_job", f"the host did not send the code of module {self.module}")
@@ -113,7 +110,7 @@ class Code(PixelTransform):
         function = vars(module).get("transform")
         if not callable(function):
             raise TypeError("there is no function transform(image, params)")
-        checked: Callable[[Image.Image, dict[str, Any]], Any] = function
+        checked: Callable[[pil.Image.Image, dict[str, Any]], Any] = function
         return checked
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from .. import pil
 from ..base import PixelTransform, TransformContext
 from ..canvas import check_canvas, on_canvas
 from ..constraints import Color, Help, Range, rgba
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -28,17 +26,15 @@ class Rotate(PixelTransform):
     background: Annotated[Color, Help("color of the corners")] = "white"
     expand: Annotated[bool, Help("true: enlarge the canvas so that no corner is cut off")] = True
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Rotate the image and fill its corners with the background."""
-        from PIL import Image
-
         context.focal = None
         if self.degrees % 90 == 0 and (self.expand or self.degrees % 180 == 0):
             return image.rotate(-self.degrees, expand=True)
         if self.expand:
             check_canvas(_turned(image.size, self.degrees), context.max_pixels, "rotate")
         clear = image.convert("RGBA")
-        turned = clear.rotate(-self.degrees, Image.Resampling.BICUBIC, expand=self.expand)
+        turned = clear.rotate(-self.degrees, pil.Image.Resampling.BICUBIC, expand=self.expand)
         color = rgba(self.background)
         placed = on_canvas(turned, turned.size, (0, 0), color)
         return placed.convert("RGB") if color[3] == 255 and image.mode != "RGBA" else placed
@@ -63,12 +59,10 @@ class Flip(PixelTransform):
         Literal["horizontal", "vertical"], Help("horizontal swaps left and right, vertical swaps top and bottom")
     ] = "horizontal"
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Mirror the image and the focal point."""
-        from PIL import Image
-
         sideways = self.axis == "horizontal"
         if context.focal:
             across, down = context.focal
             context.focal = (1 - across, down) if sideways else (across, 1 - down)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT if sideways else Image.Transpose.FLIP_TOP_BOTTOM)
+        return image.transpose(pil.Image.Transpose.FLIP_LEFT_RIGHT if sideways else pil.Image.Transpose.FLIP_TOP_BOTTOM)

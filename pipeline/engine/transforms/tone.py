@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from .. import pil
 from ..base import PixelTransform, TransformContext
 from ..constraints import Help, Range
 from ..pixel_modes import on_colors
 from .temporal_smoothing import brightness_histogram, equalize_table, mean_level, smoothed, stretch_table, visible_mask
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Factor = Annotated[float, Range(0, 10)]
 
@@ -26,7 +24,7 @@ class Autocontrast(PixelTransform):
 
     cutoff: Annotated[Annotated[float, Range(0, 49)], Help("percent of the pixels to ignore at each end")] = 0.5
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Apply one table to all channels, so that colors get no tint."""
         table = smoothed(context, self, image, lambda: stretch_table(brightness_histogram(image), self.cutoff))
         return on_colors(image, lambda colors: colors.point(table * len(colors.getbands())))
@@ -39,15 +37,14 @@ class Equalize(PixelTransform):
     name: ClassVar[str] = "equalize"
     example: ClassVar[dict[str, Any]] = {}
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Equalize the brightness; colors keep their hue."""
-        from PIL import Image
 
-        def work(colors: Image.Image) -> Image.Image:
+        def work(colors: pil.Image.Image) -> pil.Image.Image:
             light, *rest = colors.split() if colors.mode == "L" else colors.convert("YCbCr").split()
             table = smoothed(context, self, image, lambda: equalize_table(light.histogram(visible_mask(image))))
             light = light.point(table)
-            return Image.merge("YCbCr", (light, *rest)).convert("RGB") if rest else light
+            return pil.Image.merge("YCbCr", (light, *rest)).convert("RGB") if rest else light
 
         return on_colors(image, work)
 
@@ -62,7 +59,7 @@ class Brightness(PixelTransform):
 
     factor: Annotated[Factor, Help("1 changes nothing, 0 is black")]
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Multiply all channels by the factor."""
         table = [min(255, round(value * self.factor)) for value in range(256)]
         return on_colors(image, lambda colors: colors.point(table * len(colors.getbands())))
@@ -78,13 +75,11 @@ class Contrast(PixelTransform):
 
     factor: Annotated[Factor, Help("1 changes nothing, 0 is uniform gray")]
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Scale the distance of all channels from the mean brightness by the factor."""
-        from PIL import Image
-
         middle = smoothed(context, self, image, lambda: mean_level(brightness_histogram(image)))
-        gray = Image.new("L", image.size, middle)
-        return on_colors(image, lambda colors: Image.blend(gray.convert(colors.mode), colors, self.factor))
+        gray = pil.Image.new("L", image.size, middle)
+        return on_colors(image, lambda colors: pil.Image.blend(gray.convert(colors.mode), colors, self.factor))
 
 
 @dataclass(frozen=True)
@@ -97,11 +92,9 @@ class Saturation(PixelTransform):
 
     factor: Annotated[Factor, Help("1 changes nothing, 0 is gray")]
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Scale the distance of all colors from gray of their brightness by the factor."""
-        from PIL import ImageEnhance
-
-        return on_colors(image, lambda colors: ImageEnhance.Color(colors).enhance(self.factor))
+        return on_colors(image, lambda colors: pil.ImageEnhance.Color(colors).enhance(self.factor))
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,7 @@ class Gamma(PixelTransform):
 
     value: Annotated[Annotated[float, Range(0.1, 10)], Help("above 1 is lighter, below 1 darker")]
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Raise all channels, as fractions, to the power of 1 / value."""
         table = [round(255 * (value / 255) ** (1 / self.value)) for value in range(256)]
         return on_colors(image, lambda colors: colors.point(table * len(colors.getbands())))
