@@ -6,19 +6,35 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from .. import pil
 from ..errors import EngineError
 from ..timing import Timing
 
 
+class FormatFacts(TypedDict, total=False):
+    """Facts about a format, as keywords of its class: `class Gif(Format, name="gif", max_side=65_535)`.
+
+    `pillow` is Pillow's name, `max_side` the longest side in pixels that the format can hold. `Format` describes the
+    others.
+    """
+
+    name: str
+    pillow: str
+    content_type: str
+    extension: str
+    max_side: int
+    alpha: bool
+    animates: bool
+    max_exif_bytes: int
+    stores_gray: bool
+    decided_late: bool
+
+
 @dataclass(frozen=True)
 class Format(ABC):
-    """Base class of formats. Subclasses are frozen dataclasses whose fields are the options.
-
-    `pillow` is Pillow's name, `max_side` the longest side in pixels that the format can hold.
-    """
+    """Base class of formats. Subclasses are frozen dataclasses whose fields are the options."""
 
     name: ClassVar[str]
     pillow: ClassVar[str]
@@ -36,6 +52,11 @@ class Format(ABC):
     decided_late: ClassVar[bool] = False
     """True for `auto` and `keep`, which become another format once the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
+
+    def __init_subclass__(cls, **facts: Unpack[FormatFacts]) -> None:
+        """Set the facts as attributes of the class."""
+        for fact, value in facts.items():
+            setattr(cls, fact, value)
 
     def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert `image` to a mode that the format can hold."""

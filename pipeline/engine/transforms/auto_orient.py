@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from .. import pil
 from ..base import DecodingTransform
@@ -24,11 +23,8 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class AutoOrient(DecodingTransform):
+class AutoOrient(DecodingTransform, name="auto_orient", example={}):
     """Rotate the image upright by its EXIF orientation. Always applied first; naming it changes nothing."""
-
-    name: ClassVar[str] = "auto_orient"
-    example: ClassVar[dict[str, Any]] = {}
 
 
 def swaps_sides(orientation: int) -> bool:

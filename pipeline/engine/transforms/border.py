@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -14,12 +14,8 @@ from .focus import focal_on_canvas
 
 
 @dataclass(frozen=True)
-class Border(PixelTransform):
+class Border(PixelTransform, name="border", example={"width": 12, "color": "navy"}, shorthand="width"):
     """Add a border of equal width around the image."""
-
-    name: ClassVar[str] = "border"
-    example: ClassVar[dict[str, Any]] = {"width": 12, "color": "navy"}
-    shorthand: ClassVar[str | None] = "width"
 
     width: Annotated[Length, Help("pixels, or a percentage of the shorter side")] = "5%"
     color: Annotated[Color, Help("color of the border")] = "white"
@@ -34,12 +30,8 @@ class Border(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Pad(PixelTransform):
+class Pad(PixelTransform, name="pad", example={"aspect": "1:1", "background": "silver"}, shorthand="aspect"):
     """Add canvas until the image has an aspect ratio, so that nothing is cut off."""
-
-    name: ClassVar[str] = "pad"
-    example: ClassVar[dict[str, Any]] = {"aspect": "1:1", "background": "silver"}
-    shorthand: ClassVar[str | None] = "aspect"
 
     aspect: Annotated[Aspect, Help("width:height of the result")]
     gravity: Annotated[Gravity, Help("position of the image on the canvas")] = "center"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -37,15 +37,16 @@ class _CodeTimeout(BaseException):
 
 
 @dataclass(frozen=True)
-class Code(PixelTransform):
-    """Run the recipe's own Python: a function `transform(image, params)` that returns an image."""
-
-    name: ClassVar[str] = "code"
-    example: ClassVar[dict[str, Any]] = {
+class Code(
+    PixelTransform,
+    name="code",
+    example={
         "source": "def transform(image, params):\n    return image.convert('RGB').rotate(params['turn'])",
         "params": {"turn": 180},
-    }
-    shorthand: ClassVar[str | None] = "source"
+    },
+    shorthand="source",
+):
+    """Run the recipe's own Python: a function `transform(image, params)` that returns an image."""
 
     source: Annotated[
         Annotated[str, StringRule("code has at most 20,000 characters", max_length=20_000)] | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -15,11 +15,8 @@ from .temporal_smoothing import smoothed_palette
 
 
 @dataclass(frozen=True)
-class Grayscale(PixelTransform):
+class Grayscale(PixelTransform, name="grayscale", example={}):
     """Remove the colors."""
-
-    name: ClassVar[str] = "grayscale"
-    example: ClassVar[dict[str, Any]] = {}
 
     def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Convert to brightness (ITU-R BT.601 weights, as Pillow's L)."""
@@ -27,12 +24,8 @@ class Grayscale(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Flatten(PixelTransform):
+class Flatten(PixelTransform, name="flatten", example={"background": "teal"}, shorthand="background"):
     """Put the image on a background, so that nothing is transparent."""
-
-    name: ClassVar[str] = "flatten"
-    example: ClassVar[dict[str, Any]] = {"background": "teal"}
-    shorthand: ClassVar[str | None] = "background"
 
     background: Annotated[Color, Help("background color; its alpha is ignored")] = "white"
 
@@ -42,12 +35,8 @@ class Flatten(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Tint(PixelTransform):
+class Tint(PixelTransform, name="tint", example={"color": "orange", "amount": 0.6}, shorthand="color"):
     """Color the image and keep its light and shade."""
-
-    name: ClassVar[str] = "tint"
-    example: ClassVar[dict[str, Any]] = {"color": "orange", "amount": 0.6}
-    shorthand: ClassVar[str | None] = "color"
 
     color: Annotated[Color, Help("color of the midtones")]
     amount: Annotated[Fraction, Help("0 changes nothing, 1 leaves shades of the color only")] = 0.5
@@ -64,11 +53,8 @@ class Tint(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Duotone(PixelTransform):
+class Duotone(PixelTransform, name="duotone", example={"dark": "#1b1464", "light": "#ffd54a"}):
     """Map dark tones to one color and light tones to another."""
-
-    name: ClassVar[str] = "duotone"
-    example: ClassVar[dict[str, Any]] = {"dark": "#1b1464", "light": "#ffd54a"}
 
     dark: Annotated[Color, Help("color in place of black")]
     light: Annotated[Color, Help("color in place of white")]
@@ -80,12 +66,8 @@ class Duotone(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Quantize(PixelTransform):
+class Quantize(PixelTransform, name="quantize", example={"colors": 8}, shorthand="colors"):
     """Reduce the image to a few colors."""
-
-    name: ClassVar[str] = "quantize"
-    example: ClassVar[dict[str, Any]] = {"colors": 8}
-    shorthand: ClassVar[str | None] = "colors"
 
     colors: Annotated[Annotated[int, Range(2, 256)], Help("number of colors")] = 16
     dither: Annotated[bool, Help("true: dither, so that gradients show no steps")] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -14,12 +14,13 @@ from .region import Region, region_box
 
 
 @dataclass(frozen=True)
-class Watermark(PixelTransform):
+class Watermark(
+    PixelTransform,
+    name="watermark",
+    assets=("image",),
+    example={"image": "logo.png", "gravity": "bottom-right", "width": "25%", "opacity": 0.8},
+):
     """Put a small image (a logo) onto the image, once or tiled."""
-
-    name: ClassVar[str] = "watermark"
-    assets: ClassVar[tuple[str, ...]] = ("image",)
-    example: ClassVar[dict[str, Any]] = {"image": "logo.png", "gravity": "bottom-right", "width": "25%", "opacity": 0.8}
 
     image: Annotated[Asset, Help("name of an image in the assets container")]
     gravity: Annotated[Gravity, Help("position of the watermark")] = "bottom-right"
@@ -49,12 +50,13 @@ class Watermark(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Overlay(PixelTransform):
+class Overlay(
+    PixelTransform,
+    name="overlay",
+    assets=("image",),
+    example={"image": "logo.png", "region": ["0%", "0%", "50%", "50%"], "blend": "multiply"},
+):
     """Put an image over a region, stretched to fill it: frames, badges, gradients."""
-
-    name: ClassVar[str] = "overlay"
-    assets: ClassVar[tuple[str, ...]] = ("image",)
-    example: ClassVar[dict[str, Any]] = {"image": "logo.png", "region": ["0%", "0%", "50%", "50%"], "blend": "multiply"}
 
     image: Annotated[Asset, Help("name of an image in the assets container")]
     region: Annotated[Region | None, Help("left, top, right, bottom; default: the whole image")] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -13,12 +13,8 @@ from ..constraints import Color, Help, Range, rgba
 
 
 @dataclass(frozen=True)
-class Rotate(PixelTransform):
+class Rotate(PixelTransform, name="rotate", example={"degrees": 15, "background": "navy"}, shorthand="degrees"):
     """Rotate the image clockwise by any angle; quarter turns are exact."""
-
-    name: ClassVar[str] = "rotate"
-    example: ClassVar[dict[str, Any]] = {"degrees": 15, "background": "navy"}
-    shorthand: ClassVar[str | None] = "degrees"
 
     degrees: Annotated[
         Annotated[float, Range(-360, 360)], Help("angle in degrees, clockwise; negative is counterclockwise")
@@ -48,12 +44,8 @@ def _turned(size: tuple[int, int], degrees: float) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Flip(PixelTransform):
+class Flip(PixelTransform, name="flip", example={"axis": "horizontal"}, shorthand="axis"):
     """Mirror the image."""
-
-    name: ClassVar[str] = "flip"
-    example: ClassVar[dict[str, Any]] = {"axis": "horizontal"}
-    shorthand: ClassVar[str | None] = "axis"
 
     axis: Annotated[
         Literal["horizontal", "vertical"], Help("horizontal swaps left and right, vertical swaps top and bottom")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -17,12 +17,10 @@ MASK_OVERSAMPLING = 4
 
 
 @dataclass(frozen=True)
-class RoundedCorners(PixelTransform):
+class RoundedCorners(
+    PixelTransform, name="rounded_corners", example={"radius": "20%", "background": "transparent"}, shorthand="radius"
+):
     """Round the corners."""
-
-    name: ClassVar[str] = "rounded_corners"
-    example: ClassVar[dict[str, Any]] = {"radius": "20%", "background": "transparent"}
-    shorthand: ClassVar[str | None] = "radius"
 
     radius: Annotated[Length, Help("pixels, or a percentage of the shorter side; at most half of it")] = "10%"
     background: Annotated[Color, Help("color of the corners")] = "transparent"
@@ -34,11 +32,8 @@ class RoundedCorners(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Circle(PixelTransform):
+class Circle(PixelTransform, name="circle", example={"background": "transparent"}):
     """Cut the largest circle out of the center."""
-
-    name: ClassVar[str] = "circle"
-    example: ClassVar[dict[str, Any]] = {"background": "transparent"}
 
     background: Annotated[Color, Help("color around the circle")] = "transparent"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -14,12 +14,8 @@ from .region import Region, region_box
 
 
 @dataclass(frozen=True)
-class Blur(PixelTransform):
+class Blur(PixelTransform, name="blur", example={"radius": 6}, shorthand="radius"):
     """Blur the image (Gaussian)."""
-
-    name: ClassVar[str] = "blur"
-    example: ClassVar[dict[str, Any]] = {"radius": 6}
-    shorthand: ClassVar[str | None] = "radius"
 
     radius: Annotated[Annotated[float, Range(0.1, 250)], Help("standard deviation in pixels")] = 2.0
 
@@ -29,12 +25,8 @@ class Blur(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Sharpen(PixelTransform):
+class Sharpen(PixelTransform, name="sharpen", example={"amount": 1.0}, shorthand="amount"):
     """Sharpen slightly, as needed after strong downscaling."""
-
-    name: ClassVar[str] = "sharpen"
-    example: ClassVar[dict[str, Any]] = {"amount": 1.0}
-    shorthand: ClassVar[str | None] = "amount"
 
     amount: Annotated[Annotated[float, Range(0, 5)], Help("0 changes nothing, 1 is clearly visible")] = 0.5
 
@@ -44,11 +36,8 @@ class Sharpen(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Unsharp(PixelTransform):
+class Unsharp(PixelTransform, name="unsharp", example={"radius": 2, "percent": 150, "threshold": 3}):
     """Sharpen with an unsharp mask of your own settings."""
-
-    name: ClassVar[str] = "unsharp"
-    example: ClassVar[dict[str, Any]] = {"radius": 2, "percent": 150, "threshold": 3}
 
     radius: Annotated[Annotated[float, Range(0.1, 100)], Help("width of an edge in pixels")] = 2.0
     percent: Annotated[Annotated[int, Range(0, 500)], Help("strength in percent")] = 100
@@ -60,12 +49,10 @@ class Unsharp(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Pixelate(PixelTransform):
+class Pixelate(
+    PixelTransform, name="pixelate", example={"block": 16, "region": ["25%", "25%", "75%", "75%"]}, shorthand="block"
+):
     """Pixelate the image, or a region of it."""
-
-    name: ClassVar[str] = "pixelate"
-    example: ClassVar[dict[str, Any]] = {"block": 16, "region": ["25%", "25%", "75%", "75%"]}
-    shorthand: ClassVar[str | None] = "block"
 
     block: Annotated[Annotated[int, Range(2, 1000)], Help("side of a block in pixels")] = 16
     region: Annotated[Region | None, Help("left, top, right, bottom; default: the whole image")] = None

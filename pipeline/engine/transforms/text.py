@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, cast
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -18,13 +18,14 @@ MAX_LETTER_PIXELS = 2_000
 
 
 @dataclass(frozen=True)
-class TextTransform(PixelTransform):
+class TextTransform(
+    PixelTransform,
+    name="text",
+    assets=("font",),
+    example={"text": "Harbour, early morning", "size": "12%", "gravity": "bottom-left"},
+    shorthand="text",
+):
     """Write text onto the image, wrapped to its width."""
-
-    name: ClassVar[str] = "text"
-    assets: ClassVar[tuple[str, ...]] = ("font",)
-    example: ClassVar[dict[str, Any]] = {"text": "Harbour, early morning", "size": "12%", "gravity": "bottom-left"}
-    shorthand: ClassVar[str | None] = "text"
 
     text: Annotated[Annotated[str, StringRule("a text has at most 500 characters", max_length=500)], Help("the text")]
     size: Annotated[Length, Help("letter height; pixels, or percent of the image's height")] = "6%"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from .. import pil
 from ..base import DecodingTransform
@@ -20,11 +20,8 @@ _UNPROFILED_MODES = ("LAB", "HSV")
 
 
 @dataclass(frozen=True)
-class ToSrgb(DecodingTransform):
+class ToSrgb(DecodingTransform, name="to_srgb", example={"intent": "relative"}):
     """Convert the colors to sRGB by the embedded profile. Always applied; name it to change its options."""
-
-    name: ClassVar[str] = "to_srgb"
-    example: ClassVar[dict[str, Any]] = {"intent": "relative"}
 
     intent: Annotated[
         Literal["perceptual", "relative"],

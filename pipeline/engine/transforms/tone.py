@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .. import pil
 from ..base import PixelTransform, TransformContext
@@ -15,12 +15,8 @@ Factor = Annotated[float, Range(0, 10)]
 
 
 @dataclass(frozen=True)
-class Autocontrast(PixelTransform):
+class Autocontrast(PixelTransform, name="autocontrast", example={"cutoff": 1}, shorthand="cutoff"):
     """Stretch the tones so that the darkest becomes black and the lightest becomes white."""
-
-    name: ClassVar[str] = "autocontrast"
-    example: ClassVar[dict[str, Any]] = {"cutoff": 1}
-    shorthand: ClassVar[str | None] = "cutoff"
 
     cutoff: Annotated[Annotated[float, Range(0, 49)], Help("percent of the pixels to ignore at each end")] = 0.5
 
@@ -31,11 +27,8 @@ class Autocontrast(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Equalize(PixelTransform):
+class Equalize(PixelTransform, name="equalize", example={}):
     """Distribute the tones evenly."""
-
-    name: ClassVar[str] = "equalize"
-    example: ClassVar[dict[str, Any]] = {}
 
     def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Equalize the brightness; colors keep their hue."""
@@ -50,12 +43,8 @@ class Equalize(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Brightness(PixelTransform):
+class Brightness(PixelTransform, name="brightness", example={"factor": 1.3}, shorthand="factor"):
     """Make the image brighter or darker."""
-
-    name: ClassVar[str] = "brightness"
-    example: ClassVar[dict[str, Any]] = {"factor": 1.3}
-    shorthand: ClassVar[str | None] = "factor"
 
     factor: Annotated[Factor, Help("1 changes nothing, 0 is black")]
 
@@ -66,12 +55,8 @@ class Brightness(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Contrast(PixelTransform):
+class Contrast(PixelTransform, name="contrast", example={"factor": 1.4}, shorthand="factor"):
     """Raise or lower the contrast."""
-
-    name: ClassVar[str] = "contrast"
-    example: ClassVar[dict[str, Any]] = {"factor": 1.4}
-    shorthand: ClassVar[str | None] = "factor"
 
     factor: Annotated[Factor, Help("1 changes nothing, 0 is uniform gray")]
 
@@ -83,12 +68,8 @@ class Contrast(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Saturation(PixelTransform):
+class Saturation(PixelTransform, name="saturation", example={"factor": 1.6}, shorthand="factor"):
     """Make colors stronger or weaker."""
-
-    name: ClassVar[str] = "saturation"
-    example: ClassVar[dict[str, Any]] = {"factor": 1.6}
-    shorthand: ClassVar[str | None] = "factor"
 
     factor: Annotated[Factor, Help("1 changes nothing, 0 is gray")]
 
@@ -98,12 +79,8 @@ class Saturation(PixelTransform):
 
 
 @dataclass(frozen=True)
-class Gamma(PixelTransform):
+class Gamma(PixelTransform, name="gamma", example={"value": 1.5}, shorthand="value"):
     """Lighten or darken the midtones; black and white stay unchanged."""
-
-    name: ClassVar[str] = "gamma"
-    example: ClassVar[dict[str, Any]] = {"value": 1.5}
-    shorthand: ClassVar[str | None] = "value"
 
     value: Annotated[Annotated[float, Range(0.1, 10)], Help("above 1 is lighter, below 1 darker")]
 

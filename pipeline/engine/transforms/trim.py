@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from .. import pil
 from ..base import Transform, TransformContext
@@ -14,12 +14,8 @@ from .focus import focal_after_crop
 
 
 @dataclass(frozen=True)
-class Trim(Transform):
+class Trim(Transform, name="trim", example={"tolerance": 20}, shorthand="tolerance"):
     """Cut off margins that match the top left corner, or that are transparent."""
-
-    name: ClassVar[str] = "trim"
-    example: ClassVar[dict[str, Any]] = {"tolerance": 20}
-    shorthand: ClassVar[str | None] = "tolerance"
 
     tolerance: Annotated[
         Annotated[int, Range(0, 255)], Help("largest difference per channel (0 to 255) between margin and corner")
