@@ -17,10 +17,11 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
-# There only together with what it switches off.
+unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
+"""Context in which no HTTP call is recorded automatically: the pool's URLs hold identifiers, which are secrets."""
+# The package is installed only together with the instrumentation that it switches off.
 with suppress(ImportError):
-    from opentelemetry.instrumentation.utils import suppress_http_instrumentation as _unrecorded
+    pass
 
 NAME = "image-pipeline"
 tracer = trace.get_tracer(NAME)
@@ -116,11 +117,6 @@ def traceparent() -> str:
     carrier: dict[str, str] = {}
     _traceparents.inject(carrier)
     return carrier.get("traceparent", "")
-
-
-def unrecorded() -> AbstractContextManager[None]:
-    """Within this, no HTTP call is recorded by itself: the pool's addresses hold identifiers, which are secrets."""
-    return _unrecorded()
 
 
 def quiet_libraries() -> None:
