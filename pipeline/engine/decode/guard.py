@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from .. import pil
 from ..errors import EngineError
@@ -37,36 +37,33 @@ def map_decoder_errors(name: str) -> Iterator[None]:
 
 def too_many_pixels(pixels: int, limit: int) -> EngineError:
     """Build the error for an image found to be too large during decoding."""
-    text = f"the source, or one of its frames, decodes to {pixels:,} pixels; the limit is {limit:,}"
-    return EngineError("too_many_pixels", text)
+    return EngineError(
+        "too_many_pixels", f"the source, or one of its frames, decodes to {pixels:,} pixels; the limit is {limit:,}"
+    )
 
 
 def _damage_message(name: str, error: Exception) -> str:
     """Describe damage, from the text of Pillow's exception."""
     if "MAX_TEXT" in str(error):
-        most = f"{MAX_METADATA_BYTES // 1024**2} MB"
-        return f"the profile or texts of the source decompress to more than {most} ({name}): remove them from the file"
+        return (
+            f"the profile or texts of the source decompress to more than {MAX_METADATA_BYTES // 1024**2} MB ({name}): "
+            "remove them from the file"
+        )
     # Pillow's message names its file object, which means nothing to users.
     text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__
-    cut = "truncated" in text or "unexpected end" in text.lower()
-    state = "truncated" if cut else "damaged"
+    state = "truncated" if "truncated" in text or "unexpected end" in text.lower() else "damaged"
     return f"the source is {state} ({name}: {text}): upload it again, or repair it"
 
 
 @contextmanager
-def _set_pixel_limit(limit: int | None) -> Iterator[None]:
-    """Set Pillow's own pixel limit to `limit` inside the block."""
+def pixel_limit(limits: Limits) -> Iterator[None]:
+    """Apply the limit of a job as Pillow's own pixel limit, so that it also holds for later decompression."""
     before = pil.Image.MAX_IMAGE_PIXELS
-    pil.Image.MAX_IMAGE_PIXELS = limit
+    pil.Image.MAX_IMAGE_PIXELS = limits["max_pixels"]
     try:
         yield
     finally:
         pil.Image.MAX_IMAGE_PIXELS = before
-
-
-def pixel_limit(limits: Limits) -> AbstractContextManager[None]:
-    """Apply the limit of a job as Pillow's own pixel limit, so that it also holds for later decompression."""
-    return _set_pixel_limit(limits["max_pixels"])
 
 
 def allow_large_metadata() -> None:

@@ -75,10 +75,6 @@ class Source:
             return Timing(self.durations, 1 if self.loop is None else self.loop + 1 if self.loop else 0)
         return Timing(self.durations, self.loop or 0)
 
-    def shown_as_stored(self) -> bool:
-        """Return True when the stored pixels need no orientation and are the first frame."""
-        return self.orientation == 1 and self.index == 0
-
     def read_file(self) -> bytes:
         """Read the whole file."""
         self.stream.seek(0)
@@ -212,13 +208,18 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
     hidden = int(count > 1 and bool(getattr(image, "default_image", False)))
     index, count = index + hidden, count - hidden
     if index - hidden >= count:
-        picked = f"the recipe selects frame {index - hidden}"
-        raise EngineError("frame_missing", f"{picked}, counted from 0; the source has {count} frames")
+        raise EngineError(
+            "frame_missing",
+            f"the recipe selects frame {index - hidden}, counted from 0; the source has {count} frames",
+        )
     if index:
         with pixel_limit(limits), map_decoder_errors(found):
             image.seek(index)
         _check_pixels(image.size, count, limits)
-    return _build_source(stream, image, found, (count, index, limits["max_pixels"]))
+    orientation, swapped = _orientation(image)
+    size = (image.height, image.width) if swapped else image.size
+    profile = image.info.get("icc_profile") or None
+    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"])
 
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
@@ -231,15 +232,6 @@ def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     if "exif" not in image.info and (exif := late_exif(stream)):
         image.info["exif"] = exif
     return image
-
-
-def _build_source(stream: BinaryIO, image: pil.Image.Image, found: str, numbers: tuple[int, int, int]) -> Source:
-    """Collect the properties of an opened image."""
-    count, index, most = numbers
-    orientation, swapped = _orientation(image)
-    size = (image.height, image.width) if swapped else image.size
-    profile = image.info.get("icc_profile") or None
-    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, most)
 
 
 def _detect_allowed_format(head: bytes, formats: list[str]) -> str:

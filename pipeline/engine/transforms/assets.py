@@ -42,8 +42,9 @@ def _read(file: Path, name: str) -> pil.Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        text = f"the asset {name!r} cannot be read as an image ({error}): use PNG, JPEG, WebP or GIF"
-        raise EngineError("asset_unusable", text) from error
+        raise EngineError(
+            "asset_unusable", f"the asset {name!r} cannot be read as an image ({error}): use PNG, JPEG, WebP or GIF"
+        ) from error
     if picture is None:
         raise EngineError(
             "asset_unusable", f"the asset {name!r} has more than {MAX_ASSET_PIXELS:,} pixels: make it smaller"

@@ -71,11 +71,13 @@ class Code(
     def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Call the function and return its image in a working mode, within the limit of pixels."""
         try:
-            with _limited(self.seconds, self.megabytes):
+            # As far as the system allows: the host has its own limits.
+            with _time_limit(self.seconds), _memory_limit(self.megabytes):
                 made = self._call(image)
         except _CodeTimeout:
-            text = f"the recipe's code ran longer than {self.seconds:g} s: make it faster, or raise seconds"
-            raise EngineError("code_failed", text) from None
+            raise EngineError(
+                "code_failed", f"the recipe's code ran longer than {self.seconds:g} s: make it faster, or raise seconds"
+            ) from None
         if not isinstance(made, pil.Image.Image):
             raise EngineError("code_failed", f"transform returned {type(made).__name__}: it must return an image")
         check_canvas(made.size, context.max_pixels, "the recipe's code")
@@ -121,13 +123,6 @@ def _traceback(error: Exception) -> str:
     mine = next((at for at, frame in enumerate(found.stack) if frame.filename == CODE_FILE_NAME), len(found.stack))
     found.stack = traceback.StackSummary.from_list(list(found.stack)[mine:])
     return "".join(found.format()).rstrip()
-
-
-@contextmanager
-def _limited(seconds: float, megabytes: int) -> Iterator[None]:
-    """Limit time and memory inside the block, as far as the system allows; the host has its own limits."""
-    with _time_limit(seconds), _memory_limit(megabytes):
-        yield
 
 
 @contextmanager

@@ -96,8 +96,9 @@ class TextTransform(
         try:
             return pil.ImageFont.truetype(str(asset_file(context, self.font)), high)
         except OSError as error:
-            text = f"the asset {self.font!r} cannot be read as a font ({error}): use a TTF or OTF file"
-            raise EngineError("asset_unusable", text) from error
+            raise EngineError(
+                "asset_unusable", f"the asset {self.font!r} cannot be read as a font ({error}): use a TTF or OTF file"
+            ) from error
 
 
 def _blurred(mask: pil.Image.Image, radius: int) -> pil.Image.Image:
