@@ -58,7 +58,7 @@ class DraftStep:
     params: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def forms(self) -> list[forms.Field]:
+    def fields(self) -> list[forms.Field]:
         """Its fields."""
         return forms.of_transform(self.name, self.params)
 
