@@ -16,9 +16,10 @@ import httpx
 import typer
 from rich.markup import escape
 
-from pipeline.api.health import health, version
 from pipeline.cli.common import Json, console, show_json, this_process
 from pipeline.errors import PipelineError
+from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
+from pipeline.monitoring.health import version_info
 from pipeline.pool.auth import SCOPE, PoolToken
 from pipeline.services import Services
 from pipeline.storage.queue import JobQueue
@@ -29,7 +30,6 @@ OLDEST_PYTHON = (3, 11)
 PATIENCE = 15.0
 # Leases and tokens bear some seconds; from here on they fail now and then, and from there on always.
 SKEW_LOOK, SKEW_BAD = 5.0, 60.0
-POISON = "-poison"
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,19 @@ def _python() -> Finding:
 
 
 def _engine(services: Services) -> Finding:
-    about = version(services)
+    about = version_info(services.settings)
     packages = ", ".join(f"{name} {number}" for name, number in about.packages.items())
     return Finding("versions", "good", f"engine {about.engine[:12]}, session API {about.session_api}, {packages}")
 
 
 async def _dependencies(services: Services) -> list[Finding]:
     """Containers, queue, ledger and pool, as the health check of the app sees them; roles show in what is refused."""
-    found = (await health(services)).dependencies
+    found = (await services.health.check()).dependencies
     return [
         Finding(
-            each.name, ("look" if each.reason else "good") if each.well else "bad", each.reason or f"{each.ms:.0f} ms"
+            each.name,
+            ("look" if each.reason else "good") if each.healthy else "bad",
+            each.reason or f"{each.ms:.0f} ms",
         )
         for each in found
     ]
@@ -114,7 +116,7 @@ async def _queues(services: Services) -> list[Finding]:
         Finding(f"queue {name}", "good", f"{await queue.length()} messages")
         for name, queue in ((settings.job_queue, services.job_queue), (settings.run_queue, services.run_queue))
     ]
-    for name in (settings.job_queue + POISON, settings.run_queue + POISON):
+    for name in (settings.job_queue + POISON_QUEUE_SUFFIX, settings.run_queue + POISON_QUEUE_SUFFIX):
         try:
             count = await JobQueue(services.account, name).length()
         except PipelineError as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.api.links import Links
-from pipeline.api.pool import PoolDocument, SlotDocument, overview
 from pipeline.cli.common import Json, console, counted, show_json, with_services
+from pipeline.monitoring.pool_overview import PoolOverview, SlotOverview
 from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
 from pipeline.telemetry import printable
@@ -16,12 +15,12 @@ from pipeline.telemetry import printable
 def command(as_json: Json = False) -> None:
     """Show the slots of the session pool: what each session does, how worn it is, what all have cost."""
 
-    async def look(services: Services) -> PoolDocument:
-        return await overview(services, Links())
+    async def look(services: Services) -> PoolOverview:
+        return await services.pool_monitor.overview()
 
     pool = with_services(look)
     if as_json:
-        show_json(pool.model_dump(exclude={"slots": {"__all__": {"recycle"}}}))
+        show_json(pool.model_dump())
         return
     table = Table("slot", "state", "generation", "jobs", "age", "doing", box=None)
     for slot in pool.slots:
@@ -43,7 +42,7 @@ def command(as_json: Json = False) -> None:
     console.print(f"session-hours begun: {hours.today} today, {hours.month} this month (UTC){paid}", highlight=False)
 
 
-def _doing(slot: SlotDocument) -> Text:
+def _doing(slot: SlotOverview) -> Text:
     """The first job there, and how many more; names are shown as they are, without markup."""
     if not slot.jobs and slot.state == "leased":
         return Text("nothing yet told by who holds it" if slot.count is None else "idle: kept for the next job")

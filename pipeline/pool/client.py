@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 import stamina
 
-from pipeline import telemetry
+from pipeline import __version__, telemetry
 from pipeline.engine.protocol import LONGEST_LINE
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.auth import PoolToken
@@ -73,7 +73,7 @@ class PoolClient:
             transport=transport or Transport(),
             # The deadlines of `progress` are what counts: these ask for one byte at a time.
             timeout=httpx.Timeout(None, connect=5.0),
-            headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
+            headers={"User-Agent": f"image-pipeline/{__version__}", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:

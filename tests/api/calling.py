@@ -59,7 +59,7 @@ async def call(stack: Stack, method: str, address: str, body: Any = None, **head
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if body is not None and not isinstance(body, bytes):
         body, named = json.dumps(body).encode(), {"content-type": "application/json", **named}
-    for route in sorted(routes.TABLE, key=lambda each: "{" in each.path):
+    for route in sorted(routes.ROUTES, key=lambda each: "{" in each.path):
         parts = route.path.split("/")
         fits = len(parts) == len(asked) and all(
             part.startswith("{") or part == given for part, given in zip(parts, asked, strict=True)

@@ -9,7 +9,7 @@ from tests.stack import Stack, opened
 async def test_everything_is_well_on_the_embedded_stack(stack: Stack) -> None:
     answer = await call(stack, "GET", "/api/health")
     health = answer.json()
-    assert (answer.status, health["well"]) == (200, True)
+    assert (answer.status, health["healthy"]) == (200, True)
     assert {each["name"].split()[0] for each in health["dependencies"]} == {"container", "queue", "table", "session"}
 
 
@@ -19,7 +19,7 @@ async def test_what_is_not_well_is_named_with_its_reason(environ: dict[str, str]
         await stack.services.account.container(settings.output_container).delete_container()
         answer = await call(stack, "GET", "/api/health")
         assert answer.status == 503
-        ill = {each["name"]: each["reason"] for each in answer.json()["dependencies"] if not each["well"]}
+        ill = {each["name"]: each["reason"] for each in answer.json()["dependencies"] if not each["healthy"]}
         assert set(ill) == {"session pool", f"container {settings.output_container}"}
         assert "PIPELINE_POOL_ENDPOINT" in ill["session pool"]
         assert "pipeline init" in ill[f"container {settings.output_container}"]

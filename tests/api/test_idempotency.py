@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import idempotency
+from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.errors import StorageUnavailable
 from pipeline.storage.queue import JobQueue
 from pipeline.storage.run_store import RunStore
@@ -78,17 +78,23 @@ async def test_a_finished_job_is_answered_as_it_is_though_its_source_has_changed
     assert (await call(stack, "POST", JOBS, asked)).json()["source"]["etag"] != etag
 
 
+async def expired_keys(stack: Stack) -> int:
+    """Delete the expired keys; return their number."""
+    services = stack.services
+    return await IdempotencyKeys(services.idempotency, services.settings.idempotency_ttl_hours).delete_expired()
+
+
 async def test_a_key_expires_and_is_swept(environ: dict[str, str]) -> None:
     async with opened(environ) as stack:
         for name in ("a.jpg", "b.jpg"):
             await stack.drop(name, picture())
         asked = {"prefer": "respond-async", "idempotency_key": "k"}
         assert (await call(stack, "POST", JOBS, {"source": "a.jpg", "recipe": "web"}, **asked)).status == 202
-        assert await idempotency.delete_expired(stack.services) == 0
+        assert await expired_keys(stack) == 0
         object.__setattr__(stack.services.settings, "idempotency_ttl_hours", 0)
         other = await call(stack, "POST", JOBS, {"source": "b.jpg", "recipe": "web"}, **asked)
         assert other.status == 202, "the key has expired and is free"
-        assert await idempotency.delete_expired(stack.services) == 1
+        assert await expired_keys(stack) == 1
 
 
 async def runs_of(stack: Stack) -> list[str]:

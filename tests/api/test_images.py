@@ -69,4 +69,4 @@ async def test_an_image_over_the_limit_is_not_carried(environ: dict[str, str]) -
         addresses = await done(stack, picture())
         for what in ("source", "small"):
             answer = await call(stack, "GET", addresses[what])
-            assert (answer.status, answer.problem) == (422, "answer_too_large")
+            assert (answer.status, answer.problem) == (422, "response_too_large")

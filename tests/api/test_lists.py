@@ -56,13 +56,13 @@ async def test_jobs_are_listed_and_sieved_page_by_page(busy: Stack) -> None:
     assert (job["error"]["kind"], job["error"]["class"], job["error"]["stage"]) == (
         "not_an_image",
         "SourceError",
-        "run",
+        "execute",
     )
     assert job["report"] is None
 
 
 async def test_a_wrong_question_about_jobs_is_told(stack: Stack) -> None:
-    for query in ("state=lost", "limit=0", "limit=x", "token=nonsense", "colour=red", "prefix=a%00b", "recipe=../x"):
+    for query in ("state=lost", "limit=0", "limit=x", "cursor=nonsense", "colour=red", "prefix=a%00b", "recipe=../x"):
         answer = await call(stack, "GET", f"/api/jobs?{query}")
         assert answer.status == 400, query
         assert answer.problem in ("bad_request", "invalid_cursor")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipeline.api import pool
+from pipeline.monitoring import pool_overview
 from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from tests.api.calling import call
@@ -57,7 +57,7 @@ async def test_a_slot_of_this_process_gets_a_new_session_after_its_jobs(one_slot
     await job(one_slot)
     before = await identifier(one_slot)
     answer = await call(one_slot, "POST", "/api/pool/slots/0/recycle")
-    assert (answer.status, answer.json()["outcome"]) == (202, "soon")
+    assert (answer.status, answer.json()["outcome"]) == (202, "draining")
 
     async def renewed() -> bool:
         return await identifier(one_slot) != before
@@ -67,7 +67,7 @@ async def test_a_slot_of_this_process_gets_a_new_session_after_its_jobs(one_slot
 
 async def test_a_slot_that_nobody_holds_gets_rid_of_its_session_at_once(one_slot: Stack) -> None:
     nothing = await call(one_slot, "POST", "/api/pool/slots/0/recycle")
-    assert (nothing.status, nothing.json()["outcome"]) == (200, "nothing")
+    assert (nothing.status, nothing.json()["outcome"]) == (200, "no_session")
     await job(one_slot)
     await one_slot.services.scheduler.close()
     assert await identifier(one_slot)
@@ -89,7 +89,7 @@ async def test_the_holder_of_a_slot_ends_its_session_when_another_process_asks(o
     before = await identifier(one_slot)
     async with opened(one_slot.environ) as other:
         answer = await call(other, "POST", "/api/pool/slots/0/recycle")
-        assert (answer.status, answer.json()["outcome"]) == (202, "asked")
+        assert (answer.status, answer.json()["outcome"]) == (202, "requested")
 
         async def renewed() -> bool:
             return await identifier(one_slot) != before
@@ -97,7 +97,7 @@ async def test_the_holder_of_a_slot_ends_its_session_when_another_process_asks(o
         await eventually(renewed)
         await one_slot.services.scheduler._slots[0].document.renew()
         (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
-        assert (slot["state"], slot["generation"], slot["asked"]) == ("leased", 2, None)
+        assert (slot["state"], slot["generation"], slot["recycle_requested"]) == ("leased", 2, None)
 
 
 @pytest.mark.usefixtures("_often")
@@ -105,14 +105,14 @@ async def test_jobs_in_a_session_that_is_asked_to_end_are_finished_there(one_slo
     async with opened(one_slot.environ) as other:
         async with one_slot.services.scheduler.acquire_slot() as session:
             name = session.name
-            assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "asked"
+            assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "requested"
 
             async def drains() -> bool:
                 (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
                 return bool(slot["draining"])
 
             await eventually(drains)
-            assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "soon"
+            assert (await call(other, "POST", "/api/pool/slots/0/recycle")).json()["outcome"] == "draining"
             session._check()
         async with one_slot.services.scheduler.acquire_slot() as session:
             assert session.name != name
@@ -124,10 +124,10 @@ async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, mon
     async with opened(one_slot.environ) as other:
         for _ in range(2):
             answer = await call(other, "POST", "/api/pool/slots/0/recycle")
-            assert (answer.status, answer.json()["outcome"]) == (202, "asked")
-        monkeypatch.setattr(pool, "ANSWER", 0.0)
+            assert (answer.status, answer.json()["outcome"]) == (202, "requested")
+        monkeypatch.setattr(pool_overview, "RECYCLE_TIMEOUT_SECONDS", 0.0)
         answer = await call(other, "POST", "/api/pool/slots/0/recycle")
-        assert (answer.status, answer.json()["outcome"]) == (202, "taken_away")
+        assert (answer.status, answer.json()["outcome"]) == (202, "lease_broken")
         document = one_slot.services.scheduler._slots[0].document
         with pytest.raises(Exception, match="does not hold the slot"):
             await document.renew()

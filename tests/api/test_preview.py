@@ -74,4 +74,4 @@ async def test_what_is_wrong_is_said(open_stack: Stack) -> None:
 async def test_renditions_over_the_limit_of_an_answer_are_not_collected(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_HTTP_MAX_RESPONSE_BYTES": "1000"}) as stack:
         answer = await call(stack, "POST", f"{PREVIEW}?recipe=tutorial", picture(), content_type="image/jpeg")
-        assert answer.problem == "answer_too_large"
+        assert answer.problem == "response_too_large"

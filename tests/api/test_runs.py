@@ -73,7 +73,7 @@ async def test_runs_come_page_by_page_the_newest_first(stack: Stack) -> None:
 
 async def test_what_cannot_be_planned_or_started_is_told(stack: Stack) -> None:
     assert (await plan(stack))["jobs"] == 0, "an empty container"
-    assert await refused(stack, f"{RUNS}/plan", {"selection": {"recipes": ["wep"]}}) == (422, "unknown_recipe")
+    assert await refused(stack, f"{RUNS}/plan", {"selection": {"recipes": ["wep"]}}) == (404, "unknown_recipe")
     assert await refused(stack, f"{RUNS}/plan", {"selection": {"reasons": ["because"]}}) == (400, "bad_request")
     assert await refused(stack, f"{RUNS}/plan", {"selection": {"prefx": "a"}}) == (400, "bad_request")
     for odd in ({"max_age": 1e308}, {"min_age": 10**11}, {"prefix": "a\r\nb"}, {"prefix": "a\x9f"}):
@@ -87,7 +87,7 @@ async def test_what_cannot_be_planned_or_started_is_told(stack: Stack) -> None:
     for verb in ("cancel", "resume"):
         assert await refused(stack, f"{RUNS}/20260101-000000-000000/{verb}") == (404, "unknown_run")
     assert (await call(stack, "GET", f"{RUNS}/nonsense")).problem == "unknown_run"
-    assert (await call(stack, "GET", f"{RUNS}?token=xyz")).problem == "invalid_cursor"
+    assert (await call(stack, "GET", f"{RUNS}?cursor=xyz")).problem == "invalid_cursor"
     await stack.services.account.container(stack.services.settings.input_container).delete_container()
     missing = await call(stack, "POST", f"{RUNS}/plan", {})
     assert (missing.status, missing.problem) == (503, "configuration")

@@ -105,7 +105,7 @@ async def test_every_trigger_does_its_work(stack: Stack) -> None:
     assert {name: entry and entry.state for name, entry in states.items()} == {"a": "done", "b": "done"}
     answer = json.loads(submitted["returned"]["body"])
     assert (submitted["returned"]["status"], answer["state"]) in (("200", "done"), (200, "done"))
-    for refused, kind in ((shown, "unknown_job"), (elsewhere, "no_such_address")):
+    for refused, kind in ((shown, "unknown_job"), (elsewhere, "not_found")):
         problem = json.loads(refused["returned"]["body"])
         assert (int(refused["returned"]["status"]), problem["type"].rpartition(":")[2]) == (404, kind)
     assert await stack.waiting() == 0, "the timer found nothing to do"

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.api import pool
-from pipeline.api.links import Links
 from pipeline.errors import PoolUnavailable
 from pipeline.pool.billing import HOUR, BilledHours, SessionLifetime, started_hours
 from tests.images import picture
@@ -105,7 +103,7 @@ async def slot(stack: Stack) -> dict[str, Any]:
 
 async def counted(stack: Stack) -> int:
     """The session-hours that the pool tells of."""
-    told = (await pool.overview(stack.services, Links())).hours
+    told = (await stack.services.pool_monitor.overview()).hours
     assert told.price == 0.03
     assert told.total >= told.month >= told.today
     return told.total
@@ -124,7 +122,7 @@ async def test_sessions_are_counted_from_their_first_job_and_after_their_end(env
             assert await counted(stack) == number, "a session that has a name and no job yet costs nothing"
         await stack.services.scheduler.close()
         assert await counted(stack) == 2
-        answer = await pool.new_session(stack.services, "0")
+        answer = await stack.services.pool_monitor.recycle("0")
         assert (answer.outcome, await counted(stack)) == ("ended", 2)
 
 
