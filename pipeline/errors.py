@@ -48,7 +48,7 @@ HTTP_BY_KIND: dict[str, tuple[int, str]] = {
 
 
 class PipelineError(Exception):
-    """Base of all errors that the pipeline raises on purpose. `stderr_tail` is the end of the session's error output."""
+    """Base of all errors that the pipeline raises. `stderr_tail` is the end of the session's error output."""
 
     default_kind: ClassVar[str] = "error"
     http: ClassVar[tuple[int, str]] = (500, "Internal error")

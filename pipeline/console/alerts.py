@@ -107,7 +107,9 @@ def _queue_alert(state: PipelineState) -> Alert:
     if is_full:
         remedy = "All slots are leased. A larger pool (PIPELINE_POOL_MAX_SESSIONS) processes the queue sooner."
     elif not state.pool.leased:
-        remedy = "No instance processes them. Check that the function app runs and that its queue trigger reads this queue."
+        remedy = (
+            "No instance processes them. Check that the function app runs and that its queue trigger reads this queue."
+        )
     else:
         remedy = "Some slots are free. The app leases more as it scales out, or the jobs wait for their next attempt."
     level: Literal["bad", "warn"] = "warn" if is_full or state.pool.leased else "bad"

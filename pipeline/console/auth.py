@@ -90,7 +90,7 @@ def csrf_valid(request: func.HttpRequest, principal: Principal, secret: bytes, t
 
 
 def same_origin(request: func.HttpRequest) -> bool:
-    """Check that the browser reports this site as the origin of the request. A missing report counts as another site."""
+    """Check that the browser reports this site as the origin of the request. No report counts as another site."""
     site: str | None = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -128,7 +128,7 @@ def _cookie_values(request: func.HttpRequest) -> Iterator[str]:
 def _cookie_principal(value: str, hours: float, secret: bytes) -> Principal | None:
     """Return the user of a cookie; None if its signature is invalid or it has expired."""
     try:
-        role, nonce = _cookie_serializer(secret).loads(value, max_age=hours * 3600)
+        role, nonce = _cookie_serializer(secret).loads(value, max_age=int(hours * 3600))
     except BadData:
         return None
     return Principal(role, "function key", nonce, can_sign_out=True)
@@ -152,7 +152,7 @@ def _app_service_principal(header: str, settings: Settings) -> Principal | None:
     return Principal("read", name, nonce) if settings.console_reader_role in roles else None
 
 
-def _cookie_serializer(secret: bytes) -> URLSafeTimedSerializer[str]:
+def _cookie_serializer(secret: bytes) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(secret, salt="cookie", signer_kwargs={"digest_method": hashlib.sha256})
 
 

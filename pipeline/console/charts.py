@@ -92,9 +92,7 @@ def _column(index: int, step: float, moment: datetime, series: Sequence[Series],
     tooltip = Markup('<title data-clock="{}" data-suffix=": {}">{:%H:%M} UTC: {}</title>').format(
         moment.isoformat(), label, moment, label
     )
-    return Markup("<g>{}{}{}</g>").format(
-        tooltip, _rect(x, TOP, step, PLOT_HEIGHT, "hit"), Markup().join(rectangles)
-    )
+    return Markup("<g>{}{}{}</g>").format(tooltip, _rect(x, TOP, step, PLOT_HEIGHT, "hit"), Markup().join(rectangles))
 
 
 def _grid(top: float) -> Markup:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 import azure.functions as func
@@ -52,13 +51,6 @@ class Console:
     routes: tuple[Route, ...]
     cache: SWRCache
 
-    @classmethod
-    def of(cls, services: Services) -> Self:
-        """Compose the console from the services of a process."""
-        cache = SWRCache()
-        secret = SharedSecret(services.account, services.settings.state_container, SECRET_BLOB)
-        return cls(services.settings, secret, routes(services, cache), cache)
-
     async def handle(self, request: func.HttpRequest) -> func.HttpResponse:
         """Return a page, or an error page. HEAD gets the response to GET; servers omit its body."""
         try:
@@ -80,7 +72,9 @@ class Console:
 
     async def _handle(self, request: func.HttpRequest) -> func.HttpResponse:
         if not is_console_path(urlsplit(request.url).path.lower()):
-            return responses.plain_text(404, f"The console works only at {CONSOLE_PATH}: set routePrefix in host.json to 'api'.")
+            return responses.plain_text(
+                404, f"The console works only at {CONSOLE_PATH}: set routePrefix in host.json to 'api'."
+            )
         path = request.route_params.get("page", "").strip("/")
         if path.startswith("static/"):
             file = templates.static_file(path.removeprefix("static/"))
@@ -146,20 +140,12 @@ class Console:
         return responses.page(html, 401)
 
 
-class ConsoleProvider:
-    """Provide the console of the current services, which belong to an event loop."""
-
-    def __init__(self, services: Callable[[], Services]) -> None:
-        """Remember the source of the services; the console is composed at first use."""
-        self._services = services
-        self._composed: tuple[Services, Console] | None = None
-
-    def console(self) -> Console:
-        """Return the console of the running event loop."""
-        services = self._services()
-        if self._composed is None or self._composed[0] is not services:
-            self._composed = services, Console.of(services)
-        return self._composed[1]
+@lru_cache(maxsize=1)
+def console_of(services: Services) -> Console:
+    """Compose the console from the services of a process, once: its cache and its secret outlive a request."""
+    cache = SWRCache()
+    secret = SharedSecret(services.account, services.settings.state_container, SECRET_BLOB)
+    return Console(services.settings, secret, routes(services, cache), cache)
 
 
 def _method(request: func.HttpRequest) -> str:

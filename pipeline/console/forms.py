@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 from pipeline.engine.base import Transform
 from pipeline.engine.constraints import NAMED_COLORS
-from pipeline.engine.formats import FORMATS, Format
+from pipeline.engine.formats import Format
 from pipeline.engine.registry import FIRST, TRANSFORMS
 from pipeline.recipes import yaml_loader
 
+Kind = type[Transform] | type[Format]
 Schema = dict[str, Any]
 Control = Literal["number", "select", "check", "text", "area"]
 MISSING = object()
@@ -50,34 +51,26 @@ def transform_names() -> list[str]:
     return [*(name for name in TRANSFORMS if name not in FIRST), "frame"]
 
 
-def transform_summary(name: str) -> str:
-    """Return the description of a transform in one line."""
-    return _summary(TRANSFORMS[name])
+def summary(kind: Kind) -> str:
+    """Return the description of a transform or format in one line."""
+    return (kind.__doc__ or "").strip().splitlines()[0]
 
 
-def format_summary(name: str) -> str:
-    """Return the description of a format in one line."""
-    return _summary(FORMATS[name])
+def fields(kind: Kind, values: Mapping[str, Any]) -> list[Field]:
+    """Return the fields of a transform or format with these values; other fields have their defaults."""
+    schema = _schema(kind)
+    required = schema.get("required", [])
+    return [
+        _field(name, each, values.get(name, each.get("default")), required=name in required)
+        for name, each in schema.get("properties", {}).items()
+    ]
 
 
-def transform_fields(name: str, values: Mapping[str, Any]) -> list[Field]:
-    """Return the fields of a transform with these values; other fields have their defaults."""
-    return _fields(_schema(TRANSFORMS[name]), values)
-
-
-def format_fields(name: str, values: Mapping[str, Any]) -> list[Field]:
-    """Return the fields of a format with these values; other fields have their defaults."""
-    return _fields(_schema(FORMATS[name]), values)
-
-
-def parse_transform(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Parse the parameters of a transform from form fields; parameters with their default are left out."""
-    return _parse_all(_schema(TRANSFORMS[name]), texts)
-
-
-def parse_format(name: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Parse the options of a format from form fields; options with their default are left out."""
-    return _parse_all(_schema(FORMATS[name]), texts)
+def parse(kind: Kind, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Parse the parameters of a transform or format from form fields; those with their default are left out."""
+    properties = _schema(kind).get("properties", {})
+    parsed = ((name, each, parse_value(each, texts.get(name, ""))) for name, each in properties.items())
+    return {name: value for name, each, value in parsed if value is not MISSING and value != each.get("default")}
 
 
 def to_text(value: Any) -> str:  # noqa: ANN401 - any parameter
@@ -91,7 +84,7 @@ def to_text(value: Any) -> str:  # noqa: ANN401 - any parameter
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def parse(schema: Schema, text: str) -> Any:  # noqa: ANN401 - any parameter
+def parse_value(schema: Schema, text: str) -> Any:  # noqa: ANN401 - any parameter
     """Parse the text of a field by its schema; MISSING for an empty text.
 
     A text that fits no type stays a text: the validation of the recipe then reports the error.
@@ -112,7 +105,7 @@ def _parse_as(schema: Schema, text: str) -> Any:  # noqa: ANN401
         case "boolean":
             return text in ("true", "on") if text in ("true", "on", "false") else MISSING
         case "array":
-            return [parse(schema["items"], part) for part in text.split(",") if part.strip()]
+            return [parse_value(schema["items"], part) for part in text.split(",") if part.strip()]
         case "object":
             return _parse_mapping(text)
         case _:
@@ -129,25 +122,13 @@ def _parse_mapping(text: str) -> Any:  # noqa: ANN401
 
 
 @cache
-def _schema(kind: type[Transform] | type[Format]) -> Schema:
+def _schema(kind: Kind) -> Schema:
     return TypeAdapter(kind).json_schema()
-
-
-def _summary(kind: type[Any]) -> str:
-    return (kind.__doc__ or "").strip().splitlines()[0]
 
 
 def _types(schema: Schema) -> list[Schema]:
     """Return the schemas of the types that a parameter may have, without null."""
     return [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
-
-
-def _fields(schema: Schema, values: Mapping[str, Any]) -> list[Field]:
-    required = schema.get("required", [])
-    return [
-        _field(name, each, values.get(name, each.get("default")), required=name in required)
-        for name, each in schema.get("properties", {}).items()
-    ]
 
 
 def _field(name: str, schema: Schema, value: Any, *, required: bool) -> Field:  # noqa: ANN401
@@ -185,8 +166,3 @@ def _control(schema: Schema, *, is_single_type: bool, options: list[str]) -> Con
     is_long_text = kind == "string" and "pattern" not in schema
     is_long_text = is_long_text and schema.get("maxLength", 0) > MAX_SINGLE_LINE_CHARACTERS
     return "area" if kind == "object" or is_long_text else "text"
-
-
-def _parse_all(schema: Schema, texts: Mapping[str, str]) -> dict[str, Any]:
-    parsed = ((name, each, parse(each, texts.get(name, ""))) for name, each in schema.get("properties", {}).items())
-    return {name: value for name, each, value in parsed if value is not MISSING and value != each.get("default")}

@@ -39,19 +39,14 @@ class JobRow:
     entry: Entry
 
     @property
-    def id(self) -> str:
-        """The id of the job."""
-        return self.entry.key.id
-
-    @property
     def thumbnail_url(self) -> str:
         """The URL of a thumbnail: the smallest rendition, or else the source."""
         renditions = sorted(self.entry.renditions, key=lambda each: int(each["size"]))
         has_rendition = self.entry.state == "done" and renditions
         url = (
-            templates.rendition_url(self.id, renditions[0])
+            templates.rendition_url(self.entry.key.id, renditions[0])
             if has_rendition
-            else templates.source_url(self.id, self.entry.version.etag)
+            else templates.source_url(self.entry.key.id, self.entry.version.etag)
         )
         return f"{url}&thumbnail"
 

@@ -14,6 +14,7 @@ from pipeline.console.images import MAX_IMAGE_BYTES, parse_source
 from pipeline.console.recipe_draft import Draft, FieldError, InvalidDraft
 from pipeline.console.request import ConsoleRequest
 from pipeline.engine.formats import FORMATS
+from pipeline.engine.registry import TRANSFORMS
 from pipeline.errors import PipelineError, PoolFull, RequestError, TransientError
 from pipeline.jobs.preview import Preview, Previewer, PreviewSource
 from pipeline.jobs.rendering import FOCAL_POINT_KEY
@@ -121,7 +122,7 @@ class PlaygroundPages:
             if "box" in form and state.draft.steps:
                 params = state.draft.steps[-1].params
                 params.clear()
-                params.update(forms.parse_transform("crop", {"box": form["box"]}))
+                params.update(forms.parse(TRANSFORMS["crop"], {"box": form["box"]}))
         if action != "preview":
             return self._page(request, state)
         return self._page(request, state, await self._preview(request, state))
@@ -181,8 +182,8 @@ class PlaygroundPages:
             state=state,
             suggested_sources=suggested_sources,
             recipes=list(self.recipes),
-            transforms=[(name, forms.transform_summary(name)) for name in forms.transform_names()],
-            formats=[(name, forms.format_summary(name)) for name in FORMATS],
+            transforms=[(name, forms.summary(TRANSFORMS[name])) for name in forms.transform_names()],
+            formats=[(name, forms.summary(kind)) for name, kind in FORMATS.items()],
             max_bytes=MAX_IMAGE_BYTES,
             input_container=self.settings.input_container,
         )

@@ -60,12 +60,12 @@ class DraftStep:
     @property
     def fields(self) -> list[forms.Field]:
         """The form fields of the transform."""
-        return forms.transform_fields(self.name, self.params)
+        return forms.fields(TRANSFORMS[self.name], self.params)
 
     @property
     def summary(self) -> str:
         """The description of the transform in one line."""
-        return forms.transform_summary(self.name)
+        return forms.summary(TRANSFORMS[self.name])
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ class Draft:
         while (name := form.get(f"step-{len(steps)}")) is not None and len(steps) < MAX_STEPS:
             if name not in TRANSFORMS:
                 raise RequestError(f"there is no transform {name[:40]!r}")
-            steps.append(DraftStep(name, forms.parse_transform(name, _with_prefix(form, f"step-{len(steps)}-"))))
+            steps.append(DraftStep(name, forms.parse(TRANSFORMS[name], _with_prefix(form, f"step-{len(steps)}-"))))
         format_name = form.get("format", cls.format)
         if format_name not in FORMATS:
             raise RequestError(f"there is no format {format_name[:40]!r}")
-        return cls(tuple(steps), format_name, forms.parse_format(format_name, _with_prefix(form, "format-")))
+        return cls(tuple(steps), format_name, forms.parse(FORMATS[format_name], _with_prefix(form, "format-")))
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rendition: str | None = None) -> Self:
@@ -97,15 +97,17 @@ class Draft:
             step for step in (*recipe.steps, *chosen.steps) if step["name"] not in FIRST or step["name"] == "frame"
         ]
         return cls(
-            tuple(DraftStep(step["name"], forms.parse_transform(step["name"], _texts(step["params"]))) for step in steps),
+            tuple(
+                DraftStep(step["name"], forms.parse(TRANSFORMS[step["name"]], _texts(step["params"]))) for step in steps
+            ),
             chosen.format,
-            forms.parse_format(chosen.format, _texts(chosen.options())),
+            forms.parse(FORMATS[chosen.format], _texts(chosen.options())),
         )
 
     @property
     def format_fields(self) -> list[forms.Field]:
         """The form fields of the rendition's format."""
-        return forms.format_fields(self.format, self.options)
+        return forms.fields(FORMATS[self.format], self.options)
 
     def edited(self, action: str, transform: str = "") -> Self:
         """Apply a button: `add` with a transform, or `remove-2`, `up-2`, `down-2` for the third step."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import azure.functions as func
 
 from pipeline.console.request import ConsoleRequest
 from pipeline.recipes import Recipe, Recipes, explain
+from pipeline.storage.entry import Entry
 from pipeline.storage.ledger import Ledger
 
 
@@ -33,17 +33,6 @@ class RecipeSummary:
 
 
 @dataclass(frozen=True)
-class RenditionStrip:
-    """The source and the renditions of a recipe's latest job in the state done, side by side."""
-
-    id: str
-    name: str
-    etag: str
-    bytes_in: int
-    renditions: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
 class RecipePages:
     """Show recipes."""
 
@@ -52,18 +41,16 @@ class RecipePages:
 
     async def index(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET recipes`: show all recipes."""
-        strips = await asyncio.gather(*map(self._strip, self.recipes))
-        summaries = [(RecipeSummary.of(recipe), strip) for recipe, strip in zip(self.recipes, strips, strict=True)]
+        jobs = await asyncio.gather(*map(self._latest_job, self.recipes))
+        summaries = [(RecipeSummary.of(recipe), job) for recipe, job in zip(self.recipes, jobs, strict=True)]
         return request.render("recipes.html", summaries=summaries)
 
     async def show(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET recipes/{name}`: show a recipe. Raises RecipeError if it is unknown."""
         recipe = self.recipes.get(request.parts["name"])
-        return request.render("recipe.html", summary=RecipeSummary.of(recipe), strip=await self._strip(recipe))
+        return request.render("recipe.html", summary=RecipeSummary.of(recipe), job=await self._latest_job(recipe))
 
-    async def _strip(self, recipe: Recipe) -> RenditionStrip | None:
+    async def _latest_job(self, recipe: Recipe) -> Entry | None:
+        """Return the latest job in the state done: its images show the effect of the recipe."""
         entries, _ = await self.ledger.page(recipe=recipe.name, state="done", limit=1)
-        strips = (
-            RenditionStrip(each.key.id, each.name, each.version.etag, each.bytes_in, each.renditions) for each in entries
-        )
-        return next(strips, None)
+        return next(iter(entries), None)

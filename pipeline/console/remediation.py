@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_SOURCE = "Re-upload a valid image under the same name; it is processed automatically. Dismiss files that are not images."
+_SOURCE = (
+    "Re-upload a valid image under the same name; it is processed automatically. Dismiss files that are not images."
+)
 _RECIPE = (
-    "Change the recipe, or exclude these sources with match.exclude. A run processes the sources of a changed recipe again."
+    "Change the recipe, or exclude these sources with match.exclude. "
+    "A run processes the sources of a changed recipe again."
 )
 _SESSION = "Retry. If the failure repeats, the image needs more memory or time than a session has: lower the limits."
 
@@ -72,9 +75,7 @@ REMEDIATIONS: dict[str, Remediation] = {
         "Dismiss. Upload renditions to another container than sources.",
     ),
     # -- the recipe ---------------------------------------------------------------------------------------------------
-    "crop_outside": Remediation(
-        "crop box is not within the image", "crop boxes are not within their images", _RECIPE
-    ),
+    "crop_outside": Remediation("crop box is not within the image", "crop boxes are not within their images", _RECIPE),
     "frame_missing": Remediation(
         "image lacks the frame or page that the recipe selects",
         "images lack the frame or page that the recipe selects",
@@ -102,13 +103,9 @@ REMEDIATIONS: dict[str, Remediation] = {
         "job needs an image or font that is unreadable", "jobs need an image or font that is unreadable", _RECIPE
     ),
     "transform_failed": Remediation("transform failed", "transforms failed", _RECIPE),
-    "code_failed": Remediation(
-        "job failed in the recipe's own code", "jobs failed in the recipe's own code", _RECIPE
-    ),
+    "code_failed": Remediation("job failed in the recipe's own code", "jobs failed in the recipe's own code", _RECIPE),
     "encode_failed": Remediation("rendition could not be encoded", "renditions could not be encoded", _RECIPE),
-    "bad_job": Remediation(
-        "job document does not fit the engine", "job documents do not fit the engine", _RECIPE
-    ),
+    "bad_job": Remediation("job document does not fit the engine", "job documents do not fit the engine", _RECIPE),
     "bad_path": Remediation(
         "rendition path is not a valid blob name",
         "rendition paths are not valid blob names",
@@ -144,7 +141,10 @@ REMEDIATIONS: dict[str, Remediation] = {
         "execution was interrupted twice", "executions were interrupted twice", _SESSION, retry_may_help=True
     ),
     "session_died": Remediation(
-        "session process died twice during the job", "session processes died twice during a job", _SESSION, retry_may_help=True
+        "session process died twice during the job",
+        "session processes died twice during a job",
+        _SESSION,
+        retry_may_help=True,
     ),
     "session_tainted": Remediation(
         "session contained foreign files or code",
@@ -198,6 +198,4 @@ def remediation(kind: str) -> Remediation:
     """Return the remediation of a kind of failure; a general one for an unknown kind."""
     action = "Open a job to read its message, then retry or dismiss it."
     name = kind.replace("_", " ")
-    return REMEDIATIONS.get(kind) or Remediation(
-        f"failure: {name}", f"failures: {name}", action, retry_may_help=True
-    )
+    return REMEDIATIONS.get(kind) or Remediation(f"failure: {name}", f"failures: {name}", action, retry_may_help=True)

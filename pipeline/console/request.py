@@ -37,7 +37,7 @@ class ConsoleRequest:
     @property
     def path(self) -> str:
         """The path of the URL."""
-        return urlsplit(self.http.url).path
+        return str(urlsplit(self.http.url).path)
 
     @cached_property
     def query(self) -> dict[str, str]:

@@ -36,7 +36,13 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
     """Compose the pages, and return their routes. The first route that matches a request handles it."""
     settings, recipe_file, ledger = services.settings, services.recipes, services.ledger
     overview = OverviewPage(
-        settings.input_container, ledger, services.job_queue, services.runs, services.pool_monitor, services.health, cache
+        settings.input_container,
+        ledger,
+        services.job_queue,
+        services.runs,
+        services.pool_monitor,
+        services.health,
+        cache,
     )
     jobs = JobPages(settings, recipe_file, ledger, services.jobs)
     failures = FailurePages(recipe_file, ledger, services.jobs, cache)

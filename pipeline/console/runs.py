@@ -84,7 +84,7 @@ class RunPages:
             return self._form(request, request.form, str(error))
         except PipelineError as error:
             return self._form(request, request.form, error.message)
-        return _to_plan(plan.id)
+        return responses.redirect(f"{CONSOLE_PATH}/runs/plans/{plan.id}")
 
     async def review(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET runs/plans/{id}`: show a plan: its jobs, their reasons, the estimated duration and cost."""
@@ -95,7 +95,7 @@ class RunPages:
         plan = await self.planner.get(request.parts["id"])
         if plan.marker:
             await self.planner.plan(plan.selection, marker=plan.marker, budget_seconds=PLAN_BUDGET_SECONDS)
-        return _to_plan(plan.id)
+        return responses.redirect(f"{CONSOLE_PATH}/runs/plans/{plan.id}")
 
     async def start(self, request: ConsoleRequest) -> func.HttpResponse:
         """`POST runs/plans/{id}/start`: start the run of a plan."""
@@ -103,17 +103,17 @@ class RunPages:
             run = await self.runs.start(plan_id=request.parts["id"])
         except PipelineError as error:
             return await self._review(request, error.message)
-        return _to_run(run.id, "started")
+        return responses.redirect(f"{CONSOLE_PATH}/runs/{run.id}?notice=started")
 
     async def cancel(self, request: ConsoleRequest) -> func.HttpResponse:
         """`POST runs/{id}/cancel`: cancel a run; no more of its jobs start."""
         run = await self.runs.cancel(request.parts["id"])
-        return _to_run(run.id, "cancelled")
+        return responses.redirect(f"{CONSOLE_PATH}/runs/{run.id}?notice=cancelled")
 
     async def resume(self, request: ConsoleRequest) -> func.HttpResponse:
         """`POST runs/{id}/resume`: resume a run after an interruption or a cancellation."""
         run = await self.runs.resume(request.parts["id"])
-        return _to_run(run.id, "resumed")
+        return responses.redirect(f"{CONSOLE_PATH}/runs/{run.id}?notice=resumed")
 
     def _form(self, request: ConsoleRequest, values: Mapping[str, str], error: str = "") -> func.HttpResponse:
         return request.render(
@@ -131,14 +131,6 @@ class RunPages:
         plan = await self.planner.get(request.parts["id"])
         status = 422 if error else 200
         return request.render("plan.html", status, plan=plan, reasons=REASONS, error=error, settings=self.settings)
-
-
-def _to_plan(plan_id: str) -> func.HttpResponse:
-    return responses.redirect(f"{CONSOLE_PATH}/runs/plans/{plan_id}")
-
-
-def _to_run(run_id: str, notice: str) -> func.HttpResponse:
-    return responses.redirect(f"{CONSOLE_PATH}/runs/{run_id}?notice={notice}")
 
 
 def parse_selection(form: Mapping[str, str], recipes: list[str]) -> Selection:

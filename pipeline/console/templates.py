@@ -130,7 +130,7 @@ def _timestamp(moment: Any, *, relative: bool = True) -> Markup:  # noqa: ANN401
 
 
 def _isolated(text: str, max_characters: int = 80) -> Markup:
-    """Render a user's name for something, isolated from the writing direction around it, without invisible characters."""
+    """Render a user-supplied name: isolated from the surrounding writing direction, invisible characters escaped."""
     text = formatting.visible(text)
     return Markup('<bdi class="name" title="{}">{}</bdi>').format(
         formatting.clip(text, 400), formatting.clip(text, max_characters)
