@@ -1,40 +1,38 @@
-"""What a page says when something that it needs is down. Without a browser."""
+"""Error pages when a dependency is down, and the stale-while-revalidate cache."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from unittest.mock import AsyncMock
 
 import azure.functions as func
 import pytest
 import pytest_asyncio
 
-from pipeline.console import routes
-from pipeline.console.cache import forget, known, lately
-from pipeline.console.routes import Console
+from pipeline.console import dispatch
+from pipeline.console.cache import SWRCache
+from pipeline.console.dispatch import console_of
+from pipeline.console.remediation import REMEDIATIONS, remediation
+from pipeline.engine.errors import KINDS
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
-from tests.stack import Stack
+from pipeline.testing.pool import UNREACHABLE
+from tests.console.client import console_in_memory, http_request, text_of
+from tests.stack import RECIPES
 from tests.waiting import eventually
 
-NOWHERE = (
+UNREACHABLE_STORAGE = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a;"
     "QueueEndpoint=http://127.0.0.1:1/a;TableEndpoint=http://127.0.0.1:1/a;"
 )
 
 
-def request(page: str) -> func.HttpRequest:
-    headers = {"host": "127.0.0.1"}
-    url = f"http://127.0.0.1/api/console/{page}"
-    return func.HttpRequest("GET", url, headers=headers, route_params={"page": page}, body=b"")
-
-
 @pytest_asyncio.fixture
 async def stranded(recipe_file: Path) -> AsyncIterator[Services]:
-    """Services whose storage is nowhere."""
+    """Services whose storage is unreachable."""
     environ = {
-        "IMAGES": NOWHERE,
+        "IMAGES": UNREACHABLE_STORAGE,
         "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
         "PIPELINE_RECIPES": str(recipe_file),
         "PIPELINE_CONSOLE_ACCESS": "open",
@@ -45,69 +43,109 @@ async def stranded(recipe_file: Path) -> AsyncIterator[Services]:
     await services.close()
 
 
-async def test_what_nobody_foresaw_is_still_an_answer(stranded: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "principal", None)
-    monkeypatch.setattr(Console, "_secret", AsyncMock(return_value=b"s"))
-    answer = await Console().answer(stranded, request(""))
-    assert (answer.status_code, answer.mimetype) == (500, "text/plain")
-    assert b"The log has the details" in answer.get_body()
+async def test_an_unexpected_error_gets_a_plain_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "authenticate", None)
+    async with console_in_memory(RECIPES) as (client, _):
+        response = await client.get()
+    assert (response.status_code, response.mimetype) == (500, "text/plain")
+    assert "The log has the details" in text_of(response)
 
 
-async def test_below_another_prefix_the_console_says_what_to_set(stranded: Services) -> None:
+async def test_another_route_prefix_gets_an_explanation(stranded: Services) -> None:
     url = "http://127.0.0.1/v1/console/jobs"
-    asked = func.HttpRequest("GET", url, headers={"host": "127.0.0.1"}, route_params={"page": "jobs"}, body=b"")
-    answer = await Console().answer(stranded, asked)
-    assert (answer.status_code, b"routePrefix" in answer.get_body()) == (404, True)
+    request = func.HttpRequest("GET", url, headers={"host": "127.0.0.1"}, route_params={"page": "jobs"}, body=b"")
+    response = await console_of(stranded).handle(request)
+    assert (response.status_code, "routePrefix" in text_of(response)) == (404, True)
 
 
-@pytest.mark.parametrize("page", ["", "jobs", "pool"])
-async def test_storage_that_is_down_is_said_in_time(
-    stranded: Services, page: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("path", ["", "/jobs", "/pool"])
+async def test_unreachable_storage_gets_a_timely_error_page(
+    stranded: Services, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "LOOKING", 0.5)
-    answer = await Console().answer(stranded, request(page))
-    assert answer.status_code == 503
-    assert b"Storage" in answer.get_body()
-    assert b"Traceback" not in answer.get_body()
+    monkeypatch.setattr(dispatch, "READ_TIMEOUT_SECONDS", 0.5)
+    response = await console_of(stranded).handle(http_request(path))
+    assert response.status_code == 503
+    assert "Storage" in text_of(response)
+    assert "Traceback" not in text_of(response)
 
 
-async def test_a_pool_that_is_down_is_what_the_overview_says_first(stack: Stack) -> None:
-    environ = {**stack.environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_CONSOLE_ACCESS": "open"}
-    settings = Settings.load({**environ, "PIPELINE_RETRY_MAX_ATTEMPTS": "1"})
-    services = Services.open(settings, load_recipes(settings), environ)
-    console = Console()
+async def test_the_overview_reports_an_unreachable_pool() -> None:
+    async with console_in_memory(RECIPES) as (client, memory):
+        memory.pool.fail("", UNREACHABLE, times=99)
 
-    async def said() -> bool:
-        body = (await console.answer(services, request(""))).get_body().decode()
-        return "Not well: session pool" in body
+        async def is_reported() -> bool:
+            return "Unhealthy: session pool" in text_of(await client.get())
 
-    await eventually(said, timeout=30, every=0.2)
-    await services.close()
+        await eventually(is_reported)
 
 
-class Owner:
-    """Somebody to remember things for."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_failure_kind_of_the_engine_has_a_remedy(kind: str) -> None:
+    assert kind in REMEDIATIONS
 
 
-async def test_what_was_found_lately_is_not_asked_for_again_until_something_changes() -> None:
-    asked: list[int] = []
-
-    async def ask() -> int:
-        asked.append(1)
-        return len(asked)
-
-    owner = Owner()
-    assert [await lately(owner, "x", ask) for _ in range(3)] == [1, 1, 1]
-    assert await lately(owner, "y", ask) == 2
-    forget(owner)
-    assert await lately(owner, "x", ask) == 3
+def test_a_remedy_counts_its_failures() -> None:
+    assert remediation("not_an_image").title(1) == "1 file is not an image"
+    assert remediation("not_an_image").title(2345) == "2,345 files are not images"
+    assert remediation("new_kind").title(2) == "2 failures: new kind"
 
 
-async def test_what_takes_long_is_never_waited_for() -> None:
-    owner = Owner()
+async def test_the_cache_returns_a_value_until_invalidation() -> None:
+    loads: list[int] = []
 
-    async def ask() -> str:
-        return "well"
+    async def load() -> int:
+        loads.append(1)
+        return len(loads)
 
-    assert known(owner, "health", ask, 60) is None
-    await eventually(lambda: known(owner, "health", ask, 60) == "well")
+    cache = SWRCache()
+    assert [await cache.get("x", load) for _ in range(3)] == [1, 1, 1]
+    assert await cache.get("y", load) == 2
+    cache.invalidate()
+    assert await cache.get("x", load) == 3
+
+
+async def test_the_cache_refreshes_a_stale_value_in_the_background() -> None:
+    results = ["old", "new"]
+    loaded = asyncio.Event()
+
+    async def load() -> str:
+        if len(results) == 1:
+            loaded.set()
+        return results.pop(0)
+
+    cache = SWRCache()
+    assert await cache.get("x", load) == "old"
+    cache._entries["x"].loaded_at -= 10
+    assert await cache.get("x", load) == "old"
+    await asyncio.wait_for(loaded.wait(), 5)
+    await asyncio.sleep(0)
+    assert await cache.get("x", load) == "new"
+
+
+async def test_the_cache_drops_a_refresh_from_before_an_invalidation() -> None:
+    gate = asyncio.Event()
+
+    async def load_slowly() -> str:
+        await gate.wait()
+        return "outdated"
+
+    async def load() -> str:
+        return "current"
+
+    cache = SWRCache()
+    assert cache.peek("x", load_slowly, 60) is None
+    cache.invalidate()
+    gate.set()
+    assert await cache.get("x", load) == "current"
+    await asyncio.sleep(0.01)
+    assert await cache.get("x", load) == "current"
+
+
+async def test_peeking_into_the_cache_never_waits() -> None:
+    cache = SWRCache()
+
+    async def load() -> str:
+        return "value"
+
+    assert cache.peek("x", load, 60) is None
+    await eventually(lambda: cache.peek("x", load, 60) == "value")
