@@ -114,16 +114,16 @@ class PlaygroundPages:
     async def submit(self, request: ConsoleRequest) -> func.HttpResponse:
         """`POST playground`: edit the draft, or render a preview. Keeps the input, with errors at their fields."""
         form, state = request.form, PlaygroundState.from_form(request.form)
-        action = form.get("action", "preview")
-        if action == "open":
+        command = form.get("command", "preview")
+        if command == "open":
             state.draft, state.mode = Draft.from_recipe(self.recipes.get(state.recipe)), "build"
-        elif action not in ("preview", "redraw"):
-            state.draft = state.draft.edited(action, form.get("transform", ""))
+        elif command not in ("preview", "redraw"):
+            state.draft = state.draft.edited(command, form.get("transform", ""))
             if "box" in form and state.draft.steps:
                 params = state.draft.steps[-1].params
                 params.clear()
                 params.update(forms.parse(TRANSFORMS["crop"], {"box": form["box"]}))
-        if action != "preview":
+        if command != "preview":
             return self._page(request, state)
         return self._page(request, state, await self._preview(request, state))
 

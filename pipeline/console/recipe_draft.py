@@ -109,9 +109,9 @@ class Draft:
         """The form fields of the rendition's format."""
         return forms.fields(FORMATS[self.format], self.options)
 
-    def edited(self, action: str, transform: str = "") -> Self:
+    def edited(self, command: str, transform: str = "") -> Self:
         """Apply a button: `add` with a transform, or `remove-2`, `up-2`, `down-2` for the third step."""
-        verb, _, position = action.partition("-")
+        verb, _, position = command.partition("-")
         steps = list(self.steps)
         index = int(position) if re.fullmatch(r"\d{1,2}", position) else -1
         if verb == "add" and transform in TRANSFORMS and len(steps) < MAX_STEPS:

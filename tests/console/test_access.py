@@ -193,7 +193,8 @@ def test_a_sign_in_redirects_only_within_the_console(url: str, target: str) -> N
 def test_only_the_console_pages_are_open_to_the_platform() -> None:
     code = (
         "import json, function_app\n"
-        "bindings = [json.loads(text) for each in function_app.app.get_functions() for text in each.get_raw_bindings()]\n"
+        "functions = function_app.app.get_functions()\n"
+        "bindings = [json.loads(text) for each in functions for text in each.get_raw_bindings()]\n"
         "routes = {each['route']: each for each in bindings if 'authLevel' in each}\n"
         "levels = {name: each['authLevel'].lower() for name, each in routes.items()}\n"
         "print(json.dumps([levels, {name: each.get('methods') for name, each in routes.items()}]))"

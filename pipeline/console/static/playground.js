@@ -14,13 +14,13 @@
 
   // -- requests ------------------------------------------------------------------------------------------------------
 
-  async function send(action, fields = {}) {
+  async function send(command, fields = {}) {
     const body = new FormData(form);
-    body.set("action", action);
+    body.set("command", command);
     body.delete("tool");
     for (const [name, value] of Object.entries(fields)) body.set(name, value);
     const request = ++lastRequest;
-    const isPreview = action === "preview";
+    const isPreview = command === "preview";
     // The response replaces the builder, so changes made meanwhile would be lost.
     const locked = isPreview ? [] : [...form.querySelectorAll("#builder :is(input, select, textarea, button):enabled")];
     locked.forEach((each) => { each.disabled = true; });
@@ -52,13 +52,13 @@
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const action = event.submitter && event.submitter.name === "action" ? event.submitter.value : "preview";
-    send(action).then(() => { if (action !== "preview") focusStep(action); });
+    const command = event.submitter && event.submitter.name === "command" ? event.submitter.value : "preview";
+    send(command).then(() => { if (command !== "preview") focusStep(command); });
   });
 
-  function focusStep(action) {
+  function focusStep(command) {
     const steps = document.querySelectorAll("#builder fieldset[data-step]");
-    if (action === "add" && steps.length) steps[steps.length - 1].querySelector("input:not([type=hidden]), select, textarea")?.focus();
+    if (command === "add" && steps.length) steps[steps.length - 1].querySelector("input:not([type=hidden]), select, textarea")?.focus();
   }
 
   form.addEventListener("change", (event) => {
