@@ -75,9 +75,9 @@ async def test_a_dropped_photo_becomes_renditions_and_no_key_is_used_anywhere(az
 async def test_the_console_shows_no_blob_of_another_container(azure: stack.Stack, source: str) -> None:
     """A shared key signs the address as it was asked for; a token is good for whatever the address becomes."""
     async with httpx.AsyncClient(base_url=f"{azure.hosts[0]}/api/console", timeout=60) as client:
-        shown = await client.get("/pictures/blob", params={"source": "sea.jpg"})
+        shown = await client.get("/images/blob", params={"source": "sea.jpg"})
         assert (shown.headers["content-type"], form(shown.content)) == ("image/jpeg", "JPEG")
-        hidden = await client.get("/pictures/blob", params={"source": source})
+        hidden = await client.get("/images/blob", params={"source": source})
         assert hidden.headers["content-type"].startswith("image/svg+xml")
         page = (await client.get("/playground")).text
         token = page.partition('name="token" value="')[2].partition('"')[0]
