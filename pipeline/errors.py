@@ -1,24 +1,25 @@
-"""Error tree of the pipeline, with the HTTP status and the title of each class.
+"""Error tree of the pipeline.
 
     PipelineError
-    ├── ConfigError             a setting or the recipe file is invalid
-    ├── PermanentError          a retry gives the same result: recorded as a failure with its reason
+    ├── ConfigError             a setting or the recipe file is invalid; the app refuses it at its start
+    ├── PermanentError          a retry gives the same result: a failure, recorded with its reason
     │   ├── SourceError         the source is not an allowed image, is damaged, or exceeds a limit
-    │   ├── RecipeError         the recipe is unknown, or cannot be applied to this source
-    │   ├── SessionReplyError   the session returned something that the job does not expect
-    │   └── OutputError         a rendition cannot be committed under its path
+    │   ├── RecipeError         the recipe is unknown, or does not apply to this source
+    │   ├── SessionReplyError   the session's response differs from the declared output
+    │   └── OutputError         a rendition cannot be committed at the recipe's path
     ├── TransientError          a retry may succeed
-    │   ├── SessionLost         the session ended, was replaced or stopped in the middle of the job
-    │   ├── PoolUnavailable     the session pool does not respond in time
-    │   ├── StorageUnavailable  the storage account does not respond in time
-    │   └── IdentityUnavailable there is no token; storage and pool translate it into their own error
-    ├── RequestError            a request is invalid
-    │   ├── InvalidCursor       the cursor of a list is invalid
+    │   ├── SessionLost         the session ended, was replaced or stopped during the job
+    │   ├── PoolUnavailable     the session pool does not respond, or not in time
+    │   ├── StorageUnavailable  the storage account does not respond, or not in time
+    │   └── IdentityUnavailable no token is available; storage and pool raise it as their own error
+    ├── RequestError            a request is invalid or not possible
+    │   ├── InvalidCursor       the cursor of a page is invalid
     │   └── StateConflict       the state of the job or run does not allow the action
-    ├── PoolFull                no session is free: backpressure, neither a failure nor an attempt
-    └── JobSuperseded           the source has changed or is gone, or another worker holds the claim
+    ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
+    └── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
 
-A message says what happened and what to do. `kind` is a short stable identifier for the ledger, responses and logs.
+Every message names the problem, the object and the remedy. `kind` is a short, stable word for programs: the ledger, API
+responses and log events contain it.
 """
 
 from __future__ import annotations
@@ -48,13 +49,20 @@ HTTP_BY_KIND: dict[str, tuple[int, str]] = {
 
 
 class PipelineError(Exception):
-    """Base of all errors that the pipeline raises. `stderr_tail` is the end of the session's error output."""
+    """Root of all errors that the pipeline raises on purpose.
+
+    Attributes:
+        message: The problem, the object and the remedy.
+        kind: A stable word for programs.
+        stderr_tail: The end of the session's standard error; empty if no session was involved.
+    """
 
     default_kind: ClassVar[str] = "error"
     http: ClassVar[tuple[int, str]] = (500, "Internal error")
+    """HTTP status and title of a response about the error, unless HTTP_BY_KIND names others for its kind."""
 
     def __init__(self, message: str, *, kind: str | None = None, stderr_tail: str = "") -> None:
-        """Set the message and, where it differs from the class's own, the kind."""
+        """Use the class's own kind unless `kind` names another one."""
         super().__init__(message)
         self.message = message
         self.kind = kind or self.default_kind
@@ -87,27 +95,27 @@ class SourceError(PermanentError):
 
 
 class RecipeError(PermanentError):
-    """The recipe is unknown, or cannot be applied to this source (for example, a crop outside the image)."""
+    """The recipe is unknown, or does not apply to this source (for example, a crop outside the image)."""
 
     default_kind = "bad_recipe"
     http = (422, "Recipe cannot be used")
 
 
 class SessionReplyError(PermanentError):
-    """The session's report or a rendition differs from its declaration."""
+    """The session's report or a rendition differs from the declared output."""
 
     default_kind = "bad_session_reply"
 
 
 class OutputError(PermanentError):
-    """A rendition cannot be committed under its path."""
+    """A rendition cannot be committed at the recipe's path."""
 
     default_kind = "output_conflict"
     http = (409, "Output path conflict")
 
 
 class TransientError(PipelineError):
-    """A retry may succeed. `retry_after` is the delay in seconds that the service requested."""
+    """A retry may succeed. `retry_after` is the delay in seconds that the service requested, or None."""
 
     default_kind = "transient"
     http = (503, "Service unavailable")
@@ -115,7 +123,7 @@ class TransientError(PipelineError):
     def __init__(
         self, message: str, *, kind: str | None = None, stderr_tail: str = "", retry_after: float | None = None
     ) -> None:
-        """Set the message, the kind and the requested delay in seconds."""
+        """Accept the arguments of PipelineError, and the delay that the service requested."""
         super().__init__(message, kind=kind, stderr_tail=stderr_tail)
         self.retry_after = retry_after
 
@@ -127,46 +135,46 @@ class SessionLost(TransientError):  # noqa: N818 - a state of the session, as op
 
 
 class PoolUnavailable(TransientError):  # noqa: N818
-    """The session pool does not respond in time."""
+    """The session pool does not respond, or not in time."""
 
     default_kind = "pool_unavailable"
 
 
 class StorageUnavailable(TransientError):  # noqa: N818
-    """The storage account does not respond in time."""
+    """The storage account does not respond, or not in time."""
 
     default_kind = "storage_unavailable"
 
 
 class IdentityUnavailable(TransientError):  # noqa: N818
-    """There is no token. Storage and pool translate it into their own error of the same `kind`."""
+    """No token is available. Storage and pool raise it as their own error, with the same `kind`."""
 
     default_kind = "identity_unavailable"
 
 
 class PoolFull(PipelineError):  # noqa: N818
-    """No session is free. Backpressure: the job waits; this is neither a failure nor an attempt."""
+    """No session is free: the job is requeued, and this is not an attempt (backpressure)."""
 
     default_kind = "pool_full"
     http = (503, "No free session")
 
 
 class JobSuperseded(PipelineError):  # noqa: N818
-    """The source has changed or is gone, or another worker holds the claim."""
+    """The source has changed or is gone, or another worker has taken the job over."""
 
     default_kind = "superseded"
     http = (409, "Source changed")
 
 
 class RequestError(PipelineError):
-    """A request is invalid; the message says what to change."""
+    """A request is invalid or not possible; the message names the remedy."""
 
     default_kind = "bad_request"
     http = (400, "Invalid request")
 
 
-class InvalidCursor(RequestError):  # noqa: N818 - named as what it is about
-    """The cursor of a list is invalid."""
+class InvalidCursor(RequestError):  # noqa: N818 - named after the invalid object
+    """The cursor of a page is invalid."""
 
     default_kind = "invalid_cursor"
 

@@ -163,6 +163,13 @@ def test_the_engine_needs_the_standard_library_and_pillow_alone() -> None:
     assert not absolute
 
 
+def test_only_two_modules_of_the_api_use_azure_classes() -> None:
+    modules = {
+        path.stem for path in (ROOT / "pipeline" / "api").glob("*.py") if "azure.functions" in set(imports(path))
+    }
+    assert modules == {"http", "http_trigger"}
+
+
 def test_few_modules_stand_at_the_root_of_the_pipeline() -> None:
     modules = {path.stem for path in (ROOT / "pipeline").glob("*.py")} - {"__init__", "__main__"}
     assert len(modules) <= 8, sorted(modules)

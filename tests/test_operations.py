@@ -1,4 +1,4 @@
-"""The page on operations knows every kind of failure, and its searches find lines that the pipeline writes."""
+"""The operations page documents every kind of failure, and its searches match lines that the pipeline logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_FAILURES = {
 
 
 def kinds() -> set[str]:
-    """Every kind that an error of the pipeline can have."""
+    """Return every kind that a failure can have."""
 
     def below(error: type[PipelineError]) -> set[str]:
         """Return the kinds of a class and of its subclasses, without those of the console."""
@@ -34,14 +34,14 @@ def kinds() -> set[str]:
     return (below(PipelineError) | named | set(KINDS)) - (set(HTTP_BY_KIND) - {"unknown_recipe"}) - NO_FAILURES
 
 
-def test_every_kind_of_failure_is_on_the_page() -> None:
+def test_every_kind_of_failure_is_documented() -> None:
     assert len(kinds()) > 40
     assert {kind for kind in kinds() if f"`{kind}`" not in PAGE} == set()
 
 
 @pytest.mark.parametrize("words", re.findall(r'message has "([^"]+)"', PAGE))
-def test_every_search_looks_for_words_that_are_logged(words: str) -> None:
+def test_every_documented_search_matches_a_log_line(words: str) -> None:
     if words in ("MaxDequeueCount", "poison"):
-        return  # the platform's own words
+        return  # words of the Functions host
     logged = f'"event": "{words.removeprefix("event=")}"' if words.startswith("event=") else words
     assert any(logged in line for text in SOURCES for line in text.splitlines() if '"' in line)

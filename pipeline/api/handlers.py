@@ -9,11 +9,10 @@ from pipeline.api.failures import FailureHandlers
 from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.images import ImageHandlers
 from pipeline.api.jobs import JobHandlers
-from pipeline.api.pool import PoolHandlers
+from pipeline.api.monitoring import MonitoringHandlers
 from pipeline.api.preview import PreviewHandlers
 from pipeline.api.recipes import RecipeHandlers
 from pipeline.api.runs import RunHandlers
-from pipeline.api.status import StatusHandlers
 from pipeline.api.submit import SubmitHandlers
 from pipeline.services import Services
 
@@ -29,8 +28,7 @@ class Handlers:
     runs: RunHandlers
     recipes: RecipeHandlers
     preview: PreviewHandlers
-    pool: PoolHandlers
-    status: StatusHandlers
+    monitoring: MonitoringHandlers
 
     @classmethod
     def of(cls, services: Services) -> Self:
@@ -46,6 +44,5 @@ class Handlers:
             runs=RunHandlers(services.runs, services.planner, keys),
             recipes=RecipeHandlers(services.recipes, settings.adhoc_recipes),
             preview=PreviewHandlers(settings, services.previewer),
-            pool=PoolHandlers(services.pool_monitor),
-            status=StatusHandlers(settings, services.health, services.statistics),
+            monitoring=MonitoringHandlers(settings, services.pool_monitor, services.health, services.statistics),
         )

@@ -22,7 +22,7 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 M = TypeVar("M", bound=BaseModel)
-# The platform's load balancer responds with an error of its own after 230 s.
+# The platform's load balancer ends a request with its own error after 230 s.
 REQUEST_TIMEOUT_SECONDS = 220.0
 MAX_JSON_BYTES = 1 * MIB
 # Query parameters that may hold a function key; they belong to the platform.
@@ -130,7 +130,7 @@ def _validated(model: type[M], validate: Callable[[], M]) -> M:
 
 
 def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    """Describe a validation error: the field, and what is wrong with it."""
+    """Describe a validation error: the field, the fault, and the nearest known name of an unknown field."""
     place, kind = _place(detail), detail["type"]
     if kind == "extra_forbidden":
         schema = model.model_json_schema()

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.storage.blobs import Renditions, Source, Sources, plain
 from pipeline.storage.entry import Entry
 
-# Whatever the bytes are, a browser runs nothing, loads nothing, and embeds them in no other site's page.
+# A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -57,7 +57,7 @@ class ImageHandlers:
             headers={
                 **_cache_headers(facts["sha256"]),
                 **headers,
-                "Content-Location": links.rendition(entry.key.id, name),
+                "Content-Location": links.to("jobs", entry.key.id, "renditions", name),
                 "Content-Disposition": f'inline; filename="{_header_safe(name)}.{_header_safe(extension)}"',
             },
             media_type=content_type,

@@ -69,9 +69,9 @@ class JobHandlers:
         return Response(page)
 
     async def retry(self, request: Request) -> Response:
-        """Handle `POST /api/jobs/{id}/retry`: queue a job again, whatever its outcome."""
+        """Handle `POST /api/jobs/{id}/retry`: queue a job again, in any state except queued and running."""
         entry = await self.jobs.retry(job_key(request))
-        headers = {"Location": request.links.job(entry.key.id), "Retry-After": str(RETRY_AFTER_SECONDS)}
+        headers = {"Location": request.links.to("jobs", entry.key.id), "Retry-After": str(RETRY_AFTER_SECONDS)}
         return Response(JobDocument.of(entry, request.links), 202, headers)
 
     async def dismiss(self, request: Request) -> Response:

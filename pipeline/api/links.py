@@ -24,11 +24,3 @@ class Links:
         encoded = urlencode({name: value for name, value in query.items() if value is not None})
         path = "/".join([self.base, *(quote(segment, safe="") for segment in segments)])
         return f"{path}?{encoded}" if encoded else path
-
-    def job(self, job_id: str) -> str:
-        """Return the URL of a job."""
-        return self.to("jobs", job_id)
-
-    def rendition(self, job_id: str, name: str) -> str:
-        """Return the URL of a rendition."""
-        return self.to("jobs", job_id, "renditions", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ RESPONSE_DESCRIPTIONS = {
     503: "Not healthy.",
 }
 PROBLEM_DESCRIPTIONS = {
-    400: "The request is invalid; `detail` says what to change.",
+    400: "The request is invalid; `detail` names the fault.",
     401: "The function key is missing or invalid.",
     403: "The settings do not allow the request.",
     404: "Not found.",
@@ -105,7 +106,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _parameters(route: Route) -> Iterator[dict[str, Any]]:
-    for name in route.parameters:
+    for name in re.findall(r"\{(\w+)\}", route.path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     for name, description in route.headers.items():
         yield {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}

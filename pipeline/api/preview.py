@@ -35,7 +35,7 @@ class PreviewRendition(RenditionBase):
         return cls(
             name=facts.name,
             path=staged.path,
-            content_type=staged.rendition.content_type_of(facts.as_reported),
+            content_type=staged.content_type,
             format=facts.format,
             size=facts.size,
             sha256=facts.sha256,
@@ -84,8 +84,8 @@ class PreviewHandlers:
         """Handle `POST /api/preview`: respond with JSON, or with the image if `Accept` prefers it and there is one."""
         upload = read_upload(request, self.settings, {"recipe", "text"})
         recipe = await self.previewer.recipe(upload.fields.get("recipe", ""), upload.fields.get("text", ""))
-        document = PreviewDocument.of(await self.previewer.preview(recipe, PreviewSource(upload.name, upload.data)))
-        if Preferences.of(request, self.settings).image and len(document.renditions) == 1:
-            (only,) = document.renditions
-            return Response(base64.b64decode(only.data), headers=SECURITY_HEADERS, media_type=only.content_type)
-        return Response(document)
+        preview = await self.previewer.preview(recipe, PreviewSource(upload.name, upload.data))
+        if Preferences.of(request, self.settings).image and len(preview.renditions) == 1:
+            (only,) = preview.renditions
+            return Response(only.staged, headers=SECURITY_HEADERS, media_type=only.content_type)
+        return Response(PreviewDocument.of(preview))

@@ -21,7 +21,7 @@ class Problem(BaseModel):
     type: str = Field(pattern=r"^urn:image-pipeline:problem:[a-z_]+$", description="Stable identifier of the error.")
     title: str
     status: int
-    detail: str = Field(description="What happened, and what to change.")
+    detail: str = Field(description="The error, and the change that avoids it.")
     job: str | None = Field(None, description="Id of the job that the error is about.")
     stage: str | None = Field(None, description="Stage at which the job failed.")
 

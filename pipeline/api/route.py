@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from pydantic import BaseModel
 
@@ -34,8 +33,3 @@ class Route:
     def methods(self) -> tuple[str, ...]:
         """The HTTP methods that the endpoint allows: GET implies HEAD."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
-
-    @cached_property
-    def parameters(self) -> list[str]:
-        """The names of the parameters in the path."""
-        return [part.strip("{}") for part in self.path.split("/") if part.startswith("{")]

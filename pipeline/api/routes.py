@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.api import failures, jobs, openapi, pool, preview, recipes, runs, status
+from pipeline.api import failures, jobs, monitoring, openapi, preview, recipes, runs
 from pipeline.api.http import Request, Response
 from pipeline.api.route import Route
 from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
@@ -73,7 +73,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path="jobs/{id}/retry",
         handler=lambda api: api.jobs.retry,
-        summary="Retry a job, whatever its outcome.",
+        summary="Retry a job, done or failed.",
         responses={202: JobDocument},
         problems=(400, 403, 404, 409, 422, 503),
     ),
@@ -205,16 +205,16 @@ ROUTES: tuple[Route, ...] = (
         name="show_pool",
         method="GET",
         path="pool",
-        handler=lambda api: api.pool.show,
+        handler=lambda api: api.monitoring.show_pool,
         summary="Show the slots of the session pool.",
-        responses={200: pool.PoolDocument},
+        responses={200: monitoring.PoolDocument},
         problems=(503,),
     ),
     Route(
         name="recycle_slot",
         method="POST",
         path="pool/slots/{number}/recycle",
-        handler=lambda api: api.pool.recycle,
+        handler=lambda api: api.monitoring.recycle_slot,
         summary="Recycle a slot: end its session after its running jobs.",
         responses={200: RecycleResult, 202: RecycleResult},
         problems=(400, 404, 409, 503),
@@ -223,17 +223,17 @@ ROUTES: tuple[Route, ...] = (
         name="show_stats",
         method="GET",
         path="stats",
-        handler=lambda api: api.status.show_statistics,
+        handler=lambda api: api.monitoring.show_statistics,
         summary="Show statistics: throughput by minute, queue depths, slot counts.",
         responses={200: Statistics},
         problems=(400, 503),
-        query=status.StatsQuery,
+        query=monitoring.StatsQuery,
     ),
     Route(
         name="show_health",
         method="GET",
         path="health",
-        handler=lambda api: api.status.show_health,
+        handler=lambda api: api.monitoring.show_health,
         summary="Check the dependencies; 503 with reasons if one is not healthy.",
         responses={200: Health, 503: Health},
     ),
@@ -241,7 +241,7 @@ ROUTES: tuple[Route, ...] = (
         name="show_version",
         method="GET",
         path="version",
-        handler=lambda api: api.status.show_version,
+        handler=lambda api: api.monitoring.show_version,
         summary="Show the version of the app, and its limits.",
         responses={200: VersionInfo},
     ),

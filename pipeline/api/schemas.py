@@ -55,7 +55,7 @@ class ErrorDocument(Document):
     """Class of the error, such as SourceError."""
     message: str
     stage: str
-    said: str
+    stderr_tail: str
     """End of the session's error output."""
 
 
@@ -94,7 +94,7 @@ class JobDocument(Document):
         )
         return cls(
             id=job_id,
-            href=links.job(job_id),
+            href=links.to("jobs", job_id),
             state=entry.state,
             recipe=entry.key.recipe,
             recipe_hash=entry.version.recipe_hash,
@@ -106,7 +106,9 @@ class JobDocument(Document):
             bytes_in=entry.bytes_in,
             bytes_out=entry.bytes_out,
             ms=entry.ms,
-            renditions=[_rendition(each, links.rendition(job_id, each["name"])) for each in entry.renditions],
+            renditions=[
+                _rendition(each, links.to("jobs", job_id, "renditions", each["name"])) for each in entry.renditions
+            ],
             error=_error(entry) if entry.error_kind else None,
             report=None if listed else entry.report,
         )
@@ -136,7 +138,7 @@ def _error(entry: Entry) -> ErrorDocument:
         **{"class": entry.error_class},
         message=entry.error_message,
         stage=entry.stage,
-        said=entry.error_tail,
+        stderr_tail=entry.error_tail,
     )
 
 

@@ -123,10 +123,10 @@ class SubmitHandlers:
             return problem_response(problem(error, job=entry.key.id, stage=entry.stage), **applied)
         if prefer.image and len(entry.renditions) == 1:
             return await self.images.rendition(entry, entry.renditions[0], links, applied)
-        return Response(JobDocument.of(entry, links), headers={**applied, "Location": links.job(entry.key.id)})
+        return Response(JobDocument.of(entry, links), headers={**applied, "Location": links.to("jobs", entry.key.id)})
 
 
 def _accepted(key: JobKey, state: State, links: Links, prefer: Preferences) -> Response:
-    url = links.job(key.id)
+    url = links.to("jobs", key.id)
     headers = {"Location": url, "Retry-After": str(RETRY_AFTER_SECONDS), **prefer.applied(accepted=True)}
     return Response(AcceptedDocument(id=key.id, state=state, href=url), 202, headers)

@@ -40,7 +40,7 @@ REMEDIATIONS: dict[str, Remediation] = {
     "empty_source": Remediation("file is empty", "files are empty", _SOURCE),
     "not_an_image": Remediation("file is not an image", "files are not images", _SOURCE),
     "format_not_allowed": Remediation(
-        "image has a format that is not allowed", "images have a format that is not allowed", _SOURCE
+        "file has a format that is not allowed", "files have a format that is not allowed", _SOURCE
     ),
     "damaged_image": Remediation("image is incomplete or damaged", "images are incomplete or damaged", _SOURCE),
     "animation_rejected": Remediation(

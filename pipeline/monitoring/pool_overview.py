@@ -161,7 +161,7 @@ class _Snapshot:
             counted = BilledHours.parse(summary.fields.get("hours", ""))
             lifetime = SessionLifetime.read(summary.fields, self.cooldown)
             is_free = _state(summary, self.now) == "free"
-            counts.append(lifetime.count(counted, min(self.now, lifetime.ends)) if is_free else counted)
+            counts.append(lifetime.add_started_hours(counted, min(self.now, lifetime.ends)) if is_free else counted)
         hours = BilledHours.sum(counts, self.now)
         return SessionHours(
             today=hours.today, month=hours.month, total=hours.total, since=hours.since or hours.day, price=price

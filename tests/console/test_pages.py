@@ -208,7 +208,7 @@ async def test_the_pool_page_shows_and_recycles_slots_of_others(
     label = JobLabel("web", services.settings.input_container, source)
     page = await pages.open()
     await page.context.add_init_script(axe)
-    async with services.scheduler.acquire_slot(None, doing=label) as session:
+    async with services.scheduler.acquire_slot(None, job_label=label) as session:
         row = slot_row(page, session.name)
 
         async def is_listed() -> bool:

@@ -25,7 +25,7 @@ async def test_a_large_pool_is_split_into_small_pages() -> None:
     async with console_in_memory(RECIPES, pool_max_sessions=100) as (client, memory):
         documents, status_table, now = memory.services.slot_documents, memory.services.slot_status, time.time()
         names = [documents.name(number) for number in range(SLOTS)]
-        hours = BilledHours().one_more(now)
+        hours = BilledHours().plus_hour(now)
         content = {"state": "in use", "generation": 7, "born": now, "last": now, "hours": str(hours), "holder": "other"}
         await documents.list_free(SLOTS)
 
