@@ -83,7 +83,7 @@ async def test_the_console_shows_no_blob_of_another_container(azure: stack.Stack
         token = page.partition('name="csrf_token" value="')[2].partition('"')[0]
         fields = {"csrf_token": token, "mode": "recipe", "recipe": "web", "source": source, "command": "preview"}
         response = await client.post("/playground", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
-        assert (response.status_code, "no name of a blob" in response.text) == (422, True)
+        assert (response.status_code, "invalid blob name" in response.text) == (422, True)
 
 
 async def test_the_command_line_uses_the_identity(azure: stack.Stack) -> None:
