@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -15,6 +14,7 @@ from pipeline.storage.keys import JobKey, source_of
 from tests.console.client import ConsoleClient, console_in_memory, text_of
 from tests.console.sources import RECIPES, SOURCES
 from tests.memory import Memory
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAMES = ("photos/harbour.jpg", "photos/beach.png", "photos/broken.jpg", "photos/cut.jpg")
@@ -195,16 +195,19 @@ async def test_a_job_is_dismissed_by_two_users_without_an_error(client: ConsoleC
     assert (await entry(memory, "photos/cut.jpg")).state == "dismissed"
 
 
-async def test_an_idle_session_is_recycled(client: ConsoleClient, memory: Memory) -> None:
-    async with memory.services.scheduler.acquire_slot() as session:
-        number, generation = map(int, session.name.split("."))
-    path = f"/pool/{number}/recycle"
-    assert path in text_of(await client.get("/pool"))
-    response = await client.post(path, {"csrf_token": await client.csrf_token()})
-    assert response.headers["location"] == "/api/console/pool?notice=draining"
-    async with asyncio.timeout(10):
-        while (await memory.services.pool_monitor.overview()).slots[number].generation == generation:
-            await asyncio.sleep(0.02)
-    unused = await client.post("/pool/1/recycle", {"csrf_token": await client.csrf_token()})
-    assert unused.headers["location"] == "/api/console/pool?notice=no_session"
-    assert (await client.post("/pool/2/recycle", {"csrf_token": await client.csrf_token()})).status_code == 404
+async def test_an_idle_session_is_recycled() -> None:
+    async with console_in_memory(RECIPES, pool_max_sessions=2) as (client, memory):
+        form = {"csrf_token": await client.csrf_token()}
+        async with memory.services.scheduler.acquire_slot() as session:
+            number, generation = map(int, session.name.split("."))
+        assert f"/pool/{number}/recycle" in text_of(await client.get("/pool"))
+        response = await client.post(f"/pool/{number}/recycle", form)
+        assert response.headers["location"] == "/api/console/pool?notice=draining"
+
+        async def is_recycled() -> bool:
+            return (await memory.services.pool_monitor.overview()).slots[number].generation > generation
+
+        await eventually(is_recycled)
+        unused = await client.post(f"/pool/{1 - number}/recycle", form)
+        assert unused.headers["location"] == "/api/console/pool?notice=no_session"
+        assert (await client.post("/pool/2/recycle", form)).status_code == 404
