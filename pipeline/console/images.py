@@ -15,7 +15,7 @@ from markupsafe import escape
 from pipeline.console import responses
 from pipeline.console.request import ConsoleRequest
 from pipeline.console.templates import HASH_DIGITS
-from pipeline.engine.sniff import HEAD, sniff
+from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB, Settings
 from pipeline.storage.blob_names import is_blob_name
@@ -116,7 +116,7 @@ def _max_bytes(request: ConsoleRequest) -> int:
 
 
 def _image(data: bytes, *, may_cache: bool) -> func.HttpResponse:
-    kind = sniff(data[:HEAD])
+    kind = detect_format(data[:HEAD_BYTES])
     if kind not in CONTENT_TYPES:
         return _placeholder(f"browsers cannot display {kind}" if kind else "not an image")
     return responses.image(data, CONTENT_TYPES[kind], CACHE_SECONDS if may_cache else 0)

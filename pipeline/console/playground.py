@@ -13,8 +13,8 @@ from pipeline.console import forms
 from pipeline.console.images import MAX_IMAGE_BYTES, parse_source
 from pipeline.console.recipe_draft import Draft, FieldError, InvalidDraft
 from pipeline.console.request import ConsoleRequest
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS
+from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.errors import PipelineError, PoolFull, RequestError, TransientError
 from pipeline.jobs.preview import Preview, Previewer, PreviewSource
 from pipeline.jobs.rendering import FOCAL_POINT_KEY

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 
 from pipeline.engine.base import Transform
 from pipeline.engine.constraints import NAMED_COLORS
-from pipeline.engine.formats import FORMATS, Format
-from pipeline.engine.output import Output
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS, Format
+from pipeline.engine.encode.output import Output
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _parameters(kind: type[Transform] | type[Format] | type[Output]) -> list[Par
 
 
 def _kind(field: dict[str, Any]) -> str:
-    """A type in words: number 0 to 10, colour, one of a, b."""
+    """A type in words: number 0 to 10, color, one of a, b."""
     if "enum" in field:
         return " · ".join(str(value) for value in field["enum"])
     if "anyOf" in field:
@@ -97,7 +97,7 @@ def _kind(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of ({_kind(field.get('items', {}))})"
     pattern = field.get("pattern", "")
-    special = {"#[0-9": "colour", ")%$": "percentage", ":[1-9]": "width:height"}
+    special = {"#[0-9": "color", ")%$": "percentage", ":[1-9]": "width:height"}
     found = next((word for sign, word in special.items() if sign in pattern), None)
     return found or {"string": "text", "boolean": "true or false", "object": "mapping"}.get(
         field.get("type", ""), "any"
@@ -120,14 +120,15 @@ def _entry_text(entry: Entry) -> Iterator[str]:
 def _page(pictures: str | None) -> Iterator[str]:
     yield "# Transforms and formats"
     yield ""
-    yield "This page is made from the code by `scripts/docs`; a test keeps it in step."
+    yield "`scripts/docs` generates this page from the code; a test checks that it is current."
     yield ""
-    yield "Every source is first told by its content, checked against the limits, decoded once, converted to sRGB and"
-    yield "turned upright. Then come the transforms of the recipe, then, for each rendition, its own transforms and its"
-    yield "encoder. Coordinates are always those of the upright picture. Lengths are pixels, or percentages in quotes."
+    yield "A session detects the format of a source from its first bytes, checks it against the limits, decodes it"
+    yield "once, converts it to sRGB and rotates it upright. Then it applies the transforms of the recipe, and for each"
+    yield "rendition its own transforms and its encoder. Coordinates refer to the upright image. Lengths are pixels, or"
+    yield "percentages in quotes."
     yield ""
-    yield "A colour is `'#rgb'`, `'#rrggbb'` or `'#rrggbbaa'` (`aa` from 00, clear, to ff, solid), quoted since a bare"
-    yield "`#` begins a comment in YAML, or one of these names:"
+    yield "A color is `'#rgb'`, `'#rrggbb'` or `'#rrggbbaa'` (`aa` from 00, transparent, to ff, opaque) in quotes, as"
+    yield "a bare `#` starts a comment in YAML, or one of these names:"
     yield f"{', '.join(NAMED_COLORS)}."
     yield ""
     yield "## Transforms"
@@ -138,7 +139,7 @@ def _page(pictures: str | None) -> Iterator[str]:
     for entry in formats():
         yield from ("", f"### `format: {entry.name}`", "", entry.line, "")
         yield from _table(entry.parameters)
-    yield from ("", "## What every rendition can say", "")
+    yield from ("", "## Options of every rendition", "")
     yield from _table(outputs())
 
 
@@ -149,7 +150,7 @@ def _section(entry: Entry, pictures: str | None) -> Iterator[str]:
     yield from ("```yaml", entry.example, "```", "")
     yield from _table(entry.parameters)
     if entry.shorthand:
-        yield from ("", f"`{entry.shorthand}` may stand alone: `- {entry.name}: …`")
+        yield from ("", f"Shorthand for `{entry.shorthand}` alone: `- {entry.name}: …`")
 
 
 def _table(parameters: list[Parameter]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def test_a_typo_in_a_recipe_is_told_with_its_place_and_the_right_word(tmp_path: 
 def test_explain_shows_exactly_what_a_session_gets() -> None:
     told = pipeline("recipes", "explain", "tutorial", "--code").stdout
     assert "crop: box 100,100,400,400" in told
-    assert '.engine").main("DOCUMENT", "/mnt/data")' in told
+    assert '.execution.jobs").main("DOCUMENT", "/mnt/data")' in told
     assert '"name": "crop"' in told
 
 
