@@ -66,7 +66,7 @@ IDEMPOTENCY_PREFIX = "idempotency/"
 GC_THRESHOLDS = (10_000, 20, 20)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Services:
     """The clients of a process, and the objects built from them. Each of those is built at its first use."""
 
