@@ -126,4 +126,4 @@ def test_init_makes_what_is_missing_and_can_be_repeated(environ: dict[str, str])
     first, second = pipeline("init", **environ), pipeline("init", **environ)
     assert (first.returncode, second.returncode) == (0, 0)
     assert environ["PIPELINE_INPUT_CONTAINER"] in first.stdout
-    assert "everything is there already" in second.stdout
+    assert "nothing to create" in second.stdout

@@ -53,7 +53,7 @@ def test_the_picture_has_a_bar_for_every_stage_and_is_whole_in_itself() -> None:
     root = ElementTree.fromstring(text)  # noqa: S314 - our own
     told = [title.text or "" for title in root.iter(f"{SVG}title")]
     assert sum("a<&>.jpg: " in each for each in told) == 3
-    assert sum(each.startswith("run, ") for each in told) == 2, "one execution after the other is one stretch"
+    assert sum(each.startswith("execute, ") for each in told) == 2, "one execution after the other is one stretch"
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "a run &lt;&amp;&gt;" in timeline.as_html(timeline.lanes(JOBS), "a run <&>")
 
