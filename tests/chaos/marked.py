@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from devstack.__main__ import build
+from devstack.__main__ import build_cli
 from session_pool_emulator import server
 from tests.chaos.pictures import MARK
 
@@ -114,7 +114,7 @@ def main(file: Path, argv: list[str]) -> None:
 
     server.app.build_app = marking
     sys.argv = ["devstack", *argv]
-    build(argv[0])(prog_name="devstack")
+    build_cli(argv[0])(prog_name="devstack")
 
 
 if __name__ == "__main__":
