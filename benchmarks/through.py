@@ -14,7 +14,8 @@ from benchmarks.stage import name
 from pipeline.engine import fingerprint
 from pipeline.pool import engine_bundle
 from pipeline.pool.drain import drain
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.ledger import Entry
 from pipeline.storage.provisioning import create_all

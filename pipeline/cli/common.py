@@ -29,9 +29,7 @@ LOCAL_STACK_HINT = "on a laptop: start `python -m devstack up`, then `set -a; . 
 
 # Pipes and files get unwrapped lines: job ids are as long as blob names.
 UNLIMITED_WIDTH = 10_000
-console = Console(
-    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNLIMITED_WIDTH, highlight=False
-)
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNLIMITED_WIDTH, highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

@@ -51,9 +51,10 @@ def command(
         show_json({"seconds": round(seconds, 1), "images_per_minute": round(rate, 1), "ms": ms, **vars(pool)})
         return
     hours, rest = divmod(round(seconds), 3600)
+    per_image = ", ".join(f"{name} {value:g} ms" for name, value in ms.items() if value)
     console.print(
         f"{counted(images, 'image')} in {counted(pool.sessions, 'session')}: {hours} h {rest // 60} min {rest % 60} s, "
-        f"{rate:,.0f} images per minute\nper image: {', '.join(f'{name} {value:g} ms' for name, value in ms.items() if value)}"
+        f"{rate:,.0f} images per minute\nper image: {per_image}"
     )
 
 

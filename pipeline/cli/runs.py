@@ -177,7 +177,9 @@ def prune(
 
     orphans, deleted = with_services(work)
     if as_json:
-        listed = [{"path": each.blob.path, "size": each.blob.size, "job": each.blob.job, "why": each.why} for each in orphans]
+        listed = [
+            {"path": each.blob.path, "size": each.blob.size, "job": each.blob.job, "why": each.why} for each in orphans
+        ]
         show_json({"found": listed, "deleted": [each.blob.path for each in deleted]})
         return
     for orphan in orphans:

@@ -13,7 +13,8 @@ import pytest_asyncio
 from pipeline.console import routes
 from pipeline.console.cache import forget, known, lately
 from pipeline.console.routes import Console
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from tests.stack import Stack
 from tests.waiting import eventually

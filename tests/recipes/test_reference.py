@@ -108,18 +108,18 @@ recipes:
     assert lines[0] == "recipe one: portraits"
     order = [line.split(". ", 1)[1] for line in lines if line.startswith("    ")]
     assert order == [
-        "tell the format by the first bytes, check the limits",
-        "decode once, as small as the renditions allow (cut short: fail)",
-        "convert the colours to sRGB (intent relative)",
-        "turn upright by the EXIF orientation",
+        "detect the format, check the limits",
+        "decode once, as small as the renditions allow (truncated files: fail)",
+        "convert the colors to sRGB (intent relative)",
+        "rotate upright by the EXIF orientation",
         "crop: aspect 3:4, gravity focal,smart",
         "watermark: image logo.png",
         "sharpen",
         "encode as webp (quality 80, lossless no, effort 4)",
         "with max_bytes 5000, keep copyright",
-        "read back, check limits",
+        "decode again, check size and limits",
         "encode as auto (quality 80, among avif,webp,jpeg)",
-        "strip metadata, read back, check size and limits",
+        "strip metadata, decode again, check size and limits",
     ]
 
 
