@@ -6,9 +6,10 @@ import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
 from pipeline import runs
-from pipeline.api import http_trigger, idempotency
+from pipeline.api import http_trigger
+from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.route import Route
-from pipeline.api.routes import TABLE
+from pipeline.api.routes import ROUTES
 from pipeline.console.routes import Console
 from pipeline.jobs import dead_letters
 from pipeline.services import ServicesProvider
@@ -71,7 +72,7 @@ async def scheduled_run(timer: func.TimerRequest) -> None:
     """Start the scheduled run, which finds the jobs that no event has started, and apply retention."""
     services = process.services()
     await services.runs.start_scheduled()
-    await idempotency.delete_expired(services)
+    await IdempotencyKeys(services.idempotency, settings.idempotency_ttl_hours).delete_expired()
     await runs.apply_retention(services.run_store, services.ledger.stats, settings.run_retention_days)
 
 
@@ -85,7 +86,7 @@ def serve(route: Route) -> None:
         return await http_trigger.handle(route, process.services, req)
 
 
-for each in TABLE:
+for each in ROUTES:
     serve(each)
 
 

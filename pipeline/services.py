@@ -26,7 +26,11 @@ from pipeline.jobs.dead_letters import (
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
+from pipeline.monitoring.health import HealthMonitor
+from pipeline.monitoring.pool_overview import PoolMonitor
+from pipeline.monitoring.statistics import StatisticsCollector
 from pipeline.pool import engine_bundle
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
@@ -132,6 +136,11 @@ class Services:
         return Renderer(self.settings, self.scheduler, self.assets)
 
     @cached_property
+    def previewer(self) -> Previewer:
+        """Renders previews."""
+        return Previewer(self.settings, self.catalog, self.renderer)
+
+    @cached_property
     def executor(self) -> JobExecutor:
         """Executes jobs under a claim."""
         return JobExecutor(self.settings, self.ledger, self.sources, self.renditions, self.renderer)
@@ -207,6 +216,21 @@ class Services:
         """Finds and deletes orphans."""
         return OrphanCollector(self.ledger, self.sources, self.renditions, self.recipes)
 
+    @cached_property
+    def pool_monitor(self) -> PoolMonitor:
+        """Reads the state of the slots, and recycles them."""
+        return PoolMonitor(self.settings, self.slot_documents, self.slot_status, self.scheduler, self.pool)
+
+    @cached_property
+    def health(self) -> HealthMonitor:
+        """Checks the dependencies."""
+        return HealthMonitor(self.settings, self.account, self.ledger, self.run_store, self.pool)
+
+    @cached_property
+    def statistics(self) -> StatisticsCollector:
+        """Collects statistics."""
+        return StatisticsCollector(self.ledger.stats, self.job_queue, self.run_queue, self.pool_monitor)
+
     def _dead_letter_queue(self, name: str) -> DeadLetterQueue:
         return DeadLetterQueue(JobQueue(self.account, name), self.ledger, self.settings.claim_ttl)
 
@@ -225,7 +249,7 @@ def pool_client(
 ) -> tuple[PoolClient, Identity | None]:
     """Return the client of the pool, and the identity shared by storage and pool; None if neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
-    identity = Identity.of(environ, storage.client_id) if needs_identity else None
+    identity = Identity.from_environment(environ, storage.client_id) if needs_identity else None
     return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
 
 

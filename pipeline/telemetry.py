@@ -29,17 +29,15 @@ _job: ContextVar[str | None] = ContextVar("job", default=None)
 
 jobs_ended = _meter.create_counter("pipeline.jobs", "{job}", "Ended jobs, by `state` and `recipe`.")
 jobs_running = _meter.create_up_down_counter("pipeline.jobs.running", "{job}", "Running jobs, by `recipe`.")
-stage_seconds = _meter.create_histogram("pipeline.stage.duration", "s", "Duration of the stages of jobs, by `stage` and `recipe`.")
+stage_seconds = _meter.create_histogram("pipeline.stage.duration", "s", "Duration of stages, by `stage` and `recipe`.")
 microbatch_jobs = _meter.create_histogram("pipeline.microbatch.jobs", "{job}", "Jobs per execution.")
 slots_held = _meter.create_up_down_counter("pipeline.slots.held", "{slot}", "Slots that the process holds.")
 slots_used = _meter.create_up_down_counter("pipeline.slots.in_use", "{slot}", "Slots with a running job.")
-slot_wait_seconds = _meter.create_histogram(
-    "pipeline.slot.wait", "s", "Wait of jobs for a session, by `priority`."
-)
+slot_wait_seconds = _meter.create_histogram("pipeline.slot.wait", "s", "Wait of jobs for a session, by `priority`.")
 pool_refusals = _meter.create_counter(
     "pipeline.pool.refusals", "{call}", "Calls that the pool refused for now, by `call` and `kind`."
 )
-bytes_moved = _meter.create_counter("pipeline.bytes", "By", "Bytes of sources (`direction` in) and renditions (out), by `recipe`.")
+bytes_moved = _meter.create_counter("pipeline.bytes", "By", "Bytes of images, by `direction` (in, out) and `recipe`.")
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):

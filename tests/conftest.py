@@ -18,7 +18,7 @@ from tests.memory import Memory, opened_in_memory
 from tests.stack import RECIPES, Stack, environment, opened
 
 ROOT = Path(__file__).parent
-STACK_FIXTURES = {"azurite", "session_pool", "stack", "shared_pool", "baked_pool"}
+STACK_FIXTURES = {"azurite", "session_pool_emulator", "stack", "shared_pool", "baked_pool"}
 # Folders and modules whose tests start processes, or search or wait for seconds.
 SLOW_PLACES = (
     "api/test_fuzz.py",

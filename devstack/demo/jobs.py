@@ -14,8 +14,7 @@ from pathlib import Path
 from devstack.demo.photos import Photo
 from devstack.errors import DemoError
 from pipeline.errors import PipelineError
-from pipeline.recipes import Recipe
-from pipeline.recipes import load_recipes
+from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey

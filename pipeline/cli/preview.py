@@ -79,7 +79,7 @@ async def _render_all(
     """Render all images in one session, and end it. Returns the files of each image's renditions."""
     account = StorageAccount(client_id=os.environ.get(f"{CONNECTION}__clientId"))
     client, identity = pool_client(settings, account, os.environ)
-    session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
+    session = Session(client, secrets.token_hex(16), engine_installed=False, lease_is_valid=lambda: True)
     preview = _Preview(settings, session, recipe, assets, out)
     try:
         return [await preview.render(image, name) for image, name in _blob_names(images).items()]

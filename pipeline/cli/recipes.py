@@ -44,14 +44,14 @@ def explain_recipe(
 ) -> None:
     """Explain the steps of a recipe; with --code, also show everything that a session receives."""
     with errors_shown():
-        known = settings()
-        recipe = load_recipes(known, file).get(name)
+        current = settings()
+        recipe = load_recipes(current, file).get(name)
     typer.echo(explain.explain(recipe, source))
     if code:
         typer.echo("\n# Code. DOCUMENT stands for the document below, encoded in base64.\n")
         typer.echo(engine_bundle.build().text("DOCUMENT"))
         typer.echo("# Job document\n")
-        typer.echo(explain.job_text(recipe, known.limits, known.format_names))
+        typer.echo(explain.job_text(recipe, current.limits, current.format_names))
 
 
 @app.command("schema")

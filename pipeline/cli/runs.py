@@ -178,9 +178,10 @@ def prune(
     orphans, deleted = with_services(work)
     if as_json:
         listed = [
-            {"path": each.blob.path, "size": each.blob.size, "job": each.blob.job, "why": each.why} for each in orphans
+            {"path": each.blob.path, "size": each.blob.size, "job": each.blob.job, "reason": each.why}
+            for each in orphans
         ]
-        show_json({"found": listed, "deleted": [each.blob.path for each in deleted]})
+        show_json({"orphans": listed, "deleted": [each.blob.path for each in deleted]})
         return
     for orphan in orphans:
         console.print(f"{orphan.why}: {escape(printable(orphan.blob.path))}")

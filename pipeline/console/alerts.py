@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pipeline.api.health import DependencyDocument
-from pipeline.api.pool import PoolDocument
 from pipeline.console import formatting
 from pipeline.console.auth import PATH
 from pipeline.console.remediation import remediation
+from pipeline.monitoring.health import DependencyHealth
+from pipeline.monitoring.pool_overview import PoolOverview
 from pipeline.runs import Run
 from pipeline.storage.ledger_queries import FailureGroup
 
@@ -29,10 +29,10 @@ class State:
     failed: int
     waiting: int
     oldest: datetime | None
-    pool: PoolDocument
+    pool: PoolOverview
     failures: Sequence[FailureGroup]
     run: Run | None
-    unwell: Sequence[DependencyDocument]
+    unwell: Sequence[DependencyHealth]
     any_job: bool
     now: datetime
 

@@ -11,14 +11,13 @@ import hashlib
 import azure.functions as func
 from markupsafe import escape
 
-from pipeline.api.names import is_blob_name
-from pipeline.api.problems import BadRequest
 from pipeline.console import responses
 from pipeline.console.request import ConsoleRequest
 from pipeline.console.templates import VERSION
 from pipeline.engine.sniff import HEAD, sniff
-from pipeline.errors import JobSuperseded, PermanentError
+from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB
+from pipeline.storage.blob_names import is_blob_name
 from pipeline.storage.keys import JobKey
 
 LARGEST = 32 * MIB
@@ -43,19 +42,19 @@ async def blob(visit: ConsoleRequest) -> func.HttpResponse:
         return _sign("no name")
     try:
         container, name = blob_of(visit, asked)
-    except BadRequest:
+    except RequestError:
         return _sign("not a blob's name")
     return await _source(visit, container, name)
 
 
 def blob_of(visit: ConsoleRequest, asked: str) -> tuple[str, str]:
-    """Container and name of a blob: a bare name is one of the input's. BadRequest when it is no name of a blob."""
+    """Container and name of a blob: a bare name is one of the input's. RequestError when it is no name of a blob."""
     settings = visit.services.settings
     container, _, name = asked.partition("/")
     if container not in (settings.input_container, settings.upload_container):
         container, name = settings.input_container, asked
     if not is_blob_name(name):
-        raise BadRequest(
+        raise RequestError(
             "that is no name of a blob: no part of it may be '.' or '..', and it does not start with a slash"
         )
     return container, name

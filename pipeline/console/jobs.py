@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 
 import azure.functions as func
 
-from pipeline.api.problems import BadRequest
 from pipeline.console import charts, responses, templates
 from pipeline.console.auth import PATH
 from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest
-from pipeline.errors import JobSuperseded
+from pipeline.errors import JobSuperseded, RequestError
 from pipeline.services import Services
 from pipeline.storage.entry import STATES, Entry
 from pipeline.storage.keys import JobKey
@@ -76,13 +75,13 @@ class Asked:
 
     @classmethod
     def of(cls, visit: ConsoleRequest) -> Asked:
-        """Read the address. BadRequest when it asks for what there is not."""
+        """Read the address. RequestError when it asks for what there is not."""
         query, settings = visit.query, visit.services.settings
         state, name, container = query.get("state", ""), query.get("name", "").strip(), query.get("in", "")
         if state and state not in STATES:
-            raise BadRequest(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
+            raise RequestError(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
         if container not in ("", settings.input_container, settings.upload_container):
-            raise BadRequest("jobs are listed by the names in the input or the upload container")
+            raise RequestError("jobs are listed by the names in the input or the upload container")
         if name and not container:
             container = settings.input_container  # names are names in one container
         before = _moment(query["before"]) if query.get("before") else None
@@ -178,5 +177,5 @@ def _moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise BadRequest(f"{text[:40]!r} is not a time: write it like 2026-11-24T18:30 (UTC)") from None
+        raise RequestError(f"{text[:40]!r} is not a time: write it like 2026-11-24T18:30 (UTC)") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

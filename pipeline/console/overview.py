@@ -11,9 +11,6 @@ from datetime import UTC, datetime, timedelta
 import azure.functions as func
 from markupsafe import Markup
 
-from pipeline.api import pool
-from pipeline.api.health import health
-from pipeline.api.links import Links
 from pipeline.console import charts
 from pipeline.console.alerts import State, alerts
 from pipeline.console.cache import known, lately
@@ -98,14 +95,14 @@ async def show(visit: ConsoleRequest) -> func.HttpResponse:
             ledger.page(limit=8),
         ),
         asyncio.gather(
-            pool.overview(services, Links()),
+            services.pool_monitor.overview(),
             services.job_queue.length(),
             services.job_queue.oldest(),
             services.runs.list_runs(limit=1),
         ),
     )
-    told = known(ledger, "health", lambda: health(services), HEALTH_EVERY)
-    unwell = [each for each in told.dependencies if not each.well] if told else []
+    told = known(ledger, "health", services.health.check, HEALTH_EVERY)
+    unwell = [each for each in told.dependencies if not each.healthy] if told else []
     run = next((each for each in latest if each.state == "working"), None)
     figures = Figures(minutes, hours, now)
     ended = (figures.total("done"), figures.total("failed"))

@@ -9,19 +9,18 @@ from dataclasses import dataclass, field
 
 import azure.functions as func
 
-from pipeline.api.names import safe_name
-from pipeline.api.preview import Image, PreviewDocument, preview
-from pipeline.api.problems import BadRequest
 from pipeline.console import forms
 from pipeline.console.images import blob_of
 from pipeline.console.recipe_draft import Complaint, Draft, DraftProblems
 from pipeline.console.request import ConsoleRequest
 from pipeline.engine.formats import FORMATS
-from pipeline.errors import PipelineError, PoolFull, TransientError
+from pipeline.errors import PipelineError, PoolFull, RequestError, TransientError
+from pipeline.jobs.preview import Preview, PreviewSource
 from pipeline.jobs.rendering import FOCAL_POINT_KEY
 from pipeline.recipes import Recipe, focal_point
 from pipeline.services import Services
 from pipeline.settings import MIB
+from pipeline.storage.blob_names import safe_file_name
 
 LARGEST = 32 * MIB
 """The largest picture that can be dropped, in bytes."""
@@ -35,7 +34,7 @@ class Result:
     """What came out, of a source of that many bytes, and how long it took in seconds."""
 
     source_size: int
-    made: PreviewDocument
+    made: Preview
     seconds: float
 
 
@@ -53,7 +52,7 @@ class PlaygroundState:
 
     @classmethod
     def of_form(cls, form: dict[str, str]) -> PlaygroundState:
-        """Read the form. BadRequest when it names what does not exist."""
+        """Read the form. RequestError when it names what does not exist."""
         how = "recipe" if form.get("how") == "recipe" else "build"
         focal = form.get("focal", "")
         return cls(how, form.get("recipe", ""), Draft.of_form(form), form.get("source", "").strip(), focal)
@@ -130,7 +129,7 @@ async def _made(visit: ConsoleRequest, desk: PlaygroundState) -> Result:
     chosen, image = _recipe(visit.services, desk), await _image(visit, desk)
     started = time.perf_counter()
     async with _turns:
-        found = await preview(visit.services, chosen, image)
+        found = await visit.services.previewer.preview(chosen, image)
     return Result(image.size, found, time.perf_counter() - started)
 
 
@@ -140,23 +139,23 @@ def _recipe(services: Services, desk: PlaygroundState) -> Recipe:
     return desk.draft.recipe(allow_code=services.settings.allow_code)
 
 
-async def _image(visit: ConsoleRequest, desk: PlaygroundState) -> Image:
+async def _image(visit: ConsoleRequest, desk: PlaygroundState) -> PreviewSource:
     """The dropped picture, or the blob that is named; a point that was clicked goes before the blob's own."""
     dropped = visit.request.files.get("picture")
     focal = {FOCAL_POINT_KEY: desk.focal} if focal_point(desk.focal) else {}
     if dropped is not None and (data := dropped.read()):
         _check(visit, len(data))
-        return Image(safe_name(dropped.filename or ""), data, metadata=focal)
+        return PreviewSource(safe_file_name(dropped.filename or ""), data, metadata=focal)
     if not desk.source:
-        raise BadRequest("drop a picture first, or name a blob")
+        raise RequestError("drop a picture first, or name a blob")
     container, name = blob_of(visit, desk.source)
     source = await visit.services.sources.open(container, name)
     _check(visit, source.size)
     data = b"".join([chunk async for chunk in source.chunks()])
-    return Image(name, data, container, {**source.metadata, **focal})
+    return PreviewSource(name, data, container, {**source.metadata, **focal})
 
 
 def _check(visit: ConsoleRequest, size: int) -> None:
     most = min(LARGEST, visit.services.settings.max_source_bytes)
     if size > most:
-        raise BadRequest(f"the picture has {size:,} bytes; the playground takes {most:,} at most")
+        raise RequestError(f"the picture has {size:,} bytes; the playground takes {most:,} at most")

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import azure.functions as func
 from markupsafe import Markup
 
-from pipeline.api import pool
-from pipeline.api.links import Links
-from pipeline.api.preview import CONTAINER
 from pipeline.console import charts, responses
 from pipeline.console.auth import PATH
 from pipeline.console.request import ConsoleRequest
+from pipeline.jobs.preview import PREVIEW_CONTAINER
+from pipeline.monitoring.pool_overview import RECYCLE_TIMEOUT_SECONDS, PoolOverview, SlotJob, SlotOverview
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.pool.status import MAX_NAME_CHARACTERS
 from pipeline.storage.keys import JobKey
@@ -26,21 +25,24 @@ SHOWN, SHOWN_JOBS = 30, 3
 class Row:
     """A slot as the page shows it: what is said of it beside its jobs, and each job with its id, if it has one."""
 
-    slot: pool.SlotDocument
+    slot: SlotOverview
     doing: str
-    jobs: list[tuple[pool.SlotJobDocument, str]]
+    jobs: list[tuple[SlotJob, str]]
     unanswered: bool
 
     @classmethod
-    def of(cls, slot: pool.SlotDocument) -> Row:
+    def of(cls, slot: SlotOverview) -> Row:
         """A slot's row. A holder that has not answered for long may be made to let go."""
-        late = slot.asked is not None and time.time() - slot.asked.timestamp() >= pool.ANSWER
+        late = (
+            slot.recycle_requested is not None
+            and time.time() - slot.recycle_requested.timestamp() >= RECYCLE_TIMEOUT_SECONDS
+        )
         return cls(slot, _doing(slot), [(job, _id(job)) for job in slot.jobs[:SHOWN_JOBS]], late)
 
 
 async def show(visit: ConsoleRequest) -> func.HttpResponse:
     """`GET pool`: the slots."""
-    found = await pool.overview(visit.services, Links())
+    found = await visit.services.pool_monitor.overview()
     used = [slot for slot in found.slots if slot.state != "free" or slot.age is not None]
     asked = visit.query.get("from", "")
     first = min(int(asked), len(used)) if asked.isascii() and asked.isdigit() and len(asked) < 5 else 0
@@ -59,7 +61,7 @@ async def show(visit: ConsoleRequest) -> func.HttpResponse:
     )
 
 
-def _doing(slot: pool.SlotDocument) -> str:
+def _doing(slot: SlotOverview) -> str:
     """What goes on in a slot, in words, beside the jobs that are shown."""
     match slot.state:
         case "dirty":
@@ -76,20 +78,20 @@ def _doing(slot: pool.SlotDocument) -> str:
     return "" if slot.jobs else "waits for work"
 
 
-def _id(job: pool.SlotJobDocument) -> str:
+def _id(job: SlotJob) -> str:
     """Where to look at a job; nowhere for previews, and where its name is too long to be told whole."""
-    if job.container == CONTAINER or len(job.source) >= MAX_NAME_CHARACTERS:
+    if job.container == PREVIEW_CONTAINER or len(job.source) >= MAX_NAME_CHARACTERS:
         return ""
     return JobKey.of(job.recipe, job.container, job.source).id
 
 
 async def recycle(visit: ConsoleRequest) -> func.HttpResponse:
     """`POST pool/{number}/recycle`: end a slot's session."""
-    found = await pool.new_session(visit.services, visit.parts["number"])
+    found = await visit.services.pool_monitor.recycle(visit.parts["number"])
     return responses.go_to(f"{PATH}/pool?told={found.outcome}")
 
 
-def split(found: pool.PoolDocument) -> Markup:
+def split(found: PoolOverview) -> Markup:
     """The slots as one bar, by their state."""
     parts = [("leased", "c1", found.leased), ("dirty", "c3", found.dirty), ("cooling", "c2", found.cooling)]
     return charts.bar("Slots", [*parts, ("free", "none", found.free)])

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pipeline import recipes
-from pipeline.api.problems import BadRequest
 from pipeline.console import forms
 from pipeline.engine.formats import FORMATS
 from pipeline.engine.registry import FIRST, TRANSFORMS
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RequestError
 from pipeline.recipes import Recipe, yaml_loader
 
 FILE = "draft"
@@ -40,7 +39,7 @@ class Complaint:
         return cls(message, f"format-{option[1]}") if option else cls(text)
 
 
-class DraftProblems(BadRequest):
+class DraftProblems(RequestError):  # noqa: N818 - a list of them
     """The draft is no recipe yet."""
 
     default_kind = "draft"
@@ -78,15 +77,15 @@ class Draft:
 
     @classmethod
     def of_form(cls, form: Mapping[str, str]) -> Self:
-        """Read a form. BadRequest when it names what does not exist."""
+        """Read a form. RequestError when it names what does not exist."""
         steps: list[DraftStep] = []
         while (name := form.get(f"step-{len(steps)}")) is not None and len(steps) < MOST_STEPS:
             if name not in TRANSFORMS:
-                raise BadRequest(f"there is no transform {name[:40]!r}")
+                raise RequestError(f"there is no transform {name[:40]!r}")
             steps.append(DraftStep(name, forms.read_transform(name, _below(form, f"step-{len(steps)}-"))))
         kind = form.get("format", cls.format)
         if kind not in FORMATS:
-            raise BadRequest(f"there is no format {kind[:40]!r}")
+            raise RequestError(f"there is no format {kind[:40]!r}")
         return cls(tuple(steps), kind, forms.read_format(kind, _below(form, "format-")))
 
     @classmethod

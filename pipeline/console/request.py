@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 
-from pipeline.api.problems import BadRequest
 from pipeline.console import responses, templates
 from pipeline.console.auth import Principal
+from pipeline.errors import RequestError
 from pipeline.services import Services
 
 FIELD_LIMIT = 64 * 1024
@@ -36,13 +36,13 @@ class ConsoleRequest:
 
     @cached_property
     def form(self) -> dict[str, str]:
-        """The form's fields; of several with one name the last. BadRequest when they cannot be read or are too long."""
+        """The form's fields; of several with one name the last. RequestError when they are unreadable or too long."""
         try:
             fields = {str(name): str(value) for name, value in self.request.form.items(multi=True)}
         except ValueError as error:
-            raise BadRequest(f"the form cannot be read: {error}") from None
+            raise RequestError(f"the form cannot be read: {error}") from None
         if sum(len(name) + len(value) for name, value in fields.items()) > FIELD_LIMIT:
-            raise BadRequest(f"the form's fields hold more than {FIELD_LIMIT:,} characters: shorten them")
+            raise RequestError(f"the form's fields hold more than {FIELD_LIMIT:,} characters: shorten them")
         return fields
 
     def page(self, template: str, status: int = 200, **context: Any) -> func.HttpResponse:  # noqa: ANN401

@@ -9,7 +9,6 @@ from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 
-from pipeline.api.problems import BadRequest
 from pipeline.console import failures, images, jobs, overview, playground, pool, recipes, responses, runs, templates
 from pipeline.console.auth import (
     PATH,
@@ -25,7 +24,7 @@ from pipeline.console.auth import (
 )
 from pipeline.console.cache import forget
 from pipeline.console.request import ConsoleRequest, Handler
-from pipeline.errors import JobSuperseded, PipelineError, PoolFull, RequestError, StateConflict, TransientError
+from pipeline.errors import PipelineError, TransientError
 from pipeline.services import Services
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.telemetry import logger
@@ -189,34 +188,13 @@ class Refused(PipelineError):  # noqa: N818 - named for what it is
     """The visitor may not do that."""
 
     default_kind = "forbidden"
-
-
-STATUS: tuple[tuple[type[PipelineError], int, str], ...] = (
-    (Refused, 403, "That is not allowed"),
-    (BadRequest, 400, "That does not work"),
-    (StateConflict, 409, "Not now"),
-    (RequestError, 404, "There is no such thing"),
-    (JobSuperseded, 404, "It is gone"),
-    (PoolFull, 503, "No session is free"),
-    (TransientError, 503, "A service does not answer"),
-    (PipelineError, 422, "That does not work"),
-)
-
-
-# Where a kind says more than its place in the tree.
-BY_KIND = {
-    "unknown_job": (404, "There is no such thing"),
-    "unknown_recipe": (404, "There is no such thing"),
-    "invalid_cursor": (400, "That does not work"),
-}
+    http = (403, "Not allowed")
 
 
 def _trouble(
     who: Principal | None, form_token: str, error: PipelineError, visit: ConsoleRequest | None = None
 ) -> func.HttpResponse:
-    status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
-    status, title = BY_KIND.get(error.kind, (status, title))
-    return _told(who, form_token, visit, status, title, error.message, error.kind)
+    return _told(who, form_token, visit, *error.status_and_title, error.message, error.kind)
 
 
 def _told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ NOTICES = {
     "retried": "Queued once more.",
     "dismissed": "Dismissed.",
     "ended": "The session is ended.",
-    "soon": "The session ends as soon as its jobs are through.",
-    "asked": "The instance that holds the session is asked to end it. It looks within ten seconds.",
-    "taken_away": "The instance that held the slot has not answered, and loses it. Jobs there begin again elsewhere.",
-    "nothing": "There was no session to end.",
+    "draining": "The session ends as soon as its jobs are through.",
+    "requested": "The instance that holds the session is asked to end it. It looks within ten seconds.",
+    "lease_broken": "The instance that held the slot has not answered, and loses it. Jobs there begin again elsewhere.",
+    "no_session": "There was no session to end.",
     "started": "The run has started.",
     "cancelled": "The run is being cancelled: no further job of it begins.",
     "resumed": "The run goes on.",
@@ -89,6 +90,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "base64": lambda data: base64.b64encode(data).decode(),
         "number": formatting.number,
         "size": formatting.size,
         "duration": formatting.duration,

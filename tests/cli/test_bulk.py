@@ -36,7 +36,7 @@ async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_pat
     missing = await asyncio.to_thread(pipeline, "submit", "web", "photos/none.jpg", **stack.environ)
     assert (missing.exit_code, "neither a file photos/none.jpg nor a blob" in missing.stderr) == (1, True)
     await stack.services.account.container(stack.services.settings.input_container).delete_blob("photos/ü 1.jpg")
-    assert len((await pipeline_json(stack, "prune"))["found"]) == 2
+    assert len((await pipeline_json(stack, "prune"))["orphans"]) == 2
     assert len(await stack.outputs()) == 2
     assert len((await pipeline_json(stack, "prune", "--delete"))["deleted"]) == 2
     assert await stack.outputs() == {}

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import recipes
-from pipeline.api.problems import BadRequest
 from pipeline.console import forms
 from pipeline.console.recipe_draft import Draft, DraftProblems, DraftStep
 from pipeline.console.runs import _selection
 from pipeline.engine.formats import FORMATS
 from pipeline.engine.registry import TRANSFORMS
+from pipeline.errors import RequestError
 from pipeline.recipes import loads
 from tests.console.conftest import RECIPES
 
@@ -99,7 +99,7 @@ def test_a_text_is_shown_as_what_was_typed(text: str) -> None:
 
 @pytest.mark.parametrize("typed", [{"step-0": "nonsense"}, {"format": "exe"}])
 def test_what_does_not_exist_is_refused(typed: dict[str, str]) -> None:
-    with pytest.raises(BadRequest, match="there is no"):
+    with pytest.raises(RequestError, match="there is no"):
         Draft.of_form(typed)
 
 

@@ -9,8 +9,6 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from pipeline.api import pool
-from pipeline.api.links import Links
 from pipeline.console import templates
 from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
@@ -218,7 +216,7 @@ async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_s
     doing = JobLabel("web", services.settings.input_container, source)
     page = await visits.page()
     await page.context.add_init_script(axe)
-    async with services.scheduler.acquire_slot(None, doing=doing) as session:
+    async with services.scheduler.acquire_slot(None, job_label=doing) as session:
         number = session.name.split(".")[0]
         row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
 
@@ -251,7 +249,7 @@ async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_s
         await eventually(drains, timeout=60, every=0.3)
 
     async def renewed() -> bool:
-        return (await pool.overview(services, Links())).slots[int(number)].generation == int(generation) + 1
+        return (await services.pool_monitor.overview()).slots[int(number)].generation == int(generation) + 1
 
     await eventually(renewed)
 

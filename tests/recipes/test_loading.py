@@ -1,4 +1,4 @@
-"""The recipe file: what is wrong with it is said with its place and with what to change."""
+"""Loading of recipe files, and the messages about their errors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ recipes:
 
 
 def problems(text: str, *, same_container: bool = False) -> list[str]:
-    """The lines of the error that loading raises."""
+    """Return the lines of the error that loading raises."""
     with pytest.raises(ConfigError) as caught:
         recipes.loads(text, same_container=same_container)
     return caught.value.message.splitlines()
 
 
 def recipe(body: str) -> str:
-    """A file with one recipe, its lines from line 3 on."""
+    """Return a file with one recipe; `body` starts in line 3."""
     return "recipes:\n  web:\n" + "".join(f"    {line}\n" for line in body.strip("\n").splitlines())
 
 
-def test_the_shipped_recipes_load_and_take_what_is_dropped() -> None:
+def test_shipped_recipes_load_and_match_uploads() -> None:
     loaded = recipes.load(ROOT / "recipes.yaml")
     assert [each.name for each in loaded.match("holiday/IMG_1.JPG")] == ["web"]
     assert loaded.match("notes.txt") == []
@@ -98,29 +98,29 @@ def test_the_shipped_recipes_load_and_take_what_is_dropped() -> None:
         (recipe("match: {}\nmatch: {}"), "4:5: recipes.web.match: duplicate key"),
     ],
 )
-def test_each_mistake_is_named_with_its_place_and_its_remedy(text: str, message: str) -> None:
+def test_each_error_has_its_position_and_remedy(text: str, message: str) -> None:
     assert any(message in line and line.startswith("recipes.yaml:") for line in problems(text)), problems(text)
 
 
 @pytest.mark.parametrize("allow_code", [True, False])
-def test_code_is_proposed_only_where_it_is_allowed(allow_code: bool) -> None:
+def test_user_code_is_suggested_only_if_allowed(allow_code: bool) -> None:
     for word in ("cod", "xyzzy"):
         with pytest.raises(ConfigError) as caught:
             recipes.loads(recipe(f"transforms: [{word}]"), allow_code=allow_code)
         assert ("code" in caught.value.message.partition(";")[2]) is allow_code
 
 
-def test_every_mistake_is_listed_at_once_in_the_order_of_the_file() -> None:
+def test_all_errors_are_listed_in_the_order_of_the_file() -> None:
     lines = problems(recipe("matches: {}\ntransforms: [croop, blurr]\nrenditions: {a: {format: jpg}}"))
     assert [line.split(":")[1] for line in lines] == ["3", "4", "4", "5"]
 
 
-def test_a_missing_file_is_one_clear_sentence(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         recipes.load(tmp_path / "none.yaml")
 
 
-def test_words_that_yaml_would_twist_stay_as_they_are() -> None:
+def test_ratios_dates_and_no_are_text() -> None:
     loaded = recipes.loads(
         recipe("transforms: [crop: {aspect: 16:9}]\nrenditions: {no: {format: webp}, 2024-01-01: {format: png}}")
     )
@@ -128,20 +128,20 @@ def test_words_that_yaml_would_twist_stay_as_they_are() -> None:
     assert [each.name for each in loaded.get("web").renditions] == ["no", "2024-01-01"]
 
 
-def test_endless_aliases_are_refused() -> None:
+def test_expanding_aliases_are_refused() -> None:
     layers = "\n".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 9))
     assert "aliases may repeat too much" in problems(f"l0: &l0 [x]\n{layers}")[0]
 
 
-def test_an_unknown_recipe_gets_the_nearest_name() -> None:
+def test_unknown_recipe_is_reported_with_a_similar_name() -> None:
     with pytest.raises(RecipeError, match="did you mean 'web'") as caught:
         recipes.loads(MINIMAL).get("wep")
     assert caught.value.kind == "unknown_recipe"
 
 
-def test_comments_order_and_spelled_out_defaults_do_not_change_the_hash() -> None:
+def test_comments_key_order_and_defaults_keep_the_hash() -> None:
     other = """
-# Another look at the same.
+# The same recipe in another form.
 recipes:
   web:
     renditions:
@@ -155,12 +155,12 @@ recipes:
 
 
 @pytest.mark.parametrize("change", [("800", "801"), ("webp", "avif"), ("small", "tiny"), ("web:", "web2:")])
-def test_whatever_changes_the_renditions_changes_the_hash(change: tuple[str, str]) -> None:
+def test_changes_of_renditions_change_the_hash(change: tuple[str, str]) -> None:
     one, two = recipes.loads(MINIMAL), recipes.loads(MINIMAL.replace(*change))
     assert next(iter(one)).hash != next(iter(two)).hash
 
 
-def test_a_job_document_says_everything_that_the_session_needs() -> None:
+def test_job_document_has_all_inputs_of_the_session() -> None:
     limits = {"max_pixels": 1, "max_frames": 1, "max_rendition_bytes": 1, "max_rendition_pixels": 1}
     job = (
         recipes.loads(MINIMAL)
