@@ -177,11 +177,9 @@ def prune(
 
     orphans, deleted = with_services(work)
     if as_json:
-        listed = [
-            {"path": each.blob.path, "size": each.blob.size, "job": each.blob.job, "reason": each.why}
-            for each in orphans
-        ]
-        show_json({"orphans": listed, "deleted": [each.blob.path for each in deleted]})
+        blobs = [(orphan.blob, orphan.why) for orphan in orphans]
+        listed = [{"path": blob.path, "size": blob.size, "job": blob.job, "reason": why} for blob, why in blobs]
+        show_json({"orphans": listed, "deleted": [orphan.blob.path for orphan in deleted]})
         return
     for orphan in orphans:
         console.print(f"{orphan.why}: {escape(printable(orphan.blob.path))}")

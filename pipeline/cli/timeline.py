@@ -113,7 +113,7 @@ def as_svg(jobs: list[Lane], title: str) -> str:
         sessions.append({"name": name, "share": share, "y": y, "executions": executions(own), "rows": rows})
         y += SESSION_HEADER + (max(row for _, row in rows) + 1) * ROW_HEIGHT + SESSION_GAP
     tick = next(each for each in TICKS_SECONDS if length / each <= 12)
-    return Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(
+    svg: str = Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(
         title=title,
         width=WIDTH,
         height=y,
@@ -125,6 +125,7 @@ def as_svg(jobs: list[Lane], title: str) -> str:
         sessions=sessions,
         x=lambda seconds: LEFT + seconds / length * (WIDTH - LEFT - 10),
     )
+    return svg
 
 
 def as_html(jobs: list[Lane], title: str) -> str:

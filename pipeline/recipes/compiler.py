@@ -65,7 +65,7 @@ class RecipeCompiler:
         for name, each in model.renditions.items():
             place = (*path, "renditions", name)
             steps = self._steps(each.transforms, (*place, "transforms"), leading=False)
-            for width in each.widths or [None]:
+            for width in list[int | None](each.widths or ()) or [None]:
                 full = name if width is None else f"{name}-{width}"
                 if full in seen or (full != name and full in model.renditions):
                     self._report((*place, "widths"), f"duplicate rendition {full!r}: rename one of them")
@@ -117,8 +117,8 @@ class RecipeCompiler:
             return step
         file = self.code / (module.replace(".", "/") + ".py") if self.code else None
         if file is None or not file.is_file():
-            why = f"the file {file} does not exist" if file else "PIPELINE_CODE_FOLDER is not set"
-            self._report(path, f"the module {module!r} is missing: {why}")
+            reason = f"the file {file} does not exist" if file else "PIPELINE_CODE_FOLDER is not set"
+            self._report(path, f"the module {module!r} is missing: {reason}")
             return step
         try:
             source = file.read_text(encoding="utf-8")

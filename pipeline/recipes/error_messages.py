@@ -108,6 +108,6 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
     last = str(parents[-1]) if parents else ""
     if last in TRANSFORMS and parents[-2:] == (last, last):
         return [field.name for field in fields(TRANSFORMS[last])]
-    other = {0: FileModel, 2: RecipeModel}.get(len(parents))
-    model = _MODELS.get(last) or other
+    by_depth: dict[int, type[BaseModel]] = {0: FileModel, 2: RecipeModel}
+    model = _MODELS.get(last) or by_depth.get(len(parents))
     return [field.alias or name for name, field in model.model_fields.items()] if model else []

@@ -75,7 +75,7 @@ def as_markdown(images: str | None = None) -> str:
         images: The folder of the images, relative to the page: one for each transform that has a visible effect.
     """
     template = Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
-    return template.render(
+    page: str = template.render(
         colors=", ".join(NAMED_COLORS),
         transforms=transforms(),
         formats=formats(),
@@ -83,6 +83,7 @@ def as_markdown(images: str | None = None) -> str:
         images=images,
         without_image=FIRST,
     )
+    return page
 
 
 def _transform(kind: type[Transform]) -> Entry:
