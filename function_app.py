@@ -28,7 +28,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     connection=CONNECTION,
     source=func.BlobSource.EVENT_GRID,
 )
-async def image_dropped(source: blob.BlobClient) -> None:
+async def image_uploaded(source: blob.BlobClient) -> None:
     """Execute the jobs of a new or changed source. The binding provides its name; our own clients read the data."""
     await process.services().dispatcher.handle_blob(source.container_name, source.blob_name)
 
@@ -62,7 +62,7 @@ async def run_undeliverable(message: func.QueueMessage) -> None:
 
 
 @app.queue_trigger(arg_name="message", queue_name=dead_letters.BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
-async def drop_undeliverable(message: func.QueueMessage) -> None:
+async def upload_undeliverable(message: func.QueueMessage) -> None:
     """Record the jobs of a dead letter of the blob trigger as failures."""
     await process.services().dead_letters.handle_blob_message(message.get_body())
 

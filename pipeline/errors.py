@@ -58,6 +58,8 @@ class PipelineError(Exception):
     """
 
     default_kind: ClassVar[str] = "error"
+    source_format: str = ""
+    """The format of the source (Pillow's name), where a session has detected it before the error."""
     http: ClassVar[tuple[int, str]] = (500, "Internal error")
     """HTTP status and title of a response about the error, unless HTTP_BY_KIND names others for its kind."""
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.engine.protocol import Limits
+from pipeline.engine.revisions import DECODERS
 from pipeline.errors import ConfigError
 from pipeline.telemetry import logger
 
@@ -267,7 +268,7 @@ class Settings(BaseModel):
     @classmethod
     def _formats_are_known(cls, value: str) -> str:
         names = [name.strip().upper() for name in value.split(",") if name.strip()]
-        refused = sorted(set(names) - {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "HEIF"})
+        refused = sorted(set(names) - set(DECODERS))
         if refused or not names:
             raise ValueError(f"{', '.join(refused) or 'nothing'} cannot be allowed")
         return ",".join(names)

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors", "engine", "telemetry"},
     "recipes": LEAVES | {"engine"},
     "pool": LEAVES | {"http_connections", "engine"},
-    "storage": LEAVES | {"http_connections"},
+    "storage": LEAVES | {"http_connections", "engine"},
     "adhoc_recipes": LEAVES | {"recipes", "storage"},
     "jobs": JOB_PARTS,
     "runs": JOB_PARTS | {"jobs"},

@@ -11,8 +11,8 @@ from pipeline.api.http import Request, Response
 from pipeline.api.jobs import job_key
 from pipeline.api.links import Links
 from pipeline.api.submit_request import ANY_TYPE
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.sniff import HEAD, sniff
+from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
+from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.jobs.actions import JobActions
 from pipeline.settings import Settings
@@ -70,7 +70,7 @@ class ImageHandlers:
         chunks = source.chunks()
         first = await anext(chunks, b"")
         # Content of any other format, SVG included, is a download of unknown type: a browser must not run it.
-        kind = sniff(first[:HEAD]) or ""
+        kind = detect_format(first[:HEAD_BYTES]) or ""
         media_type = f"image/{kind.lower()}" if kind in self.settings.format_names else ANY_TYPE
         if unchanged := _not_modified(request, source.etag, media_type):
             return unchanged

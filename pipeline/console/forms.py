@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from pipeline.engine.base import Transform
 from pipeline.engine.constraints import NAMED_COLORS
-from pipeline.engine.formats import FORMATS, Format
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS, Format
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.recipes import yaml_loader
 
 Schema = dict[str, Any]

@@ -14,7 +14,7 @@ from markupsafe import escape
 from pipeline.console import responses
 from pipeline.console.request import ConsoleRequest
 from pipeline.console.templates import VERSION
-from pipeline.engine.sniff import HEAD, sniff
+from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB
 from pipeline.storage.blob_names import is_blob_name
@@ -108,7 +108,7 @@ def _most(visit: ConsoleRequest) -> int:
 
 
 def _picture(data: bytes, *, kept: bool) -> func.HttpResponse:
-    kind = sniff(data[:HEAD])
+    kind = detect_format(data[:HEAD_BYTES])
     if kind not in TYPES:
         return _sign(f"{kind}: browsers do not show it" if kind else "not an image")
     return responses.picture(data, TYPES[kind], KEEP if kept else 0)

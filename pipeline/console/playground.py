@@ -13,7 +13,7 @@ from pipeline.console import forms
 from pipeline.console.images import blob_of
 from pipeline.console.recipe_draft import Complaint, Draft, DraftProblems
 from pipeline.console.request import ConsoleRequest
-from pipeline.engine.formats import FORMATS
+from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import PipelineError, PoolFull, RequestError, TransientError
 from pipeline.jobs.preview import Preview, PreviewSource
 from pipeline.jobs.rendering import FOCAL_POINT_KEY

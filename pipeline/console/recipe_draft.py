@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from pipeline import recipes
 from pipeline.console import forms
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.errors import ConfigError, RequestError
 from pipeline.recipes import Recipe, yaml_loader
 

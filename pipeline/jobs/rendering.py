@@ -292,7 +292,9 @@ def error_from_report(failure: FailureFacts) -> PipelineError:
     about = KINDS[failure.kind].about if failure.kind in KINDS else "session"
     kinds: dict[str, type[SourceError | RecipeError | SessionLost]]
     kinds = {"source": SourceError, "recipe": RecipeError, "session": SessionLost}
-    return kinds[about](failure.message, kind=failure.kind)
+    error = kinds[about](failure.message, kind=failure.kind)
+    error.source_format = failure.source_format
+    return error
 
 
 def _path(request: RenderRequest, rendition: Rendition, facts: RenditionFacts) -> str:

@@ -19,7 +19,7 @@ import httpx
 import stamina
 
 from pipeline import __version__, telemetry
-from pipeline.engine.protocol import LONGEST_LINE
+from pipeline.engine.protocol import MAX_LINE_CHARACTERS
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.responses import (
@@ -37,7 +37,7 @@ from pipeline.pool.transport import Transport
 from pipeline.settings import Settings
 
 # Long enough for the longest report line, if the service returns that much.
-MAX_STREAM_CHARACTERS = LONGEST_LINE + 4096
+MAX_STREAM_CHARACTERS = MAX_LINE_CHARACTERS + 4096
 # The service itself stops an execution that takes too long. Wait this much longer for its response.
 RESPONSE_GRACE_SECONDS = 15.0
 POLL_INTERVAL_SECONDS = 0.5

@@ -15,7 +15,7 @@ from typing import Protocol
 from pipeline import telemetry
 from pipeline.concurrency import BackgroundTasks, gather_or_cancel
 from pipeline.engine import protocol
-from pipeline.engine.bundle import ALL as PACK_LIMIT
+from pipeline.engine.execution.bundle import MAX_BUNDLE_BYTES
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
 from pipeline.pool import batching, engine_bundle
 from pipeline.pool.batching import (
@@ -259,7 +259,7 @@ class Session:
         self._garbage.difference_update(garbage)
         telemetry.microbatch_jobs.record(len(taken))
         results = [ExecutionResult(report, started, ended, len(taken)) for report in reports]
-        if any(rendition.at is not None for report in reports for rendition in report.renditions):
+        if any(rendition.offset is not None for report in reports for rendition in report.renditions):
             # Concurrent with the next execution, which must not delete the pack.
             self._packs.add(jobs[0].get("pack", ""))
             self._downloads.spawn(self._download_pack(taken, results, jobs[0].get("pack", "")))
@@ -272,7 +272,7 @@ class Session:
         try:
             with suppress(PipelineError):
                 self._check()
-                pack = await self._client.read(self._identifier, file, PACK_LIMIT)
+                pack = await self._client.read(self._identifier, file, MAX_BUNDLE_BYTES)
         finally:
             self._packs.discard(file)
             _resolve(taken, [replace(each, pack=pack) for each in results])

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.engine.code import Code
 from pipeline.engine.protocol import Step
-from pipeline.engine.registry import FIRST
-from pipeline.engine.resize import Resize
+from pipeline.engine.transforms.code import Code
+from pipeline.engine.transforms.registry import FIRST
+from pipeline.engine.transforms.resize import Resize
 from pipeline.recipes import output_paths
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.recipes.model import FileModel, RecipeLimits, RecipeModel, RenditionModel, Size

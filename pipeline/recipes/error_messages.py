@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.engine.code import Code
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.transforms.code import Code
+from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.recipes.model import RENDITION_MODELS, Defaults, FileModel, Match, RecipeLimits, RecipeModel, Size
 from pipeline.recipes.yaml_loader import Document, KeyPath, Problem
 

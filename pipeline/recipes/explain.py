@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pipeline.engine.output import Output
+from pipeline.engine.encode.output import Output
 from pipeline.engine.protocol import Job, Limits, Step
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.recipes.recipe import Recipe, Rendition
 
 EXAMPLE = "holiday/sea.jpg"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, create_model
 
 from pipeline.engine.constraints import Side
-from pipeline.engine.formats import FORMATS, Format
-from pipeline.engine.output import Output
+from pipeline.engine.encode.formats import FORMATS, Format
+from pipeline.engine.encode.output import Output
 from pipeline.recipes import globs, output_paths
 from pipeline.recipes.steps import MADE, STRICT, WRITTEN, AnyStep, StepOrUse
 

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import cast
 
 from pipeline.engine import protocol
-from pipeline.engine.code import Code
-from pipeline.engine.fingerprint import fingerprint
-from pipeline.engine.formats import FORMATS, WRITTEN, Auto, Format
-from pipeline.engine.output import Output
+from pipeline.engine.encode.formats import ENCODED_FORMATS, FORMATS, Auto, Format
+from pipeline.engine.encode.output import Output
 from pipeline.engine.protocol import Job, Limits, RenditionJob, RenditionReport, Step
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.revisions import COMMON
+from pipeline.engine.transforms.code import Code
+from pipeline.engine.transforms.registry import ALWAYS, TRANSFORMS
 from pipeline.recipes import globs, output_paths
 from pipeline.recipes.regular_languages import NAMES, Node, both, difference, either
 
@@ -42,7 +42,7 @@ class Rendition:
         """Return the possible formats of the result: one, or several for auto and keep."""
         if isinstance(self.encoder, Auto):
             return tuple(self.encoder.among)
-        return tuple(WRITTEN) if self.encoder.decided_late else (self.format,)
+        return tuple(ENCODED_FORMATS) if self.encoder.decided_late else (self.format,)
 
     @property
     def extension(self) -> str:
@@ -67,6 +67,15 @@ class Rendition:
     def options(self) -> dict[str, object]:
         """Return all options of the format."""
         return asdict(self.encoder)
+
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the encoders that may write the rendition, and of the options that it sets."""
+        ours, defaults = asdict(self.output), asdict(Output())
+        options = [name for name in Output.revisions if ours[name] != defaults[name]]
+        return {
+            **{f"encoder {name}": FORMATS[name].revision for name in (self.format, *self.formats)},
+            **{f"option {name}": Output.revisions[name] for name in options},
+        }
 
 
 @dataclass(frozen=True)
@@ -216,14 +225,24 @@ class Recipe:
             output=asdict(rendition.output),
         )
 
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the engine's parts that make the renditions, by kind and name (`transform crop`).
+
+        Decoders are not among them: the ledger keeps the decoder's revision for each source.
+        """
+        names = {*ALWAYS, *(step["name"] for step in self._all_steps())}
+        ours = {"common": COMMON, **{f"transform {name}": TRANSFORMS[name].revision for name in names}}
+        return ours | {part: revision for each in self.renditions for part, revision in each.revisions().items()}
+
     @cached_property
     def hash(self) -> str:
-        """Return the hash of the recipe version: 64 hexadecimal digits over the normalized recipe and the engine.
+        """Identify the recipe version: 64 hexadecimal digits over all that decides the renditions of a given source.
 
-        Comments, key order and spelled-out defaults change nothing, and neither does `match`.
+        This is the normalized recipe and the revisions of the engine's parts that it uses. Comments, key order and
+        spelled-out defaults change nothing, and neither do `match`, the engine's source text or Pillow's version.
         """
         document = {
-            "engine": fingerprint(),
+            "revisions": self.revisions(),
             "name": self.name,
             "steps": self.steps,
             "on_truncated": self.on_truncated,

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from pipeline.engine.base import Transform
 from pipeline.engine.constraints import NAMED_COLORS
-from pipeline.engine.formats import FORMATS, Format
-from pipeline.engine.output import Output
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS, Format
+from pipeline.engine.encode.output import Output
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 
 TEMPLATE = Path(__file__).with_name("transforms.md.jinja")
 

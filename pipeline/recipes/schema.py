@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.recipes.model import FileModel
 from pipeline.recipes.steps import STEP_MODELS
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag,
 
 from pipeline.engine.base import Transform
 from pipeline.engine.protocol import Step
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.transforms.registry import TRANSFORMS
 
 # Build validators at first use: the model of the file builds all others.
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)

@@ -140,7 +140,7 @@ async def test_a_holder_that_does_not_react_loses_its_slot(
 async def test_running_jobs_are_visible_to_all_processes(one_slot: Stack, backend: Backend) -> None:
     labels = [JobLabel("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
     acquire = one_slot.services.scheduler.acquire_slot
-    async with backend.opened(pool_max_sessions=1) as other, acquire(doing=labels[0]), acquire(doing=labels[1]):
+    async with backend.opened(pool_max_sessions=1) as other, acquire(job_label=labels[0]), acquire(job_label=labels[1]):
 
         async def is_published() -> bool:
             (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]

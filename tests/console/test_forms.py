@@ -12,8 +12,8 @@ from pipeline import recipes
 from pipeline.console import forms
 from pipeline.console.recipe_draft import Draft, DraftProblems, DraftStep
 from pipeline.console.runs import _selection
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS
+from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.errors import RequestError
 from pipeline.recipes import loads
 from tests.console.conftest import RECIPES

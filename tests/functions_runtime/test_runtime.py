@@ -49,16 +49,16 @@ def test_the_app_is_indexed_with_the_expected_bindings(minimal: dict[str, str]) 
     }
     kinds = {name: one["type"] for name, one in triggers.items()}
     assert {name: kind for name, kind in kinds.items() if kind != "httpTrigger"} == {
-        "image_dropped": "blobTrigger",
+        "image_uploaded": "blobTrigger",
         "job_waiting": "queueTrigger",
         "run_waiting": "queueTrigger",
         "job_undeliverable": "queueTrigger",
         "run_undeliverable": "queueTrigger",
-        "drop_undeliverable": "queueTrigger",
+        "upload_undeliverable": "queueTrigger",
         "scheduled_run": "timerTrigger",
     }
     assert {"submit_job", "show_job", "fetch_rendition", "show_openapi", "elsewhere"} < set(kinds)
-    blob = triggers["image_dropped"]
+    blob = triggers["image_uploaded"]
     assert (blob["path"], blob["connection"], blob["source"]) == ("input/{name}", "IMAGES", "EventGrid")
     assert blob["properties"] == {"SupportsDeferredBinding": True}, "the host must not send the bytes of the blob"
     queues = {name: one["queueName"] for name, one in triggers.items() if one["type"] == "queueTrigger"}
@@ -67,7 +67,7 @@ def test_the_app_is_indexed_with_the_expected_bindings(minimal: dict[str, str]) 
         "run_waiting": "runs",
         "job_undeliverable": "jobs-poison",
         "run_undeliverable": "runs-poison",
-        "drop_undeliverable": "webjobs-blobtrigger-poison",
+        "upload_undeliverable": "webjobs-blobtrigger-poison",
     }
     assert len(triggers["scheduled_run"]["schedule"].split()) == 6
     levels = {name: one["authLevel"].lower() for name, one in triggers.items() if one["type"] == "httpTrigger"}
@@ -92,7 +92,7 @@ async def test_every_trigger_works(stack: Stack) -> None:
     other = {"method": "GET", "url": "http://x/api/nowhere", "params": {"path": "nowhere"}}
     index, dropped, waiting, timer, submitted, shown, elsewhere = in_runtime(
         stack.environ,
-        {"function": "image_dropped", "inputs": {"source": {"blob": blob}}},
+        {"function": "image_uploaded", "inputs": {"source": {"blob": blob}}},
         {"function": "job_waiting", "inputs": {"message": {"string": message}}},
         {"function": "scheduled_run", "inputs": {"timer": {"json": {"IsPastDue": False}}}},
         {"function": "submit_job", "inputs": {"req": {"http": http}}},

@@ -166,7 +166,7 @@ async def test_a_job_with_code_shares_nothing_with_other_jobs(stack: Stack) -> N
 BREAK_INS = {
     "a file": "import os; open('/mnt/data/loot', 'w').close(); os.utime('/mnt/data/loot', (1e9, 1e9))",
     "a link": "import os; os.symlink('/', '/mnt/data/in-ffffffffffff.bin')",
-    "a second name": "import os, glob; os.link(glob.glob('/mnt/data/transforms-*')[0], '/mnt/data/out-f-0.png')",
+    "a second name": "import os, glob; os.link(glob.glob('/mnt/data/engine-*')[0], '/mnt/data/out-f-0.png')",
     "a module": "open('/mnt/data/PIL.py', 'w').write('')",
     "Pillow": "from PIL import Image; Image.open = lambda *a, **k: Image.new('RGB', (1, 1))",
     "a method": "from PIL import Image; Image.Image.load = lambda self: None",

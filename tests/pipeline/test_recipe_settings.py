@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.engine.protocol import LINE_LIMIT
+from pipeline.engine.protocol import INLINE_REPORT_CHARACTERS
 from pipeline.errors import ConfigError
 from pipeline.storage.ledger import Entry
 from tests.images import form, picture, sides
@@ -182,7 +182,7 @@ async def test_a_report_longer_than_a_line_is_a_file(stack: Stack) -> None:
     """The service truncates long output without notice."""
     entry = await run(stack, "many", data=picture(400, 300))
     assert (entry.state, len(entry.renditions), len(await stack.outputs())) == ("done", 20, 20)
-    assert len(json.dumps(entry.renditions)) > LINE_LIMIT
+    assert len(json.dumps(entry.renditions)) > INLINE_REPORT_CHARACTERS
 
 
 async def test_a_rendition_has_its_content_type_and_carried_metadata(stack: Stack) -> None:

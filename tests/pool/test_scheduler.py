@@ -63,7 +63,7 @@ async def test_a_returned_session_is_clean_and_used_again() -> None:
         returned = await slot_document(memory)
         assert returned["state"] == "free"
         files = memory.pool.sessions[returned["identifier"]]
-        assert [name for name in files if not name.startswith("transforms-")] == []
+        assert [name for name in files if not name.startswith("engine-")] == []
         heir = another_process(memory)
         async with heir.acquire_slot() as session:
             assert session.engine_installed
@@ -309,7 +309,7 @@ async def test_unleasable_slots_are_a_failure_with_its_reason(memory: Memory) ->
     entry = await process_image(memory)
     memory.account._faults.clear()
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "acquire")
-    assert "python -m pipeline init" in entry.error_message
+    assert "image-pipeline init" in entry.error_message
 
 
 async def test_a_process_holds_no_more_slots_than_its_limit() -> None:

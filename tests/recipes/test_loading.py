@@ -73,8 +73,8 @@ def test_shipped_recipes_load_and_match_uploads() -> None:
         (recipe("renditions:"), "must be a mapping, not nothing"),
         (recipe("transforms: [resize]"), "resize takes width and height (or one of them), or scale"),
         (recipe("transforms: [resize: {width: 5, mode: cover}]"), "mode cover needs both width and height"),
-        (recipe("transforms: [crop: {box: [400, 1, 100, 9]}]"), "between left and right (400, 100) there is nothing"),
-        (recipe("transforms: [crop: {aspect: 0:9}]"), "an aspect is like 16:9, up to 9999:9999, not '0:9'"),
+        (recipe("transforms: [crop: {box: [400, 1, 100, 9]}]"), "it is empty between left and right (400, 100)"),
+        (recipe("transforms: [crop: {aspect: 0:9}]"), "an aspect ratio is like 16:9, up to 9999:9999, not '0:9'"),
         (recipe("transforms: [crop: {aspect: 1:1, box: [0, 0, 1, 1]}]"), "exactly one of them"),
         (
             recipe("transforms: [resize: {width: 5}, auto_orient]\nrenditions: {a: {format: png}}"),
@@ -93,8 +93,8 @@ def test_shipped_recipes_load_and_match_uploads() -> None:
         (recipe("path: '../{path}'"), "no part of a path may end with a dot"),
         (recipe("path: '/{path}'"), "must not start or end with a slash"),
         (recipe("path: 'all.jpg'"), "all sources have the same output path"),
-        (recipe("transforms: [watermark: {image: a/../../output/b.png}]"), "no part of it may be '.' or '..'"),
-        (recipe("transforms: [watermark: {image: a/.}]"), "no part of it may be '.' or '..'"),
+        (recipe("transforms: [watermark: {image: a/../../output/b.png}]"), "without the parts '.' and '..'"),
+        (recipe("transforms: [watermark: {image: a/.}]"), "without the parts '.' and '..'"),
         (recipe("match: {}\nmatch: {}"), "4:5: recipes.web.match: duplicate key"),
     ],
 )

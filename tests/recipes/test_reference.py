@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import recipes
 from pipeline.engine.protocol import Limits
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.recipes import explain, output_paths, reference, schema
 
 ROOT = Path(__file__).parents[2]
