@@ -15,7 +15,8 @@ from pipeline.console.cache import SWRCache
 from pipeline.console.dispatch import console_of
 from pipeline.console.remediation import REMEDIATIONS, remediation
 from pipeline.engine.errors import KINDS
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.testing.pool import UNREACHABLE
 from tests.console.client import console_in_memory, http_request, text_of
