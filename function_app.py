@@ -10,7 +10,7 @@ from pipeline.api import http_trigger
 from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.route import Route
 from pipeline.api.routes import ROUTES
-from pipeline.console.routes import Console
+from pipeline.console.dispatch import console_of
 from pipeline.jobs import dead_letters
 from pipeline.services import ServicesProvider
 from pipeline.settings import CONNECTION
@@ -18,7 +18,6 @@ from pipeline.settings import CONNECTION
 # Provisioning and rollbacks give older code newer settings: unknown ones are a warning here, an error elsewhere.
 process = ServicesProvider(os.environ, ignore_unknown_settings=True)
 settings = process.settings
-console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 
@@ -93,19 +92,19 @@ for each in ROUTES:
 @app.route("console/{*page}", auth_level=func.AuthLevel.ANONYMOUS)
 async def show_console(req: func.HttpRequest) -> func.HttpResponse:
     """Serve a page of the console. It authenticates by itself: browsers send no function key with a link."""
-    return await console.answer(process.services(), req)
+    return await console_of(process.services()).handle(req)
 
 
 @app.route("console-reader", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console as a reader. The key of this function grants nothing else."""
-    return await console.admit(process.services(), req, "read")
+    return await console_of(process.services()).sign_in(req, "read")
 
 
 @app.route("console-operator", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console as an operator, who may change things."""
-    return await console.admit(process.services(), req, "write")
+    return await console_of(process.services()).sign_in(req, "write")
 
 
 @app.route("{*path}")

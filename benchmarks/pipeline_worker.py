@@ -14,7 +14,8 @@ from benchmarks.testbed import source_name
 from pipeline.engine import package_files
 from pipeline.pool import engine_bundle
 from pipeline.pool.drain import drain
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.ledger import Entry
 from pipeline.storage.provisioning import create_all

@@ -174,8 +174,11 @@ async def test_a_limit_of_a_recipe_is_tighter_than_the_settings(stack: Stack) ->
     assert (entry.error_kind, "2,000" in entry.error_message) == ("too_many_bytes", True)
 
 
-async def test_a_time_limit_below_a_second_is_rounded_up(stack: Stack) -> None:
-    assert (await run(stack, "quick", data=picture(30, 20))).state == "done"
+async def test_a_time_limit_below_a_second_is_rounded_up(environ: dict[str, str]) -> None:
+    """Another job installs the engine first: on a busy machine that alone may take a second."""
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        await run(stack, "shared", data=picture(30, 20))
+        assert (await run(stack, "quick")).state == "done"
 
 
 async def test_a_report_longer_than_a_line_is_a_file(stack: Stack) -> None:

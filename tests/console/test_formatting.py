@@ -1,4 +1,4 @@
-"""Numbers with units, times in words, and charts that say in words what they draw."""
+"""Formatting of numbers, sizes, times and names, and charts with text alternatives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_sizes_have_three_digits_and_a_unit(count: float | None, text: str) -> N
         (90_000, "1 d 1 h"),
     ],
 )
-def test_lengths_of_time_have_units(seconds: float, text: str) -> None:
+def test_durations_have_units(seconds: float, text: str) -> None:
     assert formatting.duration(seconds) == text
 
 
@@ -53,7 +53,7 @@ def test_lengths_of_time_have_units(seconds: float, text: str) -> None:
         (99_999, 100_000, "99.9 %"),
     ],
 )
-def test_a_share_is_never_all_or_nothing_unless_it_is(part: float, whole: float, text: str) -> None:
+def test_a_share_is_rounded_to_0_and_100_only_if_exact(part: float, whole: float, text: str) -> None:
     assert formatting.percent(part, whole) == text
 
 
@@ -68,29 +68,34 @@ def test_a_share_is_never_all_or_nothing_unless_it_is(part: float, whole: float,
         (1234.567, "$1,234.57"),
     ],
 )
-def test_amounts_have_the_digits_that_matter(amount: float, text: str) -> None:
+def test_small_amounts_have_four_digits(amount: float, text: str) -> None:
     assert formatting.money(amount) == text
 
 
-def test_how_long_ago() -> None:
+@pytest.mark.parametrize(("count", "text"), [(0, "0 jobs"), (1, "1 job"), (2345, "2,345 jobs")])
+def test_a_noun_agrees_with_its_count(count: int, text: str) -> None:
+    assert formatting.plural(count, "job") == text
+
+
+def test_the_age_of_a_moment() -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    told = [formatting.ago(now - timedelta(seconds=each), now) for each in (1, 59, 61, 7300, 200_000)]
-    assert told == ["just now", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
+    texts = [formatting.ago(now - timedelta(seconds=each), now) for each in (1, 59, 61, 7300, 200_000)]
+    assert texts == ["just now", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
 
 
-def test_what_cannot_be_seen_in_a_name_is_spelled_out() -> None:
+def test_invisible_characters_are_escaped() -> None:
     assert formatting.visible("a\u202eb\u200dc\n") == "a‹U+202E›b‹U+200D›c‹U+000A›"
     assert formatting.visible("صورة é 猫.jpg") == "صورة é 猫.jpg"
 
 
-def test_a_long_name_keeps_both_its_ends() -> None:
+def test_a_long_name_is_shortened_in_the_middle() -> None:
     assert formatting.clip("x" * 500 + ".jpg", 20) == "xxxxxxxxxxxxx…xx.jpg"
 
 
-def test_a_chart_says_in_words_what_it_draws_and_escapes_it() -> None:
+def test_a_chart_has_an_escaped_text_alternative() -> None:
     moments = [datetime(2026, 11, 24, 12, minute, tzinfo=UTC) for minute in (0, 1)]
     drawn = charts.columns("<Images>", moments, [charts.Series("done & well", "c1", [3, 4])])
-    assert 'aria-label="&lt;Images&gt;: 7 done &amp; well in all"' in drawn
+    assert 'aria-label="&lt;Images&gt;: 7 done &amp; well in total"' in drawn
     assert ">12:01 UTC: 4 done &amp; well</title>" in drawn
     assert "style=" not in drawn
 
@@ -101,6 +106,6 @@ def test_a_bar_is_divided_in_proportion() -> None:
     assert charts.bar("Slots", []).count("<rect") == 1
 
 
-@pytest.mark.parametrize(("most", "top"), [(0, 2), (2, 2), (3, 5), (11, 20), (21, 25), (99, 100), (101, 200)])
-def test_a_scale_ends_at_a_round_number(most: float, top: float) -> None:
-    assert charts.nice(most) == top
+@pytest.mark.parametrize(("value", "top"), [(0, 2), (2, 2), (3, 5), (11, 20), (21, 25), (99, 100), (101, 200)])
+def test_a_scale_ends_at_a_round_number(value: float, top: float) -> None:
+    assert charts.round_up(value) == top
