@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
-from pipeline.api.links import Links
+from pipeline.api.http import Links
 from pipeline.monitoring.document import Document
 from pipeline.runs.selection import PRINTABLE
 from pipeline.storage.entry import Entry, State
