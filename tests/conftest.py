@@ -18,7 +18,9 @@ from tests.memory import Memory, opened_in_memory
 from tests.stack import RECIPES, Stack, environment, opened
 
 ROOT = Path(__file__).parent
-STACK_FIXTURES = {"azurite", "session_pool", "stack", "shared_pool", "baked_pool"}
+STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}
+# Their tests on the stack run on in-memory services, too.
+MEMORY_FOLDERS = {"api", "pipeline", "runs"}
 # Folders and modules whose tests start processes, or search or wait for seconds.
 SLOW_PLACES = (
     "api/test_fuzz.py",
@@ -41,6 +43,16 @@ SLOW_PLACES = (
     "test_docs.py",
     "up",
 )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests on services in memory as well as on the local stack, unless they are marked as `stack`."""
+    if "stack_environ" in metafunc.fixturenames:
+        folder = Path(metafunc.module.__file__).parent.name
+        needs_stack = metafunc.definition.get_closest_marker("stack") or STACK_FIXTURES & set(metafunc.fixturenames)
+        fits = folder in MEMORY_FOLDERS and not needs_stack
+        real = pytest.param("stack", marks=pytest.mark.stack)
+        metafunc.parametrize("stack_environ", ["memory", real] if fits else [real], indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -91,10 +103,16 @@ def environ(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str
     return environment(azurite, session_pool, recipe_file)
 
 
+@pytest.fixture
+def stack_environ(request: pytest.FixtureRequest) -> dict[str, str] | None:
+    """Environment of the local stack, or None for in-memory services."""
+    return request.getfixturevalue("environ") if request.param == "stack" else None
+
+
 @pytest_asyncio.fixture
-async def stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Services on the local stack."""
-    async with opened(environ) as stack:
+async def stack(stack_environ: dict[str, str] | None, recipe_file: Path) -> AsyncIterator[Stack]:
+    """Services on the local stack; in some folders also services in memory."""
+    async with opened(stack_environ) if stack_environ else opened_in_memory(recipe_file.read_text()) as stack:
         yield stack
 
 

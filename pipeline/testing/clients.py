@@ -198,6 +198,9 @@ class Container:
     async def create_container(self) -> None:
         await _value(self._send, ("place.create", self._name, "Container"))
 
+    async def delete_container(self) -> None:
+        await _value(self._send, ("place.delete", self._name, "Container"))
+
     async def get_container_properties(self) -> Any:
         await _value(self._send, ("blob.list", f"{self._name}/", 1))
         return SimpleNamespace(name=self._name)

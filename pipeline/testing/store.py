@@ -188,7 +188,7 @@ def apply(store: Store, op: Op) -> tuple[Store, Response]:
     name, place, *_ = op
     kind = _KINDS[name.partition(".")[0]]
     exists = store.places is None or (kind, place.partition("/")[0]) in store.places
-    if not exists and name != "place.create":
+    if not exists and not name.startswith("place."):
         return store, Response(None, 404, f"{kind}NotFound")
     after: tuple[Store, Response] = _OPERATIONS[name](store, *op[1:])
     return after
@@ -199,6 +199,11 @@ def _create_place(store: Store, name: str, kind: str) -> tuple[Store, Response]:
     if (kind, name) in places:
         return store, Response(None, 409, f"{kind}AlreadyExists")
     return replace(store, places=places | {(kind, name)}), Response()
+
+
+def _delete_place(store: Store, name: str, kind: str) -> tuple[Store, Response]:
+    gone = [pair for pair in store.blobs if kind != "Container" or not pair[0].startswith(f"{name}/")]
+    return replace(store, places=(store.places or frozenset()) - {(kind, name)}, blobs=tuple(gone)), Response()
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -469,6 +474,7 @@ def _queue_count(store: Store, queue: str) -> tuple[Store, Response]:
 _KINDS = {"blob": "Container", "lease": "Container", "row": "Table", "rows": "Table", "queue": "Queue", "place": ""}
 _OPERATIONS: dict[str, Any] = {
     "place.create": _create_place,
+    "place.delete": _delete_place,
     "row.get": _row_get,
     "row.create": _row_create,
     "row.update": _row_update,

@@ -35,6 +35,7 @@ def source(stack: Stack, name: str = "photos/a.jpg") -> BlobClient:
     return stack.services.account.container(stack.services.settings.input_container).get_blob_client(name)
 
 
+@pytest.mark.stack
 async def test_one_in_the_archive_fails_at_once_and_says_so(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     await source(stack).set_standard_blob_tier("Archive")
@@ -43,6 +44,7 @@ async def test_one_in_the_archive_fails_at_once_and_says_so(stack: Stack) -> Non
     assert await stack.waiting() == 0
 
 
+@pytest.mark.stack
 async def test_one_in_the_archive_does_not_keep_a_run_from_its_end(stack: Stack) -> None:
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
@@ -68,6 +70,7 @@ async def test_one_that_is_compressed_is_no_picture(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", ["../{}/a.jpg", "a/../../{}/a.jpg", "photos/./a.jpg", "..", "a\\..\\a.jpg"])
+@pytest.mark.stack
 async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str) -> None:
     """The other container's blob is there, and this process may read it."""
     services, elsewhere = stack.services, stack.services.settings.output_container
@@ -84,6 +87,7 @@ async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str
     assert entry.error_kind == "bad_name"
 
 
+@pytest.mark.stack
 async def test_tags_that_cannot_be_had_now_are_asked_for_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     found = await stack.services.sources.open(stack.services.settings.input_container, "photos/a.jpg")
@@ -96,6 +100,7 @@ async def test_tags_that_cannot_be_had_now_are_asked_for_again(stack: Stack, mon
             assert await found.tags() == tags, "an account that has none"
 
 
+@pytest.mark.stack
 async def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_is_there(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +113,7 @@ async def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_is_th
         await create_all(services.account, services.settings)
 
 
+@pytest.mark.stack
 async def test_a_rendition_that_a_policy_protects_is_a_failure_at_once(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
