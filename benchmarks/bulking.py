@@ -90,7 +90,7 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
 
     Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
     """
-    metrics.WRITE_EVERY = worker.RUN_STATE_CACHE_SECONDS = 3600
+    metrics.WRITE_INTERVAL_SECONDS = worker.RUN_STATE_CACHE_SECONDS = 3600
     status.PUBLISH_INTERVAL_SECONDS = inf
     async with opened() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")

@@ -186,7 +186,7 @@ async def _facts(services: Services, run_id: str) -> dict[str, Any]:
             break
     entries, token = await services.ledger.page(run=run_id, limit=1000)
     while token:
-        more, token = await services.ledger.page(run=run_id, limit=1000, token=token)
+        more, token = await services.ledger.page(run=run_id, limit=1000, cursor=token)
         entries += more
     return {"outputs": names, "entries": entries}
 

@@ -168,7 +168,7 @@ class Services:
     @cached_property
     def estimator(self) -> Estimator:
         """Estimates duration and cost of jobs."""
-        return Estimator(self.settings, self.recipes, self.ledger.stats)
+        return Estimator(self.settings, self.recipes, self.ledger.metrics)
 
     @cached_property
     def job_finder(self) -> JobFinder:
@@ -216,7 +216,7 @@ class Services:
     async def close(self) -> None:
         """Release the slots and close all connections."""
         await self.scheduler.close()
-        await self.ledger.stats.close()
+        await self.ledger.metrics.close()
         await self.pool.close()
         await self.account.close()
         if self.identity:

@@ -14,7 +14,7 @@ from pipeline.engine.formats import FORMATS
 from pipeline.engine.sniff import HEAD, sniff
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.services import Services
-from pipeline.storage.blobs import Source, plain
+from pipeline.storage.blobs import Source, unquoted
 from pipeline.storage.ledger import Entry
 
 # Whatever it is, it runs nothing, loads nothing, and stands in no other site's page.
@@ -76,7 +76,7 @@ async def source(services: Services, call: Request) -> Response:
 async def _opened(services: Services, entry: Entry) -> Source:
     """The source as the job saw it. JobSuperseded when it is gone or another one by now, PermanentError: too large."""
     found = await services.sources.open(entry.container, entry.name)
-    if entry.version.etag and found.etag != plain(entry.version.etag):
+    if entry.version.etag and found.etag != unquoted(entry.version.etag):
         raise JobSuperseded(f"{entry.container}/{entry.name} has changed since", kind="source_changed")
     _fits(services, found.size, "the container has it")
     return found

@@ -60,7 +60,7 @@ async def page(services: Services, asked: JobsQuery, links: Links) -> JobsDocume
         prefix=asked.prefix,
         run=asked.run,
         limit=asked.limit,
-        token=asked.token,
+        cursor=asked.token,
     )
     if asked.recipe and adhoc.is_name(asked.recipe):
         entries = [entry for entry in entries if entry.key.recipe == asked.recipe]

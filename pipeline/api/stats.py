@@ -96,7 +96,7 @@ async def stats(services: Services, minutes: int) -> StatsDocument:
     """The figures of the last minutes, the oldest first, and what waits now."""
     now = datetime.now(UTC)
     found, queue, run_queue, slots = await asyncio.gather(
-        services.ledger.stats.minutes(now - timedelta(minutes=minutes)),
+        services.ledger.metrics.minutes(now - timedelta(minutes=minutes)),
         _queue(services.job_queue, now),
         _queue(services.run_queue, now),
         pool.overview(services, Links()),

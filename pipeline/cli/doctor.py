@@ -161,7 +161,7 @@ async def _clock(services: Services) -> list[Finding]:
     async with httpx.AsyncClient(timeout=PATIENCE) as client:
         try:
             asked = time.time()
-            answer = await client.head(services.account.address)
+            answer = await client.head(services.account.url)
             middle = (asked + time.time()) / 2
         except httpx.HTTPError as error:
             return [Finding("clock", "look", f"storage did not tell the time ({type(error).__name__})")]
@@ -179,7 +179,7 @@ async def _clock(services: Services) -> list[Finding]:
 
 async def _attention(services: Services) -> list[Finding]:
     """What waits for a person."""
-    groups = await services.ledger.failures_grouped(most=1000)
+    groups = await services.ledger.failures_grouped(limit=1000)
     count = sum(group.count for group in groups)
     if not count:
         return [Finding("failures", "good", "none")]

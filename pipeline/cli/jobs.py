@@ -109,7 +109,7 @@ def list_jobs(
             prefix=prefix or "",
             run=run,
             limit=limit,
-            token=page,
+            cursor=page,
         )
 
     entries, token = with_services(look)

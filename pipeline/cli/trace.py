@@ -41,7 +41,7 @@ async def _noted(services: Services, run: str, recipe: str | None, most: int) ->
     """Names and reports of jobs that are done. ConfigError when there are none."""
     entries, token = await services.ledger.page(recipe=recipe, state="done", run=run, limit=most)
     while token and len(entries) < most:
-        more, token = await services.ledger.page(recipe=recipe, state="done", run=run, limit=most, token=token)
+        more, token = await services.ledger.page(recipe=recipe, state="done", run=run, limit=most, cursor=token)
         entries += more
     if not entries:
         raise ConfigError(f"no job of {f'run {run}' if run else 'these settings'} is done: there is nothing to draw")

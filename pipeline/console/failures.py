@@ -55,7 +55,7 @@ async def grouped(services: Services, recipe: str = "") -> list[FailureGroup]:
     """The newest failures by their kind, as of a moment ago."""
     ledger = services.ledger
     return await lately(
-        ledger, f"failures {recipe}", lambda: ledger.failures_grouped(recipe=recipe or None, most=COUNTED)
+        ledger, f"failures {recipe}", lambda: ledger.failures_grouped(recipe=recipe or None, limit=COUNTED)
     )
 
 
@@ -64,7 +64,7 @@ async def _of_kind(services: Services, recipe: str, kind: str, token: str) -> tu
     found: list[Entry] = []
     for _ in range(LOOKS):
         look = LOOKED if kind else PAGE
-        entries, token = await services.ledger.page(recipe=recipe or None, state="failed", limit=look, token=token)
+        entries, token = await services.ledger.page(recipe=recipe or None, state="failed", limit=look, cursor=token)
         found += [entry for entry in entries if kind in ("", entry.error_kind)]
         if not token or len(found) >= PAGE:
             break

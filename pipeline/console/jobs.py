@@ -125,7 +125,7 @@ async def _page(services: Services, asked: Asked, token: str) -> tuple[list[Entr
             prefix=asked.name,
             run=asked.run,
             limit=PAGE - len(found),
-            token=token,
+            cursor=token,
         )
         found += filter(asked.fits, entries)
         if not token or len(found) >= PAGE:

@@ -93,7 +93,7 @@ async def show(visit: ConsoleRequest) -> func.HttpResponse:
     # All at once: the page takes as long as the slowest of them.
     (minutes, groups, (recent, _)), (slots, waiting, oldest, (latest, _)) = await asyncio.gather(
         asyncio.gather(
-            lately(ledger, f"minutes {hours}", lambda: ledger.stats.minutes(since)),
+            lately(ledger, f"minutes {hours}", lambda: ledger.metrics.minutes(since)),
             grouped(services),
             ledger.page(limit=8),
         ),

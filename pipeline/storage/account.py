@@ -34,15 +34,15 @@ from pipeline.errors import (
 )
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
-from pipeline.storage.azure_patches import use_quick_policy
+from pipeline.storage.azure_patches import use_fast_policy
 from pipeline.storage.transport import Transport
 
 # The most that one read brings, and so what a transfer holds at once. Smaller blobs come whole with the first.
-PART = MIB
+READ_CHUNK_BYTES = MIB
 # The size of the pieces in which larger renditions are written.
-BLOCK = 4 * MIB
+BLOCK_BYTES = 4 * MIB
 # The well-known account of the storage emulator, for the shorthand that local settings files use.
-EMULATOR = (
+EMULATOR_CONNECTION_STRING = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
@@ -55,12 +55,12 @@ class Account:
 
     def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient) -> None:
         self._blobs, self._queues, self._tables = blobs, queues, tables
-        use_quick_policy()
+        use_fast_policy()
 
     @classmethod
     def open(cls, account: StorageAccount, identity: Identity | None) -> Self:
         """Make the clients; nothing is sent yet. ConfigError when the connection string cannot be read."""
-        options: dict[str, Any] = {"max_single_get_size": PART, "max_chunk_get_size": PART}
+        options: dict[str, Any] = {"max_single_get_size": READ_CHUNK_BYTES, "max_chunk_get_size": READ_CHUNK_BYTES}
         retries: dict[str, Any] = {"retry_total": 3, "transport": Transport()}
         # The SDK's own pause before the first retry is 15 seconds: a claim or a lease would be lost meanwhile.
         quick: dict[str, Any] = {"initial_backoff": 0.5, "increment_base": 1, "random_jitter_range": 0.5}
@@ -71,7 +71,7 @@ class Account:
                 TableServiceClient(str(account.table_uri), credential=identity, **retries),
             )
         text = account.connection_string
-        text = EMULATOR if text.strip().lower().startswith("usedevelopmentstorage=true") else text
+        text = EMULATOR_CONNECTION_STRING if text.strip().lower().startswith("usedevelopmentstorage=true") else text
         try:
             return cls(
                 BlobServiceClient.from_connection_string(text, **options, **retries, **quick),
@@ -85,7 +85,7 @@ class Account:
             ) from None
 
     @property
-    def address(self) -> str:
+    def url(self) -> str:
         """Where the blobs are, without a key."""
         return str(self._blobs.url).partition("?")[0]
 
@@ -117,7 +117,7 @@ class Account:
 
 
 @contextmanager
-def map_errors(doing: str) -> Iterator[None]:
+def map_errors(operation: str) -> Iterator[None]:
     """Turn the storage SDK's errors into the pipeline's. `doing` names the work, for the message.
 
     Errors that mean something to the caller (not found, condition not met, conflict) are to be caught inside.
@@ -125,20 +125,20 @@ def map_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except IdentityUnavailable as error:
-        raise StorageUnavailable(f"{doing}: {error.message}", kind=error.kind) from error
+        raise StorageUnavailable(f"{operation}: {error.message}", kind=error.kind) from error
     except (ServiceRequestError, ServiceResponseError) as error:
         raise StorageUnavailable(
-            f"{doing}: the storage account does not answer ({_short(error)}); check {CONNECTION} and the network"
+            f"{operation}: the storage account does not answer ({_short(error)}); check {CONNECTION} and the network"
         ) from error
     except ClientAuthenticationError as error:
-        raise _denied(doing, error) from error
+        raise _denied(operation, error) from error
     except HttpResponseError as error:
-        raise _from_answer(doing, error) from error
+        raise _error_from_response(operation, error) from error
     except AzureError as error:
-        raise StorageUnavailable(f"{doing}: {_short(error)}") from error
+        raise StorageUnavailable(f"{operation}: {_short(error)}") from error
     except HTTPException as error:
         # What the SDK makes of an answer to several changes at once that it does not understand; they may be made.
-        raise StorageUnavailable(f"{doing}: storage's answer cannot be read ({type(error).__name__})") from error
+        raise StorageUnavailable(f"{operation}: storage's answer cannot be read ({type(error).__name__})") from error
 
 
 async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:
@@ -164,18 +164,18 @@ async def delete_rows(table: TableClient, query: str, values: dict[str, str]) ->
         await delete()
 
 
-def is_there(error: HttpResponseError) -> bool:
+def already_exists(error: HttpResponseError) -> bool:
     """Whether it says that there is something already. The SDK takes every conflict for that."""
     return _code(error) in ("BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists")
 
 
 @contextmanager
-def unless_there() -> Iterator[None]:
+def ignore_existing() -> Iterator[None]:
     """Make something; fine when it is there already."""
     try:
         yield
     except HttpResponseError as error:
-        if not is_there(error):
+        if not already_exists(error):
             raise
 
 
@@ -184,7 +184,7 @@ def _code(error: HttpResponseError) -> str:
     return str(getattr(code, "value", code) or "")
 
 
-def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
+def _error_from_response(doing: str, error: HttpResponseError) -> PipelineError:
     code = _code(error)
     if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
         return ConfigError(f"{doing}: {code}: it does not exist; make it with `python -m pipeline init`")

@@ -15,11 +15,11 @@ from pipeline.errors import RecipeError
 from pipeline.settings import MIB
 from pipeline.storage.account import Account, map_errors
 
-LIMIT = 16 * MIB
+MAX_ASSET_BYTES = 16 * MIB
 # How long an asset is used before it is asked whether it has changed.
-FRESH = 60.0
+CACHE_SECONDS = 60.0
 # What is kept of them in memory: so many, and so many bytes together. Those that nobody has used for longest go first.
-MOST, MOST_BYTES = 256, 64 * MIB
+MAX_CACHED_ASSETS, MAX_CACHED_BYTES = 256, 64 * MIB
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Asset:
     file: str
     data: bytes
     etag: str
-    looked: float
+    checked: float
 
 
 class Assets:
@@ -43,7 +43,7 @@ class Assets:
     async def get(self, name: str) -> Asset:
         """An asset. RecipeError when there is none of that name, or when it is too large."""
         asset = self._known.get(name)
-        if asset is None or time.monotonic() - asset.looked > FRESH:
+        if asset is None or time.monotonic() - asset.checked > CACHE_SECONDS:
             asset = await self._read(name, asset)
         self._keep(name, asset)
         return asset
@@ -53,7 +53,7 @@ class Assets:
         self._known.pop(name, None)
         self._known[name] = asset
         held = sum(len(each.data) for each in self._known.values())
-        while len(self._known) > MOST or held > MOST_BYTES:
+        while len(self._known) > MAX_CACHED_ASSETS or held > MAX_CACHED_BYTES:
             held -= len(self._known.pop(next(iter(self._known))).data)
 
     async def _read(self, name: str, known: Asset | None) -> Asset:
@@ -69,8 +69,10 @@ class Assets:
                     f"the recipe needs {name!r}, which is not in the container {self.container!r}: upload it there",
                     kind="asset_missing",
                 ) from error
-            if stream.size > LIMIT:
-                raise RecipeError(f"{self.container}/{name} is larger than {LIMIT:,} bytes", kind="asset_too_large")
+            if stream.size > MAX_ASSET_BYTES:
+                raise RecipeError(
+                    f"{self.container}/{name} is larger than {MAX_ASSET_BYTES:,} bytes", kind="asset_too_large"
+                )
             data = await stream.readall()
         suffix = "".join(char for char in PurePosixPath(name).suffix.lower() if char.isalnum() or char == ".")[:10]
         file = f"asset-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"

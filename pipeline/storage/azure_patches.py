@@ -14,6 +14,6 @@ from azure.core.utils import _pipeline_transport_rest_shared as framing
 POLICY = Compat32(linesep="\r\n", max_line_length=None, mangle_from_=False)
 
 
-def use_quick_policy() -> None:
+def use_fast_policy() -> None:
     """From now on, in this process. An azure-core that frames in another way does not notice."""
     setattr(framing, "HTTP", POLICY)  # noqa: B010 - it is not said to be there

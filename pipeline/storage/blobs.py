@@ -16,18 +16,18 @@ from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
 from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
-from pipeline.storage.account import BLOCK, PART, Account, is_there, map_errors, unless_there
+from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, already_exists, ignore_existing, map_errors
 
 # Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
-MARK = "pipeline_job"
-GENERATION = "pipeline_generation"
+JOB_METADATA_KEY = "pipeline_job"
+GENERATION_METADATA_KEY = "pipeline_generation"
 
 
 # How accounts without tags, such as those with a hierarchical namespace, answer to being asked for them.
-NO_TAGS = (400, 405, 409, 501)
+TAGS_UNSUPPORTED_STATUSES = (400, 405, 409, 501)
 
 
-def plain(etag: str) -> str:
+def unquoted(etag: str) -> str:
     """An ETag without its quotation marks: a listing leaves them out, a read does not."""
     return etag.strip('"')
 
@@ -41,12 +41,12 @@ class Source:
     def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
         facts = first.properties
         self.container, self.name = container, blob.blob_name
-        self.etag = plain(facts.etag)
+        self.etag = unquoted(facts.etag)
         self.size: int = facts.size
         self.content_type: str = facts.content_settings.content_type or ""
         self.metadata: dict[str, str] = dict(facts.metadata or {})
         self._blob = blob
-        self._first: StorageStreamDownloader[bytes] | None = first if self.size <= PART else None
+        self._first: StorageStreamDownloader[bytes] | None = first if self.size <= READ_CHUNK_BYTES else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes of exactly this version, from storage anew each time. JobSuperseded when it has changed or gone."""
@@ -71,7 +71,7 @@ class Source:
             except ResourceNotFoundError as error:
                 raise JobSuperseded(f"{self.container}/{self.name} went while it was looked at") from error
             except HttpResponseError as error:
-                if error.status_code not in NO_TAGS:
+                if error.status_code not in TAGS_UNSUPPORTED_STATUSES:
                     raise
                 return {}
 
@@ -89,7 +89,7 @@ class Listed:
 
 def _listed(blob: BlobProperties) -> Listed:
     content_type = blob.content_settings.content_type or ""
-    return Listed(blob.name, plain(blob.etag), blob.size, content_type, blob.last_modified)
+    return Listed(blob.name, unquoted(blob.etag), blob.size, content_type, blob.last_modified)
 
 
 class Sources:
@@ -107,11 +107,11 @@ class Sources:
         return Source(container, blob, stream)
 
     async def page(
-        self, container: str, prefix: str = "", marker: str = "", size: int = 5000
+        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000
     ) -> tuple[list[Listed], str]:
         """At most `size` sources below `prefix` from `marker` on, and the marker of what follows: empty at the end."""
-        listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=size)
-        pages = listing.by_page(marker or None)
+        listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=limit)
+        pages = listing.by_page(cursor or None)
         with map_errors(f"listing {container}"):
             try:
                 page = [_listed(blob) async for blob in await anext(pages)]
@@ -134,7 +134,7 @@ class Sources:
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
         """Store an image that came with a request; fine when it is there already, since such names are never reused."""
         blob, settings = self._container(container).get_blob_client(name), ContentSettings(content_type=content_type)
-        with map_errors(f"storing {container}/{name}"), unless_there():
+        with map_errors(f"storing {container}/{name}"), ignore_existing():
             await blob.upload_blob(data, overwrite=False, content_settings=settings)
 
     def _container(self, name: str) -> ContainerClient:
@@ -166,7 +166,7 @@ class Ownership:
 
     def metadata(self) -> dict[str, str]:
         """The mark that the rendition carries."""
-        return {MARK: self.job, GENERATION: str(self.generation)}
+        return {JOB_METADATA_KEY: self.job, GENERATION_METADATA_KEY: str(self.generation)}
 
 
 @dataclass(frozen=True)
@@ -230,21 +230,21 @@ class Renditions:
             except ResourceNotFoundError as error:
                 raise JobSuperseded(f"there is no rendition {path}", kind="rendition_gone") from error
 
-    async def are_there(self, paths: list[str]) -> bool:
+    async def exist(self, paths: list[str]) -> bool:
         """Whether there is a blob at each of these paths."""
         with map_errors(f"looking into {self.container}"):
             return all([await self._client.get_blob_client(path).exists() for path in paths])
 
-    async def marked(self, prefix: str = "", marker: str = "") -> tuple[list[MarkedBlob], str]:
+    async def marked(self, prefix: str = "", cursor: str = "") -> tuple[list[MarkedBlob], str]:
         """A page of the blobs that carry the pipeline's mark, and the marker of what follows: empty at the end."""
         listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
-        pages = listing.by_page(marker or None)
+        pages = listing.by_page(cursor or None)
         with map_errors(f"listing {self.container}"):
             try:
-                found = [blob async for blob in await anext(pages) if MARK in (blob.metadata or {})]
+                found = [blob async for blob in await anext(pages) if JOB_METADATA_KEY in (blob.metadata or {})]
             except StopAsyncIteration:
                 found = []
-        marks = [MarkedBlob(blob.name, blob.etag, blob.size, blob.metadata[MARK]) for blob in found]
+        marks = [MarkedBlob(blob.name, blob.etag, blob.size, blob.metadata[JOB_METADATA_KEY]) for blob in found]
         return marks, getattr(pages, "continuation_token", None) or ""
 
     async def delete(self, blob: MarkedBlob) -> bool:
@@ -252,7 +252,7 @@ class Renditions:
         with map_errors(f"deleting {self.container}/{blob.path}"):
             try:
                 client = self._client.get_blob_client(blob.path)
-                await client.delete_blob(etag=f'"{plain(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
+                await client.delete_blob(etag=f'"{unquoted(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
             except (ResourceModifiedError, ResourceNotFoundError):
                 return False
         return True
@@ -263,13 +263,15 @@ class Renditions:
         except ResourceNotFoundError:
             return {"match_condition": MatchConditions.IfMissing}
         marks = there.metadata or {}
-        if marks.get(MARK) != owner.job:
-            whose = f"job {marks[MARK]}" if MARK in marks else "something else than this pipeline"
+        if marks.get(JOB_METADATA_KEY) != owner.job:
+            whose = (
+                f"job {marks[JOB_METADATA_KEY]}" if JOB_METADATA_KEY in marks else "something else than this pipeline"
+            )
             raise OutputError(
                 f"{self.container}/{path} is there already and was made by {whose}; it is left as it is. "
                 "Change the recipe's path so that no two sources share one, or delete that blob"
             )
-        if int(marks.get(GENERATION, "0")) > owner.generation:
+        if int(marks.get(GENERATION_METADATA_KEY, "0")) > owner.generation:
             raise JobSuperseded(f"a newer version of {path} has been committed")
         return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
 
@@ -286,7 +288,7 @@ class Staged:
     async def add(self, chunk: bytes) -> None:
         """Append bytes."""
         self._buffer += chunk
-        while len(self._buffer) > BLOCK:
+        while len(self._buffer) > BLOCK_BYTES:
             await self._stage()
 
     async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
@@ -306,7 +308,7 @@ class Staged:
         except ResourceModifiedError:
             return False
         except HttpResponseError as error:
-            if is_there(error):
+            if already_exists(error):
                 return False
             if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
                 # It may be an older version of this job that was late: done again, the later one wins.
@@ -317,6 +319,6 @@ class Staged:
     async def _stage(self) -> None:
         # Block ids of one blob must be of equal length; the writer's part keeps two writers apart.
         name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK]))
+        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
         self._blocks.append(BlobBlock(name))
-        del self._buffer[:BLOCK]
+        del self._buffer[:BLOCK_BYTES]

@@ -16,15 +16,15 @@ State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"
 STATES: Final = get_args(State)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # No source's row key starts with it, and it sorts behind all of them: container names are letters, digits and hyphens.
-LIST = "~"
+LIST_MARK = "~"
 # What the row keys of the list of all jobs start with.
-ALL = f"{LIST}a{LIST}"
+ALL_LIST_PREFIX = f"{LIST_MARK}a{LIST_MARK}"
 # In place of a recipe: what was in a queue and cannot be understood, kept as a failure.
-UNREADABLE = "~unreadable"
+UNREADABLE_PARTITION = "~unreadable"
 # Newest first: what is counted down from, in milliseconds; 13 digits until the year 2286.
-_END = 9_999_999_999_999
+_LAST_MILLISECOND = 9_999_999_999_999
 # What planning needs to know of a row; the rest is left where it is.
-BRIEF = [
+SUMMARY_COLUMNS = [
     "PartitionKey",
     "RowKey",
     "state",
@@ -37,7 +37,7 @@ BRIEF = [
     "listed",
 ]
 # What of a row the rows beside it leave out.
-NOT_LISTED = ("report", "listed", "owner")
+UNLISTED_COLUMNS = ("report", "listed", "owner")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -94,7 +94,7 @@ class Entry:
             name=there.get("name", ""),
             state=there["state"],
             version=Version(there["source_etag"], there["recipe_hash"]),
-            generation=number(there["generation"]),
+            generation=int64_value(there["generation"]),
             owner=there.get("owner", ""),
             expires=there["expires"],
             since=there.get("since", LONG_AGO),
@@ -105,8 +105,8 @@ class Entry:
             error_message=there.get("error_message", ""),
             error_tail=there.get("error_tail", ""),
             stage=there.get("stage", ""),
-            bytes_in=number(there.get("bytes_in", 0)),
-            bytes_out=number(there.get("bytes_out", 0)),
+            bytes_in=int64_value(there.get("bytes_in", 0)),
+            bytes_out=int64_value(there.get("bytes_out", 0)),
             ms=json.loads(there.get("ms", "{}")),
             versions=json.loads(there.get("versions", "{}")),
             renditions=json.loads(there.get("renditions", "[]")),
@@ -136,14 +136,14 @@ class Entry:
             "state": self.state,
             "source_etag": self.version.etag,
             "recipe_hash": self.version.recipe_hash,
-            "generation": large(self.generation),
+            "generation": int64(self.generation),
             "owner": self.owner,
             "expires": self.expires,
             "since": self.since,
             "attempts": self.attempts,
             "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
-            **{column: large(size) for column, size in sizes.items() if size},
+            **{column: int64(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
 
@@ -154,57 +154,57 @@ class Entry:
 
     def list_keys(self) -> tuple[str, ...]:
         """The row keys under which this entry is to be listed: among those of its state, among all, by its run."""
-        starts = (list_start(self.state), ALL, *([run_start(self.run)] if self.run else []))
+        starts = (state_list_prefix(self.state), ALL_LIST_PREFIX, *([run_list_prefix(self.run)] if self.run else []))
         return tuple(start + self._place for start in starts)
 
     def list_row(self, key: str) -> dict[str, Any]:
         """The row that lists this entry under `key`."""
         row = {**self.to_row(), "RowKey": key, "job": self.key.row}
-        return {column: value for column, value in row.items() if column not in NOT_LISTED}
+        return {column: value for column, value in row.items() if column not in UNLISTED_COLUMNS}
 
     @property
     def _place(self) -> str:
         """Where it stands in a list: newest first, then in an order of its own."""
         passed = (self.since - _EPOCH) // timedelta(milliseconds=1)
         told_apart = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
-        return f"{_END - passed:013d}{told_apart}"
+        return f"{_LAST_MILLISECOND - passed:013d}{told_apart}"
 
 
-def can_be_kept(renditions: list[dict[str, Any]]) -> bool:
+def fits_row(renditions: list[dict[str, Any]]) -> bool:
     """Whether a row holds what is told of these: a column has 32 Ki characters (of UTF-16)."""
     return len(json.dumps(renditions, ensure_ascii=False).encode("utf-16-le", "surrogatepass")) < 64_000
 
 
-def large(value: int) -> EntityProperty:
+def int64(value: int) -> EntityProperty:
     """A number as a table keeps it where it may need more than the 32 bits that numbers have unless told otherwise."""
     return EntityProperty(value, EdmType.INT64)
 
 
-def number(kept: int | EntityProperty) -> int:
+def int64_value(kept: int | EntityProperty) -> int:
     """The inverse of `large`."""
     return int(kept.value) if isinstance(kept, EntityProperty) else kept
 
 
-def list_start(state: str) -> str:
+def state_list_prefix(state: str) -> str:
     """What the row keys of a state's list start with."""
-    return f"{LIST}s{LIST}{state}{LIST}"
+    return f"{LIST_MARK}s{LIST_MARK}{state}{LIST_MARK}"
 
 
-def run_start(run: str) -> str:
+def run_list_prefix(run: str) -> str:
     """What the row keys of a run's list start with."""
-    return f"{LIST}r{LIST}{run}{LIST}"
+    return f"{LIST_MARK}r{LIST_MARK}{run}{LIST_MARK}"
 
 
-def place_of(list_key: str) -> str:
+def list_position(list_key: str) -> str:
     """Where a row of a list stands in it: comparable between lists."""
-    return list_key.rpartition(LIST)[2]
+    return list_key.rpartition(LIST_MARK)[2]
 
 
-def place_before(moment: datetime) -> str:
+def position_at(moment: datetime) -> str:
     """The place in a list, newest first, behind which stands what is older than `moment`."""
-    return f"{_END - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"
+    return f"{_LAST_MILLISECOND - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"
 
 
-def place_later(place: str, seconds: float) -> str:
+def older_position(place: str, seconds: float) -> str:
     """The place so many seconds further down a list, towards what is older."""
     return f"{int(place[:13]) + round(seconds * 1000):013d}"

@@ -11,7 +11,7 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
-from pipeline.storage.account import Account, is_there, map_errors
+from pipeline.storage.account import Account, already_exists, map_errors
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class DocumentStore:
         self._client = account.container(container)
         self._prefix = prefix
 
-    async def add(self, name: str, content: Mapping[str, Any], instead_of: StoredDocument | None = None) -> bool:
+    async def add(self, name: str, content: Mapping[str, Any], replaces: StoredDocument | None = None) -> bool:
         """Write a document unless there is one, or in the place of exactly `instead_of`. False: somebody was faster."""
         condition: dict[str, Any] = {"overwrite": False}
-        if instead_of:
+        if replaces:
             condition = {
                 "overwrite": True,
-                "etag": instead_of.etag,
+                "etag": replaces.etag,
                 "match_condition": MatchConditions.IfNotModified,
             }
         with map_errors("writing a note"):
@@ -45,7 +45,7 @@ class DocumentStore:
             except ResourceModifiedError:
                 return False
             except ResourceExistsError as error:
-                if not is_there(error):
+                if not already_exists(error):
                     raise
                 return False
         return True

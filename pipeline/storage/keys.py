@@ -15,13 +15,13 @@ from typing import Self
 
 from pipeline.errors import RecipeError
 
-KEY_LIMIT = 500
-KEPT = 400
+MAX_KEY_UNITS = 500
+KEPT_UNITS = 400
 _FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~ ")
 
 
-def row_key(container: str, name: str, limit: int = KEY_LIMIT) -> str:
+def row_key(container: str, name: str, limit: int = MAX_KEY_UNITS) -> str:
     """The row key of a source; names over the limit keep their start and are told apart by a hash."""
     key = "".join(map(_escape, f"{container}/{name}"))
     if _units(key) <= limit:
@@ -67,11 +67,11 @@ def _units(text: str) -> int:
 
 def _is_key(text: str) -> bool:
     """Whether a table can have it as a key; asked for anything else, storage answers with an error of its own."""
-    return 0 < _units(text) <= KEY_LIMIT and not _FORBIDDEN.search(text)
+    return 0 < _units(text) <= MAX_KEY_UNITS and not _FORBIDDEN.search(text)
 
 
 def _cut(key: str) -> str:
-    kept = key.encode("utf-16-le", "surrogatepass")[: KEPT * 2].decode("utf-16-le", "ignore")
+    kept = key.encode("utf-16-le", "surrogatepass")[: KEPT_UNITS * 2].decode("utf-16-le", "ignore")
     return kept.rstrip("!") if kept.endswith("!") else kept
 
 
@@ -94,7 +94,7 @@ class JobKey:
             return cls(recipe, row_key(container, name))
         group, _, digest = recipe.partition("-")
         start = f"{digest}~"
-        return cls(group, start + row_key(container, name, KEY_LIMIT - len(start)))
+        return cls(group, start + row_key(container, name, MAX_KEY_UNITS - len(start)))
 
     @property
     def is_grouped(self) -> bool:

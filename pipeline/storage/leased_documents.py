@@ -17,17 +17,17 @@ from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from pipeline.errors import PipelineError, StorageUnavailable
-from pipeline.storage.account import Account, map_errors, unless_there
+from pipeline.storage.account import Account, ignore_existing, map_errors
 
-LOST_STATUS = (404, 409, 412)
+LEASE_LOST_STATUSES = (404, 409, 412)
 # Beside the documents, so that no listing of those shows them.
-WISHES = "wishes/"
+DEMAND_PREFIX = "wishes/"
 # A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
-WISH_HOLDS = timedelta(seconds=60)
+DEMAND_TTL = timedelta(seconds=60)
 # After that it is removed, by whoever sees it.
-WISH_LIES = timedelta(hours=1)
+DEMAND_RETENTION = timedelta(hours=1)
 # What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
-SHOWN = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
+METADATA_FIELDS = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
 
 
 class LeaseLost(StorageUnavailable):
@@ -45,7 +45,10 @@ class LeasedDocument:
 
     async def write(self, content: dict[str, Any]) -> None:
         """Replace the content. LeaseLost when the document is not ours any more."""
-        data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if content.get(name)}
+        data, shown = (
+            json.dumps(content).encode(),
+            {name: str(content[name]) for name in METADATA_FIELDS if content.get(name)},
+        )
         with map_errors("writing a slot"):
             try:
                 await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=shown)
@@ -67,7 +70,7 @@ class LeasedDocument:
             try:
                 await self._lease.release()
             except HttpResponseError as error:
-                if error.status_code not in LOST_STATUS:
+                if error.status_code not in LEASE_LOST_STATUSES:
                     raise
 
 
@@ -91,7 +94,7 @@ class LeasedDocuments:
     def __init__(self, account: Account, container: str, prefix: str, lease_seconds: int) -> None:
         self._container: ContainerClient = account.container(container)
         self._prefix, self._seconds = prefix, lease_seconds
-        self._wish = f"{WISHES}{secrets.token_hex(8)}"
+        self._wish = f"{DEMAND_PREFIX}{secrets.token_hex(8)}"
 
     async def list_free(self, count: int) -> list[str]:
         """The names of those of the first `count` documents that nobody holds; missing ones are made."""
@@ -120,7 +123,7 @@ class LeasedDocuments:
             try:
                 await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
             except HttpResponseError as error:
-                if error.status_code not in LOST_STATUS:
+                if error.status_code not in LEASE_LOST_STATUSES:
                     raise
 
     async def acquire(self, name: str) -> LeasedDocument | None:
@@ -155,19 +158,19 @@ class LeasedDocuments:
         """How many documents each other process holds that says so, and whether it has work for more."""
         now = datetime.now(UTC)
         with map_errors("looking who asks for slots"):
-            listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
+            listing = self._container.list_blobs(name_starts_with=DEMAND_PREFIX, include=["metadata"])
             others = [blob async for blob in listing if blob.name != self._wish]
             for blob in others:
-                if blob.last_modified < now - WISH_LIES:
+                if blob.last_modified < now - DEMAND_RETENTION:
                     await self._remove(blob.name)
-        return [_wished(blob.metadata or {}) for blob in others if blob.last_modified > now - WISH_HOLDS]
+        return [_wished(blob.metadata or {}) for blob in others if blob.last_modified > now - DEMAND_TTL]
 
     async def _remove(self, name: str) -> None:
         with suppress(ResourceNotFoundError):
             await self._container.delete_blob(name)
 
     async def _make(self, name: str) -> None:
-        with unless_there():
+        with ignore_existing():
             await self._container.upload_blob(name, b"{}", overwrite=False)
 
 
@@ -185,4 +188,6 @@ def _read(text: bytes) -> dict[str, Any]:
 
 
 def _lost(error: HttpResponseError) -> Exception:
-    return LeaseLost("this process does not hold the slot any more") if error.status_code in LOST_STATUS else error
+    return (
+        LeaseLost("this process does not hold the slot any more") if error.status_code in LEASE_LOST_STATUSES else error
+    )

@@ -32,7 +32,7 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, map_errors
-from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Version
+from pipeline.storage.entry import LONG_AGO, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
@@ -40,7 +40,7 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 __all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "decide_claim"]
-BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
+GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
 
@@ -72,8 +72,8 @@ class Ledger:
     def __init__(self, account: Account, table: str, claim_ttl: int, recipes: Sequence[str] = ()) -> None:
         self._table: TableClient = account.table(table)
         self._ttl = timedelta(seconds=claim_ttl)
-        self._listing = LedgerQueries(self._table, (*recipes, UNREADABLE))
-        self.stats = MetricsStore(self._table)
+        self._listing = LedgerQueries(self._table, (*recipes, UNREADABLE_PARTITION))
+        self.metrics = MetricsStore(self._table)
 
     async def get(self, key: JobKey) -> Entry | None:
         """The row of a job, or None."""
@@ -98,7 +98,7 @@ class Ledger:
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
         with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, select=BRIEF):
+            async for row in self._table.query_entities(query, parameters=values, select=SUMMARY_COLUMNS):
                 yield Entry.from_row(row)
 
     async def delete(self, entry: Entry) -> None:
@@ -115,7 +115,7 @@ class Ledger:
                     if error.status_code == 404 and error.index:
                         del lists[error.index - 1]  # what is not in a list need not be removed from it
                         continue
-                    if not _somebody_was_first(error):
+                    if not _is_conflict(error):
                         raise
                 return
 
@@ -128,18 +128,18 @@ class Ledger:
         prefix: str = "",
         run: str = "",
         limit: int = 50,
-        token: str = "",
+        cursor: str = "",
     ) -> tuple[list[Entry], str]:
         """A page of jobs and the token of the next one, which is empty at the end. BadToken when it is no token.
 
         By name when a `container` (and perhaps a `prefix` of names in it) is given, else newest first. A page by name
         may hold less than `limit` entries, and yet not be the last.
         """
-        return await self._listing.page(recipe, state, (container, prefix), run, limit, token)
+        return await self._listing.page(recipe, state, (container, prefix), run, limit, cursor)
 
-    async def failures_grouped(self, *, recipe: str | None = None, most: int = 10_000) -> list[FailureGroup]:
+    async def failures_grouped(self, *, recipe: str | None = None, limit: int = 10_000) -> list[FailureGroup]:
         """How many failures there are of each kind, of the newest `most` of a recipe, the most frequent first."""
-        return await self._listing.failures(recipe, most)
+        return await self._listing.failures(recipe, limit)
 
     async def claim(
         self,
@@ -199,7 +199,7 @@ class Ledger:
             try:
                 return replace(entry, row_etag=await self._write(entry, gone, lists=lists))
             except HttpResponseError as error:
-                if not _somebody_was_first(error):
+                if not _is_conflict(error):
                     raise
             except HTTPException:
                 log.warning(
@@ -287,7 +287,7 @@ class Claim:
 
     async def _end(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         written = await self._write(since=datetime.now(UTC), **changes)
-        self._ledger.stats.record(written)
+        self._ledger.metrics.record(written)
         return written
 
     async def _write(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
@@ -324,7 +324,7 @@ def _reason(error: PipelineError, stage: str) -> dict[str, str]:
     }
 
 
-def _somebody_was_first(error: HttpResponseError) -> bool:
+def _is_conflict(error: HttpResponseError) -> bool:
     """Whether a conditional write found that the row is not as it was, or not there (any more)."""
     code = getattr(error, "error_code", None)
     if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
@@ -349,7 +349,7 @@ def _next(generation: int, now: datetime) -> int:
 
     Else renditions that are left of a row which was deleted, or of a whole ledger, could never be replaced.
     """
-    return generation + 1 if generation else (now - BEGINNING) // timedelta(milliseconds=1)
+    return generation + 1 if generation else (now - GENERATION_EPOCH) // timedelta(milliseconds=1)
 
 
 def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:

@@ -15,14 +15,24 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import InvalidCursor
 from pipeline.storage.account import map_errors
-from pipeline.storage.entry import ALL, LIST, Entry, State, list_start, place_before, place_later, place_of, run_start
+from pipeline.storage.entry import (
+    ALL_LIST_PREFIX,
+    LIST_MARK,
+    Entry,
+    State,
+    list_position,
+    older_position,
+    position_at,
+    run_list_prefix,
+    state_list_prefix,
+)
 from pipeline.storage.keys import key_range
 
 # Storage refuses to give more at once.
-MOST = 1000
-NEAR = 3600.0
+MAX_PAGE_ROWS = 1000
+RECENT_SECONDS = 3600.0
 # A page by name that looks for one state gives up after this many requests; its token goes on from there.
-LOOKS = 5
+MAX_REQUESTS = 5
 _RANGE = "PartitionKey eq @recipe and RowKey gt @after and RowKey lt @end"
 _FAILURE = ["PartitionKey", "RowKey", "job", "name", "error_kind", "error_class", "stage", "since"]
 
@@ -46,25 +56,25 @@ class LedgerQueries:
         self._table, self._recipes = table, tuple(recipes)
 
     async def page(
-        self, recipe: str | None, state: State | None, name: tuple[str, str], run: str, limit: int, token: str
+        self, recipe: str | None, state: State | None, name: tuple[str, str], run: str, limit: int, cursor: str
     ) -> tuple[list[Entry], str]:
         """A page of entries and the token of the next; `name` is a container, and a prefix of names in it."""
         recipes = [recipe] if recipe else list(self._recipes)
-        limit = max(1, min(limit, MOST))
+        limit = max(1, min(limit, MAX_PAGE_ROWS))
         if name[0]:
-            return await self._by_name(recipes, state, name, run, limit, _read(token))
-        return await self._newest(recipes, state, run, limit, _read(token))
+            return await self._by_name(recipes, state, name, run, limit, _read(cursor))
+        return await self._newest(recipes, state, run, limit, _read(cursor))
 
     async def _newest(
         self, recipes: list[str], state: State | None, run: str, limit: int, at: dict[str, Any]
     ) -> tuple[list[Entry], str]:
         """The lists that are asked for, merged: each is read from where the page before ended."""
-        start = run_start(run) if run else list_start(state) if state else ALL
+        start = run_list_prefix(run) if run else state_list_prefix(state) if state else ALL_LIST_PREFIX
         lists = [self._list(recipe, start, _text(at, "after"), limit, state) for recipe in recipes]
         found = [row for rows in await asyncio.gather(*lists) for row in rows]
-        found.sort(key=lambda row: place_of(row["RowKey"]))
+        found.sort(key=lambda row: list_position(row["RowKey"]))
         page = [Entry.from_row(row) for row in found[:limit]]
-        return page, _written({"after": place_of(found[limit - 1]["RowKey"])}) if len(found) > limit else ""
+        return page, _written({"after": list_position(found[limit - 1]["RowKey"])}) if len(found) > limit else ""
 
     async def _list(self, recipe: str, start: str, after: str, limit: int, state: State | None) -> list[Any]:
         """Up to `limit` + 1 rows of one list: first of an hour, and of all the rest only when those are too few.
@@ -72,11 +82,13 @@ class LedgerQueries:
         Nobody knows how much lies behind a place, and storage may look at all of it (the emulator sorts it).
         """
         near = (
-            place_later(after or place_before(datetime.now(UTC)), NEAR) if after[:13].isdecimal() or not after else ""
+            older_position(after or position_at(datetime.now(UTC)), RECENT_SECONDS)
+            if after[:13].isdecimal() or not after
+            else ""
         )
         rows = await self._stretch(recipe, start, (after, near), limit + 1, state) if near else []
         if len(rows) <= limit:
-            rows += await self._stretch(recipe, start, (near or after, LIST), limit + 1 - len(rows), state)
+            rows += await self._stretch(recipe, start, (near or after, LIST_MARK), limit + 1 - len(rows), state)
         return rows
 
     async def _stretch(
@@ -84,11 +96,13 @@ class LedgerQueries:
     ) -> list[Any]:
         """Up to `most` rows of a list between two places. A run's list is of all states, so that it is sieved."""
         query, values = _RANGE, {"recipe": recipe, "after": start + between[0], "end": start + between[1]}
-        if state and start != list_start(state):
+        if state and start != state_list_prefix(state):
             query, values = f"{query} and state eq @state", {**values, "state": state}
         rows: list[Any] = []
         with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, results_per_page=min(most, MOST)):
+            async for row in self._table.query_entities(
+                query, parameters=values, results_per_page=min(most, MAX_PAGE_ROWS)
+            ):
                 rows.append(row)
                 if len(rows) >= most:
                     break
@@ -104,7 +118,7 @@ class LedgerQueries:
         query = " and ".join([within, *(f"{column} eq @{column}" for column in sieve)])
         place = at or {"recipe": recipes[0] if recipes else ""}
         entries: list[Entry] = []
-        for _ in range(LOOKS):
+        for _ in range(MAX_REQUESTS):
             values = {"recipe": _text(place, "recipe"), "first": first, "end": end, **sieve}
             found, more = await self._look(query, values, limit - len(entries), place.get("next"))
             entries += [entry for entry in found if entry.name.startswith(name[1])]
@@ -126,21 +140,21 @@ class LedgerQueries:
             rows = [Entry.from_row(row) async for row in await anext(pages)]
         return rows, getattr(pages, "continuation_token", None)
 
-    async def failures(self, recipe: str | None, most: int) -> list[FailureGroup]:
+    async def failures(self, recipe: str | None, limit: int) -> list[FailureGroup]:
         """The newest `most` failures of each recipe by their kind, the most frequent first."""
         recipes = [recipe] if recipe else list(self._recipes)
-        found = await asyncio.gather(*(self._failures(each, most) for each in recipes))
+        found = await asyncio.gather(*(self._failures(each, limit) for each in recipes))
         groups: dict[str, list[Any]] = {}
         for row in (row for rows in found for row in rows):
             groups.setdefault(row["error_kind"], []).append(row)
         return sorted((_group(kind, rows) for kind, rows in groups.items()), key=lambda group: -group.count)
 
     async def _failures(self, recipe: str, most: int) -> list[Any]:
-        start = list_start("failed")
-        values = {"recipe": recipe, "after": start, "end": start + LIST}
+        start = state_list_prefix("failed")
+        values = {"recipe": recipe, "after": start, "end": start + LIST_MARK}
         with map_errors("reading the ledger"):
             rows: list[Any] = []
-            pages = min(most, MOST)
+            pages = min(most, MAX_PAGE_ROWS)
             async for row in self._table.query_entities(
                 _RANGE, parameters=values, select=_FAILURE, results_per_page=pages
             ):
@@ -194,4 +208,4 @@ def _text(place: dict[str, Any], name: str) -> str:
 
 def cursor_before(moment: datetime) -> str:
     """The token of a page, newest first, that starts with what was there before a moment."""
-    return _written({"after": place_before(moment)})
+    return _written({"after": position_at(moment)})

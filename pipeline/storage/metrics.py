@@ -25,12 +25,12 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
 from pipeline.storage.account import delete_rows, map_errors
-from pipeline.storage.entry import Entry, large, number
+from pipeline.storage.entry import Entry, int64, int64_value
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-WRITE_EVERY = 10.0
-LONGEST = timedelta(hours=48)
+WRITE_INTERVAL_SECONDS = 10.0
+MAX_PERIOD = timedelta(hours=48)
 PARTITION = "~minutes~"
 _HOUR, _MINUTE = "%Y%m%d%H", "%Y%m%d%H%M"
 _COUNTS = ("done", "failed", "superseded", "bytes_in", "bytes_out")
@@ -66,7 +66,7 @@ class MinuteMetrics:
     def merge(self, row: Any) -> None:  # noqa: ANN401 - an entity of the SDK
         """Add what another process counted."""
         for name in (*_COUNTS, "timed"):
-            setattr(self, name, getattr(self, name) + number(row[name]))
+            setattr(self, name, getattr(self, name) + int64_value(row[name]))
         self.ms.update(json.loads(row["ms"]))
         self.processes += 1
 
@@ -75,7 +75,7 @@ class MinuteMetrics:
         return {
             "PartitionKey": f"{PARTITION}{self.at.strftime(_HOUR)}",
             "RowKey": f"{self.at.strftime('%M')}~{self.recipe}~{process}",
-            **{name: large(getattr(self, name)) for name in (*_COUNTS, "timed")},
+            **{name: int64(getattr(self, name)) for name in (*_COUNTS, "timed")},
             "ms": json.dumps(self.ms, ensure_ascii=False),
         }
 
@@ -135,7 +135,7 @@ class MetricsStore:
     async def minutes(self, since: datetime) -> list[MinuteMetrics]:
         """The figures since then, at most 48 hours of them, by minute and recipe, the oldest first."""
         now = datetime.now(UTC)
-        since = max(since, now - LONGEST).replace(second=0, microsecond=0)
+        since = max(since, now - MAX_PERIOD).replace(second=0, microsecond=0)
         first = since.replace(minute=0)
         hours = [first + timedelta(hours=n) for n in range(int((now - first) / timedelta(hours=1)) + 1)]
         found = await asyncio.gather(*(self._hour(f"{PARTITION}{hour.strftime(_HOUR)}") for hour in hours))
@@ -157,7 +157,7 @@ class MetricsStore:
     async def _write_later(self) -> None:
         try:
             while self._unwritten:
-                await asyncio.sleep(WRITE_EVERY)
+                await asyncio.sleep(WRITE_INTERVAL_SECONDS)
                 await self.flush()
         except asyncio.CancelledError:
             if self._writer is not None:  # the loop is being stopped, which is how a function host ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from pipeline.settings import Settings
-from pipeline.storage.account import Account, map_errors, unless_there
+from pipeline.storage.account import Account, ignore_existing, map_errors
 
 
 async def create_all(account: Account, settings: Settings) -> list[str]:
@@ -24,7 +24,7 @@ async def create_all(account: Account, settings: Settings) -> list[str]:
     ]
     made = []
     for what, make in makers:
-        with map_errors(f"making {what}"), unless_there():
+        with map_errors(f"making {what}"), ignore_existing():
             await make()
             made.append(what)
     return made

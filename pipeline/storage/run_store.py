@@ -25,11 +25,11 @@ from pipeline.storage.queue import Item
 Kind = Literal["run", "plan", "schedule"]
 Outcome = Literal["done", "skipped", "failed"]
 # One letter per job in a batch's row; a dot for what is left.
-LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
-LEFT = "."
-AT_ONCE = 100
+OUTCOME_LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
+UNFINISHED = "."
+MAX_TRANSACTION_ROWS = 100
 # Bytes of a transaction, below the 4 MiB that it may have, and of what stands around a row in it.
-TRANSACTION, ENVELOPE = 3_500_000, 1_000
+MAX_TRANSACTION_BYTES, ROW_OVERHEAD_BYTES = 3_500_000, 1_000
 _DOING = "using the table of runs"
 _COUNTS = ["RowKey", "outcomes"]
 
@@ -53,14 +53,14 @@ class Batch:
     etag: str = ""
 
     @property
-    def left(self) -> list[int]:
+    def unfinished(self) -> list[int]:
         """The places of the jobs that have not ended."""
-        return [place for place, letter in enumerate(self.outcomes) if letter == LEFT]
+        return [place for place, letter in enumerate(self.outcomes) if letter == UNFINISHED]
 
     def with_outcomes(self, outcomes: dict[int, Outcome]) -> Batch:
         """With what came of some jobs; what is known already stays."""
         letters = [
-            LETTERS[outcomes[place]] if letter == LEFT and place in outcomes else letter
+            OUTCOME_LETTERS[outcomes[place]] if letter == UNFINISHED and place in outcomes else letter
             for place, letter in enumerate(self.outcomes)
         ]
         return replace(self, outcomes="".join(letters))
@@ -210,8 +210,8 @@ def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     size = 0
     for batch in batches:
         # As the SDK writes it: characters that are not ASCII take six bytes.
-        more = len(json.dumps(_batch_row(batch))) + ENVELOPE
-        if chunk and (len(chunk) == AT_ONCE or size + more > TRANSACTION):
+        more = len(json.dumps(_batch_row(batch))) + ROW_OVERHEAD_BYTES
+        if chunk and (len(chunk) == MAX_TRANSACTION_ROWS or size + more > MAX_TRANSACTION_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(batch)

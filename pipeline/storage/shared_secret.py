@@ -9,8 +9,8 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from pipeline.storage.account import Account, map_errors
 
-LENGTH = 32
-FRESH = 60.0
+SECRET_BYTES = 32
+CACHE_SECONDS = 60.0
 
 
 class SharedSecret:
@@ -19,11 +19,11 @@ class SharedSecret:
     def __init__(self, account: Account, container: str, name: str) -> None:
         self._blob = account.container(container).get_blob_client(name)
         self._value = b""
-        self._read = -FRESH
+        self._read = -CACHE_SECONDS
 
     async def get(self) -> bytes:
         """The secret, read again when it was last read a minute ago."""
-        if time.monotonic() - self._read >= FRESH:
+        if time.monotonic() - self._read >= CACHE_SECONDS:
             with map_errors("reading the console's secret"):
                 self._value = await self._fetch() or await self._make()
             self._read = time.monotonic()
@@ -38,7 +38,7 @@ class SharedSecret:
             return b""
 
     async def _make(self) -> bytes:
-        made = secrets.token_bytes(LENGTH)
+        made = secrets.token_bytes(SECRET_BYTES)
         try:
             await self._blob.upload_blob(made, overwrite=False)
         except ResourceExistsError:

@@ -18,9 +18,9 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.storage.account import Account, map_errors
 
-PARTITION, ASKED = "~slots~", "asked"
+PARTITION, REQUESTS_KEY = "~slots~", "asked"
 # What was asked for so long ago, in seconds, is forgotten.
-FORGET = 3600.0
+REQUEST_TTL_SECONDS = 3600.0
 _DOING = "telling what goes on in the slots"
 
 
@@ -48,7 +48,9 @@ class SlotStatusTable:
                 row["RowKey"]: json.loads(row["told"])
                 async for row in self._table.query_entities(query, parameters={"partition": PARTITION})
             }
-        return {_name(key): told for key, told in rows.items() if key != ASKED}, _read(rows.get(ASKED, {}))
+        return {_name(key): told for key, told in rows.items() if key != REQUESTS_KEY}, _read(
+            rows.get(REQUESTS_KEY, {})
+        )
 
     async def recycle_requests(self) -> dict[str, int]:
         """The slots whose sessions somebody wants to be ended, and the generations of those sessions."""
@@ -62,8 +64,8 @@ class SlotStatusTable:
             now = time.time()
             if name in found and found[name][0] == generation:
                 return found[name][1]
-            recent = {each: ask for each, ask in found.items() if now - ask[1] < FORGET}
-            row = {**_key(ASKED), "told": json.dumps({**recent, name: (generation, now)})}
+            recent = {each: ask for each, ask in found.items() if now - ask[1] < REQUEST_TTL_SECONDS}
+            row = {**_key(REQUESTS_KEY), "told": json.dumps({**recent, name: (generation, now)})}
             with map_errors(_DOING):
                 try:
                     await self._table.update_entity(row, mode=UpdateMode.REPLACE, **condition)
@@ -76,14 +78,14 @@ class SlotStatusTable:
         while True:
             with map_errors(_DOING):
                 try:
-                    row = await self._table.get_entity(PARTITION, ASKED)
+                    row = await self._table.get_entity(PARTITION, REQUESTS_KEY)
                     same = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
                     return _read(json.loads(row["told"])), same
                 except ResourceNotFoundError as error:
                     if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
                         raise
                 try:
-                    await self._table.create_entity({**_key(ASKED), "told": "{}"})
+                    await self._table.create_entity({**_key(REQUESTS_KEY), "told": "{}"})
                 except ResourceExistsError:
                     continue
 

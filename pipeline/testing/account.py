@@ -40,7 +40,7 @@ class MemoryAccount(Account):
 
     @property
     @override
-    def address(self) -> str:
+    def url(self) -> str:
         return "memory://"
 
     @override

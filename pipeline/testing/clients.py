@@ -25,7 +25,7 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import TableTransactionError
 
-from pipeline.storage.account import PART
+from pipeline.storage.account import READ_CHUNK_BYTES
 from pipeline.testing.store import DEFAULT_HEADERS, MAX_PAGE_ROWS, MISSING, NONE, Blob, Items, Op, Response, Row
 
 Send = Callable[[Op], Awaitable[Response]]
@@ -334,10 +334,10 @@ class Download:
         return b"".join([chunk async for chunk in self.chunks()])
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        for start in range(0, self.size, PART):
+        for start in range(0, self.size, READ_CHUNK_BYTES):
             if start:
                 await _value(self._send, ("blob.get", self._path, ("match", self.properties.etag)))
-            yield self._data[start : start + PART]
+            yield self._data[start : start + READ_CHUNK_BYTES]
 
 
 def _properties(name: str, blob: Blob) -> Any:

@@ -125,7 +125,7 @@ async def test_failures_are_grouped_by_their_kind_and_retried_together(busy: Sta
 
 
 async def test_the_figures_tell_what_ended_what_waits_and_what_is_free(busy: Stack) -> None:
-    await busy.services.ledger.stats.flush()
+    await busy.services.ledger.metrics.flush()
     stats = (await call(busy, "GET", "/api/stats?minutes=5")).json()
     totals = {
         recipe: (

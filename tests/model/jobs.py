@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.storage.blobs import GENERATION
+from pipeline.storage.blobs import GENERATION_METADATA_KEY
 from pipeline.testing.clients import NO_RESPONSE
 from pipeline.testing.store import Items, Op, Response, Row, Store, apply
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
@@ -294,7 +294,7 @@ def _never_backwards(before: Store, after: Store, path: str) -> None:
     old, new = before.blob(path), after.blob(path)
     if old is None or new is None:
         return
-    if int(dict(new.metadata)[GENERATION]) < int(dict(old.metadata)[GENERATION]):
+    if int(dict(new.metadata)[GENERATION_METADATA_KEY]) < int(dict(old.metadata)[GENERATION_METADATA_KEY]):
         raise Violation(f"{path}: an older generation replaced a newer one")
     if (new.data or b"")[:2] < (old.data or b"")[:2]:
         raise Violation(f"{path}: {new.data!r} replaced {old.data!r}")

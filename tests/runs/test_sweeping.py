@@ -21,7 +21,7 @@ WEB = Selection(recipes=("web",))
 async def sweep(services: Services) -> int:
     """Apply retention as the timer does."""
     days = services.settings.run_retention_days
-    return await runs.apply_retention(services.run_store, services.ledger.stats, days)
+    return await runs.apply_retention(services.run_store, services.ledger.metrics, days)
 
 
 async def test_plans_and_runs_of_long_ago_are_forgotten_with_their_batches_and_jobs_stay(
@@ -64,7 +64,7 @@ async def test_figures_are_forgotten_when_nobody_can_ask_for_them(
     await stack.drop("photos/a.jpg", picture(60, 40))
     await stack.services.runs.start(WEB, expected_count=1)
     await stack.work_off()
-    figures = stack.services.ledger.stats
+    figures = stack.services.ledger.metrics
     await figures.flush()
     await sweep(stack.services)
     hour_ago = now() - timedelta(hours=1)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
 from pipeline.settings import Settings, StorageAccount
-from pipeline.storage.account import BLOCK, Account
+from pipeline.storage.account import BLOCK_BYTES, Account
 from pipeline.storage.blobs import Ownership, RenditionBlob, Renditions, Sources
 
 JPEG = RenditionBlob("web/a.jpg/thumb.jpg", "image/jpeg", "public, max-age=60", {"recipe": "web"})
@@ -36,13 +36,13 @@ async def commit(renditions: Renditions, data: bytes, owner: Ownership) -> None:
 async def test_a_source_comes_in_bounded_chunks_and_twice_when_asked(
     account: Account, settings: Settings, sources: Sources
 ) -> None:
-    data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+    data = bytes(range(256)) * (3 * BLOCK_BYTES // 256) + b"end"
     await account.container(settings.input_container).upload_blob("ü/big.bin", data)
     source = await sources.open(settings.input_container, "ü/big.bin")
     for _ in range(2):
         parts = [chunk async for chunk in source.chunks()]
         assert b"".join(parts) == data
-        assert max(map(len, parts)) <= BLOCK
+        assert max(map(len, parts)) <= BLOCK_BYTES
     assert source.size == len(data)
 
 
@@ -50,9 +50,9 @@ async def test_a_source_that_changes_while_it_is_read_is_noticed(
     account: Account, settings: Settings, sources: Sources
 ) -> None:
     blob = account.container(settings.input_container).get_blob_client("a.jpg")
-    await blob.upload_blob(b"1" * (BLOCK + 1))
+    await blob.upload_blob(b"1" * (BLOCK_BYTES + 1))
     source = await sources.open(settings.input_container, "a.jpg")
-    await blob.upload_blob(b"2" * (BLOCK + 1), overwrite=True)
+    await blob.upload_blob(b"2" * (BLOCK_BYTES + 1), overwrite=True)
     assert not await sources.is_current(source.container, source.name, source.etag)
     with pytest.raises(JobSuperseded):
         [chunk async for chunk in source.chunks()]
@@ -82,7 +82,7 @@ async def test_a_rendition_is_served_as_the_recipe_says_and_carries_its_mark(
 
 
 async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committed(renditions: Renditions) -> None:
-    data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+    data = bytes(range(256)) * (3 * BLOCK_BYTES // 256) + b"end"
     staged = await renditions.stage(JPEG.path, chunks(*(data[i : i + 100_000] for i in range(0, len(data), 100_000))))
     with pytest.raises(JobSuperseded):
         await renditions.read(JPEG.path)
@@ -90,7 +90,7 @@ async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committ
     assert await renditions.read(JPEG.path) == (data, "image/jpeg")
 
 
-@pytest.mark.parametrize("size", [10, 3 * BLOCK])
+@pytest.mark.parametrize("size", [10, 3 * BLOCK_BYTES])
 async def test_a_late_loser_never_overwrites_a_newer_result(renditions: Renditions, size: int) -> None:
     late = await renditions.stage(JPEG.path, chunks(b"old" * size))
     await commit(renditions, b"new" * size, Ownership("web.abc", 2))
@@ -99,7 +99,7 @@ async def test_a_late_loser_never_overwrites_a_newer_result(renditions: Renditio
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
 
-@pytest.mark.parametrize("size", [10, 3 * BLOCK])
+@pytest.mark.parametrize("size", [10, 3 * BLOCK_BYTES])
 async def test_a_newer_result_replaces_an_older_one(renditions: Renditions, size: int) -> None:
     await commit(renditions, b"old" * size, Ownership("web.abc", 1))
     await commit(renditions, b"new" * size, Ownership("web.abc", 2))
@@ -108,11 +108,11 @@ async def test_a_newer_result_replaces_an_older_one(renditions: Renditions, size
 
 async def test_a_newer_result_whose_blocks_an_older_one_swept_away_is_made_again(renditions: Renditions) -> None:
     """Committing a blob discards all its uncommitted blocks: the newer job's too, which must not end there."""
-    newer = await renditions.stage(JPEG.path, chunks(b"new" * 3 * BLOCK))
-    await commit(renditions, b"old" * 3 * BLOCK, Ownership("web.abc", 1))
+    newer = await renditions.stage(JPEG.path, chunks(b"new" * 3 * BLOCK_BYTES))
+    await commit(renditions, b"old" * 3 * BLOCK_BYTES, Ownership("web.abc", 1))
     with pytest.raises(StorageUnavailable, match="another writer"):
         await renditions.commit(newer, JPEG, Ownership("web.abc", 2))
-    await commit(renditions, b"new" * 3 * BLOCK, Ownership("web.abc", 2))
+    await commit(renditions, b"new" * 3 * BLOCK_BYTES, Ownership("web.abc", 2))
 
 
 async def test_another_jobs_rendition_is_never_overwritten(renditions: Renditions) -> None:

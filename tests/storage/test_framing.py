@@ -10,7 +10,7 @@ import pytest
 from azure.core.rest import HttpRequest
 from azure.core.utils import _pipeline_transport_rest_shared as framing
 
-from pipeline.storage.azure_patches import POLICY, use_quick_policy
+from pipeline.storage.azure_patches import POLICY, use_fast_policy
 
 ROWS = {
     "a plain one": {"RowKey": "a", "state": "done"},
@@ -44,5 +44,5 @@ def test_a_transaction_has_the_same_bytes_under_the_quick_policy(case: str, monk
 def test_the_sdk_frames_with_the_policy_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="unpack"):
         body([ROWS["a plain one"]], Compat32(linesep="-"), monkeypatch)
-    use_quick_policy()
+    use_fast_policy()
     assert vars(framing)["HTTP"] is POLICY

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecipeError
-from pipeline.storage.keys import KEY_LIMIT, JobKey, row_key
+from pipeline.storage.keys import MAX_KEY_UNITS, JobKey, row_key
 
 FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 LONG = "web." + "YWFh" * 400
@@ -20,7 +20,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 def test_a_key_holds_nothing_that_tables_forbid_and_fits(name: str) -> None:
     key = row_key("input", name)
     assert not FORBIDDEN.search(key)
-    assert len(key.encode("utf-16-le")) <= 2 * (KEY_LIMIT + 1)
+    assert len(key.encode("utf-16-le")) <= 2 * (MAX_KEY_UNITS + 1)
 
 
 @given(names, names)

@@ -27,7 +27,7 @@ V1, V2 = Version("0x1", "hash"), Version("0x2", "hash")
 async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
     ledger = Ledger(account, settings.ledger_table, claim_ttl=60)
     yield ledger
-    await ledger.stats.close()
+    await ledger.metrics.close()
 
 
 async def yes() -> bool:
@@ -99,7 +99,7 @@ async def test_a_claim_that_expired_is_taken_over_and_its_old_holder_cannot_fini
     with pytest.raises(JobSuperseded):
         await dead.complete([], {})
     await heir.complete([], {})
-    await impatient.stats.close()
+    await impatient.metrics.close()
     assert heir.entry.generation == dead.entry.generation + 1
 
 

@@ -26,7 +26,7 @@ REPORT = {"source": {"size": 1000}, "ms": {"run": 40.0, "upload": 2.0}, "version
 async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
     ledger = Ledger(account, settings.ledger_table, claim_ttl=60, recipes=("web", "print"))
     yield ledger
-    await ledger.stats.close()
+    await ledger.metrics.close()
 
 
 async def yes() -> bool:
@@ -50,7 +50,7 @@ async def failed(ledger: Ledger, name: str, kind: str = "not_an_image", **wish: 
 async def every_page(ledger: Ledger, limit: int, **which: Any) -> list[list[str]]:
     pages, token = [], ""
     while True:
-        entries, token = await ledger.page(limit=limit, token=token, **which)
+        entries, token = await ledger.page(limit=limit, cursor=token, **which)
         pages.append([f"{entry.key.recipe}/{entry.name}" for entry in entries])
         if not token:
             return pages
@@ -157,7 +157,7 @@ async def test_failures_are_counted_by_their_kind(ledger: Ledger) -> None:
 @pytest.mark.parametrize("token", ["x", "bm9uc2Vuc2U", "WzFd", "eyJhZnRlciI6MX0", "eyJuZXh0IjoxfQ"])
 async def test_a_token_that_no_page_gave_is_refused(ledger: Ledger, token: str) -> None:
     with pytest.raises(InvalidCursor):
-        await ledger.page(token=token)
+        await ledger.page(cursor=token)
 
 
 async def test_lists_that_somebody_tidied_up_stop_no_job(ledger: Ledger, account: Account, settings: Settings) -> None:
@@ -187,17 +187,17 @@ async def test_figures_of_all_processes_are_added_up_by_the_minute(account: Acco
     await done(one, "a")
     await done(two, "b")
     await failed(two, "c")
-    await one.stats.close()
-    await two.stats.flush()
+    await one.metrics.close()
+    await two.metrics.flush()
     await done(two, "d", "print")
-    await two.stats.close()
-    minutes = await one.stats.minutes(before)
+    await two.metrics.close()
+    minutes = await one.metrics.minutes(before)
     web = [minute for minute in minutes if minute.recipe == "web"]
     assert [sum(getattr(minute, name) for minute in web) for name in ("done", "failed", "timed")] == [2, 1, 2]
     assert sum(minute.bytes_in for minute in minutes) == 3000
     assert sum(minute.bytes_out for minute in minutes) == 30
     assert sum(minute.ms["run"] for minute in minutes) == 120
-    assert await one.stats.minutes(datetime.now(UTC) + timedelta(minutes=2)) == []
+    assert await one.metrics.minutes(datetime.now(UTC) + timedelta(minutes=2)) == []
 
 
 async def test_a_minute_in_which_more_bytes_came_than_32_bits_can_count(account: Account, settings: Settings) -> None:
@@ -205,6 +205,6 @@ async def test_a_minute_in_which_more_bytes_came_than_32_bits_can_count(account:
     before = datetime.now(UTC) - timedelta(minutes=1)
     entry = await done(ledger, "large")
     for _ in range(2):
-        ledger.stats.record(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
-    await ledger.stats.close()
-    assert sum(minute.bytes_in for minute in await ledger.stats.minutes(before)) == 4_000_001_000
+        ledger.metrics.record(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
+    await ledger.metrics.close()
+    assert sum(minute.bytes_in for minute in await ledger.metrics.minutes(before)) == 4_000_001_000

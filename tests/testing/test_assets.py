@@ -22,7 +22,7 @@ async def test_an_unchanged_asset_is_not_read_again(
     monkeypatch.setattr(assets, "FRESH", -1.0)
     again = await cache.get("logo.png")
     assert (again.file, again.data, again.etag) == (first.file, b"1", first.etag)
-    assert again.looked > first.looked
+    assert again.checked > first.checked
     await container.upload_blob("logo.png", b"22", overwrite=True)
     changed = await cache.get("logo.png")
     assert changed.data == b"22"
