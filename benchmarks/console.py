@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 from azure.data.tables import EntityProperty
 
-from devstack import azurite, child
+from devstack import azurite, subprocesses
 from devstack.state import ROOT
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
@@ -158,13 +158,13 @@ async def measure(rows: int, visits: int) -> bool:
             "PIPELINE_CONSOLE_ACCESS": "open",
         }
         argv = [sys.executable, "-m", "pipeline", "init"]
-        async with child.running("init", argv, env=settings, cwd=ROOT) as init:
-            await init.ended()
+        async with subprocesses.running("init", argv, env=settings, cwd=ROOT) as init:
+            await init.wait_for_exit()
         seconds = await fill(storage.connection_string, "ledger", rows)
         print(f"{rows:,} jobs written in {seconds:.0f} s\n")
         argv = [sys.executable, "-m", "devstack", "host", "--app", str(ROOT), "--port", "0"]
-        async with child.running("host", argv, env=settings, cwd=ROOT) as host:
-            url = (await host.line(r"function host ready: (\S+)", 60))[1]
+        async with subprocesses.running("host", argv, env=settings, cwd=ROOT) as host:
+            url = (await host.wait_for_line(r"function host ready: (\S+)", 60))[1]
             async with httpx.AsyncClient(timeout=60) as client:
                 pids = (host.pid, storage.process.pid)
                 return await visit(client, f"{url}/api/console", pids, pages(rows), visits)

@@ -62,7 +62,7 @@ def _bare(file: Path) -> float:
 
 async def _through_stack(recipes: Path, data: bytes, count: int) -> list[float]:
     os.environ["PIPELINE_RECIPES"] = str(recipes)
-    async with stack.running(stack.Options(data=None), lambda *_: None) as running:
+    async with stack.running(stack.StackOptions(data=None), lambda *_: None) as running:
         environ = {**running.settings, "PIPELINE_RECIPES": str(recipes)}
         loaded = Settings.load(environ)
         services = Services.open(loaded, load_recipes(loaded), environ)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage import photo
-from devstack import azurite, child
+from devstack import azurite, subprocesses
 from devstack.state import ROOT
 from pipeline import runs
 from pipeline.services import Services, load_recipes
@@ -67,11 +67,11 @@ class Scene:
         (self.folder / "recipes.yaml").write_text(RECIPE % width)
 
     @asynccontextmanager
-    async def host(self) -> AsyncIterator[child.Child]:
+    async def host(self) -> AsyncIterator[subprocesses.Subprocess]:
         """A function host with the recipe file as it is now; what the killed one had begun comes back soon."""
         argv = [sys.executable, "-m", "devstack", "host", "--poll", "1", "--hidden", "30"]
-        async with child.running("host", argv, env=self.environ, cwd=ROOT) as process:
-            await process.line("function host ready", timeout=120)
+        async with subprocesses.running("host", argv, env=self.environ, cwd=ROOT) as process:
+            await process.wait_for_line("function host ready", timeout=120)
             yield process
 
 
@@ -98,12 +98,14 @@ async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[child.Child]:
+async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[subprocesses.Subprocess]:
     """A session pool; the scene's settings name it from now on."""
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(sessions)]
     argv += [word for fault in faults for word in ("--fault", fault)]
-    async with child.running("session pool", argv, cwd=ROOT) as process:
-        stage.environ["PIPELINE_POOL_ENDPOINT"] = (await process.line(r"session pool ready: (\S+)", timeout=120))[1]
+    async with subprocesses.running("session pool", argv, cwd=ROOT) as process:
+        stage.environ["PIPELINE_POOL_ENDPOINT"] = (
+            await process.wait_for_line(r"session pool ready: (\S+)", timeout=120)
+        )[1]
         yield process
 
 

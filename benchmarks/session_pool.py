@@ -33,7 +33,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from benchmarks.table import Row
-from devstack.session_pool.inside.supervisor import descendants
+from session_pool_emulator.inside.supervisor import descendants
 
 _VERSION = "2025-10-02-preview"
 _FILE_BYTES = 100 * 1_000_000
@@ -67,7 +67,7 @@ class Pool:
 @asynccontextmanager
 async def pool(*options: str) -> AsyncIterator[Pool]:
     """A session pool server with `options`."""
-    arguments = ["-m", "devstack.session_pool", "--port", "0", "--log", os.devnull, *options]
+    arguments = ["-m", "session_pool_emulator", "--port", "0", "--log", os.devnull, *options]
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None  # noqa: S101
     address = (await process.stdout.readline()).decode().split()[-1]

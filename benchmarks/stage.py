@@ -18,8 +18,8 @@ from typing import Any
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from PIL import Image, ImageChops
 
-from devstack import azurite, child
-from devstack.demo.photos import samples
+from devstack import azurite, subprocesses
+from devstack.demo.photos import sample_photos
 from devstack.state import ROOT
 
 # What `light` makes is what the naive client's plain call makes: a baseline JPEG.
@@ -42,7 +42,7 @@ RENDITIONS = {"heavy": 3, "light": 1}
 
 def photo(width: int, height: int, quality: int = 88) -> bytes:
     """A photo with the grain of a camera, as JPEG."""
-    with Image.open(samples()[0].path) as small:
+    with Image.open(sample_photos()[0].path) as small:
         large = small.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     grain = Image.merge("RGB", [Image.effect_noise(large.size, 8)] * 3)
     packed = io.BytesIO()
@@ -140,9 +140,9 @@ async def staged(sessions: int, *pool: str, **environ: str) -> AsyncIterator[Sta
         argv = ["-m", "devstack", "session-pool", "--max-sessions", sessions, "--log", log, *pool]
         async with (
             azurite.running(data=folder / "storage") as storage,
-            child.running("session pool", [sys.executable, *map(str, argv)], cwd=ROOT) as served,
+            subprocesses.running("session pool", [sys.executable, *map(str, argv)], cwd=ROOT) as served,
         ):
-            endpoint = (await served.line(r"session pool ready: (\S+)", timeout=60))[1]
+            endpoint = (await served.wait_for_line(r"session pool ready: (\S+)", timeout=60))[1]
             settings = {
                 "IMAGES": storage.connection_string,
                 "PIPELINE_POOL_ENDPOINT": endpoint,

@@ -1,1 +1,1 @@
-"""The embedded Azure: storage emulator, session pool and function host for a laptop. Never deployed."""
+"""Local stack: storage emulator, session pool emulator and function host on one machine. Never deployed."""

@@ -1,4 +1,4 @@
-"""Azurite, the storage emulator: blobs, queues and tables on 127.0.0.1."""
+"""Run Azurite, the storage emulator: blobs, queues and tables on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from urllib.parse import urlsplit
 
 import typer
 
-from devstack import child, foreground, node
+from devstack import node, subprocesses
 from devstack.certificate import Certificate
-from devstack.errors import ChildError
-from devstack.state import STATE, lives
+from devstack.errors import SubprocessError
+from devstack.run_until_signal import run_until_signal
+from devstack.state import STATE_FOLDER, process_exists
 
-DATA = STATE / "azurite"
+DATA_FOLDER = STATE_FOLDER / "azurite"
 ACCOUNT = "devstoreaccount1"
-# The emulator's account and key are the same everywhere and published: no secret.
+# The key of the emulator is published and the same on every machine: it is no secret.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 SERVICES = ("blob", "queue", "table")
-START_TIMEOUT = 60.0
-# Longer than any client keeps a quiet connection, so that none is closed just as a request goes out on it.
-KEEP_ALIVE = 600
-# It saves its index every five seconds, and at its end: so much time it has for that when this process was killed.
-FAREWELL = 5.0
+START_TIMEOUT_SECONDS = 60.0
+# Longer than any client keeps an idle connection: a server that closes one first may break a request on its way.
+KEEP_ALIVE_TIMEOUT_SECONDS = 600
+# Azurite saves its index every five seconds and at exit. It gets this time to save when its parent is killed.
+SAVE_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where each service listens; 0 is any free port."""
+    """The port of each service; 0 selects a free port."""
 
     blob: int = 0
     queue: int = 0
@@ -43,16 +44,16 @@ class Ports:
 
 @dataclass(frozen=True)
 class Azurite:
-    """A running emulator."""
+    """A running emulator: the URL of each service, and the process."""
 
     blob: str
     queue: str
     table: str
-    process: child.Child
+    process: subprocesses.Subprocess
 
     @property
     def connection_string(self) -> str:
-        """What the Azure SDKs take, and what goes into AzureWebJobsStorage."""
+        """The connection string for the Azure SDKs and AzureWebJobsStorage."""
         return (
             f"DefaultEndpointsProtocol={urlsplit(self.blob).scheme};AccountName={ACCOUNT};AccountKey={KEY};"
             f"BlobEndpoint={self.blob};QueueEndpoint={self.queue};TableEndpoint={self.table};"
@@ -61,44 +62,46 @@ class Azurite:
 
 @contextlib.asynccontextmanager
 async def running(
-    data: Path | None = DATA,
+    data: Path | None = DATA_FOLDER,
     ports: Ports = Ports(),
     output: Callable[[str], None] = lambda _: None,
     certificate: Certificate | None = None,
 ) -> AsyncIterator[Azurite]:
-    """Run Azurite for as long as the block lasts, with its data in the folder `data`, or in memory when that is None.
+    """Run Azurite until the block ends, with its data in the folder `data`, or in memory if that is None.
 
-    With a certificate it is https, and an identity's tokens are as good as the key. The first time on a machine it is
-    installed (about half a minute).
+    A certificate enables https, and then Azurite accepts tokens of an identity as well as the key. The first call on a
+    machine installs Azurite, which takes about 30 seconds.
 
     Raises:
-        ChildError: it did not start: a port is taken, or the data cannot be read.
-        NodeError: it cannot be installed.
+        SubprocessError: Azurite did not start: a port is in use, or the data cannot be read.
+        NodeError: Azurite cannot be installed.
     """
-    package = await asyncio.to_thread(node.package, "azurite")
-    argv: list[str | Path] = [package.node, package.script, *_options(data, ports, certificate)]
-    async with _owned(data) as lock:
-        farewell = FAREWELL if data else 0
-        async with child.running("azurite", argv, output=output, farewell=farewell, keeps=lock) as process:
-            blob, queue, table = await _listening(process)
+    program = await asyncio.to_thread(node.npm_program, "azurite")
+    argv: list[str | Path] = [program.node, program.script, *_arguments(data, ports, certificate)]
+    async with _locked_folder(data) as lock:
+        orphan_grace = SAVE_GRACE_SECONDS if data else 0
+        async with subprocesses.running(
+            "azurite", argv, output=output, orphan_grace=orphan_grace, pass_fds=lock
+        ) as process:
+            blob, queue, table = await _wait_for_urls(process)
             yield Azurite(blob, queue, table, process)
 
 
 @contextlib.asynccontextmanager
-async def _owned(data: Path | None) -> AsyncIterator[list[int]]:
-    """The lock of a folder: two emulators would overwrite each other's data.
+async def _locked_folder(data: Path | None) -> AsyncIterator[list[int]]:
+    """Lock the data folder: two emulators would overwrite each other's data. Yield the file descriptor of the lock.
 
-    The emulator itself holds it as well. One that still saves, because its owner was killed, is waited for.
+    Azurite inherits the lock. If its parent was killed, wait until the old Azurite has saved its data.
     """
     if data is None:
         yield []
         return
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
     with (data / "lock").open("a+") as lock:
-        latest = time.monotonic() + FAREWELL + 1
-        while not _locked(lock):
-            if _owner_lives(lock) or time.monotonic() > latest:
-                raise ChildError(f"another Azurite runs on {data}: stop it, or choose another folder with --data")
+        deadline = time.monotonic() + SAVE_GRACE_SECONDS + 1
+        while not _try_lock(lock):
+            if _is_owner_running(lock) or time.monotonic() > deadline:
+                raise SubprocessError(f"another Azurite uses {data}: stop it, or choose another folder with --data")
             await asyncio.sleep(0.1)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -106,7 +109,7 @@ async def _owned(data: Path | None) -> AsyncIterator[list[int]]:
         yield [lock.fileno()]
 
 
-def _locked(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -114,41 +117,42 @@ def _locked(lock: IO[str]) -> bool:
     return True
 
 
-def _owner_lives(lock: IO[str]) -> bool:
-    """Whether the process that made the lock its own is there."""
+def _is_owner_running(lock: IO[str]) -> bool:
+    """Return whether the process that locked the folder still runs."""
     lock.seek(0)
     owner = lock.read()
-    return owner.isdecimal() and lives(int(owner))
+    return owner.isdecimal() and process_exists(int(owner))
 
 
-def _options(data: Path | None, ports: Ports, certificate: Certificate | None) -> list[str]:
-    # The check would refuse today's SDKs, which speak a newer version of the API than Azurite knows.
-    options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+def _arguments(data: Path | None, ports: Ports, certificate: Certificate | None) -> list[str]:
+    # The version check would reject current SDKs: they use a newer API version than Azurite knows.
+    arguments = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
     for service in SERVICES:
-        options += [f"--{service}Port", str(getattr(ports, service)), f"--{service}KeepAliveTimeout", str(KEEP_ALIVE)]
+        arguments += [f"--{service}Port", str(getattr(ports, service))]
+        arguments += [f"--{service}KeepAliveTimeout", str(KEEP_ALIVE_TIMEOUT_SECONDS)]
     if certificate:
-        options += ["--oauth", "basic", "--cert", str(certificate.file), "--key", str(certificate.key)]
-    return [*options, "--inMemoryPersistence"] if data is None else [*options, "--location", str(data)]
+        arguments += ["--oauth", "basic", "--cert", str(certificate.file), "--key", str(certificate.key)]
+    return [*arguments, "--inMemoryPersistence"] if data is None else [*arguments, "--location", str(data)]
 
 
-async def _listening(process: child.Child) -> list[str]:
-    lines = [rf"(?i){service} service is successfully listening at (\S+)" for service in SERVICES]
-    found = await asyncio.gather(*(process.line(line, START_TIMEOUT) for line in lines))
-    return [f"{match[1]}/{ACCOUNT}" for match in found]
+async def _wait_for_urls(process: subprocesses.Subprocess) -> list[str]:
+    patterns = [rf"(?i){service} service is successfully listening at (\S+)" for service in SERVICES]
+    matches = await asyncio.gather(*(process.wait_for_line(each, START_TIMEOUT_SECONDS) for each in patterns))
+    return [f"{match[1]}/{ACCOUNT}" for match in matches]
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = DATA,
-    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
-    blob_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
-    queue_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
-    table_port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
+    data: Annotated[Path, typer.Option(help="Folder for blobs, messages and rows.")] = DATA_FOLDER,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Store nothing on disk.")] = False,
+    blob_port: Annotated[int, typer.Option(help="0 selects a free port.")] = 0,
+    queue_port: Annotated[int, typer.Option(help="0 selects a free port.")] = 0,
+    table_port: Annotated[int, typer.Option(help="0 selects a free port.")] = 0,
 ) -> None:
-    """Run the storage emulator alone, until Ctrl-C."""
-    foreground.run(_serve(None if in_memory else data, Ports(blob_port, queue_port, table_port)))
+    """Run only the storage emulator, until Ctrl-C."""
+    run_until_signal(_serve(None if in_memory else data, Ports(blob_port, queue_port, table_port)))
 
 
 async def _serve(data: Path | None, ports: Ports) -> None:
     async with running(data, ports) as azurite:
         typer.echo(f"azurite ready: {azurite.connection_string}")
-        raise await azurite.process.ended()
+        raise await azurite.process.wait_for_exit()

@@ -1,7 +1,7 @@
-"""Certificates of this machine's own, and the file that makes programs of the stack trust them.
+"""Create self-signed certificates, and the trust bundle that makes programs of the stack accept them.
 
-Nothing is told to trust less: programs read the file instead of the usual list of authorities, which is in it too.
-OpenSSL and with it aiohttp, and httpx, know it by SSL_CERT_FILE; requests by REQUESTS_CA_BUNDLE; Node.js by
+Certificate checks stay on. Programs read the trust bundle instead of the usual authorities, which it also contains.
+OpenSSL, and with it aiohttp and httpx, read SSL_CERT_FILE; requests reads REQUESTS_CA_BUNDLE; Node.js reads
 NODE_EXTRA_CA_CERTS.
 """
 
@@ -14,28 +14,28 @@ from typing import Self
 
 import certifi
 
-from devstack.session_pool.tls import write_certificate
+from session_pool_emulator.tls import write_certificate
 
-VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+TRUST_BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate and its key, as PEM files."""
+    """A certificate and its private key, as PEM files."""
 
     file: Path
     key: Path
 
     @classmethod
-    def made(cls, folder: Path, name: str) -> Self:
-        """A new one in `folder`, for 127.0.0.1 and localhost."""
-        made = cls(folder / f"{name}.pem", folder / f"{name}.key")
-        write_certificate("127.0.0.1", made.file, made.key)
-        return made
+    def create(cls, folder: Path, name: str) -> Self:
+        """Create a certificate for 127.0.0.1 and localhost in `folder`."""
+        certificate = cls(folder / f"{name}.pem", folder / f"{name}.key")
+        write_certificate("127.0.0.1", certificate.file, certificate.key)
+        return certificate
 
 
-def trusting(certificates: Iterable[Path], file: Path) -> dict[str, str]:
-    """Write the usual authorities and these certificates to `file`; the variables that make programs read it."""
+def write_trust_bundle(certificates: Iterable[Path], file: Path) -> dict[str, str]:
+    """Write the usual authorities and these certificates to `file`. Return the variables that make programs read it."""
     texts = [Path(certifi.where()).read_text(), *(each.read_text() for each in certificates)]
     file.write_text("\n".join(texts))
-    return dict.fromkeys(VARIABLES, str(file))
+    return dict.fromkeys(TRUST_BUNDLE_VARIABLES, str(file))

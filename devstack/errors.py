@@ -1,13 +1,11 @@
-"""What can go wrong in the embedded Azure. Every message says what to change.
+"""Errors of the local stack. Every message says how to correct the problem.
 
 DevstackError
-├── ChildError      a program of the stack did not start, or ended by itself
-├── PortError       a port is taken
-├── NodeError       there is no Node.js that will do, or its packages cannot be installed
-├── RecipesError    the recipes of the app are not right
-├── HostError       the function app cannot be served
-├── EventGridError  a subscription is not one, or its endpoint does not take it
-└── DemoError       the demo cannot be shown
+├── SubprocessError    a program of the stack did not start, or exited
+├── NodeError          Node.js or its packages are missing and cannot be installed
+├── RecipesError       the recipes of the app are invalid
+├── SubscriptionError  a blob trigger cannot be subscribed to events
+└── DemoError          the demo cannot run, or renditions are missing
 """
 
 from __future__ import annotations
@@ -16,36 +14,28 @@ from collections.abc import Iterable
 
 
 class DevstackError(Exception):
-    """The root: what ends a command with a message and status 1."""
+    """Base class. A command ends with the message and status 1."""
 
 
-class ChildError(DevstackError):
-    """A program of the stack did not start, or ended by itself: `what`, and in the message what it printed last."""
+class SubprocessError(DevstackError):
+    """A program of the stack did not start, or exited. The message contains the `reason` and its last output."""
 
-    def __init__(self, what: str, printed: Iterable[str] = ()) -> None:
-        super().__init__("\n    ".join([what, *printed]))
-        self.what = what
+    def __init__(self, reason: str, last_output: Iterable[str] = ()) -> None:
+        super().__init__("\n    ".join([reason, *last_output]))
+        self.reason = reason
 
 
 class NodeError(DevstackError):
-    """There is no Node.js that will do, or its packages cannot be installed."""
-
-
-class PortError(DevstackError):
-    """A port is taken."""
-
-
-class EventGridError(DevstackError):
-    """A subscription is not one, or its endpoint does not take it."""
+    """No suitable Node.js is installed, or its packages cannot be installed."""
 
 
 class RecipesError(DevstackError):
-    """The recipes of the app are not right; the message is the pipeline's."""
+    """The recipes of the app are invalid. The message comes from the pipeline."""
 
 
-class HostError(DevstackError):
-    """The function app cannot be served: it does not load, or asks for what is not there."""
+class SubscriptionError(DevstackError):
+    """A blob trigger cannot be subscribed to events. The message comes from the Event Grid emulator."""
 
 
 class DemoError(DevstackError):
-    """The demo cannot be shown, or not every photo has every rendition."""
+    """The demo cannot run, or a photo does not have all renditions."""

@@ -1,4 +1,4 @@
-"""The whole embedded Azure: storage, session pool and function hosts, started in order and stopped in reverse."""
+"""Compose the local stack: start storage, session pool and function hosts, and stop them in reverse order."""
 
 from __future__ import annotations
 
@@ -9,94 +9,104 @@ import secrets
 import shlex
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from ssl import create_default_context
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import httpx
 
-from devstack import azurite, child
-from devstack.certificate import Certificate, trusting
-from devstack.errors import ChildError, EventGridError, RecipesError
-from devstack.event_grid.subscription import for_functions
-from devstack.state import ROOT, STATE, lives
-from pipeline.concurrency import gather_or_cancel
+from devstack import azurite, subprocesses
+from devstack.certificate import Certificate, write_trust_bundle
+from devstack.errors import RecipesError, SubprocessError, SubscriptionError
+from devstack.state import ROOT, STATE_FOLDER, process_exists
+from event_grid_emulator.subscription import app_subscriptions
 
-ENV_FILE = STATE / "env"
-START_TIMEOUT = 60.0
-# The first line of the file.
-OWNER = "# settings of the running stack, process "
-HOST_GRACE = 10.0
-HOST = "host-"
-# The client id of the managed identity that there is with --identity.
-IDENTITY = "1de00000-0000-4000-8000-000000000001"
+ENV_FILE = STATE_FOLDER / "env"
+START_TIMEOUT_SECONDS = 60.0
+# The first line of the environment file.
+ENV_FILE_OWNER = "# settings of the running stack, process "
+HOST_GRACE_SECONDS = 10.0
+HOST_PREFIX = "host-"
+# The client id of the managed identity that --identity provides.
+IDENTITY_CLIENT_ID = "1de00000-0000-4000-8000-000000000001"
 CONNECTIONS = ("AzureWebJobsStorage", "IMAGES")
 Output = Callable[[str, str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to run. `data` is the folder of the storage; None keeps it in memory. Port 0 is any free port.
+class StackOptions:
+    """Options of the stack.
 
-    With `identity` everything is as it is on Azure: https, no keys, and a managed identity that signs in everywhere,
-    whose tokens are good for `token_lifetime` seconds. With `events` Event Grid tells of blobs, in place of a scan;
-    `event_grid` are more options for it.
+    Attributes:
+        hosts: The number of function hosts.
+        max_sessions: The size of the session pool.
+        data: The folder of the storage emulator; None stores everything in memory.
+        port: The port of the first function host; 0 selects free ports.
+        app: The folder of the function app.
+        identity: Use https and a managed identity instead of keys, as on Azure.
+        client_id: The client id of the identity.
+        token_lifetime: The lifetime of the identity's tokens, in seconds.
+        events: Trigger blob functions by Event Grid events instead of scans.
+        event_grid_arguments: More arguments for the Event Grid emulator.
     """
 
     hosts: int = 1
     max_sessions: int = 5
-    data: Path | None = azurite.DATA
+    data: Path | None = azurite.DATA_FOLDER
     port: int = 0
     app: Path = ROOT
     identity: bool = False
-    client_id: str = IDENTITY
+    client_id: str = IDENTITY_CLIENT_ID
     token_lifetime: int = 86_400
     events: bool = False
-    event_grid: tuple[str, ...] = ()
+    event_grid_arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack. `settings` are the environment variables that programs need to work with it."""
+    """A running stack. `settings` has the environment variables for programs that use it."""
 
     pool: str
     hosts: tuple[str, ...]
     settings: Mapping[str, str]
-    children: Mapping[str, child.Child]
+    processes: Mapping[str, subprocesses.Subprocess]
     output: Output
 
-    async def failure(self) -> ChildError:
-        """Wait until the stack can do no more work, and say why: a part ended, or the last of the hosts."""
-        waiting = {asyncio.create_task(each.ended()): name for name, each in self.children.items()}
+    async def failure(self) -> SubprocessError:
+        """Wait until the stack cannot work any more, and return the reason: a part or the last host exited."""
+        waiting = {asyncio.create_task(each.wait_for_exit()): name for name, each in self.processes.items()}
         try:
             while True:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 task = done.pop()
-                others = [name for name in waiting.values() if name.startswith(HOST) and name != waiting[task]]
-                if not (waiting.pop(task).startswith(HOST) and others):
+                name = waiting.pop(task)
+                other_hosts = [each for each in waiting.values() if each.startswith(HOST_PREFIX)]
+                if not (name.startswith(HOST_PREFIX) and other_hosts):
                     return task.result()
-                self.output("up", f"warning: {task.result().what}; {', '.join(others)} goes on without it")
+                self.output("up", f"warning: {task.result().reason}; still running: {', '.join(other_hosts)}")
         finally:
             for task in waiting:
                 task.cancel()
 
 
 async def check_recipes(app: Path) -> None:
-    """Have the pipeline check its recipes, before anything starts: every part would say the same of them.
+    """Check the recipes before anything starts. Otherwise every part would report the same error.
 
     Raises:
-        RecipesError: they are not right.
+        RecipesError: The recipes are invalid.
     """
     if not _has_pipeline(app):
         return
     lines: list[str] = []
     argv = [sys.executable, "-m", "pipeline", "recipes", "check"]
-    async with child.running("recipes", argv, cwd=app, output=lines.append) as process:
-        await process.ended()
+    async with subprocesses.running("recipes", argv, cwd=app, output=lines.append) as process:
+        await process.wait_for_exit()
     if process.status != 0:
         raise RecipesError("\n".join(lines))
 
@@ -106,38 +116,48 @@ def _has_pipeline(app: Path) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def running(options: Options, output: Output) -> AsyncIterator[Stack]:
-    """Run the stack for as long as the block lasts; `output` gets the name of a part and a line that it printed.
+async def running(options: StackOptions, output: Output) -> AsyncIterator[Stack]:
+    """Run the stack until the block ends. `output` is called with the name of a part and a line of its output.
 
     Raises:
-        DevstackError: a part does not start; what has started is stopped again.
+        DevstackError: A part did not start. All started parts are stopped.
     """
     async with AsyncExitStack() as parts:
-        start = _Start(parts, options, output)
-        storage, pool, identity = await gather_or_cancel(start.storage(), start.pool(), start.identity())
-        settings = {**storage, **identity, **pool, **start.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
-        # Hosts wait for containers that are not there yet.
-        hosts = [start.host(number, settings) for number in range(options.hosts)]
-        _, *urls = await gather_or_cancel(start.containers(settings), *hosts)
-        await start.subscriptions(urls)
-        yield Stack(settings["PIPELINE_POOL_ENDPOINT"], tuple(urls), settings, start.children, output)
+        starter = _Starter(parts, options, output)
+        storage, pool, identity = await _run_concurrently(starter.storage(), starter.pool(), starter.identity())
+        settings = {**storage, **identity, **pool, **starter.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
+        # The hosts need not wait for the containers: they poll until the containers exist.
+        hosts = [starter.host(number, settings) for number in range(options.hosts)]
+        _, *urls = await _run_concurrently(starter.create_containers(settings), *hosts)
+        await starter.subscribe(urls)
+        yield Stack(settings["PIPELINE_POOL_ENDPOINT"], tuple(urls), settings, starter.processes, output)
 
 
-def _by_identity(connection: str, emulator: azurite.Azurite, options: Options) -> Iterator[tuple[str, str]]:
-    """A connection as it is set on Azure. A connection string that a shell may have must not win."""
-    yield connection, ""
+async def _run_concurrently(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """Return all results. The first error cancels the other coroutines and is raised without a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in coroutines]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _identity_connection(name: str, emulator: azurite.Azurite, client_id: str) -> Iterator[tuple[str, str]]:
+    """Yield the settings of a connection as on Azure. The empty value hides a connection string of the user's shell."""
+    yield name, ""
     for service in azurite.SERVICES:
-        yield f"{connection}__{service}ServiceUri", getattr(emulator, service)
-    yield f"{connection}__credential", "managedidentity"
-    yield f"{connection}__clientId", options.client_id
+        yield f"{name}__{service}ServiceUri", getattr(emulator, service)
+    yield f"{name}__credential", "managedidentity"
+    yield f"{name}__clientId", client_id
 
 
-class _Start:
-    """Starts the parts; they end with `parts`. Every start hands over what the others need to know of it."""
+class _Starter:
+    """Start the parts; closing `parts` stops them. Each method returns the settings or URL that other parts need."""
 
-    def __init__(self, parts: AsyncExitStack, options: Options, output: Output) -> None:
-        self.children: dict[str, child.Child] = {}
-        self.events = ""
+    def __init__(self, parts: AsyncExitStack, options: StackOptions, output: Output) -> None:
+        self.processes: dict[str, subprocesses.Subprocess] = {}
+        self._event_grid_url = ""
         self._webhook_key = secrets.token_urlsafe(32)
         self._parts = parts
         self._options = options
@@ -145,105 +165,111 @@ class _Start:
         self._folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="devstack-")))
 
     async def storage(self) -> dict[str, str]:
-        """The connections to the storage account."""
-        certificate = Certificate.made(self._folder, "azurite") if self._options.identity else None
-        emulator = azurite.running(self._options.data, output=partial(self._output, "azurite"), certificate=certificate)
-        running = await self._parts.enter_async_context(emulator)
-        self.children["azurite"] = running.process
-        if self._options.events:
-            running = replace(running, blob=await self._event_grid(running, certificate))
-        if not self._options.identity:
-            return dict.fromkeys(CONNECTIONS, running.connection_string)
-        return {name: value for each in CONNECTIONS for name, value in _by_identity(each, running, self._options)}
+        """Start Azurite, and the Event Grid emulator if requested. Return the connections."""
+        options, output = self._options, partial(self._output, "azurite")
+        certificate = Certificate.create(self._folder, "azurite") if options.identity else None
+        emulator = await self._parts.enter_async_context(
+            azurite.running(options.data, output=output, certificate=certificate)
+        )
+        self.processes["azurite"] = emulator.process
+        if options.events:
+            self._event_grid_url = await self._start_event_grid(emulator.blob, certificate)
+            emulator = replace(emulator, blob=self._event_grid_url)
+        if not options.identity:
+            return dict.fromkeys(CONNECTIONS, emulator.connection_string)
+        connections = (_identity_connection(each, emulator, options.client_id) for each in CONNECTIONS)
+        return {name: value for connection in connections for name, value in connection}
 
-    async def _event_grid(self, emulator: azurite.Azurite, certificate: Certificate | None) -> str:
-        """The address that takes the place of the emulator's blob service."""
-        arguments = ["event-grid", "--emulator", emulator.blob, *self._options.event_grid]
+    async def _start_event_grid(self, blob_url: str, certificate: Certificate | None) -> str:
+        """Return the URL that replaces the URL of the blob service."""
+        arguments = ["event-grid", "--emulator", blob_url, *self._options.event_grid_arguments]
         if certificate:
             arguments += ["--certificate", str(certificate.file), "--key-file", str(certificate.key)]
-        self.events = await self._serving("event-grid", arguments, self.trust(), r"event grid ready: (\S+)")
-        return self.events
+        return await self._start("event-grid", arguments, self.trust(), r"event grid ready: (\S+)")
 
-    async def subscriptions(self, hosts: list[str]) -> None:
-        """Subscribe the blob triggers of the app: they can take part in the handshake now."""
-        if not self.events:
+    async def subscribe(self, hosts: list[str]) -> None:
+        """Subscribe the blob triggers of the app to events. The hosts must be running for the handshake.
+
+        Raises:
+            SubscriptionError: The Event Grid emulator rejects a subscription.
+        """
+        if not self._event_grid_url:
             return
-        control = f"{urljoin(self.events, '/')}.eventgrid/subscriptions"
-        trust = self.trust().get("SSL_CERT_FILE")
-        async with httpx.AsyncClient(verify=create_default_context(cafile=trust), timeout=60) as client:
-            functions = [(await client.get(f"{host}/admin/functions")).json() for host in hosts]
-            wanted = for_functions(dict(zip(hosts, functions, strict=True)), self._webhook_key)
-            for name, subscription in wanted.items():
-                answer = await client.put(f"{control}/{name}", json=subscription)
-                if not answer.is_success:
-                    raise EventGridError(answer.json()["error"]["message"])
+        control = f"{urljoin(self._event_grid_url, '/')}.eventgrid/subscriptions"
+        tls = create_default_context(cafile=self.trust().get("SSL_CERT_FILE"))
+        async with httpx.AsyncClient(verify=tls, timeout=START_TIMEOUT_SECONDS) as client:
+            functions = {host: (await client.get(f"{host}/admin/functions")).json() for host in hosts}
+            for name, subscription in app_subscriptions(functions, self._webhook_key).items():
+                response = await client.put(f"{control}/{name}", json=subscription)
+                if not response.is_success:
+                    raise SubscriptionError(response.json()["error"]["message"])
 
     async def pool(self) -> dict[str, str]:
-        """The session pool's address and size."""
-        arguments = ["session-pool", "--port", "0", "--max-sessions", str(self._options.max_sessions)]
+        """Start the session pool emulator. Return the settings of the pool."""
+        max_sessions = str(self._options.max_sessions)
+        arguments = ["session-pool", "--port", "0", "--max-sessions", max_sessions]
         if self._options.identity:
             arguments += ["--require-token", "--tls", str(self._folder / "pool.pem")]
-        endpoint = await self._serving("session-pool", arguments, {}, r"session pool ready: (\S+)")
-        return {"PIPELINE_POOL_ENDPOINT": endpoint, "PIPELINE_POOL_MAX_SESSIONS": str(self._options.max_sessions)}
+        endpoint = await self._start("session-pool", arguments, {}, r"session pool ready: (\S+)")
+        return {"PIPELINE_POOL_ENDPOINT": endpoint, "PIPELINE_POOL_MAX_SESSIONS": max_sessions}
 
     async def identity(self) -> dict[str, str]:
-        """What leads to the identity, when there is one."""
+        """Start the managed identity endpoint if requested. Return its settings."""
         if not self._options.identity:
             return {}
         header = secrets.token_hex(16)
         arguments = ["identity", "--client-id", self._options.client_id]
         arguments += ["--lifetime", str(self._options.token_lifetime)]
-        endpoint = await self._serving("identity", arguments, {"IDENTITY_HEADER": header}, r"identity ready: (\S+)")
+        endpoint = await self._start("identity", arguments, {"IDENTITY_HEADER": header}, r"identity ready: (\S+)")
         return {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": header}
 
     def trust(self) -> dict[str, str]:
-        """What makes programs trust the certificates of the parts, where these have one."""
-        return (
-            trusting(sorted(self._folder.glob("*.pem")), self._folder / "trust.crt") if self._options.identity else {}
-        )
+        """Return the variables that make programs trust the certificates of the parts, if there are any."""
+        if not self._options.identity:
+            return {}
+        return write_trust_bundle(sorted(self._folder.glob("*.pem")), self._folder / "trust.crt")
 
     async def host(self, number: int, settings: Mapping[str, str]) -> str:
-        """The address of a function host."""
+        """Start a function host. Return its URL."""
         port = self._options.port + number if self._options.port else 0
-        arguments = ["host", "--app", str(self._options.app), "--port", str(port), "--grace", f"{HOST_GRACE:g}"]
-        if self.events:
+        arguments = ["host", "--app", str(self._options.app), "--port", str(port), "--grace", f"{HOST_GRACE_SECONDS:g}"]
+        if self._event_grid_url:
             arguments += ["--events"]
-            settings = {**settings, "DEVSTACK_WEBHOOK_KEY": self._webhook_key}
-        return await self._serving(f"{HOST}{number + 1}", arguments, settings, r"function host ready: (\S+)")
+            settings = {**settings, "FUNCTIONS_HOST_WEBHOOK_KEY": self._webhook_key}
+        return await self._start(f"{HOST_PREFIX}{number + 1}", arguments, settings, r"function host ready: (\S+)")
 
-    async def containers(self, settings: Mapping[str, str]) -> str:
-        """Let the pipeline make its containers, queue and table: what they are called is its own business."""
-        app = self._options.app
-        if not _has_pipeline(app):
-            return ""
-        argv = [sys.executable, "-m", "pipeline", "init"]
-        async with child.running("init", argv, env=settings, cwd=app, output=partial(self._output, "init")) as process:
-            ended = await process.ended()
-            if process.status != 0:
-                raise ended
+    async def create_containers(self, settings: Mapping[str, str]) -> str:
+        """Let the pipeline create its containers, queues and tables: only the pipeline knows their names."""
+        app, output = self._options.app, partial(self._output, "init")
+        if _has_pipeline(app):
+            argv = [sys.executable, "-m", "pipeline", "init"]
+            async with subprocesses.running("init", argv, env=settings, cwd=app, output=output) as process:
+                exit_error = await process.wait_for_exit()
+                if process.status != 0:
+                    raise exit_error
         return ""
 
-    async def _serving(self, name: str, arguments: list[str], settings: Mapping[str, str], ready: str) -> str:
-        """The address in the ready line of a part."""
-        argv = [sys.executable, "-m", "devstack", *arguments]
-        grace = HOST_GRACE + 5
-        program = child.running(name, argv, env=settings, cwd=ROOT, output=partial(self._output, name), grace=grace)
+    async def _start(self, name: str, arguments: list[str], settings: Mapping[str, str], ready_pattern: str) -> str:
+        """Start a part and return the URL in its ready line."""
+        argv, output = [sys.executable, "-m", "devstack", *arguments], partial(self._output, name)
+        grace = HOST_GRACE_SECONDS + 5
+        program = subprocesses.running(name, argv, env=settings, cwd=ROOT, output=output, grace=grace)
         process = await self._parts.enter_async_context(program)
-        self.children[name] = process
-        return (await process.line(ready, START_TIMEOUT))[1]
+        self.processes[name] = process
+        return (await process.wait_for_line(ready_pattern, START_TIMEOUT_SECONDS))[1]
 
 
 @contextlib.contextmanager
 def environment_file(settings: Mapping[str, str], path: Path = ENV_FILE) -> Iterator[Path]:
-    """Keep the settings in a file that a shell can read, for as long as the block lasts; hands over which file it is.
+    """Write the settings to a file for shells, delete it when the block ends, and yield its path.
 
-    Where `path` is another running stack's, it is one beside it, whose name ends in this process's id.
+    If another running stack owns `path`, the file is next to it, with the id of this process as extension.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path = path if _is_free(path) else path.with_name(f"{path.name}.{os.getpid()}")
+    path = path if _is_available(path) else path.with_name(f"{path.name}.{os.getpid()}")
     scratch = path.with_name(f"{path.name}.{os.getpid()}~")
     text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
-    scratch.write_text(f"{OWNER}{os.getpid()}\n{text}")
+    scratch.write_text(f"{ENV_FILE_OWNER}{os.getpid()}\n{text}")
     scratch.replace(path)
     try:
         yield path
@@ -252,15 +278,15 @@ def environment_file(settings: Mapping[str, str], path: Path = ENV_FILE) -> Iter
             path.unlink(missing_ok=True)
 
 
-def _is_free(path: Path) -> bool:
-    """Whether no other stack that still runs keeps its settings there."""
+def _is_available(path: Path) -> bool:
+    """Return whether no other running stack owns the file."""
     owner = _owner(path)
-    return owner in (None, os.getpid()) or not lives(owner)
+    return owner in (None, os.getpid()) or not process_exists(owner)
 
 
 def _owner(path: Path) -> int | None:
-    """The process that wrote the file; None when that is not known."""
+    """Return the id of the process that wrote the file; None if it is unknown."""
     try:
-        return int(path.read_text().splitlines()[0].removeprefix(OWNER))
+        return int(path.read_text().splitlines()[0].removeprefix(ENV_FILE_OWNER))
     except (OSError, ValueError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""Where the embedded Azure keeps what it must remember."""
+"""Locate the files of the local stack."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".devstack"
+STATE_FOLDER = ROOT / ".devstack"
 
 
-def near(path: Path) -> Path:
-    """As short as it can be said from the current folder."""
+def short_path(path: Path) -> Path:
+    """Return the path relative to the current folder, if it is below that folder."""
     path = path.resolve()
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def lives(process: int) -> bool:
-    """Whether there is a process of this id."""
+def process_exists(pid: int) -> bool:
+    """Return whether a process with this id exists."""
     try:
-        os.kill(process, 0)
-    except PermissionError:  # somebody else's
+        os.kill(pid, 0)
+    except PermissionError:  # the process of another user
         return True
     except ProcessLookupError:
         return False

@@ -1,4 +1,4 @@
-"""`python -m devstack up`: everything together, in the foreground."""
+"""Run the whole stack in the foreground: `python -m devstack up`."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ from typing import Annotated
 
 import typer
 
-from devstack import azurite, foreground, stack
-from devstack.state import ROOT, near
+from devstack import azurite, stack
+from devstack.run_until_signal import run_until_signal
+from devstack.state import ROOT, short_path
 
 
 def command(
-    hosts: Annotated[int, typer.Option(min=1, help="Function hosts to run side by side.")] = 1,
-    max_sessions: Annotated[int, typer.Option(min=1, help="Sessions that the pool runs at once.")] = 5,
-    port: Annotated[int, typer.Option(help="Port of the first function host; 0 is any free port.")] = 0,
-    data: Annotated[Path, typer.Option(help="Folder that keeps the blobs, messages and rows.")] = azurite.DATA,
-    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep nothing.")] = False,
-    app: Annotated[Path, typer.Option(help="Folder of function_app.py.")] = ROOT,
+    hosts: Annotated[int, typer.Option(min=1, help="Number of function hosts.")] = 1,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Maximum number of concurrent sessions.")] = 5,
+    port: Annotated[int, typer.Option(help="Port of the first function host; 0 selects free ports.")] = 0,
+    data: Annotated[Path, typer.Option(help="Folder for blobs, messages and rows.")] = azurite.DATA_FOLDER,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Store nothing on disk.")] = False,
+    app: Annotated[Path, typer.Option(help="Folder that contains function_app.py.")] = ROOT,
     identity: Annotated[
-        bool, typer.Option("--identity", help="As on Azure: https, no keys, a managed identity signs in everywhere.")
+        bool, typer.Option("--identity", help="Use https and a managed identity instead of keys, as on Azure.")
     ] = False,
     events: Annotated[
-        bool, typer.Option("--events", help="Event Grid tells of blobs, as on Azure, in place of a scan.")
+        bool,
+        typer.Option("--events", help="Trigger blob functions by Event Grid events, as on Azure, instead of scans."),
     ] = False,
     event_grid: Annotated[
-        str, typer.Option(help="More options for it, such as '--copies 2 --shuffle 1'; implies --events.")
+        str,
+        typer.Option(help="Options of the Event Grid emulator, such as '--copies 2 --shuffle 1'; implies --events."),
     ] = "",
-    token_lifetime: Annotated[int, typer.Option(min=1, help="Seconds that its tokens are good for.")] = 86_400,
-    env_file: Annotated[Path, typer.Option(help="Where to keep the settings for other programs.")] = stack.ENV_FILE,
+    token_lifetime: Annotated[int, typer.Option(min=1, help="Lifetime of the identity's tokens, in seconds.")] = 86_400,
+    env_file: Annotated[Path, typer.Option(help="File for the settings of other programs.")] = stack.ENV_FILE,
 ) -> None:
-    """Run storage, session pool and function hosts, until Ctrl-C."""
-    options = stack.Options(
+    """Run storage, session pool and function hosts until Ctrl-C."""
+    options = stack.StackOptions(
         hosts,
         max_sessions,
         None if in_memory else data.resolve(),
@@ -41,21 +44,23 @@ def command(
         identity=identity,
         token_lifetime=token_lifetime,
         events=events or bool(event_grid),
-        event_grid=tuple(shlex.split(event_grid)),
+        event_grid_arguments=tuple(shlex.split(event_grid)),
     )
-    foreground.run(_serve(options, env_file))
+    run_until_signal(_serve(options, env_file))
 
 
-async def _serve(options: stack.Options, env_file: Path) -> None:
+async def _serve(options: stack.StackOptions, env_file: Path) -> None:
     await stack.check_recipes(options.app)
-    async with stack.running(options, _print) as running:
-        with stack.environment_file(running.settings, env_file) as kept:
+    async with stack.running(options, _print_line) as running:
+        with stack.environment_file(running.settings, env_file) as file:
             functions = ", ".join(running.hosts)
-            if (options.app / "pipeline" / "web" / "console").is_dir():
+            if (options.app / "pipeline" / "console").is_dir():
                 typer.echo(f"console: {running.hosts[0]}/api/console")
-            typer.echo(f"stack ready: functions {functions}; session pool {running.pool}; settings in {near(kept)}")
+            typer.echo(
+                f"stack ready: functions {functions}; session pool {running.pool}; settings in {short_path(file)}"
+            )
             raise await running.failure()
 
 
-def _print(part: str, line: str) -> None:
+def _print_line(part: str, line: str) -> None:
     typer.echo(f"{part:>12} | {line}", err=True)

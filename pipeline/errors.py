@@ -1,25 +1,25 @@
-"""The error tree of the pipeline.
+"""Error tree of the pipeline.
 
     PipelineError
-    ├── ConfigError            a setting or the recipe file is wrong; refused when it is loaded
-    ├── PermanentError         doing it again gives the same: a failure, recorded with its reason
-    │   ├── SourceError        the source is not an image that is allowed, or is over a limit
-    │   ├── RecipeError        the recipe is unknown, or cannot apply to this source
-    │   ├── SessionReplyError  the session answered with something that was not asked for
-    │   └── OutputError        a rendition cannot be committed where the recipe says
-    ├── TransientError         doing it again may help
-    │   ├── SessionLost        the session ended, was replaced or stopped in the middle of the job
-    │   ├── PoolUnavailable    the session pool does not answer, or not in time
-    │   ├── StorageUnavailable the storage account does not answer, or not in time
-    │   └── IdentityUnavailable there is no token to be had; comes as one of the two above, for whichever asked
-    ├── RequestError           what was asked for cannot be done as it was asked
-    │   ├── BadToken           a list is to go on from a place that it never named
-    │   └── NotNow             the job or the run is not in a state in which that can be done
-    ├── PoolFull               no session is free: neither a failure nor a try, the job waits its turn
-    └── JobSuperseded           the job is not ours any more: its source changed or went, or another process has it
+    ├── ConfigError             a setting or the recipe file is invalid; the app refuses it at its start
+    ├── PermanentError          a retry gives the same result: a failure, recorded with its reason
+    │   ├── SourceError         the source is not an allowed image, is damaged, or exceeds a limit
+    │   ├── RecipeError         the recipe is unknown, or does not apply to this source
+    │   ├── SessionReplyError   the session's response differs from the declared output
+    │   └── OutputError         a rendition cannot be committed at the recipe's path
+    ├── TransientError          a retry may succeed
+    │   ├── SessionLost         the session ended, was replaced or stopped during the job
+    │   ├── PoolUnavailable     the session pool does not respond, or not in time
+    │   ├── StorageUnavailable  the storage account does not respond, or not in time
+    │   └── IdentityUnavailable no token is available; storage and pool raise it as their own error
+    ├── RequestError            a request is invalid or not possible
+    │   ├── InvalidCursor       the cursor of a page is invalid
+    │   └── StateConflict       the state of the job or run does not allow the action
+    ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
+    └── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
 
-Every message says what happened and what to change. `kind` is a short stable word for machines: it goes into the
-ledger, into answers and into logs.
+Every message says what happened and what to change. `kind` is a short, stable word for programs: the ledger, API
+responses and log events contain it.
 """
 
 from __future__ import annotations
@@ -28,114 +28,122 @@ from typing import ClassVar
 
 
 class PipelineError(Exception):
-    """The root: everything that the pipeline raises on purpose. `said` is the end of what a session printed."""
+    """Root of all errors that the pipeline raises on purpose.
+
+    Attributes:
+        message: What happened, to what, and what to do.
+        kind: A stable word for programs.
+        stderr_tail: The end of the session's standard error; empty if no session was involved.
+    """
 
     default_kind: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, kind: str | None = None, said: str = "") -> None:
+    def __init__(self, message: str, *, kind: str | None = None, stderr_tail: str = "") -> None:
+        """Use the class's own kind unless `kind` names another one."""
         super().__init__(message)
         self.message = message
         self.kind = kind or self.default_kind
-        self.said = said
+        self.stderr_tail = stderr_tail
 
 
 class ConfigError(PipelineError):
-    """A setting or the recipe file is wrong; the message lists every problem found."""
+    """A setting or the recipe file is invalid; the message lists every problem."""
 
     default_kind = "configuration"
 
 
 class PermanentError(PipelineError):
-    """Doing it again gives the same result."""
+    """A retry gives the same result."""
 
     default_kind = "permanent"
 
 
 class SourceError(PermanentError):
-    """The source is not an image that is allowed, is damaged, or is over a limit."""
+    """The source is not an allowed image, is damaged, or exceeds a limit."""
 
     default_kind = "bad_source"
 
 
 class RecipeError(PermanentError):
-    """The recipe is unknown, or cannot apply to this source (a crop outside the image, for one)."""
+    """The recipe is unknown, or does not apply to this source (for example, a crop outside the image)."""
 
     default_kind = "bad_recipe"
 
 
 class SessionReplyError(PermanentError):
-    """The session's report or a rendition does not hold what was declared."""
+    """The session's report or a rendition differs from the declared output."""
 
     default_kind = "bad_session_reply"
 
 
 class OutputError(PermanentError):
-    """A rendition cannot be committed where the recipe says."""
+    """A rendition cannot be committed at the recipe's path."""
 
     default_kind = "output_conflict"
 
 
 class TransientError(PipelineError):
-    """Doing it again may help. `retry_after` is what the other side asked for, in seconds."""
+    """A retry may succeed. `retry_after` is the delay in seconds that the service requested, or None."""
 
     default_kind = "transient"
 
     def __init__(
-        self, message: str, *, kind: str | None = None, said: str = "", retry_after: float | None = None
+        self, message: str, *, kind: str | None = None, stderr_tail: str = "", retry_after: float | None = None
     ) -> None:
-        super().__init__(message, kind=kind, said=said)
+        """Accept the arguments of PipelineError, and the delay that the service requested."""
+        super().__init__(message, kind=kind, stderr_tail=stderr_tail)
         self.retry_after = retry_after
 
 
-class SessionLost(TransientError):  # noqa: N818 - a state of the session, named as operators speak of it
-    """The session ended, was replaced by an empty one, or stopped in the middle of the job."""
+class SessionLost(TransientError):  # noqa: N818 - a state of the session, as operators call it
+    """The session ended, was replaced by an empty one, or stopped during the job."""
 
     default_kind = "session_lost"
 
 
 class PoolUnavailable(TransientError):  # noqa: N818
-    """The session pool does not answer, or not in time."""
+    """The session pool does not respond, or not in time."""
 
     default_kind = "pool_unavailable"
 
 
 class StorageUnavailable(TransientError):  # noqa: N818
-    """The storage account does not answer, or not in time."""
+    """The storage account does not respond, or not in time."""
 
     default_kind = "storage_unavailable"
 
 
 class IdentityUnavailable(TransientError):  # noqa: N818
-    """There is no token to be had. Storage and pool turn it into their own, of the same `kind`."""
+    """No token is available. Storage and pool raise it as their own error, with the same `kind`."""
 
     default_kind = "identity_unavailable"
 
 
 class PoolFull(PipelineError):  # noqa: N818
-    """No session is free. Not a failure and not a try: the job waits its turn."""
+    """No session is free: the job is requeued, and this is not an attempt (backpressure)."""
 
     default_kind = "pool_full"
 
 
 class JobSuperseded(PipelineError):  # noqa: N818
-    """The job is not ours any more: its source changed or went, or another process has it."""
+    """The source has changed or is gone, or another worker has taken the job over."""
 
     default_kind = "superseded"
 
 
 class RequestError(PipelineError):
-    """What was asked for cannot be done as it was asked; the message says what to change."""
+    """A request is invalid or not possible; the message says what to change."""
 
     default_kind = "bad_request"
 
 
-class InvalidCursor(RequestError):  # noqa: N818 - named as what it is about
-    """A list is to go on from a place that it never named."""
+class InvalidCursor(RequestError):  # noqa: N818 - named after the invalid object
+    """The cursor of a page is invalid."""
 
     default_kind = "invalid_cursor"
 
 
 class StateConflict(RequestError):  # noqa: N818
-    """The job or the run is not in a state in which that can be done."""
+    """The state of the job or run does not allow the action."""
 
     default_kind = "state_conflict"

@@ -28,14 +28,14 @@ _meter = metrics.get_meter(NAME)
 _traceparents = TraceContextTextMapPropagator()
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 
-jobs_ended = _meter.create_counter("pipeline.jobs.actions", "{job}", "Jobs that ended, by `state` and `recipe`.")
-jobs_running = _meter.create_up_down_counter("pipeline.jobs.actions.running", "{job}", "Jobs under way, by `recipe`.")
+jobs_ended = _meter.create_counter("pipeline.jobs", "{job}", "Jobs that ended, by `state` and `recipe`.")
+jobs_running = _meter.create_up_down_counter("pipeline.jobs.running", "{job}", "Jobs under way, by `recipe`.")
 stage_seconds = _meter.create_histogram("pipeline.stage.duration", "s", "Time in each `stage`, by `recipe`.")
-microbatch_jobs = _meter.create_histogram("pipeline.batch.jobs", "{job}", "Jobs in one execution.")
+microbatch_jobs = _meter.create_histogram("pipeline.microbatch.jobs", "{job}", "Jobs in one execution.")
 slots_held = _meter.create_up_down_counter("pipeline.slots.held", "{slot}", "Slots that processes hold.")
 slots_used = _meter.create_up_down_counter("pipeline.slots.in_use", "{slot}", "Slots whose sessions have a job.")
 slot_wait_seconds = _meter.create_histogram(
-    "pipeline.seat.wait", "s", "How long jobs wait for a session, by `priority`."
+    "pipeline.slot.wait", "s", "How long jobs wait for a session, by `priority`."
 )
 pool_refusals = _meter.create_counter(
     "pipeline.pool.refusals", "{call}", "Calls the pool put off, by `call` and `kind`."

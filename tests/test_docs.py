@@ -78,7 +78,7 @@ async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_wri
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PIPELINE_ADHOC_RECIPES", "on")
-    async with stack.running(stack.Options(data=None), lambda *_: None) as running:
+    async with stack.running(stack.StackOptions(data=None), lambda *_: None) as running:
         with stack.environment_file(running.settings, tmp_path / ".devstack" / "env"):
             assert "done" in await run(submit, tmp_path)
             await run(curl.replace("http://127.0.0.1:7071", running.hosts[0]), tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from pipeline.sessions.line import Priority
 
+from pipeline.pool.requests import Priority
 from pipeline.recipes import model
 from pipeline.runs.model import RunState
 from pipeline.runs.selection import Reason
@@ -72,6 +72,11 @@ def test_each_word_of_the_code_is_defined(heading: str, words: object) -> None:
 def test_each_isolation_level_is_defined() -> None:
     levels, _ = get_args(model.RecipeModel.model_fields["isolation"].annotation)
     assert defined("Isolation levels") == set(get_args(levels))
+
+
+def test_each_stage_of_a_job_is_defined() -> None:
+    code = "".join(path.read_text() for path in (DOCS.parent / "pipeline" / "jobs").glob("*.py"))
+    assert defined("Stages") == set(re.findall(r'(?:stage|add_span)\("(\w+)"', code))
 
 
 def test_decisions_are_numbered_dated_and_have_a_status() -> None:

@@ -1,4 +1,4 @@
-"""`scripts/demo`: photos go into the input container of an embedded stack, and come out of the other one."""
+"""Run the demo (`scripts/demo`): upload photos to a temporary local stack and download their renditions."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from devstack import foreground, stack
+from devstack import stack
 from devstack.demo import photos, sheet
-from devstack.demo.jobs import Job, Pipeline, Plan, opened, plan_jobs
+from devstack.demo.jobs import Job, Pipeline, Plan, open_pipeline, plan_jobs
 from devstack.errors import DemoError
-from devstack.state import ROOT, STATE, near
+from devstack.run_until_signal import run_until_signal
+from devstack.state import ROOT, STATE_FOLDER, short_path
 
-LOG = STATE / "demo.log"
-# The recipes are read before there is a pool.
-NO_STACK_YET = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1"}
+LOG_FILE = STATE_FOLDER / "demo.log"
+# The recipes are loaded before the pool starts, but the settings require an endpoint.
+PLACEHOLDER_SETTINGS = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1"}
+INTERRUPTED_STATUS = 130
 console = Console()
 
 
 def command(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of photos; sample photos when left out.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="One recipe by its name, instead of those that match.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of photos; default: sample photos.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Name of the only recipe to use; default: all that match.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the renditions.")] = ROOT / "demo-output",
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C.")] = False,
-    max_sessions: Annotated[int, typer.Option(min=1, help="Sessions that the pool runs at once.")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what came of every photo as JSON.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the stack running afterwards, until Ctrl-C.")] = False,
+    max_sessions: Annotated[int, typer.Option(min=1, help="Maximum number of concurrent sessions.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result of every job as JSON.")] = False,
 ) -> None:
-    """Photos in, renditions out, on this machine. Fails unless every photo gets every rendition."""
-    # JSON goes where programs read it, everything for people beside it.
+    """Create renditions of photos on this machine. Exits with 1 unless every photo has every rendition."""
+    # With --json, standard output has only the JSON; other output goes to standard error.
     console.stderr = as_json
-    told = _print_json if as_json else None
-    foreground.run(_demo(folder, recipe, out, max_sessions, keep=keep, told=told), stopped=130)
+    report = _print_json if as_json else None
+    run_until_signal(
+        _demo(folder, recipe, out, max_sessions, keep=keep, report=report), interrupted_status=INTERRUPTED_STATUS
+    )
 
 
 async def _demo(
@@ -51,98 +55,98 @@ async def _demo(
     max_sessions: int,
     *,
     keep: bool,
-    told: Callable[[list[Job]], None] | None,
+    report: Callable[[list[Job]], None] | None,
 ) -> None:
-    chosen = photos.of_folder(folder) if folder else await asyncio.to_thread(photos.samples)
-    plan = plan_jobs(chosen, recipe, {**NO_STACK_YET, **os.environ})
-    _make_writable(out)
-    options = stack.Options(max_sessions=max_sessions, data=None)
-    with _log() as hear, console.status("starting storage, session pool and function host …") as status:
-        async with stack.running(options, hear) as running:
+    chosen = photos.photos_in_folder(folder) if folder else await asyncio.to_thread(photos.sample_photos)
+    plan = plan_jobs(chosen, recipe, {**PLACEHOLDER_SETTINGS, **os.environ})
+    _ensure_writable(out)
+    options = stack.StackOptions(max_sessions=max_sessions, data=None)
+    with _log_file() as output, console.status("starting storage, session pool and function host …") as status:
+        async with stack.running(options, output) as running:
             status.stop()
-            async with opened({**os.environ, **running.settings}) as pipeline:
-                await _unless_broken(running, _through(pipeline, plan, out))
+            async with open_pipeline({**os.environ, **running.settings}) as pipeline:
+                await _run_while_stack_works(running, _process(pipeline, plan, out))
                 _show(plan, out)
-                if told:
-                    told(plan.jobs)
+                if report:
+                    report(plan.jobs)
             if keep:
-                await _stay(running)
+                await _keep_running(running)
             if not all(job.complete for job in plan.jobs):
-                raise DemoError(
-                    f"not every photo has every rendition: the table says why, and {near(LOG)} all that happened"
-                )
+                raise DemoError(f"renditions are missing: the table shows why, and {short_path(LOG_FILE)} has all logs")
 
 
-def _make_writable(out: Path) -> None:
-    """Find out before the work, not after it, whether what comes of it can be kept."""
+def _ensure_writable(out: Path) -> None:
+    """Check the output folder before the jobs run."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise DemoError(f"{near(out)} cannot be written ({error.strerror}): name another folder with --out") from None
+        raise DemoError(
+            f"{short_path(out)} cannot be written ({error.strerror}): name another folder with --out"
+        ) from None
 
 
 @contextmanager
-def _log() -> Iterator[stack.Output]:
-    """Keeps what the parts print in a file; what a person should know is shown too."""
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("w", buffering=1) as log:
+def _log_file() -> Iterator[stack.Output]:
+    """Write the output of all parts to a file; print warnings of the stack as well."""
+    LOG_FILE.parent.mkdir(parents=True, exist_ok=True)
+    with LOG_FILE.open("w", buffering=1) as log:
 
-        def hear(part: str, line: str) -> None:
+        def output(part: str, line: str) -> None:
             log.write(f"{part:>12} | {line}\n")
             if line.startswith("warning:"):
                 console.print(f"[yellow]{escape(line)}[/]", highlight=False)
 
-        yield hear
+        yield output
 
 
-async def _unless_broken(running: stack.Stack, work: Coroutine[None, None, None]) -> None:
-    """Do the work; give up when a part of the stack ends meanwhile."""
-    task, broken = asyncio.create_task(work), asyncio.create_task(running.failure())
+async def _run_while_stack_works(running: stack.Stack, work: Coroutine[None, None, None]) -> None:
+    """Run `work`; cancel it and raise if the stack fails."""
+    task, failure = asyncio.create_task(work), asyncio.create_task(running.failure())
     try:
-        await asyncio.wait([task, broken], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, failure], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise broken.result()
+            raise failure.result()
         task.result()
     finally:
-        for each in (task, broken):
+        for each in (task, failure):
             each.cancel()
-        await asyncio.gather(task, broken, return_exceptions=True)
+        await asyncio.gather(task, failure, return_exceptions=True)
 
 
-async def _through(pipeline: Pipeline, plan: Plan, out: Path) -> None:
-    """Drop the photos, follow their jobs with a live display, and fetch what comes out."""
+async def _process(pipeline: Pipeline, plan: Plan, out: Path) -> None:
+    """Upload the photos, show the progress of their jobs and download the renditions."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("photos", total=len(plan.jobs))
 
-        def show() -> None:
+        def show_progress() -> None:
             states = [job.state for job in plan.jobs]
-            shown = [state for state in ("running", "queued", "failed") if state in states]
-            told = ", ".join(f"{states.count(state)} {state}" for state in shown)
-            progress.update(bar, completed=sum(job.ended for job in plan.jobs), description=f"photos {told}")
+            counts = [f"{states.count(each)} {each}" for each in ("running", "queued", "failed") if each in states]
+            description = f"photos {', '.join(counts)}"
+            progress.update(bar, completed=sum(job.ended for job in plan.jobs), description=description)
 
-        await pipeline.drop(plan.jobs)
-        await pipeline.follow(plan.jobs, show)
+        await pipeline.upload(plan.jobs)
+        await pipeline.follow(plan.jobs, show_progress)
         for job in plan.jobs:
             await pipeline.download(job, out)
 
 
 def _show(plan: Plan, out: Path) -> None:
-    target = out / "contact-sheet.png"
-    sheet.draw(plan.jobs, target)
+    contact_sheet = out / "contact-sheet.png"
+    sheet.draw(plan.jobs, contact_sheet)
     console.print(_table(plan.jobs))
     if plan.skipped:
-        console.print(f"no recipe is for {', '.join(photo.name for photo in plan.skipped)}")
-    made = [path for job in plan.jobs for path in job.files.values()]
-    before, after = sum(job.photo.size for job in plan.jobs), sum(path.stat().st_size for path in made)
-    count = f"{len(made)} rendition{'s' if len(made) != 1 else ''}"
-    console.print(f"{count} in {near(out)}: {sheet.size(before)} became {sheet.size(after)}")
-    console.print(f"before and after: {near(target)}")
+        console.print(f"no recipe matches {', '.join(photo.name for photo in plan.skipped)}")
+    files = [path for job in plan.jobs for path in job.files.values()]
+    before, after = sum(job.photo.size for job in plan.jobs), sum(path.stat().st_size for path in files)
+    count = f"{len(files)} rendition{'s' if len(files) != 1 else ''}"
+    console.print(f"{count} in {short_path(out)}: {sheet.size(before)} became {sheet.size(after)}")
+    console.print(f"contact sheet: {short_path(contact_sheet)}")
 
 
 def _print_json(jobs: list[Job]) -> None:
-    found = [
+    results = [
         {
             "photo": job.photo.name,
             "recipe": job.recipe.name,
@@ -154,11 +158,11 @@ def _print_json(jobs: list[Job]) -> None:
         }
         for job in jobs
     ]
-    typer.echo(json.dumps(found, ensure_ascii=False))
+    typer.echo(json.dumps(results, ensure_ascii=False))
 
 
 def _table(jobs: list[Job]) -> Table:
-    # Folded, not cut: the file's name is at the end.
+    # Wrap long names: truncation would hide the end of the path, the file name.
     table = Table(Column("photo", overflow="fold"), "size", "renditions", "time", expand=False)
     for job in jobs:
         result = _renditions(job) if job.complete else f"[red]{escape(job.reason)}[/]"
@@ -167,15 +171,16 @@ def _table(jobs: list[Job]) -> Table:
 
 
 def _renditions(job: Job) -> str:
-    made = job.entry.renditions if job.entry else []
+    renditions = job.entry.renditions if job.entry else []
     return "\n".join(
-        f"{one['name']}  {one['width']} × {one['height']} {one['format']}, {sheet.size(one['size'])}" for one in made
+        f"{each['name']}  {each['width']} × {each['height']} {each['format']}, {sheet.size(each['size'])}"
+        for each in renditions
     )
 
 
-async def _stay(running: stack.Stack) -> None:
-    with stack.environment_file(running.settings) as kept:
-        functions, where = running.hosts[0], near(kept)
-        console.print(f"still running until Ctrl-C: functions {functions}; settings for other programs in {where}")
+async def _keep_running(running: stack.Stack) -> None:
+    with stack.environment_file(running.settings) as file:
+        functions, settings = running.hosts[0], short_path(file)
+        console.print(f"running until Ctrl-C: functions {functions}; settings for other programs in {settings}")
         with suppress(asyncio.CancelledError):
             raise await running.failure()

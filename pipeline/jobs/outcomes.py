@@ -50,7 +50,7 @@ class OutcomeRecorder:
         attempts = message.attempt + 1
         log.error("failed after %d attempts: %s", attempts, error, extra={"event": "job.failed", "kind": error.kind})
         final = f"{error.message}; given up after {attempts} attempts"
-        return await claim.fail(type(error)(final, kind=error.kind, said=error.said), "queue")
+        return await claim.fail(type(error)(final, kind=error.kind, stderr_tail=error.stderr_tail), "queue")
 
     async def mark_superseded(self, message: Message, error: JobSuperseded) -> bool:
         """Mark a job whose source is gone or has changed as superseded, if no worker can still finish it.

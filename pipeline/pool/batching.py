@@ -169,7 +169,7 @@ def failed(batch: list[PendingWork], error: PipelineError) -> None:
     for each in batch:
         if not each.end.done():
             if len(batch) > 1 and isinstance(error, SessionReplyError):
-                each.end.set_exception(SessionLost(error.message, kind="batch_broke"))
+                each.end.set_exception(SessionLost(error.message, kind="microbatch_interrupted"))
             else:
                 each.end.set_exception(type(error)(error.message, kind=error.kind))
 

@@ -152,12 +152,12 @@ def execution(answer: dict[str, Any]) -> Execution:
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
     ok = str(answer.get("status", "")).lower() in ("succeeded", "success")
     if not ok and TIMEOUT_TEXT in stderr:
-        raise SessionLost("the run took too long and was stopped", kind="execution_timeout", said=stderr)
+        raise SessionLost("the run took too long and was stopped", kind="execution_timeout", stderr_tail=stderr)
     if not ok and any(text in stderr for text in DIED_TEXTS):
         raise SessionLost(
             "the session's interpreter was stopped, which happens when it runs out of memory",
             kind="session_died",
-            said=stderr,
+            stderr_tail=stderr,
         )
     return Execution(ok, stdout, stderr)
 

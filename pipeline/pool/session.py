@@ -319,11 +319,13 @@ class Session:
                 # Our program never raises, whatever the source is: something has ended it.
                 raise SessionLost(
                     f"the run broke off; it said: {stderr[-STDERR_TAIL:]!r}",
-                    kind="run_broke_off",
-                    said=stderr,
+                    kind="execution_interrupted",
+                    stderr_tail=stderr,
                 )
             if ref is None:
-                raise SessionReplyError(f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", said=stderr)
+                raise SessionReplyError(
+                    f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", stderr_tail=stderr
+                )
             body = ref["body"]
             if body is None:
                 body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)

@@ -319,7 +319,7 @@ def _reason(error: PipelineError, stage: str) -> dict[str, str]:
         "error_kind": error.kind,
         "error_class": type(error).__name__,
         "error_message": error.message,
-        "error_tail": error.said,
+        "error_tail": error.stderr_tail,
         "stage": stage,
     }
 

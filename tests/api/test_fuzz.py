@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import child
+from devstack import subprocesses
 from pipeline.runs import Selection
 from pipeline.storage.keys import JobKey
 from tests.images import picture
@@ -45,8 +45,8 @@ async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tm
     configuration.write_text(CHOICE + "".join(KNOWN.format(operation=each, id=known[each]) for each in known))
     environ = {**stack.environ, "PIPELINE_ADHOC_RECIPES": "on"}
     lines: list[str] = []
-    async with child.running("host", HOST, env=environ, output=lines.append) as host:
-        address = (await host.line(r"function host ready: (\S+)", timeout=60))[1]
+    async with subprocesses.running("host", HOST, env=environ, output=lines.append) as host:
+        address = (await host.wait_for_line(r"function host ready: (\S+)", timeout=60))[1]
         command = ["--config-file", str(configuration), "run", f"{address}/api/openapi.json", "--checks", CHECKS]
         command += ["--max-examples", "5", "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--no-color"]
         process = await asyncio.create_subprocess_exec(

@@ -14,8 +14,8 @@ from tests.chaos.account import Account
 
 # What a picture that is fine may fail with when its sessions or their network do: each names what happened.
 WEATHER = {
-    "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "run_broke_off",
-    "out_of_memory", "execution_timeout", "job_timeout", "batch_broke", "transient",
+    "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "execution_interrupted",
+    "out_of_memory", "execution_timeout", "job_timeout", "microbatch_interrupted", "transient",
     "pool_unavailable", "pool_unreachable",
     "pool_denied", "pool_cannot_end", "storage_unavailable", "storage_denied",
     "identity_unavailable", "identity_denied", "undeliverable", "lease_lost", "slot_lost", "overwritten",

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from devstack.identity.endpoint import Endpoint
-from devstack.identity.tokens import Issuer
-from devstack.serving import serving
+from devstack.identity.endpoint import TokenEndpoint
+from devstack.identity.tokens import TokenIssuer
+from functions_host.http_server import serving
 
 # Seconds that a token is good for: many come and go in a run.
 LIFETIME = 40
@@ -29,8 +29,8 @@ class Identity:
 
     def __init__(self) -> None:
         self._header = secrets.token_hex(16)
-        self._issuer = Issuer(lifetime=LIFETIME)
-        self._endpoint = Endpoint(self._issuer, self._header)
+        self._issuer = TokenIssuer(lifetime=LIFETIME)
+        self._endpoint = TokenEndpoint(self._issuer, self._header)
         self._trouble, self._until = "", 0.0
         self.struck: Counter[str] = Counter()
         self.variables: dict[str, str] = {}

@@ -22,8 +22,8 @@ from urllib.parse import parse_qs
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from devstack.__main__ import build
-from devstack.session_pool import server
+from devstack.__main__ import build_cli
+from session_pool_emulator import server
 from tests.chaos.pictures import MARK
 
 FILE = re.compile(rb'filename="(in-[0-9a-f]+\.bin)"')
@@ -104,7 +104,7 @@ def said(answer: bytes, count: int) -> list[str]:
 
 def main(file: Path, argv: list[str]) -> None:
     """Run the pool."""
-    plain = server.app.build
+    plain = server.app.build_app
     log = file.open("a", buffering=1)
 
     def marking(pool: Any) -> Any:
@@ -112,9 +112,9 @@ def main(file: Path, argv: list[str]) -> None:
         app.user_middleware.append(Middleware(Marking, file=log))
         return app
 
-    server.app.build = marking
+    server.app.build_app = marking
     sys.argv = ["devstack", *argv]
-    build(argv[0])(prog_name="devstack")
+    build_cli(argv[0])(prog_name="devstack")
 
 
 if __name__ == "__main__":

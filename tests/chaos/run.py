@@ -225,18 +225,18 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
 
 
 RECOVERIES = {
-    "done": r"\] done: ",
-    "once more in a fresh session": r"once more in a fresh session",
-    "uploaded again": r"uploading again",
-    "tried again later": r"attempt \d+ did not succeed",
-    "waited for a session": r"waits for a session",
-    "superseded by a newer version": r"nothing to do: .*(changed|went|newer|taken)",
-    "already done, or somebody on it": r"nothing to do: (done|running|failed)",
+    "done": r"event=job\.done ",
+    "retried in a fresh session": r"event=job\.session_lost ",
+    "uploaded again": r"event=job\.reuploaded ",
+    "retried later": r"event=job\.requeued ",
+    "waited for a session": r"event=job\.deferred ",
+    "superseded": r"event=(job|source)\.superseded ",
+    "already done, or claimed by another worker": r"event=job\.skipped ",
     "session recycled": r"gets a new session",
     "session left to cool down": r"left to cool down",
     "slot lost": r"could not be renewed",
     "had no token": r"no token(:| \()",
-    "bug": r"a bug: ",
+    "bug": r"event=job\.crashed |a bug: ",
 }
 
 

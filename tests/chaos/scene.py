@@ -22,9 +22,9 @@ import httpx
 import psutil
 
 from devstack import azurite as emulator
-from devstack import child
-from devstack.certificate import Certificate, trusting
-from devstack.errors import ChildError
+from devstack import subprocesses
+from devstack.certificate import Certificate, write_trust_bundle
+from devstack.errors import SubprocessError
 from tests.chaos.account import Account
 from tests.chaos.identity import Identity
 from tests.chaos.pictures import MAX_PIXELS
@@ -75,18 +75,18 @@ class Part:
     ready: str
     environ: Mapping[str, str]
     log: Path
-    process: child.Child | None = None
+    process: subprocesses.Subprocess | None = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> str:
         """Start it: what its ready line says."""
         log = self.log.open("a")
         self._stack.callback(log.close)
-        program = child.running(
+        program = subprocesses.running(
             self.name, self.argv, env=self.environ, output=lambda line: print(line, file=log, flush=True), grace=30
         )
         self.process = await self._stack.enter_async_context(program)
-        return (await self.process.line(self.ready, START))[1]
+        return (await self.process.wait_for_line(self.ready, START))[1]
 
     async def restart(self) -> None:
         """Start it again until it stays: without a token, for one, it ends at once, and a platform does the same."""
@@ -94,7 +94,7 @@ class Part:
             while True:
                 try:
                     await self.start()
-                except ChildError:
+                except SubprocessError:
                     await self.stop()
                     await asyncio.sleep(1)
                 else:
@@ -189,7 +189,7 @@ class Storage:
         self._data, self._log, self._certificate = data, log, certificate
         self._ports = emulator.Ports()
         self._stack = AsyncExitStack()
-        self._process: child.Child | None = None
+        self._process: subprocesses.Subprocess | None = None
 
     async def start(self) -> emulator.Azurite:
         """Start it."""
@@ -226,8 +226,8 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
     """Everything runs for the length of a block; its logs are left in `folder`."""
     (folder / "recipes.yaml").write_text(RECIPES)
     async with AsyncExitStack() as stack:
-        certificate = Certificate.made(folder, "this-machine")
-        trust = trusting([certificate.file], folder / "trust.crt")
+        certificate = Certificate.create(folder, "this-machine")
+        trust = write_trust_bundle([certificate.file], folder / "trust.crt")
         storage = Storage(folder / "azurite", folder / "azurite.log", certificate)
         stack.push_async_callback(storage.stop)
         azurite = await storage.start()
@@ -270,8 +270,8 @@ async def made(environ: Mapping[str, str]) -> None:
 async def pipeline(environ: Mapping[str, str], *arguments: str) -> None:
     """Run a command of the pipeline to its end."""
     argv = [sys.executable, "-m", "pipeline", *arguments]
-    async with child.running("pipeline", argv, env=environ) as process:
-        ended = await process.ended()
+    async with subprocesses.running("pipeline", argv, env=environ) as process:
+        ended = await process.wait_for_exit()
         if process.status != 0:
             raise ended
 

@@ -10,7 +10,7 @@ import time
 from datetime import datetime, timedelta, tzinfo
 from types import SimpleNamespace
 
-from devstack.__main__ import build
+from devstack.__main__ import build_cli
 from pipeline.pool import auth, slot
 from pipeline.storage import entry, ledger
 
@@ -28,7 +28,7 @@ def main(seconds: float, argv: list[str]) -> None:
     ledger.datetime = entry.datetime = Wrong  # type: ignore[misc]
     slot.time = auth.time = clock
     sys.argv = ["devstack", *argv]
-    build(argv[0])(prog_name="devstack")
+    build_cli(argv[0])(prog_name="devstack")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_each_worker_that_was_superseded_excuses_one_run(tmp_path: Path) -> None
 
 def test_a_hosts_word_that_a_job_failed_is_dated() -> None:
     now = datetime(2026, 11, 24, 0, 5).astimezone().timestamp()
-    line = "{} WARNING [job_waiting 1] [web.{}] failed at run: no image\n"
+    line = "{} WARNING [job_waiting 1] event=job.failed [web.{}] failed at execute: no image\n"
     text = "".join(line.format(*each) for each in (("23:59:59.500", "YQ"), ("00:04:00.000", "Yg")))
     assert list(failures_said(f"something else\n{text}", now)) == [("web.YQ", now - 300.5), ("web.Yg", now - 60)]
 

@@ -22,9 +22,9 @@ from tests.chaos.sources import job_id
 # Seconds between two looks, and how late one may come before the machine itself counts as having stood still.
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
-TAKEN_OVER = re.compile(r"\[(web\.[\w-]+)\] nothing to do: another process has taken this job over")
-# Said once it is written down.
-FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d\.\d{3}) .*\[(web\.[\w-]+)\] failed at", re.MULTILINE)
+TAKEN_OVER = re.compile(r"event=job\.superseded \[(web\.[\w-]+)\] superseded: another \w+ has taken this job over")
+# Logged after the failure is written to the ledger.
+FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d\.\d{3}) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
 DAY = 86_400
 # For how long at most a fault goes on by itself, in seconds, by what its kind begins with.
 LASTING = {"identity: away": LIFETIME + 15.0, "identity: ": 15.0}

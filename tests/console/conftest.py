@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
-from devstack import child, node
+from devstack import node, subprocesses
 from devstack.state import ROOT
 from tests.console.pictures import SOURCES
 from tests.stack import Stack, environment, opened
@@ -74,8 +74,8 @@ async def hosted(environ: dict[str, str]) -> AsyncIterator[Site]:
     """A function host with these settings."""
     async with opened(environ) as stack:
         argv = [sys.executable, "-m", "devstack", "host", "--app", ROOT, "--port", "0", "--grace", "2"]
-        async with child.running("host", argv, env=environ, cwd=ROOT, grace=10) as host:
-            yield Site((await host.line(r"function host ready: (\S+)", timeout=90))[1], stack)
+        async with subprocesses.running("host", argv, env=environ, cwd=ROOT, grace=10) as host:
+            yield Site((await host.wait_for_line(r"function host ready: (\S+)", timeout=90))[1], stack)
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -113,7 +113,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 def axe() -> str:
     """The accessibility checker, as a script."""
-    return node.file("axe-core", "axe.min.js").read_text()
+    return node.npm_file("axe-core", "axe.min.js").read_text()
 
 
 @dataclass

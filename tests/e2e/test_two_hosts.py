@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from devstack import azurite as emulator
-from devstack import child
+from devstack import subprocesses
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.stack import RECIPES, Stack, environment, opened
@@ -29,7 +29,7 @@ class Scene:
     """The stack, its two function hosts, and the log of the pool."""
 
     stack: Stack
-    hosts: list[child.Child]
+    hosts: list[subprocesses.Subprocess]
     log: Path
 
     async def rows(self) -> list[Entry]:
@@ -53,8 +53,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     log, recipe_file = tmp_path / "pool.log", tmp_path / "recipes.yaml"
     recipe_file.write_text(RECIPES)
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(SESSIONS), "--log", log]
-    async with emulator.running(data=None) as azurite, child.running("session pool", argv) as pool:
-        endpoint = (await pool.line(r"session pool ready: (\S+)", timeout=60))[1]
+    async with emulator.running(data=None) as azurite, subprocesses.running("session pool", argv) as pool:
+        endpoint = (await pool.wait_for_line(r"session pool ready: (\S+)", timeout=60))[1]
         environ = environment(azurite.connection_string, endpoint, recipe_file)
         environ |= {
             "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
@@ -69,9 +69,9 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def running(environ: dict[str, str], name: str) -> AsyncIterator[child.Child]:
-    async with child.running(name, HOST, env=environ) as process:
-        await process.line("function host ready", timeout=60)
+async def running(environ: dict[str, str], name: str) -> AsyncIterator[subprocesses.Subprocess]:
+    async with subprocesses.running(name, HOST, env=environ) as process:
+        await process.wait_for_line("function host ready", timeout=60)
         yield process
 
 

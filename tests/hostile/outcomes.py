@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import azurite as emulator
-from devstack import child
+from devstack import subprocesses
 from pipeline.engine.errors import KINDS
 from tests.stack import Stack, environment, opened
 
@@ -32,7 +32,7 @@ SECONDS = 30
 """The longest that one file may take; a run that takes longer hangs."""
 
 HUNG = {"execution_timeout", "job_timeout", "transfer_timeout"}
-CRASHED = {"session_died", "run_broke_off", "session_lost", "session_replaced", "out_of_memory"}
+CRASHED = {"session_died", "execution_interrupted", "session_lost", "session_replaced", "out_of_memory"}
 FOREIGN = {"engine_failed", "bad_job", "transform_failed", "encode_failed", "bad_session_reply", "session_tainted"}
 
 
@@ -78,8 +78,8 @@ async def embedded(sessions: int) -> AsyncIterator[tuple[Stack, Path]]:
         log, recipe_file = Path(folder, "pool.log"), Path(folder, "recipes.yaml")
         recipe_file.write_text(RECIPES)
         argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(sessions), "--log", log]
-        async with emulator.running(data=None) as azurite, child.running("session pool", argv) as pool:
-            endpoint = (await pool.line(r"session pool ready: (\S+)", timeout=60))[1]
+        async with emulator.running(data=None) as azurite, subprocesses.running("session pool", argv) as pool:
+            endpoint = (await pool.wait_for_line(r"session pool ready: (\S+)", timeout=60))[1]
             environ = environment(azurite.connection_string, endpoint, recipe_file)
             limits = {"PIPELINE_POOL_MAX_SESSIONS": str(sessions), "PIPELINE_EXECUTION_TIMEOUT": str(SECONDS)}
             async with opened({**environ, **limits}) as stack:

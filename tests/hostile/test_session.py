@@ -267,7 +267,7 @@ async def test_a_pool_that_puts_us_off_has_the_job_back_in_the_queue(scene: Scen
 @pytest.mark.parametrize("lie", SUCCESSES)
 async def test_a_success_that_holds_nothing_is_none(scene: Scene, lie: str, verb: str) -> None:
     scene.liar.lies[verb] = SUCCESSES[lie]
-    assert await scene.end() == ("failed", "run_broke_off" if verb == "run" else "bad_session_reply")
+    assert await scene.end() == ("failed", "execution_interrupted" if verb == "run" else "bad_session_reply")
 
 
 @VERBS
@@ -340,7 +340,7 @@ async def test_garbage_for_an_answer_is_no_report(scene: Scene, body: str) -> No
     scene.liar.lies["run"] = constant(reply(200, BODIES[body]))
     state, kind = await scene.end()
     assert state == "failed"
-    assert kind in ("run_broke_off", "bad_session_reply")
+    assert kind in ("execution_interrupted", "bad_session_reply")
 
 
 LINES: dict[str, str] = {
@@ -369,7 +369,7 @@ async def test_what_a_run_complains_of_is_quoted_without_the_sessions_name(scene
 
     scene.liar.lies["run"] = complain
     entry = await scene.ended()
-    assert entry.error_kind == "run_broke_off"
+    assert entry.error_kind == "execution_interrupted"
     assert "no pod for …" in entry.error_message
 
 

@@ -64,7 +64,7 @@ def found(told: dict[str, str], secrets: set[str]) -> list[str]:
 async def run() -> AsyncIterator[Run]:
     """Good and bad photos, good and bad requests, and at last a pool that is gone."""
     lines: list[tuple[str, str]] = []
-    options = stack.Options(data=None, max_sessions=2, identity=True)
+    options = stack.StackOptions(data=None, max_sessions=2, identity=True)
     async with stack.running(options, lambda part, line: lines.append((part, line))) as azure:
         run = Run(azure, secrets={emulator.KEY, azure.settings["IDENTITY_HEADER"]})
         trust = azure.settings["SSL_CERT_FILE"]
@@ -102,8 +102,8 @@ async def _work(run: Run, blobs: BlobServiceClient) -> None:
         await run.ask("GET", path)
     await run.ask("POST", "jobs", content=b"{")
     await run.ask("POST", "jobs", json={"source": "https://evil.example/a.jpg?sig=1", "recipe": "web"})
-    run.azure.children["session-pool"].kill()
-    await run.azure.children["session-pool"].ended()
+    run.azure.processes["session-pool"].kill()
+    await run.azure.processes["session-pool"].wait_for_exit()
     await blobs.get_blob_client("input", "late.jpg").upload_blob(picture(200, 100))
     await run.ask("POST", "jobs", json={"source": "late.jpg", "recipe": "web"}, headers={"Prefer": "wait=3"})
 

@@ -1,4 +1,4 @@
-"""The token endpoint, in this process, as the app's environment names it."""
+"""Run the token endpoint in the process of the test."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devstack.identity.endpoint import Endpoint
-from devstack.identity.tokens import Issuer
-from devstack.serving import serving
+from devstack.identity.endpoint import TokenEndpoint
+from devstack.identity.tokens import TokenIssuer
+from functions_host.http_server import serving
 
-STORAGE = "https://storage.azure.com/.default"
+STORAGE_SCOPE = "https://storage.azure.com/.default"
 HEADER = "known to the app alone"
-# An identity service that does not answer: nobody listens on the port for discarding.
-NOBODY = {"IDENTITY_ENDPOINT": "http://127.0.0.1:9/msi/token", "IDENTITY_HEADER": HEADER}
+# An identity service that does not respond: no program listens on port 9.
+UNREACHABLE_ENDPOINT = {"IDENTITY_ENDPOINT": "http://127.0.0.1:9/msi/token", "IDENTITY_HEADER": HEADER}
 
 
 @contextlib.asynccontextmanager
-async def issuing(issuer: Issuer, monkeypatch: pytest.MonkeyPatch | None = None) -> AsyncIterator[dict[str, str]]:
-    """Serve it; the variables that lead to it, which `monkeypatch` puts into the environment."""
-    async with serving(Endpoint(issuer, HEADER), 0, grace=1) as address:
-        variables = {"IDENTITY_ENDPOINT": f"{address}/msi/token", "IDENTITY_HEADER": HEADER}
+async def issuing(issuer: TokenIssuer, monkeypatch: pytest.MonkeyPatch | None = None) -> AsyncIterator[dict[str, str]]:
+    """Serve the endpoint, and yield its variables. `monkeypatch` also adds them to the environment."""
+    async with serving(TokenEndpoint(issuer, HEADER), 0, grace=1) as url:
+        variables = {"IDENTITY_ENDPOINT": f"{url}/msi/token", "IDENTITY_HEADER": HEADER}
         for name, value in variables.items() if monkeypatch else ():
             monkeypatch.setenv(name, value)
         yield variables

@@ -1,4 +1,4 @@
-"""The code that runs on Azure, as it runs there: https, no keys, a managed identity that signs in everywhere."""
+"""The code that runs on Azure, in the same conditions: https, no keys, and a managed identity."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from devstack import azurite as emulator
 from devstack import stack
-from devstack.identity.tokens import Issuer
-from tests.identity.issuing import NOBODY, issuing
+from devstack.identity.tokens import TokenIssuer
+from tests.identity.issuing import UNREACHABLE_ENDPOINT, issuing
 from tests.images import form, picture, sides
 from tests.waiting import eventually
 
@@ -27,37 +27,37 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def azure() -> AsyncIterator[stack.Stack]:
-    """The whole stack, by identity."""
-    async with stack.running(stack.Options(data=None, max_sessions=1, identity=True), lambda *_: None) as running:
+    """A whole stack with an identity."""
+    options = stack.StackOptions(data=None, max_sessions=1, identity=True)
+    async with stack.running(options, lambda *_: None) as running:
         yield running
 
 
-async def pipeline(azure: stack.Stack, *arguments: str, **environment: str) -> tuple[int | None, str]:
-    """`python -m pipeline …` in the app's environment: its status, and what it said."""
+async def pipeline(azure: stack.Stack, *arguments: str, **variables: str) -> tuple[int | None, str]:
+    """Run `python -m pipeline …` in the environment of the app. Return its exit status and output."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline", *arguments, cwd=ROOT, env={**os.environ, **azure.settings, **environment},
+        sys.executable, "-m", "pipeline", *arguments, cwd=ROOT, env={**os.environ, **azure.settings, **variables},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    told, _ = await process.communicate()
-    assert "Traceback" not in told.decode()
-    return process.returncode, " ".join(told.decode().split())
+    output, _ = await process.communicate()
+    assert "Traceback" not in output.decode()
+    return process.returncode, " ".join(output.decode().split())
 
 
-async def test_a_dropped_photo_becomes_renditions_and_no_key_is_used_anywhere(azure: stack.Stack) -> None:
+async def test_an_upload_becomes_renditions_without_any_key(azure: stack.Stack) -> None:
     assert not any("AccountKey" in value or emulator.KEY in value for value in azure.settings.values())
     assert azure.settings["IMAGES__blobServiceUri"].startswith("https://")
     assert azure.settings["PIPELINE_POOL_ENDPOINT"].startswith("https://")
-    # The test is not the app: it looks from outside, with the emulator's key.
-    trusted = azure.settings["SSL_CERT_FILE"]
-    uri = azure.settings["IMAGES__blobServiceUri"]
-    async with BlobServiceClient(uri, emulator.KEY, connection_verify=trusted) as blobs:
+    # The test itself is not the app: it uses the emulator's key.
+    url, authorities = azure.settings["IMAGES__blobServiceUri"], azure.settings["SSL_CERT_FILE"]
+    async with BlobServiceClient(url, emulator.KEY, connection_verify=authorities) as blobs:
         await blobs.get_blob_client("input", "sea.jpg").upload_blob(picture(400, 300))
         output = blobs.get_container_client("output")
 
-        async def made() -> bool:
+        async def is_complete() -> bool:
             return len([name async for name in output.list_blob_names(name_starts_with="web/sea.jpg/")]) == 3
 
-        await eventually(made, timeout=90)
+        await eventually(is_complete, timeout=90)
         thumb = await (await output.download_blob("web/sea.jpg/thumb.jpg")).readall()
     assert (form(thumb), sides(thumb)) == ("JPEG", (300, 300))
 
@@ -73,62 +73,62 @@ async def test_a_dropped_photo_becomes_renditions_and_no_key_is_used_anywhere(az
     ],
 )
 async def test_the_console_shows_no_blob_of_another_container(azure: stack.Stack, source: str) -> None:
-    """A shared key signs the address as it was asked for; a token is good for whatever the address becomes."""
+    """A shared key signs the requested URL. A token does not, so it is valid after the URL was normalized."""
     async with httpx.AsyncClient(base_url=f"{azure.hosts[0]}/api/console", timeout=60) as client:
-        shown = await client.get("/pictures/blob", params={"source": "sea.jpg"})
-        assert (shown.headers["content-type"], form(shown.content)) == ("image/jpeg", "JPEG")
-        hidden = await client.get("/pictures/blob", params={"source": source})
-        assert hidden.headers["content-type"].startswith("image/svg+xml")
+        allowed = await client.get("/pictures/blob", params={"source": "sea.jpg"})
+        assert (allowed.headers["content-type"], form(allowed.content)) == ("image/jpeg", "JPEG")
+        forbidden = await client.get("/pictures/blob", params={"source": source})
+        assert forbidden.headers["content-type"].startswith("image/svg+xml")
         page = (await client.get("/playground")).text
         token = page.partition('name="token" value="')[2].partition('"')[0]
         fields = {"token": token, "how": "recipe", "recipe": "web", "source": source, "do": "run"}
-        answer = await client.post("/playground", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
-        assert (answer.status_code, "no name of a blob" in answer.text) == (422, True)
+        response = await client.post("/playground", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
+        assert (response.status_code, "no name of a blob" in response.text) == (422, True)
 
 
-async def test_the_command_line_signs_in_too(azure: stack.Stack) -> None:
-    assert await pipeline(azure, "init") == (0, "everything is there already")
+async def test_the_command_line_uses_the_identity(azure: stack.Stack) -> None:
+    assert await pipeline(azure, "init") == (0, "nothing to create: everything exists")
 
 
-async def test_a_token_that_storage_refuses_is_said_with_the_roles_to_give(azure: stack.Stack) -> None:
-    async with issuing(Issuer(misdirected=True)) as variables:
-        status, told = await pipeline(azure, "init", **variables)
+async def test_a_token_that_storage_rejects_is_reported_with_the_role(azure: stack.Stack) -> None:
+    async with issuing(TokenIssuer(misdirected=True)) as variables:
+        status, output = await pipeline(azure, "init", **variables)
     assert status == 1
-    assert told.startswith("storage_denied: making container")
-    assert "Storage Blob Data Owner" in told
+    assert output.startswith("storage_denied: making container")
+    assert "Storage Blob Data Owner" in output
 
 
-async def preview(azure: stack.Stack, folder: Path, **environment: str) -> tuple[int | None, str]:
-    """The pool alone at work, asked once."""
+async def preview(azure: stack.Stack, folder: Path, **variables: str) -> tuple[int | None, str]:
+    """Run a command that uses only the pool, without retries."""
     photo = folder / "a.jpg"
     photo.write_bytes(picture(40, 30))
     arguments = ("preview", "web", str(photo), "--out", str(folder))
-    return await pipeline(azure, *arguments, PIPELINE_RETRY_MAX_ATTEMPTS="1", **environment)
+    return await pipeline(azure, *arguments, PIPELINE_RETRY_MAX_ATTEMPTS="1", **variables)
 
 
-async def test_a_token_that_the_pool_refuses_is_said_with_the_role_to_give(azure: stack.Stack, tmp_path: Path) -> None:
-    async with issuing(Issuer(misdirected=True)) as variables:
-        status, told = await preview(azure, tmp_path, **variables)
+async def test_a_token_that_the_pool_rejects_is_reported_with_the_role(azure: stack.Stack, tmp_path: Path) -> None:
+    async with issuing(TokenIssuer(misdirected=True)) as variables:
+        status, output = await preview(azure, tmp_path, **variables)
     assert status == 1
-    assert told.startswith("pool_denied:")
-    assert "Azure ContainerApps Session Executor" in told
+    assert output.startswith("pool_denied:")
+    assert "Azure ContainerApps Session Executor" in output
 
 
-async def test_an_identity_that_gets_no_token_is_said_with_what_to_set(azure: stack.Stack) -> None:
-    async with issuing(Issuer(refused=("https://storage.azure.com",))) as variables:
-        status, told = await pipeline(azure, "init", **variables)
+async def test_an_identity_without_a_token_is_reported(azure: stack.Stack) -> None:
+    async with issuing(TokenIssuer(refused=("https://storage.azure.com",))) as variables:
+        status, output = await pipeline(azure, "init", **variables)
     assert status == 1
-    assert told.startswith("identity_denied: making container")
+    assert output.startswith("identity_denied: making container")
 
 
-async def test_an_identity_service_that_does_not_answer_is_named(azure: stack.Stack) -> None:
-    status, told = await pipeline(azure, "init", **NOBODY)
+async def test_an_unreachable_identity_service_is_reported(azure: stack.Stack) -> None:
+    status, output = await pipeline(azure, "init", **UNREACHABLE_ENDPOINT)
     assert status == 1
-    assert told.startswith("identity_unavailable: making container")
-    assert "the identity service does not answer" in told
+    assert output.startswith("identity_unavailable: making container")
+    assert "the identity service does not answer" in output
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(azure: stack.Stack, tmp_path: Path) -> None:
-    status, told = await preview(azure, tmp_path, SSL_CERT_FILE=certifi.where())
-    assert (status, told.split()[0]) == (1, "pool_unreachable:")
-    assert "SSL_CERT_FILE" in told
+async def test_an_untrusted_certificate_is_rejected(azure: stack.Stack, tmp_path: Path) -> None:
+    status, output = await preview(azure, tmp_path, SSL_CERT_FILE=certifi.where())
+    assert (status, output.split()[0]) == (1, "pool_unreachable:")
+    assert "SSL_CERT_FILE" in output

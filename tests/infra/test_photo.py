@@ -41,7 +41,7 @@ async def test_the_check_goes_through_a_real_app_and_leaves_nothing(tmp_path: Pa
     for name, text in {"curl": CURL, "az": AZ}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    async with stack.running(stack.Options(data=None), lambda *_: None) as running:
+    async with stack.running(stack.StackOptions(data=None), lambda *_: None) as running:
         host = running.hosts[0].removeprefix("http://")
         settings = f'FUNCTION_APP_HOST="{host}"\nINPUT_CONTAINER="input"\nOUTPUT_CONTAINER="output"'
         script = f"""set -euo pipefail; . scripts/lib/azure.sh; . scripts/lib/photo.sh

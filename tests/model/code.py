@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
@@ -13,10 +12,13 @@ from typing import Any
 from unittest import mock
 
 from pipeline import recipes
+from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.jobs import dispatch, execution
+from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.pool.report import RenditionFacts, SessionReport
-from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage import blobs, entry, ledger
 from pipeline.storage.blobs import Renditions, Source, Sources
@@ -35,30 +37,29 @@ EVENT = b"event"
 @cache
 def program(message: bytes, renditions: int) -> Any:
     async def run(here: World) -> None:
-        services = _services(here, renditions)
+        dispatcher = _dispatcher(here, renditions)
         if message == EVENT:
-            await dispatch.handle_blob(services, INPUT, NAME)
+            await dispatcher.handle_blob(INPUT, NAME)
         else:
-            await dispatch.handle_message(services, message)
+            await dispatcher.handle_message(message)
 
     return run
 
 
-def _services(here: World, renditions: int) -> Services:
+def _dispatcher(here: World, renditions: int) -> JobDispatcher:
     account: Any = Clients(here.ask, here.token)
-    unused: Any = dict.fromkeys(field.name for field in fields(Services))
-    return Services(
-        **{
-            **unused,
-            "settings": SETTINGS,
-            "recipes": _recipes(renditions),
-            "account": account,
-            "sources": Sources(account, (INPUT,)),
-            "renditions": Renditions(account, OUTPUT),
-            "ledger": Ledger(account, "ledger", CLAIM),
-            "job_queue": JobQueue(account, "jobs"),
-        }
-    )
+    renderer: Any = FakeRenderer()
+    sources, ledger = Sources(account, (INPUT,)), Ledger(account, "ledger", CLAIM)
+    executor = JobExecutor(SETTINGS, ledger, sources, Renditions(account, OUTPUT), renderer)
+    catalog = _catalog(renditions)
+    outcomes = OutcomeRecorder(ledger, sources, catalog)
+    return JobDispatcher(SETTINGS, catalog, sources, executor, outcomes, JobQueue(account, "jobs"))
+
+
+@cache
+def _catalog(renditions: int) -> RecipeCatalog:
+    no_adhoc_recipes: Any = None
+    return RecipeCatalog(_recipes(renditions), no_adhoc_recipes)
 
 
 @cache
@@ -73,20 +74,23 @@ SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", claim_ttl=CLAIM, requeue
 REPORT = SessionReport(version=1, versions={}, source=None, renditions=[], failure=None, ms={})
 
 
-async def _render(
-    services: Services, source: Source, recipe: Any, stages: Any, urgency: Any, stage: Any
-) -> tuple[list[StagedRendition[Any]], SessionReport]:
-    """In place of a session: the source's bytes, of exactly the pinned version, and the rendition's name."""
-    data = b"".join([chunk async for chunk in source.chunks()])
-    await stages.ensure_claimed()
-    made = []
-    for rendition in recipe.renditions:
-        facts = RenditionFacts(
-            name=rendition.name, file="f", format=rendition.format, size=9, sha256="0" * 64, width=1, height=1
-        )
-        path = recipe.output_path(rendition, source.name, facts.as_reported)
-        made.append(StagedRendition(rendition, facts, path, await stage(path, _one(data + rendition.name.encode()))))
-    return made, REPORT
+class FakeRenderer:
+    """Stands in for a session: renditions are the source's bytes, of exactly the pinned version, and their names."""
+
+    async def render(
+        self, source: Source, recipe: Any, timer: Any, policy: Any, sink: Any
+    ) -> tuple[list[StagedRendition[Any]], SessionReport]:
+        data = b"".join([chunk async for chunk in source.chunks()])
+        await timer.ensure_claimed()
+        staged = []
+        for rendition in recipe.renditions:
+            facts = RenditionFacts(
+                name=rendition.name, file="f", format=rendition.format, size=9, sha256="0" * 64, width=1, height=1
+            )
+            path = recipe.output_path(rendition, source.name, facts.as_reported)
+            content = await sink(path, _one(data + rendition.name.encode()))
+            staged.append(StagedRendition(rendition, facts, path, content))
+        return staged, REPORT
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:
@@ -150,7 +154,6 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(ledger, "secrets", tokens),
         mock.patch.object(blobs, "secrets", tokens),
         mock.patch.object(execution, "asyncio", _Asyncio()),
-        mock.patch.object(execution, "render", _render),
         mock.patch.object(execution, "JobTimer", _Stages),
         mock.patch.object(MetricsStore, "record"),
         mock.patch.object(dispatch.random, "uniform", return_value=1.0),

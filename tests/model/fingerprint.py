@@ -19,7 +19,11 @@ from typing import Any
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime, Enum)
 # The same for every worker and at any time.
 _CONSTANT = (
-    "Services",
+    "JobDispatcher",
+    "JobExecutor",
+    "OutcomeRecorder",
+    "RecipeCatalog",
+    "FakeRenderer",
     "Settings",
     "Recipe",
     "Recipes",

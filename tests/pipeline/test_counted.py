@@ -20,7 +20,7 @@ from pipeline.pool.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import picture
 from tests.pipeline.test_bad_days import faults
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool_emulator.emulator import Emulator, run_emulator
 from tests.stack import Stack, environment, opened
 
 RENEWED = 20.0
@@ -113,17 +113,17 @@ async def test_renditions_cost_one_call_to_storage_each(environ: dict[str, str],
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[RunningPool]:
+async def pool() -> AsyncIterator[Emulator]:
     """A pool whose faults can be set while it runs."""
-    async with running("--admin", "--max-sessions", "2", "--spares", "1") as pool:
+    async with run_emulator("--admin", "--max-sessions", "2", "--spares", "1") as pool:
         yield pool
 
 
 async def test_while_one_image_runs_the_next_comes_in_and_the_last_goes_out(
-    azurite: str, pool: RunningPool, recipe_file: object
+    azurite: str, pool: Emulator, recipe_file: object
 ) -> None:
     """With a run that takes a while, and every transfer too: seen in what the jobs noted themselves."""
-    environ = environment(azurite, pool.address, recipe_file)  # type: ignore[arg-type]
+    environ = environment(azurite, pool.url, recipe_file)  # type: ignore[arg-type]
     one = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_MICROBATCH_MAX_JOBS": "1"}
     async with opened({**environ, **one}) as stack:
         await done(stack, await dropped(stack, "warm", 1))

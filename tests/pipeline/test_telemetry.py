@@ -60,7 +60,7 @@ def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
 
 
 async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
-    before = totals("pipeline.jobs.actions")
+    before = totals("pipeline.jobs")
     await stack.drop("photos/a.jpg", picture())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
@@ -69,11 +69,11 @@ async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack,
     assert {each.name for each in below} == STAGES
     assert dict(job.attributes or {})["pipeline.state"] == "done"
     done = frozenset({("recipe", "web"), ("state", "done")})
-    assert totals("pipeline.jobs.actions")[done] - before.get(done, 0) == 1
+    assert totals("pipeline.jobs")[done] - before.get(done, 0) == 1
     stages = {dict(point)["stage"] for point in totals("pipeline.stage.duration")}
     assert stages >= STAGES
     assert {dict(point)["direction"] for point in totals("pipeline.bytes")} == {"in", "out"}
-    assert sum(totals("pipeline.jobs.actions.running").values()) == 0
+    assert sum(totals("pipeline.jobs.running").values()) == 0
 
 
 async def test_a_failure_is_an_error_that_names_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:

@@ -9,16 +9,16 @@ import pytest
 import pytest_asyncio
 
 from session_image import bake
-from tests.session_pool.running import RunningPool, running
+from tests.session_pool_emulator.emulator import Emulator, run_emulator
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningPool]:
+async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Emulator]:
     """A pool whose sessions have the engine among their packages, as those of the built image."""
     packages = tmp_path_factory.mktemp("image")
     packages.chmod(0o755)
     bake.bake(ROOT / "pipeline" / "engine", packages)
-    async with running("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
+    async with run_emulator("--max-sessions", "3", "--spares", "1", "--packages", str(packages)) as pool:
         yield pool

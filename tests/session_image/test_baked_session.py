@@ -21,7 +21,7 @@ from pipeline.pool.slot import Slot
 from pipeline.settings import Settings
 from tests.engine.conftest import job, rendition
 from tests.images import picture
-from tests.session_pool.running import RunningPool
+from tests.session_pool_emulator.emulator import Emulator
 
 
 class NoDocument:
@@ -38,9 +38,9 @@ class NoDocument:
 
 
 @asynccontextmanager
-async def session_of(pool: RunningPool, identifier: str) -> AsyncIterator[Session]:
+async def session_of(pool: Emulator, identifier: str) -> AsyncIterator[Session]:
     """A session that nothing is known of yet."""
-    client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": pool.address}), token=None)
+    client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": pool.url}), token=None)
     try:
         yield Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
         await client.end(identifier)
@@ -65,14 +65,14 @@ async def upload_and_run(session: Session) -> SessionReport:
         return (await session.execute(WorkItem(job(made, source=names.source, report=names.report), 60))).report
 
 
-async def shipped(pool: RunningPool, identifier: str) -> bool:
+async def shipped(pool: Emulator, identifier: str) -> bool:
     """Whether the engine's archive lies in the session."""
     listed = (await pool.call("GET", "/files", identifier)).json()["value"]
     return engine_bundle.build().name in {entry["name"] for entry in listed}
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(baked_pool: RunningPool) -> None:
+async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(baked_pool: Emulator) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
         for _ in range(2):
@@ -83,7 +83,7 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: RunningPool) -> None:
+async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: Emulator) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
         await session.upload_asset("logo.png", picture())

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.session_pool.running import RunningPool
+from tests.session_pool_emulator.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 DOCKER = """#!/bin/sh
@@ -46,9 +46,9 @@ async def image(environ: dict[str, str], *arguments: str) -> tuple[int, str, str
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_an_image_is_tried_with_the_tutorials_crop_and_the_engine_in_it(
-    environ: dict[str, str], baked_pool: RunningPool
+    environ: dict[str, str], baked_pool: Emulator
 ) -> None:
-    environ["ADDRESS"] = baked_pool.address.removeprefix("http://")
+    environ["ADDRESS"] = baked_pool.url.removeprefix("http://")
     status, out, err = await image(environ, "try")
     assert status == 0, out + err
     assert "with the engine" in out

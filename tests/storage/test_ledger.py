@@ -72,7 +72,7 @@ async def test_a_failure_stays_until_it_is_asked_for_again(ledger: Ledger) -> No
 
 async def test_of_a_failure_nothing_is_left_once_the_job_is_done(ledger: Ledger) -> None:
     """Columns that have nothing to say are not written, so none that had may stay."""
-    failed = await (await claimed(ledger)).fail(SourceError("bad", kind="damaged_image", said="a tail"), "run")
+    failed = await (await claimed(ledger)).fail(SourceError("bad", kind="damaged_image", stderr_tail="a tail"), "run")
     assert await ledger.get(KEY) == replace(failed, changed=ANY)
     again = await ledger.claim(KEY, SOURCE, V1, yes, again=True)
     assert isinstance(again, Claim)

@@ -44,7 +44,7 @@ async def done(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> E
 
 
 async def failed(ledger: Ledger, name: str, kind: str = "not_an_image", **wish: Any) -> Entry:
-    return await (await begun(ledger, name, **wish)).fail(SourceError("no image", kind=kind, said="oh"), "run")
+    return await (await begun(ledger, name, **wish)).fail(SourceError("no image", kind=kind, stderr_tail="oh"), "run")
 
 
 async def every_page(ledger: Ledger, limit: int, **which: Any) -> list[list[str]]:

@@ -1,0 +1,149 @@
+"""Blob triggers: match blobs to functions, exchange messages about them, and invoke the functions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.functions.blob import InputStream
+from azure.storage.blob import BlobProperties
+from azurefunctions.extensions.bindings import blob as sdk
+
+from functions_host.errors import HostError
+from functions_host.functions import Function
+from functions_host.invocation import Invoker
+from functions_host.queue_listener import Delivery, encode_message
+from functions_host.settings import resolve_settings
+from functions_host.storage import StorageClients, ensure_queue
+
+log = logging.getLogger(__name__)
+DEAD_LETTER_QUEUE = "webjobs-blobtrigger-poison"
+FUNCTION_ID_PREFIX = "Host.Functions."
+
+
+@dataclass(frozen=True)
+class BlobTrigger:
+    """A function with a blob trigger: container, literal prefix and pattern of the blob names."""
+
+    function: Function
+    container: str
+    prefix: str
+    name_pattern: re.Pattern[str]
+
+    @classmethod
+    def from_function(cls, function: Function) -> BlobTrigger:
+        """Parse the trigger's path: a container, or a container and a pattern such as `in/{name}.{extension}`.
+
+        Raises:
+            HostError: The path is neither.
+        """
+        container, _, pattern = resolve_settings(function.trigger["path"]).partition("/")
+        literal, *rest = re.split(r"\{(\w+)\}", pattern or "{name}")
+        names, literals = rest[::2], rest[1::2]
+        if not container or len(set(names)) < len(names):
+            raise HostError(f"{function.name}: '{function.trigger['path']}' is not container/pattern")
+        pairs = zip(names, literals, strict=True)
+        regex = re.escape(literal) + "".join(f"(?P<{name}>.+){re.escape(after)}" for name, after in pairs)
+        return cls(function, container, literal, re.compile(regex, re.DOTALL))
+
+    @property
+    def uses_event_grid(self) -> bool:
+        """True if the source is Event Grid; otherwise a scan finds the blobs."""
+        return self.function.trigger.get("source") == "EventGrid"
+
+    def matches(self, blob_name: str) -> bool:
+        """Return whether a blob of the container triggers the function."""
+        return self.name_pattern.fullmatch(blob_name) is not None
+
+
+@dataclass(frozen=True)
+class BlobMessage:
+    """A message about one blob for one function, in the shared queue and the dead-letter queue."""
+
+    function_name: str
+    container: str
+    blob_name: str
+    etag: str
+
+    def to_json(self) -> str:
+        """Serialize the message with Azure's field names."""
+        return json.dumps(
+            {
+                "FunctionId": FUNCTION_ID_PREFIX + self.function_name,
+                "BlobType": "BlockBlob",
+                "ContainerName": self.container,
+                "BlobName": self.blob_name,
+                "ETag": self.etag,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> BlobMessage:
+        """Parse the output of `to_json`."""
+        document = json.loads(text)
+        function_name = document["FunctionId"].removeprefix(FUNCTION_ID_PREFIX)
+        return cls(function_name, document["ContainerName"], document["BlobName"], document.get("ETag", ""))
+
+
+class BlobMessageHandler:
+    """Handle the messages of the queue that all blob triggers share."""
+
+    def __init__(self, triggers: list[BlobTrigger], clients: StorageClients, invoke: Invoker) -> None:
+        self._functions = {trigger.function.name: trigger.function for trigger in triggers}
+        self._clients = clients
+        self._invoke = invoke
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Invoke the function. Skip blobs that were deleted or replaced: a replacement has its own message."""
+        message = _parse(delivery)
+        if message is None:
+            return
+        function = self._functions.get(message.function_name)
+        blob = await self._current_blob(function, message) if function else None
+        if function is None or blob is None:
+            log.info("skipped a message: blob %s/%s was deleted or replaced", message.container, message.blob_name)
+            return
+        argument = await self._argument(function, message, blob)
+        await self._invoke(
+            function, argument, f"blob {message.container}/{message.blob_name}, attempt {delivery.attempt}"
+        )
+
+    async def dead_letter(self, delivery: Delivery) -> None:
+        """Copy the message to the dead-letter queue in the storage account of the blob."""
+        message = BlobMessage.from_json(delivery.body or b"")
+        connection = self._functions[message.function_name].connection
+        queue = await ensure_queue(self._clients, connection, DEAD_LETTER_QUEUE)
+        await queue.send_message(encode_message(message.to_json()))
+
+    async def _current_blob(self, function: Function, message: BlobMessage) -> BlobProperties | None:
+        """Return the blob of a message; None if it was deleted or replaced."""
+        client = self._clients.blobs(function.connection).get_blob_client(message.container, message.blob_name)
+        try:
+            blob = await client.get_blob_properties()
+        except ResourceNotFoundError:
+            return None
+        # Azure checks the ETag only for its own scans. Events do not name a version.
+        is_replaced = function.trigger.get("source") != "EventGrid" and blob.etag.strip('"') != message.etag
+        return None if is_replaced else blob
+
+    async def _argument(self, function: Function, message: BlobMessage, blob: BlobProperties) -> object:
+        """Convert a blob to the type of the parameter."""
+        path = (message.container, message.blob_name)
+        if function.parameter_type is sdk.BlobClient:
+            return self._clients.sync_blobs(function.connection).get_blob_client(*path)
+        client = self._clients.blobs(function.connection).get_blob_client(*path)
+        data = await (await client.download_blob()).readall()
+        if function.parameter_type in (bytes, str):
+            return data if function.parameter_type is bytes else data.decode(errors="replace")
+        return InputStream(data=data, name="/".join(path), uri=client.url, length=blob.size, metadata=blob.metadata)
+
+
+def _parse(delivery: Delivery) -> BlobMessage | None:
+    try:
+        return BlobMessage.from_json(delivery.body or b"")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        log.error("skipped a message that is not about a blob: %s", (delivery.body or b"")[:200])  # noqa: TRY400
+        return None

@@ -1,0 +1,64 @@
+"""Command line of the function host."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from functions_host.errors import HostError
+from functions_host.host import HostOptions, run_host
+from functions_host.log_format import configure_logging
+
+program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@program.command()
+def command(
+    app: Annotated[Path, typer.Option(help="Folder that contains function_app.py.")] = Path(),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 selects a free port.")] = 0,
+    poll: Annotated[float, typer.Option(min=0.05, help="Seconds between two scans for new blobs.")] = 0.5,
+    hidden: Annotated[
+        float,
+        typer.Option(min=2, help="Visibility timeout of messages while their function runs, in seconds (Azure: 600)."),
+    ] = 30.0,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Do not scan for blob triggers with the source Event Grid; wait for events."),
+    ] = False,
+    webhook_key: Annotated[
+        str,
+        typer.Option(envvar="FUNCTIONS_HOST_WEBHOOK_KEY", help="Key that Event Grid must send; empty accepts any key."),
+    ] = "",
+    grace: Annotated[float, typer.Option(min=0, help="Seconds that running invocations get at shutdown.")] = 10.0,
+) -> None:
+    """Run a function app until Ctrl-C."""
+    configure_logging()
+    options = HostOptions(app.resolve(), port, poll, hidden, grace, events, webhook_key)
+    _run_until_signal(run_host(options, lambda url: typer.echo(f"function host ready: {url}")))
+
+
+def _run_until_signal(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main`. Ctrl-C and SIGTERM cancel it; it then cleans up and the command exits with status 0.
+
+    Raises:
+        typer.Exit: `main` raised HostError. Its message is printed and the status is 1.
+    """
+
+    async def cancel_on_signal() -> None:
+        task = asyncio.ensure_future(main)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await task
+
+    try:
+        asyncio.run(cancel_on_signal())
+    except asyncio.CancelledError:
+        return
+    except HostError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,5 @@
+"""Errors of the function host."""
+
+
+class HostError(Exception):
+    """The function app cannot be served. The message says how to correct that."""

@@ -1,0 +1,164 @@
+"""HTTP triggers: the ASGI application of the host."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import azure.functions as func
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from functions_host.inflight import InFlight
+from functions_host.invocation import InvocationError, Invoker
+from functions_host.routes import Route
+
+log = logging.getLogger(__name__)
+FOREIGN_REQUEST_MESSAGE = (
+    "This host serves only this machine, because it checks no keys. Call it by a loopback name such as "
+    "http://127.0.0.1, and not from a page of another site."
+)
+Endpoint = Callable[[Request], Awaitable[Response]]
+LOOPBACK_NAMES = {"127.0.0.1", "localhost", "::1"}
+MAX_BODY_BYTES = 100 * 1024 * 1024
+# Azure's load balancer closes a request after this time, even if functionTimeout is longer.
+RESPONSE_TIMEOUT_SECONDS = 230.0
+
+
+class HttpTriggers:
+    """Serve functions with an HTTP trigger. Like `func start`, the host does not check function keys."""
+
+    def __init__(
+        self,
+        routes: list[Route],
+        invoke: Invoker,
+        inflight: InFlight,
+        response_timeout: float = RESPONSE_TIMEOUT_SECONDS,
+    ) -> None:
+        self._routes = sorted(routes, key=lambda route: route.precedence)
+        self._invoke = invoke
+        self._inflight = inflight
+        self._response_timeout = response_timeout
+        self._closed = False
+        self._endpoints: dict[str, Endpoint] = {}
+
+    def add_endpoint(self, path: str, endpoint: Endpoint) -> None:
+        """Serve a path with the host itself; it takes precedence over the routes of the app."""
+        self._endpoints[path] = endpoint
+
+    def close(self) -> None:
+        """Reject new requests. Open requests still get their response."""
+        self._closed = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one ASGI request."""
+        if scope["type"] == "http":
+            try:
+                response = await self._respond(Request(scope, receive))
+            except ClientDisconnect:
+                return
+            await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        """Dispatch a request to the host itself or to the route of a function."""
+        if self._closed:
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        if not _is_from_this_machine(request):
+            return PlainTextResponse(FOREIGN_REQUEST_MESSAGE, HTTPStatus.FORBIDDEN)
+        path = request.scope["raw_path"].decode("ascii").partition("?")[0]
+        if path == "/":
+            return PlainTextResponse("The function host is running.")
+        if path in self._endpoints:
+            return await self._endpoints[path](request)
+        for route in self._routes:
+            parameters = route.match(path)
+            if parameters is not None and (not route.methods or request.method in route.methods):
+                return await self._call(route, request, parameters)
+        return Response(status_code=HTTPStatus.NOT_FOUND)  # also for a method that the route does not allow
+
+    async def _call(self, route: Route, request: Request, parameters: dict[str, str]) -> Response:
+        """Invoke the function of a route and wait for its response."""
+        body = await _read_body(request)
+        if body is None:
+            return Response(status_code=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        reason = f"{request.method} {request.url.path}"
+        call = self._inflight.start(
+            self._invoke(route.function, _to_function_request(request, parameters, body), reason)
+        )
+        try:
+            return _to_response(await asyncio.wait_for(asyncio.shield(call), self._response_timeout))
+        except InvocationError:
+            return Response(status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+        except asyncio.CancelledError:
+            if not call.cancelled():
+                raise
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # shutdown
+        except TimeoutError:
+            log.warning(
+                "%s sent no response within %.0f s; it keeps running", route.function.name, self._response_timeout
+            )
+            return Response(status_code=HTTPStatus.GATEWAY_TIMEOUT)
+
+
+def _is_from_this_machine(request: Request) -> bool:
+    """Return whether a program on this machine sends the request, and not a page of another site in a browser.
+
+    The host checks no keys. Without this check any page could start jobs (cross-site request forgery), and a page with
+    a name that resolves to 127.0.0.1 could read responses (DNS rebinding). Following a link to this host is harmless.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is None and "origin" in request.headers:  # an old browser sends only Origin
+        return _is_loopback(request.headers["origin"]) and _is_loopback(_host_url(request))
+    if site in ("cross-site", "same-site"):
+        navigation = (request.headers.get("sec-fetch-mode"), request.headers.get("sec-fetch-dest"))
+        return _is_loopback(_host_url(request)) and request.method == "GET" and navigation == ("navigate", "document")
+    return _is_loopback(_host_url(request))
+
+
+def _host_url(request: Request) -> str:
+    """Return the Host header as a URL without a scheme."""
+    return f"//{request.headers.get('host', '')}"
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in LOOPBACK_NAMES
+    except ValueError:
+        return False
+
+
+async def _read_body(request: Request) -> bytes | None:
+    """Return the request body; None if it exceeds Azure's limit of 100 MiB."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+def _to_function_request(request: Request, parameters: dict[str, str], body: bytes) -> func.HttpRequest:
+    """Convert a request to the type that functions receive. Repeated parameters are joined with commas, as on Azure."""
+    query = {name: ",".join(request.query_params.getlist(name)) for name in request.query_params}
+    headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+    return func.HttpRequest(
+        request.method, str(request.url), headers=headers, params=query, route_params=parameters, body=body
+    )
+
+
+def _to_response(result: str | func.HttpResponse) -> Response:
+    """Convert the result of a function to a response."""
+    if isinstance(result, str):
+        return PlainTextResponse(result)
+    response = Response(result.get_body(), result.status_code)
+    for name, value in result.headers.items():
+        response.headers.append(name, value)
+    if "content-type" not in response.headers:
+        mimetype = result.mimetype
+        charset = f"; charset={result.charset}" if mimetype.startswith("text/") else ""
+        response.headers["content-type"] = mimetype + charset
+    return response
