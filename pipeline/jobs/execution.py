@@ -172,8 +172,8 @@ class JobExecutor:
         """Raise SourceError for a blob that is a rendition, is empty or is too large."""
         if JOB_METADATA_KEY in source.metadata:
             raise SourceError(
-                f"this blob is a rendition of this pipeline (its metadata has {JOB_METADATA_KEY}) and is not transformed "
-                "again; remove that metadata to process it anyway",
+                f"this blob is a rendition of this pipeline (its metadata has {JOB_METADATA_KEY}) and is not "
+                "transformed again; remove that metadata to process it anyway",
                 kind="own_rendition",
             )
         if source.size == 0:
