@@ -19,8 +19,9 @@ from tests.stack import RECIPES, Stack, environment, opened
 
 ROOT = Path(__file__).parent
 STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}
-# Their tests on the stack run on in-memory services, too.
-MEMORY_FOLDERS = {"api", "pipeline", "runs"}
+# Fixtures with two implementations, in memory and on the local stack, and the folders whose tests run on both.
+BOTH = {"stack_environ", "storage_connection", "pool_endpoint"}
+BOTH_FOLDERS = {"api", "pipeline", "runs", "storage", "testing"}
 # Folders and modules whose tests start processes, or search or wait for seconds.
 SLOW_PLACES = (
     "api/test_fuzz.py",
@@ -46,13 +47,12 @@ SLOW_PLACES = (
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests on services in memory as well as on the local stack, unless they are marked as `stack`."""
-    if "stack_environ" in metafunc.fixturenames:
-        folder = Path(metafunc.module.__file__).parent.name
-        needs_stack = metafunc.definition.get_closest_marker("stack") or STACK_FIXTURES & set(metafunc.fixturenames)
-        fits = folder in MEMORY_FOLDERS and not needs_stack
-        real = pytest.param("stack", marks=pytest.mark.stack)
-        metafunc.parametrize("stack_environ", ["memory", real] if fits else [real], indirect=True)
+    """Run tests in memory as well as on the local stack, unless they are marked as `stack`."""
+    needs_stack = metafunc.definition.get_closest_marker("stack") or STACK_FIXTURES & set(metafunc.fixturenames)
+    both = Path(metafunc.module.__file__).parent.name in BOTH_FOLDERS and not needs_stack
+    real = pytest.param("stack", marks=pytest.mark.stack)
+    for name in BOTH & set(metafunc.fixturenames):
+        metafunc.parametrize(name, ["memory", real] if both else [real], indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)

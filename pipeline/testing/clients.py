@@ -29,6 +29,7 @@ from pipeline.storage.account import READ_CHUNK_BYTES
 from pipeline.testing.store import DEFAULT_HEADERS, MAX_PAGE_ROWS, MISSING, NONE, Blob, Items, Op, Response, Row
 
 Send = Callable[[Op], Awaitable[Response]]
+LONGEST_LEASE = 60
 NO_RESPONSE = 0
 """Status of a response that never arrived, although the service may have carried the operation out."""
 _ERRORS: dict[int, type[HttpResponseError]] = {
@@ -174,6 +175,7 @@ class Queue:
 
     def receive_messages(self, messages_per_page: int = 1, visibility_timeout: int = 30) -> AsyncItemPaged[Any]:
         """Receive messages and hide them for the timeout in seconds."""
+
         async def page(_: Any) -> tuple[Any, list[Any]]:
             op = ("queue.receive", self._name, messages_per_page, visibility_timeout)
             messages = [_message(each) for each in await _value(self._send, op)]
@@ -242,6 +244,7 @@ class Container:
         self, name_starts_with: str | None = None, include: list[str] | None = None, results_per_page: int = 5000
     ) -> AsyncItemPaged[Any]:
         """List blobs in order, in pages."""
+
         async def page(token: str | None) -> tuple[str | None, list[Any]]:
             op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
             found, start = await _value(self._send, op)
@@ -331,9 +334,10 @@ class BlobClient:
         lease = await _value(self._send, ("lease.take", self._path, self._token(), seconds))
         return Lease(self._send, self._path, lease, seconds)
 
-    async def break_lease(self, **_: Any) -> dict[str, Any]:
+    async def break_lease(self, break_period: int | None, **_: Any) -> dict[str, Any]:
         """Break the lease: it stays until its end and cannot be renewed."""
-        await _value(self._send, ("lease.break", self._path))
+        period = LONGEST_LEASE if break_period is None else break_period
+        await _value(self._send, ("lease.break", self._path, period))
         return {}
 
 

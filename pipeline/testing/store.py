@@ -418,14 +418,14 @@ def _lease_release(store: Store, path: str, lease: str) -> tuple[Store, Response
     return store.put_blob(path, replace(store.last(path), lease="", until=0, broken=False)), Response()
 
 
-def _lease_break(store: Store, path: str) -> tuple[Store, Response]:
-    """Break a lease: it stays until its end and cannot be renewed."""
+def _lease_break(store: Store, path: str, period: float) -> tuple[Store, Response]:
+    """Break a lease: it stays for `period` seconds, at most until its end, and cannot be renewed."""
     blob = store.blob(path)
     if blob is None:
         return store, Response(None, 404, "BlobNotFound")
     if not blob.lease:
         return store, Response(None, 409, "LeaseNotPresentWithLeaseOperation")
-    return store.put_blob(path, replace(blob, broken=True)), Response()
+    return store.put_blob(path, replace(blob, broken=True, until=min(blob.until, store.clock + period))), Response()
 
 
 def _lease_refused(store: Store, path: str, lease: str) -> Response | None:

@@ -129,7 +129,7 @@ async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, mon
         answer = await call(other, "POST", "/api/pool/slots/0/recycle")
         assert (answer.status, answer.json()["outcome"]) == (202, "taken_away")
         document = one_slot.services.scheduler._slots[0].document
-        with pytest.raises(Exception, match="does not hold the slot"):
+        with pytest.raises(Exception, match="no longer holds the slot"):
             await document.renew()
 
 

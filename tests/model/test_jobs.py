@@ -50,13 +50,13 @@ def quiet() -> Iterator[None]:
         "a renewal",
     ],
 )
-def test_nothing_is_lost_mixed_or_done_twice_whatever_happens(bounds: Bounds, least: int) -> None:
+def test_no_job_is_lost_mixed_up_or_done_twice(bounds: Bounds, least: int) -> None:
     found = Search(bounds).run()
     assert found.states >= least, "the search has become smaller: it may not see what it is for"
     assert found.ends > 1
 
 
-def test_workers_that_remember_the_same_lead_to_the_same_ends() -> None:
+def test_merging_equal_workers_loses_no_end_state() -> None:
     """The shortcut of the search loses nothing."""
     with_it, without = Search(SMALL).run(), Search(SMALL, merge=False).run()
     assert with_it.states < without.states
@@ -113,6 +113,6 @@ def _broken(where: Any, name: str, by: Any) -> Any:
     ],
     ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],
 )
-def test_the_search_finds_what_is_broken(broken: Any, says: str) -> None:
+def test_the_search_finds_a_broken_rule(broken: Any, says: str) -> None:
     with broken(), pytest.raises(Violation, match=says):
         Search(Bounds(workers=2, crashes=1, waits=1, overwrites=1)).run()

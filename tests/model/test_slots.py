@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
     [(Bounds(processes=2, crashes=1), 10_000), (Bounds(processes=2, crashes=1, faults=1), 30_000)],
     ids=["a death", "a call that goes wrong"],
 )
-def test_a_session_is_one_processs_at_a_time_and_there_is_one_for_a_slot(bounds: Bounds, least: int) -> None:
+def test_a_slot_has_one_session_and_a_session_one_holder(bounds: Bounds, least: int) -> None:
     found = Search(bounds).run()
     assert found.states >= least, "the search has become smaller: it may not see what it is for"
     assert found.takeovers > 0
@@ -54,6 +54,6 @@ _found = Slot.from_document
     [("lease_is_valid", property(lambda _: True)), ("from_document", _trusting), ("from_document", _forgetful)],
     ids=["no look at the lease", "no doubt after a takeover", "hours that are counted anew"],
 )
-def test_the_search_finds_what_is_broken(name: str, broken: Any) -> None:
+def test_the_search_finds_a_broken_rule(name: str, broken: Any) -> None:
     with mock.patch.object(Slot, name, broken), pytest.raises(Violation):
         Search(Bounds(processes=2, crashes=1)).run()

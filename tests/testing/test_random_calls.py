@@ -16,9 +16,7 @@ from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.testing.clients import Clients
 from pipeline.testing.store import Op, Response, Store, apply
-from tests.storage.conftest import account, settings
 
-__all__ = ["account", "settings"]
 NAMES, KEYS, BLOCKS, STEPS = ("a", "b"), ("x", "y"), ("MDA=", "MDE="), 150
 
 
@@ -136,14 +134,14 @@ class Player:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_same_calls_have_the_same_outcomes(account: Account, settings: Settings, seed: int) -> None:
+async def test_random_calls_have_equal_outcomes(real_account: Account, settings: Settings, seed: int) -> None:
     held = [Store()]
 
     async def now(op: Op) -> Response:
         held[0], answer = apply(held[0], op)
         return answer
 
-    real = Player(account, settings, seed)
+    real = Player(real_account, settings, seed)
     model = Player(Clients(now, lambda: secrets.token_hex(8)), settings, seed)
     for step in range(STEPS):
         assert await real.step() == await model.step(), f"step {step}"
