@@ -69,6 +69,6 @@ async def test_figures_are_forgotten_when_nobody_can_ask_for_them(
     await sweep(stack.services)
     hour_ago = now() - timedelta(hours=1)
     assert sum(each.done for each in await figures.minutes(hour_ago)) == 1
-    monkeypatch.setattr("pipeline.runs.retention.LONGEST", timedelta(hours=-1))
+    monkeypatch.setattr("pipeline.runs.retention.MAX_PERIOD", timedelta(hours=-1))
     await sweep(stack.services)
     assert await figures.minutes(hour_ago) == []
