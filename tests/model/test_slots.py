@@ -1,4 +1,4 @@
-"""Every interleaving of the processes that want one slot: a session is one process's at a time, none is forgotten."""
+"""All interleavings of processes that compete for a slot: a session has one holder at a time, and none is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.model.slots import Bounds, Search
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Nobody reads the logs of so many processes."""
+    """Disable the logs of all these processes."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -25,13 +25,13 @@ def quiet() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("bounds", "least"),
     [(Bounds(processes=2, crashes=1), 10_000), (Bounds(processes=2, crashes=1, faults=1), 30_000)],
-    ids=["a death", "a call that goes wrong"],
+    ids=["a crash", "a failed call"],
 )
 def test_a_slot_has_one_session_and_a_session_one_holder(bounds: Bounds, least: int) -> None:
     found = Search(bounds).run()
-    assert found.states >= least, "the search has become smaller: it may not see what it is for"
+    assert found.states >= least, "the search has become smaller and may miss faults"
     assert found.takeovers > 0
-    assert found.counted == 2, "hours of sessions that were there one after another"
+    assert found.counted == 2, "the hours of consecutive sessions are counted"
 
 
 def _trusting(*arguments: Any) -> Slot:
@@ -52,7 +52,7 @@ _found = Slot.from_document
 @pytest.mark.parametrize(
     ("name", "broken"),
     [("lease_is_valid", property(lambda _: True)), ("from_document", _trusting), ("from_document", _forgetful)],
-    ids=["no look at the lease", "no doubt after a takeover", "hours that are counted anew"],
+    ids=["no lease check", "no recycling after a takeover", "hours counted again"],
 )
 def test_the_search_finds_a_broken_rule(name: str, broken: Any) -> None:
     with mock.patch.object(Slot, name, broken), pytest.raises(Violation):
