@@ -1,4 +1,4 @@
-"""Every figure as one table, each a ratio within one run: `python -m benchmarks [FIGURE …]`. See README.md here."""
+"""Run the benchmarks and print one table: `python -m benchmarks [FIGURE …]`. Figures are ratios within one run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 import time
 
 from benchmarks import figures
-from benchmarks.bulk import counted_run, planning
 from benchmarks.counted import counted
 from benchmarks.figures import Scale
 from benchmarks.latency import latency
 from benchmarks.memory import memory
+from benchmarks.runs import counted_run, planning
 from benchmarks.table import HEAD
 
 FIGURES = {
@@ -29,30 +29,30 @@ FIGURES = {
 
 
 async def measure(wanted: list[str], scale: Scale) -> bool:
-    """Print a line as soon as it is known. Whether every goal is held."""
+    """Print each row as soon as it is measured. Return whether all goals are met."""
     print(HEAD)
     held = True
     for figure in wanted:
         for row in await FIGURES[figure](scale):
             print(row, flush=True)
-            held &= row.held
+            held &= row.met
     return held
 
 
 def main() -> None:
-    """The command."""
+    """Parse the command line, measure, and exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("figure", nargs="*", help=f"which ones (all): {', '.join(FIGURES)}")
-    parser.add_argument("--size", type=float, default=1.0, help="of the load: 1 as defined, 0.1 for a quick look")
-    parser.add_argument("--rounds", type=int, default=2, help="in which what is compared takes turns")
+    parser.add_argument("figure", nargs="*", help=f"figures to measure (default: all): {', '.join(FIGURES)}")
+    parser.add_argument("--size", type=float, default=1.0, help="scale of the load: 1 as defined, 0.1 for a quick look")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds in which the compared programs take turns")
     options = parser.parse_args()
     unknown = [name for name in options.figure if name not in FIGURES]
     if unknown:
-        parser.error(f"no figure {', '.join(unknown)}; there are {', '.join(FIGURES)}")
+        parser.error(f"unknown figure {', '.join(unknown)}; known: {', '.join(FIGURES)}")
     before, started = os.getloadavg()[0], time.monotonic()
     held = asyncio.run(measure(options.figure or list(FIGURES), Scale(options.size, options.rounds)))
     print(
-        f"\nsize {options.size:g}, {options.rounds} rounds, {os.cpu_count()} cores, load before it {before:.1f}, "
+        f"\nsize {options.size:g}, {options.rounds} rounds, {os.cpu_count()} cores, load before {before:.1f}, "
         f"{time.monotonic() - started:.0f} s"
     )
     raise SystemExit(0 if held else 1)

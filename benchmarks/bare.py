@@ -1,4 +1,4 @@
-"""Pillow alone, well written: files to files, one decode, from big to small."""
+"""Baseline: Pillow alone, well written. Files to files, one decode, largest rendition first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 
 def renditions(source: Path, recipe: str, numbers: range) -> None:
-    """The same as the recipe makes, once for every number."""
+    """Create the renditions of a benchmark recipe, once for each number."""
     with tempfile.TemporaryDirectory() as folder:
         for number in numbers:
             (_heavy if recipe == "heavy" else _light)(source, Path(folder, str(number)))

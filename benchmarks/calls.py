@@ -1,4 +1,4 @@
-"""What the libraries alone cost: the calls to storage and to the pool that an image needs, and no more."""
+"""Baseline: the storage and pool calls that an image needs, sent with the bare client libraries."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
-from benchmarks.meter import Count, Meter, at_a_time
+from benchmarks.meter import Measurement, Meter, execute_concurrently
 from benchmarks.naive import VERSION, _run, _upload
-from benchmarks.stage import RENDITIONS, name
+from benchmarks.testbed import RENDITIONS, source_name
 
 
-async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:
-    """Read, insert a row, upload, run, download, write, update the row and list it, as the ledger does.
+async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Measurement:
+    """Read, insert a row, upload, execute, download, write, update the row and list it, as the ledger does.
 
-    One in `work` images has a run of its own.
+    One of every `work` images has its own execution, since the pipeline executes microbatches.
     """
     identifier, table_name = secrets.token_hex(16), f"calls{secrets.token_hex(4)}"
     renditions = RENDITIONS[recipe]
@@ -36,7 +36,7 @@ async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:
         query = {"api-version": VERSION, "identifier": identifier}
 
         async def job(number: int) -> None:
-            data = await (await source.download_blob(name(recipe, number))).readall()
+            data = await (await source.download_blob(source_name(recipe, number))).readall()
             row = {"PartitionKey": recipe, "RowKey": f"{number:05}", "state": "running", "report": "x" * 500}
             written = await table.create_entity(row)
             await _upload(http, identifier, data)
@@ -50,10 +50,10 @@ async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:
             listed = {"PartitionKey": recipe, "RowKey": f"~{number:05}", "state": "done"}
             await table.submit_transaction([("update", {**row, "report": "x" * 1500}, unchanged), ("upsert", listed)])
 
-        await at_a_time(numbers[:4], 4, job)
+        await execute_concurrently(numbers[:4], 4, job)
         meter = Meter()
-        await at_a_time(numbers[4:], at_once, job)
-        told = meter.told(jobs=len(numbers) - 4)
+        await execute_concurrently(numbers[4:], at_once, job)
+        told = meter.result(jobs=len(numbers) - 4)
         await http.delete("/session", params=query)
         await output.delete_container()
         await tables.delete_table(table_name)

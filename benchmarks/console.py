@@ -1,10 +1,10 @@
-"""How long the console's pages take with many rows in the ledger, on the embedded stack.
+"""Measure the console's pages with many rows in the ledger, on the local stack.
 
     python -m benchmarks.console [--rows 100000] [--visits 15]
 
-Each row is one job with the rows that list it, as the ledger writes them: nine in ten done, one failed. The bar is
-300 ms at the median for every page; on a machine with other work look at the processor time, of host and storage
-together. Memory is that of the function host, before and after all visits.
+Each row is one job with its list rows, as the ledger writes them: nine of ten done, one failed. The goal for each page
+is a median of 300 ms. On a busy machine compare the processor time, which is that of host and storage together. Memory
+is that of the function host, before and after all visits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KINDS = ("not_an_image", "damaged_image", "too_many_pixels", "crop_outside")
 
 
 def entry(number: int, rows: int, start: datetime) -> Entry:
-    """A job as the pipeline leaves it."""
+    """Return a finished job like those of the pipeline."""
     name = f"album-{number % 50:02d}/photo-{number:06d}.jpg"
     failed = number % 10 == 0
     renditions = [
@@ -70,7 +70,7 @@ def entry(number: int, rows: int, start: datetime) -> Entry:
 
 
 async def fill(connection: str, table: str, rows: int) -> float:
-    """Write the rows; how many seconds it took. By hand, since the SDK takes four times as long for it."""
+    """Write the rows without the SDK, which takes four times as long. Return the duration in seconds."""
     started, now = time.perf_counter(), datetime.now(UTC)
     said = dict(part.split("=", 1) for part in connection.split(";") if part)
     turns = asyncio.Semaphore(AT_ONCE)
@@ -89,7 +89,7 @@ async def fill(connection: str, table: str, rows: int) -> float:
 
 
 def batch(account: dict[str, str], table: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A request that inserts rows of one partition (Microsoft, "Performing entity group transactions")."""
+    """Return a request that inserts rows of one partition (Microsoft, "Performing entity group transactions")."""
     url = f"{account['TableEndpoint']}/{table}"
     parts = [
         "--changeset_a\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
@@ -118,7 +118,7 @@ def batch(account: dict[str, str], table: str, rows: list[dict[str, Any]]) -> di
 
 
 def typed(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as JSON, with the types of its times and of its large numbers."""
+    """Return a row as JSON, with type annotations for times and large numbers."""
     times = {name: value for name, value in row.items() if isinstance(value, datetime)}
     large = {name: value for name, value in row.items() if isinstance(value, EntityProperty)}
     return {
@@ -131,7 +131,7 @@ def typed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def pages(rows: int) -> dict[str, str]:
-    """What is visited, by what it is called."""
+    """Return the visited paths by page name."""
     job = entry(rows // 2 + 1, rows, datetime.now(UTC)).key.id
     middle = f"{datetime.now(UTC) - timedelta(seconds=rows // 2):%Y-%m-%dT%H:%M}"
     return {
@@ -149,7 +149,7 @@ def pages(rows: int) -> dict[str, str]:
 
 
 async def measure(rows: int, visits: int) -> bool:
-    """Print the table; whether every page is under the bar."""
+    """Print the table. Return whether all pages meet the goal."""
     async with azurite.running(None) as storage:
         settings = {
             "AzureWebJobsStorage": storage.connection_string,
@@ -173,11 +173,11 @@ async def measure(rows: int, visits: int) -> bool:
 async def visit(
     client: httpx.AsyncClient, console: str, pids: tuple[int, int], found: dict[str, str], visits: int
 ) -> bool:
-    """Visit every page in turn, so that all of them share the machine's moods."""
+    """Visit the pages in turns, so that other load on the machine affects all of them."""
     times: dict[str, list[float]] = {name: [] for name in found}
     sizes: dict[str, int] = {}
     used = dict.fromkeys(found, 0.0)
-    for path in found.values():  # the first visit makes clients and templates
+    for path in found.values():  # the first visit creates clients and templates
         (await client.get(console + path)).raise_for_status()
     before = memory(pids[0])
     for _ in range(visits):
@@ -205,7 +205,7 @@ def _yes(is_so: bool) -> str:
 
 
 def processor(pids: Iterable[int]) -> float:
-    """The milliseconds of processor time that some processes have had: what a page costs on a busy machine too."""
+    """Return the processor time of processes in milliseconds, which other load hardly affects."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -214,13 +214,13 @@ def processor(pids: Iterable[int]) -> float:
 
 
 def memory(pid: int) -> int:
-    """The bytes that a process has in memory."""
+    """Return the resident memory of a process in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
-    """Measure, and end with 1 when a page takes more processor time than the bar."""
+    """Measure, and exit with 1 if a page takes more processor time than the goal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--visits", type=int, default=15)

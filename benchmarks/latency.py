@@ -1,6 +1,6 @@
-"""How long one photo takes on the idle, warm stack: from the moment the host finds the blob to its rendition's.
+"""Latency of one image on the idle, warm stack: from the start of its job to its rendition.
 
-The host looks for new blobs now and then, as the platform does; how long that took is not in it.
+The time until the host's scan finds the blob is not included: on Azure an event replaces the scan.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from benchmarks import bare
 from benchmarks.figures import Scale
-from benchmarks.stage import RECIPES, photo
 from benchmarks.table import Row, at_most, below
+from benchmarks.testbed import RECIPES, photo
 from devstack import stack
 from pipeline.services import Services, load_recipes
 from pipeline.settings import Settings
@@ -28,7 +28,7 @@ OVERHEAD_MS = 120
 
 
 async def latency(scale: Scale) -> list[Row]:
-    """One photo of 200 KB, cropped, again and again, with a pause between."""
+    """Measure one JPEG of 200 KB with a crop, repeatedly, with pauses in between."""
     data, count = photo(900, 675), max(10, round(100 * scale.size))
     with TemporaryDirectory(prefix="benchmark-") as folder:
         file = _files(Path(folder), data)
@@ -76,7 +76,7 @@ async def _through_stack(recipes: Path, data: bytes, count: int) -> list[float]:
 
 
 async def _one(services: Services, source: ContainerClient, output: ContainerClient, name: str, data: bytes) -> float:
-    """Milliseconds from the start of the job to its rendition's being there, seen from outside."""
+    """Return the milliseconds from the start of a job until a client can read its rendition."""
     recipe = services.recipes.get("light")
     rendition = output.get_blob_client(recipe.output_path(recipe.renditions[0], name))
     await source.upload_blob(name, data)

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-Count = dict[str, Any]
+Measurement = dict[str, Any]
 
 
 class Meter:
-    """This process's time, processor time and memory, from now on."""
+    """Meter of this process from its creation on: wall time, processor time, and peak memory if `memory` is set."""
 
     def __init__(self, *, memory: bool = False) -> None:
+        """Start the meter; watch the memory every 20 ms if `memory` is set."""
         self._wall, self._cpu, self._idle = time.perf_counter(), self._seconds(), self.memory()
         self._peak = self._idle
         self._watching = memory
@@ -24,11 +25,11 @@ class Meter:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def memory(self) -> int:
-        """Bytes that this process holds now."""
+        """Return the resident memory in bytes."""
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
-    def told(self, **more: Any) -> Count:  # noqa: ANN401 - JSON
-        """What it came to, with more to tell."""
+    def result(self, **more: Any) -> Measurement:  # noqa: ANN401 - JSON
+        """Return seconds, processor seconds (`cpu`), memory growth in bytes and the start time, with further fields."""
         self._watching = False
         wall, cpu = time.perf_counter() - self._wall, self._seconds() - self._cpu
         return {"seconds": wall, "cpu": cpu, "grown": self._peak - self._idle, "began": time.time() - wall, **more}
@@ -43,8 +44,8 @@ class Meter:
             time.sleep(0.02)
 
 
-async def at_a_time(numbers: range, at_once: int, job: Callable[[int], Awaitable[None]]) -> None:
-    """A job for every number, so many at once."""
+async def execute_concurrently(numbers: range, at_once: int, job: Callable[[int], Awaitable[None]]) -> None:
+    """Execute a job for each number, at most `at_once` at a time."""
     left = iter(numbers)
 
     async def worker() -> None:

@@ -1,4 +1,4 @@
-"""The client that one writes first: for every image a lease, upload, run, metadata, download, one after another."""
+"""Baseline: a naive client. For each image a lease, upload, execution, metadata and download, one after another."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import secrets
 import httpx
 from azure.storage.blob.aio import BlobServiceClient
 
-from benchmarks.meter import Count, Meter, at_a_time
-from benchmarks.stage import name
+from benchmarks.meter import Measurement, Meter, execute_concurrently
+from benchmarks.testbed import source_name
 
 PROGRAM = """
 import time
@@ -29,8 +29,8 @@ time.sleep({work})
 VERSION = "2025-10-02-preview"
 
 
-async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:
-    """Do the jobs, in as many sessions as there are jobs at once, all of them started before the clock is."""
+async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Measurement:
+    """Execute jobs in as many sessions as there are jobs at once. All sessions start before the measurement."""
     files = [f"out{index}" for index in range(3 if recipe == "heavy" else 1)]
     code = PROGRAM.format(heavy=recipe == "heavy", work=work)
     free = [secrets.token_hex(16) for _ in range(at_once)]
@@ -48,7 +48,7 @@ async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:
         async def job(number: int) -> None:
             identifier = free.pop()
             lease = await slots.get_blob_client(identifier).acquire_lease(60)
-            data = await (await source.download_blob(name(recipe, number))).readall()
+            data = await (await source.download_blob(source_name(recipe, number))).readall()
             await _upload(http, identifier, data)
             await _run(http, identifier, code)
             for file in files:
@@ -60,8 +60,8 @@ async def jobs(recipe: str, numbers: range, at_once: int, work: float) -> Count:
             free.append(identifier)
 
         meter = Meter()
-        await at_a_time(numbers, at_once, job)
-        told = meter.told(jobs=len(numbers))
+        await execute_concurrently(numbers, at_once, job)
+        told = meter.result(jobs=len(numbers))
         for identifier in free:
             await http.delete("/session", params={"api-version": VERSION, "identifier": identifier})
         for container in (output, slots):

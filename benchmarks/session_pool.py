@@ -1,8 +1,8 @@
-"""The session pool server against a bare Jupyter kernel and a bare file server, measured in the same run.
+"""Compare the session pool emulator to a bare Jupyter kernel and a bare file server, in the same run.
 
     python -m benchmarks.session_pool [--quick]
 
-Every row says what was measured, the baseline, the ratio, and the goal it is held against.
+Each row has the measured value, the baseline, the ratio and the goal.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ _MB = 1_000_000
 
 
 class Pool:
-    """A server under measurement."""
+    """Server under measurement."""
 
     def __init__(self, http: httpx.AsyncClient, pid: int) -> None:
         self.http = http
         self.pid = pid
 
     async def run(self, identifier: str, code: str) -> None:
-        """One synchronous execution."""
+        """Execute code synchronously in a session."""
         query = {"api-version": _VERSION, "identifier": identifier}
         body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code, "timeoutInSeconds": 60}
         answer = await self.http.post("/executions", params=query, json=body)
         answer.raise_for_status()
 
     async def call(self, method: str, path: str, identifier: str) -> None:
-        """One call without a body."""
+        """Send a request without a body."""
         query = {"api-version": _VERSION, "identifier": identifier}
         (await self.http.request(method, path, params=query)).raise_for_status()
 
     async def spares(self) -> int:
-        """Warm spares."""
+        """Return the number of warm spare sessions."""
         return int((await self.http.get("/")).json()["spares"])
 
 
 @asynccontextmanager
 async def pool(*options: str) -> AsyncIterator[Pool]:
-    """A session pool server with `options`."""
+    """Run a session pool emulator with command-line `options`."""
     arguments = ["-m", "session_pool_emulator", "--port", "0", "--log", os.devnull, *options]
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None  # noqa: S101
@@ -80,7 +80,7 @@ async def pool(*options: str) -> AsyncIterator[Pool]:
 
 
 async def p50(count: int, work: Callable[[], Awaitable[None]]) -> float:
-    """The median of `count` runs of `work`, in milliseconds."""
+    """Return the median duration of `count` calls of `work`, in milliseconds."""
     times = []
     for _ in range(count):
         started = time.perf_counter()
@@ -90,7 +90,7 @@ async def p50(count: int, work: Callable[[], Awaitable[None]]) -> float:
 
 
 async def warm_runs(count: int) -> list[Row]:
-    """`print(1)` again and again: through HTTP, and straight to a kernel of the same kind.
+    """Compare `print(1)` over HTTP to the same code sent directly to a kernel.
 
     Through HTTP once with the standard library's client, which costs next to nothing itself, and once with the client
     that the pipeline uses.
@@ -138,7 +138,7 @@ async def _bare_run(client: AsyncKernelClient, code: str) -> None:
 
 
 async def starts(count: int) -> list[Row]:
-    """A session from the spares, a cold one, and a bare kernel's start."""
+    """Compare the start of a spare session and of a cold one to the start of a bare kernel."""
     bare = statistics.median([await _bare_start() for _ in range(count)])
     async with pool("--spares", "0") as served:
         cold = statistics.median([await _fresh(served, spares=0) for _ in range(count)])
@@ -162,7 +162,7 @@ async def _bare_start() -> float:
 
 
 async def _fresh(served: Pool, spares: int) -> float:
-    """Milliseconds from a new identifier's first call to its answer, with `spares` waiting."""
+    """Return the milliseconds of the first call with a new identifier, with `spares` spare sessions."""
     while await served.spares() < spares:  # noqa: ASYNC110 - in another process
         await asyncio.sleep(0.05)
     identifier = f"fresh-{secrets.token_hex(6)}"
@@ -174,7 +174,7 @@ async def _fresh(served: Pool, spares: int) -> float:
 
 
 async def fairness(seconds: float) -> Row:
-    """Twenty sessions at once, each running one short program after another."""
+    """Measure twenty concurrent sessions, each executing short programs in sequence."""
     async with pool("--max-sessions", "20", "--spares", "0") as served:
         identifiers = [f"fair-{number:02}" for number in range(20)]
         for identifier in identifiers:
@@ -195,7 +195,7 @@ async def _busy(served: Pool, identifier: str, end: float) -> int:
 
 
 async def transfers(rounds: int) -> list[Row]:
-    """100 MB up and down, beside a server of the same library that does nothing else."""
+    """Compare the upload and download of 100 MB to a bare file server on the same library."""
     with tempfile.TemporaryDirectory() as folder:
         _make_file(folder)
         async with pool("--spares", "0") as served, _file_server(folder) as bare:
@@ -227,7 +227,7 @@ def _speed(what: str, measured: float, baseline: float) -> Row:
 
 
 async def _both_ways(http: httpx.AsyncClient, upload: str, download: str) -> tuple[float, float]:
-    """MB/s of one upload and one download. The body is one multipart part, made before the clock starts."""
+    """Return MB/s of an upload and a download. The multipart body is built before the measurement."""
     boundary = "benchmark"
     head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="big.bin"\r\n\r\n'.encode()
     tail = f"\r\n--{boundary}--\r\n".encode()
@@ -253,7 +253,7 @@ async def _both_ways(http: httpx.AsyncClient, upload: str, download: str) -> tup
 
 @asynccontextmanager
 async def _file_server(folder: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The baseline, in a process of its own: files out by the library's own response, bytes in and away."""
+    """Run the baseline server in a separate process: it sends files and discards uploads."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ["-m", "benchmarks.session_pool", "--serve", folder, "--port", str(port)]
@@ -279,7 +279,7 @@ async def _until_it_answers(http: httpx.AsyncClient) -> None:
 
 
 def serve_files(folder: str, port: int) -> None:
-    """Be the baseline server."""
+    """Serve the baseline."""
 
     async def download(request: Request) -> Response:
         path = Path(folder, request.path_params["name"])
@@ -297,7 +297,7 @@ def serve_files(folder: str, port: int) -> None:
 
 
 async def idle_memory() -> Row:
-    """What one more idle session with Pillow imported costs: proportional set size of its processes."""
+    """Measure the memory of an idle session with Pillow imported, as proportional set size of its processes."""
     async with pool("--spares", "0") as served:
         await served.run("idle-session", "from PIL import Image")
         own = sum(map(_proportional, descendants(served.pid))) / _MB
@@ -310,13 +310,13 @@ def _proportional(pid: int) -> int:
 
 
 def _peak(pid: int) -> int:
-    """The most memory that a process has held until now, in bytes."""
+    """Return the peak memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
 async def measure(*, quick: bool) -> list[Row]:
-    """All rows, one after another."""
+    """Yield all rows, one measurement after another."""
     return [
         *await warm_runs(80 if quick else 400),
         *await starts(3 if quick else 9),
@@ -327,7 +327,7 @@ async def measure(*, quick: bool) -> list[Row]:
 
 
 def main() -> None:
-    """Print the table; exit status 1 when a goal is missed."""
+    """Print the table. Exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
@@ -339,7 +339,7 @@ def main() -> None:
     rows = asyncio.run(measure(quick=options.quick))
     print(f"{'':<44}{'measured':>14}{'baseline':>14}{'ratio':>9}  goal")
     print(*rows, sep="\n")
-    sys.exit(0 if all(row.held for row in rows) else 1)
+    sys.exit(0 if all(row.met for row in rows) else 1)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The engine against bare Pillow and sharp: processor time and peak memory for the same renditions.
+"""Compare the engine to bare Pillow and sharp: processor time and peak memory for the same renditions.
 
     python -m benchmarks.transforms [PHOTO …] [--rounds N] [--sharp FOLDER]
 
-Without photos a 12-megapixel picture is made up. Variants take turns, each in a warm process of its own, and the
-figures are medians. `--sharp` names a folder in which `npm install sharp` was run. "by hand" is what a careful
-programmer would write with Pillow for exactly this task; "obvious" opens and resizes once for each rendition.
+Without photos the program generates a 12-megapixel image. Variants take turns, each in its own warm process, and the
+figures are medians. `--sharp` names a folder with sharp installed by `npm install sharp`. "by hand" is careful Pillow
+code for exactly this task; "obvious" opens and resizes the image for each rendition.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def _web(*, first: list[Step] | None = None) -> Job:
 
 
 def web_engine(photo: Path, folder: Path) -> None:
-    """Three WebP renditions by the engine."""
+    """Create three WebP renditions with the engine."""
     _by_engine(photo, folder, _web())
 
 
 def web_by_hand(photo: Path, folder: Path) -> None:
-    """Decode once, at half size, and make each rendition from the one before."""
+    """Decode once at half size, and create each rendition from the previous one."""
     with Image.open(photo) as image:
         image.draft("RGB", (SIDES[0], round(image.height * SIDES[0] / image.width)))
         image.load()
@@ -79,7 +79,7 @@ def web_by_hand(photo: Path, folder: Path) -> None:
 
 
 def web_obvious(photo: Path, folder: Path) -> None:
-    """Open and resize once for each rendition."""
+    """Open and resize the image for each rendition."""
     for side in SIDES:
         with Image.open(photo) as image:
             small = image.resize((side, round(image.height * side / image.width)), Image.Resampling.LANCZOS)
@@ -87,24 +87,24 @@ def web_obvious(photo: Path, folder: Path) -> None:
 
 
 def smart_engine(photo: Path, folder: Path) -> None:
-    """The same, after a smart crop to 16:9."""
+    """Create three WebP renditions with the engine after a smart crop to 16:9."""
     _by_engine(photo, folder, _web(first=[Step(name="crop", params={"aspect": "16:9", "gravity": "smart"})]))
 
 
 def center_engine(photo: Path, folder: Path) -> None:
-    """The same, after a crop to 16:9 in the middle."""
+    """Create three WebP renditions with the engine after a centered crop to 16:9."""
     _by_engine(photo, folder, _web(first=[Step(name="crop", params={"aspect": "16:9"})]))
 
 
 def crop_engine(photo: Path, folder: Path) -> None:
-    """The tutorial's crop by the engine."""
+    """Crop like the tutorial, with the engine."""
     step = Step(name="crop", params={"box": [100, 100, 400, 400]})
     options: dict[str, object] = {"quality": 90, "progressive": False, "optimize": False}
     _by_engine(photo, folder, _job(_rendition("out", "jpeg", [step], options)))
 
 
 def crop_by_hand(photo: Path, folder: Path) -> None:
-    """The tutorial's crop by hand."""
+    """Crop like the tutorial, with bare Pillow."""
     with Image.open(photo) as image:
         image.crop((100, 100, 400, 400)).save(folder / "out.jpg", quality=90)
 
@@ -146,7 +146,7 @@ main()
 
 
 def made_up(file: Path) -> None:
-    """A 12-megapixel JPEG with something of every scale in it, as photos have."""
+    """Return a 12-megapixel JPEG with detail at all scales, like a photo."""
     image = Image.new("RGB", (4000, 3000), (128, 128, 128))
     for scale, weight in ((1000, 0.5), (250, 0.4), (60, 0.3), (12, 0.2), (3, 0.12)):
         small = (4000 // scale, 3000 // scale)
@@ -157,7 +157,7 @@ def made_up(file: Path) -> None:
 
 
 def one(name: str, photo: Path, folder: Path, times: int) -> None:
-    """Do one variant in this process, once to warm up and then `times` times; print seconds and peak memory."""
+    """Execute a variant in this process, once to warm up and then `times` times. Print seconds and peak memory."""
     seconds = []
     for _ in range(times + 1):
         before = time.process_time()
@@ -167,7 +167,7 @@ def one(name: str, photo: Path, folder: Path, times: int) -> None:
 
 
 def compare(photos: list[Path], rounds: int, sharp: Path | None) -> dict[str, tuple[float, float]]:
-    """The median processor time (summed over the photos) and the peak memory in MB of each variant."""
+    """Return the median processor time (summed over the images) and the peak memory in MB of each variant."""
     python = [sys.executable, "-m", "benchmarks.transforms", "--one"]
     commands = {name: [*python, name] for name in VARIANTS}
     if sharp:
@@ -205,7 +205,7 @@ RATIOS = (
 
 
 def show(figures: dict[str, tuple[float, float]]) -> None:
-    """Both tables."""
+    """Print both tables."""
     print(f"{'variant':16} {'CPU s':>8} {'peak MB':>8}")
     for name, (seconds, peak) in figures.items():
         print(f"{name:16} {seconds:8.3f} {peak:8.0f}")
@@ -217,7 +217,7 @@ def show(figures: dict[str, tuple[float, float]]) -> None:
 
 
 def main() -> None:
-    """Run the comparison, or one variant once."""
+    """Run the comparison, or a single variant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("photos", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,11 +1,11 @@
-"""A process under measurement: it does jobs and tells, as one line of JSON, how long it took and what it cost.
+"""Process under measurement: executes jobs and prints duration and resource use as one line of JSON.
 
     python -m benchmarks.worker pipeline|many|naive|calls|bare|fill|plan|run RECIPE FIRST COUNT AT_ONCE [WORK]
 
-`pipeline` does the jobs as the function app does, `many` over the same few sources again and again; `naive` makes one
-round trip after the other; `calls` makes the calls to storage and to the pool that the jobs need, and nothing else;
-`bare` is Pillow alone, files to files. `fill` writes a ledger, `plan` plans a run, `run` does one. WORK is how many
-seconds each image takes in a session longer than it would, waiting: so that two cores do not limit many sessions.
+`pipeline` executes jobs like the function app, `many` repeats the same few sources; `naive` makes one round trip after
+another; `calls` sends only the storage and pool calls that jobs need; `bare` is Pillow alone, files to files. `fill`
+writes a ledger, `plan` plans a run, `run` processes one. WORK is a pause in seconds that each image adds in a session,
+so that two cores do not limit many sessions.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.meter import Count, Meter
+from benchmarks.meter import Measurement, Meter
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Execute the kind of work that the arguments name."""
     kind, recipe, first, count, at_once, *rest = sys.argv[1:]
     work = float(rest[0]) if rest else 0.0
     numbers = range(int(first), int(first) + int(count))
     if kind == "bare":
         from benchmarks import bare
 
-        print(json.dumps(measured_at_once(lambda: bare.renditions(Path(os.environ["SOURCE"]), recipe, numbers))))
+        print(json.dumps(measure(lambda: bare.renditions(Path(os.environ["SOURCE"]), recipe, numbers))))
         return
-    from benchmarks import bulking, calls, naive, through
+    from benchmarks import calls, naive, pipeline_worker, run_worker
 
     doing = {
-        "pipeline": through.pipeline,
-        "many": through.many,
+        "pipeline": pipeline_worker.pipeline,
+        "many": pipeline_worker.many,
         "naive": naive.jobs,
         "calls": calls.jobs,
-        "fill": bulking.fill,
-        "plan": bulking.plan,
-        "run": bulking.run,
+        "fill": run_worker.fill,
+        "plan": run_worker.plan,
+        "run": run_worker.run,
     }
     print(json.dumps(asyncio.run(doing[kind](recipe, numbers, int(at_once), work))))
 
 
-def measured_at_once(doing: Callable[[], None]) -> Count:
-    """Seconds and processor seconds of something that is not asynchronous."""
+def measure(doing: Callable[[], None]) -> Measurement:
+    """Measure a synchronous function."""
     meter = Meter()
     doing()
-    return meter.told()
+    return meter.result()
 
 
 if __name__ == "__main__":

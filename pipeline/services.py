@@ -228,7 +228,7 @@ def pool_client(
 ) -> tuple[PoolClient, Identity | None]:
     """Return the client of the pool, and the identity shared by storage and pool; None if neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
-    identity = Identity.of(environ, storage.client_id) if needs_identity else None
+    identity = Identity.from_environment(environ, storage.client_id) if needs_identity else None
     return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
 
 

@@ -163,7 +163,7 @@ class _Seen:
                 SessionLifetime.read(glimpse.fields, self.cooldown),
             )
             free = _state(glimpse, self.now) == "free"
-            counts.append(life.count(counted, min(self.now, life.ends)) if free else counted)
+            counts.append(life.add_started_hours(counted, min(self.now, life.ends)) if free else counted)
         found = BilledHours.sum(counts, self.now)
         return HoursDocument(
             today=found.today, month=found.month, total=found.total, since=found.since or found.day, price=price

@@ -9,8 +9,8 @@ import typer
 
 from pipeline.cli.common import Json, console, counted, show_json, told, with_services
 from pipeline.cli.recipes import settings as known_settings
+from pipeline.runs.durations import Pool, Times, duration
 from pipeline.runs.estimates import ASSUMED_TIMES, Measured
-from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import CONNECTION
 
 Ms = Annotated[float | None, typer.Option(min=0, help="Milliseconds; as measured in the last two days by default.")]
@@ -40,7 +40,7 @@ def command(
         0.0 if overridden else mean.whole,
     )
     usual = Pool.of(settings, times)
-    pool = Pool(sessions or usual.sessions, seats or usual.seats, start_seconds, settings.session_max_jobs)
+    pool = Pool(sessions or usual.sessions, seats or usual.concurrency, start_seconds, settings.session_max_jobs)
     # More sessions get as many more processes.
     processes = known.processes * max(1.0, pool.sessions / settings.pool_max_sessions)
     seconds = duration(images, pool, times, settings.run_concurrency * processes)

@@ -85,7 +85,7 @@ def _pool() -> Iterator[str]:
 async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path) -> list[list[Path]]:
     who = StorageAccount(client_id=os.environ.get(f"{CONNECTION}__clientId"))
     client, identity = pool_client(settings, who, os.environ)
-    session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
+    session = Session(client, secrets.token_hex(16), engine_installed=False, lease_is_valid=lambda: True)
     try:
         return [
             await _one(settings, session, recipe, image, name, assets, out) for image, name in _named(images).items()

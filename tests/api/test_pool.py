@@ -14,7 +14,7 @@ from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from tests.api.calling import call
 from tests.images import picture
-from tests.pool.test_sharing import another_process
+from tests.pool.helpers import another_process
 from tests.stack import Stack, opened
 from tests.waiting import eventually
 
@@ -95,7 +95,7 @@ async def test_the_holder_of_a_slot_ends_its_session_when_another_process_asks(o
             return await identifier(one_slot) != before
 
         await eventually(renewed)
-        await one_slot.services.scheduler._slots[0].document.renew()
+        await one_slot.services.scheduler.leases.slots[0].document.renew()
         (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
         assert (slot["state"], slot["generation"], slot["asked"]) == ("leased", 2, None)
 
@@ -128,7 +128,7 @@ async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, mon
         monkeypatch.setattr(pool, "ANSWER", 0.0)
         answer = await call(other, "POST", "/api/pool/slots/0/recycle")
         assert (answer.status, answer.json()["outcome"]) == (202, "taken_away")
-        document = one_slot.services.scheduler._slots[0].document
+        document = one_slot.services.scheduler.leases.slots[0].document
         with pytest.raises(Exception, match="no longer holds the slot"):
             await document.renew()
 
@@ -137,7 +137,7 @@ async def test_a_holder_that_does_not_answer_loses_its_slot(one_slot: Stack, mon
 async def test_what_goes_on_in_a_slot_is_told_to_every_process(one_slot: Stack) -> None:
     doing = [JobLabel("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
     seat = one_slot.services.scheduler.acquire_slot
-    async with opened(one_slot.environ) as other, seat(doing=doing[0]), seat(doing=doing[1]):
+    async with opened(one_slot.environ) as other, seat(job_label=doing[0]), seat(job_label=doing[1]):
 
         async def told() -> bool:
             (slot,) = (await call(other, "GET", "/api/pool")).json()["slots"]
@@ -152,7 +152,7 @@ async def test_what_goes_on_in_a_slot_is_told_to_every_process(one_slot: Stack) 
 @pytest.mark.usefixtures("_often")
 async def test_what_its_last_holder_told_of_a_slot_is_not_taken_for_the_present_ones_word(one_slot: Stack) -> None:
     first = one_slot.services
-    async with first.scheduler.acquire_slot(doing=JobLabel("web", "input", "photos/a.jpg")):
+    async with first.scheduler.acquire_slot(job_label=JobLabel("web", "input", "photos/a.jpg")):
 
         async def told() -> bool:
             return bool((await first.slot_status.read_all())[0])

@@ -218,7 +218,7 @@ async def test_the_pool_shows_what_another_process_does_and_asks_it_to_end_its_s
     doing = JobLabel("web", services.settings.input_container, source)
     page = await visits.page()
     await page.context.add_init_script(axe)
-    async with services.scheduler.acquire_slot(None, doing=doing) as session:
+    async with services.scheduler.acquire_slot(None, job_label=doing) as session:
         number = session.name.split(".")[0]
         row = page.locator(f"tbody tr:has(td:first-child:text-is('{int(number)}'))")
 

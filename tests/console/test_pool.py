@@ -35,7 +35,7 @@ async def test_a_large_pool_takes_several_pages_and_none_is_heavy(environ: dict[
     async with opened({**environ, **console}) as stack:
         documents, board, now = stack.services.slot_documents, stack.services.slot_status, time.time()
         names = [documents.name(number) for number in range(SLOTS)]
-        hours = BilledHours().one_more(now)
+        hours = BilledHours().plus_hour(now)
         said = {"state": "in use", "generation": 7, "born": now, "last": now, "hours": str(hours), "holder": "other"}
         await documents.list_free(SLOTS)
 

@@ -125,7 +125,7 @@ async def test_an_unreachable_identity_service_is_reported(azure: stack.Stack) -
     status, output = await pipeline(azure, "init", **UNREACHABLE_ENDPOINT)
     assert status == 1
     assert output.startswith("identity_unavailable: making container")
-    assert "the identity service does not answer" in output
+    assert "the identity service does not respond" in output
 
 
 async def test_an_untrusted_certificate_is_rejected(azure: stack.Stack, tmp_path: Path) -> None:

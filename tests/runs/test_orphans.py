@@ -1,4 +1,4 @@
-"""Renditions whose source or recipe is gone: found exactly, deleted on purpose, and nothing else ever."""
+"""Orphans: renditions without a source or recipe are found exactly, and deleted only on request."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from pipeline.services import Services
 from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
 
-# Longer than a key holds: only the ledger's row knows all of it.
+# Longer than a key: only the row in the ledger holds the full name.
 LONG = "photos/" + "x" * 490 + ".jpg"
 
 
 async def made(stack: Stack, *names: str) -> None:
+    """Upload sources and execute their jobs."""
     for name in names:
         await stack.drop(name, picture(60, 40))
         await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
 async def found(services: Services) -> list[tuple[str, str]]:
+    """Return the paths of all orphans, with their reasons."""
     return sorted([(orphan.blob.path, orphan.why) async for orphan in services.orphans.find()])
 
 
-async def test_only_renditions_of_what_is_gone_are_found_and_deleted(stack: Stack) -> None:
+async def test_only_orphans_are_found_and_deleted(stack: Stack) -> None:
     await made(stack, "photos/a b/ü.jpg", "photos/kept.jpg", LONG)
     output = stack.services.account.container(stack.services.settings.output_container)
-    await output.upload_blob("web/small/photos/a b/other.webp", b"somebody else's")
+    await output.upload_blob("web/small/photos/a b/other.webp", b"of another owner")
     assert await found(stack.services) == []
     before = set(await stack.outputs())
     for name in ("photos/a b/ü.jpg", LONG):
         await stack.services.account.container(stack.services.settings.input_container).delete_blob(name)
     orphans = [orphan async for orphan in stack.services.orphans.find()]
     assert ({orphan.why for orphan in orphans}, len(orphans)) == ({"source gone"}, 4)
-    assert set(await stack.outputs()) == before, "looking deletes nothing"
+    assert set(await stack.outputs()) == before, "a search deletes nothing"
     assert all([await stack.services.orphans.delete(orphan) for orphan in orphans])
     left = set(await stack.outputs())
     assert left == before - {orphan.blob.path for orphan in orphans}
@@ -41,13 +43,13 @@ async def test_only_renditions_of_what_is_gone_are_found_and_deleted(stack: Stac
     assert {entry.name for entry in (await stack.services.ledger.page())[0]} == {"photos/kept.jpg", LONG}
 
 
-async def test_a_container_that_is_gone_makes_no_orphans(stack: Stack) -> None:
+async def test_a_deleted_container_makes_no_orphans(stack: Stack) -> None:
     await made(stack, "photos/a.jpg")
     await stack.services.account.container(stack.services.settings.input_container).delete_container()
     assert await found(stack.services) == []
 
 
-async def test_a_source_that_comes_back_replaces_what_pruning_left(stack: Stack) -> None:
+async def test_a_restored_source_replaces_remaining_orphans(stack: Stack) -> None:
     for seed in (1, 2, 3):
         await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
         await made(stack)
@@ -62,7 +64,7 @@ async def test_a_source_that_comes_back_replaces_what_pruning_left(stack: Stack)
     assert entry.state == "done"
 
 
-async def test_a_source_that_came_back_keeps_its_renditions(stack: Stack) -> None:
+async def test_a_restored_source_keeps_its_renditions(stack: Stack) -> None:
     await made(stack, "photos/a.jpg")
     container = stack.services.account.container(stack.services.settings.input_container)
     await container.delete_blob("photos/a.jpg")
@@ -72,7 +74,7 @@ async def test_a_source_that_came_back_keeps_its_renditions(stack: Stack) -> Non
     assert len(await stack.outputs()) == 2
 
 
-async def test_a_recipe_that_is_gone_leaves_renditions_to_prune(environ: dict[str, str], recipe_file: Path) -> None:
+async def test_a_removed_recipe_leaves_orphans(environ: dict[str, str], recipe_file: Path) -> None:
     async with opened(environ) as stack:
         await made(stack, "photos/a.jpg")
     recipe_file.write_text(RECIPES.replace("  web:", "  other:"))

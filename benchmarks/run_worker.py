@@ -1,4 +1,4 @@
-"""Runs under measurement, in a process of their own: planning, and the work of a run, its calls to storage counted."""
+"""Worker for bulk runs: fill a ledger, plan a run, and process a run while counting its storage calls."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from math import inf
 
 from typing_extensions import override
 
-from benchmarks.meter import Count, Meter, at_a_time
-from benchmarks.stage import name
+from benchmarks.meter import Measurement, Meter, execute_concurrently
+from benchmarks.testbed import source_name
 from pipeline import runs
 from pipeline.pool import status
 from pipeline.runs import worker
@@ -25,13 +25,13 @@ from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.provisioning import create_all
 
-# Jobs of one entity-group transaction, which holds a hundred rows: a job's own and those that list it.
+# A transaction holds 100 rows: 25 jobs with one row each and their list rows.
 CHUNK = 25
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Services]:
-    """The services of the environment's settings, with everything made."""
+async def open_services() -> AsyncIterator[Services]:
+    """Open the services of the environment, with all containers, queues and tables created."""
     services = ServicesProvider(os.environ).services()
     await create_all(services.account, services.settings)
     try:
@@ -40,9 +40,9 @@ async def opened() -> AsyncIterator[Services]:
         await services.close()
 
 
-async def fill(recipe: str, numbers: range, at_once: int, _: float) -> Count:
-    """A ledger that says of every source that it is done, as it is now."""
-    async with opened() as services:
+async def fill(recipe: str, numbers: range, at_once: int, _: float) -> Measurement:
+    """Write a ledger row for each source that says `done` for its current version."""
+    async with open_services() as services:
         container = services.settings.input_container
         etags: dict[str, str] = {}
         marker = ""
@@ -56,7 +56,7 @@ async def fill(recipe: str, numbers: range, at_once: int, _: float) -> Count:
         async def write(at: int) -> None:
             rows = []
             for number in range(at, min(at + CHUNK, numbers.stop)):
-                source = name(recipe, number)
+                source = source_name(recipe, number)
                 version, since = Version(etags[source], chosen.hash), datetime.now(UTC) - timedelta(seconds=number)
                 key = JobKey.of(recipe, container, source)
                 entry = Entry(key, container, source, "done", version, generation=1, attempts=1, since=since)
@@ -64,7 +64,7 @@ async def fill(recipe: str, numbers: range, at_once: int, _: float) -> Count:
                 rows += [entry.to_row(), *(entry.list_row(each) for each in entry.listed)]
             await table.submit_transaction([("upsert", row) for row in rows])
 
-        await at_a_time(range(numbers.start, numbers.stop, CHUNK), at_once, write)
+        await execute_concurrently(range(numbers.start, numbers.stop, CHUNK), at_once, write)
     return {"jobs": len(numbers), "seconds": 0}
 
 
@@ -72,29 +72,29 @@ def _rendition(source: str) -> dict[str, str | int]:
     return {"name": "crop", "path": f"light/{source}/crop.jpg", "size": 10_000, "sha256": "0" * 64}
 
 
-async def plan(recipe: str, numbers: range, _: int, __: float) -> Count:
-    """Plan a run over everything that is there; memory is that of planning, over what the process holds before."""
-    async with opened() as services:
+async def plan(recipe: str, numbers: range, _: int, __: float) -> Measurement:
+    """Plan a run over all sources. `grown` is the memory that planning adds to the process."""
+    async with open_services() as services:
         selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/", reasons=("done",))
         await services.ledger.get(JobKey("warm", "up"))
         meter = Meter(memory=True)
         made = await services.planner.plan(selection)
-        told = meter.told(jobs=len(numbers))
+        told = meter.result(jobs=len(numbers))
     if (made.jobs, made.sources) != (len(numbers), len(numbers)):
-        raise SystemExit(f"the plan says {made.jobs} jobs of {made.sources} sources")
+        raise SystemExit(f"the plan has {made.jobs} jobs of {made.sources} sources, not {len(numbers)}")
     return told
 
 
-async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
-    """A run of everything that is there, but for a few that warm up first: calls for finding jobs, and for doing them.
+async def run(recipe: str, numbers: range, at_once: int, _: float) -> Measurement:
+    """Process a run over all sources except 10 that warm up, and count the calls for finding and for executing jobs.
 
-    Of what goes by the clock, figures, what is told of slots, and the look whether the run is cancelled are kept out.
+    Calls that depend on time stay out of the count: metrics, slot status, and the check for a cancelled run.
     """
     metrics.WRITE_INTERVAL_SECONDS = worker.RUN_STATE_CACHE_SECONDS = 3600
     status.PUBLISH_INTERVAL_SECONDS = inf
-    async with opened() as services:
+    async with open_services() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
-        await _worked_off(services, await services.runs.start(warm, expected_count=10), at_once, Calls())
+        await _drain_queue(services, await services.runs.start(warm, expected_count=10), at_once, Calls())
         finding, working = Calls(), Calls()
         selection = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/")
         begun = await services.runs.start(selection, expected_count=len(numbers) - 10)
@@ -102,9 +102,9 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
             await services.run_worker.handle_message((await _messages(services))[0])
         await services.run_store.recent("run", runs.model.key_of(begun.id), 3600)
         meter = Meter()
-        count = await _worked_off(services, begun, at_once, working)
+        count = await _drain_queue(services, begun, at_once, working)
         seen = await services.runs.get(begun.id)
-        return meter.told(
+        return meter.result(
             jobs=seen.progress.done,
             batches=count,
             finding=dict(finding.counts),
@@ -113,8 +113,8 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Count:
         )
 
 
-async def _worked_off(services: Services, run: runs.Run, at_once: int, calls: Calls) -> int:
-    """Do what is in the queue, as the host would; how many messages that were. Receiving them is the host's part."""
+async def _drain_queue(services: Services, run: runs.Run, at_once: int, calls: Calls) -> int:
+    """Handle the messages of the run queue until it is empty. Return their number. Receiving is not counted."""
     count, waiting = 0, await _messages(services)
     while waiting:
         count += len(waiting)
@@ -128,7 +128,7 @@ async def _worked_off(services: Services, run: runs.Run, at_once: int, calls: Ca
             await asyncio.gather(*map(one, waiting))
         waiting = await _messages(services)
     if (await services.runs.get(run.id)).state != "done":
-        raise SystemExit(f"run {run.id} has not ended")
+        raise SystemExit(f"run {run.id} has not finished")
     return count
 
 
@@ -141,25 +141,28 @@ async def _messages(services: Services) -> list[bytes]:
 
 
 class Calls(logging.Handler):
-    """Counts the storage SDK's requests, by service, in a `with` block; those about slots and their leases apart."""
+    """Counter of the storage SDK's requests per service in a `with` block. Slots and leases count apart."""
 
     def __init__(self) -> None:
+        """Count nothing yet."""
         super().__init__()
         self.counts: Counter[str] = Counter()
         self._log = logging.getLogger("azure.core.pipeline.policies.http_logging_policy")
 
     def __enter__(self) -> None:
+        """Start counting."""
         self._before = self._log.level
         self._log.setLevel(logging.INFO)
         self._log.addHandler(self)
 
     def __exit__(self, *_: object) -> None:
+        """Stop counting."""
         self._log.removeHandler(self)
         self._log.setLevel(self._before)
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        """A request or an answer: only requests name an address."""
+        """Count a logged request. Log records of responses name no URL and are skipped."""
         text = record.getMessage()
         if not text.startswith("Request URL"):
             return

@@ -1,4 +1,4 @@
-"""The pool has a bad day: a job gets through, or ends as a failure that says what happened. Injected faults."""
+"""Faults of the session pool: a job succeeds, or ends as a failure with its reason."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ DOWNLOAD, UPLOAD, RUN = "on=content,method=GET", "on=files,method=POST", "on=exe
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[Emulator]:
-    """A pool whose faults can be set while it runs."""
+    """Start a pool whose faults can be set while it runs."""
     async with run_emulator("--admin", "--max-sessions", "6", "--spares", "2") as pool:
         yield pool
 
 
 @pytest_asyncio.fixture
 async def stack(azurite: str, pool: Emulator, recipe_file: object) -> AsyncIterator[Stack]:
+    """Open services with short timeouts on the pool with faults."""
     environ = environment(azurite, pool.url, recipe_file)  # type: ignore[arg-type]
     quick = {"PIPELINE_TRANSFER_TIMEOUT": "2", "PIPELINE_RETRY_TIMEOUT": "20", "PIPELINE_RETRY_MAX_ATTEMPTS": "4"}
     async with opened({**environ, **quick}) as stack:
@@ -36,7 +37,7 @@ async def stack(azurite: str, pool: Emulator, recipe_file: object) -> AsyncItera
 
 
 async def faults(stack: Stack, *wanted: str) -> None:
-    """From now on these faults happen, and no others."""
+    """Replace the pool's faults."""
     async with httpx.AsyncClient(trust_env=False) as http:
         answer = await http.put(
             f"{stack.environ['PIPELINE_POOL_ENDPOINT']}/.admin/faults", json={"faults": list(wanted)}
@@ -45,7 +46,7 @@ async def faults(stack: Stack, *wanted: str) -> None:
 
 
 async def photo(stack: Stack) -> Entry:
-    """Drop a photo: what the ledger says of it."""
+    """Upload an image; return the row of its job."""
     await stack.drop(NAME, picture())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, NAME)
     entry = await stack.entry("web", NAME)
@@ -77,7 +78,7 @@ async def photo(stack: Stack) -> Entry:
         "latency:seconds=0.2",
     ],
 )
-async def test_one_bad_moment_costs_no_photo(stack: Stack, pool: Emulator, fault: str) -> None:
+async def test_a_single_fault_costs_no_image(stack: Stack, pool: Emulator, fault: str) -> None:
     await faults(stack, fault)
     before = len(pool.events("fault"))
     entry = await photo(stack)
@@ -87,8 +88,8 @@ async def test_one_bad_moment_costs_no_photo(stack: Stack, pool: Emulator, fault
     assert await stack.waiting() == 0
 
 
-async def test_a_run_that_hangs_holds_nobody_up_who_does_not_take_part(stack: Stack, pool: Emulator) -> None:
-    """Also not those who have been waiting behind it, in the same session."""
+async def test_a_hanging_execution_delays_no_other_job(stack: Stack, pool: Emulator) -> None:
+    """Jobs that are queued behind it in the same session are not delayed either."""
     assert (await photo(stack)).state == "done"
     await faults(stack, f"hang:next=1,{RUN}")
     before = len(pool.events("fault"))
@@ -105,7 +106,7 @@ async def test_a_run_that_hangs_holds_nobody_up_who_does_not_take_part(stack: St
     await asyncio.gather(hanging, return_exceptions=True)
 
 
-async def test_an_image_that_kills_every_session_is_a_failure_after_the_second(stack: Stack) -> None:
+async def test_an_image_that_kills_two_sessions_fails(stack: Stack) -> None:
     await faults(stack, "kill-kernel")
     entry = await photo(stack)
     assert (entry.state, entry.stage) == ("failed", "execute")
@@ -114,21 +115,21 @@ async def test_an_image_that_kills_every_session_is_a_failure_after_the_second(s
     assert await stack.waiting() == 0
 
 
-async def test_a_pool_that_stays_full_keeps_the_job_waiting(stack: Stack) -> None:
+async def test_a_full_pool_keeps_the_job_queued(stack: Stack) -> None:
     await faults(stack, f"status:code=429,{UPLOAD}")
     entry = await photo(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_full", 0)
     assert await stack.waiting() == 1
 
 
-async def test_a_pool_that_stays_down_is_tried_again_later(stack: Stack) -> None:
+async def test_an_unavailable_pool_is_retried_later(stack: Stack) -> None:
     await faults(stack, f"status:code=503,{UPLOAD}")
     entry = await photo(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_unavailable", 1)
     assert await stack.waiting() == 1
 
 
-async def test_a_pool_that_cannot_end_sessions_is_left_to_cool_down(stack: Stack) -> None:
+async def test_a_slot_cools_down_if_its_session_cannot_be_ended(stack: Stack) -> None:
     await faults(stack, "drop:next=1,on=executions", "status:code=503,on=session,method=DELETE")
     assert (await photo(stack)).state == "done"
     container = stack.services.account.container(stack.services.settings.state_container)

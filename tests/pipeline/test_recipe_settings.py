@@ -1,4 +1,4 @@
-"""What a recipe says beyond transforms: who shares a session, assets, focal points, code, limits, metadata."""
+"""Settings of recipes besides transforms: isolation, assets, focal points, code, limits, metadata."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ recipes:
   ours:
     isolation: trusted
     renditions: {out: {format: jpeg}}
-  anyones:
+  shared:
     renditions: {out: {format: jpeg}}
   focal:
     transforms: [{crop: {aspect: "1:1", gravity: [focal, center]}}]
@@ -74,12 +74,14 @@ recipes:
 
 @pytest.fixture
 def recipe_file(tmp_path: Path) -> Path:
+    """Write the recipes of these tests to a file."""
     path = tmp_path / "recipes.yaml"
     path.write_text(RECIPES)
     return path
 
 
 async def run(stack: Stack, recipe: str, name: str = "a.png", data: bytes | None = None) -> Entry:
+    """Execute a job of a recipe, after an upload if there is data."""
     services = stack.services
     if data is not None:
         await stack.drop(name, data)
@@ -87,13 +89,13 @@ async def run(stack: Stack, recipe: str, name: str = "a.png", data: bytes | None
 
 
 async def generations(stack: Stack) -> list[int]:
-    """How often each slot got a new session."""
+    """Return how often each slot got a new session."""
     container = stack.services.account.container(stack.services.settings.state_container)
     texts = [await (await container.download_blob(blob.name)).readall() async for blob in container.list_blobs()]
     return sorted(json.loads(text).get("generation", 0) for text in texts)
 
 
-async def test_a_job_of_its_own_never_shares_a_session(environ: dict[str, str]) -> None:
+async def test_a_single_job_never_shares_a_session(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         for number in range(3):
             assert (await run(stack, "alone", f"{number}.png", picture(60, 40))).state == "done"
@@ -101,14 +103,14 @@ async def test_a_job_of_its_own_never_shares_a_session(environ: dict[str, str]) 
         assert (await generations(stack))[0] >= 3
 
 
-async def test_tenants_do_not_share_a_session_and_one_tenant_does(environ: dict[str, str]) -> None:
+async def test_only_jobs_of_one_tenant_share_a_session(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         for name in ("a/1.png", "a/2.png", "b/1.png", "a/3.png"):
             assert (await run(stack, "tenants", name, picture(60, 40))).state == "done"
         assert await generations(stack) == [3]
 
 
-async def test_sessions_of_trusted_recipes_go_on_and_serve_no_other_recipe(environ: dict[str, str]) -> None:
+async def test_trusted_sessions_live_longer_and_serve_no_other_recipe(environ: dict[str, str]) -> None:
     async with opened(
         {
             **environ,
@@ -120,25 +122,25 @@ async def test_sessions_of_trusted_recipes_go_on_and_serve_no_other_recipe(envir
         for number in range(4):
             assert (await run(stack, "ours", f"{number}.png", picture(60, 40))).state == "done"
         assert await generations(stack) == [1]
-        assert (await run(stack, "anyones", "0.png")).state == "done"
+        assert (await run(stack, "shared", "0.png")).state == "done"
         assert await generations(stack) == [2]
 
 
-async def test_an_image_that_came_with_a_request_is_nobodys_own(environ: dict[str, str]) -> None:
+async def test_an_image_of_a_request_is_never_trusted(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         services = stack.services
         await services.sources.put(services.settings.upload_container, "a.png", picture(60, 40), "image/png")
         recipe = services.recipes.get("ours")
         assert (await services.executor.execute(services.settings.upload_container, "a.png", recipe)).state == "done"
-        assert (await run(stack, "anyones", "0.png", picture(60, 40))).state == "done"
-        assert await generations(stack) == [1], "they share a session with everybody's"
+        assert (await run(stack, "shared", "0.png", picture(60, 40))).state == "done"
+        assert await generations(stack) == [1], "it shares the session of untrusted images"
         assert (await run(stack, "ours", "0.png")).state == "done"
         assert await generations(stack) == [2]
 
 
 @pytest.mark.parametrize(("where", "focal"), [("metadata", "1,0.5"), ("tags", "1 0.5")])
 async def test_a_focal_point_comes_from_the_blobs_metadata_or_tags(stack: Stack, where: str, focal: str) -> None:
-    """A tag's value may not hold a comma."""
+    """The value of a tag may not contain a comma."""
     half = Image.new("RGB", (200, 100), "red")
     half.paste("blue", (100, 0, 200, 100))
     packed = io.BytesIO()
@@ -151,7 +153,7 @@ async def test_a_focal_point_comes_from_the_blobs_metadata_or_tags(stack: Stack,
         assert made.convert("RGB").getpixel((50, 50)) == (0, 0, 255)
 
 
-async def test_a_watermark_comes_from_the_container_of_assets(stack: Stack) -> None:
+async def test_a_watermark_comes_from_the_asset_container(stack: Stack) -> None:
     missing = await run(stack, "marked", data=picture(200, 200, "PNG"))
     assert (missing.state, missing.error_kind) == ("failed", "asset_missing")
     assert "logos/mark.png" in missing.error_message
@@ -162,28 +164,28 @@ async def test_a_watermark_comes_from_the_container_of_assets(stack: Stack) -> N
     for seed in (20, 40):
         assert (await run(stack, "marked", data=picture(200, 200, "PNG", seed=seed))).state == "done"
     with Image.open(io.BytesIO(next(iter((await stack.outputs()).values())))) as made:
-        colours = made.convert("RGB").crop((150, 150, 190, 190)).getcolors(1600)
-    assert colours is not None
-    assert max(colours)[1] == (0, 255, 0)
+        colors = made.convert("RGB").crop((150, 150, 190, 190)).getcolors(1600)
+    assert colors is not None
+    assert max(colors)[1] == (0, 255, 0)
 
 
-async def test_a_recipes_own_limit_is_tighter_than_the_settings(stack: Stack) -> None:
+async def test_a_limit_of_a_recipe_is_tighter_than_the_settings(stack: Stack) -> None:
     entry = await run(stack, "small", data=picture(400, 400))
     assert (entry.error_kind, "2,000" in entry.error_message) == ("too_many_bytes", True)
 
 
-async def test_a_limit_of_less_than_a_second_is_a_second_and_not_none(stack: Stack) -> None:
+async def test_a_time_limit_below_a_second_is_rounded_up(stack: Stack) -> None:
     assert (await run(stack, "quick", data=picture(30, 20))).state == "done"
 
 
-async def test_a_report_too_long_for_a_line_comes_as_a_file(stack: Stack) -> None:
-    """The service cuts what code prints without a word."""
+async def test_a_report_longer_than_a_line_is_a_file(stack: Stack) -> None:
+    """The service truncates long output without notice."""
     entry = await run(stack, "many", data=picture(400, 300))
     assert (entry.state, len(entry.renditions), len(await stack.outputs())) == ("done", 20, 20)
     assert len(json.dumps(entry.renditions)) > LINE_LIMIT
 
 
-async def test_an_output_is_served_as_what_it_became_and_carries_what_it_should(stack: Stack) -> None:
+async def test_a_rendition_has_its_content_type_and_carried_metadata(stack: Stack) -> None:
     container = stack.services.account.container(stack.services.settings.input_container)
     about = {"credit": "A. Person", "secret": "no"}
     await container.upload_blob("a.jpg", picture(), metadata=about)
@@ -199,13 +201,13 @@ async def test_an_output_is_served_as_what_it_became_and_carries_what_it_should(
     assert "secret" not in facts.metadata
 
 
-async def test_every_format_that_a_recipe_can_name_comes_out(stack: Stack) -> None:
+async def test_every_format_of_a_recipe_can_be_written(stack: Stack) -> None:
     entry = await run(stack, "every", data=picture(40, 30))
     assert (entry.state, entry.error_message) == ("done", "")
     assert sorted(form(data) for data in (await stack.outputs()).values()) == sorted(map(str.upper, FORMATS))
 
 
-async def test_a_rule_about_size_looks_at_the_blob(stack: Stack) -> None:
+async def test_a_size_rule_reads_the_blob(stack: Stack) -> None:
     container = stack.services.settings.input_container
     for name, data in (("sized/big.png", picture(300, 300)), ("sized/small.png", picture(8, 8, "PNG"))):
         await stack.drop(name, data)
@@ -220,9 +222,7 @@ async def test_code_is_refused_unless_it_is_allowed(environ: dict[str, str], rec
             pass
 
 
-async def test_allowed_code_runs_alone_and_its_traceback_reaches_the_ledger(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
+async def test_code_runs_alone_and_its_traceback_is_recorded(environ: dict[str, str], recipe_file: Path) -> None:
     recipe_file.write_text(CODE)
     async with opened({**environ, "PIPELINE_ALLOW_CODE": "true", "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         assert (await run(stack, "turned", data=picture(60, 40, "PNG"))).state == "done"

@@ -1,4 +1,4 @@
-"""Jobs through the pipeline, as the function app does them: the same services, many jobs at once."""
+"""Worker for jobs of the pipeline: the services of the function app, with many jobs at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from itertools import count
 
 from azure.core.pipeline.transport import AioHttpTransport
 
-from benchmarks.meter import Count, Meter, at_a_time
-from benchmarks.stage import name
+from benchmarks.meter import Measurement, Meter, execute_concurrently
+from benchmarks.testbed import source_name
 from pipeline.engine import fingerprint
 from pipeline.pool import engine_bundle
 from pipeline.pool.drain import drain
@@ -22,24 +22,24 @@ from pipeline.storage.provisioning import create_all
 WARM_UP = 2
 
 
-async def many(recipe: str, numbers: range, at_once: int, work: float) -> Count:
-    """The same few sources again and again."""
+async def many(recipe: str, numbers: range, at_once: int, work: float) -> Measurement:
+    """Execute jobs for the same 64 sources repeatedly."""
     return await pipeline(recipe, numbers, at_once, work, sources=64)
 
 
-async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sources: int = 1_000_000) -> Count:
-    """Do the jobs, the first few before the clock starts: sessions are there and equipped, connections open."""
+async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sources: int = 1_000_000) -> Measurement:
+    """Execute jobs. The first ones warm sessions and connections up before the measurement."""
     if work:
-        slowed(work)
+        slow_down_engine(work)
     settings = Settings.load(os.environ)
     services = Services.open(settings, load_recipes(settings), os.environ)
     await create_all(services.account, settings)
-    # Of each job only times are kept, and these as they are: this process's memory is measured.
+    # Keep only the times of each job, as machine numbers: the memory of this process is measured.
     began, ended, worked = array("d"), array("d"), array("d")
 
     async def job(number: int) -> None:
         again = number >= sources
-        source = name(recipe, number % sources)
+        source = source_name(recipe, number % sources)
         entry = await services.executor.execute("input", source, services.recipes.get(recipe), again=again)
         if entry.state == "running":
             return
@@ -50,10 +50,10 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
 
     first = min(WARM_UP * min(at_once, settings.pool_max_sessions), len(numbers) // 3)
     warm = range(numbers.start, numbers.start + first)
-    await at_a_time(warm, len(warm), job)
+    await execute_concurrently(warm, len(warm), job)
     for times in (began, ended, worked):
         del times[:]
-    storage = counted()
+    storage = count_storage_calls()
     meter = Meter(memory=True)
     grown_at = numbers[len(numbers) // 10]
     early = 0
@@ -64,8 +64,8 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
         if number == grown_at:
             early = meter.memory()
 
-    await at_a_time(range(warm.stop, numbers.stop), at_once, watched)
-    told = meter.told(jobs=len(ended), storage=next(storage), later=meter.memory() - early)
+    await execute_concurrently(range(warm.stop, numbers.stop), at_once, watched)
+    told = meter.result(jobs=len(ended), storage=next(storage), later=meter.memory() - early)
     told["first"], told["last"] = min(began), max(ended)
     told["busy"], told["ends"] = sum(worked), list(ended)
     await services.scheduler.close()
@@ -75,14 +75,14 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
 
 
 def _run(entry: Entry) -> tuple[float, float, float]:
-    """When the job's execution began and ended, and how many seconds of it were this job's."""
+    """Return the start and end of a job's execution (Unix time), and the seconds of it that belong to this job."""
     began, took = next((began, took) for stage, began, took in entry.report["spans"] if stage == "execute")
     start = entry.report["began"] + began / 1000
     return start, start + took / 1000, entry.report["session_ms"]["total"] / 1000
 
 
-def counted() -> Iterator[int]:
-    """How many calls to storage there were from now on, when it is asked for."""
+def count_storage_calls() -> Iterator[int]:
+    """Count all further storage calls. `next` of the result returns their number."""
     calls = count()
     send = AioHttpTransport.send
 
@@ -94,8 +94,8 @@ def counted() -> Iterator[int]:
     return calls
 
 
-def slowed(seconds: float) -> None:
-    """Ship an engine that waits for so long in every job, and says that this was its work."""
+def slow_down_engine(seconds: float) -> None:
+    """Ship an engine that waits `seconds` in each job and reports them as work."""
     wait = (
         "\n\n_quick = run\n\ndef run(job, directory):\n    report = _quick(job, directory)\n"
         f"    time.sleep({seconds})\n    report['ms']['total'] = report['ms'].get('total', 0) + {seconds * 1000}\n"

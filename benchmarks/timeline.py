@@ -1,6 +1,6 @@
-"""The timeline of docs/performance.md: `python -m benchmarks.picture FILE`.
+"""Draw the timeline of docs/performance.md: `python -m benchmarks.timeline FILE`.
 
-Two sessions of a pool that is 40 ms away, photos of three megapixels, three renditions each.
+Two sessions of a pool that is 40 ms away, images of three megapixels, three renditions each.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.stage import photo, staged
+from benchmarks.testbed import photo, test_bed
 from devstack.state import ROOT
 
 WARM, JOBS = 4, 24
 
 
 async def draw(out: str) -> None:
-    """Do the jobs and draw what they noted."""
-    async with staged(2, "--fault", "latency:seconds=0.04") as stage:
-        await stage.drop("heavy", WARM + JOBS, photo(2000, 1500))
+    """Execute the jobs and draw their recorded spans."""
+    async with test_bed(2, "--fault", "latency:seconds=0.04") as stage:
+        await stage.upload("heavy", WARM + JOBS, photo(2000, 1500))
         await stage.worker("pipeline", "heavy", 0, WARM + JOBS, 12)
         argv = [sys.executable, "-m", "pipeline", "trace", "--jobs", str(JOBS), "--out", out]
         process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, env={**os.environ, **stage.environ})

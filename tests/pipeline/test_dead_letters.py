@@ -1,4 +1,4 @@
-"""What the platform gave up delivering is in the ledger."""
+"""Dead letters are recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from tests.stack import RECIPES, Stack, opened
 
 
 def body(stack: Stack, recipe: str = "web") -> bytes:
+    """Return a job message."""
     container = stack.services.settings.input_container
     return json.dumps({"recipe": recipe, "container": container, "name": "photos/a.jpg"}).encode()
 
 
 async def yes() -> bool:
+    """Confirm that the source is current."""
     return True
 
 
-async def test_a_job_that_cannot_be_delivered_is_a_failure_that_can_be_retried(stack: Stack) -> None:
+async def test_a_dead_letter_becomes_a_failure_that_can_be_retried(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     await stack.services.dead_letters.handle_job_message(body(stack))
     entry = await stack.entry("web", "photos/a.jpg")
@@ -35,19 +37,19 @@ async def test_a_job_that_cannot_be_delivered_is_a_failure_that_can_be_retried(s
     assert (await stack.services.jobs.retry(entry.key)).state == "queued"
 
 
-async def test_so_is_every_job_of_a_source_that_was_dropped(stack: Stack) -> None:
+async def test_a_dead_letter_of_an_upload_fails_all_its_jobs(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     container = stack.services.settings.input_container
-    told = {"FunctionId": "Host.Functions.image_dropped", "ContainerName": container, "BlobName": "photos/a.jpg"}
-    await stack.services.dead_letters.handle_blob_message(json.dumps(told).encode())
+    blob = {"FunctionId": "Host.Functions.image_dropped", "ContainerName": container, "BlobName": "photos/a.jpg"}
+    await stack.services.dead_letters.handle_blob_message(json.dumps(blob).encode())
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert entry.error_kind == "undeliverable"
-    await stack.services.dead_letters.handle_blob_message(json.dumps({**told, "BlobName": "photos/gone.jpg"}).encode())
+    await stack.services.dead_letters.handle_blob_message(json.dumps({**blob, "BlobName": "photos/gone.jpg"}).encode())
     assert await stack.entry("web", "photos/gone.jpg") is None
 
 
-async def test_where_somebody_may_still_be_on_it_it_is_looked_at_again(stack: Stack) -> None:
+async def test_a_dead_letter_with_a_held_claim_is_checked_again(stack: Stack) -> None:
     etag = await stack.drop("photos/a.jpg", picture())
     container, recipe = stack.services.settings.input_container, stack.services.recipes.get("web")
     key = JobKey.of("web", container, "photos/a.jpg")
@@ -66,7 +68,7 @@ async def test_where_somebody_may_still_be_on_it_it_is_looked_at_again(stack: St
     "handler",
     ["dead_letters.handle_job_message", "dead_letters.handle_blob_message", "run_dead_letters.handle_message"],
 )
-async def test_a_message_that_says_nothing_is_kept_as_a_failure_too(stack: Stack, handler: str) -> None:
+async def test_an_unreadable_message_becomes_a_failure(stack: Stack, handler: str) -> None:
     await attrgetter(handler)(stack.services)(b"\xff nonsense")
     (entry,) = (await stack.services.ledger.page(state="failed"))[0]
     assert (entry.error_kind, "nonsense" in entry.name) == ("bad_message", True)
@@ -74,7 +76,7 @@ async def test_a_message_that_says_nothing_is_kept_as_a_failure_too(stack: Stack
     assert (await stack.services.ledger.page(state="failed"))[0] == []
 
 
-async def test_a_run_ends_though_a_batch_of_it_cannot_be_delivered(stack: Stack) -> None:
+async def test_a_run_ends_although_a_batch_is_a_dead_letter(stack: Stack) -> None:
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
     run = await stack.services.runs.start(runs.Selection(recipes=("web",)), expected_count=3)
@@ -90,10 +92,8 @@ async def test_a_run_ends_though_a_batch_of_it_cannot_be_delivered(stack: Stack)
     assert (seen.state, seen.progress) == ("done", Progress(failed=3))
 
 
-async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_jobs(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
-    """One was done before the process died, one's source is gone, one is still somebody's, and one recipe went."""
+async def test_a_dead_batch_ends_with_each_job_in_another_state(environ: dict[str, str], recipe_file: Path) -> None:
+    """One job was done before the process died, one source is gone, one job has a claim, and one recipe is gone."""
     async with opened(environ) as stack:
         services, container = stack.services, stack.services.settings.input_container
         for number in range(4):
@@ -115,5 +115,5 @@ async def test_a_batch_that_cannot_be_delivered_ends_whatever_had_become_of_its_
         seen = (await stack.services.runs.get(run.id)).progress
         assert seen == Progress(done=1, skipped=2, failed=4, left=1)
         queue = stack.services.account.queue(stack.services.settings.run_queue)
-        assert (await queue.get_queue_properties()).approximate_message_count == 1, "it is looked at again"
+        assert (await queue.get_queue_properties()).approximate_message_count == 1, "the batch is checked again"
         assert await stack.entry("web", "photos/1.jpg") is None

@@ -1,4 +1,4 @@
-"""What nobody looks at any more is forgotten, and nothing else."""
+"""Retention deletes old metrics, plans and runs, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ async def sweep(services: Services) -> int:
     return await runs.apply_retention(services.run_store, services.ledger.metrics, days)
 
 
-async def test_plans_and_runs_of_long_ago_are_forgotten_with_their_batches_and_jobs_stay(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_retention_deletes_old_plans_and_runs_but_no_jobs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     await stack.drop("photos/b.jpg", picture(60, 40))
     services, table = stack.services, stack.services.run_store
@@ -58,9 +56,7 @@ async def test_plans_and_runs_of_long_ago_are_forgotten_with_their_batches_and_j
     assert await sweep(services) == 0
 
 
-async def test_figures_are_forgotten_when_nobody_can_ask_for_them(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_retention_deletes_metrics_after_their_period(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     await stack.services.runs.start(WEB, expected_count=1)
     await stack.work_off()

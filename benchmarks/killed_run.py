@@ -1,11 +1,11 @@
-"""A run on the embedded stack, everything killed halfway, and what became of it: `python -m benchmarks.recorded`.
+"""Kill a bulk run on the local stack halfway, resume it, and compare its counts: `python -m benchmarks.killed_run`.
 
-    plan · start · kill -9 of everything when half is done · up again · resume · exact counts
-    nothing has changed: the plan is empty · the recipe has changed: the plan has exactly those that are stale
-    and once more without a kill, to see how long it takes beside what the plan said
+    plan · start · kill -9 of host and pool when half is done · restart · resume · exact counts
+    nothing has changed: the plan is empty · the recipe has changed: the plan has exactly the stale jobs
+    a second run without a kill: its duration beside the planned duration
 
-Everything is hosts, workers, pool and sandboxes. Storage stays: what Azure has confirmed is written, while the emulator
-writes its tables down every few seconds only.
+Host, workers, pool and sandboxes are killed. Storage stays up: Azure persists every confirmed write, while the storage
+emulator persists its tables every few seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stage import photo
+from benchmarks.testbed import photo
 from devstack import azurite, subprocesses
 from devstack.state import ROOT
 from pipeline import runs
@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Scene:
-    """Where it plays: settings of the app, and the log of what was seen."""
+    """Settings of the app, its folder, and the function that logs progress."""
 
     environ: dict[str, str]
     folder: Path
@@ -54,7 +54,7 @@ class Scene:
 
     @asynccontextmanager
     async def services(self) -> AsyncIterator[Services]:
-        """Services of this process, with the recipe file as it is now."""
+        """Open services of this process with the current recipe file."""
         settings = Settings.load(self.environ)
         services = Services.open(settings, load_recipes(settings), self.environ)
         try:
@@ -63,12 +63,12 @@ class Scene:
             await services.close()
 
     def recipe(self, width: int) -> None:
-        """Write the recipe file."""
+        """Write the recipe file with a rendition of this width in pixels."""
         (self.folder / "recipes.yaml").write_text(RECIPE % width)
 
     @asynccontextmanager
     async def host(self) -> AsyncIterator[subprocesses.Subprocess]:
-        """A function host with the recipe file as it is now; what the killed one had begun comes back soon."""
+        """Run a function host with the current recipe file. Messages of a killed host reappear after 30 s."""
         argv = [sys.executable, "-m", "devstack", "host", "--poll", "1", "--hidden", "30"]
         async with subprocesses.running("host", argv, env=self.environ, cwd=ROOT) as process:
             await process.wait_for_line("function host ready", timeout=120)
@@ -77,7 +77,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
-    """Storage that lasts; pool and hosts come and go."""
+    """Run storage that outlives pools and hosts."""
     with tempfile.TemporaryDirectory(prefix="recorded-") as place:
         folder = Path(place)
         async with azurite.running(data=folder / "storage") as storage:
@@ -99,7 +99,7 @@ async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
 
 @asynccontextmanager
 async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[subprocesses.Subprocess]:
-    """A session pool; the scene's settings name it from now on."""
+    """Run a session pool and write its endpoint into the scene's settings."""
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(sessions)]
     argv += [word for fault in faults for word in ("--fault", fault)]
     async with subprocesses.running("session pool", argv, cwd=ROOT) as process:
@@ -109,17 +109,17 @@ async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[subpr
         yield process
 
 
-async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str) -> dict[str, Any]:
-    """Plan, start, kill everything when half is done, resume, and look at what is there.
+async def kill_halfway(stage: Scene, images: int, sessions: int, *faults: str) -> dict[str, Any]:
+    """Plan and start a run, kill host and pool when half is done, resume it, and return the counts.
 
-    `faults` are those of the first pool, so that a small run is slow enough to be killed in its middle.
+    `faults` slow the first pool down, so that a small run can be killed halfway.
     """
     async with stage.services() as services:
         await _drop(services, images)
         plan = await services.planner.plan(WEB)
         stage.say(f"plan {plan.id}: {plan.jobs} jobs {plan.reasons}, {plan.estimate.minutes:.1f} minutes")
         run = await services.runs.start(plan_id=plan.id)
-        stage.say(f"run {run.id} begins")
+        stage.say(f"run {run.id} started")
         async with AsyncExitStack() as parts:
             process = await parts.enter_async_context(pool(stage, sessions, *faults))
             host = await parts.enter_async_context(stage.host())
@@ -133,11 +133,11 @@ async def killed_halfway(stage: Scene, images: int, sessions: int, *faults: str)
             await services.runs.resume(run.id)
             seen = await _until(services, run.id, lambda seen: seen.over)
         stage.say(f"resumed, {seen.state}: {seen.progress}")
-        return {"planned": plan.jobs, "run": seen, "before": before, **await _facts(services, run.id)}
+        return {"planned": plan.jobs, "run": seen, "before": before, **await _stored_results(services, run.id)}
 
 
-async def planned(stage: Scene) -> runs.Plan:
-    """What is due now."""
+async def plan_again(stage: Scene) -> runs.Plan:
+    """Plan a run of the jobs that are due now."""
     async with stage.services() as services:
         started = time.monotonic()
         plan = await services.planner.plan(WEB)
@@ -146,8 +146,8 @@ async def planned(stage: Scene) -> runs.Plan:
         return plan
 
 
-async def undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
-    """Seconds that the plan said, and seconds that the run took."""
+async def run_undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
+    """Execute a run. Return its planned and its measured duration in seconds."""
     async with pool(stage, sessions), stage.host(), stage.services() as services:
         plan = await services.planner.plan(WEB)
         run = await services.runs.start(plan_id=plan.id)
@@ -166,7 +166,7 @@ async def _drop(services: Services, images: int) -> None:
 
     async def one(number: int) -> None:
         async with gate:
-            # A byte behind the picture makes each a picture of its own.
+            # A trailing byte gives each image its own content.
             await services.sources.put(container, f"photos/{number:05}.jpg", data + bytes([number % 256]), "image/jpeg")
 
     await asyncio.gather(*map(one, range(images)))
@@ -178,8 +178,8 @@ async def _until(services: Services, run_id: str, holds: Callable[[runs.Run], bo
     return seen
 
 
-async def _facts(services: Services, run_id: str) -> dict[str, Any]:
-    """What is in the output container and in the ledger."""
+async def _stored_results(services: Services, run_id: str) -> dict[str, Any]:
+    """Return the renditions in the output container and the ledger rows of a run."""
     names, marker = [], ""
     while True:
         page, marker = await services.renditions.marked("", marker)
@@ -194,7 +194,7 @@ async def _facts(services: Services, run_id: str) -> dict[str, Any]:
 
 
 async def main(images: int, sessions: int) -> bool:
-    """The whole of it; whether every count was exact."""
+    """Execute the whole scenario. Return whether all counts are exact."""
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -202,22 +202,24 @@ async def main(images: int, sessions: int) -> bool:
 
     async with scene(sessions, say) as stage:
         say(f"{images} images, {sessions} sessions")
-        told = await killed_halfway(stage, images, sessions)
+        told = await kill_halfway(stage, images, sessions)
         run, twice = told["run"], sum(entry.generation > 1 for entry in told["entries"])
-        say(f"{len(set(told['outputs']))} renditions, {len(told['entries'])} rows, {twice} jobs begun more than once")
+        say(f"{len(set(told['outputs']))} renditions, {len(told['entries'])} rows, {twice} jobs started more than once")
         exact = (run.state, run.progress.done, len(told["entries"])) == ("done", images, images)
         exact &= len(set(told["outputs"])) == RENDITIONS * images
-        exact &= (await planned(stage)).jobs == 0
+        exact &= (await plan_again(stage)).jobs == 0
         stage.recipe(180)
         say("the recipe has changed")
-        exact &= (await planned(stage)).reasons == {"recipe_changed": images}
-        said, took = await undisturbed(stage, sessions)
+        exact &= (await plan_again(stage)).reasons == {"recipe_changed": images}
+        said, took = await run_undisturbed(stage, sessions)
     say(f"exact: {exact}; predicted / took: {said / took:.2f}")
     return exact
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.recorded", description="A run that is killed halfway.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.killed_run", description="Kill a bulk run halfway and resume it."
+    )
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--sessions", type=int, default=4)
     options = parser.parse_args()

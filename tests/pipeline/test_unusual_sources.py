@@ -1,4 +1,4 @@
-"""Sources as nobody means them to be: each gets its renditions, or a failure that says why, and holds nobody up."""
+"""Unusual sources: each gets its renditions, or a failure with its reason, and delays no other source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from tests.images import picture
 from tests.stack import RECIPES, Stack, opened
 
 
-async def dropped(stack: Stack, name: str = "photos/a.jpg") -> Entry:
+async def handle_event(stack: Stack, name: str = "photos/a.jpg") -> Entry:
+    """Handle the event of a source; return the row of its job."""
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
     entry = await stack.entry("web", name)
     assert entry is not None
@@ -32,20 +33,21 @@ async def dropped(stack: Stack, name: str = "photos/a.jpg") -> Entry:
 
 
 def source(stack: Stack, name: str = "photos/a.jpg") -> BlobClient:
+    """Return the client of a source."""
     return stack.services.account.container(stack.services.settings.input_container).get_blob_client(name)
 
 
 @pytest.mark.stack
-async def test_one_in_the_archive_fails_at_once_and_says_so(stack: Stack) -> None:
+async def test_an_archived_source_fails_at_once_with_a_reason(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     await source(stack).set_standard_blob_tier("Archive")
-    entry = await dropped(stack)
+    entry = await handle_event(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("failed", "archived", 1)
     assert await stack.waiting() == 0
 
 
 @pytest.mark.stack
-async def test_one_in_the_archive_does_not_keep_a_run_from_its_end(stack: Stack) -> None:
+async def test_an_archived_source_does_not_block_a_run(stack: Stack) -> None:
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
     await source(stack, "photos/1.jpg").set_standard_blob_tier("Archive")
@@ -56,30 +58,30 @@ async def test_one_in_the_archive_does_not_keep_a_run_from_its_end(stack: Stack)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
-async def test_a_picture_that_is_said_to_be_compressed_and_is_not_is_read_as_it_is(stack: Stack, encoding: str) -> None:
+async def test_a_wrong_content_encoding_is_ignored(stack: Stack, encoding: str) -> None:
     await source(stack).upload_blob(picture(60, 40), content_settings=ContentSettings(content_encoding=encoding))
-    assert (await dropped(stack)).state == "done"
+    assert (await handle_event(stack)).state == "done"
 
 
-async def test_one_that_is_compressed_is_no_picture(stack: Stack) -> None:
+async def test_a_compressed_source_is_not_an_image(stack: Stack) -> None:
     await source(stack).upload_blob(
         gzip.compress(picture(60, 40)), content_settings=ContentSettings(content_encoding="gzip")
     )
-    entry = await dropped(stack)
+    entry = await handle_event(stack)
     assert (entry.state, entry.error_kind) == ("failed", "not_an_image")
 
 
 @pytest.mark.parametrize("name", ["../{}/a.jpg", "a/../../{}/a.jpg", "photos/./a.jpg", "..", "a\\..\\a.jpg"])
 @pytest.mark.stack
-async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str) -> None:
-    """The other container's blob is there, and this process may read it."""
+async def test_a_name_with_dot_segments_is_refused(stack: Stack, name: str) -> None:
+    """The blob in the other container exists, and this process may read it."""
     services, elsewhere = stack.services, stack.services.settings.output_container
     await services.account.container(elsewhere).upload_blob("a.jpg", picture(60, 40))
     await stack.drop("photos/a.jpg", picture(60, 40))
     container, name = services.settings.input_container, name.format(elsewhere)
-    for look in (services.sources.open, services.sources.stat):
+    for read in (services.sources.open, services.sources.stat):
         with pytest.raises(PermanentError) as caught:
-            await look(container, name)
+            await read(container, name)
         assert caught.value.kind == "bad_name"
     body = json.dumps({"recipe": "web", "container": container, "name": name}).encode()
     await services.dead_letters.handle_job_message(body)
@@ -88,7 +90,7 @@ async def test_a_name_that_leads_elsewhere_leads_nowhere(stack: Stack, name: str
 
 
 @pytest.mark.stack
-async def test_tags_that_cannot_be_had_now_are_asked_for_again(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unavailable_tags_are_a_transient_error(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     found = await stack.services.sources.open(stack.services.settings.input_container, "photos/a.jpg")
     for status, tags in ((503, None), (409, {})):
@@ -97,13 +99,11 @@ async def test_tags_that_cannot_be_had_now_are_asked_for_again(stack: Stack, mon
             with pytest.raises(StorageUnavailable):
                 await found.tags()
         else:
-            assert await found.tags() == tags, "an account that has none"
+            assert await found.tags() == tags, "an account without index tags"
 
 
 @pytest.mark.stack
-async def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_is_there(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_container_being_deleted_counts_as_unavailable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     services, conflict = stack.services, _refused(ResourceExistsError, 409, "ContainerBeingDeleted")
     monkeypatch.setattr(BlobClient, "upload_blob", conflict)
     with pytest.raises(StorageUnavailable):
@@ -114,9 +114,7 @@ async def test_a_container_that_is_being_deleted_is_not_taken_for_one_that_is_th
 
 
 @pytest.mark.stack
-async def test_a_rendition_that_a_policy_protects_is_a_failure_at_once(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_immutable_rendition_fails_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     upload, refused = BlobClient.upload_blob, _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy")
 
@@ -125,41 +123,37 @@ async def test_a_rendition_that_a_policy_protects_is_a_failure_at_once(
         return await (upload if mine else refused)(blob, *arguments, **options)
 
     monkeypatch.setattr(BlobClient, "upload_blob", protected)
-    entry = await dropped(stack)
+    entry = await handle_event(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("failed", "immutable", 1)
 
 
-async def test_more_renditions_than_a_row_can_tell_of_fail_before_one_is_seen(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
+async def test_too_many_renditions_for_a_row_fail_before_any_commit(environ: dict[str, str], recipe_file: Path) -> None:
     one = "width-{:04d}: {{format: jpeg, transforms: [{{resize: {{width: 8}}}}]}}"
     many = ", ".join(map(one.format, range(50)))
     recipe_file.write_text(f'recipes:\n  web:\n    match: {{include: ["photos/**"]}}\n    renditions: {{{many}}}\n')
     async with opened({**environ, "PIPELINE_MAX_RENDITIONS": "100"}) as stack:
         name = "photos/" + "customer-images-2026/" * 22 + "a.jpg"
         await stack.drop(name, picture(64, 48))
-        entry = await dropped(stack, name)
+        entry = await handle_event(stack, name)
         assert (entry.state, entry.error_kind) == ("failed", "too_many_renditions")
         assert await stack.outputs() == {}
 
 
-async def test_another_ledger_replaces_the_renditions_of_the_one_that_was_lost(environ: dict[str, str]) -> None:
+async def test_a_new_ledger_replaces_renditions_of_a_lost_one(environ: dict[str, str]) -> None:
     async with opened(environ) as stack:
         for seed in (1, 2, 3):
             await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
-            await dropped(stack)
+            await handle_event(stack)
         before = await stack.outputs()
         async with opened({**environ, "PIPELINE_LEDGER_TABLE": environ["PIPELINE_LEDGER_TABLE"] + "b"}) as other:
             await other.drop("photos/a.jpg", picture(60, 40, seed=90))
-            assert (await dropped(other)).state == "done"
+            assert (await handle_event(other)).state == "done"
             after = await other.outputs()
         assert after.keys() == before.keys()
         assert not set(after.values()) & set(before.values())
 
 
-async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_survives_an_outage_longer_than_its_attempts(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     services = stack.services
     await services.sources.put(services.settings.upload_container, "u.jpg", picture(60, 40), "image/jpeg")
     message = Message(recipe="tutorial", container=services.settings.upload_container, name="u.jpg", attempt=4)
@@ -167,24 +161,22 @@ async def test_a_job_outlasts_an_outage_that_is_longer_than_all_its_tries(
     await stack.messages()
 
     async def down(*_: Any, **__: Any) -> None:
-        raise StorageUnavailable("the ledger does not answer")
+        raise StorageUnavailable("the ledger does not respond")
 
     with monkeypatch.context() as outage:
         outage.setattr(services.ledger, "claim", down)
         waited = await stack.waiting()
         assert await services.dispatcher.execute_message(message) is None
-        assert await stack.waiting() == waited + 1, "it goes on waiting"
+        assert await stack.waiting() == waited + 1, "the job stays queued"
         queue = services.account.queue(services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
         await queue.create_queue()
         await services.dead_letters.handle_job_message(message.model_dump_json().encode())
         assert (await queue.get_queue_properties()).approximate_message_count == 1
     await services.dispatcher.execute_message(message)
-    assert (await services.jobs.get(key)).state == "failed", "a crop outside of so small a picture"
+    assert (await services.jobs.get(key)).state == "failed", "the crop lies outside this small image"
 
 
-async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_does_and_fails_in_the_end(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
+async def test_an_unknown_recipe_is_retried_then_fails(environ: dict[str, str], recipe_file: Path) -> None:
     async with opened(environ) as old:
         await old.drop("photos/a.jpg", picture(600, 600))
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
@@ -204,9 +196,7 @@ async def test_a_job_of_a_recipe_that_this_app_does_not_know_waits_for_one_that_
             assert (await new.services.jobs.get(key)).state == "done"
 
 
-async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
+async def test_a_dead_letter_without_a_source_records_nothing(environ: dict[str, str], recipe_file: Path) -> None:
     recipe_file.write_text(RECIPES.replace('include: ["photos/**"]', 'include: ["photos/**"], size: {min: 1}'))
     async with opened(environ) as stack:
         mine = stack.services.settings.input_container
@@ -218,7 +208,7 @@ async def test_a_drop_that_was_given_up_is_nothing_where_there_is_nothing_to_do(
 
 
 def _refused(kind: type[HttpResponseError], status: int, code: str) -> Any:
-    """Stands for a call of the SDK that storage refuses."""
+    """Return a double of a call of the SDK that storage rejects."""
 
     async def call(*_: Any, **__: Any) -> None:
         error = kind(code)

@@ -1,6 +1,6 @@
-"""A session pool that lies: honest in everything, but for the answers that a test puts in the place of others.
+"""Session pool that lies: its responses are correct, except those that a test replaces.
 
-A real pool cannot be made to answer like this, so this one is not real; everything around it is.
+A real pool cannot be made to respond like this. All other parts are real.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Lie = Callable[["Call", asyncio.StreamWriter], Awaitable[None]]
 Twist = Callable[[dict[str, Any], Job], Any]
 _VERBS = (
     ("POST", "/files", "upload"),
-    ("POST", "/executions", "run"),
+    ("POST", "/executions", "execute"),
     ("GET", "/executions", "follow"),
     ("GET", "/files", "download"),
-    ("DELETE", "/files", "remove"),
+    ("DELETE", "/files", "delete"),
     ("DELETE", "/session", "end"),
 )
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request: what it is about, its head and its body (not kept for uploads)."""
+    """Request to the pool. The body of an upload is not kept."""
 
     verb: str
     target: str
@@ -41,21 +41,25 @@ class Call:
 
     @property
     def identifier(self) -> str:
-        """The session's identifier: the pool of course knows it."""
-        found = re.search(r"identifier=([^& ]+)", self.target)
-        return found[1] if found else ""
+        """The session's identifier, which the pool knows."""
+        match = re.search(r"identifier=([^& ]+)", self.target)
+        return match[1] if match else ""
 
     @property
     def job(self) -> Job:
-        """The job that the code of a run carries, as whoever took the session over would read it."""
-        found = re.search(r'main\("([A-Za-z0-9+/=]+)"', json.loads(self.body)["code"])
-        assert found
-        return protocol.decode_jobs(found[1])[0]
+        """The job in the code of an execution, which an intruder in the session can read."""
+        match = re.search(r'main\("([A-Za-z0-9+/=]+)"', json.loads(self.body)["code"])
+        assert match
+        return protocol.decode_jobs(match[1])[0]
 
 
 @dataclass
-class Liar:
-    """`lies` by verb, `twist` for the report of a run, `files` for what downloads give. Counts what it was asked."""
+class LyingPool:
+    """Server of a session pool.
+
+    `lies` replace the responses to a verb, `twist` changes the report of an execution, and `contents` is the body of
+    every downloaded rendition. `calls` holds all requests.
+    """
 
     lies: dict[str, Lie] = field(default_factory=dict)
     twist: Twist | None = None
@@ -65,39 +69,39 @@ class Liar:
     report: bytes = b""
 
     @property
-    def address(self) -> str:
-        """Where it listens."""
+    def url(self) -> str:
+        """URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def count(self, verb: str) -> int:
-        """How often it was asked to."""
+        """Count the requests with a verb."""
         return sum(call.verb == verb for call in self.calls)
 
-    async def answer(self, call: Call, writer: asyncio.StreamWriter) -> None:
-        """The lie for this verb, or the honest answer."""
+    async def respond(self, call: Call, writer: asyncio.StreamWriter) -> None:
+        """Send the lie for the verb, or the correct response."""
         self.calls.append(call)
         lie = self.lies.get(call.verb)
         if lie:
             await lie(call, writer)
-        elif call.verb == "run":
-            writer.write(reply(200, said(self.line(call.job))))
+        elif call.verb == "execute":
+            writer.write(reply(200, printed(self.report_line(call.job))))
         elif call.verb == "download":
             writer.write(reply(200, self.report if "/files/report-" in call.target else self.contents))
         else:
             writer.write(reply(200, {}))
         await writer.drain()
 
-    def line(self, job: Job) -> str:
-        """The line that a session prints: an honest report, twisted as a test wants it."""
-        report: Any = honest(job, self.contents)
+    def report_line(self, job: Job) -> str:
+        """Return the report line that a session prints: a correct report, changed by the twist."""
+        report: Any = correct_report(job, self.contents)
         report = self.twist(report, job) if self.twist else report
         body = report if isinstance(report, bytes) else json.dumps([report], separators=(",", ":")).encode()
         self.report = body
         return protocol.report_line(body, job["report"])
 
 
-def honest(job: Job, contents: bytes) -> dict[str, Any]:
-    """What the engine would say if every rendition became `contents`."""
+def correct_report(job: Job, contents: bytes) -> dict[str, Any]:
+    """Return the engine's report if every rendition were `contents`."""
     renditions = [
         {
             "name": each["name"],
@@ -118,21 +122,21 @@ def honest(job: Job, contents: bytes) -> dict[str, Any]:
 
 
 def reply(status: int, body: object, **headers: str) -> bytes:
-    """A whole HTTP answer."""
+    """Build a complete HTTP response."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([f"HTTP/1.1 {status} X", f"Content-Length: {len(text)}", *lines, "", ""]).encode() + text
 
 
-def said(stdout: str, **more: Any) -> dict[str, Any]:
-    """The body of a run that printed `stdout`."""
+def printed(stdout: str, **more: Any) -> dict[str, Any]:
+    """Return the response body of an execution that printed `stdout`."""
     return {"status": "Succeeded", "result": {"stdout": stdout, "stderr": "", **more}}
 
 
 @asynccontextmanager
-async def lying() -> AsyncIterator[Liar]:
-    """A pool on a free port of this machine."""
-    liar = Liar()
+async def lying_pool() -> AsyncIterator[LyingPool]:
+    """Run a lying pool on a free port of this machine."""
+    pool = LyingPool()
     busy: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,7 +145,7 @@ async def lying() -> AsyncIterator[Liar]:
         busy.add(task)
         try:
             while True:
-                await liar.answer(await _call(reader), writer)
+                await pool.respond(await _read_call(reader), writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -149,9 +153,9 @@ async def lying() -> AsyncIterator[Liar]:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    liar.port = server.sockets[0].getsockname()[1]
+    pool.port = server.sockets[0].getsockname()[1]
     try:
-        yield liar
+        yield pool
     finally:
         server.close()
         for task in list(busy):
@@ -160,17 +164,17 @@ async def lying() -> AsyncIterator[Liar]:
             await asyncio.gather(*busy, return_exceptions=True)
 
 
-async def _call(reader: asyncio.StreamReader) -> Call:
+async def _read_call(reader: asyncio.StreamReader) -> Call:
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = re.search(r"(?im)^content-length: *(\d+)", head)
-    left, kept = int(length[1]) if length else 0, b""
+    remaining, body = int(length[1]) if length else 0, b""
     method, target, _ = head.split(" ", 2)
     path = target.split("?")[0]
     verb = next(verb for wanted, start, verb in _VERBS if method == wanted and path.startswith(start))
-    while left:
-        part = await reader.read(min(left, 65_536))
+    while remaining:
+        part = await reader.read(min(remaining, 65_536))
         if not part:
             raise ConnectionError
-        left -= len(part)
-        kept += part if verb == "run" else b""
-    return Call(verb, target, head, kept)
+        remaining -= len(part)
+        body += part if verb == "execute" else b""
+    return Call(verb, target, head, body)

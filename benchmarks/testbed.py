@@ -1,4 +1,4 @@
-"""What the figures are measured on: an emulated storage account, a session pool, photos in a container, workers."""
+"""Test bed of the benchmarks: storage emulator, session pool emulator, sources in a container, and workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from devstack import azurite, subprocesses
 from devstack.demo.photos import sample_photos
 from devstack.state import ROOT
 
-# What `light` makes is what the naive client's plain call makes: a baseline JPEG.
+# `light` creates a baseline JPEG, like the plain `save` call of the naive client.
 RECIPES = """
 recipes:
   heavy:
@@ -41,7 +41,7 @@ RENDITIONS = {"heavy": 3, "light": 1}
 
 
 def photo(width: int, height: int, quality: int = 88) -> bytes:
-    """A photo with the grain of a camera, as JPEG."""
+    """Return a JPEG photo with camera-like grain, `width` × `height` pixels."""
     with Image.open(sample_photos()[0].path) as small:
         large = small.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     grain = Image.merge("RGB", [Image.effect_noise(large.size, 8)] * 3)
@@ -51,31 +51,33 @@ def photo(width: int, height: int, quality: int = 88) -> bytes:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The addresses, as the environment of a function app."""
+class TestBed:
+    """Environment of a function app on the test bed, the pool's log, and a folder."""
 
     environ: dict[str, str]
     pool_log: Path
     folder: Path
 
     async def make_container(self) -> None:
-        """The input container, where the settings name another one than the stage's own."""
+        """Create the input container that the settings name."""
         async with self._blobs() as blobs:
             await blobs.get_container_client(self.environ["PIPELINE_INPUT_CONTAINER"]).create_container()
 
-    async def drop(self, prefix: str, count: int, data: bytes) -> None:
-        """Put `count` copies of a source into the input container."""
+    async def upload(self, prefix: str, count: int, data: bytes) -> None:
+        """Upload `count` copies of a source into the input container."""
         async with self._blobs() as blobs:
             container = blobs.get_container_client(self.environ["PIPELINE_INPUT_CONTAINER"])
             first = f"{prefix}/{0:05}.jpg"
             await container.upload_blob(first, data, overwrite=True)
             if len(data) < 10_000_000:
-                await _spread([container.upload_blob(name(prefix, i), data, overwrite=True) for i in range(1, count)])
+                await _await_all(
+                    [container.upload_blob(source_name(prefix, i), data, overwrite=True) for i in range(1, count)]
+                )
             else:
-                await _spread([_copied(container, first, name(prefix, i)) for i in range(1, count)])
+                await _await_all([_copied(container, first, source_name(prefix, i)) for i in range(1, count)])
 
     async def worker(self, kind: str, *options: str | float, **environ: str) -> dict[str, Any]:
-        """What a process of its own told at its end: see `benchmarks.worker`."""
+        """Run `benchmarks.worker` in a separate process and return its result."""
         argv = [sys.executable, "-m", "benchmarks.worker", kind, *map(str, options)]
         process = await asyncio.create_subprocess_exec(
             *argv, cwd=ROOT, env={**os.environ, **self.environ, **environ}, stdout=asyncio.subprocess.PIPE
@@ -86,12 +88,12 @@ class Stage:
         told: dict[str, Any] = json.loads(out.splitlines()[-1])
         return told
 
-    def anew(self) -> Stage:
+    def fresh(self) -> TestBed:
         """The same servers with another ledger and other slots, as if nothing had been done yet."""
         own = secrets.token_hex(4)
         changed = {"PIPELINE_LEDGER_TABLE": f"ledger{own}", "PIPELINE_STATE_CONTAINER": f"state-{own}"}
         changed |= {"PIPELINE_RUN_TABLE": f"runs{own}", "PIPELINE_RUN_QUEUE": f"runs-{own}"}
-        return Stage(
+        return TestBed(
             {**self.environ, **changed, "PIPELINE_OUTPUT_CONTAINER": f"output-{own}"}, self.pool_log, self.folder
         )
 
@@ -108,8 +110,8 @@ class Stage:
         return BlobServiceClient.from_connection_string(self.environ["IMAGES"])
 
 
-def name(prefix: str, number: int) -> str:
-    """Of a source."""
+def source_name(prefix: str, number: int) -> str:
+    """Return the blob name of a source."""
     return f"{prefix}/{number:05}.jpg"
 
 
@@ -119,8 +121,8 @@ async def _copied(container: ContainerClient, source: str, target: str) -> None:
     )
 
 
-async def _spread(work: list[Any]) -> None:
-    """All of it, eight at a time."""
+async def _await_all(work: list[Any]) -> None:
+    """Await all coroutines, at most eight at once."""
     gate = asyncio.Semaphore(8)
 
     async def one(each: Any) -> None:  # noqa: ANN401 - any coroutine
@@ -131,8 +133,8 @@ async def _spread(work: list[Any]) -> None:
 
 
 @asynccontextmanager
-async def staged(sessions: int, *pool: str, **environ: str) -> AsyncIterator[Stage]:
-    """Storage and a pool of so many sessions, with options of the pool's and settings besides."""
+async def test_bed(sessions: int, *pool: str, **environ: str) -> AsyncIterator[TestBed]:
+    """Run storage and a pool of `sessions` sessions, with further options of the pool and settings of the app."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as place:
         folder = Path(place)
         (folder / "recipes.yaml").write_text(RECIPES)
@@ -152,6 +154,6 @@ async def staged(sessions: int, *pool: str, **environ: str) -> AsyncIterator[Sta
                 "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1800",
                 **environ,
             }
-            stage = Stage(settings, log, folder).anew()
+            stage = TestBed(settings, log, folder).fresh()
             await stage.make_container()
             yield stage
