@@ -18,7 +18,7 @@ from tests.memory import Memory, opened_in_memory
 from tests.stack import RECIPES, Stack, environment, opened
 
 ROOT = Path(__file__).parent
-STACK_FIXTURES = {"azurite", "session_pool_emulator", "environ", "shared_pool", "baked_pool"}
+STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}
 # Fixtures with two implementations, in memory and on the local stack, and the folders whose tests run on both.
 BOTH = {"stack_environ", "storage_connection", "pool_endpoint"}
 BOTH_FOLDERS = {"api", "pipeline", "runs", "storage", "testing"}

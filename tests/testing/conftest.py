@@ -19,7 +19,7 @@ __all__ = ["account", "real_account", "settings", "storage_connection"]
 @pytest.fixture
 def pool_endpoint(request: pytest.FixtureRequest) -> str:
     """URL of the session pool emulator; empty for the fake session pool."""
-    return request.getfixturevalue("session_pool_emulator") if request.param == "stack" else ""
+    return request.getfixturevalue("session_pool") if request.param == "stack" else ""
 
 
 @pytest_asyncio.fixture
