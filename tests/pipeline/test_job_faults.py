@@ -228,21 +228,21 @@ async def test_an_internal_error_is_retried(memory: Memory, monkeypatch: pytest.
 # -- other workers and newer sources ---------------------------------------------------------------------------------
 
 
-async def test_a_source_changed_meanwhile_leaves_the_newer_result(memory: Memory) -> None:
+async def test_a_source_changed_meanwhile_leaves_the_newer_result() -> None:
     """The source is overwritten while its old version is in a session, and the new version is done first."""
-    newer = picture(90, 40)
+    async with opened_in_memory(session_concurrency=1) as memory:
 
-    async def overwrite() -> None:
-        await upload(memory, newer)
+        async def overwrite() -> None:
+            await upload(memory, picture(90, 40))
 
-    await memory.drop(NAME, picture(60, 40))
-    memory.before_next("POST executions", overwrite)
-    await memory.services.dispatcher.handle_blob("input", NAME)
-    entry = await row(memory)
-    assert entry.state == "done"
-    assert entry.version.etag == (await memory.services.sources.stat("input", NAME)).etag
-    assert {(one["width"], one["height"]) for one in entry.renditions} == {(90, 40), (40, 40)}
-    assert await memory.take() == []
+        await memory.drop(NAME, picture(60, 40))
+        memory.before_next("POST executions", overwrite)
+        await memory.services.dispatcher.handle_blob("input", NAME)
+        entry = await row(memory)
+        assert entry.state == "done"
+        assert entry.version.etag == (await memory.services.sources.stat("input", NAME)).etag
+        assert {(one["width"], one["height"]) for one in entry.renditions} == {(90, 40), (40, 40)}
+        assert await memory.take() == []
 
 
 async def test_a_source_deleted_meanwhile_is_superseded(memory: Memory) -> None:

@@ -157,7 +157,7 @@ async def test_two_lost_leases_are_no_failure_of_the_source(stack: Stack, monkey
 
     def lapsed(session: Session) -> None:
         if not renewed:
-            session._is_ours = lambda: False
+            session._lease_is_valid = lambda: False
         check(session)
 
     monkeypatch.setattr(Session, "_check", lapsed)
