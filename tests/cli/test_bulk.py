@@ -159,7 +159,7 @@ async def test_the_doctor_says_what_is_wrong_and_what_to_change(stack: Stack) ->
     broken = Stack(stack.services, {**stack.environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1"})
     findings = {finding["what"]: finding for finding in await told(broken, "doctor", status=1)}
     assert "PIPELINE_POOL_ENDPOINT" in findings["session pool"]["seen"]
-    assert "python -m pipeline init" in findings["runs table"]["seen"]
+    assert "image-pipeline init" in findings["runs table"]["seen"]
     assert (findings["failures"]["verdict"], findings["clock"]["verdict"]) == ("look", "good")
     none = await asyncio.to_thread(pipeline, "doctor", PIPELINE_POOL_ENDPOINT="http://127.0.0.1:1")
     assert (none.exit_code, "IMAGES" in none.stdout) == (1, True)

@@ -309,7 +309,7 @@ async def test_unleasable_slots_are_a_failure_with_its_reason(memory: Memory) ->
     entry = await process_image(memory)
     memory.account._faults.clear()
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "acquire")
-    assert "python -m pipeline init" in entry.error_message
+    assert "image-pipeline init" in entry.error_message
 
 
 async def test_a_process_holds_no_more_slots_than_its_limit() -> None:
