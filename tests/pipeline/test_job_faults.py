@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
-from pipeline.errors import StorageUnavailable
+from pipeline.errors import JobSuperseded, PipelineError, StorageUnavailable
 from pipeline.jobs.dispatch import MAX_DELAY_SECONDS, retry_delay
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import Message
@@ -147,11 +148,12 @@ async def test_a_missing_rendition_is_a_lost_session(memory: Memory) -> None:
     assert state(await upload(memory)) == ("failed", "session_lost", 1)
 
 
-async def test_a_changed_rendition_is_not_committed(memory: Memory) -> None:
+@pytest.mark.parametrize("change", [lambda data: data + b"x", lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+async def test_a_changed_rendition_is_not_committed(memory: Memory, change: Callable[[bytes], bytes]) -> None:
     def forge(files: pool.Files) -> None:
         for name in files:
             if name.startswith("out-"):
-                files[name] = b"\xff\xd8\xff" + bytes(100)
+                files[name] = change(files[name])
 
     memory.pool.fail("GET files/out-", forge, times=9)
     assert state(await upload(memory)) == ("failed", "bad_session_reply", 1)
@@ -252,6 +254,24 @@ async def test_a_source_deleted_meanwhile_is_superseded(memory: Memory) -> None:
     await memory.drop(NAME, bytes(3 * 1024 * 1024))
     memory.before_next("POST files", delete)
     await memory.services.dispatcher.handle_blob("input", NAME)
+    assert (await row(memory)).state == "superseded"
+
+
+async def test_an_expired_claim_is_dead_only_without_a_source(memory: Memory) -> None:
+    """A worker with an expired claim may be slow and about to finish, unless its source is gone."""
+    await memory.drop(NAME, picture(60, 40))
+    message = Message(recipe="web", container="input", name=NAME)
+    results = []
+
+    async def supersede() -> None:
+        memory.expire_claims()
+        errors = [JobSuperseded("gone", kind=kind) for kind in ("superseded", "source_gone")]
+        results.extend([await memory.services.outcomes.mark_superseded(message, error) for error in errors])
+
+    memory.before_next("POST executions", supersede)
+    with suppress(PipelineError):
+        await memory.services.dispatcher.handle_blob("input", NAME)
+    assert results == [True, False]
     assert (await row(memory)).state == "superseded"
 
 
