@@ -194,9 +194,8 @@ def _blob(rendered: StagedRendition[Staged], source: Source, recipe: Recipe) -> 
     """
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     origin = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": rendered.facts.sha256}
-    content_type = rendered.rendition.content_type_of(rendered.facts.as_reported)
     metadata = {**carried, **rendered.facts.as_reported["extra"], **origin}
-    return RenditionBlob(rendered.path, content_type, rendered.rendition.cache_control, metadata)
+    return RenditionBlob(rendered.path, rendered.content_type, rendered.rendition.cache_control, metadata)
 
 
 def _record(rendered: StagedRendition[Staged]) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class StagedRendition(Generic[T]):
     path: str
     staged: T
 
+    @property
+    def content_type(self) -> str:
+        """Media type of the format that the engine has written."""
+        return self.rendition.content_type_of(self.facts.as_reported)
+
 
 @dataclass(frozen=True)
 class SchedulingPolicy:
@@ -287,7 +292,9 @@ def error_from_report(failure: FailureFacts) -> PipelineError:
     about = KINDS[failure.kind].about if failure.kind in KINDS else "session"
     kinds: dict[str, type[SourceError | RecipeError | SessionLost]]
     kinds = {"source": SourceError, "recipe": RecipeError, "session": SessionLost}
-    return kinds[about](failure.message, kind=failure.kind)
+    error = kinds[about](failure.message, kind=failure.kind)
+    error.source_format = failure.source_format
+    return error
 
 
 def _path(request: RenderRequest, rendition: Rendition, facts: RenditionFacts) -> str:

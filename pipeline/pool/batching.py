@@ -1,4 +1,4 @@
-"""Microbatch queue of one session: collect waiting jobs and run several small ones in one execution."""
+"""Microbatches: several small jobs in one execution, chosen by limits and by the moving average of durations."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ExecutionResult:
 
     def packed(self, facts: RenditionFacts) -> bytes | None:
         """Return a rendition from the pack, or None when the pack does not hold it with the reported checksum."""
-        part = b"" if facts.at is None else self.pack[facts.at : facts.at + facts.size]
+        part = b"" if facts.offset is None else self.pack[facts.offset : facts.offset + facts.size]
         return part if part and hashlib.sha256(part).hexdigest() == facts.sha256 else None
 
 

@@ -11,15 +11,15 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import stamina
 
-from pipeline import telemetry
-from pipeline.engine.protocol import LONGEST_LINE
+from pipeline import __version__, telemetry
+from pipeline.engine.protocol import MAX_LINE_CHARACTERS
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.responses import (
@@ -37,7 +37,7 @@ from pipeline.pool.transport import Transport
 from pipeline.settings import Settings
 
 # Long enough for the longest report line, if the service returns that much.
-MAX_STREAM_CHARACTERS = LONGEST_LINE + 4096
+MAX_STREAM_CHARACTERS = MAX_LINE_CHARACTERS + 4096
 # The service itself stops an execution that takes too long. Wait this much longer for its response.
 RESPONSE_GRACE_SECONDS = 15.0
 POLL_INTERVAL_SECONDS = 0.5
@@ -78,7 +78,7 @@ class PoolClient:
             transport=transport or Transport(),
             # StallTimeout limits all but the connect time: httpx's timeouts are reset by every single byte.
             timeout=httpx.Timeout(None, connect=5.0),
-            headers={"User-Agent": "image-pipeline/1", "Accept-Encoding": "identity"},
+            headers={"User-Agent": f"image-pipeline/{__version__}", "Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -158,10 +158,8 @@ class PoolClient:
 
     async def delete(self, identifier: str, name: str) -> None:
         """Delete the file `name` if it exists."""
-        try:
+        with suppress(SessionLost):
             await self._call("DELETE", f"files/{quote(name)}", identifier, "delete a file")
-        except SessionLost:
-            return
 
     async def end(self, identifier: str) -> None:
         """End a session, if it exists, and everything in it. Raises PoolUnavailable when the pool cannot end it."""

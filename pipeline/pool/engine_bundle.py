@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 
-from pipeline.engine.fingerprint import fingerprint, sources
+from pipeline.engine.package_files import package_digest, package_files
 
 DIRECTORY = "/mnt/data"
 MISSING = "pipeline-engine-missing"
@@ -39,7 +39,7 @@ class EngineBundle:
 
     def text(self, job: str) -> str:
         """Return the program with `job` in place of the job document."""
-        names = {"directory": DIRECTORY, "archive": self.name, "package": f"transforms_{self.digest}"}
+        names = {"directory": DIRECTORY, "archive": self.name, "package": f"engine_{self.digest}"}
         return _PROGRAM.format(missing=MISSING, job=job, **names)
 
 
@@ -55,7 +55,7 @@ def _pipeline_run():
         if path not in sys.path:
             sys.path.insert(0, path)
         importlib.invalidate_caches()
-    importlib.import_module("{package}.engine").main("{job}", "{directory}")
+    importlib.import_module("{package}.execution.jobs").main("{job}", "{directory}")
 _pipeline_run()
 """
 
@@ -63,8 +63,8 @@ _pipeline_run()
 @cache
 def build() -> EngineBundle:
     """Build the archive of `pipeline/engine`. The same sources give the same bytes."""
-    digest = fingerprint()[:16]
-    return EngineBundle(f"transforms-{digest}.zip", _pack(f"transforms_{digest}", sources()), digest)
+    digest = package_digest()[:16]
+    return EngineBundle(f"engine-{digest}.zip", _pack(f"engine_{digest}", package_files()), digest)
 
 
 def _pack(package: str, files: dict[str, bytes]) -> bytes:

@@ -89,7 +89,7 @@ class SlotRecycler:
 
     async def _recycle(self, slot: Slot) -> None:
         """End the session, give the slot a new identifier, and open it."""
-        reason = slot.in_doubt or "worn"
+        reason = slot.in_doubt or "used up or too old"
         try:
             if slot.identifier:
                 await slot.session.end()

@@ -50,7 +50,7 @@ class RenditionFacts(_Part):
     width: Side
     height: Side
     ms: float = Field(0, ge=0)
-    at: int | None = Field(None, ge=0)
+    offset: int | None = Field(None, ge=0)
     extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
 
     @property
@@ -63,7 +63,8 @@ class FailureFacts(_Part):
     """Reason why there are no renditions."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.LONGEST_MESSAGE)
+    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.MAX_MESSAGE_CHARACTERS)
+    source_format: Word = ""
 
 
 class SessionReport(_Part):

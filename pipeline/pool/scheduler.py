@@ -93,7 +93,7 @@ class SlotScheduler:
         """Recycle a slot's session once its jobs have ended. Returns False when this process does not hold the slot."""
         held = next((slot for slot in self.leases.slots if slot.name == name), None)
         if held:
-            held.taint("asked for")
+            held.taint("requested")
         return held is not None
 
     async def close(self) -> None:

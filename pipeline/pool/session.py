@@ -15,7 +15,7 @@ from typing import Protocol
 from pipeline import telemetry
 from pipeline.concurrency import BackgroundTasks, gather_or_cancel
 from pipeline.engine import protocol
-from pipeline.engine.bundle import ALL as PACK_LIMIT
+from pipeline.engine.execution.bundle import MAX_BUNDLE_BYTES
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
 from pipeline.pool import batching, engine_bundle
 from pipeline.pool.batching import (
@@ -77,6 +77,7 @@ class Session:
 
     Attributes:
         name: Name for logs: slot and generation.
+        engine_installed: Whether the session has the engine, by upload or in its image.
         overdue: Whether the running execution takes much longer than expected, so that no job should wait behind it.
         tainted: Result of the engine's tamper check. Nothing is executed here any more unless it is empty.
     """
@@ -111,7 +112,7 @@ class Session:
         self._observer = observer
         self.name = name
         self._archive = engine_bundle.build()
-        self._engine_installed = engine_installed
+        self.engine_installed = engine_installed
         self._engine_presence_unknown = image_may_have_engine and not engine_installed
         self._uploading = asyncio.Lock()
         self._queue = ExecutionBatcher(limits)
@@ -124,11 +125,6 @@ class Session:
         self._packs: set[str] = set()
         self.overdue = False
         self.tainted = ""
-
-    @property
-    def engine_installed(self) -> bool:
-        """Return whether the session has the engine, by upload or in its image."""
-        return self._engine_installed
 
     @contextmanager
     def workspace(self, renditions: dict[str, str]) -> Iterator[Workspace]:
@@ -146,7 +142,7 @@ class Session:
         """Upload a job's source of `size` bytes, and the engine if it is not installed."""
         self._check()
         put = self._client.upload(self._identifier, name, size, chunks)
-        if self._engine_installed:
+        if self.engine_installed:
             await put
         else:
             await gather_or_cancel(self._install_engine(), put)
@@ -263,7 +259,7 @@ class Session:
         self._garbage.difference_update(garbage)
         telemetry.microbatch_jobs.record(len(taken))
         results = [ExecutionResult(report, started, ended, len(taken)) for report in reports]
-        if any(rendition.at is not None for report in reports for rendition in report.renditions):
+        if any(rendition.offset is not None for report in reports for rendition in report.renditions):
             # Concurrent with the next execution, which must not delete the pack.
             self._packs.add(jobs[0].get("pack", ""))
             self._downloads.spawn(self._download_pack(taken, results, jobs[0].get("pack", "")))
@@ -276,13 +272,13 @@ class Session:
         try:
             with suppress(PipelineError):
                 self._check()
-                pack = await self._client.read(self._identifier, file, PACK_LIMIT)
+                pack = await self._client.read(self._identifier, file, MAX_BUNDLE_BYTES)
         finally:
             self._packs.discard(file)
             _resolve(taken, [replace(each, pack=pack) for each in results])
 
     async def _execute(self, code: str, seconds: int) -> Execution:
-        was_installed = self._engine_installed
+        was_installed = self.engine_installed
         execution = await self._client.execute(self._identifier, code, seconds)
         if engine_bundle.MISSING in execution.stdout and self._engine_presence_unknown:
             self._engine_presence_unknown = False
@@ -291,7 +287,7 @@ class Session:
         if engine_bundle.MISSING in execution.stdout:
             # Several jobs may find this out. Record it once: another job may be installing the engine already.
             if was_installed:
-                self._engine_installed = False
+                self.engine_installed = False
                 self._uploaded_assets.clear()
                 if self._observer:
                     self._observer.mark_replaced()
@@ -299,7 +295,7 @@ class Session:
         if was_installed and self._observer:
             self._observer.mark_alive()
         if self._engine_presence_unknown:
-            self._engine_presence_unknown, self._engine_installed = False, execution.ok
+            self._engine_presence_unknown, self.engine_installed = False, execution.ok
         return execution
 
     def _check(self) -> None:
@@ -319,10 +315,10 @@ class Session:
 
     async def _install_engine(self) -> None:
         async with self._uploading:
-            if not self._engine_installed and not self._engine_presence_unknown:
+            if not self.engine_installed and not self._engine_presence_unknown:
                 data = self._archive.data
                 await self._put(self._archive.name, len(data), lambda: _whole(data))
-                self._engine_installed = True
+                self.engine_installed = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
         body = await self._body(execution, file)

@@ -19,7 +19,7 @@ from pipeline.pool.session import Session
 from pipeline.settings import Settings
 
 # Isolation label of jobs whose images all belong to the operator. Their sessions are recycled by age, and after this
-# many jobs, because a kernel keeps some memory of each job.
+# many jobs at the latest.
 TRUSTED, TRUSTED_SESSION_MAX_JOBS = "trusted", 10_000
 
 # Treat a lease as expired this many seconds early, because a call that starts now may take a while to arrive.

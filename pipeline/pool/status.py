@@ -55,7 +55,7 @@ class SlotStatusPublisher:
             requests = await self._board.recycle_requests()
             for slot in slots:
                 if requests.get(slot.name) == slot.generation:
-                    slot.taint("asked for")
+                    slot.taint("requested")
             rows = {slot.name: slot_status(slot, self.holder) for slot in slots}
             changed = {name: row for name, row in rows.items() if self._published.get(name) != row}
             if changed:

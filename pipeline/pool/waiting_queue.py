@@ -1,4 +1,4 @@
-"""Priority queue with fair round-robin: waiting slot requests, urgent ones first, recipes and runs in turn."""
+"""Fair queue with priorities: waiting slot requests, urgent ones first, recipes and runs in round-robin."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from azure.data.tables import EdmType, EntityProperty
 
+from pipeline.engine.revisions import decoder_revision
 from pipeline.storage.keys import JobKey
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
@@ -31,6 +32,8 @@ SUMMARY_COLUMNS = [
     "state",
     "source_etag",
     "recipe_hash",
+    "source_format",
+    "decoder_revision",
     "generation",
     "expires",
     "since",
@@ -38,7 +41,7 @@ SUMMARY_COLUMNS = [
     "listed",
 ]
 # Columns that list rows omit.
-UNLISTED_COLUMNS = ("report", "listed", "owner")
+UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,6 +60,9 @@ class Entry:
     `generation` grows with every claim and is the fencing token. `expires` is the end of the claim. `since` is when the
     job entered its state. `run` is the last run that included the job. `listed` holds the keys of its list rows.
     Entries of a list have no `report`.
+
+    `source_format` is the format of the source as the session detected it (Pillow's name), and `decoder_revision` the
+    revision of its decoder when the job ended; both are empty if no session has opened the source.
     """
 
     key: JobKey
@@ -70,6 +76,8 @@ class Entry:
     since: datetime = LONG_AGO
     run: str = ""
     attempts: int = 0
+    source_format: str = ""
+    decoder_revision: int = 0
     error_kind: str = ""
     error_class: str = ""
     error_message: str = ""
@@ -102,6 +110,8 @@ class Entry:
             since=columns.get("since", LONG_AGO),
             run=columns.get("run", ""),
             attempts=columns.get("attempts", 0),
+            source_format=columns.get("source_format", ""),
+            decoder_revision=columns.get("decoder_revision", 0),
             error_kind=columns.get("error_kind", ""),
             error_class=columns.get("error_class", ""),
             error_message=columns.get("error_message", ""),
@@ -122,6 +132,7 @@ class Entry:
         """Return the table entity. Empty values have no column: every column costs bytes in up to four rows per job."""
         texts = {
             "run": self.run,
+            "source_format": self.source_format,
             "error_kind": self.error_kind,
             "error_class": self.error_class,
             "error_message": self.error_message[:8000],
@@ -145,9 +156,15 @@ class Entry:
             "attempts": self.attempts,
             "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
+            **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
             **{column: int64(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
+
+    @property
+    def decoder_outdated(self) -> bool:
+        """True if this process has a newer decoder for the source's format than the job had."""
+        return decoder_revision(self.source_format) > self.decoder_revision
 
     @property
     def is_running(self) -> bool:

@@ -30,6 +30,7 @@ from azure.core.exceptions import (
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
+from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, map_errors
 from pipeline.storage.entry import LONG_AGO, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version
@@ -48,6 +49,8 @@ def decide_claim(
     entry: Entry | None, version: Version, now: datetime, *, again: bool, seen: int | None = None
 ) -> Verdict:
     """Decide whether a worker may claim a job, given the row that it has read.
+
+    An ended job may be claimed again if this process has a newer decoder for the format of its source.
 
     Args:
         entry: The job's row, or None.
@@ -68,7 +71,7 @@ def decide_claim(
         return "busy"
     if again and (seen is None or entry.generation <= seen):
         return "take"
-    if entry.state == "done" or entry.state == "failed" or entry.state == "dismissed":
+    if entry.state == "dismissed" or (entry.state in ("done", "failed") and not entry.decoder_outdated):
         return entry.state
     return "take"
 
@@ -281,8 +284,11 @@ class Claim:
 
     async def complete(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
         """Record the renditions and the report. Raises JobSuperseded if the claim is lost."""
+        source_format = report.get("source", {}).get("format", "")
         return await self._end(
             state="done",
+            source_format=source_format,
+            decoder_revision=decoder_revision(source_format),
             attempts=self.entry.attempts + 1,
             renditions=renditions,
             report=report,
@@ -295,7 +301,14 @@ class Claim:
 
     async def fail(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
         """Record a failure: error, stage and milliseconds per stage. Raises JobSuperseded if the claim is lost."""
-        return await self._end(state="failed", attempts=self.entry.attempts + 1, ms=ms or {}, **_reason(error, stage))
+        return await self._end(
+            state="failed",
+            attempts=self.entry.attempts + 1,
+            source_format=error.source_format,
+            decoder_revision=decoder_revision(error.source_format),
+            ms=ms or {},
+            **_reason(error, stage),
+        )
 
     async def requeue(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
         """Record that the job is queued for another attempt. Raises JobSuperseded if the claim is lost."""

@@ -81,7 +81,7 @@ class Sources:
 
     async def event(self, name: str, etag: str) -> None:
         """Send the event of a blob, as the platform does."""
-        about = {"FunctionId": "Host.Functions.image_dropped", "BlobType": "BlockBlob", "ETag": etag}
+        about = {"FunctionId": "Host.Functions.image_uploaded", "BlobType": "BlockBlob", "ETag": etag}
         place = {"ContainerName": NAMES["PIPELINE_INPUT_CONTAINER"], "BlobName": name}
         await self._send(EVENTS, about | place)
 

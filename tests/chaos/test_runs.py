@@ -96,7 +96,7 @@ def test_job_and_report_lines_of_the_engine_are_parsed() -> None:
     assert said(answer, 2) == ["made", "not_an_image"]
     for broken in (b"", b"{}", b"[]", json.dumps({"result": {"stdout": "pipeline-engine-missing"}}).encode()):
         assert said(broken, 2) == ["", ""]
-    assert REPORT.pattern.startswith(f"^{protocol.MARK} ")
+    assert REPORT.pattern.startswith(f"^{protocol.REPORT_MARK} ")
 
 
 def test_a_mark_changes_no_pixel_and_is_found_again() -> None:

@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["PIL", "pipeline"]):
     from PIL import ImageFile
 
-    from pipeline.engine import engine
+    from pipeline.engine.execution import jobs
     from pipeline.engine.protocol import Job
     from tests.hostile.files import mutated, seeds
     from tests.hostile.jobs import JOBS, violation
@@ -33,7 +33,7 @@ def run_input(data: bytes) -> None:
     for old in FOLDER.iterdir():
         old.unlink()
     (FOLDER / job["source"]).write_bytes(data[1:])
-    problem = violation(engine.run(job, FOLDER), job, FOLDER)
+    problem = violation(jobs.execute_job(job, FOLDER), job, FOLDER)
     if problem or ImageFile.LOAD_TRUNCATED_IMAGES:
         raise AssertionError(problem or "Pillow still accepts truncated files")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from pipeline.engine.protocol import Job, Report
 from tests.engine.conftest import job, rendition
 
@@ -52,7 +52,7 @@ def _pixels(count: int) -> bytes:
 def run(body: bytes, folder: Path, document: Job) -> Report:
     """Run a job in a folder."""
     (folder / "in.bin").write_bytes(body)
-    return engine.run(document, folder)
+    return jobs.execute_job(document, folder)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from tests.hostile import outcomes
 from tests.hostile.files import generated, mutated, seeds
 from tests.hostile.jobs import JOBS, violation
@@ -44,7 +44,7 @@ def test_the_engine_makes_all_renditions_or_leaves_no_file(tmp_path: Path, seed:
             old.unlink()
         (tmp_path / "in.bin").write_bytes(body)
         job = JOBS[number % len(JOBS)]
-        assert violation(engine.run(job, tmp_path), job, tmp_path) == "", name
+        assert violation(jobs.execute_job(job, tmp_path), job, tmp_path) == "", name
 
 
 def test_the_same_seed_gives_the_same_files() -> None:

@@ -132,7 +132,7 @@ async def test_transfers_overlap_with_executions(azurite: str, pool: Emulator, r
     assert {lane.session for lane in lanes} == {"000.1"}
     for stage in ("upload", "download"):
         assert any(_overlap(one, stage, other) for one in lanes for other in lanes if one is not other), stage
-    runs = sorted((each.start, each.end) for lane in lanes for each in lane.stretches if each.stage == "execute")
+    runs = sorted((each.start, each.end) for lane in lanes for each in lane.spans if each.stage == "execute")
     assert all(end <= start + 0.01 for (_, end), (start, _) in itertools.pairwise(runs)), (
         "a session executes one at a time"
     )
@@ -140,8 +140,8 @@ async def test_transfers_overlap_with_executions(azurite: str, pool: Emulator, r
 
 def _overlap(one: timeline.Lane, stage: str, other: timeline.Lane) -> bool:
     """Return True if a stage of one job overlaps the execution of another one."""
-    mine = [each for each in one.stretches if each.stage == stage]
-    runs = [each for each in other.stretches if each.stage == "execute"]
+    mine = [each for each in one.spans if each.stage == stage]
+    runs = [each for each in other.spans if each.stage == "execute"]
     return any(a.start < b.end and b.start < a.end for a in mine for b in runs)
 
 

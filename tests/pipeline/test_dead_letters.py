@@ -40,7 +40,7 @@ async def test_a_dead_letter_becomes_a_failure_that_can_be_retried(stack: Stack)
 async def test_a_dead_letter_of_an_upload_fails_all_its_jobs(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     container = stack.services.settings.input_container
-    blob = {"FunctionId": "Host.Functions.image_dropped", "ContainerName": container, "BlobName": "photos/a.jpg"}
+    blob = {"FunctionId": "Host.Functions.image_uploaded", "ContainerName": container, "BlobName": "photos/a.jpg"}
     await stack.services.dead_letters.handle_blob_message(json.dumps(blob).encode())
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.engine.protocol import LINE_LIMIT
+from pipeline.engine.protocol import INLINE_REPORT_CHARACTERS
 from pipeline.errors import ConfigError
 from pipeline.storage.ledger import Entry
 from tests.images import form, picture, sides
@@ -174,15 +174,18 @@ async def test_a_limit_of_a_recipe_is_tighter_than_the_settings(stack: Stack) ->
     assert (entry.error_kind, "2,000" in entry.error_message) == ("too_many_bytes", True)
 
 
-async def test_a_time_limit_below_a_second_is_rounded_up(stack: Stack) -> None:
-    assert (await run(stack, "quick", data=picture(30, 20))).state == "done"
+async def test_a_time_limit_below_a_second_is_rounded_up(environ: dict[str, str]) -> None:
+    """Another job installs the engine first: on a busy machine that alone may take a second."""
+    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+        await run(stack, "shared", data=picture(30, 20))
+        assert (await run(stack, "quick")).state == "done"
 
 
 async def test_a_report_longer_than_a_line_is_a_file(stack: Stack) -> None:
     """The service truncates long output without notice."""
     entry = await run(stack, "many", data=picture(400, 300))
     assert (entry.state, len(entry.renditions), len(await stack.outputs())) == ("done", 20, 20)
-    assert len(json.dumps(entry.renditions)) > LINE_LIMIT
+    assert len(json.dumps(entry.renditions)) > INLINE_REPORT_CHARACTERS
 
 
 async def test_a_rendition_has_its_content_type_and_carried_metadata(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine import protocol
-from pipeline.engine.fingerprint import fingerprint
+from pipeline.engine.package_files import package_digest
 from pipeline.pool import engine_bundle
 
 
@@ -19,7 +19,7 @@ def test_the_bundle_is_reproducible_and_named_by_its_hash() -> None:
     first = engine_bundle.build()
     engine_bundle.build.cache_clear()
     assert engine_bundle.build() == first
-    assert first.name == f"transforms-{fingerprint()[:16]}.zip"
+    assert first.name == f"engine-{package_digest()[:16]}.zip"
 
 
 def test_the_bundle_holds_every_module_and_nothing_else() -> None:
@@ -37,7 +37,7 @@ def test_the_engine_runs_from_the_bundle_alone(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
     )
     assert result.stderr == ""
-    assert result.stdout.startswith(f"{protocol.MARK} ")
+    assert result.stdout.startswith(f"{protocol.REPORT_MARK} ")
     assert "bad_job" in result.stdout
 
 

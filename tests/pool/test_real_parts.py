@@ -46,7 +46,7 @@ async def test_a_returned_session_is_clean_and_used_again(one_session: Stack) ->
     returned = await slot_document(one_session)
     assert (returned["state"], returned["generation"]) == ("free", 1)
     files = await files_in(one_session, returned["identifier"])
-    assert [name for name in files if not name.startswith("transforms-")] == []
+    assert [name for name in files if not name.startswith("engine-")] == []
     heir = another_process(one_session)
     async with heir.acquire_slot() as session:
         assert session.engine_installed

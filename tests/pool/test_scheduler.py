@@ -63,7 +63,7 @@ async def test_a_returned_session_is_clean_and_used_again() -> None:
         returned = await slot_document(memory)
         assert returned["state"] == "free"
         files = memory.pool.sessions[returned["identifier"]]
-        assert [name for name in files if not name.startswith("transforms-")] == []
+        assert [name for name in files if not name.startswith("engine-")] == []
         heir = another_process(memory)
         async with heir.acquire_slot() as session:
             assert session.engine_installed

@@ -97,10 +97,10 @@ async def test_a_tainted_session_drains_and_keeps_the_first_reason() -> None:
     slot.taint("")
     assert slot.state is S.READY
     slot.taint("session_died")
-    slot.taint("asked for")
+    slot.taint("requested")
     assert (slot.state, slot.recycle_reason) == (S.DRAINING, "session_died")
     slot = make_slot(state=S.OPENING)
-    slot.taint("asked for")
+    slot.taint("requested")
     assert (slot.state, slot.needs_recycling) == (S.OPENING, True)
 
 

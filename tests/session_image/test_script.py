@@ -65,7 +65,7 @@ async def test_an_image_without_the_engine_is_told(environ: dict[str, str], sess
     async with httpx.AsyncClient() as http:
         await http.delete(f"{session_pool}/session?api-version=2025-10-02-preview&identifier=try-it-here")
     assert status == 1
-    assert "No module named 'transforms_" in out
+    assert "No module named 'engine_" in out
     assert "the crop produced no file" in err
 
 
