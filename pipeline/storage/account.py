@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
+from types import TracebackType
 from typing import Any, Self
 
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
     HttpResponseError,
+    ResourceNotFoundError,
     ServiceRequestError,
     ServiceResponseError,
 )
@@ -178,6 +180,19 @@ def ignore_existing() -> Iterator[None]:
     except HttpResponseError as error:
         if not already_exists(error):
             raise
+
+
+class IgnoreMissing:
+    """Context that suppresses the error for a missing blob or row. A missing container or table remains an error."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """Return True for the error to suppress."""
+        return isinstance(error, ResourceNotFoundError) and _code(error) not in ("ContainerNotFound", "TableNotFound")
 
 
 def _code(error: HttpResponseError) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
-from pipeline.storage.account import Account, already_exists, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, already_exists, map_errors
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,11 @@ class DocumentStore:
 
     async def get(self, name: str) -> StoredDocument | None:
         """Return the document of that name, or None."""
-        with map_errors("reading a document"):
-            try:
-                stream = await self._client.download_blob(self._prefix + name)
-                content = json.loads(await stream.readall())
-            except ResourceNotFoundError as error:
-                if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
-                    raise
-                return None
-        return StoredDocument(content, stream.properties.last_modified, stream.properties.etag)
+        with map_errors("reading a document"), IgnoreMissing():
+            stream = await self._client.download_blob(self._prefix + name)
+            content = json.loads(await stream.readall())
+            return StoredDocument(content, stream.properties.last_modified, stream.properties.etag)
+        return None
 
     async def delete_older(self, age: timedelta) -> int:
         """Delete the documents written longer ago than `age` (retention). Returns their number."""

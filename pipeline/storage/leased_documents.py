@@ -30,10 +30,8 @@ DEMAND_RETENTION = timedelta(hours=1)
 METADATA_FIELDS = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
 
 
-class LeaseLost(StorageUnavailable):
+class LeaseLost(StorageUnavailable, kind="lease_lost"):
     """The lease has expired, or another process holds it."""
-
-    default_kind = "lease_lost"
 
 
 class LeasedDocument:

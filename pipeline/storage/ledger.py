@@ -32,7 +32,7 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
-from pipeline.storage.account import Account, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, map_errors
 from pipeline.storage.entry import LONG_AGO, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
@@ -87,24 +87,15 @@ class Ledger:
 
     async def get(self, key: JobKey) -> Entry | None:
         """Return the row of a job, or None."""
-        with map_errors("reading the ledger"):
-            try:
-                return Entry.from_row(await self._table.get_entity(key.partition, key.row))
-            except ResourceNotFoundError as error:
-                if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
-                    raise
-                return None
-
-    async def scan(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
-        """Yield the rows of a recipe with row keys in [first, last]: a range read within one partition."""
-        query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
-        values = {"recipe": recipe, "first": first, "last": last}
-        with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values):
-                yield Entry.from_row(row)
+        with map_errors("reading the ledger"), IgnoreMissing():
+            return Entry.from_row(await self._table.get_entity(key.partition, key.row))
+        return None
 
     async def scan_summaries(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
-        """Yield the same rows with the columns that planning needs."""
+        """Yield the rows of a recipe with row keys in [first, last], with the columns that planning needs.
+
+        This is a range read within one partition.
+        """
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
         with map_errors("reading the ledger"):

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, delete_rows, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, delete_rows, map_errors
 from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
@@ -76,23 +77,16 @@ class RunStore:
 
     async def create(self, kind: Kind, key: str, content: dict[str, Any]) -> Document | None:
         """Store a new document; None if the key exists."""
-        with map_errors(_OPERATION):
-            try:
-                written = await self._table.create_entity(_row(kind, key, content))
-            except ResourceExistsError:
-                return None
-        return Document(content, str(written["etag"]))
+        with map_errors(_OPERATION), suppress(ResourceExistsError):
+            written = await self._table.create_entity(_row(kind, key, content))
+            return Document(content, str(written["etag"]))
+        return None
 
     async def get(self, kind: Kind, key: str) -> Document | None:
         """Return a document, or None."""
-        with map_errors(_OPERATION):
-            try:
-                row = await self._table.get_entity(kind, key)
-            except ResourceNotFoundError as error:
-                if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
-                    raise
-                return None
-        return _document(row)
+        with map_errors(_OPERATION), IgnoreMissing():
+            return _document(await self._table.get_entity(kind, key))
+        return None
 
     async def recent(self, kind: Kind, key: str, seconds: float) -> Document | None:
         """Return a document from a cache of at most this age in seconds. Concurrent callers share one request."""
@@ -108,13 +102,10 @@ class RunStore:
 
     async def replace(self, kind: Kind, key: str, before: Document, content: dict[str, Any]) -> Document | None:
         """Replace a document; None if it has changed since it was read."""
-        condition = _unchanged(before.etag)
-        with map_errors(_OPERATION):
-            try:
-                written = await self._table.update_entity(_row(kind, key, content), **condition)
-            except (ResourceModifiedError, ResourceNotFoundError):
-                return None
-        return Document(content, str(written["etag"]))
+        with map_errors(_OPERATION), suppress(ResourceModifiedError, ResourceNotFoundError):
+            written = await self._table.update_entity(_row(kind, key, content), **_unchanged(before.etag))
+            return Document(content, str(written["etag"]))
+        return None
 
     async def page(self, kind: Kind, limit: int, after: str = "") -> list[tuple[str, Document]]:
         """Return up to `limit` documents with their keys, in key order, behind the key `after`."""
@@ -157,11 +148,9 @@ class RunStore:
 
     async def batch(self, run: str, name: str) -> Batch | None:
         """Return a batch, or None."""
-        with map_errors(_OPERATION):
-            try:
-                return _batch(await self._table.get_entity(_partition(run), name))
-            except ResourceNotFoundError:
-                return None
+        with map_errors(_OPERATION), suppress(ResourceNotFoundError):
+            return _batch(await self._table.get_entity(_partition(run), name))
+        return None
 
     async def batches(self, run: str, first: str = "", last: str = "~") -> AsyncIterator[Batch]:
         """Yield the batches of a run between two names, inclusive."""
@@ -194,13 +183,10 @@ class RunStore:
             batch = stored
 
     async def _replace_batch(self, batch: Batch) -> Batch | None:
-        condition = _unchanged(batch.etag)
-        with map_errors(_OPERATION):
-            try:
-                written = await self._table.update_entity(_batch_row(batch), **condition)
-            except (ResourceModifiedError, ResourceNotFoundError):
-                return None
-        return replace(batch, etag=str(written["etag"]))
+        with map_errors(_OPERATION), suppress(ResourceModifiedError, ResourceNotFoundError):
+            written = await self._table.update_entity(_batch_row(batch), **_unchanged(batch.etag))
+            return replace(batch, etag=str(written["etag"]))
+        return None
 
 
 def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:

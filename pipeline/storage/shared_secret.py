@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError
 
-from pipeline.storage.account import Account, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, map_errors
 
 SECRET_BYTES = 32
 CACHE_SECONDS = 60.0
@@ -30,12 +30,9 @@ class SharedSecret:
         return self._value
 
     async def _fetch(self) -> bytes:
-        try:
+        with IgnoreMissing():
             return await (await self._blob.download_blob()).readall()
-        except ResourceNotFoundError as error:
-            if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
-                raise
-            return b""
+        return b""
 
     async def _generate(self) -> bytes:
         secret = secrets.token_bytes(SECRET_BYTES)

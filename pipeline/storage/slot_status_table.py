@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from azure.core import MatchConditions
@@ -15,7 +16,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, map_errors
 
 PARTITION, REQUESTS_KEY = "~slots~", "asked"
 # Requests older than this are dropped.
@@ -85,17 +86,12 @@ class SlotStatusTable:
         """Read the requests, and the ETag condition for replacing their row (optimistic concurrency)."""
         while True:
             with map_errors(_OPERATION):
-                try:
+                with IgnoreMissing():
                     row = await self._table.get_entity(PARTITION, REQUESTS_KEY)
                     unchanged = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
                     return _read(json.loads(row["status"])), unchanged
-                except ResourceNotFoundError as error:
-                    if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
-                        raise
-                try:
+                with suppress(ResourceExistsError):
                     await self._table.create_entity({**_key(REQUESTS_KEY), "status": "{}"})
-                except ResourceExistsError:
-                    continue
 
 
 def _read(requests: dict[str, Any]) -> dict[str, tuple[int, float]]:

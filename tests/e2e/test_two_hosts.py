@@ -34,7 +34,8 @@ class Scene:
 
     async def rows(self) -> list[Entry]:
         """Return the rows of the ledger."""
-        return [entry async for entry in self.stack.services.ledger.scan("web", " ", "~")]
+        entries, _ = await self.stack.services.ledger.page(recipe="web", container="input", limit=1000)
+        return entries
 
     async def done(self) -> int:
         """Return the number of jobs that are done."""
