@@ -96,10 +96,10 @@ class Stack:
 
 
 async def check_recipes(app: Path) -> None:
-    """Check the recipes before anything starts. Otherwise every part would report the same error.
+    """Check settings and recipes before anything starts. Otherwise every part would report the same error.
 
     Raises:
-        RecipesError: The recipes are invalid.
+        RecipesError: The recipes are invalid, or a setting is unknown or invalid.
     """
     if not _has_pipeline(app):
         return
