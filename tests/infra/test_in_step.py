@@ -113,7 +113,7 @@ def test_the_sample_for_a_laptop_holds_settings_that_exist() -> None:
 
 def test_the_documentation_lists_every_setting_as_it_is() -> None:
     written = (ROOT / "docs" / "settings.md").read_text()
-    assert written == page.as_markdown(), "run: python -m pipeline settings --markdown > docs/settings.md"
+    assert written == page.as_markdown(), "run: image-pipeline settings --markdown > docs/settings.md"
 
 
 def test_the_documentation_names_every_variable_that_can_be_set_for_a_deployment() -> None:
