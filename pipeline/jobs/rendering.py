@@ -20,7 +20,7 @@ from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost
 from pipeline.jobs import verification
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
-from pipeline.pool.client import retry_attempts
+from pipeline.pool.client import retry_attempts, single_chunk
 from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.pool.requests import PRIORITIES, JobLabel, Priority
 from pipeline.pool.scheduler import SlotScheduler
@@ -274,7 +274,7 @@ class Renderer:
             path = _path(request, rendition, facts)
             packed = result.packed(facts)
             if packed is not None:
-                staged = await sink(path, verification.check_bytes(_one_chunk(packed), facts))
+                staged = await sink(path, verification.check_bytes(single_chunk(packed), facts))
                 return StagedRendition(rendition, facts, path, staged)
             async for attempt in retry_attempts(self.settings):
                 with attempt:
@@ -302,7 +302,3 @@ def _path(request: RenderRequest, rendition: Rendition, facts: RenditionFacts) -
         return request.recipe.output_path(rendition, request.source.name, facts.as_reported)
     except ValueError as error:
         raise OutputError(f"rendition {rendition.name} has no valid output path: {error}", kind="bad_path") from error
-
-
-async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -49,6 +49,11 @@ Chunks = Callable[[], AsyncIterator[bytes]]
 """Returns the chunks of an upload from the start, for every attempt."""
 
 
+async def single_chunk(data: bytes) -> AsyncIterator[bytes]:
+    """Yield all of `data` as one chunk."""
+    yield data
+
+
 def retry_attempts(settings: Settings) -> AsyncIterator[stamina.Attempt]:
     """Retry policy of one call: exponential backoff with jitter, or the delay of the pool's Retry-After."""
     return aiter(

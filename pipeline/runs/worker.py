@@ -163,7 +163,7 @@ class RunWorker:
         """
         for seconds in (RUN_STATE_CACHE_SECONDS, 0):
             document = await self.store.recent("run", key_of(run_id), seconds)
-            run = Run.read(document.content) if document else None
+            run = Run.model_validate(document.content) if document else None
             if run and not run.over:
                 return run
         return None
