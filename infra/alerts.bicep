@@ -33,39 +33,24 @@ var searches = [
     severity: 2
     window: 'PT1H'
     above: 20
-<<<<<<< HEAD
     query: 'traces | where message has "event=job.failed"'
-    means: 'More than 20 jobs failed within an hour. The ledger says why.'
-=======
-    query: 'traces | where message has "failed at" or message has "failed after"'
     means: 'More than 20 jobs failed within an hour. The ledger has the reasons: python -m pipeline failures.'
->>>>>>> main
   }
   {
     name: 'images-saturation'
     severity: 3
     window: 'PT15M'
     above: 50
-<<<<<<< HEAD
     query: 'traces | where message has "event=job.deferred"'
-    means: 'Jobs wait for sessions. They are done later; if that is too late, give the pool more sessions.'
-=======
-    query: 'traces | where message has "waits for a session"'
     means: 'Jobs wait for sessions and are processed later. If this delay is too long, raise the pool limit MAX_SESSIONS.'
->>>>>>> main
   }
   {
     name: 'images-no-events'
     severity: 2
     window: 'P1D'
     above: 0
-<<<<<<< HEAD
     query: 'traces | where message has "event=run.missed_jobs_found"'
-    means: 'The scheduled run found sources that no event had brought in, or a recipe has changed. They are being done now; see whether the Event Grid subscription is there and delivers.'
-=======
-    query: 'traces | where message matches regex "scheduled run [0-9a-f-]+ found [1-9]"'
     means: 'The scheduled run found sources without an event, or a recipe has changed. It processes them now. Check that the Event Grid subscription exists and delivers events.'
->>>>>>> main
   }
 ]
 
