@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.events import host_queries, logged_events, queried_events
 from tests.infra.bicep import File, literal, problems, properties, text, walk
 from tests.infra.types import Types
 
@@ -163,11 +164,9 @@ def test_no_key_opens_storage_logs_or_the_registry() -> None:
 
 
 def test_alerts_search_for_events_that_the_pipeline_logs() -> None:
-    """The query about poison messages matches a line of the Functions host instead."""
-    written = "\n".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
-    queries = [text(node) for node in walk(File(INFRA / "alerts.bicep").root) if node.type == "string"]
-    phrases = {phrase for query in queries for phrase in re.findall(r'message has "([^"]+)"', query)}
-    events = phrases - {"MaxDequeueCount", "poison"}
-    assert events == {"event=job.failed", "event=job.deferred", "event=run.missed_jobs_found"}
-    assert not [event for event in events if f'"event": "{event.removeprefix("event=")}"' not in written]
-    assert not [query for query in queries if "matches regex" in query]
+    """The query about dead letters matches a line of the Functions host instead."""
+    strings = [text(node).strip("'") for node in walk(File(INFRA / "alerts.bicep").root) if node.type == "string"]
+    queries = [each for each in strings if each.startswith("traces |")]
+    assert len(queries) == 4
+    assert [each for each in queries if not queried_events(each)] == queries[:1] == host_queries()
+    assert {name for each in queries for name in queried_events(each)} <= set(logged_events())
