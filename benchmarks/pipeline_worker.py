@@ -103,5 +103,5 @@ def slow_down_engine(seconds: float) -> None:
     )
     files = fingerprint.sources()
     slow = {file: text + wait.encode() if file == "engine.py" else text for file, text in files.items()}
-    setattr(engine_bundle, "sources", lambda: slow)  # noqa: B010 - what the archive packs
+    setattr(engine_bundle, "sources", lambda: slow)  # noqa: B010 - the archive packs it
     engine_bundle.build.cache_clear()
