@@ -74,7 +74,7 @@ async def running(
 
     Raises:
         SubprocessError: Azurite did not start: a port is in use, or the data cannot be read.
-        NodeError: Azurite cannot be installed.
+        DevstackError: Azurite cannot be installed.
     """
     program = await asyncio.to_thread(node.npm_program, "azurite")
     argv: list[str | Path] = [program.node, program.script, *_arguments(data, ports, certificate)]

@@ -22,7 +22,7 @@ import httpx
 
 from devstack import azurite, subprocesses
 from devstack.certificate import Certificate, write_trust_bundle
-from devstack.errors import RecipesError, SubprocessError, SubscriptionError
+from devstack.errors import DevstackError, SubprocessError
 from devstack.state import ROOT, STATE_FOLDER, process_exists
 from event_grid_emulator.subscription import app_subscriptions
 
@@ -99,7 +99,7 @@ async def check_recipes(app: Path) -> None:
     """Check the recipes before anything starts. Otherwise every part would report the same error.
 
     Raises:
-        RecipesError: The recipes are invalid.
+        DevstackError: The recipes are invalid.
     """
     if not _has_pipeline(app):
         return
@@ -108,7 +108,7 @@ async def check_recipes(app: Path) -> None:
     async with subprocesses.running("recipes", argv, cwd=app, output=lines.append) as process:
         await process.wait_for_exit()
     if process.status != 0:
-        raise RecipesError("\n".join(lines))
+        raise DevstackError("\n".join(lines))
 
 
 def _has_pipeline(app: Path) -> bool:
@@ -191,7 +191,7 @@ class _Starter:
         """Subscribe the blob triggers of the app to events. The hosts must be running for the handshake.
 
         Raises:
-            SubscriptionError: The Event Grid emulator rejects a subscription.
+            DevstackError: The Event Grid emulator rejects a subscription.
         """
         if not self._event_grid_url:
             return
@@ -202,7 +202,7 @@ class _Starter:
             for name, subscription in app_subscriptions(functions, self._webhook_key).items():
                 response = await client.put(f"{control}/{name}", json=subscription)
                 if not response.is_success:
-                    raise SubscriptionError(response.json()["error"]["message"])
+                    raise DevstackError(response.json()["error"]["message"])
 
     async def pool(self) -> dict[str, str]:
         """Start the session pool emulator. Return the settings of the pool."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -110,7 +110,7 @@ def _boolean_parameter(context: RequestContext, name: str) -> bool:
 def _open_files(session: Session, *, not_found_code: str = "FileNotFound") -> Iterator[SessionFiles]:
     """Yield the files of a session, and convert errors in the block to error responses."""
     try:
-        with session.in_use(), session.files() as files:
+        with session.in_use(), closing(session.files()) as files:
             yield files
     except SessionFileNotFoundError as error:
         raise ApiError(404, not_found_code, f"The file '{error}' does not exist.") from None
