@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import httpx
+import psutil
 
 from devstack import azurite, subprocesses
 from devstack.certificate import Certificate, write_trust_bundle
 from devstack.errors import DevstackError, SubprocessError
-from devstack.state import ROOT, STATE_FOLDER, process_exists
+from devstack.state import ROOT, STATE_FOLDER
 from event_grid_emulator.subscription import app_subscriptions
 
 ENV_FILE = STATE_FOLDER / "env"
@@ -281,7 +282,7 @@ def environment_file(settings: Mapping[str, str], path: Path = ENV_FILE) -> Iter
 def _is_available(path: Path) -> bool:
     """Return whether no other running stack owns the file."""
     owner = _owner(path)
-    return owner in (None, os.getpid()) or not process_exists(owner)
+    return owner in (None, os.getpid()) or not psutil.pid_exists(owner)
 
 
 def _owner(path: Path) -> int | None:
