@@ -96,6 +96,7 @@ def _log_file() -> Iterator[stack.Output]:
     with LOG_FILE.open("w", buffering=1) as log:
 
         def output(part: str, line: str) -> None:
+            """Write a line; print it as well if it is a warning."""
             log.write(f"{part:>12} | {line}\n")
             if line.startswith("warning:"):
                 console.print(f"[yellow]{escape(line)}[/]", highlight=False)
@@ -124,6 +125,7 @@ async def _process(pipeline: Pipeline, plan: Plan, out: Path) -> None:
         bar = progress.add_task("photos", total=len(plan.jobs))
 
         def show_progress() -> None:
+            """Update the progress bar from the states of the jobs."""
             states = [job.state for job in plan.jobs]
             counts = [f"{states.count(each)} {each}" for each in ("running", "queued", "failed") if each in states]
             description = f"photos {', '.join(counts)}"

@@ -109,6 +109,7 @@ class Pipeline:
         limit = asyncio.Semaphore(CONCURRENT_UPLOADS)
 
         async def upload_photo(photo: Photo, photo_jobs: list[Job]) -> None:
+            """Upload a photo and submit its jobs."""
             async with limit:
                 for job in photo_jobs:
                     job.upload_started = time.monotonic()

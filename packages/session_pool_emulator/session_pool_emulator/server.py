@@ -28,6 +28,7 @@ class _Protocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Add the transport to the state of the requests."""
         super().connection_made(transport)
         self.app_state = self.app_state | {"transport": transport}
 
@@ -38,6 +39,7 @@ class _Server(uvicorn.Server):
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Capture no signals."""
         yield
 
 

@@ -42,22 +42,18 @@ async def upload(request: Request) -> Response:
     """Handle POST /files, and POST /files/upload of the legacy family."""
     context, folder = _context_and_folder(request)
     session, _ = await context.session()
-    with _open_files(session) as files, ExitStack() as stack:
-        names: list[str] = []
+    names: list[str] = []
+    with _open_files(session) as files:
+        with ExitStack() as stack:
 
-        def open_file(name: str) -> int:
-            names.append(parse_file_name(name))
-            return stack.enter_context(files.create(folder, names[0]))
+            def open_file(name: str) -> int:
+                """Create the file below the folder. It appears under its name after the last chunk."""
+                names.append(parse_file_name(name))
+                return stack.enter_context(files.create(folder, names[0]))
 
-        content_type = request.headers.get("content-type", "")
-        try:
-            await MultipartUpload(content_type, context.pool.settings.max_upload_bytes, open_file).read(
-                request.stream()
-            )
-            stack.close()
-        except BaseException as error:
-            stack.__exit__(type(error), error, error.__traceback__)
-            raise
+            content_type = request.headers.get("content-type", "")
+            body = MultipartUpload(content_type, context.pool.settings.max_upload_bytes, open_file)
+            await body.read(request.stream())
         entry = files.stat(folder, names[0])
     return _entry_response(context, entry)
 
