@@ -6,10 +6,11 @@ import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
 from pipeline import runs
-from pipeline.api import http_trigger, idempotency
+from pipeline.api import http_trigger
+from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.route import Route
-from pipeline.api.routes import TABLE
-from pipeline.console.routes import Console
+from pipeline.api.routes import ROUTES
+from pipeline.console.dispatch import console_of
 from pipeline.jobs import dead_letters
 from pipeline.services import ServicesProvider
 from pipeline.settings import CONNECTION
@@ -17,7 +18,6 @@ from pipeline.settings import CONNECTION
 # Provisioning and rollbacks give older code newer settings: unknown ones are a warning here, an error elsewhere.
 process = ServicesProvider(os.environ, ignore_unknown_settings=True)
 settings = process.settings
-console = Console()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 
@@ -27,7 +27,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     connection=CONNECTION,
     source=func.BlobSource.EVENT_GRID,
 )
-async def image_dropped(source: blob.BlobClient) -> None:
+async def image_uploaded(source: blob.BlobClient) -> None:
     """Execute the jobs of a new or changed source. The binding provides its name; our own clients read the data."""
     await process.services().dispatcher.handle_blob(source.container_name, source.blob_name)
 
@@ -61,7 +61,7 @@ async def run_undeliverable(message: func.QueueMessage) -> None:
 
 
 @app.queue_trigger(arg_name="message", queue_name=dead_letters.BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
-async def drop_undeliverable(message: func.QueueMessage) -> None:
+async def upload_undeliverable(message: func.QueueMessage) -> None:
     """Record the jobs of a dead letter of the blob trigger as failures."""
     await process.services().dead_letters.handle_blob_message(message.get_body())
 
@@ -71,7 +71,7 @@ async def scheduled_run(timer: func.TimerRequest) -> None:
     """Start the scheduled run, which finds the jobs that no event has started, and apply retention."""
     services = process.services()
     await services.runs.start_scheduled()
-    await idempotency.delete_expired(services)
+    await IdempotencyKeys(services.idempotency, settings.idempotency_ttl_hours).delete_expired()
     await runs.apply_retention(services.run_store, services.ledger.stats, settings.run_retention_days)
 
 
@@ -85,26 +85,26 @@ def serve(route: Route) -> None:
         return await http_trigger.handle(route, process.services, req)
 
 
-for each in TABLE:
+for each in ROUTES:
     serve(each)
 
 
 @app.route("console/{*page}", auth_level=func.AuthLevel.ANONYMOUS)
 async def show_console(req: func.HttpRequest) -> func.HttpResponse:
     """Serve a page of the console. It authenticates by itself: browsers send no function key with a link."""
-    return await console.answer(process.services(), req)
+    return await console_of(process.services()).handle(req)
 
 
 @app.route("console-reader", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console as a reader. The key of this function grants nothing else."""
-    return await console.admit(process.services(), req, "read")
+    return await console_of(process.services()).sign_in(req, "read")
 
 
 @app.route("console-operator", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console as an operator, who may change things."""
-    return await console.admit(process.services(), req, "write")
+    return await console_of(process.services()).sign_in(req, "write")
 
 
 @app.route("{*path}")

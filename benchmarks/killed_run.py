@@ -27,7 +27,8 @@ from benchmarks.testbed import photo
 from devstack import azurite, subprocesses
 from devstack.state import ROOT
 from pipeline import runs
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.provisioning import create_all
 

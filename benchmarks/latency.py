@@ -20,7 +20,8 @@ from benchmarks.figures import Scale
 from benchmarks.table import Row, at_most, below
 from benchmarks.testbed import RECIPES, photo
 from devstack import stack
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
 

@@ -11,10 +11,11 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from benchmarks.meter import Measurement, Meter, execute_concurrently
 from benchmarks.testbed import source_name
-from pipeline.engine import fingerprint
+from pipeline.engine import package_files
 from pipeline.pool import engine_bundle
 from pipeline.pool.drain import drain
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.ledger import Entry
 from pipeline.storage.provisioning import create_all
@@ -97,11 +98,11 @@ def count_storage_calls() -> Iterator[int]:
 def slow_down_engine(seconds: float) -> None:
     """Ship an engine that waits `seconds` in each job and reports them as work."""
     wait = (
-        "\n\n_quick = run\n\ndef run(job, directory):\n    report = _quick(job, directory)\n"
+        "\n\n_quick = execute_job\n\ndef execute_job(job, directory):\n    report = _quick(job, directory)\n"
         f"    time.sleep({seconds})\n    report['ms']['total'] = report['ms'].get('total', 0) + {seconds * 1000}\n"
         "    return report\n"
     )
-    files = fingerprint.sources()
-    slow = {file: text + wait.encode() if file == "engine.py" else text for file, text in files.items()}
-    setattr(engine_bundle, "sources", lambda: slow)  # noqa: B010 - the archive packs it
+    files = package_files.package_files()
+    slow = {file: text + wait.encode() if file == "execution/jobs.py" else text for file, text in files.items()}
+    setattr(engine_bundle, "package_files", lambda: slow)  # noqa: B010 - the archive packs it
     engine_bundle.build.cache_clear()

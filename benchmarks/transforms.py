@@ -22,7 +22,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from pipeline.engine.protocol import VERSION, Job, Limits, RenditionJob, Step
 
 SIDES = (1600, 800, 400)
@@ -49,7 +49,7 @@ def _rendition(name: str, kind: str, steps: list[Step], options: dict[str, objec
 
 def _by_engine(photo: Path, folder: Path, job: Job) -> None:
     (folder / "in.bin").symlink_to(photo)  # the engine deletes it
-    report = engine.run(job, folder)
+    report = jobs.execute_job(job, folder)
     if report["failure"]:
         raise SystemExit(report["failure"]["message"])
 

@@ -8,7 +8,7 @@ param deadLetters string
 @description('Resource id of the identity that the topic uses to write dead letters.')
 param identity string
 @description('The function in function_app.py that receives the events.')
-param functionName string = 'image_dropped'
+param functionName string = 'image_uploaded'
 
 resource site 'Microsoft.Web/sites@2025-03-01' existing = {
   name: app

@@ -1,7 +1,7 @@
 """Store recipes that requests supply, and find recipes by name.
 
-An ad-hoc recipe is stored by its content, beside the slots' documents: queue messages are too small for it, and another
-process, or a retry weeks later, needs it too.
+An ad-hoc recipe is stored by its content, next to the documents of slots: queue messages are too small for it, and
+another process, or a retry weeks later, needs it too.
 """
 
 from __future__ import annotations

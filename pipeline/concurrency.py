@@ -1,20 +1,46 @@
-"""Awaiting several things at once."""
+"""Helpers for concurrent coroutines: gather with cancellation, and background tasks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 async def gather_or_cancel(*work: Coroutine[Any, Any, T]) -> list[T]:
-    """All results, in order. The first error cancels the rest and is raised as it is, not in a group."""
+    """Run coroutines concurrently and return their results in order.
+
+    The first error cancels the rest and is raised as it is, without an exception group.
+    """
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class BackgroundTasks:
+    """Set of background tasks that keeps each one alive until it ends."""
+
+    def __init__(self) -> None:
+        """Create an empty set."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task in an empty context, so that its logs and spans do not belong to the job that started it."""
+        task = asyncio.create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def cancel(self) -> None:
+        """Cancel all tasks except the calling one, and wait for their end."""
+        tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

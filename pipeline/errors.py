@@ -18,7 +18,7 @@
     ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
     └── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
 
-Every message says what happened and what to change. `kind` is a short, stable word for programs: the ledger, API
+Every message names the problem, the object and the remedy. `kind` is a short, stable word for programs: the ledger, API
 responses and log events contain it.
 """
 
@@ -26,17 +26,42 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# HTTP status and title of the kinds that differ from their class.
+HTTP_BY_KIND: dict[str, tuple[int, str]] = {
+    "adhoc_not_allowed": (403, "Not allowed by the settings"),
+    "not_found": (404, "Not found"),
+    "source_gone": (404, "Source not found"),
+    "rendition_gone": (404, "Rendition not found"),
+    "unknown_recipe": (404, "Recipe not found"),
+    "unknown_job": (404, "Job not found"),
+    "unknown_slot": (404, "Slot not found"),
+    "unknown_run": (404, "Run not found"),
+    "unknown_plan": (404, "Plan not found"),
+    "method_not_allowed": (405, "Method not allowed"),
+    "slot_cools_down": (409, "Session cannot be ended"),
+    "body_too_large": (413, "Request too large"),
+    "unsupported_media_type": (415, "Unsupported media type"),
+    "over_cap": (422, "Limit exceeded"),
+    "key_reused": (422, "Idempotency key reused"),
+    "response_too_large": (422, "Image too large for a response"),
+    "timeout": (504, "Timeout"),
+}
+
 
 class PipelineError(Exception):
     """Root of all errors that the pipeline raises on purpose.
 
     Attributes:
-        message: What happened, to what, and what to do.
+        message: The problem, the object and the remedy.
         kind: A stable word for programs.
         stderr_tail: The end of the session's standard error; empty if no session was involved.
     """
 
     default_kind: ClassVar[str] = "error"
+    source_format: str = ""
+    """The format of the source (Pillow's name), where a session has detected it before the error."""
+    http: ClassVar[tuple[int, str]] = (500, "Internal error")
+    """HTTP status and title of a response about the error, unless HTTP_BY_KIND names others for its kind."""
 
     def __init__(self, message: str, *, kind: str | None = None, stderr_tail: str = "") -> None:
         """Use the class's own kind unless `kind` names another one."""
@@ -45,17 +70,24 @@ class PipelineError(Exception):
         self.kind = kind or self.default_kind
         self.stderr_tail = stderr_tail
 
+    @property
+    def status_and_title(self) -> tuple[int, str]:
+        """HTTP status and title of a response about this error, by its kind, else by its class."""
+        return HTTP_BY_KIND.get(self.kind, self.http)
+
 
 class ConfigError(PipelineError):
     """A setting or the recipe file is invalid; the message lists every problem."""
 
     default_kind = "configuration"
+    http = (503, "Invalid configuration")
 
 
 class PermanentError(PipelineError):
     """A retry gives the same result."""
 
     default_kind = "permanent"
+    http = (422, "Image cannot be processed")
 
 
 class SourceError(PermanentError):
@@ -68,6 +100,7 @@ class RecipeError(PermanentError):
     """The recipe is unknown, or does not apply to this source (for example, a crop outside the image)."""
 
     default_kind = "bad_recipe"
+    http = (422, "Recipe cannot be used")
 
 
 class SessionReplyError(PermanentError):
@@ -80,12 +113,14 @@ class OutputError(PermanentError):
     """A rendition cannot be committed at the recipe's path."""
 
     default_kind = "output_conflict"
+    http = (409, "Output path conflict")
 
 
 class TransientError(PipelineError):
     """A retry may succeed. `retry_after` is the delay in seconds that the service requested, or None."""
 
     default_kind = "transient"
+    http = (503, "Service unavailable")
 
     def __init__(
         self, message: str, *, kind: str | None = None, stderr_tail: str = "", retry_after: float | None = None
@@ -123,18 +158,21 @@ class PoolFull(PipelineError):  # noqa: N818
     """No session is free: the job is requeued, and this is not an attempt (backpressure)."""
 
     default_kind = "pool_full"
+    http = (503, "No free session")
 
 
 class JobSuperseded(PipelineError):  # noqa: N818
     """The source has changed or is gone, or another worker has taken the job over."""
 
     default_kind = "superseded"
+    http = (409, "Source changed")
 
 
 class RequestError(PipelineError):
-    """A request is invalid or not possible; the message says what to change."""
+    """A request is invalid or not possible; the message names the remedy."""
 
     default_kind = "bad_request"
+    http = (400, "Invalid request")
 
 
 class InvalidCursor(RequestError):  # noqa: N818 - named after the invalid object
@@ -147,3 +185,4 @@ class StateConflict(RequestError):  # noqa: N818
     """The state of the job or run does not allow the action."""
 
     default_kind = "state_conflict"
+    http = (409, "State conflict")

@@ -1,4 +1,4 @@
-"""Connections that go out of the process: kept alive, as many as are needed, without cookies."""
+"""Factory of outgoing HTTP connections: kept alive, unlimited in number, without cookies."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from urllib.request import getproxies
 
 import aiohttp
 
-# How long an idle connection is kept, in seconds.
-KEPT = 60
+# Close an idle connection after this many seconds.
+KEEPALIVE_SECONDS = 60
 
 
 def new_session(context: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
-    """A client in the loop that runs, with TLS as `context` has it (or the SDK that uses it says).
+    """Create an HTTP client in the running event loop.
 
-    A proxy that the environment names is heeded. Nothing else of the environment is: `.netrc` would be read anew, in
-    another thread, for every call, which is a quarter of what a call costs.
+    It honors a proxy from the environment, but not `.netrc`: aiohttp would read that file again, in another thread, for
+    every call, which takes a quarter of a call's time.
+
+    Args:
+        context: TLS settings. None uses the default, or the settings of the SDK that makes the call.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT, ssl=True if context is None else context),
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ssl=True if context is None else context
+        ),
         trust_env=bool(getproxies()),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -1,4 +1,4 @@
-"""The identity that the app signs in with. Storage and the session pool share it, and its tokens."""
+"""Identity of the app: one credential, and its tokens, for storage and the session pool."""
 
 from __future__ import annotations
 
@@ -15,39 +15,49 @@ from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, Manag
 
 from pipeline.errors import IdentityUnavailable
 
-# Seconds for one token, tries included. The SDK's own patience is an hour of minutes-long tries.
-PATIENCE = 30.0
-CONNECT = 3
-READ = 10
-TRIES = 2
-# Makes a credential that keeps tokens ask for a new one; a managed identity's does not pass it on.
-NOT_THE_KEPT_ONE = "{}"
+# Timeout for one token, retries included. The SDK itself retries for an hour, minutes at a time.
+TOKEN_TIMEOUT_SECONDS = 30.0
+CONNECT_TIMEOUT_SECONDS = 3
+READ_TIMEOUT_SECONDS = 10
+MAX_RETRIES = 2
+# Claims that make a caching credential request a new token; a managed identity's does not pass them on.
+BYPASS_CACHE_CLAIMS = "{}"
 
 
 class Identity:
-    """A credential for the SDKs whose errors say what to do.
+    """Credential for the SDKs whose errors tell the operator what to do.
 
-    What it raises is none of the SDKs' errors, so that their own retries, which are for their service and not for the
-    identity's, leave it alone.
+    It raises only IdentityUnavailable. That is no SDK error, so the SDKs do not apply the retry policy of their own
+    service to it.
     """
 
-    def __init__(self, credential: AsyncTokenCredential, patience: float = PATIENCE, *, keeps: bool = False) -> None:
-        """`keeps` says whether the credential gives the same token until that is old by this machine's clock."""
-        self._credential, self._patience, self._keeps = credential, patience, keeps
+    def __init__(
+        self, credential: AsyncTokenCredential, timeout: float = TOKEN_TIMEOUT_SECONDS, *, caches_tokens: bool = False
+    ) -> None:
+        """Wrap a credential.
+
+        Args:
+            credential: Credential of the identity SDK.
+            timeout: Seconds for one token.
+            caches_tokens: Whether it returns the same token until this machine's clock says that it has expired.
+        """
+        self._credential, self._timeout, self._caches_tokens = credential, timeout, caches_tokens
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], client_id: str | None) -> Self:
-        """The identity of a function app; elsewhere the machine's, or whoever is signed in to the Azure CLI.
+    def from_environment(cls, environ: Mapping[str, str], client_id: str | None) -> Self:
+        """Return the identity of a function app; elsewhere the machine's managed identity or the Azure CLI's user.
 
-        A chain takes every trouble of its first link for a missing sign-in, so there is none where the platform says
-        that there is an identity. DefaultAzureCredential would also read secrets out of the environment, which nothing
-        here is to depend on.
+        A chained credential takes every error of its first member for a missing sign-in, so a function app gets no
+        chain. DefaultAzureCredential would also read secrets from the environment.
         """
         managed = ManagedIdentityCredential(
-            client_id=client_id, connection_timeout=CONNECT, read_timeout=READ, retry_total=TRIES
+            client_id=client_id,
+            connection_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retry_total=MAX_RETRIES,
         )
         if environ.get("IDENTITY_ENDPOINT"):
-            return cls(managed, keeps=True)
+            return cls(managed, caches_tokens=True)
         return cls(ChainedTokenCredential(managed, AzureCliCredential()))
 
     async def get_token(
@@ -58,26 +68,26 @@ class Identity:
         enable_cae: bool = False,
         **options: object,
     ) -> AccessToken:
-        """A token for `scopes`. IdentityUnavailable when there is none to be had."""
+        """Return a token for `scopes`. Raises IdentityUnavailable when the identity service gives none."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 return await self._credential.get_token(
                     *scopes, claims=claims, tenant_id=tenant_id, enable_cae=enable_cae, **options
                 )
         except ClientAuthenticationError as error:
             raise _refused(error) from error
         except (AzureError, TimeoutError) as error:
-            raise _silent(type(error).__name__) from error
+            raise _no_response(type(error).__name__) from error
 
-    async def renewed(self, scope: str) -> AccessToken:
-        """A token from the service itself: the last one was refused, whatever it says of how long it is good.
+    async def fresh_token(self, scope: str) -> AccessToken:
+        """Return a token that bypasses the cache, because a service refused the cached one before its expiry.
 
-        IdentityUnavailable when there is none to be had.
+        Raises IdentityUnavailable as `get_token` does.
         """
-        return await self.get_token(scope, claims=NOT_THE_KEPT_ONE if self._keeps else None)
+        return await self.get_token(scope, claims=BYPASS_CACHE_CLAIMS if self._caches_tokens else None)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         await self._credential.close()
 
     async def __aenter__(self) -> Self:
@@ -96,17 +106,17 @@ class Identity:
 
 
 def _refused(error: ClientAuthenticationError) -> IdentityUnavailable:
-    """No token. The service's own trouble comes as a refusal too, with the status that it answered."""
+    """Map a refusal. An outage of the identity service also comes as one, with its status."""
     status = error.status_code or 0
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _silent(f"HTTP {status}")
-    told = str(error.message).partition("\n")[0].removeprefix("(None) ")[:200]
+        return _no_response(f"HTTP {status}")
+    reason = str(error.message).partition("\n")[0].removeprefix("(None) ")[:200]
     return IdentityUnavailable(
-        f"no token ({told}): give the function app the managed identity that IMAGES__clientId names (its "
+        f"no token ({reason}): give the function app the managed identity that IMAGES__clientId names (its "
         "system-assigned one where that is not set), or sign in with `az login`",
         kind="identity_denied",
     )
 
 
-def _silent(why: str) -> IdentityUnavailable:
-    return IdentityUnavailable(f"no token: the identity service does not answer ({why})")
+def _no_response(reason: str) -> IdentityUnavailable:
+    return IdentityUnavailable(f"no token: the identity service does not respond ({reason})")

@@ -11,12 +11,10 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Self
 
-from pipeline import recipes, telemetry
+from pipeline import telemetry
 from pipeline.adhoc_recipes import AdHocRecipes, RecipeCatalog
-from pipeline.errors import ConfigError
 from pipeline.identity import Identity
 from pipeline.jobs.actions import JobActions
 from pipeline.jobs.dead_letters import (
@@ -28,12 +26,16 @@ from pipeline.jobs.dead_letters import (
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
+from pipeline.monitoring.health import HealthMonitor
+from pipeline.monitoring.pool_overview import PoolMonitor
+from pipeline.monitoring.statistics import StatisticsCollector
 from pipeline.pool import engine_bundle
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
 from pipeline.pool.scheduler import SlotScheduler
-from pipeline.recipes import Recipes, adhoc
+from pipeline.recipes import Recipes, adhoc, load_recipes
 from pipeline.runs.dead_letters import RunDeadLetterHandler
 from pipeline.runs.estimates import Estimator
 from pipeline.runs.fanout import FanOut
@@ -53,7 +55,6 @@ from pipeline.storage.queue import JobQueue
 from pipeline.storage.run_store import RunStore
 from pipeline.storage.slot_status_table import SlotStatusTable
 
-ROOT = Path(__file__).parents[1]
 SLOT_PREFIX = "slots/"
 ADHOC_PREFIX = "adhoc/"
 IDEMPOTENCY_PREFIX = "idempotency/"
@@ -62,7 +63,7 @@ IDEMPOTENCY_PREFIX = "idempotency/"
 GC_THRESHOLDS = (10_000, 20, 20)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Services:
     """The clients of a process, and the objects built from them. Each of those is built at its first use."""
 
@@ -106,7 +107,7 @@ class Services:
                 settings,
                 recipe_file,
                 DocumentStore(account, settings.state_container, ADHOC_PREFIX),
-                code_folder(settings),
+                settings.module_folder,
             ),
             idempotency=DocumentStore(account, settings.state_container, IDEMPOTENCY_PREFIX),
             account=account,
@@ -133,6 +134,11 @@ class Services:
     def renderer(self) -> Renderer:
         """Renders sources in sessions."""
         return Renderer(self.settings, self.scheduler, self.assets)
+
+    @cached_property
+    def previewer(self) -> Previewer:
+        """Renders previews."""
+        return Previewer(self.settings, self.catalog, self.renderer)
 
     @cached_property
     def executor(self) -> JobExecutor:
@@ -210,6 +216,21 @@ class Services:
         """Finds and deletes orphans."""
         return OrphanCollector(self.ledger, self.sources, self.renditions, self.recipes)
 
+    @cached_property
+    def pool_monitor(self) -> PoolMonitor:
+        """Reads the state of the slots, and recycles them."""
+        return PoolMonitor(self.settings, self.slot_documents, self.slot_status, self.scheduler, self.pool)
+
+    @cached_property
+    def health(self) -> HealthMonitor:
+        """Checks the dependencies."""
+        return HealthMonitor(self.settings, self.account, self.ledger, self.run_store, self.pool)
+
+    @cached_property
+    def statistics(self) -> StatisticsCollector:
+        """Collects statistics."""
+        return StatisticsCollector(self.ledger.stats, self.job_queue, self.run_queue, self.pool_monitor)
+
     def _dead_letter_queue(self, name: str) -> DeadLetterQueue:
         return DeadLetterQueue(JobQueue(self.account, name), self.ledger, self.settings.claim_ttl)
 
@@ -228,31 +249,8 @@ def pool_client(
 ) -> tuple[PoolClient, Identity | None]:
     """Return the client of the pool, and the identity shared by storage and pool; None if neither needs one."""
     needs_identity = storage.blob_uri is not None or settings.pool_needs_token
-    identity = Identity.of(environ, storage.client_id) if needs_identity else None
+    identity = Identity.from_environment(environ, storage.client_id) if needs_identity else None
     return PoolClient(settings, PoolToken(identity) if identity and settings.pool_needs_token else None), identity
-
-
-def load_recipes(settings: Settings) -> Recipes:
-    """Load the recipe file that the settings name. Raises ConfigError with a list of all errors in it."""
-    loaded = recipes.load(
-        ROOT / settings.recipes,
-        input_container=settings.input_container,
-        output_container=settings.output_container,
-        allow_code=settings.allow_code,
-        code_folder=code_folder(settings),
-    )
-    excessive = [recipe.name for recipe in loaded if len(recipe.renditions) > settings.max_renditions]
-    if excessive:
-        raise ConfigError(
-            f"{settings.recipes}: more than {settings.max_renditions} renditions (PIPELINE_MAX_RENDITIONS) in the "
-            f"recipes {', '.join(excessive)}: split them"
-        )
-    return loaded
-
-
-def code_folder(settings: Settings) -> Path | None:
-    """Return the folder of the Python modules that recipes may use, or None if there is none."""
-    return ROOT / settings.code_folder if settings.code_folder else None
 
 
 class ServicesProvider:

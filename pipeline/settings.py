@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.engine.protocol import Limits
+from pipeline.engine.revisions import DECODERS
 from pipeline.errors import ConfigError
 from pipeline.telemetry import logger
 
@@ -27,6 +28,7 @@ log = logger(__name__)
 
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
+APP_FOLDER = Path(__file__).parents[1]
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 MIB = 1024 * 1024
@@ -54,19 +56,15 @@ class StorageAccount(BaseModel):
         connection = environ.get(CONNECTION)
         if connection:
             return cls(connection_string=connection)
-        uris = {kind: environ.get(f"{CONNECTION}__{kind}ServiceUri") for kind in ("blob", "queue", "table")}
-        missing = [f"{CONNECTION}__{kind}ServiceUri" for kind, uri in uris.items() if not uri]
+        variables = {kind: f"{CONNECTION}__{kind}ServiceUri" for kind in ("blob", "queue", "table")}
+        missing = [name for name in variables.values() if not environ.get(name)]
         if missing:
             raise ConfigError(
                 f"no storage account: set {CONNECTION} to a connection string, or set {', '.join(missing)} "
                 "to its endpoints (the identity then signs in)"
             )
-        return cls(
-            blob_uri=uris["blob"],
-            queue_uri=uris["queue"],
-            table_uri=uris["table"],
-            client_id=environ.get(f"{CONNECTION}__clientId"),
-        )
+        uris = {f"{kind}_uri": environ[name] for kind, name in variables.items()}
+        return cls(**uris, client_id=environ.get(f"{CONNECTION}__clientId"))
 
 
 class Settings(BaseModel):
@@ -104,7 +102,7 @@ class Settings(BaseModel):
     schedule: str = Field("0 0 3 * * *", description="Schedule of the scheduled run (NCRONTAB, six fields, UTC).")
     schedule_reasons: str = Field(
         "new,changed,recipe_changed,unfinished",
-        description="Reasons for which the scheduled run selects jobs; see `python -m pipeline plan --help`.",
+        description="Reasons for which the scheduled run selects jobs; see `image-pipeline plan --help`.",
     )
     schedule_prefix: str = Field(
         "", description="Prefix of source names; the scheduled run selects only these sources."
@@ -270,19 +268,27 @@ class Settings(BaseModel):
     @classmethod
     def _formats_are_known(cls, value: str) -> str:
         names = [name.strip().upper() for name in value.split(",") if name.strip()]
-        refused = sorted(set(names) - {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "HEIF"})
+        refused = sorted(set(names) - set(DECODERS))
         if refused or not names:
             raise ValueError(f"{', '.join(refused) or 'nothing'} cannot be allowed")
         return ",".join(names)
 
     @model_validator(mode="after")
     def _containers_differ(self) -> Self:
-        private = [self.upload_container, self.state_container, self.asset_container]
-        if len({*private, self.input_container, self.output_container}) < len(private) + len(
-            {self.input_container, self.output_container}
-        ):
+        shared = {self.input_container, self.output_container}
+        if len({self.upload_container, self.state_container, self.asset_container} - shared) < 3:
             raise ValueError("the upload, asset and state containers must differ from all others")
         return self
+
+    @property
+    def recipe_file(self) -> Path:
+        """Return the path of the recipe file."""
+        return APP_FOLDER / self.recipes
+
+    @property
+    def module_folder(self) -> Path | None:
+        """Return the path of the folder of user code, or None."""
+        return APP_FOLDER / self.code_folder if self.code_folder else None
 
     @property
     def format_names(self) -> list[str]:

@@ -1,8 +1,7 @@
-"""Logs, whose lines about a job carry the job's id; traces and metrics through OpenTelemetry.
+"""Logs with events and job ids, and traces and metrics through OpenTelemetry.
 
-Only OpenTelemetry's interface is used: without an SDK that somebody configured (on Azure the platform does, when told
-to by its own settings) spans and metrics cost next to nothing and go nowhere. No attribute ever holds a session's
-identifier, a token or a key.
+The code uses the API of OpenTelemetry. Without a configured SDK, spans and metrics are no-ops and cost almost nothing;
+on Azure, settings of the platform configure one. No attribute contains a session identifier, a token or a key.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
-# There only together with what it switches off.
+# Installed together with the instrumentation that it suppresses.
 with suppress(ImportError):
     from opentelemetry.instrumentation.utils import suppress_http_instrumentation as _unrecorded
 
@@ -28,19 +27,17 @@ _meter = metrics.get_meter(NAME)
 _traceparents = TraceContextTextMapPropagator()
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 
-jobs_ended = _meter.create_counter("pipeline.jobs", "{job}", "Jobs that ended, by `state` and `recipe`.")
-jobs_running = _meter.create_up_down_counter("pipeline.jobs.running", "{job}", "Jobs under way, by `recipe`.")
-stage_seconds = _meter.create_histogram("pipeline.stage.duration", "s", "Time in each `stage`, by `recipe`.")
-microbatch_jobs = _meter.create_histogram("pipeline.microbatch.jobs", "{job}", "Jobs in one execution.")
-slots_held = _meter.create_up_down_counter("pipeline.slots.held", "{slot}", "Slots that processes hold.")
-slots_used = _meter.create_up_down_counter("pipeline.slots.in_use", "{slot}", "Slots whose sessions have a job.")
-slot_wait_seconds = _meter.create_histogram(
-    "pipeline.slot.wait", "s", "How long jobs wait for a session, by `priority`."
-)
+jobs_ended = _meter.create_counter("pipeline.jobs", "{job}", "Ended jobs, by `state` and `recipe`.")
+jobs_running = _meter.create_up_down_counter("pipeline.jobs.running", "{job}", "Running jobs, by `recipe`.")
+stage_seconds = _meter.create_histogram("pipeline.stage.duration", "s", "Duration of stages, by `stage` and `recipe`.")
+microbatch_jobs = _meter.create_histogram("pipeline.microbatch.jobs", "{job}", "Jobs per execution.")
+slots_held = _meter.create_up_down_counter("pipeline.slots.held", "{slot}", "Slots that the process holds.")
+slots_used = _meter.create_up_down_counter("pipeline.slots.in_use", "{slot}", "Slots with a running job.")
+slot_wait_seconds = _meter.create_histogram("pipeline.slot.wait", "s", "Wait of jobs for a session, by `priority`.")
 pool_refusals = _meter.create_counter(
-    "pipeline.pool.refusals", "{call}", "Calls the pool put off, by `call` and `kind`."
+    "pipeline.pool.refusals", "{call}", "Calls that the pool refused for now, by `call` and `kind`."
 )
-bytes_moved = _meter.create_counter("pipeline.bytes", "By", "Bytes of images, by `direction`: in or out.")
+bytes_moved = _meter.create_counter("pipeline.bytes", "By", "Bytes of images, by `direction` (in, out) and `recipe`.")
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -67,24 +64,22 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def _in_one_line(value: object) -> object:
-    if isinstance(value, int | float):
-        return value
-    return printable(str(value))
+    return value if isinstance(value, int | float) else printable(str(value))
 
 
 def printable(text: str, but: str = "") -> str:
-    """The text with line ends, control characters and the like (except those in `but`) as escapes."""
+    """Escape line breaks and other characters that are not printable, except those in `but`."""
     return "".join(char if char.isprintable() or char in but else repr(char)[1:-1] for char in text)
 
 
 def logger(name: str) -> JobLogger:
-    """The logger of a module."""
+    """Return the logger of a module."""
     return JobLogger(logging.getLogger(name))
 
 
 @contextmanager
 def about_job(job_id: str) -> Iterator[None]:
-    """Within this, every log line carries `job_id`."""
+    """Add `job_id` to all log records of the block."""
     token = _job.set(job_id)
     try:
         yield
@@ -94,9 +89,9 @@ def about_job(job_id: str) -> Iterator[None]:
 
 @contextmanager
 def continued(traceparent: str) -> Iterator[None]:
-    """Within this, spans go on in the trace that `traceparent` names; without a usable one nothing changes.
+    """Continue the trace of `traceparent` in the block, and link the trace of the receiver.
 
-    The receiver's own trace, the host's, is linked.
+    An empty or invalid `traceparent` changes nothing.
     """
     here = trace.get_current_span().get_span_context()
     there = _traceparents.extract({"traceparent": traceparent}, context.Context()) if traceparent else None
@@ -112,21 +107,21 @@ def continued(traceparent: str) -> Iterator[None]:
 
 
 def traceparent() -> str:
-    """The trace at hand, for a message that goes on in it; empty when nobody records one."""
+    """Return the current trace, for a message that continues it; empty if no trace is recorded."""
     carrier: dict[str, str] = {}
     _traceparents.inject(carrier)
     return carrier.get("traceparent", "")
 
 
 def unrecorded() -> AbstractContextManager[None]:
-    """Within this, no HTTP call is recorded by itself: the pool's addresses hold identifiers, which are secrets."""
+    """Record no spans of HTTP calls in the block: URLs of the pool contain session identifiers, which are secrets."""
     return _unrecorded()
 
 
 def quiet_libraries() -> None:
-    """Storage and HTTP clients log every request at INFO; those lines tell nothing and may name sessions."""
+    """Raise the log levels of libraries. At INFO, they log every request, with URLs that may contain identifiers."""
     for name in ("azure", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # What they warn of comes as an error of ours, should it last, which says the same and what to do.
+    # If a problem lasts, the pipeline logs it as its own error, with the remedy.
     for name in ("azure.identity", "stamina"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,10 +1,10 @@
-"""Install the engine into the running Python, as a package whose name contains the hash of its content.
+"""Install the engine into the Python environment that runs this program, in a package named by the engine's content.
 
-    python bake.py FOLDER_OF_TRANSFORMS [TARGET]
+    python bake.py ENGINE_FOLDER [TARGET]
 
-The image build calls this script; it needs only the standard library. A session of the image then has the package
-`transforms_<hash>`. A pipeline with the same engine uploads nothing. A pipeline with another engine uploads its own, as
-in any session. The default of TARGET is the interpreter's package folder.
+The image build runs this program; it needs the standard library only. A session of this image then has the package
+`engine_<hash>`, and a pipeline with the same engine uploads nothing. A pipeline with another engine uploads its own, as
+to any session. TARGET defaults to the site-packages folder of the interpreter.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ import sysconfig
 from pathlib import Path
 
 
-def bake(transforms: Path, target: Path) -> str:
-    """Write the package into `target` and return its name."""
-    path = transforms / "fingerprint.py"
-    spec = importlib.util.spec_from_file_location("fingerprint", path) if path.exists() else None
+def bake(engine: Path, target: Path) -> str:
+    """Copy the engine into `target` as a package and compile it. Return the name of the package.
+
+    Raises:
+        SystemExit: `engine` is not the folder of the engine, or the engine does not compile with this Python.
+    """
+    path = engine / "package_files.py"
+    spec = importlib.util.spec_from_file_location("package_files", path) if path.exists() else None
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{transforms} is not the folder of the engine: fingerprint.py is missing")
-    fingerprint = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fingerprint)
-    name = f"transforms_{fingerprint.fingerprint()[:16]}"
-    for module, source in fingerprint.sources().items():
+        raise SystemExit(f"{engine} is not the folder of the engine: it has no package_files.py")
+    files = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(files)
+    name = f"engine_{files.package_digest()[:16]}"
+    for module, source in files.package_files().items():
         file = target / name / module
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(source)

@@ -25,6 +25,7 @@ SLOW_PLACES = (
     "azurite",
     "chaos",
     "cli/test_bulk.py",
+    "cli/test_processes.py",
     "console/test_pages.py",
     "console/test_sign_in.py",
     "e2e",

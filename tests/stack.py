@@ -13,7 +13,8 @@ from typing import Any
 
 from pipeline.errors import PoolUnavailable
 from pipeline.pool.drain import drain
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import recipes
-from pipeline.engine import engine
+from pipeline.engine.execution.jobs import execute_job
 from pipeline.engine.protocol import Job, Limits
 from pipeline.recipes import explain
 from tests.images import sides
@@ -52,7 +52,7 @@ def test_each_recipe_renders_the_sample_image(file: str, name: str, tmp_path: Pa
     recipe = LOADED[file].get(name)
     job: Job = json.loads(explain.job_text(recipe, LIMITS, ["JPEG"]))
     (tmp_path / "in.bin").write_bytes((ROOT / "scripts" / "az" / "photo.jpg").read_bytes())
-    report = engine.run(job, tmp_path)
+    report = execute_job(job, tmp_path)
     assert report["failure"] is None
     assert [each["name"] for each in report["renditions"]] == [each.name for each in recipe.renditions]
     if name == "product":

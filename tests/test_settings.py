@@ -1,4 +1,4 @@
-"""Settings: read from the environment, refused with everything that is wrong at once."""
+"""Settings are read from the environment and validated; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.settings import Settings, StorageAccount, variable
 GOOD = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:7075"}
 
 
-def test_an_endpoint_is_all_that_must_be_set() -> None:
+def test_only_the_endpoint_is_required() -> None:
     settings = Settings.load(GOOD)
     assert (settings.input_container, settings.pool_max_sessions, settings.pool_needs_token) == ("input", 5, False)
 
 
-def test_every_problem_is_listed_at_once_with_the_variable_and_what_to_change() -> None:
+def test_all_problems_are_listed_with_variable_and_remedy() -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(
             {"PIPELINE_POOL_MAX_SESSIONS": "0", "PIPELINE_INPUT_CONTANER": "x", "PIPELINE_EXECUTION_TIMEOUT": "soon"}
@@ -38,7 +38,7 @@ def test_the_deployed_app_ignores_unknown_settings(caplog: pytest.LogCaptureFixt
 
 
 def bounds(name: str) -> tuple[float | None, float | None]:
-    """The least and the largest value of a setting, as its field declares them."""
+    """Return the minimum and the maximum of a setting; None for a missing one."""
     metadata = Settings.model_fields[name].metadata
     low = next((bound.ge for bound in metadata if hasattr(bound, "ge")), None)
     return low, next((bound.le for bound in metadata if hasattr(bound, "le")), None)
@@ -50,16 +50,16 @@ NAMED = [name for name in Settings.model_fields if name.endswith(("_container", 
 
 
 def outside(name: str) -> list[str]:
-    """Values of a number just outside of its bounds, and what is no number at all."""
+    """Return invalid values of a number: just outside of its bounds, and not numbers."""
     low, high = bounds(name)
     near = [str(bound + step) for bound, step in ((low, -1), (high, 1)) if bound is not None]
     return [*near, "", "soon", "nan", "inf", "1e999", "0x10"]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_is_taken_at_its_bounds_and_refused_outside(name: str) -> None:
+def test_a_number_is_accepted_within_its_bounds_only(name: str) -> None:
     low, high = bounds(name)
-    assert low is not None, "a number without a least value"
+    assert low is not None, "a number without a minimum"
     for inside in (low, high):
         if inside is not None:
             assert getattr(Settings.load({**GOOD, variable(name): str(inside)}), name) == inside
@@ -69,15 +69,15 @@ def test_a_number_is_taken_at_its_bounds_and_refused_outside(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_choice_is_one_of_its_words(name: str) -> None:
+def test_a_choice_accepts_its_words_only(name: str) -> None:
     for word in get_args(Settings.model_fields[name].annotation):
         assert getattr(Settings.load({**GOOD, variable(name): word}), name) == word
     with pytest.raises(ConfigError, match=variable(name)):
-        Settings.load({**GOOD, variable(name): "whatever"})
+        Settings.load({**GOOD, variable(name): "unknown"})
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_name_is_one_that_storage_takes(name: str) -> None:
+def test_names_follow_the_rules_of_storage(name: str) -> None:
     table = name.endswith("_table")
     longest = "a" * 63
     assert getattr(Settings.load({**GOOD, variable(name): longest}), name) == longest
@@ -86,7 +86,7 @@ def test_a_name_is_one_that_storage_takes(name: str) -> None:
             Settings.load({**GOOD, variable(name): value})
 
 
-def test_all_that_is_wrong_is_listed_at_once_whatever_it_is() -> None:
+def test_every_invalid_setting_is_listed() -> None:
     wrong = {variable(name): outside(name)[0] for name in NUMBERS} | {variable(name): "?" for name in CHOICES + NAMED}
     with pytest.raises(ConfigError) as caught:
         Settings.load({**wrong, "PIPELINE_POOL_ENDPOINT": "nowhere", "PIPELINE_WHAT": "1"})
@@ -96,12 +96,12 @@ def test_all_that_is_wrong_is_listed_at_once_whatever_it_is() -> None:
         assert any(line.strip().startswith((f"{name}=", f"{name} ")) for line in listed), name
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     assert not [name for name, field in Settings.model_fields.items() if not field.description]
 
 
 @pytest.mark.parametrize("endpoint", ["http://pool.example.com", "ftp://127.0.0.1", "nonsense", ""])
-def test_an_endpoint_that_would_send_a_token_in_the_open_is_refused(endpoint: str) -> None:
+def test_endpoints_without_https_are_refused(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="PIPELINE_POOL_ENDPOINT"):
         Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint})
 
@@ -113,23 +113,23 @@ def test_an_endpoint_that_would_send_a_token_in_the_open_is_refused(endpoint: st
         ("https://pool.env1.westus2.azurecontainerapps.io", True),
     ],
 )
-def test_both_forms_of_an_azure_endpoint_are_told_apart_and_asked_with_a_token(endpoint: str, custom: bool) -> None:
+def test_both_forms_of_azure_endpoints_need_a_token(endpoint: str, custom: bool) -> None:
     settings = Settings.load({"PIPELINE_POOL_ENDPOINT": endpoint + "/"})
     assert (settings.pool_is_custom_container, settings.pool_needs_token) == (custom, True)
     assert settings.pool_endpoint == endpoint
 
 
-def test_containers_that_would_mix_are_refused() -> None:
+def test_private_containers_must_differ_from_all_others() -> None:
     with pytest.raises(ConfigError, match="must differ"):
         Settings.load({**GOOD, "PIPELINE_UPLOAD_CONTAINER": "input"})
 
 
-def test_formats_that_run_other_programs_cannot_be_allowed() -> None:
+def test_formats_that_run_programs_cannot_be_allowed() -> None:
     with pytest.raises(ConfigError, match="EPS cannot be allowed"):
         Settings.load({**GOOD, "PIPELINE_ALLOWED_FORMATS": "JPEG,EPS"})
 
 
-def test_a_storage_account_is_a_connection_string_or_endpoints_with_an_identity() -> None:
+def test_account_is_a_connection_string_or_endpoints() -> None:
     assert StorageAccount.load({"IMAGES": "UseDevelopmentStorage=true"}).connection_string
     uris = {f"IMAGES__{kind}ServiceUri": f"https://a.{kind}.core.windows.net" for kind in ("blob", "queue", "table")}
     assert StorageAccount.load({**uris, "IMAGES__clientId": "me"}).client_id == "me"
@@ -137,5 +137,5 @@ def test_a_storage_account_is_a_connection_string_or_endpoints_with_an_identity(
         StorageAccount.load({key: value for key, value in uris.items() if "table" not in key})
 
 
-def test_a_key_never_shows_in_a_representation() -> None:
+def test_repr_of_an_account_hides_its_key() -> None:
     assert "secret" not in repr(StorageAccount.load({"IMAGES": "AccountKey=secret"}))

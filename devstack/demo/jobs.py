@@ -14,8 +14,8 @@ from pathlib import Path
 from devstack.demo.photos import Photo
 from devstack.errors import DevstackError
 from pipeline.errors import PipelineError
-from pipeline.recipes import Recipe
-from pipeline.services import Services, load_recipes
+from pipeline.recipes import Recipe, load_recipes
+from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry

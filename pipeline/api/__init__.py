@@ -1,0 +1,1 @@
+"""HTTP API: routes, handlers, JSON documents and the OpenAPI document."""

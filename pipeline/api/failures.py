@@ -1,119 +1,108 @@
-"""Failures over HTTP: what goes wrong how often, and all of a kind done once more."""
+"""HTTP handlers of failures: count them by kind, and retry all of a kind."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from pipeline.api.http import Request, Response
-from pipeline.api.jobs import QUERY, Text
-from pipeline.api.links import Links
-from pipeline.api.names import RecipeName
-from pipeline.api.schemas import DOCUMENT
+from pipeline.api.schemas import PrintableText, RecipeName
 from pipeline.errors import PipelineError
-from pipeline.services import Services
+from pipeline.jobs.actions import JobActions
+from pipeline.monitoring.document import Document
 
-# What one request retries at most, and for how many seconds.
-MOST, LONGEST = 1000, 100.0
+# Limits of one request.
+MAX_RETRIED_JOBS, RETRY_BUDGET_SECONDS = 1000, 100.0
+# Kinds of errors after which a failure is skipped and the next one retried.
+SKIPPED_KINDS = {"source_gone", "unknown_recipe", "adhoc_not_allowed", "job_queued", "job_running"}
 
 
-class FailuresQuery(BaseModel):
-    """Which failures."""
-
-    model_config = QUERY
+class FailuresQuery(Document):
+    """Filter of the failures."""
 
     recipe: RecipeName | None = None
 
 
-class FailureGroupDocument(BaseModel):
-    """Failures of one kind."""
-
-    model_config = DOCUMENT
+class FailureGroupDocument(Document):
+    """The failures of one kind."""
 
     kind: str
     class_: str = Field(alias="class")
-    """Where the kind stands in the tree of errors."""
+    """Class of the error, such as SourceError."""
     count: int
     stages: dict[str, int]
-    """How many at which stage."""
+    """Number of failures by stage."""
     newest: datetime
     example: str
-    """The source of the newest one."""
+    """Source of the newest failure."""
 
 
-class FailuresDocument(BaseModel):
-    """The failures by their kind, the most frequent first."""
-
-    model_config = DOCUMENT
+class FailuresDocument(Document):
+    """The failures by kind, most frequent first."""
 
     groups: list[FailureGroupDocument]
     jobs: str
-    """Where they are one by one."""
+    """URL of the list of failed jobs."""
 
 
-class RetryRequest(BaseModel):
-    """Which failures are to be tried once more: all of these at once; nothing at all means every failure."""
-
-    model_config = QUERY
+class RetryRequest(Document):
+    """Filters of the failures to retry; a failure must match all of them. Without filters, every failure matches."""
 
     recipe: RecipeName | None = None
     kind: Annotated[str, Field(max_length=40, pattern=r"^[a-z_]*$")] = ""
-    prefix: Text = ""
+    prefix: PrintableText = ""
+    """Start of the source's name."""
 
 
-class RetriedDocument(BaseModel):
-    """How many were asked for again."""
-
-    model_config = DOCUMENT
+class RetriedDocument(Document):
+    """Number of retried failures."""
 
     retried: int
     skipped: int
-    """Those that cannot be done any more: their source or their recipe is gone."""
+    """Failures that cannot be retried because their source or recipe is gone."""
     more: bool
-    """Whether there may be more: then ask again."""
+    """True if there may be more failures: send the request again."""
 
 
-async def grouped(services: Services, recipe: str | None, links: Links) -> FailuresDocument:
-    """The failures by their kind."""
-    groups = [
-        FailureGroupDocument(
-            kind=group.kind,
-            **{"class": group.error_class},
-            count=group.count,
-            stages=group.stages,
-            newest=group.newest,
-            example=group.example,
-        )
-        for group in await services.ledger.failures_grouped(recipe=recipe)
-    ]
-    return FailuresDocument(groups=groups, jobs=links.to("jobs", state="failed", recipe=recipe))
+@dataclass(frozen=True)
+class FailureHandlers:
+    """Handlers of failures."""
 
+    jobs: JobActions
 
-async def show(services: Services, call: Request) -> Response:
-    """`GET /api/failures`: the failures by their kind."""
-    return Response(await grouped(services, call.query(FailuresQuery).recipe, call.links))
+    async def show(self, request: Request) -> Response:
+        """Handle `GET /api/failures`: return the failures by kind."""
+        recipe = request.query(FailuresQuery).recipe
+        groups = [
+            FailureGroupDocument(
+                kind=group.kind,
+                **{"class": group.error_class},
+                count=group.count,
+                stages=group.stages,
+                newest=group.newest,
+                example=group.example,
+            )
+            for group in await self.jobs.ledger.failures_grouped(recipe=recipe)
+        ]
+        return Response(FailuresDocument(groups=groups, jobs=request.links.to("jobs", state="failed", recipe=recipe)))
 
-
-async def retry(services: Services, call: Request) -> Response:
-    """`POST /api/failures/retry`: have all failures of a kind done once more, as many as one request may take."""
-    return Response(await retried(services, call.json(RetryRequest)))
-
-
-async def retried(services: Services, asked: RetryRequest) -> RetriedDocument:
-    """Retry the failures that are asked for, for a while."""
-    ends, retried, skipped = time.monotonic() + LONGEST, 0, 0
-    found = services.jobs.failures(recipe=asked.recipe, kind=asked.kind, prefix=asked.prefix)
-    async for entry in found:
-        if retried + skipped >= MOST or time.monotonic() > ends:
-            return RetriedDocument(retried=retried, skipped=skipped, more=True)
-        try:
-            await services.jobs.retry(entry.key)
-            retried += 1
-        except PipelineError as error:
-            if error.kind not in ("source_gone", "unknown_recipe", "adhoc_not_allowed", "job_queued", "job_running"):
-                raise
-            skipped += 1
-    return RetriedDocument(retried=retried, skipped=skipped, more=False)
+    async def retry(self, request: Request) -> Response:
+        """Handle `POST /api/failures/retry`: retry matching failures, at most 1,000 and for at most 100 s."""
+        filters, deadline = request.json(RetryRequest), time.monotonic() + RETRY_BUDGET_SECONDS
+        retried = skipped = 0
+        failures = self.jobs.failures(recipe=filters.recipe, kind=filters.kind, prefix=filters.prefix)
+        async for entry in failures:
+            if retried + skipped >= MAX_RETRIED_JOBS or time.monotonic() > deadline:
+                return Response(RetriedDocument(retried=retried, skipped=skipped, more=True))
+            try:
+                await self.jobs.retry(entry.key)
+                retried += 1
+            except PipelineError as error:
+                if error.kind not in SKIPPED_KINDS:
+                    raise
+                skipped += 1
+        return Response(RetriedDocument(retried=retried, skipped=skipped, more=False))

@@ -1,10 +1,11 @@
-"""Requests as handlers read them, and answers as they give them. Nothing else here knows Azure's classes."""
+"""HTTP requests and responses of the API. Within the API, only this module and `http_trigger` use Azure's classes."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,23 +14,25 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.api.links import Links
-from pipeline.api.problems import MEDIA_TYPE, RETRY_AFTER, BadRequest, Problem, problem, unexpected
-from pipeline.errors import PipelineError
+from pipeline.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, internal_problem, problem
+from pipeline.errors import PipelineError, RequestError
+from pipeline.recipes.error_messages import did_you_mean
 from pipeline.settings import MIB
 from pipeline.telemetry import logger
 
 log = logger(__name__)
 M = TypeVar("M", bound=BaseModel)
-# The platform's load balancer waits for 230 seconds, and then answers something of its own.
-LONGEST = 220.0
-LONGEST_JSON = 1 * MIB
-# Where the platform looks for a function key; no parameter of any function here.
-PLATFORM = {"code", "clientid"}
+# The platform's load balancer ends a request with its own error after 230 s.
+REQUEST_TIMEOUT_SECONDS = 220.0
+MAX_JSON_BYTES = 1 * MIB
+# Query parameters that may hold a function key; they belong to the platform.
+PLATFORM_PARAMETERS = {"code", "clientid"}
+FIELD_NAME = re.compile(r"[a-z0-9_-]{1,60}")
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a request is answered with: a document or bytes."""
+    """A response: a document or bytes."""
 
     body: BaseModel | bytes
     status: int = 200
@@ -37,105 +40,136 @@ class Response:
     media_type: str = "application/json"
 
     def http(self) -> func.HttpResponse:
-        """In Azure's form. `no-store`: what happened to a job may change at any time."""
+        """Convert to Azure's class. Clients must not cache, because the state of a job may change at any time."""
         data = self.body.model_dump_json(by_alias=True).encode() if isinstance(self.body, BaseModel) else self.body
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **self.headers}
         return func.HttpResponse(data, status_code=self.status, headers=headers, mimetype=self.media_type)
 
 
 @dataclass(frozen=True)
+class Upload:
+    """An uploaded image, and the fields that came with it in the form or the query."""
+
+    data: bytes
+    name: str
+    content_type: str
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Request:
-    """A request on one of the routes."""
+    """A request on the route `path`."""
 
     request: func.HttpRequest
     path: str
 
     @property
     def links(self) -> Links:
-        """Addresses as this caller reaches them."""
+        """URLs as this client reaches them."""
         return Links.of(self.request.url, self.path)
 
-    def parameter(self, name: str) -> str:
-        """A part of the path; BadRequest when it holds what no name here does."""
-        value = self.request.route_params.get(name) or ""
-        if not value.isprintable() or len(value) > 2048:
-            raise BadRequest(f"{name} holds characters that are not printable, or too many")
-        return value
-
-    def query(self, model: type[M]) -> M:
-        """The parameters of the address. BadRequest says what is wrong with them, unknown ones too."""
-        asked = {name: self.request.params[name] for name in self.parameters}
-        return _valid(lambda: model.model_validate_strings(asked))
-
     @property
-    def parameters(self) -> set[str]:
-        """The names of the address's parameters, without those that the platform looks at."""
-        return {name for name in self.request.params if name.lower() not in PLATFORM}
-
-    def json(self, model: type[M]) -> M:
-        """The JSON document in the body; nothing at all counts as an empty one. BadRequest says what is wrong."""
-        body = self.request.get_body()
-        if body and self.media_type != "application/json":
-            raise BadRequest("send JSON, with Content-Type: application/json", kind="unsupported_media_type")
-        if len(body) > LONGEST_JSON:
-            raise BadRequest(f"the document is larger than {LONGEST_JSON:,} bytes", kind="body_too_large")
-        return _valid(lambda: model.model_validate_json(body or b"{}"))
+    def body(self) -> bytes:
+        """The request body."""
+        return self.request.get_body()
 
     @property
     def media_type(self) -> str:
-        """The type of the body, without its parameters."""
+        """Media type of the body, without its parameters."""
         return self.header("content-type").split(";")[0].strip().lower()
 
+    @property
+    def query_parameters(self) -> dict[str, str]:
+        """Query parameters, without those of the platform."""
+        parameters = self.request.params
+        return {name: parameters[name] for name in parameters if name.lower() not in PLATFORM_PARAMETERS}
+
     def header(self, name: str) -> str:
-        """A header, or nothing."""
+        """Return a header, or an empty string."""
         return self.request.headers.get(name) or ""
 
+    def parameter(self, name: str) -> str:
+        """Return a parameter of the path. Raises RequestError if it is too long or has unprintable characters."""
+        value = self.request.route_params.get(name) or ""
+        if not value.isprintable() or len(value) > 2048:
+            raise RequestError(f"{name} has unprintable characters, or more than 2,048 characters")
+        return value
 
-def _valid(read: Callable[[], M]) -> M:
+    def query(self, model: type[M]) -> M:
+        """Validate the query parameters. Raises RequestError with all errors, unknown parameters included."""
+        return _validated(model, lambda: model.model_validate_strings(self.query_parameters))
+
+    def json(self, model: type[M]) -> M:
+        """Validate the JSON body; an empty body counts as `{}`. Raises RequestError with all errors."""
+        body = self.body
+        if body and self.media_type != "application/json":
+            raise RequestError("send JSON, with Content-Type: application/json", kind="unsupported_media_type")
+        if len(body) > MAX_JSON_BYTES:
+            raise RequestError(f"the document is larger than {MAX_JSON_BYTES:,} bytes", kind="body_too_large")
+        return _validated(model, lambda: model.model_validate_json(body or b"{}"))
+
+    def form(self) -> list[Upload]:
+        """Read the files of a multipart form, each with all fields. Raises RequestError if the form is malformed."""
+        try:
+            files, form = list(self.request.files.values()), self.request.form
+            fields = {name: form[name] for name in form}
+        except ValueError as error:
+            raise RequestError(f"malformed form: {error}") from None
+        with ExitStack() as opened:
+            for file in files:
+                opened.callback(file.close)
+            return [Upload(each.read(), each.filename or "", each.mimetype or "", fields) for each in files]
+
+
+def _validated(model: type[M], validate: Callable[[], M]) -> M:
     try:
-        return read()
+        return validate()
     except ValidationError as error:
-        raise BadRequest("; ".join(_lines(error))) from None
+        lines = (_message(each, model) for each in error.errors(include_url=False, include_input=False))
+        raise RequestError("; ".join(dict.fromkeys(lines))) from None
 
 
-def _lines(error: ValidationError) -> list[str]:
-    found = [(_place(each), _message(each)) for each in error.errors(include_url=False, include_input=False)]
-    return list(dict.fromkeys(f"{place}: {message}" if place else message for place, message in found))
+def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    """Describe a validation error: the field, the fault, and the nearest known name of an unknown field."""
+    place, kind = _place(detail), detail["type"]
+    if kind == "extra_forbidden":
+        schema = model.model_json_schema()
+        names = {name for each in (schema, *schema.get("$defs", {}).values()) for name in each.get("properties", ())}
+        return f"unknown field {place!r}; {did_you_mean(place.rpartition('.')[2], names)}"
+    if kind == "missing":
+        return f"missing field {place!r}"
+    text = re.sub(r", unable to parse .*", "", detail["msg"].removeprefix("Value error, "))
+    text = "must be an object" if kind == "model_type" else re.sub(r"^\w+ should ", "must ", text)
+    return f"{place or 'the document'} {text}" if text.startswith("must ") else f"{place}: {text}".removeprefix(": ")
 
 
 def _place(detail: ErrorDetails) -> str:
-    """Where it stands in the document: without what pydantic puts between, such as `function-after[…]` or a model."""
-    *within, last = detail["loc"] or ("",)
-    known = [str(part) for part in within if isinstance(part, int) or re.fullmatch(r"[a-z0-9_-]{1,60}", part)]
-    if detail["type"] == "extra_forbidden" or isinstance(last, int) or re.fullmatch(r"[a-z0-9_-]{1,60}", last):
-        known.append(str(last)[:60])
-    return ".".join(known)
+    """Return the dotted path of a field, without pydantic's own parts such as `function-after[…]` or a model's name."""
+    *parents, last = detail["loc"] or ("",)
+    path = [str(part) for part in parents if isinstance(part, int) or FIELD_NAME.fullmatch(part)]
+    if detail["type"] == "extra_forbidden" or isinstance(last, int) or FIELD_NAME.fullmatch(last):
+        path.append(str(last)[:60])
+    return ".".join(path)
 
 
-def _message(detail: ErrorDetails) -> str:
-    if detail["type"] == "model_type":
-        return "Input should be an object"
-    return detail["msg"].removeprefix("Value error, ")
-
-
-async def respond(answer: Callable[[], Awaitable[Response]], **about: Any) -> func.HttpResponse:  # noqa: ANN401
-    """An answer to every request, in time: the handler's own, or a problem document. `about` are fields of that."""
+async def respond(handler: Callable[[], Awaitable[Response]], **fields: Any) -> func.HttpResponse:  # noqa: ANN401
+    """Call a handler and always return a response in time: its own, or a problem document with these `fields`."""
     try:
-        async with asyncio.timeout(LONGEST):
-            return (await answer()).http()
+        async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+            return (await handler()).http()
     except PipelineError as error:
-        return problem_response(problem(error, **about)).http()
+        return problem_response(problem(error, **fields)).http()
     except TimeoutError:
-        late = PipelineError(f"no answer within {LONGEST:.0f} s; what was begun goes on", kind="timeout")
-        return problem_response(problem(late, **about)).http()
-    except Exception:  # the boundary: no traceback may reach a user
-        log.exception("a bug: the request gets no proper answer")
-        return problem_response(unexpected()).http()
+        message = f"no result within {REQUEST_TIMEOUT_SECONDS:.0f} s; work that has started continues"
+        return problem_response(problem(PipelineError(message, kind="timeout"), **fields)).http()
+    except Exception:  # the boundary: no traceback may reach a client
+        log.exception("internal error: the request gets a response without details", extra={"event": "request.failed"})
+        return problem_response(internal_problem()).http()
 
 
 def problem_response(document: Problem, **headers: str) -> Response:
-    """A problem document as the answer."""
+    """Return a response with a problem document; with `Retry-After` if a retry may succeed."""
     if document.status in (503, 504):
-        headers["Retry-After"] = str(RETRY_AFTER)
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     data = document.model_dump_json(exclude_none=True).encode()
     return Response(data, document.status, headers, MEDIA_TYPE)

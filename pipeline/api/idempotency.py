@@ -1,7 +1,7 @@
-"""`Idempotency-Key`: a request that is sent again with its key leads to what it began, and to no second one.
+"""Idempotency keys: a request that is sent again with its `Idempotency-Key` returns the job or run that it started.
 
-What a key stands for is noted before anything is begun: which source under which recipe, or the id of a run. Since jobs
-themselves are done once per version of their source, that is all there is to keep: no answer, no lock.
+A key is stored before anything starts, with the source and recipe of the job, or with the id of the run. Jobs are
+idempotent by their claim, so neither the response nor a lock is stored.
 """
 
 from __future__ import annotations
@@ -9,67 +9,73 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
-from pipeline.api.problems import BadRequest
-from pipeline.services import Services
-from pipeline.storage.json_documents import StoredDocument
+from pipeline.errors import RequestError
+from pipeline.storage.json_documents import DocumentStore, StoredDocument
 
-LONGEST_KEY = 255
+MAX_KEY_CHARACTERS = 255
 
 
 @dataclass(frozen=True)
-class Key:
-    """The key of a request, and what it asks for."""
+class IdempotencyKey:
+    """The idempotency key of a request, and the fingerprint of the request."""
 
     text: str
     fingerprint: str
 
+    @classmethod
+    def of(cls, text: str, fingerprint: str) -> Self | None:
+        """Validate the header `Idempotency-Key`; None if it is empty. Raises RequestError if it is invalid."""
+        if not (text.isascii() and text.isprintable() and len(text) <= MAX_KEY_CHARACTERS):
+            raise RequestError(f"an Idempotency-Key has at most {MAX_KEY_CHARACTERS} printable ASCII characters")
+        return cls(text, fingerprint) if text else None
+
     @property
     def file(self) -> str:
-        """Where it is noted: keys may hold anything, and are nobody else's business."""
+        """Name of the document that stores the key; hashed, because a key may hold any characters and secrets."""
         return f"{hashlib.sha256(self.text.encode()).hexdigest()}.json"
 
 
-def checked(text: str) -> str:
-    """A key that can be used. BadRequest says why not."""
-    if not (text.isascii() and text.isprintable() and len(text) <= LONGEST_KEY):
-        raise BadRequest(f"an Idempotency-Key has at most {LONGEST_KEY} printable ASCII characters")
-    return text
+@dataclass(frozen=True)
+class IdempotencyKeys:
+    """The stored idempotency keys. A key expires `ttl_hours` after it was stored."""
 
+    store: DocumentStore
+    ttl_hours: float
 
-async def settle(services: Services, key: Key, begins: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """What a key stands for, and whether it was sent before: `begins` when the key is new or expired.
+    async def reserve(self, key: IdempotencyKey, target: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Store the target of a key, unless the key has one already.
 
-    BadRequest of kind `key_reused` when the key stands for another request.
-    """
-    note: StoredDocument | None = None
-    while True:
-        if await services.idempotency.add(key.file, {"fingerprint": key.fingerprint, "begins": begins}, note):
-            return begins, False
-        note = await services.idempotency.get(key.file)
-        found = _stands_for(services, key, note)
-        if found is not None:
-            return found, True
+        Returns:
+            The target of the key, and True if an earlier request stored it.
 
+        Raises:
+            RequestError: Of kind `key_reused`, if the key was sent with another request.
+        """
+        document: StoredDocument | None = None
+        while True:
+            if await self.store.add(key.file, {"fingerprint": key.fingerprint, "target": target}, document):
+                return target, False
+            document = await self.store.get(key.file)
+            stored = self._target(key, document)
+            if stored is not None:
+                return stored, True
 
-async def known(services: Services, key: Key) -> dict[str, Any] | None:
-    """What a key stands for; None when it is new or expired. BadRequest as above."""
-    return _stands_for(services, key, await services.idempotency.get(key.file))
+    async def find(self, key: IdempotencyKey) -> dict[str, Any] | None:
+        """Return the target of a key; None if the key is new or expired. Raises RequestError as `reserve` does."""
+        return self._target(key, await self.store.get(key.file))
 
+    async def delete_expired(self) -> int:
+        """Delete the expired keys; return their number."""
+        return await self.store.delete_older(timedelta(hours=self.ttl_hours))
 
-def _stands_for(services: Services, key: Key, note: StoredDocument | None) -> dict[str, Any] | None:
-    lives = timedelta(hours=services.settings.idempotency_ttl_hours)
-    if note is None or note.written <= datetime.now(UTC) - lives:
-        return None
-    if note.content["fingerprint"] != key.fingerprint:
-        raise BadRequest(
-            "this Idempotency-Key was sent with another request: take a new key for a new request", kind="key_reused"
-        )
-    begins: dict[str, Any] = note.content["begins"]
-    return begins
-
-
-async def delete_expired(services: Services) -> int:
-    """Forget the keys that have expired: how many there were."""
-    return await services.idempotency.delete_older(timedelta(hours=services.settings.idempotency_ttl_hours))
+    def _target(self, key: IdempotencyKey, document: StoredDocument | None) -> dict[str, Any] | None:
+        if document is None or document.written <= datetime.now(UTC) - timedelta(hours=self.ttl_hours):
+            return None
+        if document.content["fingerprint"] != key.fingerprint:
+            raise RequestError(
+                "this Idempotency-Key was sent with another request: use a new key for a new request", kind="key_reused"
+            )
+        target: dict[str, Any] = document.content["target"]
+        return target

@@ -1,108 +1,117 @@
-"""Images over HTTP, renditions and sources: bytes that no browser may take for anything else."""
+"""HTTP handlers of images: return renditions and sources, with headers that keep browsers from executing them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.api.http import Request, Response
-from pipeline.api.jobs import find
+from pipeline.api.jobs import job_key
 from pipeline.api.links import Links
 from pipeline.api.submit_request import ANY_TYPE
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.sniff import HEAD, sniff
+from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
+from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
-from pipeline.services import Services
-from pipeline.storage.blobs import Source, plain
-from pipeline.storage.ledger import Entry
+from pipeline.jobs.actions import JobActions
+from pipeline.settings import Settings
+from pipeline.storage.blobs import Renditions, Source, Sources, plain
+from pipeline.storage.entry import Entry
 
-# Whatever it is, it runs nothing, loads nothing, and stands in no other site's page.
-SAFE = {
+# A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
 
 
-async def rendition(services: Services, call: Request) -> Response:
-    """`GET /api/jobs/{id}/renditions/{name}`: the rendition itself."""
-    entry, name = await find(services, call), call.parameter("name")
-    facts = next((each for each in entry.renditions if each["name"] == name), None)
-    if entry.state != "done" or facts is None:
-        raise JobSuperseded(f"job {entry.key.id} has no rendition {name[:100]!r}", kind="rendition_gone")
-    known = _unchanged(call, facts["sha256"], FORMATS[facts["format"]].content_type)
-    return known or await of(services, entry, facts, call.links, {})
+@dataclass(frozen=True)
+class ImageHandlers:
+    """Handlers of renditions and sources."""
 
+    settings: Settings
+    jobs: JobActions
+    sources: Sources
+    renditions: Renditions
 
-async def of(
-    services: Services, entry: Entry, facts: Mapping[str, Any], links: Links, headers: Mapping[str, str]
-) -> Response:
-    """A rendition as an answer. PermanentError when it is too large for one."""
-    _fits(services, facts["size"], "the output container has it")
-    data, content_type = await services.renditions.read(facts["path"])
-    name, extension = facts["name"], facts["path"].rpartition(".")[2]
-    return Response(
-        data,
-        headers={
-            **_kept(facts["sha256"]),
-            **headers,
-            "Content-Location": links.rendition(entry.key.id, name),
-            "Content-Disposition": f'inline; filename="{_plain(name)}.{_plain(extension)}"',
-        },
-        media_type=content_type,
-    )
+    async def show_rendition(self, request: Request) -> Response:
+        """Handle `GET /api/jobs/{id}/renditions/{name}`: return a rendition."""
+        entry, name = await self.jobs.get(job_key(request)), request.parameter("name")
+        facts = next((each for each in entry.renditions if each["name"] == name), None)
+        if entry.state != "done" or facts is None:
+            raise JobSuperseded(f"job {entry.key.id} has no rendition {name[:100]!r}", kind="rendition_gone")
+        unchanged = _not_modified(request, facts["sha256"], FORMATS[facts["format"]].content_type)
+        return unchanged or await self.rendition(entry, facts, request.links, {})
 
-
-async def source(services: Services, call: Request) -> Response:
-    """`GET /api/jobs/{id}/source`: the version of the source that the job was about."""
-    entry = await find(services, call)
-    found = await _opened(services, entry)
-    chunks = found.chunks()
-    first = await anext(chunks, b"")
-    kind = sniff(first[:HEAD]) or ""
-    shown = kind in services.settings.format_names  # no SVG, whatever else a browser might run
-    media_type = f"image/{kind.lower()}" if shown else ANY_TYPE
-    known = _unchanged(call, found.etag, media_type)
-    if known:
-        return known
-    headers = {
-        **_kept(found.etag),
-        "Content-Disposition": f'attachment; filename="{_plain(entry.name.rpartition("/")[2])}"',
-    }
-    return Response(b"".join([first, *[chunk async for chunk in chunks]]), headers=headers, media_type=media_type)
-
-
-async def _opened(services: Services, entry: Entry) -> Source:
-    """The source as the job saw it. JobSuperseded when it is gone or another one by now, PermanentError: too large."""
-    found = await services.sources.open(entry.container, entry.name)
-    if entry.version.etag and found.etag != plain(entry.version.etag):
-        raise JobSuperseded(f"{entry.container}/{entry.name} has changed since", kind="source_changed")
-    _fits(services, found.size, "the container has it")
-    return found
-
-
-def _kept(tag: str) -> dict[str, str]:
-    """Whoever asked may keep it, and asks each time whether it still is the one."""
-    return {**SAFE, "Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
-
-
-def _unchanged(call: Request, tag: str, content_type: str) -> Response | None:
-    """The answer to somebody who has it already (RFC 9110, 13.1.2)."""
-    asked = [each.strip().removeprefix("W/") for each in call.header("if-none-match").split(",")]
-    return Response(b"", 304, _kept(tag), content_type) if {"*", f'"{tag}"'} & set(asked) else None
-
-
-def _fits(services: Services, size: int, elsewhere: str) -> None:
-    most = services.settings.http_max_response_bytes
-    if size > most:
-        raise PermanentError(
-            f"the image has {size:,} bytes; at most {most:,} go into an answer (PIPELINE_HTTP_MAX_RESPONSE_BYTES): "
-            f"{elsewhere}",
-            kind="answer_too_large",
+    async def rendition(
+        self, entry: Entry, facts: Mapping[str, Any], links: Links, headers: Mapping[str, str]
+    ) -> Response:
+        """Return a rendition as a response. Raises PermanentError if it is too large for one."""
+        self._check_size(facts["size"], "read it from the output container")
+        data, content_type = await self.renditions.read(facts["path"])
+        name, extension = facts["name"], facts["path"].rpartition(".")[2]
+        return Response(
+            data,
+            headers={
+                **_cache_headers(facts["sha256"]),
+                **headers,
+                "Content-Location": links.to("jobs", entry.key.id, "renditions", name),
+                "Content-Disposition": f'inline; filename="{_header_safe(name)}.{_header_safe(extension)}"',
+            },
+            media_type=content_type,
         )
 
+    async def show_source(self, request: Request) -> Response:
+        """Handle `GET /api/jobs/{id}/source`: return the version of the source that the job processed."""
+        entry = await self.jobs.get(job_key(request))
+        source = await self._open_source(entry)
+        chunks = source.chunks()
+        first = await anext(chunks, b"")
+        # Content of any other format, SVG included, is a download of unknown type: a browser must not run it.
+        kind = detect_format(first[:HEAD_BYTES]) or ""
+        media_type = f"image/{kind.lower()}" if kind in self.settings.format_names else ANY_TYPE
+        if unchanged := _not_modified(request, source.etag, media_type):
+            return unchanged
+        filename = _header_safe(entry.name.rpartition("/")[2])
+        headers = {**_cache_headers(source.etag), "Content-Disposition": f'attachment; filename="{filename}"'}
+        return Response(b"".join([first, *[chunk async for chunk in chunks]]), headers=headers, media_type=media_type)
 
-def _plain(text: str) -> str:
-    """Fit to stand in a header, in quotes."""
+    async def _open_source(self, entry: Entry) -> Source:
+        """Open the source of a job.
+
+        Raises:
+            JobSuperseded: The source is gone or has changed.
+            PermanentError: The source is too large for a response.
+        """
+        source = await self.sources.open(entry.container, entry.name)
+        if entry.version.etag and source.etag != plain(entry.version.etag):
+            raise JobSuperseded(f"{entry.container}/{entry.name} has changed since the job", kind="source_changed")
+        self._check_size(source.size, "read it from its container")
+        return source
+
+    def _check_size(self, size: int, advice: str) -> None:
+        limit = self.settings.http_max_response_bytes
+        if size > limit:
+            raise PermanentError(
+                f"the image has {size:,} bytes, more than a response may have ({limit:,} bytes, "
+                f"PIPELINE_HTTP_MAX_RESPONSE_BYTES): {advice}",
+                kind="response_too_large",
+            )
+
+
+def _cache_headers(etag: str) -> dict[str, str]:
+    """Let the client cache the image if it revalidates it with its ETag at every use."""
+    return {**SECURITY_HEADERS, "Cache-Control": "private, no-cache", "ETag": f'"{etag}"'}
+
+
+def _not_modified(request: Request, etag: str, content_type: str) -> Response | None:
+    """Return a 304 response if `If-None-Match` holds the ETag (RFC 9110, section 13.1.2), else None."""
+    cached = {each.strip().removeprefix("W/") for each in request.header("if-none-match").split(",")}
+    return Response(b"", 304, _cache_headers(etag), content_type) if {"*", f'"{etag}"'} & cached else None
+
+
+def _header_safe(text: str) -> str:
+    """Reduce a file name to characters that are safe in a quoted header value."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[-100:] or "image"

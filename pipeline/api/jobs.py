@@ -1,100 +1,87 @@
-"""Jobs over HTTP: look at one, look for some, do one again, do without one."""
+"""HTTP handlers of jobs: show, list page by page with a cursor, retry and dismiss."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.api.http import Request, Response
-from pipeline.api.links import Links
-from pipeline.api.names import RecipeName
-from pipeline.api.problems import RETRY_AFTER
-from pipeline.api.schemas import JobDocument, JobsDocument
+from pipeline.api.problems import RETRY_AFTER_SECONDS
+from pipeline.api.schemas import JobDocument, JobsDocument, PrintableText, RecipeName
 from pipeline.errors import StateConflict
+from pipeline.jobs.actions import JobActions
+from pipeline.monitoring.document import Document
 from pipeline.recipes import adhoc
-from pipeline.runs.selection import PRINTABLE
-from pipeline.services import Services
-from pipeline.storage.entry import Entry, State
+from pipeline.storage.entry import State
 from pipeline.storage.keys import JobKey
 
-QUERY = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-Text = Annotated[str, Field(max_length=1024, pattern=PRINTABLE)]
 
-
-class JobsQuery(BaseModel):
-    """Which jobs: all of these at once."""
-
-    model_config = QUERY
+class JobsQuery(Document):
+    """Filters of a list of jobs; a job must match all of them."""
 
     state: State | None = None
     recipe: RecipeName | None = None
-    """A recipe of the file, also one that it has no longer; `_adhoc` for all that came with requests."""
-    prefix: Text = ""
-    """What the names of the sources start with. With it, pages go by name, without it the newest come first."""
-    container: Text = ""
-    """The container that `prefix` is about; the input container, unless it says otherwise."""
+    """A recipe, present or former; `_adhoc` for all recipes of requests."""
+    prefix: PrintableText = ""
+    """Start of the source's name. With a prefix, jobs are sorted by name; without one, newest first."""
+    container: PrintableText = ""
+    """Container of the prefix; the input container by default."""
     run: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     limit: Annotated[int, Field(ge=1, le=200)] = 50
-    token: Annotated[str, Field(max_length=8192, pattern=r"^[A-Za-z0-9_=-]*$")] = ""
-    """Where to go on: comes with the page before, in its `next`."""
+    cursor: Annotated[str, Field(max_length=8192, pattern=r"^[A-Za-z0-9_=-]*$")] = ""
+    """Position at which the page starts; contained in the URL `next` of the previous page."""
 
 
-async def show(services: Services, call: Request) -> Response:
-    """`GET /api/jobs/{id}`: what happened to a job."""
-    return Response(JobDocument.of(await find(services, call), call.links))
+@dataclass(frozen=True)
+class JobHandlers:
+    """Handlers of jobs."""
+
+    jobs: JobActions
+    input_container: str
+
+    async def show(self, request: Request) -> Response:
+        """Handle `GET /api/jobs/{id}`: return a job."""
+        return Response(JobDocument.of(await self.jobs.get(job_key(request)), request.links))
+
+    async def list_page(self, request: Request) -> Response:
+        """Handle `GET /api/jobs`: return a page of jobs. Raises InvalidCursor if the cursor is invalid."""
+        query, links = request.query(JobsQuery), request.links
+        is_adhoc = query.recipe is not None and adhoc.is_name(query.recipe)
+        entries, cursor = await self.jobs.ledger.page(
+            # The ledger lists the jobs of all ad-hoc recipes in one partition.
+            recipe=adhoc.GROUP if is_adhoc else query.recipe,
+            state=query.state,
+            container=query.container or (self.input_container if query.prefix else ""),
+            prefix=query.prefix,
+            run=query.run,
+            limit=query.limit,
+            token=query.cursor,
+        )
+        if is_adhoc:
+            entries = [entry for entry in entries if entry.key.recipe == query.recipe]
+        filters = {name: str(value) for name, value in query.model_dump(exclude_defaults=True).items()}
+        page = JobsDocument(
+            jobs=[JobDocument.of(entry, links, listed=True) for entry in entries],
+            next=links.to("jobs", **{**filters, "cursor": cursor}) if cursor else None,
+        )
+        return Response(page)
+
+    async def retry(self, request: Request) -> Response:
+        """Handle `POST /api/jobs/{id}/retry`: queue a job again, in any state except queued and running."""
+        entry = await self.jobs.retry(job_key(request))
+        headers = {"Location": request.links.to("jobs", entry.key.id), "Retry-After": str(RETRY_AFTER_SECONDS)}
+        return Response(JobDocument.of(entry, request.links), 202, headers)
+
+    async def dismiss(self, request: Request) -> Response:
+        """Handle `DELETE /api/jobs/{id}`: dismiss a failed job, or cancel a queued one."""
+        return Response(JobDocument.of(await self.jobs.dismiss(job_key(request)), request.links))
 
 
-async def show_all(services: Services, call: Request) -> Response:
-    """`GET /api/jobs`: a page of jobs."""
-    return Response(await page(services, call.query(JobsQuery), call.links))
-
-
-async def page(services: Services, asked: JobsQuery, links: Links) -> JobsDocument:
-    """The jobs that are asked for, and where the next ones are. BadToken when the token is none."""
-    container = asked.container or (services.settings.input_container if asked.prefix else "")
-    entries, token = await services.ledger.page(
-        recipe=_partition(asked.recipe),
-        state=asked.state,
-        container=container,
-        prefix=asked.prefix,
-        run=asked.run,
-        limit=asked.limit,
-        token=asked.token,
-    )
-    if asked.recipe and adhoc.is_name(asked.recipe):
-        entries = [entry for entry in entries if entry.key.recipe == asked.recipe]
-    query = {name: str(value) for name, value in asked.model_dump(exclude_defaults=True).items()}
-    return JobsDocument(
-        jobs=[JobDocument.of(entry, links, listed=True) for entry in entries],
-        next=links.to("jobs", **{**query, "token": token}) if token else None,
-    )
-
-
-async def retry(services: Services, call: Request) -> Response:
-    """`POST /api/jobs/{id}/retry`: have a job done once more."""
-    entry = await services.jobs.retry(_key(call))
-    headers = {"Location": call.links.job(entry.key.id), "Retry-After": str(RETRY_AFTER)}
-    return Response(JobDocument.of(entry, call.links), 202, headers)
-
-
-async def dismiss(services: Services, call: Request) -> Response:
-    """`DELETE /api/jobs/{id}`: let a failure be, or take a waiting job back."""
-    return Response(JobDocument.of(await services.jobs.dismiss(_key(call)), call.links))
-
-
-async def find(services: Services, call: Request) -> Entry:
-    """The row of the job in the address. PipelineError of kind `unknown_job` when there is none."""
-    return await services.jobs.get(_key(call))
-
-
-def _key(call: Request) -> JobKey:
-    job_id = call.parameter("id")
+def job_key(request: Request) -> JobKey:
+    """Return the key of the job in the URL. Raises StateConflict of kind `unknown_job` if it is not a job id."""
+    job_id = request.parameter("id")
     if len(job_id) > 4096:
         raise StateConflict(f"there is no job {job_id[:200]}", kind="unknown_job")
     return JobKey.parse(job_id)
-
-
-def _partition(recipe: str | None) -> str | None:
-    """Where a recipe's jobs are listed: those of requests all in one place."""
-    return adhoc.GROUP if recipe and adhoc.is_name(recipe) else recipe

@@ -1,4 +1,4 @@
-"""Addresses within this API: below whatever prefix the request itself came through."""
+"""URLs within this API, under the path prefix of the current request."""
 
 from __future__ import annotations
 
@@ -9,26 +9,18 @@ from urllib.parse import quote, urlencode, urlsplit
 
 @dataclass(frozen=True)
 class Links:
-    """References without scheme and host, so that they hold behind any front door; `base` is the prefix."""
+    """Builder of URLs without scheme and host, which hold behind any reverse proxy. `base` is the path prefix."""
 
     base: str = "/api"
 
     @classmethod
     def of(cls, url: str, path: str) -> Self:
-        """The links of a request for `url`, on the route `path` (`jobs/{id}`)."""
+        """Return the links for a request to `url` on the route `path`, such as `jobs/{id}`."""
         segments = urlsplit(url).path.rstrip("/").split("/")
         return cls("/".join(segments[: -len(path.split("/"))]))
 
     def to(self, *segments: str, **query: str | None) -> str:
-        """The address of something, its segments escaped; what is None in the query is left out."""
-        asked = urlencode({name: value for name, value in query.items() if value is not None})
+        """Return the URL of a resource, with escaped segments and without query parameters that are None."""
+        encoded = urlencode({name: value for name, value in query.items() if value is not None})
         path = "/".join([self.base, *(quote(segment, safe="") for segment in segments)])
-        return f"{path}?{asked}" if asked else path
-
-    def job(self, job_id: str) -> str:
-        """The address of a job."""
-        return self.to("jobs", job_id)
-
-    def rendition(self, job_id: str, name: str) -> str:
-        """The address of a rendition."""
-        return self.to("jobs", job_id, "renditions", name)
+        return f"{path}?{encoded}" if encoded else path

@@ -1,4 +1,4 @@
-"""How an answer is wanted: `Prefer` (RFC 7240) and `Accept` (RFC 9110)."""
+"""Client preferences of a request: `Prefer` (RFC 7240) and `Accept` (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class Preferences:
-    """`wait` in seconds, 0 for an answer at once; `image` when an image is liked better than JSON."""
+    """`wait` in seconds, 0 to respond at once; `image` is True if the client prefers an image to JSON."""
 
     wait: float
     image: bool
-    asked_wait: bool
-    asked_async: bool
+    wait_requested: bool
+    async_requested: bool
 
     @classmethod
-    def of(cls, call: Request, settings: Settings) -> Self:
-        """Read the headers; what is not understood is left out, as RFC 7240 wants it."""
-        prefer = call.header("prefer").lower()
-        asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b", prefer)
-        at_once = re.search(r"(?:^|[,;\s])respond-async\b", prefer) is not None
-        wait = min(float(asked.group(1)), settings.http_sync_wait) if asked else settings.http_sync_wait
-        if at_once and not asked:
+    def of(cls, request: Request, settings: Settings) -> Self:
+        """Parse the headers; unknown preferences are ignored, as RFC 7240 requires."""
+        prefer = request.header("prefer").lower()
+        requested = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b", prefer)
+        respond_async = re.search(r"(?:^|[,;\s])respond-async\b", prefer) is not None
+        wait = min(float(requested.group(1)), settings.http_sync_wait) if requested else settings.http_sync_wait
+        if respond_async and not requested:
             wait = 0
-        return cls(wait, _likes_images(call.header("accept")), asked is not None, at_once)
+        return cls(wait, _prefers_images(request.header("accept")), requested is not None, respond_async)
 
     def applied(self, *, accepted: bool) -> dict[str, str]:
-        """The header that says which preferences counted; `accepted` when the answer came before the job's end."""
-        words = [f"wait={self.wait:.0f}"] if self.asked_wait else []
-        words += ["respond-async"] if self.asked_async and accepted else []
+        """Return the header `Preference-Applied`; `accepted` if the response precedes the end of the job (202)."""
+        words = [f"wait={self.wait:.0f}"] if self.wait_requested else []
+        words += ["respond-async"] if self.async_requested and accepted else []
         return {"Preference-Applied": ", ".join(words)} if words else {}
 
 
-def _likes_images(accept: str) -> bool:
-    """Whether the best of the accepted types is an image; among equals the first counts."""
-    found = [_range(each) for each in accept.lower().split(",") if each.strip()]
-    best = max(found, key=lambda each: each[1], default=("", 0.0))
+def _prefers_images(accept: str) -> bool:
+    """Return True if the accepted media type with the highest weight is an image; the first of equals counts."""
+    ranges = [_media_range(each) for each in accept.lower().split(",") if each.strip()]
+    best = max(ranges, key=lambda each: each[1], default=("", 0.0))
     return best[0].startswith("image/") and best[1] > 0
 
 
-def _range(text: str) -> tuple[str, float]:
-    kind, *parameters = (part.strip() for part in text.split(";"))
+def _media_range(text: str) -> tuple[str, float]:
+    """Parse a media range; return the media type and its weight."""
+    media_type, *parameters = (part.strip() for part in text.split(";"))
     weight = next((part[2:].strip() for part in parameters if part.startswith("q=")), "1")
-    return kind, float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0.0
+    return media_type, float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0.0

@@ -1,50 +1,45 @@
-"""The recipes over HTTP: what there is to ask for."""
+"""HTTP handlers of recipes: list them, and return their JSON Schema."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 
 from pipeline.api.http import Request, Response
-from pipeline.api.links import Links
-from pipeline.api.schemas import DOCUMENT
-from pipeline.recipes import Recipe, explain, schema
-from pipeline.services import Services
+from pipeline.monitoring.document import Document
+from pipeline.recipes import Recipe, Recipes, explain, schema
 
 
-class RenditionInfo(BaseModel):
+class RenditionInfo(Document):
     """One output of a recipe."""
-
-    model_config = DOCUMENT
 
     name: str
     formats: list[str]
-    """One format, or those of which it comes out in one."""
+    """The format, or the formats of which the engine chooses one."""
     path: str
-    """The pattern of its place in the output container."""
+    """Path template in the output container."""
 
 
-class RecipeDocument(BaseModel):
-    """A recipe and what it does."""
-
-    model_config = DOCUMENT
+class RecipeDocument(Document):
+    """A recipe and a description of its steps."""
 
     name: str
     description: str
     hash: str
-    """Changes whenever the renditions may."""
+    """Recipe version: changes whenever the renditions may change."""
     include: list[str]
-    """Which dropped sources it takes; empty for one that has to be named."""
+    """Patterns of the sources that the recipe processes on upload; empty if requests must name it."""
     exclude: list[str]
     isolation: str
     steps: list[str]
-    """What it does, in words."""
+    """Steps in plain English."""
     renditions: list[RenditionInfo]
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        """A recipe as a document."""
+        """Convert a recipe."""
         return cls(
             name=recipe.name,
             description=recipe.description,
@@ -59,36 +54,36 @@ class RecipeDocument(BaseModel):
         )
 
 
-class RecipesDocument(BaseModel):
+class RecipesDocument(Document):
     """All recipes of the file."""
-
-    model_config = DOCUMENT
 
     recipes: list[RecipeDocument]
     adhoc_recipes: str
-    """Whether requests may bring recipes of their own: off, on, or code."""
+    """Recipes that requests may supply: `off`, `on`, or `code` (also with code)."""
     schema_href: str
-    """Where the JSON Schema of recipes is, with every transform."""
+    """URL of the JSON Schema of recipes, with every transform."""
 
 
 class SchemaDocument(RootModel[dict[str, Any]]):
     """The JSON Schema of a recipe file."""
 
 
-def listed(services: Services, links: Links) -> RecipesDocument:
-    """The recipes, in the order of the file."""
-    return RecipesDocument(
-        recipes=[RecipeDocument.of(recipe) for recipe in services.recipes],
-        adhoc_recipes=services.settings.adhoc_recipes,
-        schema_href=links.to("recipes", "schema"),
-    )
+@dataclass(frozen=True)
+class RecipeHandlers:
+    """Handlers of recipes. `adhoc_recipes` is the setting of that name."""
 
+    recipes: Recipes
+    adhoc_recipes: str
 
-async def show(services: Services, call: Request) -> Response:
-    """`GET /api/recipes`: what there is to ask for."""
-    return Response(listed(services, call.links))
+    async def show(self, request: Request) -> Response:
+        """Handle `GET /api/recipes`: return the recipes in the order of the file."""
+        document = RecipesDocument(
+            recipes=[RecipeDocument.of(recipe) for recipe in self.recipes],
+            adhoc_recipes=self.adhoc_recipes,
+            schema_href=request.links.to("recipes", "schema"),
+        )
+        return Response(document)
 
-
-async def show_schema(_: Services, __: Request) -> Response:
-    """`GET /api/recipes/schema`: every transform and format, for editors and for whoever writes recipes."""
-    return Response(SchemaDocument(schema.schema()), media_type="application/schema+json")
+    async def show_schema(self, _: Request) -> Response:
+        """Handle `GET /api/recipes/schema`: return the JSON Schema, for editors and for authors of recipes."""
+        return Response(SchemaDocument(schema.schema()), media_type="application/schema+json")

@@ -1,30 +1,29 @@
-"""One operation of the API: which function answers it, and what it takes and gives."""
+"""Description of one endpoint: its handler, its parameters and its responses."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from pydantic import BaseModel
 
+from pipeline.api.handlers import Handlers
 from pipeline.api.http import Request, Response
-from pipeline.services import Services
 
-Handler = Callable[[Services, Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One operation. `answers` are the documents or the media types by status, `refusals` the statuses of problems."""
+    """One endpoint. `responses` are documents or media types by status; `problems` are the statuses of problems."""
 
     name: str
     method: str
     path: str
-    handle: Handler
+    handler: Callable[[Handlers], Handler]
     summary: str
-    answers: Mapping[int, type[BaseModel] | tuple[type[BaseModel] | str, ...]]
-    refusals: tuple[int, ...] = ()
+    responses: Mapping[int, type[BaseModel] | tuple[type[BaseModel] | str, ...]]
+    problems: tuple[int, ...] = ()
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     form: tuple[str, ...] = ()
@@ -32,10 +31,5 @@ class Route:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that it answers: whatever can be got can be asked for without its body."""
+        """The HTTP methods that the endpoint allows: GET implies HEAD."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
-
-    @cached_property
-    def parameters(self) -> list[str]:
-        """The names in the path."""
-        return [part.strip("{}") for part in self.path.split("/") if part.startswith("{")]

@@ -1,212 +1,188 @@
-"""Runs over HTTP: planned, started, followed, cancelled, resumed."""
+"""HTTP handlers of runs: plan, start, follow, list with a cursor, cancel and resume."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from pipeline.api import idempotency
 from pipeline.api.http import Request, Response
-from pipeline.api.jobs import QUERY
+from pipeline.api.idempotency import IdempotencyKey, IdempotencyKeys
 from pipeline.api.links import Links
-from pipeline.api.schemas import DOCUMENT
+from pipeline.monitoring.document import Document
 from pipeline.runs import Estimate, Plan, Progress, Run, Selection
+from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import RunState
-from pipeline.services import Services
+from pipeline.runs.planning import RunPlanner
 
-# A plan of millions takes several requests; each leaves off in time to be answered.
-PLAN_SECONDS = 60.0
-Id = Annotated[str, Field(max_length=60)]
-Jobs = Annotated[int, Field(ge=1, le=1_000_000_000)]
+# A plan of millions of sources takes several requests; each one responds after this time.
+PLAN_BUDGET_SECONDS = 60.0
+RunId = Annotated[str, Field(max_length=60)]
+JobCount = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
-class PlanRequest(BaseModel):
-    """What to plan, or the marker of a plan to go on with."""
-
-    model_config = QUERY
+class PlanRequest(Document):
+    """A selection to plan, or the marker of an incomplete plan to continue."""
 
     selection: Selection = Selection()
-    marker: Id | None = None
-    """Of a plan that is not complete; the selection is then that plan's own."""
+    marker: RunId | None = None
+    """Marker of an incomplete plan, whose own selection is then used."""
 
 
-class PlanDocument(BaseModel):
-    """What a run would do, and what it would take. Nothing has been done yet."""
-
-    model_config = DOCUMENT
+class PlanDocument(Document):
+    """The jobs that a run would execute, with time and cost. Nothing has been executed yet."""
 
     id: str
     selection: Selection
     created: datetime
     complete: bool
-    """Whether every source has been looked at; if not, ask again with the marker."""
+    """True if every source has been compared; if not, send another request with the marker."""
     marker: str | None
     sources: int
     jobs: int
     bytes: int
     reasons: dict[str, int]
-    """How many jobs are due for which reason."""
+    """Number of due jobs by reason."""
     recipes: dict[str, int]
     estimate: Estimate
     start: str
-    """Where to start it, with `{"plan": ID}`."""
+    """URL to start the run with POST and `{"plan": ID}`."""
 
     @classmethod
     def of(cls, plan: Plan, links: Links) -> Self:
-        """A plan as a document."""
-        shown = {name: getattr(plan, name) for name in cls.model_fields if name != "start"}
-        return cls(**shown, start=links.to("runs"))
+        """Convert a plan."""
+        fields = {name: getattr(plan, name) for name in cls.model_fields if name != "start"}
+        return cls(**fields, start=links.to("runs"))
 
 
-class StartRequest(BaseModel):
-    """Which plan to start; or, without one, a selection and how many jobs it is expected to be."""
+class StartRequest(Document):
+    """A plan to start; or, without a plan, a selection and the expected number of jobs."""
 
-    model_config = QUERY
-
-    plan: Id | None = None
+    plan: RunId | None = None
     selection: Selection | None = None
-    expected_count: Jobs | None = None
-    max_jobs: Jobs | None = None
-    """A cap below that of the settings."""
+    expected_count: JobCount | None = None
+    max_jobs: JobCount | None = None
+    """Cap on the number of jobs, below that of the settings."""
     max_cost: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    """A cap below that of the settings, in the currency of the price settings."""
+    """Cap on the cost, below that of the settings, in the currency of the price settings."""
 
     @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits over everything that is asked for."""
+        """SHA-256 of the request in 64 hexadecimal digits."""
         return hashlib.sha256(f"run {self.model_dump_json()}".encode()).hexdigest()
 
 
-class ResumeRequest(BaseModel):
-    """How to go on."""
+class ResumeRequest(Document):
+    """Options to resume a run."""
 
-    model_config = QUERY
-
-    max_jobs: Jobs | None = None
-    """Raises what the run may find, where it has stopped for that."""
+    max_jobs: JobCount | None = None
+    """Higher cap on the number of jobs, if the run stopped at its cap."""
 
 
-class RunDocument(BaseModel):
-    """A run and how far it is: exact when it is done."""
-
-    model_config = DOCUMENT
+class RunDocument(Document):
+    """A run and its progress; the counts are exact when the run is done."""
 
     id: str
     href: str
     state: RunState
     why: str
-    """Why it stopped, when it did."""
+    """Reason for which the run stopped, if it did."""
     selection: Selection
     plan: str | None
     scheduled: bool
     expected: int | None
     most: int
-    """How many jobs it may find before it stops."""
+    """Number of jobs beyond which the run stops."""
     sources: int
     found: int
     listed: bool
-    """Whether all jobs have been found."""
+    """True if all jobs have been found."""
     progress: Progress
     created: datetime
     finished: datetime | None
     jobs: str
-    """Where its jobs are, one by one."""
+    """URL of the list of its jobs."""
 
     @classmethod
     def of(cls, run: Run, links: Links) -> Self:
-        """A run as a document."""
-        own = ("href", "jobs")
-        shown: dict[str, Any] = {name: getattr(run, name) for name in cls.model_fields if name not in own}
-        return cls(**shown, href=links.to("runs", run.id), jobs=links.to("jobs", run=run.id))
+        """Convert a run."""
+        fields: dict[str, Any] = {name: getattr(run, name) for name in cls.model_fields if name not in ("href", "jobs")}
+        return cls(**fields, href=links.to("runs", run.id), jobs=links.to("jobs", run=run.id))
 
 
-class RunsQuery(BaseModel):
-    """Which page of runs."""
-
-    model_config = QUERY
+class RunsQuery(Document):
+    """Query of a page of runs."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    token: Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9_=-]*$")] = ""
-    """Where to go on: comes with the page before, in its `next`."""
+    cursor: Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9_=-]*$")] = ""
+    """Position at which the page starts; contained in the URL `next` of the previous page."""
 
 
-class RunsDocument(BaseModel):
-    """A page of runs, the newest first."""
-
-    model_config = DOCUMENT
+class RunsDocument(Document):
+    """A page of runs, newest first."""
 
     runs: list[RunDocument]
     next: str | None
+    """URL of the next page, which contains the cursor; null on the last page."""
 
 
-async def plan(services: Services, call: Request) -> Response:
-    """`POST /api/runs/plan`: what a run would do."""
-    asked = call.json(PlanRequest)
-    found = await services.planner.plan(asked.selection, marker=asked.marker, budget_seconds=PLAN_SECONDS)
-    return Response(PlanDocument.of(found, call.links))
+@dataclass(frozen=True)
+class RunHandlers:
+    """Handlers of runs."""
 
+    runs: RunController
+    planner: RunPlanner
+    keys: IdempotencyKeys
 
-async def start(services: Services, call: Request) -> Response:
-    """`POST /api/runs`: start what was planned; with an Idempotency-Key, once."""
-    asked = call.json(StartRequest)
-    text = idempotency.checked(call.header("idempotency-key"))
-    key = idempotency.Key(text, asked.fingerprint) if text else None
-    run = await _begun(services, key) if key else None
-    before = run is not None
-    if run is None:
-        run = await services.runs.start(
-            asked.selection,
-            plan_id=asked.plan,
-            expected_count=asked.expected_count,
-            max_jobs=asked.max_jobs,
-            max_cost=asked.max_cost,
-            reserve_id=partial(_settled, services, key) if key else None,
+    async def plan(self, request: Request) -> Response:
+        """Handle `POST /api/runs/plan`: plan a run, or continue a plan."""
+        body = request.json(PlanRequest)
+        plan = await self.planner.plan(body.selection, marker=body.marker, budget_seconds=PLAN_BUDGET_SECONDS)
+        return Response(PlanDocument.of(plan, request.links))
+
+    async def start(self, request: Request) -> Response:
+        """Handle `POST /api/runs`: start a run; only once with the same Idempotency-Key."""
+        body = request.json(StartRequest)
+        key = IdempotencyKey.of(request.header("idempotency-key"), body.fingerprint)
+        target = await self.keys.find(key) if key else None
+        existing = await self.runs.find(target["run"]) if target else None
+        run = existing or await self.runs.start(
+            body.selection,
+            plan_id=body.plan,
+            expected_count=body.expected_count,
+            max_jobs=body.max_jobs,
+            max_cost=body.max_cost,
+            reserve_id=partial(self._reserve_id, key) if key else None,
         )
-    document = RunDocument.of(run, call.links)
-    return Response(document, 200 if before else 201, {"Location": document.href})
+        document = RunDocument.of(run, request.links)
+        return Response(document, 200 if existing else 201, {"Location": document.href})
 
+    async def _reserve_id(self, key: IdempotencyKey, run_id: str) -> str:
+        """Reserve the id of a new run under a key; return the id that the key already has, if any."""
+        target, _ = await self.keys.reserve(key, {"run": run_id})
+        return str(target["run"])
 
-async def _begun(services: Services, key: idempotency.Key) -> Run | None:
-    """The run that a key stands for, if it was begun."""
-    found = await idempotency.known(services, key)
-    return await services.runs.find(found["run"]) if found else None
+    async def show(self, request: Request) -> Response:
+        """Handle `GET /api/runs/{id}`: return a run with its progress."""
+        return Response(RunDocument.of(await self.runs.get(request.parameter("id")), request.links))
 
+    async def list_page(self, request: Request) -> Response:
+        """Handle `GET /api/runs`: return a page of runs. Raises InvalidCursor if the cursor is invalid."""
+        query, links = request.query(RunsQuery), request.links
+        runs, cursor = await self.runs.list_runs(query.limit, query.cursor)
+        following = links.to("runs", limit=str(query.limit), cursor=cursor) if cursor else None
+        return Response(RunsDocument(runs=[RunDocument.of(run, links) for run in runs], next=following))
 
-async def _settled(services: Services, key: idempotency.Key, run_id: str) -> str:
-    """The id of the run that a key stands for."""
-    found, _ = await idempotency.settle(services, key, {"run": run_id})
-    return str(found["run"])
+    async def cancel(self, request: Request) -> Response:
+        """Handle `POST /api/runs/{id}/cancel`: stop a run; its running jobs end, no others start."""
+        return Response(RunDocument.of(await self.runs.cancel(request.parameter("id")), request.links))
 
-
-async def show(services: Services, call: Request) -> Response:
-    """`GET /api/runs/{id}`: how far a run is."""
-    return Response(RunDocument.of(await services.runs.get(call.parameter("id")), call.links))
-
-
-async def show_all(services: Services, call: Request) -> Response:
-    """`GET /api/runs`: a page of runs."""
-    asked = call.query(RunsQuery)
-    return Response(await page(services, asked.limit, asked.token, call.links))
-
-
-async def page(services: Services, limit: int, token: str, links: Links) -> RunsDocument:
-    """The newest runs, and where the next ones are. RequestError when the token is none."""
-    found, following = await services.runs.list_runs(limit, token)
-    following_page = links.to("runs", limit=str(limit), token=following) if following else None
-    return RunsDocument(runs=[RunDocument.of(run, links) for run in found], next=following_page)
-
-
-async def cancel(services: Services, call: Request) -> Response:
-    """`POST /api/runs/{id}/cancel`: jobs under way end, no others begin."""
-    return Response(RunDocument.of(await services.runs.cancel(call.parameter("id")), call.links))
-
-
-async def resume(services: Services, call: Request) -> Response:
-    """`POST /api/runs/{id}/resume`: bring a run back to work."""
-    asked = call.json(ResumeRequest)
-    run = await services.runs.resume(call.parameter("id"), max_jobs=asked.max_jobs)
-    return Response(RunDocument.of(run, call.links), 202, {"Location": call.links.to("runs", run.id)})
+    async def resume(self, request: Request) -> Response:
+        """Handle `POST /api/runs/{id}/resume`: continue a run; ended jobs are not executed again."""
+        body = request.json(ResumeRequest)
+        run = await self.runs.resume(request.parameter("id"), max_jobs=body.max_jobs)
+        return Response(RunDocument.of(run, request.links), 202, {"Location": request.links.to("runs", run.id)})

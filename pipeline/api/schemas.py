@@ -1,34 +1,37 @@
-"""Jobs as JSON documents."""
+"""JSON schemas of jobs, and types that several queries share."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StringConstraints
 
 from pipeline.api.links import Links
+from pipeline.monitoring.document import Document
+from pipeline.runs.selection import PRINTABLE
 from pipeline.storage.entry import Entry, State
 
-DOCUMENT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+PrintableText = Annotated[str, Field(max_length=1024, pattern=PRINTABLE)]
+RecipeName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[a-z0-9_~][a-z0-9_-]*$"),
+    Field(description="Name of the recipe.", examples=["web"]),
+]
 
 
-class SourceDocument(BaseModel):
+class SourceDocument(Document):
     """The source of a job."""
-
-    model_config = DOCUMENT
 
     container: str
     name: str
     etag: str
-    """The version that the job was about; nothing before it has begun."""
+    """Version that the job processes; empty before the job has started."""
     href: str
 
 
-class RenditionDocument(BaseModel):
-    """One rendition: size in bytes, sides in pixels."""
-
-    model_config = DOCUMENT
+class RenditionBase(Document):
+    """Facts about a rendition: size in bytes, width and height in pixels."""
 
     name: str
     format: str
@@ -36,27 +39,28 @@ class RenditionDocument(BaseModel):
     sha256: str
     width: int
     height: int
+
+
+class RenditionDocument(RenditionBase):
+    """A rendition: size in bytes, width and height in pixels."""
+
     href: str
 
 
-class ErrorDocument(BaseModel):
-    """Why a job failed, or why it waits."""
-
-    model_config = DOCUMENT
+class ErrorDocument(Document):
+    """The reason for which a job failed, or waits for its next attempt."""
 
     kind: str
     class_: str = Field(alias="class")
-    """Where it stands in the tree of errors."""
+    """Class of the error, such as SourceError."""
     message: str
     stage: str
-    said: str
-    """The end of what the session printed."""
+    stderr_tail: str
+    """End of the session's error output."""
 
 
-class JobDocument(BaseModel):
-    """A job: its state, its renditions with their addresses, its error."""
-
-    model_config = DOCUMENT
+class JobDocument(Document):
+    """A job: its state, its renditions with their URLs, its error."""
 
     id: str
     href: str
@@ -65,9 +69,9 @@ class JobDocument(BaseModel):
     recipe_hash: str
     source: SourceDocument
     since: datetime
-    """When it entered its state."""
+    """Time at which the job entered its state."""
     run: str
-    """The last run that it was part of."""
+    """Id of the last run that the job was part of."""
     attempts: int
     bytes_in: int
     bytes_out: int
@@ -76,13 +80,13 @@ class JobDocument(BaseModel):
     renditions: list[RenditionDocument]
     error: ErrorDocument | None
     report: dict[str, Any] | None
-    """Facts about the source, versions and times; null in a list."""
+    """Facts about the source, versions and durations; null in a list."""
 
     @classmethod
     def of(cls, entry: Entry, links: Links, *, listed: bool = False) -> Self:
-        """A row of the ledger as a document; `listed` when it comes from a list."""
+        """Convert a row of the ledger; pass `listed=True` for a row of a list, which has no report."""
         job_id = entry.key.id
-        place = SourceDocument(
+        source = SourceDocument(
             container=entry.container,
             name=entry.name,
             etag=entry.version.etag,
@@ -90,42 +94,42 @@ class JobDocument(BaseModel):
         )
         return cls(
             id=job_id,
-            href=links.job(job_id),
+            href=links.to("jobs", job_id),
             state=entry.state,
             recipe=entry.key.recipe,
             recipe_hash=entry.version.recipe_hash,
-            source=place,
-            # Tables keep less of a time than Python does: a job is to look the same now and later.
+            source=source,
+            # Tables store less precision than Python: a job must look the same before and after it is stored.
             since=entry.since.replace(microsecond=entry.since.microsecond // 1000 * 1000),
             run=entry.run,
             attempts=entry.attempts,
             bytes_in=entry.bytes_in,
             bytes_out=entry.bytes_out,
             ms=entry.ms,
-            renditions=[_rendition(each, links.rendition(job_id, each["name"])) for each in entry.renditions],
+            renditions=[
+                _rendition(each, links.to("jobs", job_id, "renditions", each["name"])) for each in entry.renditions
+            ],
             error=_error(entry) if entry.error_kind else None,
             report=None if listed else entry.report,
         )
 
 
-class AcceptedDocument(BaseModel):
-    """A job that goes on: where to look."""
-
-    model_config = DOCUMENT
+class AcceptedDocument(Document):
+    """A job that has not ended yet, with its URL."""
 
     id: str
     href: str
     state: State
 
 
-class JobsDocument(BaseModel):
+class JobsDocument(Document):
     """A page of jobs."""
-
-    model_config = DOCUMENT
 
     jobs: list[JobDocument]
     next: str | None
-    """Where the next page is. A page by name may be short, or empty, and yet not be the last."""
+    """URL of the next page, which contains the cursor; null on the last page. A page sorted by name may be short or
+    empty without being the last.
+    """
 
 
 def _error(entry: Entry) -> ErrorDocument:
@@ -134,10 +138,11 @@ def _error(entry: Entry) -> ErrorDocument:
         **{"class": entry.error_class},
         message=entry.error_message,
         stage=entry.stage,
-        said=entry.error_tail,
+        stderr_tail=entry.error_tail,
     )
 
 
 def _rendition(facts: dict[str, Any], href: str) -> RenditionDocument:
-    known = {name: facts[name] for name in RenditionDocument.model_fields if name in facts}
-    return RenditionDocument(**known, href=href)
+    return RenditionDocument(
+        **{name: facts[name] for name in RenditionDocument.model_fields if name in facts}, href=href
+    )

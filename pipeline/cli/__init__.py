@@ -11,19 +11,19 @@ import typer
 
 from pipeline import __version__
 
-PROGRAM = "image-pipeline"
+INTERRUPTED = 130
 COMMANDS = {
     "init": ("init:command", "Create missing containers, queues and tables."),
     "doctor": ("doctor:command", "Check settings, dependencies and versions; suggest repairs."),
     "settings": ("settings:command", "Show every setting: value, default and meaning."),
     "recipes": ("recipes:app", "Check and explain recipes."),
     "transforms": ("recipes:list_transforms", "List the transforms with their parameters and examples."),
-    "preview": ("preview:command", "Render images with a recipe without storing anything."),
+    "preview": ("preview:command", "Render images with a recipe, without storage."),
     "run": ("run:command", "Process a folder of images with a temporary local stack."),
     "submit": ("jobs:submit", "Submit jobs for files or stored sources."),
     "jobs": ("jobs:list_jobs", "List jobs, newest first."),
     "job": ("jobs:show_job", "Show one job."),
-    "failures": ("jobs:failures", "List failures by kind."),
+    "failures": ("jobs:failures", "List failures, and count them by kind."),
     "retry": ("jobs:retry", "Retry failed jobs."),
     "dismiss": ("jobs:dismiss", "Dismiss failures or cancel queued jobs."),
     "plan": ("runs:plan", "Plan a bulk run: jobs, reasons, duration and cost."),
@@ -31,9 +31,9 @@ COMMANDS = {
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
     "estimate": ("estimate:command", "Estimate the duration of a bulk run from measured job times."),
     "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
-    "pool": ("pool:command", "Show the slots of the session pool."),
+    "pool": ("pool:command", "Show the slots of the session pool, and the cost of its sessions."),
     "drain": ("pool:drain", "End all sessions that no running process holds."),
-    "trace": ("trace:command", "Draw the timeline of jobs as HTML."),
+    "trace": ("trace:command", "Draw the timeline of jobs as HTML or SVG."),
 }
 """Module and object of each command, and its line in the help. Only the requested command is imported: loading all
 of them takes 3 s."""
@@ -42,7 +42,7 @@ of them takes 3 s."""
 def show_version(requested: bool) -> None:
     """Print the version and exit."""
     if requested:
-        typer.echo(f"{PROGRAM} {__version__}")
+        typer.echo(f"image-pipeline {__version__}")
         raise typer.Exit
 
 
@@ -66,14 +66,22 @@ def build(requested: str = "") -> typer.Typer:
         module, _, attribute = target.partition(":")
         command = getattr(import_module(f"{__name__}.{module}"), attribute) if name == requested else placeholder
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, help=summary)
+            app.add_typer(command, name=name, short_help=summary)
         else:
             app.command(name, short_help=summary)(command)
     return app
 
 
-def main() -> None:
-    """Run the command line. A shell that completes a command passes its words in COMP_WORDS."""
-    words = os.environ.get("COMP_WORDS", "").split() or sys.argv
+def run(program: str) -> None:
+    """Run the command line of this process, called `program` in its messages.
+
+    During completion, the shell passes the words typed so far in a variable: bash in COMP_WORDS, the others in
+    _TYPER_COMPLETE_ARGS.
+    """
+    completed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    words = completed.split() or sys.argv
     requested = next((word for word in words[1:] if not word.startswith("-")), "")
-    build(requested)(prog_name=PROGRAM)
+    try:
+        build(requested)(prog_name=program)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,7 +1,7 @@
-"""What the commands share: running with the services, telling results and errors, and exit statuses.
+"""Shared parts of the commands: services, output, error messages and exit statuses.
 
-0: as asked. 1: it could not be done; the message says why. 2: the command line is wrong. 3: it was done, and something
-failed in it. 130: interrupted.
+Exit statuses: 0: success. 1: the command failed; the message says why. 2: invalid command line. 3: the command
+succeeded, but a job or a run failed. 130: interrupted.
 """
 
 from __future__ import annotations
@@ -15,45 +15,44 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.errors import ConfigError, PipelineError, RequestError
-from pipeline.settings import PREFIX
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.settings import variable
 
 if TYPE_CHECKING:
     from pipeline.services import Services, ServicesProvider
 
 T = TypeVar("T")
 FAILED = 3
-ON_A_LAPTOP = "on a laptop: start `python -m devstack up`, then `set -a; . .devstack/env; set +a` in this terminal"
+LOCAL_STACK_HINT = "on a laptop: start `python -m devstack up`, then `set -a; . .devstack/env; set +a` in this terminal"
 
-# What is read by a program or goes to a file keeps its lines, whatever their length: ids are as long as names of blobs.
-ENDLESS = 10_000
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS)
+# Pipes and files get unwrapped lines: job ids are as long as blob names.
+UNLIMITED_WIDTH = 10_000
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNLIMITED_WIDTH, highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def show_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-    """Print a value as JSON on one line, whatever the terminal."""
+def show_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print a value as JSON on one line, independent of the terminal."""
     typer.echo(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def invalid(error: ValidationError) -> RequestError:
-    """What is wrong with options that make no valid request."""
-    found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
-    return RequestError("; ".join(f"{name}: {message.removeprefix('Value error, ')}" for name, message in found))
+def show_cursor(cursor: str) -> None:
+    """Print the option that continues a list on its next page, if there is one."""
+    if cursor:
+        console.print(f"more: --cursor {cursor}", soft_wrap=True)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """An error of the pipeline, or of a file, ends the command with its message and exit status 1, no traceback."""
+def errors_shown() -> Iterator[None]:
+    """End the command on an error of the pipeline or of a file: print its message, exit with status 1."""
     try:
         yield
     except PipelineError as error:
         message = f"{error.kind}: {error.message}"
     except OSError as error:
-        if error.filename is None:  # nothing that was named on the command line
+        if error.filename is None:  # not about a file of the command line
             raise
         message = f"file: {error.filename}: {error.strerror}: name another one"
     else:
@@ -62,32 +61,36 @@ def told() -> Iterator[None]:
     raise typer.Exit(1)
 
 
-def counted(count: int, thing: str) -> str:
-    """So many things: 1 job, 1,200 jobs."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 job`, `1,200 jobs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def this_process() -> ServicesProvider:
-    """The process of the settings in the environment. Who has none at all has most likely not read the stack's yet."""
-    from pipeline.services import ServicesProvider  # loads all Azure clients: 2 s that `--help` and others do without
+def services_provider() -> ServicesProvider:
+    """Return the services by the settings in the environment.
+
+    Raises:
+        ConfigError: Settings or recipes are invalid. Without an endpoint, the message names the local stack.
+    """
+    from pipeline.services import ServicesProvider  # loads the Azure clients: 2 s
 
     try:
         return ServicesProvider(os.environ)
     except ConfigError as error:
-        if f"{PREFIX}POOL_ENDPOINT" in os.environ:
+        if variable("pool_endpoint") in os.environ:
             raise
-        raise ConfigError(f"{error.message}\n{ON_A_LAPTOP}", kind=error.kind) from None
+        raise ConfigError(f"{error.message}\n{LOCAL_STACK_HINT}", kind=error.kind) from None
 
 
 def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
-    """Do some work with the services of the function app's own settings."""
+    """Run `work` with services, and close them at the end. Errors end the command."""
 
     async def run() -> T:
-        services = this_process().services()
+        services = services_provider().services()
         try:
             return await work(services)
         finally:
             await services.close()
 
-    with told():
+    with errors_shown():
         return asyncio.run(run())

@@ -1,187 +1,152 @@
-"""`python -m pipeline doctor`: is everything there that jobs need, and what is to be changed where it is not."""
+"""Command `doctor`: check everything that jobs need, and suggest a remedy for each problem."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from itertools import chain
+from typing import Literal
 
 import httpx
 import typer
 from rich.markup import escape
 
-from pipeline.api.health import health, version
-from pipeline.cli.common import Json, console, show_json, this_process
+from pipeline.cli.common import Json, console, counted, services_provider, show_json
 from pipeline.errors import PipelineError
-from pipeline.pool.auth import SCOPE, PoolToken
+from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
+from pipeline.monitoring.health import version_info
+from pipeline.pool.auth import SCOPE
 from pipeline.services import Services
 from pipeline.storage.queue import JobQueue
 
-Verdict = Literal["good", "look", "bad"]
-MARKS = {"good": "[green]✓[/]", "look": "[yellow]![/]", "bad": "[red]✗[/]"}
-OLDEST_PYTHON = (3, 11)
-PATIENCE = 15.0
-# Leases and tokens bear some seconds; from here on they fail now and then, and from there on always.
-SKEW_LOOK, SKEW_BAD = 5.0, 60.0
-POISON = "-poison"
+Status = Literal["ok", "warning", "error"]
+MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
+CHECK_TIMEOUT_SECONDS = 15.0
+# Leases and tokens tolerate some seconds. Above the first limit they fail sometimes, above the second always.
+CLOCK_WARNING_SECONDS, CLOCK_ERROR_SECONDS = 5.0, 60.0
+MAX_COUNTED_FAILURES = 1000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was seen, and what to change where it is not good."""
+    """Result of a check. For a warning or an error, `detail` says what to change."""
 
-    what: str
-    verdict: Verdict
-    seen: str
+    check: str
+    status: Status
+    detail: str
 
 
 def command(as_json: Json = False) -> None:
-    """Check settings, recipes, storage, queues, the session pool, its token, versions and the clock."""
+    """Check settings, dependencies and versions; suggest repairs.
+
+    Exits with status 1 if a check finds an error.
+    """
     findings = asyncio.run(examine())
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            console.print(f"{MARKS[finding.verdict]} {finding.what}: {escape(finding.seen)}", highlight=False)
-    if any(finding.verdict == "bad" for finding in findings):
+            console.print(f"{MARKS[finding.status]} {finding.check}: {escape(finding.detail)}")
+    if any(finding.status == "error" for finding in findings):
         raise typer.Exit(1)
 
 
 async def examine() -> list[Finding]:
-    """Everything that was found; without settings there is nothing to look at."""
-    findings = [_python()]
+    """Run all checks. If settings or recipes are invalid, there is nothing else to check."""
     try:
-        process = this_process()
-        services = process.services()
+        provider = services_provider()
+        services = provider.services()
     except PipelineError as error:
-        return [*findings, Finding(error.kind, "bad", error.message)]
-    names = ", ".join(process.recipes.names)
-    findings += [Finding("settings", "good", "all are right"), Finding("recipes", "good", names), _engine(services)]
+        return [Finding(error.kind, "error", error.message)]
+    about = version_info(services.settings)
+    packages = ", ".join(f"{name} {version}" for name, version in about.packages.items())
+    findings = [
+        Finding("settings", "ok", "valid"),
+        Finding("recipes", "ok", ", ".join(provider.recipes.names)),
+        Finding("versions", "ok", f"Python {about.python}, engine {about.engine[:12]}, {packages}"),
+    ]
     try:
-        findings += await _dependencies(services)
-        looks = (_queues, _runs_table, _token, _clock, _attention)
-        for found in await asyncio.gather(*(_looked(look, services) for look in looks)):
-            findings += found
+        checks = (_dependencies, _queues, _token, _clock, _failures)
+        results = await asyncio.gather(*(_run(check, services) for check in checks))
     finally:
         await services.close()
-    return findings
+    return [*findings, *chain.from_iterable(results)]
 
 
-def _python() -> Finding:
-    own = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info >= OLDEST_PYTHON
-    return Finding("python", "good" if good else "bad", own if good else f"{own}: 3.11 or later is needed")
-
-
-def _engine(services: Services) -> Finding:
-    about = version(services)
-    packages = ", ".join(f"{name} {number}" for name, number in about.packages.items())
-    return Finding("versions", "good", f"engine {about.engine[:12]}, session API {about.session_api}, {packages}")
+async def _run(check: Callable[[Services], Awaitable[list[Finding]]], services: Services) -> list[Finding]:
+    """Run a check. An error or a timeout of the check is a finding, too."""
+    name = check.__name__.strip("_")
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            return await check(services)
+    except PipelineError as error:
+        return [Finding(name, "error", f"{error.kind}: {error.message}")]
+    except TimeoutError:
+        return [Finding(name, "error", f"no response within {CHECK_TIMEOUT_SECONDS:.0f} s")]
 
 
 async def _dependencies(services: Services) -> list[Finding]:
-    """Containers, queue, ledger and pool, as the health check of the app sees them; roles show in what is refused."""
-    found = (await health(services)).dependencies
-    return [
-        Finding(
-            each.name, ("look" if each.reason else "good") if each.well else "bad", each.reason or f"{each.ms:.0f} ms"
-        )
-        for each in found
-    ]
-
-
-async def _looked(look: Callable[[Services], Awaitable[list[Finding]]], services: Services) -> list[Finding]:
-    name = look.__name__.strip("_").replace("_", " ")
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await look(services)
-    except PipelineError as error:
-        return [Finding(name, "bad", f"{error.kind}: {error.message}")]
-    except TimeoutError:
-        return [Finding(name, "bad", f"no answer within {PATIENCE:.0f} s")]
+    """Check containers, queues, tables and pool, as `GET /api/health` does."""
+    findings = []
+    for each in (await services.health.check()).dependencies:
+        status: Status = ("warning" if each.reason else "ok") if each.healthy else "error"
+        findings.append(Finding(each.name, status, each.reason or f"{each.ms:.0f} ms"))
+    return findings
 
 
 async def _queues(services: Services) -> list[Finding]:
-    """How much waits; what is in a poison queue is on its way into the ledger as long as the app runs."""
-    settings = services.settings
-    waiting = [
-        Finding(f"queue {name}", "good", f"{await queue.length()} messages")
-        for name, queue in ((settings.job_queue, services.job_queue), (settings.run_queue, services.run_queue))
-    ]
-    for name in (settings.job_queue + POISON, settings.run_queue + POISON):
+    """Count waiting messages and dead letters. A running app takes dead letters out of their queue."""
+    findings = []
+    for name in (services.settings.job_queue, services.settings.run_queue):
+        count = await JobQueue(services.account, name).length()
+        findings.append(Finding(f"messages in {name}", "ok", str(count)))
+        dead_letters = name + POISON_QUEUE_SUFFIX
         try:
-            count = await JobQueue(services.account, name).length()
+            count = await JobQueue(services.account, dead_letters).length()
         except PipelineError as error:
-            if error.kind != "configuration":
+            if error.kind != "configuration":  # the platform creates this queue with its first message
                 raise
-            continue
+            count = 0
         if count:
-            told = f"{count} messages that the app has not taken in: is it running, and this version of it?"
-            waiting.append(Finding(f"queue {name}", "look", told))
-    return waiting
-
-
-async def _runs_table(services: Services) -> list[Finding]:
-    await services.run_store.page("run", 1)
-    return [Finding(f"table {services.settings.run_table}", "good", "can be read")]
+            detail = f"{counted(count, 'dead letter')} that the app has not recorded: check that the app is running"
+            findings.append(Finding(f"messages in {dead_letters}", "warning", detail))
+    return findings
 
 
 async def _token(services: Services) -> list[Finding]:
-    """Whether the identity gets a token for the pool, and for whom it is."""
+    """Get a token for the pool. The token itself is never shown."""
     if services.identity is None or not services.settings.pool_needs_token:
-        return [Finding("token", "good", "none is needed for a pool on this machine")]
-    header = await PoolToken(services.identity).header()
-    claims = _claims(header["Authorization"].removeprefix("Bearer "))
-    audience, left = str(claims.get("aud", "?")), float(claims.get("exp", 0)) - time.time()
-    wanted = SCOPE.removesuffix("/.default")
-    if audience.rstrip("/") != wanted:
-        return [Finding("token", "bad", f"it is for {audience}, not {wanted}: see who signs in here")]
-    verdict: Verdict = "good" if left > 0 else "bad"
-    return [Finding("token", verdict, f"for {audience}, good for another {left / 60:.0f} minutes")]
-
-
-def _claims(token: str) -> dict[str, Any]:
-    """What a token says; nothing of a token that is not readable. The token itself is never shown."""
-    part = token.partition(".")[2].partition(".")[0]
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except ValueError:
-        return {}
-    return claims if isinstance(claims, dict) else {}
+        return [Finding("token", "ok", "not needed for a pool on this machine")]
+    minutes = ((await services.identity.get_token(SCOPE)).expires_on - time.time()) / 60
+    return [Finding("token", "ok" if minutes > 0 else "error", f"valid for {minutes:.0f} minutes")]
 
 
 async def _clock(services: Services) -> list[Finding]:
-    """How far this clock is from storage's. Any answer tells the time, a refusal too."""
-    async with httpx.AsyncClient(timeout=PATIENCE) as client:
-        try:
-            asked = time.time()
-            answer = await client.head(services.account.address)
-            middle = (asked + time.time()) / 2
-        except httpx.HTTPError as error:
-            return [Finding("clock", "look", f"storage did not tell the time ({type(error).__name__})")]
-    theirs = answer.headers.get("Date", "")
-    if not theirs:
-        return [Finding("clock", "look", "storage did not tell the time")]
-    # Storage tells whole seconds.
-    skew = middle - parsedate_to_datetime(theirs).timestamp() - 0.5
-    told = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} storage's"
-    if abs(skew) < SKEW_LOOK:
-        return [Finding("clock", "good", told)]
-    verdict: Verdict = "look" if abs(skew) < SKEW_BAD else "bad"
-    return [Finding("clock", verdict, f"{told}: set it by NTP, or leases and tokens end at the wrong time")]
+    """Compare the clock with the time in a response of storage; an error response has it, too."""
+    try:
+        async with httpx.AsyncClient(timeout=CHECK_TIMEOUT_SECONDS) as client:
+            sent = time.time()
+            response = await client.head(services.account.address)
+            middle = (sent + time.time()) / 2
+            # Storage returns whole seconds.
+            skew = middle - parsedate_to_datetime(response.headers["Date"]).timestamp() - 0.5
+    except (httpx.HTTPError, KeyError) as error:
+        return [Finding("clock", "warning", f"not compared: storage did not return its time ({type(error).__name__})")]
+    detail = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the clock of storage"
+    if abs(skew) < CLOCK_WARNING_SECONDS:
+        return [Finding("clock", "ok", detail)]
+    status: Status = "warning" if abs(skew) < CLOCK_ERROR_SECONDS else "error"
+    return [Finding("clock", status, f"{detail}: synchronize it with NTP, or leases and tokens end at the wrong time")]
 
 
-async def _attention(services: Services) -> list[Finding]:
-    """What waits for a person."""
-    groups = await services.ledger.failures_grouped(most=1000)
+async def _failures(services: Services) -> list[Finding]:
+    groups = await services.ledger.failures_grouped(most=MAX_COUNTED_FAILURES)
+    if not groups:
+        return [Finding("failures", "ok", "none")]
     count = sum(group.count for group in groups)
-    if not count:
-        return [Finding("failures", "good", "none")]
     kinds = ", ".join(f"{group.count} {group.kind}" for group in groups[:3])
-    return [Finding("failures", "look", f"{count} or more ({kinds}): see `python -m pipeline failures`")]
+    shown = f"{count}{' or more' if count >= MAX_COUNTED_FAILURES else ''}"
+    return [Finding("failures", "warning", f"{shown} ({kinds}): see `image-pipeline failures`")]

@@ -1,4 +1,4 @@
-"""Jobs on the command line: ask for them, look at them, retry and dismiss failures."""
+"""Commands about jobs: submit and list jobs, show one, list, retry and dismiss failures."""
 
 from __future__ import annotations
 
@@ -12,212 +12,205 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.cli.common import ENDLESS, FAILED, Json, console, counted, show_json, told, with_services
+from pipeline.cli.common import (
+    FAILED,
+    UNLIMITED_WIDTH,
+    Json,
+    console,
+    counted,
+    errors_shown,
+    show_cursor,
+    show_json,
+    with_services,
+)
 from pipeline.errors import JobSuperseded, RequestError
 from pipeline.services import Services
-from pipeline.storage.entry import STATES, Entry, State
+from pipeline.storage.entry import Entry, State
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup
 from pipeline.storage.queue import Message
 from pipeline.telemetry import printable
 
-POLL = 0.5
-COLOURS = {"done": "green", "failed": "red", "running": "cyan", "queued": "yellow"}
+POLL_INTERVAL_SECONDS = 0.5
+STATE_COLORS = {"done": "green", "failed": "red", "running": "cyan", "queued": "yellow"}
+Ids = Annotated[list[str], typer.Argument(help="Job ids.")]
 Recipe = Annotated[str | None, typer.Option(help="Only jobs of this recipe.")]
+Kind = Annotated[str, typer.Option(help="Only failures of this kind.")]
+Prefix = Annotated[str, typer.Option(help="Only sources whose names start with this.")]
 
 
 def submit(
-    recipe: Annotated[str, typer.Argument(help="The recipe.")],
-    sources: Annotated[list[str], typer.Argument(help="Names of blobs in the input container, or files to upload.")],
-    wait: Annotated[float, typer.Option(help="Wait so many seconds for the jobs to end.", min=0)] = 0,
-    prefix: Annotated[str, typer.Option(help="Upload files under names that begin with this.")] = "",
+    recipe: Annotated[str, typer.Argument(help="Name of the recipe.")],
+    sources: Annotated[list[str], typer.Argument(help="Blob names in the input container, or files to upload.")],
+    wait: Annotated[float, typer.Option(help="Maximum seconds to wait for the jobs.", min=0)] = 0,
+    prefix: Annotated[str, typer.Option(help="Prefix of the blob names of uploaded files.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Ask for jobs. Files are uploaded into the input container first."""
+    """Submit jobs for files or stored sources.
 
-    async def ask(services: Services) -> list[Entry]:
+    Files are uploaded to the input container first.
+    """
+
+    async def work(services: Services) -> list[Entry]:
         await services.catalog.get(recipe)
-        keys = [await _submitted(services, recipe, source, prefix) for source in sources]
-        return await _ended(services, keys, wait)
+        keys = [await _submit(services, recipe, source, prefix) for source in sources]
+        return await _wait(services, keys, wait)
 
-    entries = with_services(ask)
+    entries = with_services(work)
     _show(entries, as_json=as_json)
     _exit_if_failed(entries)
 
 
-async def _submitted(services: Services, recipe: str, source: str, prefix: str) -> JobKey:
-    container = services.settings.input_container
-    name = source
-    data = _file(source)
-    if data is not None:
-        name = prefix + Path(source).name
-        await _new(services, container, name)
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        await services.sources.put(container, name, data, kind)
-    try:
-        return await services.jobs.submit(Message(recipe=recipe, container=container, name=name))
-    except JobSuperseded:
-        raise RequestError(
-            f"there is neither a file {source} here nor a blob {container}/{name}", kind="source_gone"
-        ) from None
+async def _submit(services: Services, recipe: str, source: str, prefix: str) -> JobKey:
+    """Submit a job for a blob, or for a file after its upload. An existing blob is never overwritten."""
+    container, file, name = services.settings.input_container, Path(source), source
+    if file.is_file():  # noqa: ASYNC240 - nothing else runs in this loop
+        name = prefix + file.name
+        if await _exists(services, container, name):
+            raise RequestError(f"the blob {container}/{name} exists: submit it by its name, or use another --prefix")
+        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        await services.sources.put(container, name, file.read_bytes(), content_type)  # noqa: ASYNC240
+    elif not await _exists(services, container, name):
+        raise RequestError(f"there is neither a file {source} nor a blob {container}/{name}", kind="source_gone")
+    return await services.jobs.submit(Message(recipe=recipe, container=container, name=name))
 
 
-def _file(path: str) -> bytes | None:
-    """The bytes of a file on this machine; None when there is none."""
-    file = Path(path)
-    return file.read_bytes() if file.is_file() else None
-
-
-async def _new(services: Services, container: str, name: str) -> None:
-    """Nothing that is there is overwritten."""
+async def _exists(services: Services, container: str, name: str) -> bool:
     try:
         await services.sources.stat(container, name)
     except JobSuperseded:
-        return
-    raise RequestError(f"there is a blob {container}/{name} already: ask for it by its name, or give another --prefix")
+        return False
+    return True
 
 
-async def _ended(services: Services, keys: Sequence[JobKey], wait: float) -> list[Entry]:
-    """The rows of the jobs, once they have all ended or the time is up."""
-    until = asyncio.get_running_loop().time() + wait
+async def _wait(services: Services, keys: Sequence[JobKey], seconds: float) -> list[Entry]:
+    """Return the ledger entries when all jobs have ended, or after `seconds`."""
+    deadline = asyncio.get_running_loop().time() + seconds
     while True:
         entries = [await services.jobs.get(key) for key in keys]
-        if all(entry.state not in ("queued", "running") for entry in entries):
+        ended = all(entry.state not in ("queued", "running") for entry in entries)
+        if ended or asyncio.get_running_loop().time() >= deadline:
             return entries
-        if asyncio.get_running_loop().time() >= until:
-            return entries
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
 def list_jobs(
     recipe: Recipe = None,
-    state: Annotated[str | None, typer.Option(help=f"One of {', '.join(STATES)}.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Names that start with this, in the order of names.")] = None,
-    run: Annotated[str, typer.Option(help="Jobs that this run was the last to do.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Jobs on a page.")] = 50,
-    page: Annotated[str, typer.Option(help="The token that the page before ended with.")] = "",
+    state: Annotated[State | None, typer.Option(help="Only jobs in this state.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Only sources whose names start with this, by name.")] = None,
+    run: Annotated[str, typer.Option(help="Only jobs whose last run is this one.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Jobs per page.")] = 50,
+    cursor: Annotated[str, typer.Option(help="Cursor from the end of the previous page.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List jobs, the newest first; by name with --prefix."""
+    """List jobs, newest first.
 
-    async def look(services: Services) -> tuple[list[Entry], str]:
+    With --prefix, the jobs are sorted by name.
+    """
+
+    async def work(services: Services) -> tuple[list[Entry], str]:
         container = services.settings.input_container if prefix is not None else ""
         return await services.ledger.page(
-            recipe=recipe,
-            state=_state(state),
-            container=container,
-            prefix=prefix or "",
-            run=run,
-            limit=limit,
-            token=page,
+            recipe=recipe, state=state, container=container, prefix=prefix or "", run=run, limit=limit, token=cursor
         )
 
-    entries, token = with_services(look)
+    entries, next_cursor = with_services(work)
     if as_json:
-        show_json({"jobs": [as_dict(entry) for entry in entries], "next": token or None})
-        return
-    _show(entries)
-    if token:
-        console.print(f"more: --page {token}", highlight=False, soft_wrap=True)
-
-
-def _state(state: str | None) -> State | None:
-    if state is not None and state not in STATES:
-        raise RequestError(f"there is no state {state!r}: use one of {', '.join(STATES)}")
-    return state  # type: ignore[return-value] # it is one of them
+        show_json({"jobs": [as_dict(entry) for entry in entries], "next": next_cursor or None})
+    else:
+        _show(entries)
+        show_cursor(next_cursor)
 
 
 def show_job(
-    job: Annotated[str, typer.Argument(help="The job's id, or a source's name together with --recipe.")],
-    recipe: Recipe = None,
+    job: Annotated[str, typer.Argument(help="Job id; with --recipe, the name of a source.")],
+    recipe: Annotated[str | None, typer.Option(help="Recipe of the job, if JOB is the name of a source.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show everything that is known of one job."""
-    entry = with_services(lambda services: services.jobs.get(_key(services, job, recipe)))
+    """Show one job.
+
+    Exits with status 3 if the job has failed.
+    """
+
+    def key(services: Services) -> JobKey:
+        return JobKey.of(recipe, services.settings.input_container, job) if recipe else JobKey.parse(job)
+
+    entry = with_services(lambda services: services.jobs.get(key(services)))
     if as_json:
         show_json(as_dict(entry))
     else:
         for name, value in as_dict(entry).items():
-            for at, each in enumerate(value if isinstance(value, list) else [value]):
-                if each not in ("", None, {}):
-                    line = f"{'' if at else name:<10} {_plain(_words(each))}"
-                    console.print(line, highlight=False, soft_wrap=True)
+            items = [item for item in (value if isinstance(value, list) else [value]) if item not in ("", None, {})]
+            for index, item in enumerate(items):
+                console.print(f"{'' if index else name:<10} {_plain(_text(item))}", soft_wrap=True)
     _exit_if_failed([entry])
 
 
-def _words(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
-    """A value as it is read: a mapping as its names with their values."""
+def _text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Format a value for reading: a mapping as its names and values."""
     if not isinstance(value, dict):
         return str(value)
-    return ", ".join(f"{name} {_words(each)}" for name, each in value.items() if each not in ("", None, {}))
-
-
-def _key(services: Services, job: str, recipe: str | None) -> JobKey:
-    return JobKey.of(recipe, services.settings.input_container, job) if recipe else JobKey.parse(job)
+    return ", ".join(f"{name} {_text(item)}" for name, item in value.items() if item not in ("", None, {}))
 
 
 def failures(
     recipe: Recipe = None,
-    kind: Annotated[str, typer.Option(help="Only failures of this kind.")] = "",
-    prefix: Annotated[str, typer.Option(help="Only sources whose names start with this.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="The most that are listed.")] = 50,
+    kind: Kind = "",
+    prefix: Prefix = "",
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of listed failures.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List failures with their reasons, and how many there are of each kind."""
+    """List failures, and count them by kind."""
 
-    async def look(services: Services) -> tuple[list[FailureGroup], list[Entry]]:
-        found = []
+    async def work(services: Services) -> tuple[list[FailureGroup], list[Entry]]:
+        entries = []
         async for entry in services.jobs.failures(recipe=recipe, kind=kind, prefix=prefix):
-            found.append(entry)
-            if len(found) == limit:
+            entries.append(entry)
+            if len(entries) == limit:
                 break
-        return await services.ledger.failures_grouped(recipe=recipe), found
+        return await services.ledger.failures_grouped(recipe=recipe), entries
 
-    groups, entries = with_services(look)
+    groups, entries = with_services(work)
     if as_json:
         kinds = [{**vars(group), "newest": group.newest.isoformat()} for group in groups]
         show_json({"kinds": kinds, "failures": [as_dict(entry) for entry in entries]})
         return
-    if not groups:
-        console.print("no failures")
-        return
-    table = Table("count", "kind", "stages", "newest", "for example")
+    table = Table("count", "kind", "stages", "newest", "example")
     for group in groups:
         stages = ", ".join(f"{stage} {count}" for stage, count in group.stages.items())
         table.add_row(str(group.count), group.kind, stages, f"{group.newest:%Y-%m-%d %H:%M}", _plain(group.example))
-    console.print(table)
-    _show(entries)
+    console.print(table if groups else "no failures")
+    if entries:
+        _show(entries)
 
 
 def retry(
-    ids: Annotated[list[str] | None, typer.Argument(help="Ids of jobs.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every failure, as far as the options below narrow it.")] = False,
+    ids: Annotated[list[str] | None, typer.Argument(help="Job ids.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All failures that match the other options.")] = False,
     recipe: Recipe = None,
-    kind: Annotated[str, typer.Option(help="Only failures of this kind.")] = "",
-    prefix: Annotated[str, typer.Option(help="Only sources whose names start with this.")] = "",
+    kind: Kind = "",
+    prefix: Prefix = "",
     as_json: Json = False,
 ) -> None:
-    """Have jobs done once more: those named, or all failures that the options select."""
-    with told():
+    """Retry failed jobs.
+
+    Name their ids, or select failures with options.
+    """
+    with errors_shown():
         if bool(ids) == (every or bool(recipe or kind or prefix)):
-            raise RequestError("name jobs, or select failures with --all, --recipe, --kind or --prefix")
+            raise RequestError("name job ids, or select failures with --all, --recipe, --kind or --prefix")
 
     async def work(services: Services) -> int:
         if not ids:
             return await services.jobs.retry_failures(recipe=recipe, kind=kind, prefix=prefix)
-        for job in ids:
-            await services.jobs.retry(JobKey.parse(job))
-        return len(ids)
+        return len([await services.jobs.retry(JobKey.parse(job)) for job in ids])
 
     count = with_services(work)
-    show_json({"retried": count}) if as_json else console.print(f"queued again: {counted(count, 'job')}")
+    show_json({"retried": count}) if as_json else console.print(f"retried: {counted(count, 'job')}")
 
 
-def dismiss(
-    ids: Annotated[list[str], typer.Argument(help="Ids of jobs.")],
-    as_json: Json = False,
-) -> None:
-    """Let failures be, or take waiting jobs back."""
+def dismiss(ids: Ids, as_json: Json = False) -> None:
+    """Dismiss failures or cancel queued jobs."""
 
     async def work(services: Services) -> list[Entry]:
         return [await services.jobs.dismiss(JobKey.parse(job)) for job in ids]
@@ -226,13 +219,13 @@ def dismiss(
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
-    """A job as JSON."""
+    """Return a job as JSON."""
     error = {
         "kind": entry.error_kind,
         "class": entry.error_class,
         "message": entry.error_message,
         "stage": entry.stage,
-        "said": entry.error_tail,
+        "stderr_tail": entry.error_tail,
     }
     return {
         "id": entry.key.id,
@@ -253,40 +246,35 @@ def as_dict(entry: Entry) -> dict[str, Any]:
 
 
 def _show(entries: Sequence[Entry], *, as_json: bool = False) -> None:
+    """Print jobs: as JSON, as a table for pipes, or on several lines each for terminals."""
     if as_json:
         show_json([as_dict(entry) for entry in entries])
-        return
-    if console.width < ENDLESS:
+    elif console.width < UNLIMITED_WIDTH:
+        for *cells, result, job_id in map(_cells, entries):
+            # The terminal wraps long lines, so a copied id has no line breaks.
+            console.print("  ".join(cells), result, job_id, sep="\n    ", soft_wrap=True)
+    else:
+        table = Table("state", "since", "recipe", "source", "result", "id", box=None)
         for entry in entries:
-            # The terminal breaks what is too long, not we: a line that it broke is still copied as one.
-            state, *rest, what, job = _cells(entry)
-            console.print("  ".join([state, *rest]), what, job, sep="\n    ", highlight=False, soft_wrap=True)
-        return
-    table = Table("state", "since", "recipe", "source", "what", "id", box=None)
-    for entry in entries:
-        table.add_row(*_cells(entry))
-    console.print(table)
+            table.add_row(*_cells(entry))
+        console.print(table)
 
 
 def _cells(entry: Entry) -> list[str]:
-    """A job in a few words, its id the last; whatever its name or what a session said holds, on one line."""
-    what = (
-        f"{entry.error_kind}: {entry.error_message}"
-        if entry.error_kind
-        else counted(len(entry.renditions), "rendition")
-    )
+    """Return the columns of a job, each on one line: blob names and session output may contain control characters."""
+    renditions = counted(len(entry.renditions), "rendition")
     return [
-        f"[{COLOURS.get(entry.state, 'dim')}]{entry.state}[/]",
+        f"[{STATE_COLORS.get(entry.state, 'dim')}]{entry.state}[/]",
         f"{entry.since:%m-%d %H:%M:%S}",
         entry.key.recipe,
         _plain(entry.name),
-        _plain(what),
+        _plain(f"{entry.error_kind}: {entry.error_message}" if entry.error_kind else renditions),
         entry.key.id,
     ]
 
 
 def _plain(text: str) -> str:
-    """A text as a terminal shows it, on one line and without markup."""
+    """Return a text for a terminal, on one line and without markup."""
     return escape(printable(text))
 
 

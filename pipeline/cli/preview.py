@@ -1,4 +1,4 @@
-"""`python -m pipeline preview RECIPE IMAGE…`: what a recipe makes of pictures, without storage."""
+"""Command `preview RECIPE IMAGE…`: render image files in a session, without storage."""
 
 from __future__ import annotations
 
@@ -9,89 +9,82 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import told
-from pipeline.cli.recipes import File, load
+from pipeline.cli.common import errors_shown
+from pipeline.cli.recipes import File
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.jobs import verification
 from pipeline.jobs.rendering import error_from_report
 from pipeline.pool.batching import WorkItem
-from pipeline.pool.report import RenditionFacts
 from pipeline.pool.session import Session
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import pool_client
-from pipeline.settings import CONNECTION, PREFIX, Settings, StorageAccount
+from pipeline.settings import CONNECTION, Settings, StorageAccount, variable
 
-CHUNK = 256 * 1024
+POOL_ENDPOINT = variable("pool_endpoint")
+EMULATOR = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", "1", "--spares", "0"]
+READY = "session pool ready: "
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="The recipe.")],
-    images: Annotated[list[Path], typer.Argument(help="The pictures.", exists=True, dir_okay=False)],
+    recipe: Annotated[str, typer.Argument(help="Name of the recipe.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for the renditions and the contact sheet.")] = Path("preview"),
-    assets: Annotated[Path, typer.Option(help="Folder of the pictures and fonts that recipes use.")] = Path("assets"),
+    assets: Annotated[Path, typer.Option(help="Folder of the images and fonts that recipes use.")] = Path("assets"),
     file: File = None,
-    open_sheet: Annotated[bool, typer.Option("--open-sheet", help="Show the contact sheet.")] = False,
+    open_sheet: Annotated[bool, typer.Option("--open-sheet", help="Open the contact sheet.")] = False,
 ) -> None:
-    """Run a recipe on pictures in a session, of the embedded pool unless the settings name another one."""
+    """Render images with a recipe, without storage.
+
+    The session belongs to the pool of the settings, or to a temporary local pool if the settings name none.
+    """
     images = list(dict.fromkeys(images))
-    with told(), _pool() as endpoint:
-        chosen = load(file).get(recipe)
-        settings = Settings.load({**os.environ, f"{PREFIX}POOL_ENDPOINT": endpoint})
-        made = asyncio.run(_all(settings, chosen, images, assets, out))
-        sheet = _sheet(images, made, out)
-    for renditions in made:
-        for path in renditions:
-            typer.echo(path)
-    typer.echo(f"before and after: {sheet}")
+    with errors_shown(), _pool() as endpoint:
+        settings = Settings.load({**os.environ, POOL_ENDPOINT: endpoint})
+        chosen = load_recipes(settings, file).get(recipe)
+        rendered = asyncio.run(_render_all(settings, chosen, images, assets, out))
+        sheet = _draw_sheet(images, rendered, out)
+    for path in (path for renditions in rendered for path in renditions):
+        typer.echo(path)
+    typer.echo(f"contact sheet: {sheet}")
     if open_sheet:
         typer.launch(str(sheet))
 
 
 @contextmanager
 def _pool() -> Iterator[str]:
-    """The pool of the settings, or an embedded one for as long as the block lasts."""
-    if endpoint := os.environ.get(f"{PREFIX}POOL_ENDPOINT"):
+    """Yield the endpoint of the settings' pool, or of a local pool that runs until the block ends."""
+    if endpoint := os.environ.get(POOL_ENDPOINT):
         yield endpoint
         return
-    argv = [
-        sys.executable,
-        "-m",
-        "devstack",
-        "session-pool",
-        "--max-sessions",
-        "1",
-        "--spares",
-        "0",
-        "--log",
-        os.devnull,
-    ]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*EMULATOR, "--log", os.devnull], stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        ready = next((line for line in process.stdout if line.startswith("session pool ready: ")), None)
-        if ready is None:
-            raise ConfigError(f"the embedded session pool does not start; set {PREFIX}POOL_ENDPOINT to use another one")
-        yield ready.split()[-1]
+        line = next((line for line in process.stdout or () if line.startswith(READY)), None)
+        if line is None:
+            raise ConfigError(f"the local session pool does not start; set {POOL_ENDPOINT} to use another pool")
+        yield line.removeprefix(READY).strip()
     finally:
         process.terminate()
         process.communicate()
 
 
-async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path) -> list[list[Path]]:
-    who = StorageAccount(client_id=os.environ.get(f"{CONNECTION}__clientId"))
-    client, identity = pool_client(settings, who, os.environ)
-    session = Session(client, secrets.token_hex(16), equipped=False, is_ours=lambda: True)
+async def _render_all(
+    settings: Settings, recipe: Recipe, images: list[Path], assets: Path, out: Path
+) -> list[list[Path]]:
+    """Render all images in one session, and end it. Returns the files of each image's renditions."""
+    account = StorageAccount(client_id=os.environ.get(f"{CONNECTION}__clientId"))
+    client, identity = pool_client(settings, account, os.environ)
+    session = Session(client, secrets.token_hex(16), engine_installed=False, lease_is_valid=lambda: True)
+    preview = _Preview(settings, session, recipe, assets, out)
     try:
-        return [
-            await _one(settings, session, recipe, image, name, assets, out) for image, name in _named(images).items()
-        ]
+        return [await preview.render(image, name) for image, name in _blob_names(images).items()]
     finally:
-        # What went wrong before says more than that the session cannot be ended either.
+        # An earlier error says more than this one.
         with suppress(PipelineError):
             await session.end()
         await client.close()
@@ -99,76 +92,77 @@ async def _all(settings: Settings, recipe: Recipe, images: list[Path], assets: P
             await identity.close()
 
 
-def _named(images: list[Path]) -> dict[Path, str]:
-    """The names that pictures would have as blobs: those of the files, with folders where two are called the same."""
-    whole = {image: Path(os.path.abspath(image)) for image in images}  # noqa: PTH100 - links keep names of their own
-    if len({path.name for path in whole.values()}) == len(whole):
-        return {image: path.name for image, path in whole.items()}
-    above = os.path.commonpath([path.parent for path in whole.values()])
-    return {image: path.relative_to(above).as_posix() for image, path in whole.items()}
+def _blob_names(images: list[Path]) -> dict[Path, str]:
+    """Return the name of each image as a blob: its file name, with folders if two images have the same file name."""
+    absolute = {image: Path(os.path.abspath(image)) for image in images}  # noqa: PTH100 - keeps symbolic links
+    if len({path.name for path in absolute.values()}) == len(absolute):
+        return {image: path.name for image, path in absolute.items()}
+    folder = os.path.commonpath([path.parent for path in absolute.values()])
+    return {image: path.relative_to(folder).as_posix() for image, path in absolute.items()}
 
 
-async def _one(
-    settings: Settings, session: Session, recipe: Recipe, image: Path, name: str, assets: Path, out: Path
-) -> list[Path]:
-    """The renditions of one picture, as files below `out`: where they would be for a blob of that name."""
-    size = image.stat().st_size  # noqa: ASYNC240 - nothing else is waiting here
-    brought = await _bring(session, recipe, assets)
-    with session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
-        await session.upload(names.source, size, lambda: _chunks(image))
-        job = recipe.job(
-            source=names.source,
-            report=names.report,
-            files=names.renditions,
-            limits=settings.limits,
-            formats=settings.format_names,
-            assets=brought,
-        )
-        report = (await session.execute(WorkItem(job, settings.execution_timeout))).report
-        if report.failure:
-            raise _about(image, error_from_report(report.failure))
-        formats = {each.name: each.formats for each in recipe.renditions}
-        facts = verification.check_report(report, names.renditions, formats, settings)
-        made = []
-        for rendition in recipe.renditions:
-            about = facts[rendition.name]
-            made.append(await _save(session, about, out / recipe.output_path(rendition, name, about.as_reported)))
-        return made
+@dataclass(frozen=True)
+class _Preview:
+    """Render images of this machine in one session."""
+
+    settings: Settings
+    session: Session
+    recipe: Recipe
+    assets: Path
+    out: Path
+
+    async def render(self, image: Path, name: str) -> list[Path]:
+        """Write the renditions of an image below `out`, at the paths that they would have for a blob `name`."""
+        recipe, settings, data = self.recipe, self.settings, image.read_bytes()  # noqa: ASYNC240 - nothing else runs
+        assets = await self._upload_assets()
+        with self.session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
+            await self.session.upload(names.source, len(data), lambda: _one_chunk(data))
+            job = recipe.job(
+                source=names.source,
+                report=names.report,
+                files=names.renditions,
+                limits=settings.limits,
+                formats=settings.format_names,
+                assets=assets,
+            )
+            report = (await self.session.execute(WorkItem(job, settings.execution_timeout))).report
+            if report.failure:
+                error = error_from_report(report.failure)
+                raise type(error)(f"{image}: {error.message}", kind=error.kind)
+            formats = {each.name: each.formats for each in recipe.renditions}
+            facts = verification.check_report(report, names.renditions, formats, settings)
+            paths = []
+            for rendition in recipe.renditions:
+                reported = facts[rendition.name]
+                path = self.out / recipe.output_path(rendition, name, reported.as_reported)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                async with self.session.download(reported.file) as chunks:
+                    path.write_bytes(b"".join([chunk async for chunk in verification.check_bytes(chunks, reported)]))
+                paths.append(path)
+            return paths
+
+    async def _upload_assets(self) -> dict[str, str]:
+        """Upload the assets of the recipe. Returns the file of each asset in the session."""
+        files = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(self.recipe.assets)}
+        for name, file in files.items():
+            path = self.assets / name
+            if not path.is_file():
+                raise ConfigError(f"there is no asset {name!r} in the folder {self.assets}: name another with --assets")
+            await self.session.upload_asset(file, path.read_bytes())
+        return files
 
 
-async def _bring(session: Session, recipe: Recipe, assets: Path) -> dict[str, str]:
-    """Upload the recipe's assets: the name of each one's file in the session."""
-    brought = {name: f"asset-{index}{Path(name).suffix}" for index, name in enumerate(recipe.assets)}
-    for name, file in brought.items():
-        if not (assets / name).is_file():
-            raise ConfigError(f"the recipe uses {name!r}, which is not in the folder {assets}: name one with --assets")
-        await session.upload_asset(file, (assets / name).read_bytes())
-    return brought
+async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
-async def _save(session: Session, facts: RenditionFacts, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    async with session.download(facts.file) as chunks:
-        path.write_bytes(b"".join([chunk async for chunk in verification.check_bytes(chunks, facts)]))  # noqa: ASYNC240
-    return path
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
-
-
-def _about(image: Path, error: PipelineError) -> PipelineError:
-    return type(error)(f"{image}: {error.message}", kind=error.kind)
-
-
-def _sheet(images: list[Path], made: list[list[Path]], out: Path) -> Path:
-    from pipeline.cli import sheet  # Pillow is not there where the function app runs
+def _draw_sheet(images: list[Path], rendered: list[list[Path]], out: Path) -> Path:
+    """Draw each image next to its renditions. Returns the file of the contact sheet."""
+    from pipeline.cli import sheet  # needs Pillow
 
     rows = [
         [sheet.Cell(path, path.name, sheet.size(path.stat().st_size)) for path in (image, *renditions)]
-        for image, renditions in zip(images, made, strict=True)
+        for image, renditions in zip(images, rendered, strict=True)
     ]
     target = out / "contact-sheet.png"
     sheet.draw(rows, target)

@@ -1,4 +1,4 @@
-"""`python -m pipeline run FOLDER`: the embedded stack comes up, does a folder of images, and goes away again."""
+"""Command `run FOLDER`: process a folder of images with a temporary local stack."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import Json, told
+from pipeline.cli.common import Json, errors_shown
 from pipeline.errors import ConfigError
 
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Folder of images.", exists=True, file_okay=False)],
-    recipe: Annotated[str | None, typer.Option(help="One recipe by its name; those that match by default.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the renditions and a sheet of before and after.")] = Path("out"),
-    max_sessions: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 4,
+    recipe: Annotated[str | None, typer.Option(help="Use only this recipe. Default: the recipes that match.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the renditions and the contact sheet.")] = Path("out"),
+    max_sessions: Annotated[int, typer.Option(min=1, help="Concurrent sessions.")] = 4,
     as_json: Json = False,
 ) -> None:
-    """Do a folder of images on this machine: everything is started, used and stopped. Fails unless all is done."""
-    with told():
+    """Process a folder of images with a temporary local stack.
+
+    Exits with status 1 if an image failed.
+    """
+    with errors_shown():
         if importlib.util.find_spec("devstack") is None:
-            raise ConfigError("the embedded stack (devstack/) is not here: run this from a clone of the project")
+            raise ConfigError("the local stack (devstack/) is missing: run this command in a clone of the project")
     options = [*(["--recipe", recipe] if recipe else []), *(["--json"] if as_json else [])]
     argv = ["demo", str(folder), "--out", str(out), "--max-sessions", str(max_sessions), *options]
     raise typer.Exit(subprocess.run([sys.executable, "-m", "devstack", *argv], check=False).returncode)

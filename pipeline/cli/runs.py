@@ -1,4 +1,4 @@
-"""Bulk on the command line: plan, reprocess with a progress bar, follow, cancel and resume runs, prune."""
+"""Commands about bulk runs: plan and start runs, list, follow, cancel and resume them; prune orphaned renditions."""
 
 from __future__ import annotations
 
@@ -11,249 +11,279 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline.cli.common import FAILED, Json, console, counted, invalid, show_json, told, with_services
+from pipeline.cli.common import (
+    FAILED,
+    Json,
+    console,
+    counted,
+    errors_shown,
+    show_cursor,
+    show_json,
+    with_services,
+)
+from pipeline.errors import RequestError
 from pipeline.runs import Orphan, Plan, Run, Selection
 from pipeline.services import Services
 from pipeline.telemetry import printable
 
-app = typer.Typer(help="Look at runs, cancel and resume them.", invoke_without_command=True)
-POLL = 1.0
-# A plan over millions of sources is stored now and then, so that it can be gone on with.
-STRETCH = 20.0
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+app = typer.Typer(help="List, follow, cancel and resume bulk runs.", invoke_without_command=True)
+POLL_INTERVAL_SECONDS = 1.0
+# A plan over millions of sources is stored at this interval, so that planning can resume.
+PLAN_STEP_SECONDS = 20.0
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
+Id = Annotated[str, typer.Argument(help="Run id.")]
 Prefix = Annotated[str, typer.Option(help="Only sources whose names start with this.")]
 Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="Only this recipe; may be repeated.")]
 Reasons = Annotated[
     str,
     typer.Option(
         "--reason",
-        help="Why jobs are due, with commas between: new, changed, recipe_changed, unfinished, failed, missing, done, "
-        "dismissed; due, stale and all name several.",
+        help="Only jobs with one of these comma-separated reasons: new, changed, recipe_changed, unfinished, failed, "
+        "missing, done, dismissed; due, stale and all are groups of reasons.",
     ),
 ]
-Age = Annotated[str, typer.Option(help="As in 90s, 15m, 12h or 7d, since the source was written.")]
-Sample = Annotated[int | None, typer.Option(help="Only so many jobs, spread over all that are selected.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+OlderThan = Annotated[str, typer.Option(help="Only sources written longer ago than this: 90s, 15m, 12h, 7d.")]
+NewerThan = Annotated[str, typer.Option(help="Only sources written within this time: 90s, 15m, 12h, 7d.")]
+Sample = Annotated[int | None, typer.Option(help="Only this many jobs, spread evenly over all selected jobs.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end of the run.")]
 
 
 def plan(
     prefix: Prefix = "",
     recipe: Recipes = None,
     reason: Reasons = "due",
-    older_than: Age = "",
-    newer_than: Age = "",
+    older_than: OlderThan = "",
+    newer_than: NewerThan = "",
     sample: Sample = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a run would do, why, how long it would take and what it would cost. Nothing is done."""
+    """Plan a bulk run: jobs, reasons, duration and cost.
+
+    Starts nothing.
+    """
     selection = _selection(prefix, recipe, reason, older_than, newer_than, sample)
-    made = with_services(lambda services: _planned(services, selection, quiet=as_json))
-    show_json(made.as_json()) if as_json else _show_plan(made)
+    result = with_services(lambda services: _plan(services, selection, quiet=as_json))
+    show_json(result.as_json()) if as_json else _show_plan(result)
 
 
 def reprocess(
     prefix: Prefix = "",
     recipe: Recipes = None,
     reason: Reasons = "due",
-    older_than: Age = "",
-    newer_than: Age = "",
+    older_than: OlderThan = "",
+    newer_than: NewerThan = "",
     sample: Sample = None,
-    plan_id: Annotated[str, typer.Option("--plan", help="Start this plan instead of a new one.")] = "",
-    max_jobs: Annotated[int | None, typer.Option(min=0, help="Refuse more jobs than this.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Refuse what is estimated to cost more.")] = None,
+    plan_id: Annotated[str, typer.Option("--plan", help="Start this plan, not a new one.")] = "",
+    max_jobs: Annotated[int | None, typer.Option(min=0, help="Refuse to start more jobs than this.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Refuse to start if the estimate is higher.")] = None,
     yes: Yes = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Plan, ask, start a run and follow it. Ctrl-C leaves the run at work."""
+    """Plan and start a bulk run, and follow it.
+
+    Ctrl-C ends the command; the run continues.
+    """
     selection = _selection(prefix, recipe, reason, older_than, newer_than, sample)
 
     async def work(services: Services) -> Run | None:
-        made = await services.planner.get(plan_id) if plan_id else await _planned(services, selection, quiet=as_json)
+        chosen = await services.planner.get(plan_id) if plan_id else await _plan(services, selection, quiet=as_json)
         if not as_json:
-            _show_plan(made)
-        if made.jobs == 0:
+            _show_plan(chosen)
+        if chosen.jobs == 0:
             return None
-        if not (yes or as_json) and not typer.confirm(f"start {counted(made.jobs, 'job')}?"):
-            raise typer.Exit(1)
-        run = await services.runs.start(plan_id=made.id, max_jobs=max_jobs, max_cost=max_cost)
-        return run if detach else await _followed(services, run, quiet=as_json)
+        _confirm(f"start {counted(chosen.jobs, 'job')}?", yes=yes or as_json)
+        run = await services.runs.start(plan_id=chosen.id, max_jobs=max_jobs, max_cost=max_cost)
+        return run if detach else await _follow(services, run.id, quiet=as_json)
 
-    _end(with_services(work), as_json=as_json)
+    _finish(with_services(work), as_json=as_json)
 
 
 @app.callback()
 def list_runs(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
-    page: Annotated[str, typer.Option(help="The token that the page before ended with.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Runs per page.")] = 20,
+    cursor: Annotated[str, typer.Option(help="Cursor from the end of the previous page.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List runs, the newest first."""
+    """List, follow, cancel and resume bulk runs.
+
+    Without a subcommand, lists runs, newest first.
+    """
     if context.invoked_subcommand:
         return
-    found, token = with_services(lambda services: services.runs.list_runs(limit, page))
+    runs, next_cursor = with_services(lambda services: services.runs.list_runs(limit, cursor))
     if as_json:
-        show_json({"runs": [run.as_json() for run in found], "next": token or None})
-        return
-    _show_runs(found)
-    if token:
-        console.print(f"more: --page {token}", highlight=False, soft_wrap=True)
-
-
-Id = Annotated[str, typer.Argument(help="The run's id.")]
+        show_json({"runs": [run.as_json() for run in runs], "next": next_cursor or None})
+    else:
+        _show_runs(runs)
+        show_cursor(next_cursor)
 
 
 @app.command("show")
 def show_run(run: Id, as_json: Json = False) -> None:
-    """Say how far a run is."""
-    _end(with_services(lambda services: services.runs.get(run)), as_json=as_json)
+    """Show the progress of a run."""
+    _finish(with_services(lambda services: services.runs.get(run)), as_json=as_json)
 
 
 @app.command("follow")
 def follow(run: Id, as_json: Json = False) -> None:
-    """Watch a run until it is over."""
-
-    async def work(services: Services) -> Run:
-        return await _followed(services, await services.runs.get(run), quiet=as_json)
-
-    _end(with_services(work), as_json=as_json)
+    """Follow a run until it ends."""
+    _finish(with_services(lambda services: _follow(services, run, quiet=as_json)), as_json=as_json)
 
 
 @app.command("cancel")
 def cancel(run: Id, as_json: Json = False) -> None:
-    """Begin no more of a run's jobs."""
-    found = with_services(lambda services: services.runs.cancel(run))
-    show_json(found.as_json()) if as_json else _show_runs([found])
+    """Cancel a run: start no more of its jobs."""
+    cancelled = with_services(lambda services: services.runs.cancel(run))
+    show_json(cancelled.as_json()) if as_json else _show_runs([cancelled])
 
 
 @app.command("resume")
 def resume(
     run: Id,
-    max_jobs: Annotated[int | None, typer.Option(min=1, help="Let it find so many jobs.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="New maximum number of jobs of the run.")] = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a run that was cancelled, has stopped or has lost its messages back to work, and follow it."""
+    """Resume a run that was cancelled, has stopped or has lost its messages, and follow it."""
 
     async def work(services: Services) -> Run:
         resumed = await services.runs.resume(run, max_jobs=max_jobs)
-        return resumed if detach else await _followed(services, resumed, quiet=as_json)
+        return resumed if detach else await _follow(services, run, quiet=as_json)
 
-    _end(with_services(work), as_json=as_json)
+    _finish(with_services(work), as_json=as_json)
 
 
 def prune(
     prefix: Annotated[str, typer.Option(help="Only renditions whose paths start with this.")] = "",
-    delete: Annotated[bool, typer.Option("--delete", help="Delete them.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the orphaned renditions.")] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """List renditions whose source or recipe is gone; with --delete, delete them."""
+    """List orphaned renditions; delete them with --delete.
+
+    A rendition is orphaned if its source or recipe no longer exists, or if a newer job has replaced it.
+    """
 
     async def work(services: Services) -> tuple[list[Orphan], list[Orphan]]:
-        found = [orphan async for orphan in services.orphans.find(prefix)]
-        if not delete or not found:
-            return found, []
-        size = sum(orphan.blob.size for orphan in found)
-        if not (yes or as_json) and not typer.confirm(f"delete {counted(len(found), 'rendition')} of {size:,} bytes?"):
-            raise typer.Exit(1)
-        return found, [orphan for orphan in found if await services.orphans.delete(orphan)]
+        orphans = [orphan async for orphan in services.orphans.find(prefix)]
+        if not delete or not orphans:
+            return orphans, []
+        _confirm(f"delete {_total(orphans)}?", yes=yes or as_json)
+        return orphans, [orphan for orphan in orphans if await services.orphans.delete(orphan)]
 
-    found, deleted = with_services(work)
+    orphans, deleted = with_services(work)
     if as_json:
-        listed = [{"path": one.blob.path, "size": one.blob.size, "job": one.blob.job, "why": one.why} for one in found]
-        show_json({"found": listed, "deleted": [one.blob.path for one in deleted]})
+        blobs = [(orphan.blob, orphan.why) for orphan in orphans]
+        listed = [{"path": blob.path, "size": blob.size, "job": blob.job, "reason": why} for blob, why in blobs]
+        show_json({"orphans": listed, "deleted": [orphan.blob.path for orphan in deleted]})
         return
-    for orphan in found:
-        console.print(f"{orphan.why}: {escape(printable(orphan.blob.path))}", highlight=False)
-    told_size = f"{sum(orphan.blob.size for orphan in found):,} bytes"
-    console.print(f"{counted(len(found), 'rendition')}, {told_size}; {len(deleted):,} deleted")
+    for orphan in orphans:
+        console.print(f"{orphan.why}: {escape(printable(orphan.blob.path))}")
+    console.print(f"{_total(orphans)}; {len(deleted):,} deleted")
+
+
+def _total(orphans: list[Orphan]) -> str:
+    return f"{counted(len(orphans), 'rendition')}, {sum(orphan.blob.size for orphan in orphans):,} bytes"
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask for confirmation unless `yes` is set; end the command if the user declines."""
+    if not yes and not typer.confirm(question):
+        raise typer.Exit(1)
 
 
 def _selection(
-    prefix: str, recipes: list[str] | None, reasons: str, older: str, newer: str, sample: int | None
+    prefix: str, recipes: list[str] | None, reasons: str, older_than: str, newer_than: str, sample: int | None
 ) -> Selection:
-    asked: dict[str, Any] = {"prefix": prefix, "recipes": recipes or (), "reasons": reasons, "sample": sample}
-    with told():
-        ages = {"min_age": _seconds(older, "--older-than"), "max_age": _seconds(newer, "--newer-than")}
+    values: dict[str, Any] = {"prefix": prefix, "recipes": recipes or (), "reasons": reasons, "sample": sample}
+    values |= {"min_age": _seconds(older_than, "--older-than"), "max_age": _seconds(newer_than, "--newer-than")}
+    with errors_shown():
         try:
-            return Selection(**asked, **ages)
+            return Selection(**values)
         except ValidationError as error:
-            raise invalid(error) from None
+            problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise RequestError("; ".join(problems).replace("Value error, ", "")) from None
 
 
 def _seconds(age: str, option: str) -> float | None:
+    """Read an age such as `7d`. Raises BadParameter if it is malformed."""
     if not age:
         return None
-    if age[-1] not in UNITS or not age[:-1].isdigit():
-        raise typer.BadParameter(f"{age!r} is no age: write it as in 90s, 15m, 12h or 7d", param_hint=option)
-    return float(age[:-1]) * UNITS[age[-1]]
+    if age[-1] not in SECONDS_PER_UNIT or not age[:-1].isdigit():
+        raise typer.BadParameter(f"{age!r} is not an age: use 90s, 15m, 12h or 7d", param_hint=option)
+    return float(age[:-1]) * SECONDS_PER_UNIT[age[-1]]
 
 
-async def _planned(services: Services, selection: Selection, *, quiet: bool) -> Plan:
+async def _plan(services: Services, selection: Selection, *, quiet: bool) -> Plan:
+    """Plan in steps, and show the progress."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         bar = progress.add_task("planning", total=None)
-        made = await services.planner.plan(selection, budget_seconds=STRETCH)
-        while made.marker:
-            progress.update(bar, description=f"planning: {_jobs(made)}")
-            made = await services.planner.plan(selection, marker=made.marker, budget_seconds=STRETCH)
-    return made
+        result = await services.planner.plan(selection, budget_seconds=PLAN_STEP_SECONDS)
+        while result.marker:
+            progress.update(bar, description=f"planning: {_counts(result)}")
+            result = await services.planner.plan(selection, marker=result.marker, budget_seconds=PLAN_STEP_SECONDS)
+    return result
 
 
-async def _followed(services: Services, run: Run, *, quiet: bool) -> Run:
+async def _follow(services: Services, run_id: str, *, quiet: bool) -> Run:
+    """Show the progress of a run until it has ended."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet) as progress:
-        bar = progress.add_task(run.id, total=run.expected)
+        bar = progress.add_task(run_id, total=None)
         while True:
-            run = await services.runs.get(run.id)
-            ended = run.progress.total - run.progress.left
-            total = run.progress.total if run.listed else max(run.expected or 0, run.progress.total)
-            failed = f", [red]{run.progress.failed} failed[/]" if run.progress.failed else ""
-            progress.update(bar, completed=ended, total=total, description=f"{run.id}{failed}")
+            run = await services.runs.get(run_id)
+            counts = run.progress
+            total = counts.total if run.listed else max(run.expected or 0, counts.total)
+            failed = f", [red]{counts.failed} failed[/]" if counts.failed else ""
+            progress.update(
+                bar, completed=counts.total - counts.left, total=total, description=f"{escape(run_id)}{failed}"
+            )
             if run.over:
                 return run
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _end(run: Run | None, *, as_json: bool) -> None:
-    """Show the run and end with its status: 3 when something failed in it or it stopped."""
-    if run is None:
-        show_json(None) if as_json else console.print("nothing is due")
-        return
-    show_json(run.as_json()) if as_json else _show_runs([run])
-    if run.progress.failed or run.state in ("stopped", "cancelled"):
+def _finish(run: Run | None, *, as_json: bool) -> None:
+    """Show the run, if any, and exit with status 3 if it stopped or one of its jobs failed."""
+    if as_json:
+        show_json(run and run.as_json())
+    elif run:
+        _show_runs([run])
+    else:
+        console.print("no jobs are due")
+    if run and (run.progress.failed or run.state in ("stopped", "cancelled")):
         raise typer.Exit(FAILED)
 
 
-def _jobs(made: Plan) -> str:
-    return f"{counted(made.jobs, 'job')} of {counted(made.sources, 'source')}"
+def _counts(plan: Plan) -> str:
+    return f"{counted(plan.jobs, 'job')} of {counted(plan.sources, 'source')}"
 
 
-def _show_plan(made: Plan) -> None:
-    if made.jobs:
+def _show_plan(plan: Plan) -> None:
+    if plan.jobs:
         table = Table("reason", "jobs")
-        for reason, count in sorted(made.reasons.items()):
+        for reason, count in sorted(plan.reasons.items()):
             table.add_row(reason, f"{count:,}")
         console.print(table)
-    taken = made.estimate
-    basis = f"from {counted(taken.timings, 'timed job')}" if taken.timings else "assumed: no job has been timed yet"
+    estimate = plan.estimate
+    basis = f"from {counted(estimate.timings, 'measured job')}" if estimate.timings else "assumed: no measured jobs yet"
     console.print(
-        f"plan {made.id}: {_jobs(made)}, {made.bytes:,} bytes\n"
-        f"about {taken.minutes:.1f} minutes in {counted(taken.sessions, 'session')} ({basis})\n"
-        f"{counted(taken.session_hours, 'session-hour')}, {taken.transactions:,} storage transactions\n"
-        f"about ${taken.total:.2f}: sessions ${taken.money.get('sessions', 0):.2f}, "
-        f"storage ${taken.money.get('storage', 0):.4f}; function instances not included",
-        highlight=False,
+        f"plan {plan.id}: {_counts(plan)}, {plan.bytes:,} bytes\n"
+        f"about {estimate.minutes:.1f} minutes in {counted(estimate.sessions, 'session')} ({basis})\n"
+        f"{counted(estimate.session_hours, 'session-hour')}, {estimate.transactions:,} storage transactions\n"
+        f"about ${estimate.total:.2f}: sessions ${estimate.money.get('sessions', 0):.2f}, "
+        f"storage ${estimate.money.get('storage', 0):.4f}; function instances not included"
     )
 
 
-def _show_runs(found: list[Run]) -> None:
+def _show_runs(runs: list[Run]) -> None:
     table = Table("run", "state", "done", "skipped", "failed", "left", "why", box=None)
-    for run in found:
-        progress = run.progress
-        counts = (progress.done, progress.skipped, progress.failed, progress.left)
+    for run in runs:
+        counts = (run.progress.done, run.progress.skipped, run.progress.failed, run.progress.left)
         table.add_row(run.id, run.state, *(f"{count:,}" for count in counts), escape(run.why))
     console.print(table)

@@ -1,26 +1,29 @@
-"""`python -m pipeline settings`: what is in force, or the table for the documentation."""
+"""Command `settings`: show the current values, or print the page docs/settings.md."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 from rich.table import Table
 
-from pipeline.cli.common import console, told
+from pipeline.cli.common import console, errors_shown
 from pipeline.settings import Settings, variable
 
 _HEAD = """\
 # Settings
 
 Environment variables of the function app and of the command line. This page is generated from `pipeline/settings.py` by
-`python -m pipeline settings --markdown`. Edit the descriptions there.
+`image-pipeline settings --markdown`. Edit the descriptions there.
 
 Times are in seconds and sizes in bytes, unless the description says otherwise. Pixels are summed over all frames. A
-request cannot change any setting. `python -m pipeline settings` prints the current values.
+request cannot change any setting. `image-pipeline settings` prints the current values.
+
+The command line and the local stack refuse an unknown variable with the prefix `PIPELINE_`, and name the most similar
+setting. The deployed app logs the event `settings.unknown` and ignores it, because a deployment or a rollback may give
+older code newer settings.
 
 | variable | default | bounds | meaning |
 |---|---|---|---|
@@ -45,48 +48,47 @@ Tools, start with `local.settings.sample.json`.
 def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/settings.md.")] = False,
 ) -> None:
-    """Show every setting: what is in force, where that differs from the default, and what it means."""
+    """Show every setting: value, default and meaning."""
     if markdown:
         typer.echo(as_markdown(), nl=False)
         return
-    with told():
+    with errors_shown():
         settings = Settings.load(os.environ)
-    table = Table("variable", "in force", "meaning", box=None)
+    table = Table("variable", "value", "default", "meaning", box=None)
     for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        shown = str(value) if field.repr else "(set)"
-        table.add_row(variable(name), shown if value == field.default else f"[bold]{shown}[/bold]", field.description)
+        value = _text(getattr(settings, name))
+        default = _default(field)
+        table.add_row(variable(name), value if value == default else f"[bold]{value}[/]", default, field.description)
     console.print(table)
 
 
 def as_markdown() -> str:
-    """The documentation's page."""
-    rows = (
-        f"| `{variable(name)}` | {_default(field)} | {_bounds(field)} | {field.description} |\n"
+    """Return the page docs/settings.md."""
+    rows = [
+        f"| `{variable(name)}` | {_code(_default(field))} | {_bounds(field.metadata)} | {field.description} |\n"
         for name, field in Settings.model_fields.items()
-    )
+    ]
     return _HEAD + "".join(rows) + _TAIL
 
 
 def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "must be set"
-    if field.default is None:
-        return "none"
-    shown = {True: "yes", False: "no"}.get(field.default) if isinstance(field.default, bool) else None
-    return shown or f"`{_number(field.default)}`"
+    return "required" if field.is_required() else _text(field.default)
 
 
-def _bounds(field: FieldInfo) -> str:
-    return ", ".join(_bound(field.metadata))
+def _text(value: object) -> str:
+    """Return a value as text: `yes` and `no` for switches, `none` for no value."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
 
 
-def _bound(metadata: list[Any]) -> Iterator[str]:
-    low = next((each.ge for each in metadata if hasattr(each, "ge")), None)
-    high = next((each.le for each in metadata if hasattr(each, "le")), None)
-    if low is not None and high is not None:
-        yield f"{_number(low)} to {_number(high)}"
+def _code(text: str) -> str:
+    return text if text in ("", "none", "required") else f"`{text}`"
 
 
-def _number(value: Any) -> str:  # noqa: ANN401 - whatever a default may be
-    return f"{value:,}" if isinstance(value, int) and value >= 10_000 else str(value)
+def _bounds(metadata: list[Any]) -> str:
+    """Return the range of a number, such as `1 to 600`; empty for other settings."""
+    low, high = (next((getattr(each, end) for each in metadata if hasattr(each, end)), None) for end in ("ge", "le"))
+    if low is None:
+        return ""
+    return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"

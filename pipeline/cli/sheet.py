@@ -1,4 +1,4 @@
-"""The contact sheet: pictures in rows, each with two lines under it, as one PNG. It needs Pillow."""
+"""Contact sheet: images in rows, each with two caption lines, as one PNG. Needs Pillow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from pipeline.telemetry import printable
 
 CELL = (300, 220)
 GAP = 16
-CAPTION = 40
-MOST_ROWS = 40
-# No font has a letter for what Unicode will never give one.
-NO_LETTER = "\uffff"
-PAPER, INK, FAINT, FRAME = "#ffffff", "#202020", "#707070", "#e4e4e4"
+CAPTION_HEIGHT = 40
+MAX_ROWS = 40
+BACKGROUND_COLOR, TEXT_COLOR, DETAIL_COLOR, FRAME_COLOR = "#ffffff", "#202020", "#707070", "#e4e4e4"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture and the two lines under it."""
+    """An image file and its two caption lines."""
 
     path: Path
     title: str
@@ -31,47 +29,47 @@ class Cell:
 
 
 def draw(rows: list[list[Cell]], target: Path) -> None:
-    """Write the sheet, of the first rows when there are very many."""
-    rows = rows[:MOST_ROWS]
+    """Write the contact sheet of the first 40 rows to `target`."""
+    rows = rows[:MAX_ROWS]
     columns = max(len(row) for row in rows)
-    width, height = CELL[0] + GAP, CELL[1] + CAPTION + GAP
-    sheet = Image.new("RGB", (columns * width + GAP, len(rows) * height + GAP), PAPER)
+    width, height = CELL[0] + GAP, CELL[1] + CAPTION_HEIGHT + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, len(rows) * height + GAP), BACKGROUND_COLOR)
     for y, row in enumerate(rows):
         for x, cell in enumerate(row):
-            _paste(sheet, cell, (GAP + x * width, GAP + y * height))
+            _draw_cell(sheet, cell, GAP + x * width, GAP + y * height)
     target.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(target)
 
 
-def _paste(sheet: Image.Image, cell: Cell, corner: tuple[int, int]) -> None:
+def _draw_cell(sheet: Image.Image, cell: Cell, left: int, top: int) -> None:
     canvas = ImageDraw.Draw(sheet)
-    left, top = corner
-    canvas.rectangle((left, top, left + CELL[0] - 1, top + CELL[1] - 1), fill=FRAME)
-    picture = _thumbnail(cell.path)
-    if picture:
-        offset = (left + (CELL[0] - picture.width) // 2, top + (CELL[1] - picture.height) // 2)
-        sheet.paste(picture, offset, picture.getchannel("A"))
+    canvas.rectangle((left, top, left + CELL[0] - 1, top + CELL[1] - 1), fill=FRAME_COLOR)
+    thumbnail = _thumbnail(cell.path)
+    if thumbnail:
+        offset = (left + (CELL[0] - thumbnail.width) // 2, top + (CELL[1] - thumbnail.height) // 2)
+        sheet.paste(thumbnail, offset, thumbnail.getchannel("A"))
     else:
-        canvas.text((left + 12, top + 12), "cannot be shown", FAINT, _font(14))
-    title = _fitting(_drawable(cell.title, _font(15)), _font(15))
-    canvas.text((left, top + CELL[1] + 4), title, INK, _font(15))
-    canvas.text((left, top + CELL[1] + 23), cell.detail, FAINT, _font(12))
+        canvas.text((left + 12, top + 12), "cannot be shown", DETAIL_COLOR, ImageFont.load_default(14))
+    font = ImageFont.load_default(15)
+    canvas.text((left, top + CELL[1] + 4), _fit(_drawable(cell.title), font), TEXT_COLOR, font)
+    canvas.text((left, top + CELL[1] + 23), cell.detail, DETAIL_COLOR, ImageFont.load_default(12))
 
 
 def _thumbnail(path: Path) -> Image.Image | None:
+    """Return the image in the size of a cell, with transparency; None if it cannot be shown."""
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image.draft("RGB", (CELL[0] * 2, CELL[1] * 2))
-            upright = _in_srgb(ImageOps.exif_transpose(image))
+            upright = _to_srgb(ImageOps.exif_transpose(image))
             upright.thumbnail(CELL)
             return upright
-    except Exception:  # noqa: BLE001 - a file that may be anything: the sheet says that it cannot be shown
+    except Exception:  # noqa: BLE001 - the file may be anything; its cell says so
         return None
 
 
-def _in_srgb(image: Image.Image) -> Image.Image:
-    """As it is meant to look: renditions are converted to sRGB, and beside them the source would look pale or wrong."""
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Convert to sRGB, as renditions are, so that source and renditions look alike."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "CMYK", "L"):
         return to_working(image).convert("RGBA")
@@ -80,24 +78,13 @@ def _in_srgb(image: Image.Image) -> Image.Image:
     return (converted or image).convert("RGBA")
 
 
-def _drawable(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text on one line, what the font has no letter for as escapes: Pillow's own knows ASCII and little else."""
-    return "".join(char if _has(font, char) else ascii(char)[1:-1] for char in printable(text))
+def _drawable(text: str) -> str:
+    """Return the text on one line in ASCII, with escapes: Pillow's own font has few other letters."""
+    return printable(text).encode("ascii", "backslashreplace").decode()
 
 
-def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, char: str) -> bool:
-    """Whether the font draws anything else for a letter than the box that stands for all that it lacks."""
-    missing = font.getmask(NO_LETTER)
-    drawn = font.getmask(char)
-    return char.isascii() or (drawn.size, bytes(drawn)) != (missing.size, bytes(missing))
-
-
-def _font(points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(points)
-
-
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text, or as much of its end as fits under a picture."""
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return the text, or the longest end of it that fits under a cell."""
     shown = text
     while font.getlength(shown) > CELL[0] and len(text) > 1:
         text = text[1:]
@@ -106,7 +93,7 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
 
 
 def size(count: int) -> str:
-    """Bytes, as people read them."""
+    """Format a number of bytes: `900 bytes`, `12 kB`, `3.4 MB`."""
     if count < 1000:
         return f"{count} bytes"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -1,4 +1,4 @@
-"""The timeline of a run as a picture: what every session and every job did when, as the jobs themselves noted it."""
+"""Timeline of jobs as SVG: the spans of every job, grouped by session. The template is timeline.svg.jinja."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
-COLOURS = {
-    "claim": "#8d99ae",
-    "acquire": "#e9ecef",
-    "upload": "#4c9be8",
-    "wait": "#f3e9c6",
-    "execute": "#e4572e",
-    "download": "#3cb371",
-    "commit": "#9b5de5",
+from jinja2 import Template
+
+STAGES = {
+    "claim": ("#8d99ae", "open the source, claim the job"),
+    "acquire": ("#e9ecef", "wait for a session"),
+    "upload": ("#4c9be8", "transfer to the session"),
+    "wait": ("#f3e9c6", "wait until the session is free"),
+    "execute": ("#e4572e", "decode, transform, encode"),
+    "download": ("#3cb371", "transfer from the session, verify"),
+    "commit": ("#9b5de5", "write the renditions"),
 }
-WAITS = ("acquire", "wait")
-MEANS = {
-    "claim": "open the source, claim the job",
-    "acquire": "wait for a session",
-    "upload": "into the session",
-    "wait": "wait until the session is free",
-    "execute": "Pillow at work",
-    "download": "out of the session, verified",
-    "commit": "write the renditions",
-}
-WIDTH, LEFT, ROW, GAP = 1200, 90, 9, 22
+"""Color and meaning of each stage."""
+WAITING_STAGES = ("acquire", "wait")
+TICKS_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 1e9)
+WIDTH, LEFT, TOP, ROW_HEIGHT, SESSION_HEADER, SESSION_GAP = 1200, 90, 104, 9, 16, 22
+TEMPLATE = Path(__file__).with_name("timeline.svg.jinja")
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """One stage of one job: from `start` to `end`, in seconds since the first job began."""
+class Span:
+    """One stage of a job: `start` and `end` in seconds since the start of the first job."""
 
     stage: str
     start: float
@@ -41,148 +38,107 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Lane:
-    """One job's way, and the session (slot and generation) that it ran in."""
+    """The spans of one job, and its session (slot and generation)."""
 
     name: str
     session: str
-    stretches: list[Stretch]
+    spans: list[Span]
 
     @property
     def start(self) -> float:
-        """When it began."""
-        return self.stretches[0].start
+        """Start of the job."""
+        return self.spans[0].start
 
     @property
     def end(self) -> float:
-        """When it was over."""
-        return max(each.end for each in self.stretches)
+        """End of the job."""
+        return max(span.end for span in self.spans)
 
 
 def lanes(jobs: Iterable[tuple[str, dict[str, Any]]]) -> list[Lane]:
-    """The jobs (a name and a ledger's report each) in the order in which they began; those without times left out."""
-    told = [(name, report) for name, report in jobs if report.get("spans") and report.get("began")]
-    first = min((report["began"] for _, report in told), default=0.0)
-    made = []
-    for name, report in told:
+    """Return the lanes of jobs, in the order of their starts. Jobs without recorded spans are left out.
+
+    Args:
+        jobs: The source name and the ledger's report of each job.
+    """
+    timed = [(name, report) for name, report in jobs if report.get("spans") and report.get("began")]
+    first = min((report["began"] for _, report in timed), default=0.0)
+    result = []
+    for name, report in timed:
         offset = report["began"] - first
-        stretches = [
-            Stretch(stage, offset + start / 1000, offset + (start + took) / 1000)
-            for stage, start, took in report["spans"]
-        ]
-        made.append(Lane(name, report.get("session") or "?", sorted(stretches, key=lambda each: each.start)))
-    return sorted(made, key=lambda lane: lane.start)
+        spans = [Span(stage, offset + at / 1000, offset + (at + ms) / 1000) for stage, at, ms in report["spans"]]
+        result.append(Lane(name, report.get("session") or "?", sorted(spans, key=lambda span: span.start)))
+    return sorted(result, key=lambda lane: lane.start)
 
 
-def busy(found: list[Lane]) -> dict[str, float]:
-    """For each session, the part of the time from its first run to the end of its last in which it ran something."""
-    parts = {}
-    for session in sorted({lane.session for lane in found}):
-        runs = merged(
-            each for lane in found if lane.session == session for each in lane.stretches if each.stage == "execute"
-        )
-        if runs:
-            parts[session] = sum(end - start for start, end in runs) / max(runs[-1][1] - runs[0][0], 1e-9)
-    return parts
-
-
-def _runs(jobs: Iterable[Lane]) -> list[Stretch]:
-    return [each for lane in jobs for each in lane.stretches if each.stage == "execute"]
-
-
-def merged(stretches: Iterable[Stretch]) -> list[tuple[float, float]]:
-    """What they cover together, in order. Jobs of one execution share its time."""
-    covered: list[tuple[float, float]] = []
-    for each in sorted(stretches, key=lambda each: each.start):
-        if covered and each.start <= covered[-1][1]:
-            covered[-1] = (covered[-1][0], max(covered[-1][1], each.end))
+def executions(jobs: Iterable[Lane]) -> list[tuple[float, float]]:
+    """Return the periods in which any of the jobs executes. Jobs of a microbatch share one period."""
+    periods: list[tuple[float, float]] = []
+    spans = [span for lane in jobs for span in lane.spans if span.stage == "execute"]
+    for span in sorted(spans, key=lambda span: span.start):
+        if periods and span.start <= periods[-1][1]:
+            periods[-1] = (periods[-1][0], max(periods[-1][1], span.end))
         else:
-            covered.append((each.start, each.end))
-    return covered
+            periods.append((span.start, span.end))
+    return periods
 
 
-def medians(found: list[Lane]) -> dict[str, float]:
-    """Milliseconds that jobs spent in each stage, in the median."""
-    spent: dict[str, list[float]] = {}
-    for lane in found:
-        for stage in {each.stage for each in lane.stretches}:
-            took = sum(each.end - each.start for each in lane.stretches if each.stage == stage)
-            spent.setdefault(stage, []).append(took * 1000)
-    return {stage: statistics.median(spent[stage]) for stage in COLOURS if stage in spent}
+def utilization(jobs: list[Lane]) -> dict[str, float]:
+    """Return the busy share of each session, from the start of its first execution to the end of its last."""
+    shares = {}
+    for session in sorted({lane.session for lane in jobs}):
+        if periods := executions(lane for lane in jobs if lane.session == session):
+            busy = sum(end - start for start, end in periods)
+            shares[session] = busy / max(periods[-1][1] - periods[0][0], 1e-9)
+    return shares
 
 
-def as_svg(found: list[Lane], title: str) -> str:
-    """The picture, complete in itself."""
-    span = max((lane.end for lane in found), default=1.0) or 1.0
-    parts, y = [], 104.0
-    for session, part in busy(found).items():
-        jobs = [lane for lane in found if lane.session == session]
-        parts.append(f'<text x="4" y="{y + 11}" class="b">{escape(session)}</text>')
-        parts.append(f'<text x="4" y="{y + 24}">{part:.0%} busy</text>')
-        parts += _session(jobs, y, span)
-        y += 16
-        rows = list(_packed(jobs))
-        for lane, row in rows:
-            parts += _bars(lane, y + row * ROW, span)
-        y += (max((row for _, row in rows), default=0) + 1) * ROW + GAP
-    return "\n".join([*_head(found, title, span, y), *parts, "</svg>"])
+def medians(jobs: list[Lane]) -> dict[str, float]:
+    """Return the median time that a job spends in each stage, in milliseconds."""
+    times: dict[str, list[float]] = {}
+    for lane in jobs:
+        for stage in {span.stage for span in lane.spans}:
+            seconds = sum(span.end - span.start for span in lane.spans if span.stage == stage)
+            times.setdefault(stage, []).append(seconds * 1000)
+    return {stage: statistics.median(times[stage]) for stage in STAGES if stage in times}
 
 
-def as_html(found: list[Lane], title: str) -> str:
-    """The picture as a page of its own."""
+def as_svg(jobs: list[Lane], title: str) -> str:
+    """Return the timeline as a self-contained SVG image."""
+    length = max((lane.end for lane in jobs), default=1.0) or 1.0
+    sessions, y = [], TOP
+    for name, share in utilization(jobs).items():
+        own = [lane for lane in jobs if lane.session == name]
+        rows = list(_rows(own))
+        sessions.append({"name": name, "share": share, "y": y, "executions": executions(own), "rows": rows})
+        y += SESSION_HEADER + (max(row for _, row in rows) + 1) * ROW_HEIGHT + SESSION_GAP
+    tick = next(each for each in TICKS_SECONDS if length / each <= 12)
+    svg: str = Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(
+        title=title,
+        width=WIDTH,
+        height=y,
+        row_height=ROW_HEIGHT,
+        stages=STAGES,
+        waits=WAITING_STAGES,
+        medians=medians(jobs),
+        ticks=[index * tick for index in range(int(length / tick) + 1)],
+        sessions=sessions,
+        x=lambda seconds: LEFT + seconds / length * (WIDTH - LEFT - 10),
+    )
+    return svg
+
+
+def as_html(jobs: list[Lane], title: str) -> str:
+    """Return the timeline as an HTML page."""
     style = "body{margin:1rem;background:#fff}svg{max-width:100%;height:auto}"
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{style}</style>'
-    return f'<!doctype html><html lang="en">{head}{as_svg(found, title)}</html>\n'
+    return f'<!doctype html><html lang="en">{head}{as_svg(jobs, title)}</html>\n'
 
 
-def _head(found: list[Lane], title: str, span: float, bottom: float) -> Iterator[str]:
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom:.0f}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui,sans-serif" font-size="11">'
-        f"<style>.b{{font-weight:600}}.t{{font-size:15px;font-weight:600}}</style>"
-        f'<rect width="{WIDTH}" height="{bottom:.0f}" fill="#fff"/><text x="4" y="18" class="t">{escape(title)}</text>'
-    )
-    took = medians(found)
-    for index, (stage, colour) in enumerate(COLOURS.items()):
-        x, y = 4 + index % 4 * 295, 34 + index // 4 * 18
-        told = f"{stage}: {MEANS[stage]}" + (f", {took[stage]:.0f} ms" if stage in took else "")
-        yield f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}" stroke="#999" stroke-width=".5"/>'
-        yield f'<text x="{x + 15}" y="{y}">{escape(told)}</text>'
-    step = next(each for each in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 1e9) if span / each <= 12)
-    for index in range(int(span / step) + 1):
-        at = _x(index * step, span)
-        yield f'<line x1="{at:.1f}" x2="{at:.1f}" y1="84" y2="{bottom:.0f}" stroke="#eee"/>'
-        yield f'<text x="{at:.1f}" y="80" text-anchor="middle">{index * step:g} s</text>'
-
-
-def _session(jobs: list[Lane], y: float, span: float) -> Iterator[str]:
-    """What the session did: a bar for every execution."""
-    for start, end in merged(_runs(jobs)):
-        yield _bar(y, 11, COLOURS["execute"], start, end, span, f"execute, {(end - start) * 1000:.0f} ms")
-
-
-def _bars(lane: Lane, y: float, span: float) -> Iterator[str]:
-    for each in lane.stretches:
-        told = f"{lane.name}: {each.stage}, {(each.end - each.start) * 1000:.0f} ms"
-        height = ROW - 5 if each.stage in WAITS else ROW - 2
-        yield _bar(y, height, COLOURS.get(each.stage, "#000"), each.start, each.end, span, told)
-
-
-def _bar(y: float, height: float, colour: str, start: float, end: float, span: float, told: str) -> str:
-    x, width = _x(start, span), max(_x(end, span) - _x(start, span), 0.4)
-    return (
-        f'<rect x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{height}" fill="{colour}">'
-        f"<title>{escape(told)}</title></rect>"
-    )
-
-
-def _packed(jobs: list[Lane]) -> Iterator[tuple[Lane, int]]:
-    """Every job with its row: the first in which the one before is over."""
+def _rows(jobs: list[Lane]) -> Iterator[tuple[Lane, int]]:
+    """Yield every job with the number of the first row in which it overlaps no other job."""
     ends: list[float] = []
     for lane in jobs:
         row = next((row for row, end in enumerate(ends) if end <= lane.start), len(ends))
         ends[row : row + 1] = [lane.end]
         yield lane, row
-
-
-def _x(seconds: float, span: float) -> float:
-    return LEFT + seconds / span * (WIDTH - LEFT - 10)

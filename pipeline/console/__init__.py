@@ -1,15 +1,18 @@
-"""The console: pages for people, made on the server, on top of what the HTTP API and the command line use too.
+"""The console: web pages for operators, rendered on the server. It uses the same functions as the API and the CLI.
 
-    routes      which page answers an address, and who may ask for it
-    access      who somebody is: sign-in, roles, the cookie, tokens against forged forms
-    answers     pages, redirects, images, with the headers that keep a browser safe
-    look        templates and the words in them: sizes, times, numbers with units
-    charts      SVG out of plain numbers
-    lately      what many look at: shown at once, asked for again behind the page
-    fields      forms out of the transforms' own parameter descriptions
-    draft       a recipe in the making, as a form and as YAML
-    attention   what is to be said first, and what to do about it (advice)
-    …           one module for each page
+    dispatch       authentication, roles, CSRF check, error pages
+    routes         routes, and the composition of the pages
+    auth           sign-in, roles, signed cookies, CSRF tokens
+    request        a request with its user, query and form
+    responses      pages, redirects and images, with security headers
+    templates      Jinja templates and static files
+    formatting     sizes, times and numbers with units
+    charts         SVG charts
+    cache          stale-while-revalidate cache
+    forms          forms from the parameter schemas of transforms
+    recipe_draft   a draft of a recipe, as a form and as YAML
+    alerts         problems and their remedies (remediation)
+    …              one module for each page
 
-Every page works without its scripts. They add what only a script can: live figures, the slider, drawing on a picture.
+Every page works without scripts. Scripts add live figures, the comparison slider, and drawing on an image.
 """

@@ -1,4 +1,4 @@
-"""What needs attention, the worst first, each with what to do."""
+"""Alerts of the overview: problems of the pipeline, the most severe first, each with its remedy."""
 
 from __future__ import annotations
 
@@ -7,106 +7,110 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pipeline.api.health import DependencyDocument
-from pipeline.api.pool import PoolDocument
-from pipeline.console import formatting
-from pipeline.console.auth import PATH
+from pipeline.console.auth import CONSOLE_PATH
+from pipeline.console.formatting import duration, percent, plural
 from pipeline.console.remediation import remediation
+from pipeline.monitoring.health import DependencyHealth
+from pipeline.monitoring.pool_overview import PoolOverview
 from pipeline.runs import Run
 from pipeline.storage.ledger_queries import FailureGroup
 
-LONG_WAIT = 300.0
-MANY = 0.1
-FRESH = 24 * 3600.0
-SHOWN = 3
+LONG_WAIT_SECONDS = 300.0
+HIGH_FAILURE_SHARE = 0.1
+MIN_JOBS_FOR_FAILURE_SHARE = 10
+RECENT_FAILURE_SECONDS = 24 * 3600.0
+MAX_FAILURE_ALERTS = 3
 
 
 @dataclass(frozen=True)
-class State:
-    """What is known of the pipeline at one moment; `done` and `failed` within the span that is shown."""
+class PipelineState:
+    """State of the pipeline at one moment. `done` and `failed` count the jobs of the period that the page shows."""
 
     done: int
     failed: int
-    waiting: int
-    oldest: datetime | None
-    pool: PoolDocument
+    queued: int
+    oldest_queued: datetime | None
+    pool: PoolOverview
     failures: Sequence[FailureGroup]
     run: Run | None
-    unwell: Sequence[DependencyDocument]
-    any_job: bool
+    unhealthy: Sequence[DependencyHealth]
+    has_jobs: bool
     now: datetime
 
     @property
-    def oldest_age(self) -> float:
-        """Seconds that the oldest message waits; 0 when none does."""
-        return (self.now - self.oldest).total_seconds() if self.oldest else 0.0
+    def wait_seconds(self) -> float:
+        """Waiting time of the oldest queued job in seconds; 0 if the queue is empty."""
+        return (self.now - self.oldest_queued).total_seconds() if self.oldest_queued else 0.0
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing: how bad, what it is, what to do, and where."""
+    """An alert: its severity, the problem, the remedy, and a link."""
 
     level: Literal["bad", "warn", "good", "info"]
     title: str
-    do: str
-    where: str = ""
-    label: str = ""
+    remedy: str
+    url: str = ""
+    link_label: str = ""
 
 
-def alerts(state: State) -> list[Alert]:
-    """Everything that needs attention; one good word when nothing does."""
-    found = sorted(_all(state), key=lambda need: need.level != "bad")
-    if not found and state.any_job:
-        found = [Alert("good", "All is well", "Nothing has failed within a day, and nothing waits for long.")]
+def alerts(state: PipelineState) -> list[Alert]:
+    """Return all alerts; a positive one if there is no problem."""
+    result = sorted(_problems(state), key=lambda alert: alert.level != "bad")
+    if not result and state.has_jobs:
+        result = [Alert("good", "No problems", "No job failed within 24 h, and no job waits for long.")]
     if state.run:
-        found.append(_run(state.run))
-    return found
+        result.append(_run_alert(state.run))
+    return result
 
 
-def _all(state: State) -> Iterator[Alert]:
-    for each in state.unwell:
-        yield Alert("bad", f"Not well: {each.name}", each.reason or "It does not answer.")
+def _problems(state: PipelineState) -> Iterator[Alert]:
+    for each in state.unhealthy:
+        yield Alert("bad", f"Unhealthy: {each.name}", each.reason or "It does not respond.")
     ended = state.done + state.failed
-    if ended >= 10 and state.failed / ended > MANY:
+    if ended >= MIN_JOBS_FOR_FAILURE_SHARE and state.failed / ended > HIGH_FAILURE_SHARE:
         yield Alert(
             "bad",
-            f"{formatting.percent(state.failed, ended)} of the jobs fail",
-            "That is more than single bad pictures. Look at the most frequent reason first.",
-            f"{PATH}/failures",
-            "Failures",
+            f"{percent(state.failed, ended)} of the jobs failed",
+            "This is unusually high. Check the most frequent reason first.",
+            f"{CONSOLE_PATH}/failures",
+            "View failures",
         )
-    if state.waiting and state.oldest_age > LONG_WAIT:
-        yield _waiting(state)
-    for group in list(state.failures)[:SHOWN]:
-        if (state.now - group.newest).total_seconds() < FRESH:
-            told = remediation(group.kind)
-            title = f"{group.count:,} × {told.means}"
-            yield Alert("warn", title, told.do, f"{PATH}/failures?kind={group.kind}", "Look")
+    if state.queued and state.wait_seconds > LONG_WAIT_SECONDS:
+        yield _queue_alert(state)
+    for group in list(state.failures)[:MAX_FAILURE_ALERTS]:
+        if (state.now - group.newest).total_seconds() < RECENT_FAILURE_SECONDS:
+            help_text = remediation(group.kind)
+            url = f"{CONSOLE_PATH}/failures?kind={group.kind}"
+            yield Alert("warn", help_text.title(group.count), help_text.action, url, "View")
     if state.pool.cooling:
         yield Alert(
             "warn",
-            f"{state.pool.cooling} of {state.pool.capacity} slots cool down",
-            "The pool could not end their sessions: it refuses, or did not answer. They come back by themselves.",
-            f"{PATH}/pool",
-            "Pool",
+            f"{state.pool.cooling} of {plural(state.pool.capacity, 'slot')} cooling down",
+            "The pool rejected the request to end their sessions, or did not respond. The slots become free when these "
+            "sessions expire.",
+            f"{CONSOLE_PATH}/pool",
+            "View pool",
         )
 
 
-def _run(run: Run) -> Alert:
+def _run_alert(run: Run) -> Alert:
     ended = run.progress.total - run.progress.left
     total = run.expected or run.found
-    title = f"A run is at work: {formatting.percent(ended, total)} of {total:,} jobs"
-    return Alert("info", title, "It gives way to fresh pictures.", f"{PATH}/runs/{run.id}", "Follow it")
+    title = f"A run is in progress: {percent(ended, total)} of {plural(total, 'job')}"
+    return Alert("info", title, "Uploads and requests have priority over it.", f"{CONSOLE_PATH}/runs/{run.id}", "View")
 
 
-def _waiting(state: State) -> Alert:
-    since = formatting.duration(state.oldest_age)
-    title = f"{state.waiting:,} jobs wait, the oldest for {since}"
-    full = state.pool.leased + state.pool.cooling >= state.pool.capacity
-    if full:
-        do = "Every slot is taken. A larger pool (PIPELINE_POOL_MAX_SESSIONS) gets through them sooner."
+def _queue_alert(state: PipelineState) -> Alert:
+    title = f"{plural(state.queued, 'job')} in the queue, the oldest for {duration(state.wait_seconds)}"
+    is_full = state.pool.leased + state.pool.cooling >= state.pool.capacity
+    if is_full:
+        remedy = "All slots are leased. A larger pool (PIPELINE_POOL_MAX_SESSIONS) processes the queue sooner."
     elif not state.pool.leased:
-        do = "Nobody works on them: is the function app running, and does the queue trigger see this queue?"
+        remedy = (
+            "No instance processes them. Check that the function app runs and that its queue trigger reads this queue."
+        )
     else:
-        do = "There are free slots: the app takes more of them as it scales out, or waits between tries."
-    return Alert("warn" if full or state.pool.leased else "bad", title, do, f"{PATH}/jobs?state=queued", "Waiting jobs")
+        remedy = "Some slots are free. The app leases more as it scales out, or the jobs wait for their next attempt."
+    level: Literal["bad", "warn"] = "warn" if is_full or state.pool.leased else "bad"
+    return Alert(level, title, remedy, f"{CONSOLE_PATH}/jobs?state=queued", "View queue")

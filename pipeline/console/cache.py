@@ -1,7 +1,4 @@
-"""What was found a moment ago: shown at once, and asked for again behind the page.
-
-For figures that many look at and that nobody needs to the second. Those who look at a quiet moment wait for them.
-"""
+"""Stale-while-revalidate cache for figures that many viewers load."""
 
 from __future__ import annotations
 
@@ -11,64 +8,75 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from pipeline.errors import PipelineError
 from pipeline.telemetry import logger
 
 log = logger(__name__)
 T = TypeVar("T")
-FRESH = 4.0
-"""Seconds for which something is taken as it is."""
-STALE = 30.0
-"""Seconds after which nobody is shown it any more."""
+FRESH_SECONDS = 4.0
+"""Up to this age, a value is returned without a refresh."""
+MAX_STALE_SECONDS = 30.0
+"""Up to this age, a value is returned while a refresh runs in the background; older values are not returned."""
 
 
 @dataclass
-class _Found:
+class _CacheEntry:
     value: Any
-    at: float
-    asking: asyncio.Task[None] | None = None
+    loaded_at: float
+    refresh: asyncio.Task[None] | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.loaded_at
 
 
-_found: WeakKeyDictionary[object, dict[str, _Found]] = WeakKeyDictionary()
+class SWRCache:
+    """Stale-while-revalidate cache: return an old value at once, and refresh it in the background.
+
+    Only the first viewer after a quiet period waits for the figures.
+    """
+
+    def __init__(self) -> None:
+        """Create an empty cache."""
+        self._entries: dict[str, _CacheEntry] = {}
+
+    async def get(self, key: str, load: Callable[[], Awaitable[T]]) -> T:
+        """Return the value of `key`. Waits for `load` only if no value of the last MAX_STALE_SECONDS is cached."""
+        entries = self._entries
+        entry = entries.get(key)
+        if entry is None or entry.age_seconds > MAX_STALE_SECONDS:
+            entries[key] = entry = _CacheEntry(await load(), time.monotonic())
+        elif entry.age_seconds > FRESH_SECONDS:
+            _revalidate(entries, key, load)
+        return cast("T", entry.value)
+
+    def peek(self, key: str, load: Callable[[], Awaitable[T]], interval_seconds: float) -> T | None:
+        """Return the value of `key` at any age, or None before the first one. Never waits for `load`.
+
+        `load` runs in the background, at most once per interval.
+        """
+        entry = self._entries.setdefault(key, _CacheEntry(None, -interval_seconds))
+        if entry.age_seconds > interval_seconds:
+            _revalidate(self._entries, key, load)
+        return cast("T | None", entry.value)
+
+    def invalidate(self) -> None:
+        """Forget all values, because a user has changed something. A refresh that is in progress stores nothing."""
+        self._entries = {}
 
 
-async def lately(owner: object, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-    """What `ask` answers, or answered less than STALE seconds ago to the same name of the same owner."""
-    kept = _found.setdefault(owner, {})
-    found = kept.get(name)
-    if found is None or time.monotonic() - found.at > STALE:
-        kept[name] = found = _Found(await ask(), time.monotonic())
-    elif time.monotonic() - found.at > FRESH:
-        _ask_again(kept, name, ask)
-    return cast("T", found.value)
+def _revalidate(entries: dict[str, _CacheEntry], key: str, load: Callable[[], Awaitable[Any]]) -> None:
+    """Refresh a value in the background, unless a refresh is in progress."""
+    if entries[key].refresh is None:
+        # The empty context detaches the refresh from the trace of this request.
+        entries[key].refresh = asyncio.create_task(_refresh(entries, key, load), context=Context())
 
 
-def known(owner: object, name: str, ask: Callable[[], Awaitable[T]], every: float) -> T | None:
-    """The last answer, however old, or None when there is none yet; asked for at most every so many seconds."""
-    kept = _found.setdefault(owner, {})
-    found = kept.setdefault(name, _Found(None, -every))
-    if time.monotonic() - found.at > every:
-        _ask_again(kept, name, ask)
-    return cast("T | None", found.value)
-
-
-def forget(owner: object) -> None:
-    """Let whoever looks next wait for what is true now: something was changed here."""
-    _found.pop(owner, None)
-
-
-def _ask_again(kept: dict[str, _Found], name: str, ask: Callable[[], Awaitable[Any]]) -> None:
-    """Ask behind the page, once at a time."""
-    if kept[name].asking is None:
-        kept[name].asking = asyncio.create_task(_asked(kept, name, ask), context=Context())
-
-
-async def _asked(kept: dict[str, _Found], name: str, ask: Callable[[], Awaitable[Any]]) -> None:
+async def _refresh(entries: dict[str, _CacheEntry], key: str, load: Callable[[], Awaitable[Any]]) -> None:
     started = time.monotonic()
     try:
-        kept[name] = _Found(await ask(), started)
+        entries[key] = _CacheEntry(await load(), started)
     except PipelineError as error:
-        log.info("%s cannot be told now: %s", name, error)
-        kept.pop(name, None)
+        log.info("cannot refresh %s: %s", key, error, extra={"event": "console.refresh_failed"})
+        entries.pop(key, None)

@@ -1,32 +1,33 @@
-"""Sources and renditions as pictures in a page: through this app, so that no link to storage ever leaves it.
+"""Sources and renditions as images of a page, served through the app: the console never links to storage.
 
-What is not a picture that browsers show, or too large, or gone, becomes a drawn sign that says so: a page with a broken
-image says nothing. Limits hold for every request; formats go by the first bytes, never by a name or a stored type.
+A placeholder with the reason replaces an image that is missing, too large, or in a format that browsers cannot display.
+Size limits hold for every request. The format is detected from the first bytes, not from the name or the stored type.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import azure.functions as func
 from markupsafe import escape
 
-from pipeline.api.names import is_blob_name
-from pipeline.api.problems import BadRequest
 from pipeline.console import responses
 from pipeline.console.request import ConsoleRequest
-from pipeline.console.templates import VERSION
-from pipeline.engine.sniff import HEAD, sniff
-from pipeline.errors import JobSuperseded, PermanentError
-from pipeline.settings import MIB
+from pipeline.console.templates import HASH_DIGITS
+from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
+from pipeline.errors import JobSuperseded, PermanentError, RequestError
+from pipeline.settings import MIB, Settings
+from pipeline.storage.blob_names import is_blob_name
+from pipeline.storage.blobs import Renditions, Sources
 from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Ledger
 
-LARGEST = 32 * MIB
-SMALL = 2 * MIB
-"""The largest picture that stands as a small one in a list."""
-KEEP = 24 * 3600
-"""Seconds for which a browser may keep a picture whose address names the version that it shows."""
-TYPES = {
+MAX_IMAGE_BYTES = 32 * MIB
+MAX_THUMBNAIL_BYTES = 2 * MIB
+CACHE_SECONDS = 24 * 3600
+"""A browser may cache an image for this time if its URL names the displayed version."""
+CONTENT_TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
     "GIF": "image/gif",
@@ -36,92 +37,98 @@ TYPES = {
 }
 
 
-async def blob(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET pictures/blob?source=`: a blob of a container that jobs read from; a bare name is one of the input's."""
-    asked = visit.query.get("source", "")
-    if not asked:
-        return _sign("no name")
-    try:
-        container, name = blob_of(visit, asked)
-    except BadRequest:
-        return _sign("not a blob's name")
-    return await _source(visit, container, name)
+@dataclass(frozen=True)
+class ImageFiles:
+    """Serve images of sources and renditions."""
+
+    settings: Settings
+    ledger: Ledger
+    sources: Sources
+    renditions: Renditions
+
+    async def blob(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET images/blob?source=`: serve a blob of the input or the upload container."""
+        text = request.query.get("source", "")
+        if not text:
+            return _placeholder("no blob name")
+        try:
+            container, name = parse_source(text, self.settings)
+        except RequestError:
+            return _placeholder("not a blob name")
+        return await self._serve_source(request, container, name)
+
+    async def source(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET images/{id}/source`: serve the current source of a job."""
+        entry = await self.ledger.get(JobKey.parse(request.parts["id"]))
+        return await self._serve_source(request, entry.container, entry.name) if entry else _placeholder("not found")
+
+    async def rendition(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET images/{id}/rendition/{name}`: serve a rendition of a job."""
+        entry = await self.ledger.get(JobKey.parse(request.parts["id"]))
+        renditions = entry.renditions if entry else []
+        facts = next((each for each in renditions if each["name"] == request.parts["name"]), None)
+        if facts is None:
+            return _placeholder("not found")
+        if int(facts["size"]) > _max_bytes(request):
+            return _placeholder("too large to display")
+        try:
+            data, _ = await self.renditions.read(facts["path"])
+        except JobSuperseded:
+            return _placeholder("not found")
+        # A running job may have replaced the rendition under this path.
+        is_same = hashlib.sha256(data).hexdigest() == facts["sha256"]
+        return _image(data, may_cache=is_same and _is_version(request, str(facts["sha256"])[:HASH_DIGITS]))
+
+    async def _serve_source(self, request: ConsoleRequest, container: str, name: str) -> func.HttpResponse:
+        try:
+            source = await self.sources.open(container, name)
+        except (JobSuperseded, PermanentError):
+            return _placeholder("not found")
+        if source.size > _max_bytes(request):
+            return _placeholder("too large to display")
+        try:
+            data = b"".join([chunk async for chunk in source.chunks()])
+        except JobSuperseded:
+            return _placeholder("changed while loading")
+        return _image(data, may_cache=_is_version(request, source.etag))
 
 
-def blob_of(visit: ConsoleRequest, asked: str) -> tuple[str, str]:
-    """Container and name of a blob: a bare name is one of the input's. BadRequest when it is no name of a blob."""
-    settings = visit.services.settings
-    container, _, name = asked.partition("/")
+def parse_source(text: str, settings: Settings) -> tuple[str, str]:
+    """Return the container and the blob name of a source; the input container if the text names none.
+
+    Raises RequestError if the name is not a valid blob name.
+    """
+    container, _, name = text.partition("/")
     if container not in (settings.input_container, settings.upload_container):
-        container, name = settings.input_container, asked
+        container, name = settings.input_container, text
     if not is_blob_name(name):
-        raise BadRequest(
-            "that is no name of a blob: no part of it may be '.' or '..', and it does not start with a slash"
-        )
+        raise RequestError("invalid blob name: it must not start with a slash, and no part of it may be '.' or '..'")
     return container, name
 
 
-async def source(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET pictures/{id}/source`: the source of a job, as it is now."""
-    entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
-    return await _source(visit, entry.container, entry.name) if entry else _sign("gone")
+def _is_version(request: ConsoleRequest, version: str) -> bool:
+    """Tell if the URL names the version of the image: such a URL never shows another version."""
+    return request.query.get("v") == version
 
 
-async def rendition(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET pictures/{id}/rendition/{name}`: one of a job's renditions."""
-    entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
-    made = entry.renditions if entry else []
-    found = next((one for one in made if one["name"] == visit.parts["name"]), None)
-    if found is None:
-        return _sign("gone")
-    if int(found["size"]) > _most(visit):
-        return _sign("too large to show here")
-    try:
-        data, _ = await visit.services.renditions.read(found["path"])
-    except JobSuperseded:
-        return _sign("gone")
-    # Its path may hold another by now, which a job that runs has put there.
-    kept = _is_asked(visit, str(found["sha256"])[:VERSION]) and hashlib.sha256(data).hexdigest() == found["sha256"]
-    return _picture(data, kept=kept)
+def _max_bytes(request: ConsoleRequest) -> int:
+    return MAX_THUMBNAIL_BYTES if "thumbnail" in request.query else MAX_IMAGE_BYTES
 
 
-async def _source(visit: ConsoleRequest, container: str, name: str) -> func.HttpResponse:
-    try:
-        found = await visit.services.sources.open(container, name)
-    except (JobSuperseded, PermanentError):
-        return _sign("gone")
-    if found.size > _most(visit):
-        return _sign("too large to show here")
-    try:
-        data = b"".join([chunk async for chunk in found.chunks()])
-    except JobSuperseded:
-        return _sign("changed just now")
-    return _picture(data, kept=_is_asked(visit, found.etag))
+def _image(data: bytes, *, may_cache: bool) -> func.HttpResponse:
+    kind = detect_format(data[:HEAD_BYTES])
+    if kind not in CONTENT_TYPES:
+        return _placeholder(f"browsers cannot display {kind}" if kind else "not an image")
+    return responses.image(data, CONTENT_TYPES[kind], CACHE_SECONDS if may_cache else 0)
 
 
-def _is_asked(visit: ConsoleRequest, version: str) -> bool:
-    """Whether the address names the version that is shown: the same address never shows another one then."""
-    return visit.query.get("v") == version
-
-
-def _most(visit: ConsoleRequest) -> int:
-    return SMALL if "small" in visit.query else LARGEST
-
-
-def _picture(data: bytes, *, kept: bool) -> func.HttpResponse:
-    kind = sniff(data[:HEAD])
-    if kind not in TYPES:
-        return _sign(f"{kind}: browsers do not show it" if kind else "not an image")
-    return responses.picture(data, TYPES[kind], KEEP if kept else 0)
-
-
-def _sign(text: str) -> func.HttpResponse:
-    """A drawing in the place of a picture, with the reason in words; it suits light and dark pages."""
-    drawn = (
+def _placeholder(text: str) -> func.HttpResponse:
+    """Return a drawing with the reason in words. Its colors suit light and dark pages."""
+    drawing = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 240 160" width="240" height="160">'
         '<g fill="none" stroke="#7b8496" stroke-width="3"><rect x="84" y="32" width="72" height="54" rx="6"/>'
         '<path d="M90 78l18-22 13 14 9-9 20 17M80 96L162 24"/></g>'
         '<text x="120" y="124" text-anchor="middle" font-family="sans-serif" font-size="15" fill="#7b8496">'
         f"{escape(text)}</text></svg>"
     )
-    return responses.picture(drawn.encode(), "image/svg+xml")
+    return responses.image(drawing.encode(), "image/svg+xml")

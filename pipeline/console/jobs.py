@@ -1,4 +1,4 @@
-"""Jobs: found by name, recipe, state and time; one of them with all that is known of it."""
+"""Job pages: a list filtered by name, recipe, state and time, and the details of one job."""
 
 from __future__ import annotations
 
@@ -10,62 +10,60 @@ from urllib.parse import urlencode
 
 import azure.functions as func
 
-from pipeline.api.problems import BadRequest
 from pipeline.console import charts, responses, templates
-from pipeline.console.auth import PATH
+from pipeline.console.auth import CONSOLE_PATH
 from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest
-from pipeline.errors import JobSuperseded
-from pipeline.services import Services
+from pipeline.errors import RequestError
+from pipeline.jobs.actions import JobActions
+from pipeline.recipes import Recipes
+from pipeline.settings import Settings
 from pipeline.storage.entry import STATES, Entry
 from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.ledger_queries import cursor_before
 
-PAGE = 40
-LOOKS = 5
-"""So many pages of the ledger are looked through for one of these."""
+PAGE_SIZE = 40
+MAX_LEDGER_PAGES = 5
+"""Number of ledger pages that one request filters."""
 STAGES = ("claim", "acquire", "upload", "execute", "download", "commit", "ledger")
-"""The stages of a job in their order; other times that jobs note lie within these."""
-COLOURS = dict(zip(STAGES, charts.COLOURS, strict=True))
+"""The stages of a job in their order. Other times of a job are parts of these."""
+STAGE_COLORS = dict(zip(STAGES, charts.COLOR_CLASSES, strict=True))
+FILTERS = ("recipe", "state", "name", "container", "before", "run")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A job as the lists show it."""
+class JobRow:
+    """A job in a list."""
 
     entry: Entry
 
     @property
-    def id(self) -> str:
-        """The job's id."""
-        return self.entry.key.id
-
-    @property
-    def picture(self) -> str:
-        """The address of a small picture: its smallest rendition, or its source."""
-        made = sorted(self.entry.renditions, key=lambda one: int(one["size"]))
-        is_made = self.entry.state == "done" and made
-        address = (
-            templates.rendition_picture(self.id, made[0])
-            if is_made
-            else templates.source_picture(self.id, self.entry.version.etag)
+    def thumbnail_url(self) -> str:
+        """The URL of a thumbnail: the smallest rendition, or else the source."""
+        renditions = sorted(self.entry.renditions, key=lambda each: int(each["size"]))
+        has_rendition = self.entry.state == "done" and renditions
+        url = (
+            templates.rendition_url(self.entry.key.id, renditions[0])
+            if has_rendition
+            else templates.source_url(self.entry.key.id, self.entry.version.etag)
         )
-        return f"{address}&small"
+        return f"{url}&thumbnail"
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, when it has ended."""
-        return sum(stages_of(self.entry.ms).values()) / 1000 if self.entry.ms else None
+        """The duration of the job in seconds; None before its end."""
+        return sum(stage_times(self.entry.ms).values()) / 1000 if self.entry.ms else None
 
 
-def stages_of(ms: Mapping[str, float]) -> dict[str, float]:
-    """Milliseconds by stage, in the order of the stages."""
+def stage_times(ms: Mapping[str, float]) -> dict[str, float]:
+    """Return the milliseconds per stage, in the order of the stages, without stages of no time."""
     return {name: ms[name] for name in STAGES if ms.get(name)}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which jobs: all of these at once. With a `name` they come by name, else the newest first."""
+class JobFilter:
+    """A filter of jobs; all of its conditions must hold. With a name prefix, jobs are sorted by name, else by time."""
 
     recipe: str
     state: str
@@ -75,108 +73,108 @@ class Asked:
     run: str
 
     @classmethod
-    def of(cls, visit: ConsoleRequest) -> Asked:
-        """Read the address. BadRequest when it asks for what there is not."""
-        query, settings = visit.query, visit.services.settings
-        state, name, container = query.get("state", ""), query.get("name", "").strip(), query.get("in", "")
+    def parse(cls, query: Mapping[str, str], settings: Settings) -> JobFilter:
+        """Parse the query of a URL. Raises RequestError if it is invalid."""
+        state, name, container = query.get("state", ""), query.get("name", "").strip(), query.get("container", "")
         if state and state not in STATES:
-            raise BadRequest(f"there is no state {state[:40]!r}: choose one of {', '.join(STATES)}")
+            raise RequestError(f"there is no state {state[:40]!r}: use one of {', '.join(STATES)}")
         if container not in ("", settings.input_container, settings.upload_container):
-            raise BadRequest("jobs are listed by the names in the input or the upload container")
+            raise RequestError("only jobs of the input and the upload container are listed by container")
         if name and not container:
-            container = settings.input_container  # names are names in one container
-        before = _moment(query["before"]) if query.get("before") else None
+            container = settings.input_container  # a prefix is a prefix within one container
+        before = _parse_moment(query["before"]) if query.get("before") else None
         return cls(query.get("recipe", ""), state, name, container, before, query.get("run", ""))
 
-    def fits(self, entry: Entry) -> bool:
-        """Whether a job is one of these, as far as no list of the ledger is of them alone."""
+    def matches(self, entry: Entry) -> bool:
+        """Check the conditions that the ledger cannot filter by."""
         return self.container in ("", entry.container) and (self.before is None or entry.since < self.before)
 
 
-async def index(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET jobs`: a page of them, newest first, or by name where a name is asked for."""
-    query, settings, asked = visit.query, visit.services.settings, Asked.of(visit)
-    found, following = await _page(visit.services, asked, query.get("from", ""))
-    kept = {key: value for key, value in query.items() if key != "from" and value}
-    return visit.page(
-        "jobs.html",
-        rows=[Row(entry) for entry in found],
-        recipes=visit.services.recipes.names,
-        states=STATES,
-        containers=[settings.input_container, settings.upload_container],
-        container=asked.container,
-        by_name=bool(asked.name),
-        following=f"{PATH}/jobs?{urlencode({**kept, 'from': following})}" if following else "",
-        first=f"{PATH}/jobs?{urlencode(kept)}" if query.get("from") else "",
-        asked=any(query.get(name) for name in ("recipe", "state", "name", "in", "before", "run")),
-    )
+@dataclass(frozen=True)
+class JobPages:
+    """List, show, retry and dismiss jobs."""
 
+    settings: Settings
+    recipes: Recipes
+    ledger: Ledger
+    actions: JobActions
 
-async def _page(services: Services, asked: Asked, token: str) -> tuple[list[Entry], str]:
-    """A page of jobs, sieved: it gives up after some looks, and the token goes on from there."""
-    if asked.before and not asked.name and not token:
-        token = cursor_before(asked.before)
-    found: list[Entry] = []
-    for _ in range(LOOKS):
-        entries, token = await services.ledger.page(
-            recipe=asked.recipe or None,
-            state=asked.state or None,  # type: ignore[arg-type]
-            container=asked.container if asked.name else "",
-            prefix=asked.name,
-            run=asked.run,
-            limit=PAGE - len(found),
-            token=token,
+    async def index(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET jobs`: list a page of jobs."""
+        query, job_filter = request.query, JobFilter.parse(request.query, self.settings)
+        entries, cursor = await self._page(job_filter, query.get("cursor", ""))
+        own_query = {key: value for key, value in query.items() if key != "cursor" and value}
+        return request.render(
+            "jobs.html",
+            rows=[JobRow(entry) for entry in entries],
+            recipes=self.recipes.names,
+            states=STATES,
+            containers=[self.settings.input_container, self.settings.upload_container],
+            container=job_filter.container,
+            by_name=bool(job_filter.name),
+            next_url=f"{CONSOLE_PATH}/jobs?{urlencode({**own_query, 'cursor': cursor})}" if cursor else "",
+            first_url=f"{CONSOLE_PATH}/jobs?{urlencode(own_query)}" if query.get("cursor") else "",
+            is_filtered=any(query.get(name) for name in FILTERS),
         )
-        found += filter(asked.fits, entries)
-        if not token or len(found) >= PAGE:
-            break
-    return found, token
 
+    async def _page(self, job_filter: JobFilter, cursor: str) -> tuple[list[Entry], str]:
+        """Return a page of jobs and the cursor of the next; short or empty if too many ledger rows do not match."""
+        if job_filter.before and not job_filter.name and not cursor:
+            cursor = cursor_before(job_filter.before)
+        matching: list[Entry] = []
+        for _ in range(MAX_LEDGER_PAGES):
+            entries, cursor = await self.ledger.page(
+                recipe=job_filter.recipe or None,
+                state=job_filter.state or None,  # type: ignore[arg-type]
+                container=job_filter.container if job_filter.name else "",
+                prefix=job_filter.name,
+                run=job_filter.run,
+                limit=PAGE_SIZE - len(matching),
+                token=cursor,
+            )
+            matching += filter(job_filter.matches, entries)
+            if not cursor or len(matching) >= PAGE_SIZE:
+                break
+        return matching, cursor
 
-async def show(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET jobs/{id}`: everything that is known of a job."""
-    entry = await _entry(visit)
-    chosen = next((one for one in entry.renditions if one["name"] == visit.query.get("rendition")), None)
-    return visit.page(
-        "job.html",
-        job=entry,
-        id=entry.key.id,
-        shown=chosen or next(iter(entry.renditions), None),
-        spans=_spans(entry.report.get("spans", [])),
-        stages=[(name, COLOURS[name], ms) for name, ms in stages_of(entry.ms).items()],
-        advice=remediation(entry.error_kind) if entry.state == "failed" else None,
-        known_recipe=entry.key.recipe in visit.services.recipes.names,
-        going_on=entry.state in ("queued", "running"),
-    )
+    async def show(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET jobs/{id}`: show a job. Raises StateConflict of kind `unknown_job` if there is none."""
+        entry = await self._entry(request)
+        named = (each for each in entry.renditions if each["name"] == request.query.get("rendition"))
+        return request.render(
+            "job.html",
+            job=entry,
+            id=entry.key.id,
+            shown=next(named, None) or next(iter(entry.renditions), None),
+            spans=_spans(entry.report.get("spans", [])),
+            stages=[(name, STAGE_COLORS[name], ms) for name, ms in stage_times(entry.ms).items()],
+            advice=remediation(entry.error_kind) if entry.state == "failed" else None,
+            is_known_recipe=entry.key.recipe in self.recipes.names,
+            is_active=entry.state in ("queued", "running"),
+        )
+
+    async def retry(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`POST jobs/{id}/retry`: queue the job again."""
+        entry = await self.actions.retry((await self._entry(request)).key)
+        return responses.redirect(f"{CONSOLE_PATH}/jobs/{entry.key.id}?notice=retried")
+
+    async def dismiss(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`POST jobs/{id}/dismiss`: dismiss a failure, or cancel a queued job."""
+        entry = await self.actions.dismiss((await self._entry(request)).key)
+        return responses.redirect(f"{CONSOLE_PATH}/jobs/{entry.key.id}?notice=dismissed")
+
+    async def _entry(self, request: ConsoleRequest) -> Entry:
+        return await self.actions.get(JobKey.parse(request.parts["id"]))
 
 
 def _spans(spans: list[list[Any]]) -> list[tuple[str, str, float, float]]:
-    """The stretches of a job's stages: name, colour, start and length in milliseconds."""
-    return [(name, COLOURS[name], start, length) for name, start, length in spans if name in STAGES]
+    """Return the spans of the stages: name, color class, start and duration in milliseconds."""
+    return [(name, STAGE_COLORS[name], start, length) for name, start, length in spans if name in STAGES]
 
 
-async def retry(visit: ConsoleRequest) -> func.HttpResponse:
-    """`POST jobs/{id}/retry`: once more."""
-    entry = await visit.services.jobs.retry((await _entry(visit)).key)
-    return responses.go_to(f"{PATH}/jobs/{entry.key.id}?told=retried")
-
-
-async def dismiss(visit: ConsoleRequest) -> func.HttpResponse:
-    """`POST jobs/{id}/dismiss`: let a failure be."""
-    entry = await visit.services.jobs.dismiss((await _entry(visit)).key)
-    return responses.go_to(f"{PATH}/jobs/{entry.key.id}?told=dismissed")
-
-
-async def _entry(visit: ConsoleRequest) -> Entry:
-    entry = await visit.services.ledger.get(JobKey.parse(visit.parts["id"]))
-    if entry is None:
-        raise JobSuperseded("There is no such job. It may have been of a recipe that is gone.", kind="unknown_job")
-    return entry
-
-
-def _moment(text: str) -> datetime:
+def _parse_moment(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        raise BadRequest(f"{text[:40]!r} is not a time: write it like 2026-11-24T18:30 (UTC)") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        raise RequestError(f"{text[:40]!r} is not a time: use the form 2026-11-24T18:30 (UTC)") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

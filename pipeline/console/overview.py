@@ -1,4 +1,4 @@
-"""The overview: what needs attention first, then how it goes, in figures that refresh themselves."""
+"""Overview page: alerts first, then figures, stages, slots and the latest jobs."""
 
 from __future__ import annotations
 
@@ -11,55 +11,58 @@ from datetime import UTC, datetime, timedelta
 import azure.functions as func
 from markupsafe import Markup
 
-from pipeline.api import pool
-from pipeline.api.health import health
-from pipeline.api.links import Links
 from pipeline.console import charts
-from pipeline.console.alerts import State, alerts
-from pipeline.console.cache import known, lately
-from pipeline.console.failures import grouped
-from pipeline.console.jobs import COLOURS, stages_of
-from pipeline.console.pool import split
+from pipeline.console.alerts import PipelineState, alerts
+from pipeline.console.cache import SWRCache
+from pipeline.console.failures import failure_groups
+from pipeline.console.jobs import STAGE_COLORS, stage_times
+from pipeline.console.pool import slot_bar
 from pipeline.console.request import ConsoleRequest
+from pipeline.monitoring.health import HealthMonitor
+from pipeline.monitoring.pool_overview import PoolMonitor
+from pipeline.runs.lifecycle import RunController
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.metrics import MinuteMetrics
+from pipeline.storage.queue import JobQueue
 
-SPANS = {1: 1, 6: 5, 24: 20}
-"""Hours that can be shown, and the minutes of a column."""
-RECENT = 5
-HEALTH_EVERY = 30.0
+COLUMN_MINUTES = {1: 1, 6: 5, 24: 20}
+"""The periods of the chart in hours, each with the width of its columns in minutes."""
+RATE_MINUTES = 5
+LATEST_JOBS = 8
+HEALTH_INTERVAL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of a span, summed up."""
+    """Figures of a period."""
 
     minutes: Sequence[MinuteMetrics]
     hours: int
     now: datetime
 
     def total(self, name: str) -> int:
-        """A count over the whole span."""
+        """Sum a metric over the period."""
         return sum(getattr(each, name) for each in self.minutes)
 
     @property
     def rate(self) -> float:
-        """Images per minute, done in the last full minutes."""
-        ends = self.now.replace(second=0, microsecond=0)
-        recent = [each.done for each in self.minutes if ends - timedelta(minutes=RECENT) <= each.at < ends]
-        return sum(recent) / RECENT
+        """Images per minute in the last five full minutes."""
+        end = self.now.replace(second=0, microsecond=0)
+        recent = [each.done for each in self.minutes if end - timedelta(minutes=RATE_MINUTES) <= each.at < end]
+        return sum(recent) / RATE_MINUTES
 
     @property
     def stages(self) -> list[tuple[str, str, float]]:
-        """Mean milliseconds per image: the stage, its colour, the time."""
+        """Mean milliseconds per image by stage: name, color class, milliseconds."""
         sums, timed = Counter[str](), self.total("timed")
         for each in self.minutes:
             sums.update(each.ms)
-        found = stages_of(sums) if timed else {}
-        return [(name, COLOURS[name], ms / timed) for name, ms in found.items()]
+        times = stage_times(sums) if timed else {}
+        return [(name, STAGE_COLORS[name], ms / timed) for name, ms in times.items()]
 
     @property
     def recipes(self) -> list[tuple[str, int, int]]:
-        """Each recipe's jobs done and failed, the busiest first."""
+        """Jobs done and failed by recipe, the recipe with the most jobs first."""
         done, failed = Counter[str](), Counter[str]()
         for each in self.minutes:
             done[each.recipe] += each.done
@@ -68,59 +71,75 @@ class Figures:
         return [(name, done[name], failed[name]) for name in names]
 
     def chart(self) -> Markup:
-        """Images by the minute, or by some minutes."""
-        step = SPANS[self.hours]
+        """Draw the images done and failed over time."""
+        step = COLUMN_MINUTES[self.hours]
         count = self.hours * 60 // step
         start = self.now.replace(second=0, microsecond=0) - timedelta(minutes=count * step - 1)
         done, failed = [0.0] * count, [0.0] * count
         for each in self.minutes:
-            place = int((each.at - start) / timedelta(minutes=step))
-            if 0 <= place < count:
-                done[place] += each.done
-                failed[place] += each.failed
-        moments = [start + timedelta(minutes=i * step) for i in range(count)]
+            index = int((each.at - start) / timedelta(minutes=step))
+            if 0 <= index < count:
+                done[index] += each.done
+                failed[index] += each.failed
+        moments = [start + timedelta(minutes=index * step) for index in range(count)]
         series = [charts.Series("done", "c1", done), charts.Series("failed", "c2", failed)]
         return charts.columns("Images", moments, series)
 
 
-async def show(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET` of the console itself."""
-    services = visit.services
-    hours = int(visit.query["hours"]) if visit.query.get("hours") in {str(each) for each in SPANS} else 1
-    now = datetime.now(UTC)
-    ledger = services.ledger
-    since = now - timedelta(hours=hours)
-    # All at once: the page takes as long as the slowest of them.
-    (minutes, groups, (recent, _)), (slots, waiting, oldest, (latest, _)) = await asyncio.gather(
-        asyncio.gather(
-            lately(ledger, f"minutes {hours}", lambda: ledger.stats.minutes(since)),
-            grouped(services),
-            ledger.page(limit=8),
-        ),
-        asyncio.gather(
-            pool.overview(services, Links()),
-            services.job_queue.length(),
-            services.job_queue.oldest(),
-            services.runs.list_runs(limit=1),
-        ),
-    )
-    told = known(ledger, "health", lambda: health(services), HEALTH_EVERY)
-    unwell = [each for each in told.dependencies if not each.well] if told else []
-    run = next((each for each in latest if each.state == "working"), None)
-    figures = Figures(minutes, hours, now)
-    ended = (figures.total("done"), figures.total("failed"))
-    state = State(*ended, waiting, oldest, slots, groups, run, unwell, bool(recent), now)
-    return visit.page(
-        "overview.html",
-        figures=figures,
-        pool=slots,
-        split=split(slots),
-        waiting=waiting,
-        oldest=oldest,
-        recent=recent,
-        needs=alerts(state),
-        spans=list(SPANS),
-        hours=hours,
-        now=now,
-        input_container=services.settings.input_container,
-    )
+@dataclass(frozen=True)
+class OverviewPage:
+    """Show the overview."""
+
+    input_container: str
+    ledger: Ledger
+    job_queue: JobQueue
+    runs: RunController
+    pool: PoolMonitor
+    health: HealthMonitor
+    cache: SWRCache
+
+    async def show(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET` of the console's root: show the overview."""
+        periods = {str(hours): hours for hours in COLUMN_MINUTES}
+        hours = periods.get(request.query.get("hours", ""), 1)
+        now = datetime.now(UTC)
+        since = now - timedelta(hours=hours)
+        # Concurrent: the page takes as long as the slowest request.
+        (minutes, groups, (latest, _)), (pool, queued, oldest_queued, (runs, _)) = await asyncio.gather(
+            asyncio.gather(
+                self.cache.get(f"minutes {hours}", lambda: self.ledger.stats.minutes(since)),
+                failure_groups(self.ledger, self.cache),
+                self.ledger.page(limit=LATEST_JOBS),
+            ),
+            asyncio.gather(
+                self.pool.overview(),
+                self.job_queue.length(),
+                self.job_queue.oldest(),
+                self.runs.list_runs(limit=1),
+            ),
+        )
+        health = self.cache.peek("health", self.health.check, HEALTH_INTERVAL_SECONDS)
+        figures = Figures(minutes, hours, now)
+        state = PipelineState(
+            done=figures.total("done"),
+            failed=figures.total("failed"),
+            queued=queued,
+            oldest_queued=oldest_queued,
+            pool=pool,
+            failures=groups,
+            run=next((each for each in runs if each.state == "working"), None),
+            unhealthy=[each for each in health.dependencies if not each.healthy] if health else [],
+            has_jobs=bool(latest),
+            now=now,
+        )
+        return request.render(
+            "overview.html",
+            figures=figures,
+            state=state,
+            split=slot_bar(pool),
+            latest=latest,
+            alerts=alerts(state),
+            periods=list(COLUMN_MINUTES),
+            hours=hours,
+            input_container=self.input_container,
+        )

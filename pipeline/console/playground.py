@@ -1,4 +1,4 @@
-"""The playground: a picture, a recipe or a draft of one, and what a real session makes of it. Keeps nothing."""
+"""Playground: preview of a recipe, or of a draft of one, on an image, in a session of the pool. It stores nothing."""
 
 from __future__ import annotations
 
@@ -9,154 +9,181 @@ from dataclasses import dataclass, field
 
 import azure.functions as func
 
-from pipeline.api.names import safe_name
-from pipeline.api.preview import Image, PreviewDocument, preview
-from pipeline.api.problems import BadRequest
 from pipeline.console import forms
-from pipeline.console.images import blob_of
-from pipeline.console.recipe_draft import Complaint, Draft, DraftProblems
+from pipeline.console.images import MAX_IMAGE_BYTES, parse_source
+from pipeline.console.recipe_draft import Draft, FieldError, InvalidDraft
 from pipeline.console.request import ConsoleRequest
-from pipeline.engine.formats import FORMATS
-from pipeline.errors import PipelineError, PoolFull, TransientError
+from pipeline.engine.encode.formats import FORMATS
+from pipeline.engine.transforms.registry import TRANSFORMS
+from pipeline.errors import PipelineError, PoolFull, RequestError, TransientError
+from pipeline.jobs.preview import Preview, Previewer, PreviewSource
 from pipeline.jobs.rendering import FOCAL_POINT_KEY
-from pipeline.recipes import Recipe, focal_point
-from pipeline.services import Services
-from pipeline.settings import MIB
+from pipeline.recipes import Recipe, Recipes, focal_point
+from pipeline.settings import Settings
+from pipeline.storage.blob_names import safe_file_name
+from pipeline.storage.blobs import Sources
+from pipeline.storage.ledger import Ledger
 
-LARGEST = 32 * MIB
-"""The largest picture that can be dropped, in bytes."""
-AT_ONCE = 2
-SUGGESTED = 20
-_turns = asyncio.Semaphore(AT_ONCE)
+MAX_CONCURRENT_PREVIEWS = 2
+MAX_SUGGESTED_SOURCES = 20
+STAGE_LABELS = {
+    "acquire": "waiting for a session",
+    "upload": "upload",
+    "wait": "waiting in the session",
+    "execute": "execution",
+    "download": "download",
+}
+"""The stages of a preview, in words. Other times of a preview are parts of these."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """What came out, of a source of that many bytes, and how long it took in seconds."""
+class PlaygroundResult:
+    """A preview, the size of its source in bytes, and its duration in seconds."""
 
     source_size: int
-    made: PreviewDocument
+    preview: Preview
     seconds: float
+
+    @property
+    def stages(self) -> list[tuple[str, float]]:
+        """The milliseconds of each stage, by its name in words."""
+        return [(label, self.preview.ms[name]) for name, label in STAGE_LABELS.items() if name in self.preview.ms]
 
 
 @dataclass
 class PlaygroundState:
-    """The state of the page, all of it in its form."""
+    """State of the page; its form holds all of it.
 
-    how: str = "build"
+    Attributes:
+        mode: `recipe` for a recipe of the recipe file, `build` for the draft.
+        recipe: The name of the recipe.
+        draft: The draft.
+        source: The container and name of the source blob.
+        focal: The focal point.
+        errors: Errors of the draft or the preview.
+        result: The last preview.
+    """
+
+    mode: str = "build"
     recipe: str = ""
     draft: Draft = field(default_factory=Draft)
     source: str = ""
     focal: str = ""
-    complaints: list[Complaint] = field(default_factory=list)
-    result: Result | None = None
+    errors: list[FieldError] = field(default_factory=list)
+    result: PlaygroundResult | None = None
 
     @classmethod
-    def of_form(cls, form: dict[str, str]) -> PlaygroundState:
-        """Read the form. BadRequest when it names what does not exist."""
-        how = "recipe" if form.get("how") == "recipe" else "build"
-        focal = form.get("focal", "")
-        return cls(how, form.get("recipe", ""), Draft.of_form(form), form.get("source", "").strip(), focal)
+    def from_form(cls, form: dict[str, str]) -> PlaygroundState:
+        """Parse the form. Raises RequestError if it names an unknown transform or format."""
+        return cls(
+            mode="recipe" if form.get("mode") == "recipe" else "build",
+            recipe=form.get("recipe", ""),
+            draft=Draft.from_form(form),
+            source=form.get("source", "").strip(),
+            focal=form.get("focal", ""),
+        )
 
-    def about(self, place: str) -> str:
-        """What is wrong with a field."""
-        return "; ".join(each.message for each in self.complaints if each.place == place)
+    def field_error(self, field_id: str) -> str:
+        """Return the error messages of a field."""
+        return "; ".join(each.message for each in self.errors if each.field_id == field_id)
 
     @property
-    def elsewhere(self) -> list[Complaint]:
-        """What is wrong with no field in particular."""
-        return [each for each in self.complaints if not each.place]
+    def general_errors(self) -> list[FieldError]:
+        """The errors of no particular field."""
+        return [each for each in self.errors if not each.field_id]
 
 
-async def show(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET playground`: an empty desk, or one with a recipe or a blob on it."""
-    query, known = visit.query, visit.services.recipes.names
-    recipe = query.get("recipe", "")
-    desk = PlaygroundState(how="recipe" if recipe in known else "build", recipe=recipe, source=query.get("source", ""))
-    return _page(visit, desk, sources=await _lately_done(visit.services))
+@dataclass(frozen=True)
+class PlaygroundPages:
+    """Show the playground, edit the draft, and render previews."""
 
+    settings: Settings
+    recipes: Recipes
+    ledger: Ledger
+    sources: Sources
+    previewer: Previewer
+    preview_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT_PREVIEWS))
 
-async def work(visit: ConsoleRequest) -> func.HttpResponse:
-    """`POST playground`: a button of the builder, or a run. What was typed comes back with what is wrong with it."""
-    desk = PlaygroundState.of_form(visit.form)
-    action = visit.form.get("do", "run")
-    if action == "open":
-        desk.draft, desk.how = Draft.of_recipe(visit.services.recipes.get(desk.recipe)), "build"
-    elif action not in ("run", "redraw"):
-        desk.draft = desk.draft.changed(action, visit.form.get("transform", ""))
-        if "box" in visit.form and desk.draft.steps:
-            desk.draft.steps[-1].params.clear()
-            desk.draft.steps[-1].params.update(forms.read_transform("crop", {"box": visit.form["box"]}))
-    if action != "run":
-        return _page(visit, desk)
-    return await _run(visit, desk)
+    async def show(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET playground`: show an empty playground, or one with a recipe or a source."""
+        recipe = request.query.get("recipe", "")
+        mode = "recipe" if recipe in self.recipes.names else "build"
+        state = PlaygroundState(mode=mode, recipe=recipe, source=request.query.get("source", ""))
+        return self._page(request, state, suggested_sources=await self._suggested_sources())
 
+    async def submit(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`POST playground`: edit the draft, or render a preview. Keeps the input, with errors at their fields."""
+        form, state = request.form, PlaygroundState.from_form(request.form)
+        command = form.get("command", "preview")
+        if command == "open":
+            state.draft, state.mode = Draft.from_recipe(self.recipes.get(state.recipe)), "build"
+        elif command not in ("preview", "redraw"):
+            state.draft = state.draft.edited(command, form.get("transform", ""))
+            if "box" in form and state.draft.steps:
+                params = state.draft.steps[-1].params
+                params.clear()
+                params.update(forms.parse(TRANSFORMS["crop"], {"box": form["box"]}))
+        if command != "preview":
+            return self._page(request, state)
+        return self._page(request, state, await self._preview(request, state))
 
-async def _run(visit: ConsoleRequest, desk: PlaygroundState) -> func.HttpResponse:
-    status = 200
-    try:
-        desk.result = await _made(visit, desk)
-    except DraftProblems as error:
-        status, desk.complaints = 422, error.complaints
-    except PipelineError as error:
-        busy = isinstance(error, TransientError | PoolFull)
-        status, desk.complaints = 503 if busy else 422, [Complaint(error.message)]
-    return _page(visit, desk, status)
+    async def _preview(self, request: ConsoleRequest, state: PlaygroundState) -> int:
+        """Render a preview into the state, or its errors; return the HTTP status."""
+        try:
+            recipe, source = self._recipe(state), await self._source(request, state)
+            started = time.perf_counter()
+            async with self.preview_slots:
+                preview = await self.previewer.preview(recipe, source)
+        except InvalidDraft as error:
+            state.errors = error.errors
+            return 422
+        except PipelineError as error:
+            state.errors = [FieldError(error.message)]
+            return 503 if isinstance(error, TransientError | PoolFull) else 422
+        state.result = PlaygroundResult(source.size, preview, time.perf_counter() - started)
+        return 200
 
+    def _recipe(self, state: PlaygroundState) -> Recipe:
+        if state.mode == "recipe":
+            return self.recipes.get(state.recipe)
+        return state.draft.recipe(allow_code=self.settings.allow_code)
 
-async def _lately_done(services: Services) -> list[str]:
-    """Some sources to choose from: those of the newest jobs."""
-    found, _ = await services.ledger.page(state="done", limit=SUGGESTED)
-    return list(dict.fromkeys(f"{entry.container}/{entry.name}" for entry in found))
+    async def _source(self, request: ConsoleRequest, state: PlaygroundState) -> PreviewSource:
+        """Return the uploaded image, or the named blob. A focal point of the form replaces that of the blob."""
+        file = request.http.files.get("image")
+        focal = {FOCAL_POINT_KEY: state.focal} if focal_point(state.focal) else {}
+        if file is not None and (data := file.read()):
+            self._check_size(len(data))
+            return PreviewSource(safe_file_name(file.filename or ""), data, metadata=focal)
+        if not state.source:
+            raise RequestError("no image: drop an image, or enter a blob name")
+        container, name = parse_source(state.source, self.settings)
+        source = await self.sources.open(container, name)
+        self._check_size(source.size)
+        data = b"".join([chunk async for chunk in source.chunks()])
+        return PreviewSource(name, data, container, {**source.metadata, **focal})
 
+    def _check_size(self, size: int) -> None:
+        limit = min(MAX_IMAGE_BYTES, self.settings.max_source_bytes)
+        if size > limit:
+            raise RequestError(f"the image has {size:,} bytes; the limit of the playground is {limit:,}")
 
-def _page(
-    visit: ConsoleRequest, desk: PlaygroundState, status: int = 200, sources: Sequence[str] = ()
-) -> func.HttpResponse:
-    return visit.page(
-        "playground.html",
-        status,
-        desk=desk,
-        sources=sources,
-        recipes=list(visit.services.recipes),
-        transforms=[(name, forms.line(name)) for name in forms.transform_names()],
-        formats=[(name, forms.format_line(name)) for name in FORMATS],
-        largest=LARGEST,
-        input_container=visit.services.settings.input_container,
-    )
+    async def _suggested_sources(self) -> list[str]:
+        """Return the sources of the latest jobs in the state done."""
+        entries, _ = await self.ledger.page(state="done", limit=MAX_SUGGESTED_SOURCES)
+        return list(dict.fromkeys(f"{entry.container}/{entry.name}" for entry in entries))
 
-
-async def _made(visit: ConsoleRequest, desk: PlaygroundState) -> Result:
-    chosen, image = _recipe(visit.services, desk), await _image(visit, desk)
-    started = time.perf_counter()
-    async with _turns:
-        found = await preview(visit.services, chosen, image)
-    return Result(image.size, found, time.perf_counter() - started)
-
-
-def _recipe(services: Services, desk: PlaygroundState) -> Recipe:
-    if desk.how == "recipe":
-        return services.recipes.get(desk.recipe)
-    return desk.draft.recipe(allow_code=services.settings.allow_code)
-
-
-async def _image(visit: ConsoleRequest, desk: PlaygroundState) -> Image:
-    """The dropped picture, or the blob that is named; a point that was clicked goes before the blob's own."""
-    dropped = visit.request.files.get("picture")
-    focal = {FOCAL_POINT_KEY: desk.focal} if focal_point(desk.focal) else {}
-    if dropped is not None and (data := dropped.read()):
-        _check(visit, len(data))
-        return Image(safe_name(dropped.filename or ""), data, metadata=focal)
-    if not desk.source:
-        raise BadRequest("drop a picture first, or name a blob")
-    container, name = blob_of(visit, desk.source)
-    source = await visit.services.sources.open(container, name)
-    _check(visit, source.size)
-    data = b"".join([chunk async for chunk in source.chunks()])
-    return Image(name, data, container, {**source.metadata, **focal})
-
-
-def _check(visit: ConsoleRequest, size: int) -> None:
-    most = min(LARGEST, visit.services.settings.max_source_bytes)
-    if size > most:
-        raise BadRequest(f"the picture has {size:,} bytes; the playground takes {most:,} at most")
+    def _page(
+        self, request: ConsoleRequest, state: PlaygroundState, status: int = 200, suggested_sources: Sequence[str] = ()
+    ) -> func.HttpResponse:
+        return request.render(
+            "playground.html",
+            status,
+            state=state,
+            suggested_sources=suggested_sources,
+            recipes=list(self.recipes),
+            transforms=[(name, forms.summary(TRANSFORMS[name])) for name in forms.transform_names()],
+            formats=[(name, forms.summary(kind)) for name, kind in FORMATS.items()],
+            max_bytes=MAX_IMAGE_BYTES,
+            input_container=self.settings.input_container,
+        )

@@ -1,4 +1,4 @@
-"""The pool: every slot with its session's age, uses and generation, and what goes on there; ending one."""
+"""Pool page: every slot with the age, jobs and generation of its session, and its running jobs; recycling a slot."""
 
 from __future__ import annotations
 
@@ -8,88 +8,108 @@ from dataclasses import dataclass
 import azure.functions as func
 from markupsafe import Markup
 
-from pipeline.api import pool
-from pipeline.api.links import Links
-from pipeline.api.preview import CONTAINER
 from pipeline.console import charts, responses
-from pipeline.console.auth import PATH
+from pipeline.console.auth import CONSOLE_PATH
+from pipeline.console.formatting import plural
 from pipeline.console.request import ConsoleRequest
+from pipeline.jobs.preview import PREVIEW_CONTAINER
+from pipeline.monitoring.pool_overview import (
+    RECYCLE_TIMEOUT_SECONDS,
+    PoolMonitor,
+    SlotCounts,
+    SlotJob,
+    SlotOverview,
+)
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.pool.status import MAX_NAME_CHARACTERS
+from pipeline.settings import Settings
 from pipeline.storage.keys import JobKey
 
-SHOWN, SHOWN_JOBS = 30, 3
-"""Slots on a page, and jobs of each."""
+SLOTS_PER_PAGE, MAX_JOBS_PER_ROW = 30, 3
 
 
 @dataclass(frozen=True)
-class Row:
-    """A slot as the page shows it: what is said of it beside its jobs, and each job with its id, if it has one."""
+class SlotRow:
+    """A slot in the list.
 
-    slot: pool.SlotDocument
-    doing: str
-    jobs: list[tuple[pool.SlotJobDocument, str]]
-    unanswered: bool
+    Attributes:
+        slot: The slot.
+        activity: The activity besides the listed jobs, in words.
+        jobs: The listed jobs, each with its id, or an empty id if it has no page.
+        is_overdue: True if the slot's holder has not acted on a recycle request in time.
+    """
+
+    slot: SlotOverview
+    activity: str
+    jobs: list[tuple[SlotJob, str]]
+    is_overdue: bool
 
     @classmethod
-    def of(cls, slot: pool.SlotDocument) -> Row:
-        """A slot's row. A holder that has not answered for long may be made to let go."""
-        late = slot.asked is not None and time.time() - slot.asked.timestamp() >= pool.ANSWER
-        return cls(slot, _doing(slot), [(job, _id(job)) for job in slot.jobs[:SHOWN_JOBS]], late)
+    def of(cls, slot: SlotOverview) -> SlotRow:
+        """Return the row of a slot."""
+        requested = slot.recycle_requested
+        is_overdue = requested is not None and time.time() - requested.timestamp() >= RECYCLE_TIMEOUT_SECONDS
+        return cls(slot, _activity(slot), [(job, _job_id(job)) for job in slot.jobs[:MAX_JOBS_PER_ROW]], is_overdue)
 
 
-async def show(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET pool`: the slots."""
-    found = await pool.overview(visit.services, Links())
-    used = [slot for slot in found.slots if slot.state != "free" or slot.age is not None]
-    asked = visit.query.get("from", "")
-    first = min(int(asked), len(used)) if asked.isascii() and asked.isdigit() and len(asked) < 5 else 0
-    shown = used[first : first + SHOWN]
-    return visit.page(
-        "pool.html",
-        pool=found,
-        split=split(found),
-        rows=[Row.of(slot) for slot in shown],
-        first=first,
-        following=first + SHOWN if first + SHOWN < len(used) else None,
-        sessions=sum(slot.age is not None for slot in used),
-        untouched=len(found.slots) - len(used),
-        settings=visit.services.settings,
-        trusted_jobs=TRUSTED_SESSION_MAX_JOBS,
-    )
+@dataclass(frozen=True)
+class PoolPages:
+    """Show the pool, and recycle slots."""
+
+    settings: Settings
+    monitor: PoolMonitor
+
+    async def show(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET pool`: show the slots."""
+        overview = await self.monitor.overview()
+        used = [slot for slot in overview.slots if slot.state != "free" or slot.age is not None]
+        offset = request.query.get("offset", "")
+        first = min(int(offset), len(used)) if offset.isascii() and offset.isdigit() and len(offset) < 5 else 0
+        next_offset = first + SLOTS_PER_PAGE
+        return request.render(
+            "pool.html",
+            pool=overview,
+            split=slot_bar(overview),
+            rows=[SlotRow.of(slot) for slot in used[first:next_offset]],
+            first=first,
+            next_offset=next_offset if next_offset < len(used) else None,
+            sessions=sum(slot.age is not None for slot in used),
+            unused=len(overview.slots) - len(used),
+            settings=self.settings,
+            trusted_max_jobs=TRUSTED_SESSION_MAX_JOBS,
+        )
+
+    async def recycle(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`POST pool/{number}/recycle`: recycle a slot."""
+        result = await self.monitor.recycle(request.parts["number"])
+        return responses.redirect(f"{CONSOLE_PATH}/pool?notice={result.outcome}")
 
 
-def _doing(slot: pool.SlotDocument) -> str:
-    """What goes on in a slot, in words, beside the jobs that are shown."""
+def slot_bar(counts: SlotCounts) -> Markup:
+    """Draw the slots as one bar, by their state."""
+    parts = [("leased", "c1", counts.leased), ("dirty", "c3", counts.dirty), ("cooling", "c2", counts.cooling)]
+    return charts.bar("Slots", [*parts, ("free", "none", counts.free)])
+
+
+def _activity(slot: SlotOverview) -> str:
+    """Describe the activity in a slot besides the listed jobs."""
     match slot.state:
         case "dirty":
-            return "ended by whoever takes it next"
+            return "its next holder ends the session"
         case "cooling":
-            return "ends by itself"
+            return "the session expires without use"
         case "free":
-            return "kept warm"
+            return "idle session, kept for the next job"
     if slot.count is None:
-        return "just taken: not told yet"
-    more = slot.count - len(slot.jobs[:SHOWN_JOBS])
+        return "leased just now, no status yet"
+    more = slot.count - len(slot.jobs[:MAX_JOBS_PER_ROW])
     if more:
-        return f"and {more} more" if slot.jobs else f"{more} {'job' if more == 1 else 'jobs'}"
-    return "" if slot.jobs else "waits for work"
+        return f"and {more} more" if slot.jobs else plural(more, "job")
+    return "" if slot.jobs else "idle, kept for the next job"
 
 
-def _id(job: pool.SlotJobDocument) -> str:
-    """Where to look at a job; nowhere for previews, and where its name is too long to be told whole."""
-    if job.container == CONTAINER or len(job.source) >= MAX_NAME_CHARACTERS:
+def _job_id(job: SlotJob) -> str:
+    """Return the id of a job with a page. Previews have none, and a name at the length limit may be cut off."""
+    if job.container == PREVIEW_CONTAINER or len(job.source) >= MAX_NAME_CHARACTERS:
         return ""
     return JobKey.of(job.recipe, job.container, job.source).id
-
-
-async def recycle(visit: ConsoleRequest) -> func.HttpResponse:
-    """`POST pool/{number}/recycle`: end a slot's session."""
-    found = await pool.new_session(visit.services, visit.parts["number"])
-    return responses.go_to(f"{PATH}/pool?told={found.outcome}")
-
-
-def split(found: pool.PoolDocument) -> Markup:
-    """The slots as one bar, by their state."""
-    parts = [("leased", "c1", found.leased), ("dirty", "c3", found.dirty), ("cooling", "c2", found.cooling)]
-    return charts.bar("Slots", [*parts, ("free", "none", found.free)])

@@ -1,4 +1,4 @@
-"""A recipe in the making: what a playground's form holds, as a recipe file, and back."""
+"""Draft of a recipe in the playground: conversion between its form and a recipe file, and validation."""
 
 from __future__ import annotations
 
@@ -8,112 +8,114 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pipeline import recipes
-from pipeline.api.problems import BadRequest
 from pipeline.console import forms
-from pipeline.engine.formats import FORMATS
-from pipeline.engine.registry import FIRST, TRANSFORMS
-from pipeline.errors import ConfigError
+from pipeline.engine.encode.formats import FORMATS
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
+from pipeline.errors import ConfigError, RequestError
 from pipeline.recipes import Recipe, yaml_loader
 
-FILE = "draft"
-NAME = "draft"
-RENDITION = "picture"
-MOST_STEPS = 30
+FILE_NAME = "draft"
+RECIPE_NAME = "draft"
+RENDITION_NAME = "image"
+MAX_STEPS = 30
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """What is wrong, and in which field of the form, when it is in one: `step-0-box`, `format-quality`."""
+class FieldError:
+    """An error message, and the id of its form field, such as `step-0-box` or `format-quality`; empty for no field."""
 
     message: str
-    place: str = ""
+    field_id: str = ""
 
     @classmethod
-    def of(cls, line: str) -> Self:
-        """A line of what is said about a recipe file, with the place in it as a field of the form."""
-        text = re.sub(rf"^{FILE}:\d+:\d+: ", "", line)
+    def parse(cls, line: str) -> Self:
+        """Parse one line of the error message about a recipe file."""
+        text = re.sub(rf"^{FILE_NAME}:\d+:\d+: ", "", line)
         path, _, message = text.partition(": ")
-        step = re.match(rf"recipes\.{NAME}\.transforms\[(\d+)\](?:\.\w+(?:\.(\w+))?)?", path)
-        option = re.fullmatch(rf"recipes\.{NAME}\.renditions\.{RENDITION}\.(\w+).*", path)
+        step = re.match(rf"recipes\.{RECIPE_NAME}\.transforms\[(\d+)\](?:\.\w+(?:\.(\w+))?)?", path)
+        option = re.fullmatch(rf"recipes\.{RECIPE_NAME}\.renditions\.{RENDITION_NAME}\.(\w+).*", path)
         if step:
             return cls(message, f"step-{step[1]}" + (f"-{step[2]}" if step[2] else ""))
         return cls(message, f"format-{option[1]}") if option else cls(text)
 
 
-class DraftProblems(BadRequest):
-    """The draft is no recipe yet."""
+class InvalidDraft(RequestError):  # noqa: N818 - named for its cause, like its base class's other kinds
+    """The draft is not a valid recipe."""
 
-    default_kind = "draft"
+    default_kind = "invalid_draft"
 
-    def __init__(self, complaints: list[Complaint]) -> None:
-        super().__init__("\n".join(f"{each.place}: {each.message}".removeprefix(": ") for each in complaints))
-        self.complaints = complaints
+    def __init__(self, errors: list[FieldError]) -> None:
+        """Set the message from the errors of all fields."""
+        super().__init__("\n".join(f"{each.field_id}: {each.message}".removeprefix(": ") for each in errors))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
 class DraftStep:
-    """One transform and its parameters, as far as they are not the default."""
+    """A transform, and its parameters without defaults."""
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def forms(self) -> list[forms.Field]:
-        """Its fields."""
-        return forms.of_transform(self.name, self.params)
+    def fields(self) -> list[forms.Field]:
+        """The form fields of the transform."""
+        return forms.fields(TRANSFORMS[self.name], self.params)
 
     @property
-    def line(self) -> str:
-        """What it does."""
-        return forms.line(self.name)
+    def summary(self) -> str:
+        """The description of the transform in one line."""
+        return forms.summary(TRANSFORMS[self.name])
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Transforms in their order, and one rendition."""
+    """A draft: transforms in their order, and one rendition."""
 
     steps: tuple[DraftStep, ...] = ()
     format: str = "webp"
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_form(cls, form: Mapping[str, str]) -> Self:
-        """Read a form. BadRequest when it names what does not exist."""
+    def from_form(cls, form: Mapping[str, str]) -> Self:
+        """Parse a form. Raises RequestError if it names an unknown transform or format."""
         steps: list[DraftStep] = []
-        while (name := form.get(f"step-{len(steps)}")) is not None and len(steps) < MOST_STEPS:
+        while (name := form.get(f"step-{len(steps)}")) is not None and len(steps) < MAX_STEPS:
             if name not in TRANSFORMS:
-                raise BadRequest(f"there is no transform {name[:40]!r}")
-            steps.append(DraftStep(name, forms.read_transform(name, _below(form, f"step-{len(steps)}-"))))
-        kind = form.get("format", cls.format)
-        if kind not in FORMATS:
-            raise BadRequest(f"there is no format {kind[:40]!r}")
-        return cls(tuple(steps), kind, forms.read_format(kind, _below(form, "format-")))
+                raise RequestError(f"there is no transform {name[:40]!r}")
+            steps.append(DraftStep(name, forms.parse(TRANSFORMS[name], _with_prefix(form, f"step-{len(steps)}-"))))
+        format_name = form.get("format", cls.format)
+        if format_name not in FORMATS:
+            raise RequestError(f"there is no format {format_name[:40]!r}")
+        return cls(tuple(steps), format_name, forms.parse(FORMATS[format_name], _with_prefix(form, "format-")))
 
     @classmethod
-    def of_recipe(cls, recipe: Recipe, rendition: str | None = None) -> Self:
-        """The transforms that lead to one rendition of a recipe: the named one, or its first."""
+    def from_recipe(cls, recipe: Recipe, rendition: str | None = None) -> Self:
+        """Return the transforms of one rendition of a recipe: the named rendition, or the first."""
         chosen = next((each for each in recipe.renditions if each.name == rendition), recipe.renditions[0])
         steps = [
             step for step in (*recipe.steps, *chosen.steps) if step["name"] not in FIRST or step["name"] == "frame"
         ]
         return cls(
-            tuple(DraftStep(step["name"], _told(step["name"], step["params"])) for step in steps),
+            tuple(
+                DraftStep(step["name"], forms.parse(TRANSFORMS[step["name"]], _texts(step["params"]))) for step in steps
+            ),
             chosen.format,
-            forms.read_format(chosen.format, {name: forms.as_text(value) for name, value in chosen.options().items()}),
+            forms.parse(FORMATS[chosen.format], _texts(chosen.options())),
         )
 
     @property
     def format_fields(self) -> list[forms.Field]:
-        """The fields of the rendition's format."""
-        return forms.of_format(self.format, self.options)
+        """The form fields of the rendition's format."""
+        return forms.fields(FORMATS[self.format], self.options)
 
-    def changed(self, action: str, transform: str = "") -> Self:
-        """The draft after a button: `add`, or `remove-2`, `up-2`, `down-2` for the third step."""
-        verb, _, place = action.partition("-")
+    def edited(self, command: str, transform: str = "") -> Self:
+        """Apply a button: `add` with a transform, or `remove-2`, `up-2`, `down-2` for the third step."""
+        verb, _, position = command.partition("-")
         steps = list(self.steps)
-        index = int(place) if re.fullmatch(r"\d{1,2}", place) else -1
-        if verb == "add" and transform in TRANSFORMS and len(steps) < MOST_STEPS:
-            # The example's parameters are a start that works; a field that is needed cannot be left empty anyway.
+        index = int(position) if re.fullmatch(r"\d{1,2}", position) else -1
+        if verb == "add" and transform in TRANSFORMS and len(steps) < MAX_STEPS:
+            # The example's parameters are valid, and required fields cannot be empty.
             steps.append(DraftStep(transform, dict(TRANSFORMS[transform].example)))
         elif verb == "remove" and 0 <= index < len(steps):
             del steps[index]
@@ -123,25 +125,25 @@ class Draft:
             steps[index + 1], steps[index] = steps[index], steps[index + 1]
         return replace(self, steps=tuple(steps))
 
-    def yaml(self, name: str = NAME) -> str:
-        """The draft as a recipe file."""
+    def yaml(self, name: str = RECIPE_NAME) -> str:
+        """Return the draft as a recipe file."""
         steps = [{step.name: step.params} if step.params else step.name for step in self.steps]
         rendition = {"format": self.format, **self.options}
-        recipe = {**({"transforms": steps} if steps else {}), "renditions": {RENDITION: rendition}}
+        recipe = {**({"transforms": steps} if steps else {}), "renditions": {RENDITION_NAME: rendition}}
         return yaml_loader.dump({"recipes": {name: recipe}})
 
     def recipe(self, *, allow_code: bool) -> Recipe:
-        """The draft, checked as every recipe file is. DraftProblems with everything that is wrong with it."""
+        """Return the draft as a recipe, validated like a recipe file. Raises InvalidDraft with all errors."""
         try:
-            return recipes.loads(self.yaml(), FILE, allow_code=allow_code).get(NAME)
+            return recipes.loads(self.yaml(), FILE_NAME, allow_code=allow_code).get(RECIPE_NAME)
         except ConfigError as error:
-            raise DraftProblems([Complaint.of(line) for line in error.message.splitlines()]) from None
+            raise InvalidDraft([FieldError.parse(line) for line in error.message.splitlines()]) from None
 
 
-def _below(form: Mapping[str, str], prefix: str) -> dict[str, str]:
+def _with_prefix(form: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the fields whose names begin with a prefix, without that prefix."""
     return {name.removeprefix(prefix): value for name, value in form.items() if name.startswith(prefix)}
 
 
-def _told(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that say something: without those that are what they would be anyway."""
-    return forms.read_transform(name, {key: forms.as_text(value) for key, value in params.items()})
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: forms.to_text(value) for name, value in values.items()}

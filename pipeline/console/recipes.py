@@ -1,62 +1,56 @@
-"""Recipes: what each does, in words, and on the picture that it was last done to."""
+"""Recipe pages: the steps of each recipe in words, and their result for the latest source."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import azure.functions as func
 
 from pipeline.console.request import ConsoleRequest
-from pipeline.recipes import Recipe, explain
+from pipeline.recipes import Recipe, Recipes, explain
+from pipeline.storage.entry import Entry
+from pipeline.storage.ledger import Ledger
 
 
 @dataclass(frozen=True)
 class RecipeSummary:
-    """A recipe in words: which sources, what is done once, and what for each rendition (name, path, steps)."""
+    """A recipe in words: its sources, the shared steps, and for each rendition its name, example path and steps."""
 
     recipe: Recipe
-    takes: str
-    shared: list[str]
+    sources: str
+    shared_steps: list[str]
     renditions: list[tuple[str, str, list[str]]]
 
     @classmethod
     def of(cls, recipe: Recipe) -> RecipeSummary:
-        """Explain a recipe."""
-        own = [
+        """Summarize a recipe."""
+        renditions = [
             (each.name, explain.path(recipe, each, explain.EXAMPLE), list(explain.own(each)))
             for each in recipe.renditions
         ]
-        return cls(recipe, explain.matching(recipe), list(explain.shared(recipe)), own)
+        return cls(recipe, explain.matching(recipe), list(explain.shared(recipe)), renditions)
 
 
 @dataclass(frozen=True)
-class RenditionStrip:
-    """The newest job of a recipe that is done: its source beside what was made of it."""
+class RecipePages:
+    """Show recipes."""
 
-    id: str
-    name: str
-    etag: str
-    bytes_in: int
-    renditions: list[dict[str, Any]]
+    recipes: Recipes
+    ledger: Ledger
 
+    async def index(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET recipes`: show all recipes."""
+        jobs = await asyncio.gather(*map(self._latest_job, self.recipes))
+        summaries = [(RecipeSummary.of(recipe), job) for recipe, job in zip(self.recipes, jobs, strict=True)]
+        return request.render("recipes.html", summaries=summaries)
 
-async def index(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET recipes`: all of them."""
-    recipes = list(visit.services.recipes)
-    strips = await asyncio.gather(*(_strip(visit, recipe) for recipe in recipes))
-    return visit.page("recipes.html", told=[(RecipeSummary.of(recipe), strips[i]) for i, recipe in enumerate(recipes)])
+    async def show(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`GET recipes/{name}`: show a recipe. Raises RecipeError if it is unknown."""
+        recipe = self.recipes.get(request.parts["name"])
+        return request.render("recipe.html", summary=RecipeSummary.of(recipe), job=await self._latest_job(recipe))
 
-
-async def show(visit: ConsoleRequest) -> func.HttpResponse:
-    """`GET recipes/{name}`: one of them. RecipeError when there is none of that name."""
-    recipe = visit.services.recipes.get(visit.parts["name"])
-    return visit.page("recipe.html", told=RecipeSummary.of(recipe), strip=await _strip(visit, recipe))
-
-
-async def _strip(visit: ConsoleRequest, recipe: Recipe) -> RenditionStrip | None:
-    found, _ = await visit.services.ledger.page(recipe=recipe.name, state="done", limit=1)
-    return next(
-        (RenditionStrip(one.key.id, one.name, one.version.etag, one.bytes_in, one.renditions) for one in found), None
-    )
+    async def _latest_job(self, recipe: Recipe) -> Entry | None:
+        """Return the latest job in the state done: its images show the effect of the recipe."""
+        entries, _ = await self.ledger.page(recipe=recipe.name, state="done", limit=1)
+        return next(iter(entries), None)

@@ -1,4 +1,4 @@
-"""One visit to a page: who asks, for what, and with what in the form."""
+"""Request to a page of the console, with its user, its query and its form."""
 
 from __future__ import annotations
 
@@ -10,45 +10,64 @@ from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 
-from pipeline.api.problems import BadRequest
 from pipeline.console import responses, templates
 from pipeline.console.auth import Principal
-from pipeline.services import Services
+from pipeline.errors import RequestError
 
-FIELD_LIMIT = 64 * 1024
-"""A form's text fields together, in bytes; files do not count."""
+MAX_FORM_CHARACTERS = 64 * 1024
+"""Limit for the text fields of a form together; uploaded files do not count."""
 
 
 @dataclass(frozen=True)
 class ConsoleRequest:
-    """What a page is made for. `parts` are the variable parts of its address."""
+    """A request of an authenticated user.
 
-    services: Services
-    request: func.HttpRequest
-    who: Principal
-    token: str
+    Attributes:
+        http: The HTTP request.
+        principal: The user.
+        csrf_token: The token that the forms of the page must contain.
+        parts: The variable parts of the path, by name.
+    """
+
+    http: func.HttpRequest
+    principal: Principal
+    csrf_token: str
     parts: Mapping[str, str]
+
+    @property
+    def path(self) -> str:
+        """The path of the URL."""
+        return str(urlsplit(self.http.url).path)
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The address's parameters; of several with one name the last."""
-        return dict(parse_qsl(urlsplit(self.request.url).query, keep_blank_values=True))
+        """The parameters of the URL. The last one counts if a name occurs several times."""
+        return dict(parse_qsl(urlsplit(self.http.url).query, keep_blank_values=True))
 
     @cached_property
     def form(self) -> dict[str, str]:
-        """The form's fields; of several with one name the last. BadRequest when they cannot be read or are too long."""
+        """The fields of the form. The last one counts if a name occurs several times.
+
+        Raises RequestError if the form is malformed or too long.
+        """
         try:
-            fields = {str(name): str(value) for name, value in self.request.form.items(multi=True)}
+            fields = {str(name): str(value) for name, value in self.http.form.items(multi=True)}
         except ValueError as error:
-            raise BadRequest(f"the form cannot be read: {error}") from None
-        if sum(len(name) + len(value) for name, value in fields.items()) > FIELD_LIMIT:
-            raise BadRequest(f"the form's fields hold more than {FIELD_LIMIT:,} characters: shorten them")
+            raise RequestError(f"the form cannot be read: {error}") from None
+        if sum(len(name) + len(value) for name, value in fields.items()) > MAX_FORM_CHARACTERS:
+            raise RequestError(f"the form has more than {MAX_FORM_CHARACTERS:,} characters: shorten its fields")
         return fields
 
-    def page(self, template: str, status: int = 200, **context: Any) -> func.HttpResponse:  # noqa: ANN401
-        """A page out of a template."""
-        path = urlsplit(self.request.url).path
-        html = templates.render(template, who=self.who, token=self.token, path=path, query=self.query, **context)
+    def render(self, template: str, status: int = 200, **context: Any) -> func.HttpResponse:  # noqa: ANN401
+        """Return a page from a template."""
+        html = templates.render(
+            template,
+            principal=self.principal,
+            csrf_token=self.csrf_token,
+            path=self.path,
+            query=self.query,
+            **context,
+        )
         return responses.page(html, status)
 
 

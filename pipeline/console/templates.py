@@ -1,7 +1,8 @@
-"""Templates, with everything in them escaped, and the files that pages refer to."""
+"""Jinja templates with automatic escaping, and static files."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,119 +15,123 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.console import charts, formatting
-from pipeline.console.auth import PATH
+from pipeline.console.auth import CONSOLE_PATH
 
 NOTICES = {
-    "retried": "Queued once more.",
+    "retried": "Queued for a retry.",
     "dismissed": "Dismissed.",
-    "ended": "The session is ended.",
-    "soon": "The session ends as soon as its jobs are through.",
-    "asked": "The instance that holds the session is asked to end it. It looks within ten seconds.",
-    "taken_away": "The instance that held the slot has not answered, and loses it. Jobs there begin again elsewhere.",
-    "nothing": "There was no session to end.",
-    "started": "The run has started.",
-    "cancelled": "The run is being cancelled: no further job of it begins.",
-    "resumed": "The run goes on.",
+    "ended": "The session has ended.",
+    "draining": "The session ends after its running jobs.",
+    "requested": "Recycling requested. The instance that holds the slot checks for requests every 10 s.",
+    "lease_broken": "The instance did not respond and loses the slot. Its jobs restart in other sessions.",
+    "no_session": "The slot had no session.",
+    "started": "Run started.",
+    "cancelled": "Run cancelled. No more of its jobs start.",
+    "resumed": "Run resumed.",
 }
-"""What the page after a change says of it."""
-HERE = Path(__file__).parent
-VERSION = 12
-"""Digits of a rendition's hash that stand in its address."""
-TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""Notices about a change, shown on the next page."""
+FOLDER = Path(__file__).parent
+HASH_DIGITS = 12
+"""Number of digits of a rendition's hash in its URL."""
+STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
-class Static:
-    """A file that pages refer to; `tag` is a hash of its content."""
+class StaticFile:
+    """A static file, and a digest of its content."""
 
     data: bytes
     content_type: str
-    tag: str
+    digest: str
 
 
-def static(name: str) -> Static | None:
-    """One of the files in the folder `static`; None when there is no such file."""
-    return _files().get(name)
+def static_file(name: str) -> StaticFile | None:
+    """Return a file of the folder `static`; None if there is none."""
+    return _static_files().get(name)
 
 
 @cache
-def _files() -> dict[str, Static]:
-    """All of them: whatever is asked for, nothing is looked up on disk."""
-    paths = [path for path in (HERE / "static").iterdir() if path.suffix in TYPES]
-    return {path.name: _file(path.read_bytes(), TYPES[path.suffix]) for path in paths}
+def _static_files() -> dict[str, StaticFile]:
+    """Read all static files once: a requested name never becomes a path."""
+    paths = [path for path in (FOLDER / "static").iterdir() if path.suffix in STATIC_TYPES]
+    return {path.name: _read_static(path) for path in paths}
 
 
-def _file(data: bytes, content_type: str) -> Static:
-    return Static(data, content_type, hashlib.sha256(data).hexdigest()[:16])
+def _read_static(path: Path) -> StaticFile:
+    data = path.read_bytes()
+    return StaticFile(data, STATIC_TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:16])
 
 
-def source_picture(job: str, etag: str) -> str:
-    """The address of the source of a job, in that version: what is kept under it stays right."""
-    return _picture(job, "source", etag.strip('"'))
+def source_url(job: str, etag: str) -> str:
+    """Return the URL of the source of a job in this version. A cached copy under this URL stays correct."""
+    return _image_url(job, "source", etag.strip('"'))
 
 
-def rendition_picture(job: str, made: Mapping[str, Any]) -> str:
-    """The address of a rendition of a job, in that version."""
-    return _picture(job, f"rendition/{quote(made['name'], safe='')}", str(made["sha256"])[:VERSION])
+def rendition_url(job: str, rendition: Mapping[str, Any]) -> str:
+    """Return the URL of a rendition of a job in this version."""
+    name = quote(rendition["name"], safe="")
+    return _image_url(job, f"rendition/{name}", str(rendition["sha256"])[:HASH_DIGITS])
 
 
-def _picture(job: str, part: str, version: str) -> str:
-    return f"{PATH}/pictures/{job}/{part}?{urlencode({'v': version})}"
+def _image_url(job: str, part: str, version: str) -> str:
+    return f"{CONSOLE_PATH}/images/{job}/{part}?{urlencode({'v': version})}"
 
 
-def render(template: str, **context: Any) -> str:  # noqa: ANN401 - what the template asks for
-    """A template filled in."""
+def render(template: str, **context: Any) -> str:  # noqa: ANN401 - any variables of the template
+    """Render a template to HTML."""
     return _environment().get_template(template).render(**context)
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
+        loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "base64": lambda data: base64.b64encode(data).decode(),
         "number": formatting.number,
+        "plural": formatting.plural,
         "size": formatting.size,
         "duration": formatting.duration,
         "money": formatting.money,
         "clip": formatting.clip,
-        "moment": _moment,
-        "name": _name,
+        "timestamp": _timestamp,
+        "isolated": _isolated,
     }
     environment.globals |= {
-        "root": PATH,
-        "file": _address,
-        "source_picture": source_picture,
-        "rendition_picture": rendition_picture,
+        "root": CONSOLE_PATH,
+        "static_url": _static_url,
+        "source_url": source_url,
+        "rendition_url": rendition_url,
         "charts": charts,
-        "words": formatting,
+        "formatting": formatting,
         "notices": NOTICES,
     }
     return environment
 
 
-def _address(name: str) -> str:
-    found = static(name)
-    return f"{PATH}/static/{name}?{found.tag if found else ''}"
+def _static_url(name: str) -> str:
+    file = static_file(name)
+    return f"{CONSOLE_PATH}/static/{name}?{file.digest if file else ''}"
 
 
-def _moment(moment: Any, *, relative: bool = True) -> Markup:  # noqa: ANN401 - a datetime, or None
-    """A time: in UTC as it stands; the script shows it in the viewer's own zone."""
+def _timestamp(moment: Any, *, relative: bool = True) -> Markup:  # noqa: ANN401 - a datetime, or None
+    """Render a time in UTC; a script converts it to the viewer's time zone."""
     if moment is None:
         return Markup("–")
     text = formatting.ago(moment) if relative else formatting.utc(moment)
     return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
-        formatting.stamp(moment), formatting.utc(moment), Markup(" data-relative") if relative else "", text
+        formatting.iso(moment), formatting.utc(moment), Markup(" data-relative") if relative else "", text
     )
 
 
-def _name(text: str, longest: int = 80) -> Markup:
-    """Somebody's name for something: kept apart from the text around it, with nothing in it that cannot be seen."""
+def _isolated(text: str, max_characters: int = 80) -> Markup:
+    """Render a user-supplied name: isolated from the surrounding writing direction, invisible characters escaped."""
     text = formatting.visible(text)
     return Markup('<bdi class="name" title="{}">{}</bdi>').format(
-        formatting.clip(text, 400), formatting.clip(text, longest)
+        formatting.clip(text, 400), formatting.clip(text, max_characters)
     )

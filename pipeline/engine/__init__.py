@@ -1,6 +1,11 @@
-"""The code that runs inside a session. Standard library and Pillow alone; every import in here is relative.
+"""The engine: the code that decodes, transforms and encodes images inside a session.
 
-The package is shipped to a session as an archive named by its content hash (`pipeline.pool.engine_bundle`), under the
-package name `transforms_<hash>`, so that two versions can live in one session. The host imports the parameter classes
-and `protocol` from here too, without Pillow: a module of this package imports `PIL` inside functions only.
+It needs the standard library and Pillow; pillow_heif is optional. All its imports are relative. The host uploads the
+package to a session as an archive named by its content (`pipeline.pool.engine_bundle`), under the package name
+`engine_<hash>`, so two versions can live in one session.
+
+The host imports the parameter classes and `protocol` from here as well, without Pillow. A module of this package
+therefore imports `PIL` only inside functions.
+
+Modules at the root import none of the folders. `decode` and `encode` build on `transforms`, and `execution` on all.
 """

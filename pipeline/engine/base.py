@@ -1,4 +1,4 @@
-"""What every transform is: named, typed parameters, and what they do to a picture."""
+"""Base classes of transforms: named, typed parameters and their effect on an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from .picture import Picture, Size
+from .image_view import ImageView, Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,31 +17,35 @@ T = TypeVar("T")
 
 
 @dataclass
-class Scene:
-    """What transforms may know beyond their parameters.
+class TransformContext:
+    """Hold what a transform may know beyond its parameters.
 
-    `focal` is the point of interest as fractions of the picture in view, `assets` are the files of the pictures and
-    fonts that a recipe names. `moving` says that frames of an animation come one after another; `decided` keeps what a
-    step chose on an earlier one, so that the later frames follow it instead of trembling.
+    `max_pixels` is the largest result in pixels. `focal` is the point of interest as fractions of the current view,
+    from the left and from the top. `assets` maps the names of images and fonts to their files. `animated` is true when
+    the frames of an animation follow one another. `decisions` keeps choices made on earlier frames, so that still areas
+    do not flicker.
     """
 
     max_pixels: int
     focal: tuple[float, float] | None = None
     assets: dict[str, Path] = field(default_factory=dict)
-    decided: dict[object, Any] = field(default_factory=dict)
-    moving: bool = False
+    decisions: dict[object, Any] = field(default_factory=dict)
+    animated: bool = False
 
-    def decide(self, step: object, choose: Callable[[], T]) -> T:
-        """What `choose` says, asked once per step: `step` is anything that stands for it."""
-        if step not in self.decided:
-            self.decided[step] = choose()
-        chosen: T = self.decided[step]
+    def decide_once(self, step: object, choose: Callable[[], T]) -> T:
+        """Return the result of `choose`, which is called once for each `step` of a job."""
+        if step not in self.decisions:
+            self.decisions[step] = choose()
+        chosen: T = self.decisions[step]
         return chosen
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """How a step will change a picture, told from its size alone. `resampled` steps need no more than that size."""
+class SizeForecast:
+    """Forecast the size that a step produces from an image of a given size.
+
+    `resampled` steps need no more source pixels than `size` has.
+    """
 
     size: Size
     resampled: bool = False
@@ -49,42 +53,61 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Transform(ABC):
-    """One named operation. Subclasses are frozen dataclasses whose fields are the parameters.
+    """Base class of all transforms. Subclasses are frozen dataclasses whose fields are the parameters.
 
-    `name` is the word in recipes and `example` shows parameters that work. The first line of the docstring goes into
-    the documentation.
+    `name` is the word in recipes, and `example` holds valid parameters. The first line of a subclass's docstring goes
+    into docs/transforms.md.
     """
 
     name: ClassVar[str]
     example: ClassVar[dict[str, Any]]
+    revision: ClassVar[int] = 1
+    """Revision of the transform. Raise it when the transform makes other pixels than before; its recipes become due."""
     shorthand: ClassVar[str | None] = None
-    """The parameter that may be written alone: `blur: 4` for `blur: {radius: 4}`."""
+    """The parameter that a recipe may write alone: `blur: 4` for `blur: {radius: 4}`."""
     assets: ClassVar[tuple[str, ...]] = ()
-    """The parameters that name a picture or a font in the assets."""
+    """The parameters that name an asset, an image or a font."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
     @abstractmethod
-    def apply(self, picture: Picture, scene: Scene) -> Picture:
-        """The picture after this step."""
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
+        """Return the image after this step.
 
-    def outlook(self, size: Size) -> Outlook | None:
-        """What comes out of a picture of `size`; None when it takes every pixel to know, or to do it right."""
+        Raises:
+            EngineError: the step cannot apply to this image, or its result is over a limit.
+        """
+
+    def forecast(self, size: Size) -> SizeForecast | None:
+        """Forecast the result for an image of `size`. Return None when the step needs every source pixel."""
         del size
         return None
 
-    def needs(self, size: Size) -> tuple[int, int, int, int] | None:
-        """The part (left, top, right, bottom) of a picture of `size` that this step needs; None for all of it."""
+    def needed_box(self, size: Size) -> tuple[int, int, int, int] | None:
+        """Return the box (left, top, right, bottom in pixels) that this step reads; None for the whole image."""
         del size
         return None
+
+
+class DecodingTransform(Transform):
+    """Base class of transforms that the engine applies when it decodes the source."""
+
+    def forecast(self, size: Size) -> SizeForecast | None:
+        """Forecast no change after decoding."""
+        return SizeForecast(size)
+
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
+        """Return the view unchanged."""
+        del context
+        return view
 
 
 class PixelTransform(Transform):
-    """A transform that works on the pixels in view at full size."""
+    """Base class of transforms that change pixels at full size."""
 
-    def apply(self, picture: Picture, scene: Scene) -> Picture:
-        """The picture with its pixels changed."""
-        return Picture.of(self.pixels(picture.image(), scene))
+    def apply(self, view: ImageView, context: TransformContext) -> ImageView:
+        """Copy the pixels of the view, and return the transformed copy."""
+        return ImageView.from_image(self.transform_pixels(view.copy_pixels(), context))
 
     @abstractmethod
-    def pixels(self, image: Image.Image, scene: Scene) -> Image.Image:
-        """The pixels after this step. `image` is L, RGB or RGBA, with no info, and may be changed."""
+    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+        """Return the transformed pixels. `image` is L, RGB or RGBA without info, and may be changed in place."""

@@ -1,12 +1,12 @@
-"""Putting pixels on a background."""
+"""Canvas: put pixels on a background."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import Refusal
+from .errors import EngineError
 from .geometry import place
-from .picture import Size
+from .image_view import Size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 Rgba = tuple[int, int, int, int]
 
 
-def on_canvas(image: Image.Image, size: Size, at: tuple[float, float], color: Rgba) -> Image.Image:
-    """`image` on a canvas of `size` in `color`. The canvas has alpha when the colour or the image has."""
+def on_canvas(image: Image.Image, size: Size, anchor: tuple[float, float], color: Rgba) -> Image.Image:
+    """Place `image` on a canvas of `size` pixels filled with `color`; `anchor` divides the free space.
+
+    The result is RGBA when the color or the image has alpha, else RGB.
+    """
     from PIL import Image
 
     mode = "RGBA" if color[3] < 255 or image.mode == "RGBA" else "RGB"
     canvas = Image.new(mode, size, color if mode == "RGBA" else color[:3])
-    corner = place(image.size, size, at)
+    corner = place(image.size, size, anchor)
     if image.mode == "RGBA":
         canvas.alpha_composite(image, corner)
     else:
@@ -29,16 +32,20 @@ def on_canvas(image: Image.Image, size: Size, at: tuple[float, float], color: Rg
 
 
 def flatten(image: Image.Image, color: Rgba) -> Image.Image:
-    """`image` without its alpha, on `color`; an image without alpha as it is."""
+    """Composite an RGBA image onto `color` and return it in RGB. Return other images unchanged."""
     if image.mode != "RGBA":
         return image
     return on_canvas(image, image.size, (0, 0), (*color[:3], 255)).convert("RGB")
 
 
-def check_canvas(size: Size, most: int, step: str) -> None:
-    """Refusal when a step would make more than `most` pixels, or a side that no format can hold."""
-    if size[0] * size[1] > most or max(size) > 65_535:
-        raise Refusal(
+def check_canvas(size: Size, limit: int, step: str) -> None:
+    """Check the size of a result that a transform is about to create.
+
+    Raises:
+        EngineError: the result has more than `limit` pixels, or a side of more than 65,535 pixels.
+    """
+    if size[0] * size[1] > limit or max(size) > 65_535:
+        raise EngineError(
             "rendition_too_large",
-            f"{step} would make {size[0]:,}×{size[1]:,} pixels; the limit is {most:,}: resize the picture first",
+            f"{step} would make {size[0]:,}×{size[1]:,} pixels; the limit is {limit:,}: resize the image first",
         )

@@ -1,8 +1,8 @@
-"""Bounds on parameters, as markers for `typing.Annotated`.
+"""Constraints on parameters, as markers for `typing.Annotated`.
 
-Inside a session the parameter classes are plain dataclasses and the markers do nothing: the host has checked the values
-already. On the host pydantic finds the two methods by name and builds its checks and its JSON Schema from them, so this
-module needs no pydantic.
+Inside a session the parameter classes are plain dataclasses and the markers have no effect, since the host has
+validated the values. On the host, pydantic finds the two methods by name and builds validation and JSON Schema from
+them. This module therefore needs no pydantic.
 """
 
 from __future__ import annotations
@@ -13,61 +13,70 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 MAX_SIDE = 16_383
-"""Longest side that a recipe can ask for, in pixels: what WebP can hold (RFC 9649, 2.7: 14 bits)."""
+"""Longest side in pixels that a recipe can request: the limit of WebP (RFC 9649, 2.7: 14 bits)."""
 
 
 @dataclass(frozen=True)
-class Between:
-    """A number from `low` to `high`, both included."""
+class Range:
+    """Limit a number to `minimum` through `maximum`, both included."""
 
-    low: float
-    high: float
+    minimum: float
+    maximum: float
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(source), "ge": self.low, "le": self.high}
+        """Add the limits to pydantic's schema."""
+        return {**handler(source), "ge": self.minimum, "le": self.maximum}
 
 
 @dataclass(frozen=True)
-class Count:
-    """A list of `least` to `most` items."""
+class ItemCount:
+    """Limit a list to `minimum` through `maximum` items."""
 
-    least: int
-    most: int
+    minimum: int
+    maximum: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(source), "min_length": self.least, "max_length": self.most}
+        """Add the limits to pydantic's schema."""
+        return {**handler(source), "min_length": self.minimum, "max_length": self.maximum}
 
 
 @dataclass(frozen=True)
-class Text:
-    """A string that matches `pattern` (or any), of at most `longest` characters; `says` is the rule in words."""
+class StringRule:
+    """Limit a string to `max_length` characters that match `pattern`. `message` states the rule for users."""
 
-    says: str
+    message: str
     pattern: str | None = None
-    longest: int = 1000
+    max_length: int = 1000
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the check to pydantic's schema."""
         check = {"type": "no-info", "function": self.check}
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
-        return {**handler(core), "maxLength": self.longest} | ({"pattern": self.pattern} if self.pattern else {})
+        """Add pattern and length to the JSON Schema."""
+        return {**handler(core), "maxLength": self.max_length} | ({"pattern": self.pattern} if self.pattern else {})
 
     def check(self, value: str) -> str:
-        """`value` again, when it fits."""
-        fits = len(value) <= self.longest and (not self.pattern or re.fullmatch(self.pattern.strip("^$"), value))
+        """Return `value` when it follows the rule.
+
+        Raises:
+            ValueError: it does not; the text is for the author of the recipe.
+        """
+        fits = len(value) <= self.max_length and (not self.pattern or re.fullmatch(self.pattern.strip("^$"), value))
         if not fits:
-            raise ValueError(f"{self.says}, not {value[:40]!r}")
+            raise ValueError(f"{self.message}, not {value[:40]!r}")
         return value
 
 
 @dataclass(frozen=True)
 class Help:
-    """One line on what a parameter means."""
+    """Describe a parameter in one line, for the documentation."""
 
     text: str
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the description to the JSON Schema."""
         return {**handler(core), "description": self.text}
 
 
@@ -88,27 +97,33 @@ NAMED_COLORS = {
 _COLOR = "#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|#[0-9a-fA-F]{8}|" + "|".join(NAMED_COLORS)
 _LENGTH = r"(100|\d{1,2}(\.\d+)?)%"
 
-Side = Annotated[int, Between(1, MAX_SIDE)]
-Fraction = Annotated[float, Between(0, 1)]
+Side = Annotated[int, Range(1, MAX_SIDE)]
+Fraction = Annotated[float, Range(0, 1)]
 Color = Annotated[
-    str, Text("a colour is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
+    str, StringRule("a color is #rgb, #rrggbb, #rrggbbaa or one of: " + ", ".join(NAMED_COLORS), f"^({_COLOR})$")
 ]
 Asset = Annotated[
     str,
-    Text(
-        "an asset is the name of a blob, like brand/logo.png, and no part of it may be '.' or '..'",
-        # HTTP clients resolve such parts of an address: the name would be that of a blob in another container.
+    StringRule(
+        "an asset is the name of a blob, like brand/logo.png, without the parts '.' and '..'",
+        # HTTP clients resolve such parts of a URL: the name would point to a blob in another container.
         r"^(?!(.*/)?\.\.?(/|$))[A-Za-z0-9_][A-Za-z0-9_. /-]*$",
-        longest=200,
+        max_length=200,
     ),
 ]
 Length = (
-    Annotated[int, Between(0, 1_000_000)] | Annotated[str, Text('a length is pixels, or like "25%"', f"^{_LENGTH}$")]
+    Annotated[int, Range(0, 1_000_000)]
+    | Annotated[str, StringRule('a length is a number of pixels, or a percentage like "25%"', f"^{_LENGTH}$")]
 )
 
 
 def rgba(color: str) -> tuple[int, int, int, int]:
-    """A colour as four numbers from 0 to 255; without alpha digits it is opaque."""
+    """Convert a color to red, green, blue and alpha, each from 0 to 255. A color without alpha digits is opaque.
+
+    Example:
+        >>> rgba("#f00")
+        (255, 0, 0, 255)
+    """
     digits = NAMED_COLORS.get(color, color).removeprefix("#")
     if len(digits) == 3:
         digits = "".join(digit * 2 for digit in digits)
@@ -116,8 +131,13 @@ def rgba(color: str) -> tuple[int, int, int, int]:
     return red, green, blue, alpha
 
 
-def pixels(length: int | str, whole: int) -> int:
-    """A length in pixels: itself, or its percentage of `whole`, rounded."""
+def to_pixels(length: int | str, whole: int) -> int:
+    """Convert a length to pixels: an integer is returned as is, a percentage is taken of `whole` and rounded.
+
+    Example:
+        >>> to_pixels("25%", 400)
+        100
+    """
     if isinstance(length, int):
         return length
     return round(float(length.removesuffix("%")) * whole / 100)

@@ -1,7 +1,7 @@
-"""Why a session made nothing of a source: the kinds of failure, and the exception that carries one.
+"""Failures of a session: their kinds, and the exception that carries one.
 
-A kind is about the `source` (another recipe would not help), about the `recipe` (another source might), or about the
-`session` (another session might). The host turns them into its own errors by this table.
+A kind concerns the `source` (another recipe would not help), the `recipe` (another source might work) or the `session`
+(another session might work). The host maps kinds to its own errors by the table `KINDS`.
 """
 
 from __future__ import annotations
@@ -9,43 +9,44 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 
-class Kind(NamedTuple):
-    """What a failure is about, and what it means in one line."""
+class FailureKind(NamedTuple):
+    """Describe a kind of failure: its subject and its meaning in one line."""
 
     about: Literal["source", "recipe", "session"]
     meaning: str
 
 
-KINDS: dict[str, Kind] = {
-    "empty_source": Kind("source", "the source has no bytes"),
-    "not_an_image": Kind("source", "the first bytes are those of no image format that is known here"),
-    "format_not_allowed": Kind("source", "a known file format that is not on the allow-list"),
-    "damaged_image": Kind("source", "the image is cut short or broken inside"),
-    "too_many_pixels": Kind("source", "width × height × frames is over the limit"),
-    "too_many_frames": Kind("source", "an animation or a document with more frames or pages than the limit"),
-    "animation_rejected": Kind("source", "an animation, and the recipe takes none"),
-    "crop_outside": Kind("recipe", "the crop box does not lie inside the image"),
-    "frame_missing": Kind("recipe", "the frame or page that the recipe picks is not there"),
-    "unsupported_here": Kind("recipe", "the Pillow of this session cannot read or write a format that is needed"),
-    "rendition_too_large": Kind("recipe", "a rendition would be over the limit of pixels or bytes"),
-    "max_bytes_impossible": Kind("recipe", "no quality makes the rendition small enough"),
-    "asset_missing": Kind("recipe", "a picture or font that the recipe names is not there"),
-    "asset_unusable": Kind("recipe", "a picture or font that the recipe names cannot be read"),
-    "transform_failed": Kind("recipe", "a transform broke on this image"),
-    "code_failed": Kind("recipe", "the recipe's own code raised, or did not return an image"),
-    "encode_failed": Kind("recipe", "the encoder refused the image, or its output does not read back"),
-    "bad_job": Kind("recipe", "the job document does not fit the engine in the session"),
-    "out_of_memory": Kind("session", "the session ran out of memory"),
-    "session_tainted": Kind("session", "something is in the session that no job of ours has put there"),
-    "source_missing": Kind("session", "the source file is not in the session"),
-    "engine_failed": Kind("session", "the engine broke in a way that nobody foresaw: a bug"),
+KINDS: dict[str, FailureKind] = {
+    "empty_source": FailureKind("source", "the source has no bytes"),
+    "not_an_image": FailureKind("source", "the file is not an image in a known format"),
+    "format_not_allowed": FailureKind("source", "the file format is not allowed"),
+    "damaged_image": FailureKind("source", "the image is truncated or damaged"),
+    "too_many_pixels": FailureKind("source", "width × height × frames exceeds the limit"),
+    "too_many_frames": FailureKind("source", "the source has more frames or pages than the limit"),
+    "animation_rejected": FailureKind("source", "the source is an animation, and the recipe rejects animations"),
+    "crop_outside": FailureKind("recipe", "the crop box is not inside the image"),
+    "frame_missing": FailureKind("recipe", "the source lacks the frame or page that the recipe selects"),
+    "unsupported_here": FailureKind("recipe", "Pillow in this session cannot read or write a required format"),
+    "rendition_too_large": FailureKind("recipe", "a rendition exceeds the limit of pixels or bytes"),
+    "max_bytes_impossible": FailureKind("recipe", "the rendition exceeds max_bytes at every quality"),
+    "asset_missing": FailureKind("recipe", "an image or font that the recipe names does not exist"),
+    "asset_unusable": FailureKind("recipe", "an image or font that the recipe names cannot be read"),
+    "transform_failed": FailureKind("recipe", "a transform failed on this image"),
+    "code_failed": FailureKind("recipe", "the recipe's code raised an exception or did not return an image"),
+    "encode_failed": FailureKind("recipe", "the encoder failed, or its output cannot be read"),
+    "bad_job": FailureKind("recipe", "the job document does not match the engine in the session"),
+    "out_of_memory": FailureKind("session", "the session ran out of memory"),
+    "session_tainted": FailureKind("session", "the session contains changes that no job of the pipeline made"),
+    "source_missing": FailureKind("session", "the source file is missing in the session"),
+    "engine_failed": FailureKind("session", "the engine failed unexpectedly: a bug"),
 }
 
 
-class Refusal(Exception):  # noqa: N818 - the engine refuses; it does not err
-    """The engine's one exception: a `kind` out of KINDS, and a sentence that says what to change."""
+class EngineError(Exception):
+    """Report why a session made no renditions: a `kind` from `KINDS`, and a message that says what to change."""
 
     def __init__(self, kind: str, message: str) -> None:
+        """Create an error with a key of `KINDS` and a message for users."""
         super().__init__(message)
         self.kind = kind
         self.message = message

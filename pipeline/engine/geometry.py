@@ -1,35 +1,35 @@
-"""Where things lie in a rectangle: gravity, aspects, sizes that are never empty."""
+"""Geometry: gravity, aspect ratios, and sizes with no side of 0 pixels."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .constraints import Text, pixels
-from .picture import Box, Size
+from .constraints import StringRule, to_pixels
+from .image_view import Box, Size
 
 Gravity = Literal["center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"]
-Aspect = Annotated[str, Text("an aspect is like 16:9, up to 9999:9999", r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")]
+Aspect = Annotated[str, StringRule("an aspect ratio is like 16:9, up to 9999:9999", r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")]
 
-MOST_MARGIN = 0.45
-"""Of the shorter side: more would leave no room for anything."""
-MARGIN_HELP = f", of which it is {MOST_MARGIN:.0%} at most"
+MAX_MARGIN_FRACTION = 0.45
+"""Largest margin as a fraction of the shorter side; a larger one would leave too little space."""
+MARGIN_HELP = f"; at most {MAX_MARGIN_FRACTION:.0%} of it"
 
 
 def anchor(gravity: str) -> tuple[float, float]:
-    """A gravity as fractions of the free room: 0 is left or top, 1 is right or bottom."""
+    """Convert a gravity to fractions of the free space: 0 is left or top, 1 is right or bottom."""
     across = 0.0 if "left" in gravity else 1.0 if "right" in gravity else 0.5
     down = 0.0 if "top" in gravity else 1.0 if "bottom" in gravity else 0.5
     return across, down
 
 
-def ratio(aspect: str) -> float:
-    """Width over height of an aspect like "16:9"."""
+def aspect_ratio(aspect: str) -> float:
+    """Return width divided by height of an aspect ratio like "16:9"."""
     width, height = aspect.split(":")
     return int(width) / int(height)
 
 
-def largest(size: Size, aspect: float) -> Size:
-    """The largest size of that width over height inside `size`; no side is ever 0."""
+def largest_inside(size: Size, aspect: float) -> Size:
+    """Return the largest size of an aspect ratio that fits into `size`; each side has at least 1 pixel."""
     width, height = size
     if width > height * aspect:
         return max(1, round(height * aspect)), height
@@ -37,23 +37,23 @@ def largest(size: Size, aspect: float) -> Size:
 
 
 def scaled(size: Size, factor: float) -> Size:
-    """Both sides times `factor`, rounded; no side is ever 0."""
+    """Multiply both sides by `factor` and round them; each side has at least 1 pixel."""
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def margin_within(margin: int | str, size: Size) -> int:
-    """A margin in pixels, small enough that something fits between two of them."""
-    return min(pixels(margin, min(size)), int(min(size) * MOST_MARGIN))
+def margin_pixels(margin: int | str, size: Size) -> int:
+    """Convert a margin to pixels and limit it to `MAX_MARGIN_FRACTION` of the shorter side."""
+    return min(to_pixels(margin, min(size)), int(min(size) * MAX_MARGIN_FRACTION))
 
 
-def place(inner: Size, outer: Size, at: tuple[float, float]) -> tuple[int, int]:
-    """The left top corner of `inner` in `outer`, its free room shared out as `at` says."""
-    return round((outer[0] - inner[0]) * at[0]), round((outer[1] - inner[1]) * at[1])
+def place(inner: Size, outer: Size, anchor: tuple[float, float]) -> tuple[int, int]:
+    """Return the left top corner of `inner` in `outer`; `anchor` divides the free space (see `anchor`)."""
+    return round((outer[0] - inner[0]) * anchor[0]), round((outer[1] - inner[1]) * anchor[1])
 
 
-def cover_box(outer: Size, aspect: float, at: tuple[float, float]) -> Box:
-    """The largest part of `outer` with that width over height, to a fraction of a pixel: nothing is distorted."""
+def cover_box(outer: Size, aspect: float, anchor: tuple[float, float]) -> Box:
+    """Return the largest box of an aspect ratio in `outer`, in fractions of a pixel so that nothing is distorted."""
     width, height = outer
     part = (height * aspect, float(height)) if width > height * aspect else (float(width), width / aspect)
-    left, top = (width - part[0]) * at[0], (height - part[1]) * at[1]
+    left, top = (width - part[0]) * anchor[0], (height - part[1]) * anchor[1]
     return left, top, left + part[0], top + part[1]

@@ -1,4 +1,4 @@
-"""Pillow's many pixel modes, brought to the three that transforms work on: L, RGB and RGBA."""
+"""Pixel modes: convert Pillow's many modes to L, RGB and RGBA, the modes of transforms."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-WORKING = ("L", "RGB", "RGBA")
+WORKING_MODES = ("L", "RGB", "RGBA")
 
-NO_VALUE = 1e37
-"""Floats from here on (or none at all) stand for pixels of which nothing is known, as maps have them."""
+NO_VALUE_LIMIT = 1e37
+"""Floats from this size on, and NaN, stand for unknown pixels, as in elevation maps."""
 
 
 def to_working(image: Image.Image) -> Image.Image:
-    """`image` in L, RGB or RGBA, without info. Alpha, however it was stored, is kept; 16 bits are scaled, not cut."""
+    """Convert an image to L, RGB or RGBA without info. Keep alpha in any form; scale 16 bits, do not clip."""
     image.load()
-    if image.mode in WORKING and "transparency" not in image.info:
+    if image.mode in WORKING_MODES and "transparency" not in image.info:
         return without_info(image)
     if image.mode.startswith("I") or image.mode == "F":
         return without_info(_with_clear_level(_deep_to_gray(image), image))
     return without_info(image.convert(_target(image)))
 
 
-def fit_clear_colour(image: Image.Image) -> None:
-    """Of an opened PNG: the colour that is declared clear, as its pixels will have it.
+def scale_clear_color(image: Image.Image) -> None:
+    """Convert the declared transparent color of an opened PNG to the depth of its decoded pixels.
 
-    Pillow tells it in the depth of the file, and then does not find it where that is 2, 4 or 3 × 16 bits (or, before
-    12, 1).
+    Pillow reports the color in the depth of the file. For 2, 4 and 3 × 16 bits (before Pillow 12 also 1 bit) it then
+    matches no pixel.
     """
     tiles, clear = getattr(image, "tile", None), image.info.get("transparency")
     stored = tiles[0][3] if tiles else None
@@ -39,32 +39,33 @@ def fit_clear_colour(image: Image.Image) -> None:
         image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
-def on_colours(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`image` with `work` done on its colours (L or RGB) alone, its alpha as it was."""
+def on_colors(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Apply `work` to the colors (L or RGB) of an image and keep its alpha."""
     if image.mode != "RGBA":
         return work(image)
     return with_alpha(work(image.convert("RGB")), image)
 
 
-def with_alpha(colours: Image.Image, image: Image.Image) -> Image.Image:
-    """`colours` in RGBA, with the alpha of `image`."""
-    done = colours.convert("RGB")
+def with_alpha(colors: Image.Image, image: Image.Image) -> Image.Image:
+    """Return `colors` in RGBA with the alpha of `image`."""
+    done = colors.convert("RGB")
     done.putalpha(image.getchannel("A"))
     return done
 
 
 def on_premultiplied(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`image` with `work` done on all its channels. Colours weigh as much as they are seen, so edges get no halo."""
+    """Apply `work` to all channels, with colors weighted by alpha so that edges get no halo."""
     return work(image.convert("RGBa")).convert("RGBA") if image.mode == "RGBA" else work(image)
 
 
 def without_info(image: Image.Image) -> Image.Image:
-    """`image` with an empty info: Pillow's encoders read it, and would write metadata that nobody asked for."""
+    """Clear the info of an image, since Pillow's encoders write metadata from it. Return the image."""
     image.info = {}
     return image
 
 
 def _target(image: Image.Image) -> str:
+    """Choose the working mode for an image."""
     if "transparency" in image.info or image.mode in {"PA", "LA", "La", "RGBa", "RGBA"}:
         return "RGBA"
     if image.mode == "1":
@@ -75,10 +76,10 @@ def _target(image: Image.Image) -> str:
 
 
 def _deep_to_gray(image: Image.Image) -> Image.Image:
-    """16 and 32 bits (or floats) per pixel as 8: scaled by the range of the type, or of the values where it has none.
+    """Scale 16 or 32 bits (or floats) per pixel to 8 by the range of the type, or of the values where it has none.
 
-    Pillow's own conversion would cut off everything over 255. "I" is what 16-bit and 32-bit files both become; values
-    beyond 16 bits tell the latter. Floats count from 0 to 1, or to 255, unless they go beyond.
+    Pillow's own conversion clips values over 255. "I" is the mode of 16-bit and 32-bit files; values beyond 16 bits
+    indicate the latter. Floats range from 0 to 1, or to 255, unless they exceed that.
     """
     wide = image if image.mode == "F" else image.convert("I").convert("F")
     full = _full_range(image.mode, _highest(wide))
@@ -86,7 +87,7 @@ def _deep_to_gray(image: Image.Image) -> Image.Image:
 
 
 def _with_clear_level(gray: Image.Image, deep: Image.Image) -> Image.Image:
-    """`gray` with alpha where one level of the `deep` image it was made of is declared to be clear."""
+    """Add alpha to `gray` where `deep`, its source, declares one level transparent."""
     from PIL import Image, ImageMath
 
     level = deep.info.get("transparency")
@@ -97,15 +98,17 @@ def _with_clear_level(gray: Image.Image, deep: Image.Image) -> Image.Image:
 
 
 def _full_range(mode: str, high: float) -> float:
+    """Return the value that stands for white."""
     if mode == "F" and high <= 255:
         return 1.0 if high <= 1 else 255.0
     return 65_535.0 if mode != "F" and high <= 65_535 else high
 
 
 def _highest(image: Image.Image) -> float:
+    """Return the highest known value of an image with one band."""
     low, high = image.getextrema()
-    assert isinstance(low, (int, float)) and isinstance(high, (int, float))  # noqa: S101, PT018 - one band, one pair
-    if abs(low) < NO_VALUE and abs(high) < NO_VALUE:
+    assert isinstance(low, (int, float)) and isinstance(high, (int, float))  # noqa: S101, PT018 - one band has one pair
+    if abs(low) < NO_VALUE_LIMIT and abs(high) < NO_VALUE_LIMIT:
         return high
-    # Pixels without a value (no number, or no end) must not decide how bright the others are.
-    return max((value for value in array.array("f", image.tobytes()) if abs(value) < NO_VALUE), default=1.0)
+    # Unknown pixels (NaN or infinite) must not decide the brightness of the others.
+    return max((value for value in array.array("f", image.tobytes()) if abs(value) < NO_VALUE_LIMIT), default=1.0)

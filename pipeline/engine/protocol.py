@@ -1,9 +1,9 @@
-"""What goes into a session and what comes back: the document of jobs, their reports, and the line that carries those.
+"""The protocol between host and session: job documents, reports, and the line that carries the reports.
 
-Both sides import this module, so that neither can drift. The reports are printed as the last line of standard output.
-The service cuts streams (at 4,096 characters unless told otherwise, and perhaps at some length whatever it is told)
-without leaving a mark. So the line carries its own length and checksum, and what is longer than `LINE_LIMIT` also lies
-in a file that the line names before anything that can be cut.
+Host and session import this module, so both sides always agree. The engine prints the reports as the last line of
+standard output. The service truncates streams without a mark: at 4,096 characters by default, perhaps at another length
+if configured. The line therefore carries its own length and checksum. A report longer than `INLINE_REPORT_CHARACTERS`
+is also written to a file, which the line names before any part that can be truncated.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import json
 from typing import Any, NotRequired, TypedDict
 
 VERSION = 2
-LINE_LIMIT = 3500
-# Longer reports are in their file alone.
-LONGEST_LINE = 60_000
-# The most characters of the sentence that says why there are no renditions.
-LONGEST_MESSAGE = 2000
-MARK = "pipeline-report"
+INLINE_REPORT_CHARACTERS = 3500
+# Longer reports are in their file only.
+MAX_LINE_CHARACTERS = 60_000
+# Longest message of a failure.
+MAX_MESSAGE_CHARACTERS = 2000
+REPORT_MARK = "pipeline-report"
 
 
 class Step(TypedDict):
@@ -30,7 +30,7 @@ class Step(TypedDict):
 
 
 class Limits(TypedDict):
-    """What a source and its renditions may cost. Pixels count over all frames."""
+    """Limits on a source and its renditions. Pixels count over all frames."""
 
     max_pixels: int
     max_frames: int
@@ -39,9 +39,10 @@ class Limits(TypedDict):
 
 
 class RenditionJob(TypedDict):
-    """One rendition to make: `file` is the name it gets in the session's directory.
+    """One rendition to make. `file` is its name in the session's directory.
 
-    `options` are those of the format, `output` those that every format has (see `output.Output`).
+    `options` are the options of the format. `output` holds the options that all formats share (see
+    `encode.output.Output`).
     """
 
     name: str
@@ -53,13 +54,13 @@ class RenditionJob(TypedDict):
 
 
 class Job(TypedDict):
-    """One source × one recipe, as the session sees it. `remove` names files of earlier jobs, deleted first; `report`
-    the file for the reports of all jobs that run together, should they be long, and `pack` that for their small
-    renditions (the first job's counts).
+    """One source and one recipe, as the session gets them.
 
-    `assets` says under which file names the pictures and fonts of the recipe lie in the session's directory (they are
-    left there), `focal` is the source's point of interest as fractions of its width and height as seen, and
-    `on_truncated` is "fail" or "patch".
+    `remove` names files of earlier jobs, which the engine deletes first. `report` is the file for the reports of all
+    jobs of the execution, if they are long, and `pack` the file for their small renditions; the values of the first job
+    count. `assets` maps the names of images and fonts to files in the session's directory, which stay there. `focal` is
+    the source's point of interest as fractions of its width and height after orientation. `on_truncated` is "fail" or
+    "patch".
     """
 
     version: int
@@ -77,17 +78,21 @@ class Job(TypedDict):
 
 
 class Failure(TypedDict):
-    """Why there are no renditions: a stable kind and a sentence that says what to change."""
+    """Why a job has no renditions: a stable kind and a message that says what to change.
+
+    `source_format` is the format of the source by its first bytes, empty when unknown.
+    """
 
     kind: str
     message: str
+    source_format: NotRequired[str]
 
 
 class RenditionReport(TypedDict):
     """One rendition as made: size in bytes, sides in pixels, SHA-256 in hexadecimal.
 
-    `format` is the one that was written, also where the recipe left the choice. `extra` is for the blob's metadata.
-    `at` says where in the pack, if there is one, it begins.
+    `format` is the written format, also where the recipe leaves the choice open. `extra` goes into the blob's metadata.
+    `offset` is the position in the pack, for a rendition that is in it.
     """
 
     name: str
@@ -99,7 +104,7 @@ class RenditionReport(TypedDict):
     height: int
     ms: float
     extra: dict[str, str]
-    at: NotRequired[int | None]
+    offset: NotRequired[int | None]
 
 
 class SourceReport(TypedDict):
@@ -113,9 +118,9 @@ class SourceReport(TypedDict):
 
 
 class Report(TypedDict):
-    """What the session says of one job. `ms` holds milliseconds per stage.
+    """The session's report on one job. `ms` holds milliseconds per stage.
 
-    `tainted` says what the jobs of this execution have left behind that they should not, if they have.
+    `tainted` describes changes that the jobs of this execution should not have left behind; empty when there are none.
     """
 
     version: int
@@ -128,45 +133,51 @@ class Report(TypedDict):
 
 
 class ProtocolError(ValueError):
-    """A report that is not whole, or not a report."""
+    """The report is incomplete, or is not a report."""
 
 
 def encode_jobs(*jobs: Job) -> str:
-    """Jobs as base64 of UTF-8 JSON: the only form in which they ever stand in code."""
+    """Encode jobs as base64 of UTF-8 JSON, the only form in which they appear in code."""
     return base64.b64encode(json.dumps(jobs, separators=(",", ":")).encode()).decode("ascii")
 
 
 def decode_jobs(text: str) -> list[Job]:
-    """The inverse of `encode_jobs`."""
+    """Decode the result of `encode_jobs`.
+
+    Raises:
+        ProtocolError: the job document has another version than this engine.
+    """
     jobs: list[Job] = json.loads(base64.b64decode(text, validate=True))
     for job in jobs:
         if job.get("version") != VERSION:
-            raise ProtocolError(f"job document of version {job.get('version')!r}; this engine reads version {VERSION}")
+            raise ProtocolError(
+                f"the job document has version {job.get('version')!r}; this engine reads version {VERSION}"
+            )
     return jobs
 
 
-def shortened(message: str) -> str:
-    """A message without its middle where it is too long: what happened stands at its start, why at its end."""
-    if len(message) <= LONGEST_MESSAGE:
+def shorten_message(message: str) -> str:
+    """Remove the middle of a message over `MAX_MESSAGE_CHARACTERS`: the event is at its start, the cause at its end."""
+    if len(message) <= MAX_MESSAGE_CHARACTERS:
         return message
     head = message[:200] + " … "
-    return head + message[len(head) - LONGEST_MESSAGE :]
+    return head + message[len(head) - MAX_MESSAGE_CHARACTERS :]
 
 
-def dump_reports(reports: list[Report]) -> bytes:
-    """The reports as UTF-8 JSON with only ASCII characters in it."""
+def encode_reports(reports: list[Report]) -> bytes:
+    """Encode reports as JSON in ASCII."""
     return json.dumps(reports, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def report_line(body: bytes, file: str | None = None) -> str:
-    """The line that carries `body`, if it is not too long for that, and says in which `file` it lies as well."""
+    """Build the line that carries `body`, unless it is too long, and names the `file` that holds it too."""
     digest = hashlib.sha256(body).hexdigest()
-    carried = body.decode("ascii") if len(body) <= LONGEST_LINE else ""
-    return f"{MARK} {len(body)} {digest} {file or '-'} {carried}"
+    carried = body.decode("ascii") if len(body) <= MAX_LINE_CHARACTERS else ""
+    return f"{REPORT_MARK} {len(body)} {digest} {file or '-'} {carried}"
 
 
 class ReportRef(TypedDict):
-    """A report line taken apart: the `body`, or None when that has to be read from the `file`."""
+    """A parsed report line. `body` is None when it must be read from `file`."""
 
     size: int
     sha256: str
@@ -175,15 +186,19 @@ class ReportRef(TypedDict):
 
 
 def parse_report_line(stdout: str) -> ReportRef | None:
-    """The last report line in `stdout`; None when there is none. ProtocolError when it is cut and names no file."""
-    lines = [line for line in stdout.splitlines() if line.startswith(MARK + " ")]
+    """Parse the last report line in `stdout`. Return None when there is none.
+
+    Raises:
+        ProtocolError: the line is truncated and names no file.
+    """
+    lines = [line for line in stdout.splitlines() if line.startswith(REPORT_MARK + " ")]
     if not lines:
         return None
     try:
         _, size, digest, file, carried = lines[-1].split(" ", 4)
         ref = ReportRef(size=int(size), sha256=digest, body=None, file=None if file == "-" else file)
     except ValueError:
-        raise ProtocolError("the report line is cut short") from None
+        raise ProtocolError("the report line is truncated") from None
     try:
         ref["body"] = check_report(carried.encode("utf-8", "replace"), ref)
     except ProtocolError:
@@ -193,7 +208,11 @@ def parse_report_line(stdout: str) -> ReportRef | None:
 
 
 def check_report(body: bytes, ref: ReportRef) -> bytes:
-    """`body` again, when it has the size and the checksum that the line promised."""
+    """Return `body` when it has the size and checksum that the line states.
+
+    Raises:
+        ProtocolError: it does not.
+    """
     if len(body) != ref["size"] or hashlib.sha256(body).hexdigest() != ref["sha256"]:
-        raise ProtocolError("the report is not whole: its length or checksum differs")
+        raise ProtocolError("the report is incomplete: its length or checksum differs")
     return body

@@ -1,51 +1,51 @@
-"""How an animation runs, and how its times are made to fit what a format can say."""
+"""Timing of animations: frame durations, and their conversion to the precision of a format."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-LONGEST_FRAME = 655_350
-"""Milliseconds that a frame may be shown: what a GIF has room for."""
+MAX_FRAME_MILLISECONDS = 655_350
+"""Longest duration of a frame: the limit of GIF."""
 
-LONGEST_PART = 65_535
-"""Up to so many milliseconds any time fits a PNG, which holds it as a fraction of two numbers of 16 bits."""
+MAX_PNG_MILLISECONDS = 65_535
+"""A PNG stores a duration as a fraction of two 16-bit numbers, so any duration up to this limit fits."""
 
-QUICKEST = 20
-"""Milliseconds. Browsers take a frame of a GIF that is shorter for one of 100, so only those that were stay so."""
+MIN_GIF_FRAME_MILLISECONDS = 20
+"""Browsers play a shorter frame of a GIF for 100 ms, so only frames that are as short already stay so."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How an animation runs: milliseconds per frame, and how often it is played (0 is without end)."""
+    """Timing of an animation: milliseconds per frame, and the number of plays (0 is endless)."""
 
     durations: list[int]
     loop: int
 
     @property
     def total(self) -> int:
-        """Milliseconds of all frames: so long is one of them, when all show the same and become one."""
+        """Total duration in milliseconds. Identical frames may become one frame of this duration."""
         return sum(self.durations)
 
     def in_hundredths(self) -> Timing:
-        """In hundredths of a second, as GIF counts: the frames end as near as can be to where they did."""
+        """Round durations to 1/100 s, the unit of GIF. Carry rounding errors over, so that they do not add up."""
         durations: list[int] = []
         behind = 0
         for each in self.durations:
             wanted = each + behind
-            given = each if each <= 10 else max(QUICKEST, (wanted + 5) // 10 * 10)
+            given = each if each <= 10 else max(MIN_GIF_FRAME_MILLISECONDS, (wanted + 5) // 10 * 10)
             behind = wanted - given
             durations.append(given)
         return replace(self, durations=durations)
 
-    def coarser(self, grain: int) -> Timing:
-        """In multiples of `grain` milliseconds, at least one for each frame."""
-        return replace(self, durations=[max(grain, (each + grain // 2) // grain * grain) for each in self.durations])
+    def rounded_to(self, step: int) -> Timing:
+        """Round durations to multiples of `step` milliseconds, with at least one `step` for each frame."""
+        return replace(self, durations=[max(step, (each + step // 2) // step * step) for each in self.durations])
 
-    def at_most(self, most: int) -> Timing:
-        """With no frame longer than `most` milliseconds."""
-        return replace(self, durations=[min(each, most) for each in self.durations])
+    def clamped(self, limit: int) -> Timing:
+        """Limit each duration to `limit` milliseconds."""
+        return replace(self, durations=[min(each, limit) for each in self.durations])
 
-    def within(self, most: int) -> Timing:
-        """Quicker, so that all frames together take no longer than `most` milliseconds, and each at least 10."""
-        room = max(0, most - 10 * len(self.durations))
+    def sped_up(self, limit: int) -> Timing:
+        """Scale durations so that their sum is at most `limit` milliseconds, with at least 10 ms for each frame."""
+        room = max(0, limit - 10 * len(self.durations))
         return replace(self, durations=[10 + each * room // self.total for each in self.durations])

@@ -1,4 +1,7 @@
-"""Pixels that are hidden have colours too, mostly black. Here they get such that do not show in those that are seen."""
+"""Transparency: fill fully transparent pixels with visible colors, so that filters and palettes ignore them.
+
+Transparent pixels have a color too, mostly black.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-SAMPLES = 64
-"""Side of the grid on which colours are looked at."""
+SAMPLE_SIDE_PIXELS = 64
+"""Side of the grid on which colors are sampled."""
 
 
-def hides(image: Image.Image) -> bool:
-    """True when some pixel is not seen at all."""
+def has_hidden_pixels(image: Image.Image) -> bool:
+    """Return True when some pixels are fully transparent."""
     return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 0
 
 
-def spread(image: Image.Image, reach: float) -> Image.Image:
-    """`image` (RGBA) in RGB, with the colours that are seen carried on into what is hidden, as far as `reach` pixels.
+def bleed_colors(image: Image.Image, reach: float) -> Image.Image:
+    """Convert an RGBA image to RGB, with visible colors extended into transparent areas by up to `reach` pixels.
 
-    Beyond that lies the mean of what is seen.
+    Beyond `reach`, transparent areas get the mean visible color.
     """
     from PIL import Image, ImageFilter
 
@@ -28,41 +31,41 @@ def spread(image: Image.Image, reach: float) -> Image.Image:
     ground = mean.convert("RGBA").convert("RGB").resize(image.size)
     for radius, least in ((reach, 8), (max(1.0, reach / 4), 32)):
         near = weighted.filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")
-        # Of little alpha, colours are known with too few digits.
+        # Low alpha leaves too few bits of precision in the color.
         known = near.getchannel("A").point([0] * least + [255] * (256 - least))
         ground.paste(near.convert("RGB"), (0, 0), known)
     ground.paste(image.convert("RGB"), (0, 0), seen)
     return ground
 
 
-def painted(image: Image.Image, clear: Image.Image) -> Image.Image:
-    """`image` (RGBA) in RGB, with colours of its own where the mask `clear` is white, each as often as it is seen.
+def fill_transparent(image: Image.Image, clear: Image.Image) -> Image.Image:
+    """Convert an RGBA image to RGB, and fill the mask `clear` with visible colors in their own proportions.
 
-    A palette for all of it is one for what is seen.
+    A palette for the result is then a palette for the visible part.
     """
     from PIL import Image
 
-    colours, count = image.convert("RGB"), image.width * image.height
-    seen = _samples(colours, clear)
+    colors, count = image.convert("RGB"), image.width * image.height
+    seen = _samples(colors, clear)
     if seen:
         fill = (seen * (3 * count // len(seen) + 1))[: 3 * count]
-        colours.paste(Image.frombytes("RGB", image.size, fill), (0, 0), clear)
-    return colours
+        colors.paste(Image.frombytes("RGB", image.size, fill), (0, 0), clear)
+    return colors
 
 
-def _samples(colours: Image.Image, clear: Image.Image) -> bytes:
-    """Colours from outside of the mask, three bytes each; nothing when the mask is all there is."""
+def _samples(colors: Image.Image, clear: Image.Image) -> bytes:
+    """Sample colors outside the mask, three bytes each. Return no bytes when the mask covers everything."""
     from PIL import Image, ImageChops
 
     box = ImageChops.invert(clear).getbbox()
     if box is None:
         return b""
-    size = (min(SAMPLES, box[2] - box[0]), min(SAMPLES, box[3] - box[1]))
-    body, mask = (each.crop(box).resize(size, Image.Resampling.NEAREST).tobytes() for each in (colours, clear))
+    size = (min(SAMPLE_SIDE_PIXELS, box[2] - box[0]), min(SAMPLE_SIDE_PIXELS, box[3] - box[1]))
+    body, mask = (each.crop(box).resize(size, Image.Resampling.NEAREST).tobytes() for each in (colors, clear))
     found = b"".join(body[3 * at : 3 * at + 3] for at, hidden in enumerate(mask) if not hidden)
     if found:
         return found
-    # Thin lines, between which the grid fell: the first pixel of the first row that has one.
+    # The grid missed thin lines: take the first visible pixel of the first row that has one.
     row = (box[0], box[1], box[2], box[1] + 1)
     left = ImageChops.invert(clear.crop(row)).getbbox() or (0,)
-    return colours.crop((box[0] + left[0], box[1], box[0] + left[0] + 1, box[1] + 1)).tobytes()
+    return colors.crop((box[0] + left[0], box[1], box[0] + left[0] + 1, box[1] + 1)).tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
@@ -46,7 +47,7 @@ class JobActions:
         return key
 
     async def retry(self, key: JobKey) -> Entry:
-        """Queue a job again, whatever its last outcome.
+        """Queue a job again, regardless of its last outcome.
 
         Returns:
             The job's row after the change, or as another worker has changed it meanwhile.
@@ -71,11 +72,9 @@ class JobActions:
         """Retry all failures of a recipe, of an error kind, or of sources with a prefix. Returns their number."""
         count = 0
         async for entry in self.failures(recipe=recipe, kind=kind, prefix=prefix):
-            try:
+            with suppress(StateConflict):
                 await self.retry(entry.key)
-            except StateConflict:
-                continue
-            count += 1
+                count += 1
         return count
 
     async def failures(self, *, recipe: str | None = None, kind: str = "", prefix: str = "") -> AsyncIterator[Entry]:

@@ -1,4 +1,4 @@
-"""Execute one job: claim, acquire a session, upload, execute, download and verify, commit.
+"""Execute one job under a claim with heartbeat and fencing: acquire, upload, execute, download, verify, commit.
 
 The claim's generation is the fencing token: a commit of an older generation never replaces a newer rendition.
 """
@@ -147,7 +147,7 @@ class JobExecutor:
     async def _render_with_retry(
         self, source: Source, recipe: Recipe, timer: JobTimer, policy: SchedulingPolicy
     ) -> tuple[list[StagedRendition[Staged]], SessionReport]:
-        """Render in a session; if that session is lost, retry once in a fresh one, in an execution of its own.
+        """Render in a session; if that session is lost, retry once in a fresh one, alone in its execution.
 
         Two lost sessions are a failure of the job: the source may have caused them. The exception is a session that
         this process lost together with its slot: the job is then retried later, like after an error of storage.
@@ -162,7 +162,7 @@ class JobExecutor:
                 if first and SLOT_LOST in (first.kind, error.kind):
                     raise
                 if first:
-                    message = f"{error.message}; two sessions were tried"
+                    message = f"{error.message}; tried in two sessions"
                     raise PermanentError(message, kind=error.kind, stderr_tail=error.stderr_tail) from error
                 first = error
                 log.warning("%s; retrying in a fresh session", error, extra={"event": "job.session_lost"})
@@ -194,9 +194,8 @@ def _blob(rendered: StagedRendition[Staged], source: Source, recipe: Recipe) -> 
     """
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
     origin = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": rendered.facts.sha256}
-    content_type = rendered.rendition.content_type_of(rendered.facts.as_reported)
     metadata = {**carried, **rendered.facts.as_reported["extra"], **origin}
-    return RenditionBlob(rendered.path, content_type, rendered.rendition.cache_control, metadata)
+    return RenditionBlob(rendered.path, rendered.content_type, rendered.rendition.cache_control, metadata)
 
 
 def _record(rendered: StagedRendition[Staged]) -> dict[str, Any]:

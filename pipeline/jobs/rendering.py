@@ -77,6 +77,11 @@ class StagedRendition(Generic[T]):
     path: str
     staged: T
 
+    @property
+    def content_type(self) -> str:
+        """Media type of the format that the engine has written."""
+        return self.rendition.content_type_of(self.facts.as_reported)
+
 
 @dataclass(frozen=True)
 class SchedulingPolicy:
@@ -149,10 +154,10 @@ class Renderer:
         async with self.scheduler.acquire_slot(
             self._isolation_label(recipe, source),
             priority=policy.priority,
-            group=policy.fairness_key or recipe.family,
+            fairness_key=policy.fairness_key or recipe.family,
             size=source.size,
             estimate=self._estimate(recipe, source),
-            doing=JobLabel(recipe.name, source.container, source.name),
+            job_label=JobLabel(recipe.name, source.container, source.name),
         ) as session:
             timer.session = session.name
             timer.add_span("acquire", started, time.perf_counter())
@@ -198,15 +203,15 @@ class Renderer:
         await timer.ensure_claimed()
         queued = time.perf_counter()
         result = await session.execute(work)
-        timer.add_span("wait", queued, result.began)
-        timer.add_span("execute", result.began, result.ended)
+        timer.add_span("wait", queued, result.started)
+        timer.add_span("execute", result.started, result.ended)
         if result.pack:
             timer.add_span("download", result.ended, time.perf_counter())
-        timer.ms["execution_share"] = round((result.ended - result.began) * 1000 / result.jobs, 1)
+        timer.ms["execution_share"] = round((result.ended - result.started) * 1000 / result.jobs, 1)
         # An ad-hoc recipe is rarely used twice: its time predicts no other job.
         if result.report.failure is None and request.recipe.family == request.recipe.name:
             # The session's own figure, bounded by the time observed here.
-            seconds = min(result.report.ms.get("total", inf) / 1000, result.ended - result.began)
+            seconds = min(result.report.ms.get("total", inf) / 1000, result.ended - result.started)
             self.scheduler.durations.record(request.recipe.name, request.source.size, max(seconds, 0))
         return result
 
@@ -231,14 +236,14 @@ class Renderer:
         # The service takes whole seconds, at least one.
         seconds = min(ceil(recipe.limits.get("max_seconds", timeout)), timeout)
         limited = "max_seconds" in recipe.limits
-        alone = request.policy.exclusive or limited or self._isolation_label(recipe, request.source) is None
+        exclusive = request.policy.exclusive or limited or self._isolation_label(recipe, request.source) is None
         return WorkItem(
             self._job(request, names),
             seconds,
             estimate=self._estimate(recipe, request.source),
             size=request.source.size,
             rank=PRIORITIES.index(request.policy.priority),
-            alone=alone,
+            exclusive=exclusive,
         )
 
     def _job(self, request: RenderRequest, names: Workspace) -> Job:
@@ -287,7 +292,9 @@ def error_from_report(failure: FailureFacts) -> PipelineError:
     about = KINDS[failure.kind].about if failure.kind in KINDS else "session"
     kinds: dict[str, type[SourceError | RecipeError | SessionLost]]
     kinds = {"source": SourceError, "recipe": RecipeError, "session": SessionLost}
-    return kinds[about](failure.message, kind=failure.kind)
+    error = kinds[about](failure.message, kind=failure.kind)
+    error.source_format = failure.source_format
+    return error
 
 
 def _path(request: RenderRequest, rendition: Rendition, facts: RenditionFacts) -> str:

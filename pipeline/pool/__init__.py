@@ -1,1 +1,1 @@
-"""The session pool: its REST client, the slots that divide it, and one leased session at work."""
+"""Session pool: its REST client, the scheduler of its slots, and the sessions at work."""

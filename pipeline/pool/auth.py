@@ -1,4 +1,4 @@
-"""The token for the session pool: one for all calls, renewed early and beside them, never logged."""
+"""Bearer token cache of the session pool's client: one token per process, refreshed in the background, never logged."""
 
 from __future__ import annotations
 
@@ -15,82 +15,83 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 SCOPE = "https://dynamicsessions.io/.default"
-# With less than this many seconds left a token is renewed while it serves; with less than that, calls wait for it.
-EARLY, LATE = 300.0, 10.0
-# The least seconds between two renewals that no call waits for, and between two of tokens that the pool refuses: where
-# a role is missing, every token is refused, and the identity service is not to be asked for one with every call.
-PAUSE = 10.0
+# Refresh a token in the background this many seconds before it expires; make calls wait for a new one at the second.
+REFRESH_AHEAD_SECONDS, MIN_VALIDITY_SECONDS = 300.0, 10.0
+# Refresh in the background, or replace a refused token, at most this often. Without the role, the pool refuses every
+# token, and the identity service must not receive a request for every call.
+REFRESH_INTERVAL_SECONDS = 10.0
 
 
 class PoolToken:
-    """One token for the process, shared by all calls, and so is the wait for it where the identity service is slow."""
+    """Cache of the process's token. All calls share the token, and the request for a new one."""
 
     def __init__(self, identity: Identity) -> None:
+        """Create an empty cache."""
         self._identity = identity
         self._token: AccessToken | None = None
         self._refused = False
-        self._asking: asyncio.Task[AccessToken] | None = None
-        self._asked = self._replaced = -inf
+        self._request: asyncio.Task[AccessToken] | None = None
+        self._last_request = self._last_replaced = -inf
 
     async def header(self) -> dict[str, str]:
-        """The Authorization header. PoolUnavailable when nobody gives a token."""
+        """Return the Authorization header. Raises PoolUnavailable when the identity gives no token."""
         token = self._token
         left = token.expires_on - time.time() if token else 0.0
-        if token is None or left < LATE or self._to_be_replaced:
-            token = await self._new(token)
-        elif left < EARLY and time.monotonic() - self._asked >= PAUSE:
-            self._ask().add_done_callback(_said)
+        if token is None or left < MIN_VALIDITY_SECONDS or self._must_replace:
+            token = await self._get(token)
+        elif left < REFRESH_AHEAD_SECONDS and time.monotonic() - self._last_request >= REFRESH_INTERVAL_SECONDS:
+            self._start_request().add_done_callback(_log_failure)
         return {"Authorization": f"Bearer {token.token}"}
 
-    def refused(self, header: str) -> None:
-        """The pool does not let calls with this header in: they need another, unless there is another already."""
+    def mark_refused(self, header: str) -> None:
+        """Record that the pool refused this header, so that the token is replaced unless a newer one is cached."""
         if self._token and header == f"Bearer {self._token.token}":
             self._refused = True
 
     async def close(self) -> None:
-        """Wait for no token any more."""
-        if self._asking and not self._asking.done():
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        """Cancel the request for a token that is under way."""
+        if self._request and not self._request.done():
+            self._request.cancel()
+            await asyncio.gather(self._request, return_exceptions=True)
 
     @property
-    def _to_be_replaced(self) -> bool:
-        return self._refused and time.monotonic() - self._replaced >= PAUSE
+    def _must_replace(self) -> bool:
+        return self._refused and time.monotonic() - self._last_replaced >= REFRESH_INTERVAL_SECONDS
 
-    async def _new(self, old: AccessToken | None) -> AccessToken:
+    async def _get(self, old: AccessToken | None) -> AccessToken:
         try:
-            return await asyncio.shield(self._ask())
+            return await asyncio.shield(self._start_request())
         except IdentityUnavailable as error:
-            # A token that is still good is better than none.
+            # Keep a token that is still valid.
             if old and old.expires_on > time.time() and not self._refused:
                 return old
             raise PoolUnavailable(f"session pool: {error.message}", kind=error.kind) from error
 
-    def _ask(self) -> asyncio.Task[AccessToken]:
-        """The one question that is under way, in a context of its own: it is not about the job that needs the token."""
-        if self._asking is None or self._asking.done():
-            self._asked = time.monotonic()
-            self._asking = asyncio.create_task(self._fetch(), context=Context())
-            self._asking.add_done_callback(_heard)
-        return self._asking
+    def _start_request(self) -> asyncio.Task[AccessToken]:
+        """Return the request that is under way, or start one in an empty context: it does not belong to the job."""
+        if self._request is None or self._request.done():
+            self._last_request = time.monotonic()
+            self._request = asyncio.create_task(self._fetch(), context=Context())
+            self._request.add_done_callback(_retrieve_exception)
+        return self._request
 
     async def _fetch(self) -> AccessToken:
-        if self._to_be_replaced:
-            self._token = await self._identity.renewed(SCOPE)
-            self._replaced = time.monotonic()
+        if self._must_replace:
+            self._token = await self._identity.fresh_token(SCOPE)
+            self._last_replaced = time.monotonic()
         else:
             self._token = await self._identity.get_token(SCOPE)
         self._refused = False
         return self._token
 
 
-def _heard(asking: asyncio.Task[AccessToken]) -> None:
-    """Whoever waited may have given up: that its answer is an error is nobody's mistake."""
-    if not asking.cancelled():
-        asking.exception()
+def _retrieve_exception(request: asyncio.Task[AccessToken]) -> None:
+    """Retrieve the exception, so that asyncio does not warn when all waiting calls were cancelled."""
+    if not request.cancelled():
+        request.exception()
 
 
-def _said(asking: asyncio.Task[AccessToken]) -> None:
-    """Say what came of a question that nobody waits for."""
-    if not asking.cancelled() and (error := asking.exception()):
-        log.warning("no new token for the session pool: %s", error)
+def _log_failure(request: asyncio.Task[AccessToken]) -> None:
+    """Log a failed background refresh."""
+    if not request.cancelled() and (error := request.exception()):
+        log.warning("cannot refresh the session pool's token: %s", error, extra={"event": "token.refresh_failed"})

@@ -1,4 +1,4 @@
-"""What waits for its turn in one session, and how much of it is done in one execution."""
+"""Microbatches: several small jobs in one execution, chosen by limits and by the moving average of durations."""
 
 from __future__ import annotations
 
@@ -14,115 +14,139 @@ from pipeline.errors import PipelineError, SessionLost, SessionReplyError
 from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
 
-# The service's own limit on one execution.
-LONGEST_RUN = 220
-# A session whose run takes this many times as long as such runs did, and some seconds, is waited for no more.
-PATIENCE_TIMES, PATIENCE_SECONDS = 3, 5.0
-# What a run may take of which nobody knows how long it will.
-UNKNOWN_SECONDS = 20.0
-
-
-# Jobs that take less than this are outweighed by what an execution costs: a session that is free waits for more of
-# them, for a moment. Both in seconds.
-SHORT, LINGER = 0.02, 0.1
+# The service's limit on the duration of one execution.
+MAX_EXECUTION_SECONDS = 220
+# Other jobs leave a session whose execution takes longer than this factor times its estimate, plus this margin.
+OVERDUE_FACTOR, OVERDUE_MARGIN_SECONDS = 3, 5.0
+# Assumed duration of an execution without an estimate.
+UNKNOWN_EXECUTION_SECONDS = 20.0
+# Jobs shorter than this cost less than the overhead of an execution, so a free session waits a moment for more of them.
+SHORT_JOB_SECONDS, MICROBATCH_WAIT_SECONDS = 0.02, 0.1
 
 Estimate = Callable[[], float | None]
-"""How many seconds a job will take, as far as is known when it is asked; None: nobody knows yet."""
+"""Returns the expected seconds of a job inside a session, as known at the time of the call; None: no estimate."""
 
 
 def no_estimate() -> None:
-    """No estimate."""
+    """Return no estimate."""
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A job that is to be run: at most `seconds`, and as long as its `estimate` says (see Estimate).
+    """Job to execute.
 
-    `size` is that of its source in bytes, `rank` its place in the order of who goes first (0 is the front).
+    Attributes:
+        job: Document for the engine.
+        timeout: Limit on its duration in seconds.
+        estimate: Returns its expected duration.
+        size: Size of its source in bytes.
+        rank: Priority; 0 goes first.
+        exclusive: Whether it must have an execution for itself.
     """
 
     job: Job
-    seconds: int
+    timeout: int
     estimate: Estimate = no_estimate
     size: int = 0
     rank: int = 1
-    alone: bool = True
+    exclusive: bool = True
 
 
 @dataclass(frozen=True)
 class ExecutionResult:
-    """What came of it: the execution's times, by `time.perf_counter`, and how many jobs it was for.
+    """Result of one job's execution.
 
-    `pack` holds small renditions of all of them, if it could be fetched.
+    Attributes:
+        report: The session's report on the job.
+        started: Start of the execution, by `time.perf_counter`.
+        ended: End of the execution, by `time.perf_counter`.
+        jobs: Number of jobs in the execution.
+        pack: Small renditions of all these jobs; empty when there are none or the download failed.
     """
 
     report: SessionReport
-    began: float
+    started: float
     ended: float
     jobs: int
     pack: bytes = b""
 
     def packed(self, facts: RenditionFacts) -> bytes | None:
-        """A rendition out of the pack; None when it is not in there as it should be."""
-        part = b"" if facts.at is None else self.pack[facts.at : facts.at + facts.size]
+        """Return a rendition from the pack, or None when the pack does not hold it with the reported checksum."""
+        part = b"" if facts.offset is None else self.pack[facts.offset : facts.offset + facts.size]
         return part if part and hashlib.sha256(part).hexdigest() == facts.sha256 else None
 
 
 @dataclass(eq=False)
 class PendingWork:
-    """Work and its end."""
+    """Work item that waits for its result."""
 
-    work: WorkItem
-    end: asyncio.Future[ExecutionResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    item: WorkItem
+    result: asyncio.Future[ExecutionResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class ExecutionBatcher:
-    """The work whose sources are in the session already."""
+    """Queue of the jobs whose sources are in the session; it forms the microbatches."""
 
-    def __init__(self, most: BatchLimits) -> None:
-        self._most = most
-        self._waiting: list[PendingWork] = []
+    def __init__(self, limits: BatchLimits) -> None:
+        """Create an empty queue whose microbatches stay within `limits`."""
+        self._limits = limits
+        self._pending: list[PendingWork] = []
 
-    def add(self, work: WorkItem) -> PendingWork:
-        """Get in line, behind what goes first and what came before."""
-        waiting = PendingWork(work)
-        self._waiting.append(waiting)
-        self._waiting.sort(key=lambda each: each.work.rank)
-        return waiting
+    def add(self, item: WorkItem) -> PendingWork:
+        """Queue a work item behind those of the same or a more urgent rank."""
+        pending = PendingWork(item)
+        self._pending.append(pending)
+        self._pending.sort(key=lambda each: each.item.rank)
+        return pending
 
     @property
-    def short(self) -> bool:
-        """Whether the next job takes less than an execution costs by itself, and nobody waits for its answer."""
-        first = self._waiting[0].work if self._waiting else None
-        return first is not None and not first.alone and first.rank > 0 and (first.estimate() or inf) < SHORT
+    def next_is_short(self) -> bool:
+        """Return whether the next job takes less than an execution's overhead and no user waits for its response."""
+        first = self._pending[0].item if self._pending else None
+        return (
+            first is not None
+            and not first.exclusive
+            and first.rank > 0
+            and (first.estimate() or inf) < SHORT_JOB_SECONDS
+        )
 
-    def is_short_of(self, count: int) -> bool:
-        """Whether it is worth a moment to wait for more jobs, until there are `count`."""
-        room = len(self._waiting) < count and self.short
-        return room and self._most.fits([each.work for each in self._waiting], self._waiting[0].work)
+    def should_wait_for_more(self, count: int) -> bool:
+        """Return whether to wait a moment until `count` jobs are queued."""
+        return (
+            len(self._pending) < count
+            and self.next_is_short
+            and self._limits.fits([each.item for each in self._pending], self._pending[0].item)
+        )
 
-    def take(self, most: int | None = None) -> list[PendingWork]:
-        """The next execution: the first in line, and of what fits in beside it, `most` in all. Empty: nothing waits."""
-        self._waiting = [each for each in self._waiting if not each.end.done()]
-        taken = self._waiting[:1]
-        if taken and not taken[0].work.alone:
-            for each in self._waiting[1:]:
-                if len(taken) == most:
+    def take(self, limit: int | None = None) -> list[PendingWork]:
+        """Remove and return the next microbatch: the first job, and the queued jobs that fit into the same execution.
+
+        Args:
+            limit: Number of jobs at most.
+
+        Returns:
+            The jobs; empty when none waits.
+        """
+        self._pending = [each for each in self._pending if not each.result.done()]
+        taken = self._pending[:1]
+        if taken and not taken[0].item.exclusive:
+            for each in self._pending[1:]:
+                if len(taken) == limit:
                     break
-                if not each.work.alone and self._most.fits([other.work for other in taken], each.work):
+                if not each.item.exclusive and self._limits.fits([other.item for other in taken], each.item):
                     taken.append(each)
-        self._waiting = [each for each in self._waiting if each not in taken]
+        self._pending = [each for each in self._pending if each not in taken]
         return taken
 
-    def leave(self) -> list[PendingWork]:
-        """All that wait, who then wait no more."""
-        left, self._waiting = self._waiting, []
-        return left
+    def take_all(self) -> list[PendingWork]:
+        """Remove and return all jobs."""
+        taken, self._pending = self._pending, []
+        return taken
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much one execution may take in: jobs, seconds, bytes."""
+    """Limits of one microbatch: jobs, seconds, and bytes of their sources."""
 
     jobs: int
     seconds: float
@@ -130,61 +154,77 @@ class BatchLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> BatchLimits:
-        """As the settings have it."""
+        """Return the limits from the settings."""
         return cls(settings.microbatch_max_jobs, settings.microbatch_max_seconds, settings.microbatch_max_bytes)
 
     def scaled(self, number: int) -> BatchLimits:
-        """What so many executions may take in together."""
+        """Return the limits of `number` executions together."""
         return BatchLimits(self.jobs * number, self.seconds * number, self.size * number)
 
     def fits(self, taken: Sequence[Sized], more: Sized) -> bool:
-        """Whether `more` fits in. What nobody knows the length of fits in nowhere, and nothing beside it."""
+        """Return whether `more` fits in addition to `taken`. Jobs without an estimate are never batched."""
         if len(taken) >= self.jobs or more.size + sum(each.size for each in taken) > self.size:
             return False
-        estimates = [each.estimate() for each in (*taken, more)]
-        known = [seconds for seconds in estimates if seconds is not None]
-        return len(known) == len(estimates) and sum(known) <= self.seconds
+        total = _total_estimate((*taken, more))
+        return total is not None and total <= self.seconds
 
 
 class Sized(Protocol):
-    """What takes time and bytes in a session."""
+    """Job that takes time and bytes in a session."""
 
     @property
-    def estimate(self) -> Estimate: ...
+    def estimate(self) -> Estimate:
+        """Return a function that estimates the duration in seconds."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Size of the source in bytes."""
 
 
-def overdue_timeout(works: Sequence[Sized]) -> float:
-    """How many seconds others wait behind the execution of these, before they look for another session."""
-    estimates = [each.estimate() for each in works]
+def _total_estimate(jobs: Sequence[Sized]) -> float | None:
+    """Return the estimated seconds of all jobs, or None when one of them has no estimate."""
+    estimates = [each.estimate() for each in jobs]
     known = [seconds for seconds in estimates if seconds is not None]
-    expected = PATIENCE_TIMES * sum(known) if len(known) == len(estimates) else UNKNOWN_SECONDS
-    return expected + PATIENCE_SECONDS
+    return sum(known) if len(known) == len(estimates) else None
 
 
-def failed(batch: list[PendingWork], error: PipelineError) -> None:
-    """Tell all of them. Where several ran together, one of them broke it: each is to be tried by itself."""
+def overdue_timeout(items: Sequence[Sized]) -> float:
+    """Return how many seconds other jobs wait for the execution of these, before they look for another session."""
+    total = _total_estimate(items)
+    return (UNKNOWN_EXECUTION_SECONDS if total is None else OVERDUE_FACTOR * total) + OVERDUE_MARGIN_SECONDS
+
+
+def fail_all(batch: list[PendingWork], error: PipelineError) -> None:
+    """Fail the jobs of a microbatch.
+
+    Where several jobs share an unusable reply, any of them may have caused it. They fail with SessionLost, so that each
+    is tried alone and only the cause fails for good.
+    """
     for each in batch:
-        if not each.end.done():
+        if not each.result.done():
             if len(batch) > 1 and isinstance(error, SessionReplyError):
-                each.end.set_exception(SessionLost(error.message, kind="microbatch_interrupted"))
+                each.result.set_exception(SessionLost(error.message, kind="microbatch_interrupted"))
             else:
-                each.end.set_exception(type(error)(error.message, kind=error.kind))
+                each.result.set_exception(type(error)(error.message, kind=error.kind))
 
 
 class DurationEstimator:
-    """How long jobs took lately: by recipe, and by the size of the source to the next power of two."""
+    """Moving average of job durations, by recipe and by source size rounded up to a power of two."""
 
     def __init__(self) -> None:
+        """Create an estimator without records."""
         self._seconds: dict[tuple[str, int], float] = {}
 
     def estimate(self, recipe: str, size: int) -> float | None:
-        """Seconds that a job will take inside a session; None before there was one like it."""
+        """Return the expected seconds of a job inside a session, or None before the first similar job.
+
+        Args:
+            recipe: Name of the recipe.
+            size: Size of the source in bytes.
+        """
         return self._seconds.get((recipe, size.bit_length()))
 
     def record(self, recipe: str, size: int, seconds: float) -> None:
-        """Take in how long one took."""
+        """Record a duration. The new value weighs 0.3, the moving average before it 0.7."""
         key = (recipe, size.bit_length())
         self._seconds[key] = 0.7 * self._seconds.get(key, seconds) + 0.3 * seconds

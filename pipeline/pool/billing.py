@@ -1,8 +1,8 @@
-"""Session-hours, as the service bills them: every hour that a session has begun, from its start.
+"""Billed session-hours: every started hour of a session, counted from its start, as the service bills them.
 
-Each slot's document counts those of its sessions, as they begin. So the count outlives processes and sessions, costs a
-write per session and hour at most, and what a process that is killed takes with it are hours that began within its
-last second or two: what is counted is never too much.
+Each slot's document counts the hours of its sessions when they start, so the count outlives processes and sessions. It
+costs at most one write per session and hour. A killed process loses the hours that started in its last 1 to 2 seconds,
+so the count is a lower bound.
 """
 
 from __future__ import annotations
@@ -13,17 +13,29 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Self
 
-HOUR = 3600
+HOUR_SECONDS = 3600
 
 
-def started_hours(born: float, until: float) -> int:
-    """How many hours a session that lives from `born` to `until` (seconds) has begun; 0 for one that never began."""
-    return max(1, ceil((until - born) / HOUR)) if 0 < born <= until else 0
+def started_hours(started: float, until: float) -> int:
+    """Return how many hours a session has started between two times in seconds; 0 when it never started."""
+    return max(1, ceil((until - started) / HOUR_SECONDS)) if 0 < started <= until else 0
+
+
+def _utc_day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
 
 
 @dataclass(frozen=True)
 class BilledHours:
-    """Hours begun: on `day` (UTC; the last one on which any began), in that day's month, and in all since `since`."""
+    """Started hours of sessions.
+
+    Attributes:
+        day: Last day (UTC, ISO format) on which an hour started.
+        today: Hours that started on that day.
+        month: Hours that started in that day's month.
+        total: Hours that started since `since`.
+        since: First day on which an hour started; empty before that.
+    """
 
     day: str = ""
     today: int = 0
@@ -31,32 +43,32 @@ class BilledHours:
     total: int = 0
     since: str = ""
 
-    def one_more(self, moment: float) -> BilledHours:
-        """With an hour that began at that time (seconds since 1970)."""
-        day = datetime.fromtimestamp(moment, UTC).date().isoformat()
+    def plus_hour(self, moment: float) -> BilledHours:
+        """Return the count with one more hour, which started at `moment` (seconds since 1970)."""
+        day = _utc_day(moment)
         later = max(day, self.day)
-        here = self.on(later)
+        base = self.as_of(later)
         return replace(
-            here,
-            today=here.today + (day == later),
-            month=here.month + (day[:7] == later[:7]),
-            total=here.total + 1,
+            base,
+            today=base.today + (day == later),
+            month=base.month + (day[:7] == later[:7]),
+            total=base.total + 1,
             since=self.since or day,
         )
 
-    def on(self, day: str) -> BilledHours:
-        """The same as it is told on a later day: nothing has begun on it yet, nor in its month when that is another."""
+    def as_of(self, day: str) -> BilledHours:
+        """Return the count on a later day, on which no hour has started yet."""
         if day <= self.day:
             return self
         return replace(self, day=day, today=0, month=self.month if self.day[:7] == day[:7] else 0)
 
     def __str__(self) -> str:
-        """As documents keep it."""
+        """Format the count for a slot's document."""
         return f"{self.day} {self.today} {self.month} {self.total} {self.since}" if self.total else ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` has written; nothing of anything else."""
+        """Parse the output of `str`. Any other text is an empty count."""
         match text.split():
             case [day, today, month, total, since] if all(each.isdigit() for each in (today, month, total)):
                 return cls(day, int(today), int(month), int(total), since)
@@ -64,9 +76,9 @@ class BilledHours:
 
     @classmethod
     def sum(cls, counts: Iterable[BilledHours], now: float) -> Self:
-        """Those of several slots together, as of today."""
-        day = datetime.fromtimestamp(now, UTC).date().isoformat()
-        each = [count.on(day) for count in counts if count.total]
+        """Add the counts of several slots, as of the day of `now` (seconds since 1970)."""
+        day = _utc_day(now)
+        each = [count.as_of(day) for count in counts if count.total]
         return cls(
             day,
             sum(count.today for count in each),
@@ -78,55 +90,62 @@ class BilledHours:
 
 @dataclass
 class SessionLifetime:
-    """The present session of a slot: when it began (0: not yet) and was last used, and how many hours are counted.
+    """Lifetime of a slot's present session. All times are seconds since 1970.
 
-    A session that nobody uses ends by itself when it has cooled down. One that is used again after that may be another
-    of the same name, which its next execution tells: until then it is `unproven`.
+    An unused session expires when it has cooled down. A session that is used after that time may be a new one of the
+    same name. Its next execution tells; until then the lifetime is `unconfirmed`.
+
+    Attributes:
+        cooldown: Seconds without use after which a session expires.
+        started: Start of the session; 0 before it starts.
+        last_used: Last time at which the session is known to have existed.
+        counted: Number of started hours that are counted.
+        unconfirmed: Whether the session may have expired and been replaced.
     """
 
     cooldown: float
     started: float = 0.0
     last_used: float = 0.0
     counted: int = 0
-    unproven: bool = False
+    unconfirmed: bool = False
 
     @classmethod
-    def read(cls, said: Mapping[str, object], cooldown: float) -> Self:
-        """As a document or a listing says."""
-        born, last = _number(said.get("born")), _number(said.get("last"))
-        return cls(cooldown, born, max(born, last), int(_number(said.get("counted"))))
+    def read(cls, fields: Mapping[str, object], cooldown: float) -> Self:
+        """Read the lifetime from a slot's document or its summary. Unreadable numbers count as 0."""
+        started, last_used = _number(fields.get("born")), _number(fields.get("last"))
+        return cls(cooldown, started, max(started, last_used), int(_number(fields.get("counted"))))
 
     @property
     def ends(self) -> float:
-        """When it ends by itself, if nobody uses it again."""
+        """Time at which the session expires unless it is used again."""
         return self.last_used + self.cooldown
 
-    def begin(self, now: float) -> None:
-        """It begins."""
+    def start(self, now: float) -> None:
+        """Start the lifetime."""
         self.started = self.last_used = now
 
-    def used(self, now: float) -> None:
-        """It is to be used, if it is still there."""
-        self.unproven = self.unproven or (self.started > 0 and now > self.ends)
+    def mark_used(self, now: float) -> None:
+        """Record that a job is about to use the session, which may have expired."""
+        self.unconfirmed = self.unconfirmed or (self.started > 0 and now > self.ends)
 
-    def answered(self, now: float) -> None:
-        """Some session of this name has answered."""
-        if self.started and not self.unproven:
+    def mark_responded(self, now: float) -> None:
+        """Record that a session of this name responded."""
+        if self.started and not self.unconfirmed:
             self.last_used = now
 
-    def proven(self, now: float) -> None:
-        """It has shown to be the same that it was."""
-        self.unproven = False
-        self.answered(now)
+    def mark_alive(self, now: float) -> None:
+        """Record that the session is confirmed to be the same one."""
+        self.unconfirmed = False
+        self.mark_responded(now)
 
-    def until(self, now: float) -> float:
-        """Until when it has lived, as far as its last answer tells."""
+    def alive_until(self, now: float) -> float:
+        """Return the time until which the session has lived, by its last response."""
         return min(now, self.ends)
 
-    def count(self, hours: BilledHours, until: float) -> BilledHours:
-        """With the hours that it has begun until then and that are not counted yet."""
+    def add_started_hours(self, hours: BilledHours, until: float) -> BilledHours:
+        """Return `hours` plus the hours that the session started until then and that are not counted yet."""
         while self.counted < started_hours(self.started, until):
-            hours = hours.one_more(self.started + self.counted * HOUR)
+            hours = hours.plus_hour(self.started + self.counted * HOUR_SECONDS)
             self.counted += 1
         return hours
 

@@ -1,4 +1,4 @@
-"""The session's report, as far as it is believed: every field checked, within bounds, nothing else."""
+"""Validate the session's report: every field has a type and a limit; unknown fields are dropped."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pipeline.errors import SessionReplyError
 from pipeline.telemetry import printable
 
 Side = Annotated[int, Field(ge=1, le=2**31)]
-# Short and plain, so that a report has room in a row of the ledger whatever it says.
+# Short printable ASCII, so that every report fits into a row of the ledger.
 Word = Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,100}$")]
-# What becomes metadata of a blob has to be fit for an HTTP header.
+# Metadata of a blob travels in HTTP headers.
 ExtraName = Literal["patched", "dominant_color", "thumbhash", "blurhash"]
 ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
 
 
 def _legible(message: str) -> str:
-    """It may be a traceback. It is shown on terminals, which obey control characters."""
+    """Escape control characters except line ends: terminals show the message, which may be a traceback."""
     return printable(message, but="\n")
 
 
 class _Part(BaseModel):
-    # NaN and Infinity are not JSON: whoever asks for the job later could not read the answer.
+    # NaN and Infinity are not JSON: a client could not parse the job's API response.
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 class SourceFacts(_Part):
-    """The source as decoded, sides in pixels after orientation."""
+    """Facts about the decoded source; sides in pixels after orientation."""
 
     format: Word
     mode: Word
@@ -40,7 +40,7 @@ class SourceFacts(_Part):
 
 
 class RenditionFacts(_Part):
-    """One rendition as made: size in bytes, sides in pixels."""
+    """Facts about one rendition: size in bytes, sides in pixels, `ms` in milliseconds, `at` its offset in the pack."""
 
     name: Word
     file: Word
@@ -50,24 +50,25 @@ class RenditionFacts(_Part):
     width: Side
     height: Side
     ms: float = Field(0, ge=0)
-    at: int | None = Field(None, ge=0)
+    offset: int | None = Field(None, ge=0)
     extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
 
     @property
     def as_reported(self) -> protocol.RenditionReport:
-        """In the form in which sessions report it."""
+        """Return the facts in the form of the engine's protocol."""
         return cast("protocol.RenditionReport", self.model_dump())
 
 
 class FailureFacts(_Part):
-    """Why there are no renditions."""
+    """Reason why there are no renditions."""
 
     kind: str = Field(pattern=r"^[a-z_]{1,40}$")
-    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.LONGEST_MESSAGE)
+    message: Annotated[str, AfterValidator(_legible)] = Field(max_length=protocol.MAX_MESSAGE_CHARACTERS)
+    source_format: Word = ""
 
 
 class SessionReport(_Part):
-    """What the session says of one job; milliseconds per stage in `ms`."""
+    """Report of a session on one job; `ms` holds milliseconds per stage, `tainted` the engine's tamper check."""
 
     version: int
     versions: dict[Word, Word] = Field(max_length=50)
@@ -79,14 +80,14 @@ class SessionReport(_Part):
 
     @classmethod
     def parse_all(cls, body: bytes, count: int) -> list[Self]:
-        """Read the reports of `count` jobs; SessionReplyError when that is not what it is."""
+        """Parse the reports of `count` jobs. Raises SessionReplyError for anything else."""
         try:
-            found = json.loads(body)
-            if not isinstance(found, list) or len(found) != count:
-                raise SessionReplyError(f"the session does not report on {count} jobs, as was asked")
-            reports = [cls.model_validate(each) for each in found]
+            items = json.loads(body)
+            if not isinstance(items, list) or len(items) != count:
+                raise SessionReplyError(f"the session's report is not a list of {count} job reports")
+            reports = [cls.model_validate(item) for item in items]
         except (ValueError, RecursionError, ValidationError) as error:
-            raise SessionReplyError(f"the session's report cannot be read: {printable(str(error)[:300])}") from None
+            raise SessionReplyError(f"cannot parse the session's report: {printable(str(error)[:300])}") from None
         for report in reports:
             if report.version != protocol.VERSION:
                 raise SessionReplyError(f"the session's report has version {report.version}, not {protocol.VERSION}")

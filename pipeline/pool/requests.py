@@ -1,4 +1,4 @@
-"""Requests for a slot: priority, fairness key, and the job that waits."""
+"""Requests for a slot: priority, fairness key, isolation label, and the job that waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRIORITIES: tuple[Priority, ...] = ("interactive", "upload", "run")
 
 @dataclass(frozen=True)
 class JobLabel:
-    """What a job is, for those who look at the pool: a recipe, and the source's container and name."""
+    """Label of a job on status pages: its recipe, and its source's container and blob name."""
 
     recipe: str
     container: str
@@ -24,10 +24,17 @@ class JobLabel:
 
 @dataclass(eq=False)
 class SlotRequest(Generic[S]):
-    """A job that asks for a seat.
+    """Request of one job for a slot.
 
-    `label` says with whom it may share a session (None: nobody), `group` among whom seats are shared out evenly (a
-    recipe, a run). `size` is the source's in bytes, `since` when it got its seat.
+    Attributes:
+        label: Isolation label. Jobs share a session only with jobs of the same label; None shares with no job.
+        priority: Scheduling class: interactive requests first, then uploads, then bulk runs.
+        fairness_key: Jobs with different keys (a recipe, a run) take turns within a priority.
+        size: Size of the source in bytes.
+        estimate: Returns the job's expected seconds inside a session.
+        job_label: Label for status pages.
+        started: Seconds since 1970 at which the job got its slot; 0 while it waits.
+        slot: Resolves to the assigned slot.
     """
 
     label: str | None = "shared"
@@ -36,5 +43,5 @@ class SlotRequest(Generic[S]):
     size: int = 0
     estimate: Estimate = no_estimate
     job_label: JobLabel | None = None
-    since: float = 0.0
+    started: float = 0.0
     slot: asyncio.Future[S] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

@@ -1,4 +1,4 @@
-"""What the session pool's answers mean: success, which of the pipeline's errors, and how a run ended."""
+"""Map the session pool's responses to results of executions and to the pipeline's errors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import aiohttp
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
-from pipeline.pool.timeouts import PIECE, with_stall_timeout
+from pipeline.pool.timeouts import CHUNK_BYTES, with_stall_timeout
 from pipeline.pool.transport import never_sent
 
-ANSWER_LIMIT = 1024 * 1024
-# What a full pool says with 429, and was seen to say with 500.
+MAX_RESPONSE_BYTES = 1024 * 1024
+# Part of a full pool's message, with status 429 and, as observed, 500.
 FULL_TEXT = "allocating pod"
 TIMEOUT_TEXT = "Request timed out waiting for code execution to complete"
 DIED_TEXTS = ("Execution aborted", "Kernel restarted")
-# What may be quoted of a refusal. Anything else could hold the identifier, or forge a line in a log.
+# Only an error code of this form is quoted: any other text could hold the identifier or forge a log line.
 _CODE = re.compile(r"[A-Za-z]{1,80}")
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run ended. `ok` is the service's word that the code ended without an exception."""
+    """Result of an execution. `ok`: by the service's word, the code ended without an exception."""
 
     ok: bool
     stdout: str
@@ -35,80 +35,87 @@ class Execution:
 
 
 @contextmanager
-def map_errors(doing: str) -> Iterator[None]:
-    """Turn the HTTP client's errors into the pipeline's. `doing` is the verb, for the message.
+def map_errors(operation: str) -> Iterator[None]:
+    """Translate the HTTP client's errors into the pipeline's. The message names the `operation`.
 
-    A run that breaks off may have happened or not, and its source may be gone: that session is not asked again.
+    An execution whose connection breaks may have happened or not, and may have deleted its source. It raises
+    SessionLost, which is not retried in the same session.
     """
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
-        raise _error_from_exception(error, doing) from error
+        raise _error_from_exception(error, operation) from error
 
 
-def _error_from_exception(error: Exception, doing: str) -> PipelineError:
-    """What went wrong. The client hides what broke off while it was sent, such as a source that changed, in a cause."""
+def _error_from_exception(error: Exception, operation: str) -> PipelineError:
+    """Return the cause if it is a PipelineError, such as a source that changed during its upload; else a new error."""
     root: BaseException = error
     while root.__cause__ and not isinstance(root, PipelineError):
         root = root.__cause__
     if isinstance(root, PipelineError):
         return root
     if never_sent(error):
-        return _unreachable(error)
-    lost = SessionLost if doing == "run" else PoolUnavailable
-    return lost(f"{doing}: the session pool broke off ({type(root).__name__})")
+        return _unreachable_error(error)
+    error_class = SessionLost if operation == "execute" else PoolUnavailable
+    return error_class(f"{operation}: the connection to the session pool broke ({type(root).__name__})")
 
 
-def _unreachable(error: Exception) -> PoolUnavailable:
+def _unreachable_error(error: Exception) -> PoolUnavailable:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return PoolUnavailable(
-            "the session pool's certificate is not one that this machine trusts: correct PIPELINE_POOL_ENDPOINT, or "
-            "let SSL_CERT_FILE name a file that holds its authority",
+            "this machine does not trust the session pool's certificate: correct PIPELINE_POOL_ENDPOINT, or set "
+            "SSL_CERT_FILE to a file with the certificate of its authority",
             kind="pool_unreachable",
         )
     return PoolUnavailable(
-        "no session pool answers: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
+        "the session pool does not respond: start it, or correct PIPELINE_POOL_ENDPOINT", kind="pool_unreachable"
     )
 
 
-def is_retryable(error: Exception, patience: float) -> bool | float:
-    """Whether to repeat a call, or after how many seconds. Who asks for more than `patience` is not waited for."""
+def is_retryable(error: Exception, max_delay: float) -> bool | float:
+    """Apply the retry policy: whether to repeat a call, or after how many seconds (the pool's Retry-After).
+
+    An error that asks for a delay of more than `max_delay` seconds is not retried.
+    """
     if not isinstance(error, PoolUnavailable | PoolFull):
         return False
     after = getattr(error, "retry_after", None)
-    return after <= patience and after if after else True
+    return after <= max_delay and after if after else True
 
 
-def raw(response: httpx.Response, seconds: float) -> AsyncIterator[bytes]:
-    """The body as it comes, steadily. Nothing packed was asked for and nothing is unpacked: a little can hold a lot."""
-    if compressed(response):
-        raise SessionReplyError("the session pool's answer is compressed, which was not asked for")
-    return with_stall_timeout(response.aiter_raw(PIECE), seconds)
+def body_chunks(response: httpx.Response, seconds: float) -> AsyncIterator[bytes]:
+    """Return the body in chunks, each of which must arrive within `seconds`.
+
+    Raises SessionReplyError for a compressed body: none was requested, and a few bytes can decompress to gigabytes.
+    """
+    if is_compressed(response):
+        raise SessionReplyError("the session pool sent a compressed response, which was not requested")
+    return with_stall_timeout(response.aiter_raw(CHUNK_BYTES), seconds)
 
 
-def compressed(response: httpx.Response) -> bool:
-    """Whether the body would have to be unpacked."""
+def is_compressed(response: httpx.Response) -> bool:
+    """Return whether the body is compressed."""
     coding: str = response.headers.get("Content-Encoding", "identity")
     return coding.strip().lower() != "identity"
 
 
-async def limited(response: httpx.Response, seconds: float) -> bytes:
-    """The body, as far as it stays within bounds and comes steadily (see `steadily` for `seconds`).
+async def read_body(response: httpx.Response, seconds: float) -> bytes:
+    """Return the body. Raises SessionReplyError above MAX_RESPONSE_BYTES.
 
-    Of a refusal that is compressed the status alone has to do.
+    The body of a compressed error response is ignored; its status must do. `seconds` is the stall timeout.
     """
-    if compressed(response) and not response.is_success:
+    if is_compressed(response) and not response.is_success:
         return b""
     body = bytearray()
-    async for chunk in raw(response, seconds):
+    async for chunk in body_chunks(response, seconds):
         body += chunk
-        if len(body) > ANSWER_LIMIT:
-            raise SessionReplyError(f"the session pool's answer is longer than {ANSWER_LIMIT} bytes")
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise SessionReplyError(f"the session pool's response is longer than {MAX_RESPONSE_BYTES} bytes")
     return bytes(body)
 
 
 def json_object(text: bytes) -> dict[str, Any]:
-    """The JSON object in a body, or {} when it is something else."""
+    """Parse a body as a JSON object. Anything else is {}."""
     try:
         value = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -116,46 +123,48 @@ def json_object(text: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def error_from_response(response: httpx.Response, text: bytes, doing: str) -> PipelineError:
-    """What an answer other than success means. Of the body only the code is quoted: it may hold the identifier."""
+def error_from_response(response: httpx.Response, text: bytes, operation: str) -> PipelineError:
+    """Map an error response. The message quotes only the error code, since the body may hold the identifier."""
     status, code, message = response.status_code, *_error_code_and_message(text)
     if status == httpx.codes.TOO_MANY_REQUESTS or FULL_TEXT in message:
         return PoolFull("the session pool has no free session")
     if status in (401, 403):
         return PoolUnavailable(
-            f"{doing}: the session pool refuses the sign-in (HTTP {status}); the identity needs the role "
+            f"{operation}: the session pool refuses the sign-in (HTTP {status}); the identity needs the role "
             "'Azure ContainerApps Session Executor' on the pool, and PIPELINE_POOL_API_VERSION must be one it serves",
             kind="pool_denied",
         )
-    if status == httpx.codes.NOT_FOUND and doing in ("upload", "run"):
+    if status == httpx.codes.NOT_FOUND and operation in ("upload", "execute"):
         return PoolUnavailable(
-            f"{doing}: there is no session pool at PIPELINE_POOL_ENDPOINT (HTTP 404 {code})", kind="pool_not_found"
+            f"{operation}: there is no session pool at PIPELINE_POOL_ENDPOINT (HTTP 404 {code})", kind="pool_not_found"
         )
     if status == httpx.codes.NOT_FOUND:
-        return SessionLost(f"{doing}: the session does not have what was there before (HTTP 404 {code})")
+        return SessionLost(f"{operation}: the session or its file is gone (HTTP 404 {code})")
     if status == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
-        # The size is within what the service takes, since no setting allows more: it is this session that is full.
+        # No setting allows more than the service accepts, so this session's disk is full.
         return SessionLost(
-            f"{doing}: the session does not take the file (HTTP 413 {code}): its disk is full, or the pool takes less "
-            "than PIPELINE_MAX_SOURCE_BYTES allows",
+            f"{operation}: the session refuses the file (HTTP 413 {code}): its disk is full, or the pool accepts fewer "
+            "bytes than PIPELINE_MAX_SOURCE_BYTES allows",
             kind="session_full",
         )
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return PoolUnavailable(f"{doing}: the session pool answers {status}", retry_after=_retry_after(response))
-    return SessionReplyError(f"{doing}: the session pool answers {status} {code}".rstrip())
+        return PoolUnavailable(
+            f"{operation}: the session pool responds with HTTP {status}", retry_after=_retry_after(response)
+        )
+    return SessionReplyError(f"{operation}: the session pool responds with HTTP {status} {code}".rstrip())
 
 
-def execution(answer: dict[str, Any]) -> Execution:
-    """How a run ended; SessionLost when the session was stopped under it."""
-    result = answer.get("result")
+def parse_execution(response: dict[str, Any]) -> Execution:
+    """Parse the result of an execution. Raises SessionLost when the execution timed out or its interpreter died."""
+    result = response.get("result")
     result = result if isinstance(result, dict) else {}
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
-    ok = str(answer.get("status", "")).lower() in ("succeeded", "success")
+    ok = str(response.get("status", "")).lower() in ("succeeded", "success")
     if not ok and TIMEOUT_TEXT in stderr:
-        raise SessionLost("the run took too long and was stopped", kind="execution_timeout", stderr_tail=stderr)
+        raise SessionLost("the execution took too long and was stopped", kind="execution_timeout", stderr_tail=stderr)
     if not ok and any(text in stderr for text in DIED_TEXTS):
         raise SessionLost(
-            "the session's interpreter was stopped, which happens when it runs out of memory",
+            "the session's interpreter was killed, usually because it ran out of memory",
             kind="session_died",
             stderr_tail=stderr,
         )
@@ -168,7 +177,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 def _error_code_and_message(text: bytes) -> tuple[str, str]:
-    """Code and message of an error body, in any of the forms that were seen."""
+    """Return code and message of an error body, in all observed forms."""
     body = json_object(text)
     error = body.get("error")
     error = error if isinstance(error, dict) else body

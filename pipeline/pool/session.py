@@ -1,4 +1,4 @@
-"""One leased session at work: equipped once, several jobs' transfers at a time, one execution at a time."""
+"""Leased session: install the engine once, transfer files of several jobs at a time, run one microbatch at a time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ from math import ceil
 from typing import Protocol
 
 from pipeline import telemetry
-from pipeline.concurrency import gather_or_cancel
+from pipeline.concurrency import BackgroundTasks, gather_or_cancel
 from pipeline.engine import protocol
-from pipeline.engine.bundle import ALL as PACK_LIMIT
+from pipeline.engine.execution.bundle import MAX_BUNDLE_BYTES
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
 from pipeline.pool import batching, engine_bundle
-from pipeline.pool.batching import LONGEST_RUN, BatchLimits, ExecutionBatcher, ExecutionResult, PendingWork, WorkItem
+from pipeline.pool.batching import (
+    MAX_EXECUTION_SECONDS,
+    BatchLimits,
+    ExecutionBatcher,
+    ExecutionResult,
+    PendingWork,
+    WorkItem,
+)
 from pipeline.pool.client import Chunks, PoolClient
 from pipeline.pool.report import SessionReport
 from pipeline.pool.responses import Execution
 
-REPORT_LIMIT = 512 * 1024
-STDERR_TAIL = 500
+MAX_REPORT_BYTES = 512 * 1024
+STDERR_TAIL_CHARACTERS = 500
 REPLACED = "session_replaced"
 SLOT_LOST = "slot_lost"
 BUSY = "session_busy"
@@ -33,7 +40,7 @@ ONE_BY_ONE = BatchLimits(1, 0, 0)
 
 @dataclass(frozen=True)
 class Workspace:
-    """The names of one job's files in a session: generated, never the blob's own."""
+    """Names of one job's files in a session. They are generated and never contain a blob's name."""
 
     source: str
     report: str
@@ -41,37 +48,38 @@ class Workspace:
 
     @classmethod
     def fresh(cls, renditions: dict[str, str]) -> Workspace:
-        """Names for a job whose renditions have these extensions, by rendition name."""
+        """Generate the names for a job. `renditions` maps rendition names to file extensions."""
         token = secrets.token_hex(6)
         outputs = {name: f"out-{token}-{i}.{extension}" for i, (name, extension) in enumerate(renditions.items())}
         return cls(f"in-{token}.bin", f"report-{token}.json", outputs)
 
     @property
     def files(self) -> set[str]:
-        """All names."""
+        """Names of all files."""
         return {self.source, self.report, *self.renditions.values()}
 
 
 class SessionObserver(Protocol):
-    """Who keeps count of sessions."""
+    """Observer of a session's lifetime."""
 
-    def answered(self, since: float) -> None:
-        """There is a session, for certain, since a call that was sent then (seconds since 1970)."""
+    def mark_responded(self, since: float) -> None:
+        """Record that the session responded to a call that was sent at `since` (seconds since 1970)."""
 
     def mark_alive(self) -> None:
-        """It has run something with what was brought into it before, so it still is the same."""
+        """Record that the session still holds earlier uploads, so it is the same one."""
 
-    def replaced(self) -> None:
-        """What was here had ended by itself; a new session of the same name is in its place."""
+    def mark_replaced(self) -> None:
+        """Record that the session expired and that a new, empty one has its identifier."""
 
 
 class Session:
-    """A session, addressed by its identifier, which is a secret and never logged.
+    """Session of a slot. Its identifier is a secret and is never logged.
 
-    `is_ours` says whether the slot's lease still holds; every call asks it first, since a process that stood still
-    for longer than its lease must not go on in a session that another process may have by now. Where the session's
-    image `may_bring_engine`, the first run finds out, and nothing is shipped until it says that it does not. The
-    `watcher` hears that there is a session.
+    Attributes:
+        name: Name for logs: slot and generation.
+        engine_installed: Whether the session has the engine, by upload or in its image.
+        overdue: Whether the running execution takes much longer than expected, so that no job should wait behind it.
+        tainted: Result of the engine's tamper check. Nothing is executed here any more unless it is empty.
     """
 
     def __init__(
@@ -79,41 +87,48 @@ class Session:
         client: PoolClient,
         identifier: str,
         *,
-        equipped: bool,
-        is_ours: Callable[[], bool],
+        engine_installed: bool,
+        lease_is_valid: Callable[[], bool],
         name: str = "",
-        bounds: BatchLimits = ONE_BY_ONE,
-        may_bring_engine: bool = False,
-        watcher: SessionObserver | None = None,
+        limits: BatchLimits = ONE_BY_ONE,
+        image_may_have_engine: bool = False,
+        observer: SessionObserver | None = None,
     ) -> None:
-        self._client, self._identifier, self._is_ours = client, identifier, is_ours
-        self._watcher = watcher
+        """Create the client of a session. Nothing is sent yet.
+
+        Args:
+            client: Client of the session pool.
+            identifier: The session's identifier.
+            engine_installed: Whether the session holds this version of the engine.
+            lease_is_valid: Returns whether the slot's lease holds. Every call checks it first: a process that was
+                suspended for longer than its lease must not touch a session that another process may hold now.
+            name: Name for logs.
+            limits: Limits of a microbatch.
+            image_may_have_engine: Whether the session's image may hold the engine. Then it is not uploaded before the
+                first execution finds it missing.
+            observer: Observer of the session's lifetime.
+        """
+        self._client, self._identifier, self._lease_is_valid = client, identifier, lease_is_valid
+        self._observer = observer
         self.name = name
         self._archive = engine_bundle.build()
-        self._equipped = equipped
-        self._unknown = may_bring_engine and not equipped
-        self._equipping = asyncio.Lock()
-        self._queue = ExecutionBatcher(bounds)
+        self.engine_installed = engine_installed
+        self._engine_presence_unknown = image_may_have_engine and not engine_installed
+        self._uploading = asyncio.Lock()
+        self._queue = ExecutionBatcher(limits)
         self._runner: asyncio.Task[None] | None = None
-        self._unpacking: set[asyncio.Task[None]] = set()
+        self._downloads = BackgroundTasks()
         self._present = 0
         self._changed = asyncio.Event()
         self._garbage: set[str] = set()
-        self._brought: set[str] = set()
+        self._uploaded_assets: set[str] = set()
         self._packs: set[str] = set()
         self.overdue = False
-        """Whether the run that goes on takes much longer than was to be expected: nobody should wait behind it."""
         self.tainted = ""
-        """What the engine found in the session that should not be there: nothing runs here any more then."""
-
-    @property
-    def engine_installed(self) -> bool:
-        """Whether the engine is in this session: shipped, or brought by its image."""
-        return self._equipped
 
     @contextmanager
     def workspace(self, renditions: dict[str, str]) -> Iterator[Workspace]:
-        """The files of one job; when it is over they are garbage, gone before the next job's run."""
+        """Yield the file names of one job. The next execution deletes the files before its jobs start."""
         names = Workspace.fresh(renditions)
         self._present += 1
         try:
@@ -124,42 +139,44 @@ class Session:
             self._garbage |= names.files
 
     async def upload(self, name: str, size: int, chunks: Chunks) -> None:
-        """Bring a job's source in, and the engine when it is not there yet."""
+        """Upload a job's source of `size` bytes, and the engine if it is not installed."""
         self._check()
         put = self._client.upload(self._identifier, name, size, chunks)
-        if self._equipped:
+        if self.engine_installed:
             await put
         else:
             await gather_or_cancel(self._install_engine(), put)
 
     async def upload_asset(self, name: str, data: bytes) -> None:
-        """Bring in a picture or a font that recipes use; it stays for the jobs to come."""
+        """Upload an image or a font that recipes use, once per session."""
         self._check()
-        async with self._equipping:
-            if name not in self._brought:
+        async with self._uploading:
+            if name not in self._uploaded_assets:
                 await self._put(name, len(data), lambda: _whole(data))
-                self._brought.add(name)
+                self._uploaded_assets.add(name)
 
     async def execute(self, work: WorkItem) -> ExecutionResult:
-        """Run a job whose source has been uploaded, perhaps together with others that wait here.
+        """Execute a job whose source has been uploaded, alone or in a microbatch with other waiting jobs.
 
-        SessionLost of kind `session_replaced` when the session turns out to be a fresh one: upload again; of kind
-        `session_busy` when the run before takes much longer than such runs do: look for another session.
+        Raises:
+            SessionLost: Of kind `session_replaced` when the session expired and is empty now: upload again. Of kind
+                `session_busy` when the execution before is overdue: use another session.
+            PipelineError: The execution failed.
         """
         waiting = self._queue.add(work)
         self._changed.set()
         if self._runner is None or self._runner.done():
-            # In a context of its own: it goes on for jobs to come.
+            # An empty context, because it also serves later jobs.
             self._runner = asyncio.create_task(self._run_all(), context=Context())
-        return await waiting.end
+        return await waiting.result
 
     def download(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Download a rendition as a stream; the caller counts and checks."""
+        """Download a rendition as a stream. The caller checks size and content."""
         self._check()
         return self._client.download(self._identifier, name)
 
     async def clean(self) -> int:
-        """Delete what earlier jobs left behind: how many files. Nothing may be running."""
+        """Delete the files of earlier jobs while nothing runs. Returns their number."""
         garbage = sorted(self._garbage)
         for name in garbage:
             self._check()
@@ -168,147 +185,145 @@ class Session:
         return len(garbage)
 
     async def end(self) -> None:
-        """End the session, with everything in it."""
+        """End the session and everything in it."""
         if self._runner is not None:
             self._runner.cancel()
         await self._client.end(self._identifier)
 
     async def _run_all(self) -> None:
-        """One execution after another, until nothing waits."""
+        """Run one microbatch after another until no job waits."""
         taken: list[PendingWork] = []
         try:
             while True:
                 await self._gather()
-                taken = self._queue.take(self._most_at_once)
+                taken = self._queue.take(self._batch_size)
                 if not taken:
                     return
                 try:
-                    with self._waited_for([each.work for each in taken]):
+                    with self._overdue_timer([each.item for each in taken]):
                         await self._run(taken)
                 except PipelineError as error:
-                    batching.failed(taken, error)
+                    batching.fail_all(taken, error)
         except BaseException as error:
-            broken = SessionLost(f"the run was broken off ({type(error).__name__})")
-            batching.failed([*taken, *self._queue.leave()], broken)
+            lost = SessionLost(f"the execution was interrupted ({type(error).__name__})")
+            batching.fail_all([*taken, *self._queue.take_all()], lost)
             raise
 
     @property
-    def _most_at_once(self) -> int:
-        """Half of the jobs that are here, so that the transfers of others overlap with the run; of short ones all."""
-        return self._present if self._queue.short else ceil(self._present / 2)
+    def _batch_size(self) -> int:
+        """Half of the present jobs, so that the others transfer files during the execution; all if they are short."""
+        return self._present if self._queue.next_is_short else ceil(self._present / 2)
 
     async def _gather(self) -> None:
-        """Wait a moment until all jobs that are here are in line, where that is worth it."""
+        """Wait a moment for all present jobs to be queued, if they are short."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(batching.LINGER):
-                while self._queue.is_short_of(self._present):
+            async with asyncio.timeout(batching.MICROBATCH_WAIT_SECONDS):
+                while self._queue.should_wait_for_more(self._present):
                     self._changed.clear()
                     await self._changed.wait()
 
     @contextmanager
-    def _waited_for(self, works: list[WorkItem]) -> Iterator[None]:
-        """Within this, those who wait do so for as long as is reasonable."""
-        timer = asyncio.get_running_loop().call_later(batching.overdue_timeout(works), self._send_away)
+    def _overdue_timer(self, items: list[WorkItem]) -> Iterator[None]:
+        """Send waiting jobs away if the execution in the block becomes overdue."""
+        timer = asyncio.get_running_loop().call_later(batching.overdue_timeout(items), self._send_jobs_away)
         try:
             yield
         finally:
             timer.cancel()
             self.overdue = False
 
-    def _send_away(self) -> None:
+    def _send_jobs_away(self) -> None:
         self.overdue = True
-        busy = SessionLost("the session is busy with a run that takes longer than such runs do", kind=BUSY)
-        batching.failed(self._queue.leave(), busy)
+        busy = SessionLost("the session is busy with an execution that takes longer than expected", kind=BUSY)
+        batching.fail_all(self._queue.take_all(), busy)
 
     async def _run(self, taken: list[PendingWork]) -> None:
         self._check()
         if self.tainted:
-            raise SessionLost(f"the session is given up: it has {self.tainted}", kind="session_tainted")
+            raise SessionLost(f"the session was tampered with: it has {self.tainted}", kind="session_tainted")
         garbage = sorted(self._garbage - self._packs)
-        jobs = [each.work.job for each in taken]
+        jobs = [each.item.job for each in taken]
         jobs[0] = {**jobs[0], "remove": garbage}
         if len(jobs) > 1:
             jobs[0]["pack"] = f"out-{secrets.token_hex(6)}-all.bin"
             self._garbage.add(jobs[0]["pack"])
-        seconds = min(sum(each.work.seconds for each in taken), LONGEST_RUN)
-        began = time.perf_counter()
+        seconds = min(sum(each.item.timeout for each in taken), MAX_EXECUTION_SECONDS)
+        started = time.perf_counter()
         code = self._archive.program(protocol.encode_jobs(*jobs))
         execution = await self._execute(code, seconds)
         ended = time.perf_counter()
         reports = SessionReport.parse_all(await self._reports(execution, jobs[0]["report"]), len(taken))
         if any(report.failure and report.failure.kind == "source_missing" for report in reports):
-            self._brought.clear()  # replaced by an empty one too, whose image brings the engine
+            self._uploaded_assets.clear()  # an empty session replaced this one; the engine is in its image
         self.tainted = next((report.tainted for report in reports if report.tainted), "")
         self._garbage.difference_update(garbage)
         telemetry.microbatch_jobs.record(len(taken))
-        ran = [ExecutionResult(report, began, ended, len(taken)) for report in reports]
-        if any(made.at is not None for report in reports for made in report.renditions):
-            # Beside the next execution, which must leave it there.
+        results = [ExecutionResult(report, started, ended, len(taken)) for report in reports]
+        if any(rendition.offset is not None for report in reports for rendition in report.renditions):
+            # Concurrent with the next execution, which must not delete the pack.
             self._packs.add(jobs[0].get("pack", ""))
-            task = asyncio.create_task(self._unpack(taken, ran, jobs[0].get("pack", "")))
-            self._unpacking.add(task)
-            task.add_done_callback(self._unpacking.discard)
+            self._downloads.spawn(self._download_pack(taken, results, jobs[0].get("pack", "")))
         else:
-            _over(taken, ran)
+            _resolve(taken, results)
 
-    async def _unpack(self, taken: list[PendingWork], ran: list[ExecutionResult], file: str) -> None:
-        """Fetch the small renditions of all; where that cannot be, each job fetches its own."""
+    async def _download_pack(self, taken: list[PendingWork], results: list[ExecutionResult], file: str) -> None:
+        """Download the small renditions of all jobs together; on failure each job downloads its own."""
         pack = b""
         try:
             with suppress(PipelineError):
                 self._check()
-                pack = await self._client.read(self._identifier, file, PACK_LIMIT)
+                pack = await self._client.read(self._identifier, file, MAX_BUNDLE_BYTES)
         finally:
             self._packs.discard(file)
-            _over(taken, [replace(each, pack=pack) for each in ran])
+            _resolve(taken, [replace(each, pack=pack) for each in results])
 
     async def _execute(self, code: str, seconds: int) -> Execution:
-        equipped = self._equipped
+        was_installed = self.engine_installed
         execution = await self._client.execute(self._identifier, code, seconds)
-        if engine_bundle.MISSING in execution.stdout and self._unknown:
-            self._unknown = False
+        if engine_bundle.MISSING in execution.stdout and self._engine_presence_unknown:
+            self._engine_presence_unknown = False
             await self._install_engine()
             execution = await self._client.execute(self._identifier, code, seconds)
         if engine_bundle.MISSING in execution.stdout:
-            # Of several jobs that find out, one brings the engine again while others still run into it.
-            if equipped:
-                self._equipped = False
-                self._brought.clear()
-                if self._watcher:
-                    self._watcher.replaced()
+            # Several jobs may find this out. Record it once: another job may be installing the engine already.
+            if was_installed:
+                self.engine_installed = False
+                self._uploaded_assets.clear()
+                if self._observer:
+                    self._observer.mark_replaced()
             raise SessionLost("the session expired and was replaced by an empty one", kind=REPLACED)
-        if equipped and self._watcher:
-            self._watcher.mark_alive()
-        if self._unknown:
-            self._unknown, self._equipped = False, execution.ok
+        if was_installed and self._observer:
+            self._observer.mark_alive()
+        if self._engine_presence_unknown:
+            self._engine_presence_unknown, self.engine_installed = False, execution.ok
         return execution
 
     def _check(self) -> None:
-        if not self._is_ours():
+        if not self._lease_is_valid():
             raise SessionLost(
-                "this process could not renew its lease in time (it stood still, or storage did not answer): its "
-                "session may be another's now",
+                "this process did not renew its lease in time (it was suspended, or storage did not respond): another "
+                "process may hold its session now",
                 kind=SLOT_LOST,
             )
 
     async def _put(self, name: str, size: int, chunks: Chunks) -> None:
-        """Upload, which makes the session where there is none."""
+        """Upload a file, which starts the session if there is none."""
         since = time.time()
         await self._client.upload(self._identifier, name, size, chunks)
-        if self._watcher:
-            self._watcher.answered(since)
+        if self._observer:
+            self._observer.mark_responded(since)
 
     async def _install_engine(self) -> None:
-        async with self._equipping:
-            if not self._equipped and not self._unknown:
+        async with self._uploading:
+            if not self.engine_installed and not self._engine_presence_unknown:
                 data = self._archive.data
                 await self._put(self._archive.name, len(data), lambda: _whole(data))
-                self._equipped = True
+                self.engine_installed = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
         body = await self._body(execution, file)
         if self._identifier.encode() in body:
-            raise SessionReplyError("the session's report names the session, which is a secret")
+            raise SessionReplyError("the session's report contains the session's identifier, which is a secret")
         return body
 
     async def _body(self, execution: Execution, file: str) -> bytes:
@@ -316,28 +331,29 @@ class Session:
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:
-                # Our program never raises, whatever the source is: something has ended it.
+                # The engine's program catches every exception, so something else ended it.
                 raise SessionLost(
-                    f"the run broke off; it said: {stderr[-STDERR_TAIL:]!r}",
+                    f"the execution broke off; its stderr ends with {stderr[-STDERR_TAIL_CHARACTERS:]!r}",
                     kind="execution_interrupted",
                     stderr_tail=stderr,
                 )
             if ref is None:
                 raise SessionReplyError(
-                    f"the session gave no report; it said: {stderr[-STDERR_TAIL:]!r}", stderr_tail=stderr
+                    f"the session printed no report; its stderr ends with {stderr[-STDERR_TAIL_CHARACTERS:]!r}",
+                    stderr_tail=stderr,
                 )
             body = ref["body"]
             if body is None:
-                body = protocol.check_report(await self._client.read(self._identifier, file, REPORT_LIMIT), ref)
+                body = protocol.check_report(await self._client.read(self._identifier, file, MAX_REPORT_BYTES), ref)
         except protocol.ProtocolError as error:
-            raise SessionReplyError(f"the session's report cannot be used: {error}") from None
+            raise SessionReplyError(f"the session's report is invalid: {error}") from None
         return body
 
 
-def _over(taken: list[PendingWork], ran: list[ExecutionResult]) -> None:
-    for each, end in zip(taken, ran, strict=True):
-        if not each.end.done():
-            each.end.set_result(end)
+def _resolve(taken: list[PendingWork], results: list[ExecutionResult]) -> None:
+    for each, result in zip(taken, results, strict=True):
+        if not each.result.done():
+            each.result.set_result(result)
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

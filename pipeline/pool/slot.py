@@ -1,4 +1,4 @@
-"""One slot of the pool: its document, the session it names, and whether further jobs should start there."""
+"""Slot of the pool: its leased document, its state machine, and the session that it names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Protocol, Self
 
@@ -17,53 +18,109 @@ from pipeline.pool.requests import SlotRequest
 from pipeline.pool.session import Session
 from pipeline.settings import Settings
 
-# The label of jobs whose images are all one's own: their sessions are recycled for age, and after so many jobs that
-# no kernel is asked for more.
+# Isolation label of jobs whose images all belong to the operator. Their sessions are recycled by age, and after this
+# many jobs at the latest.
 TRUSTED, TRUSTED_SESSION_MAX_JOBS = "trusted", 10_000
 
-# A lease counts as ours for this much less than its length: a call that starts then may take a while to arrive.
+# Treat a lease as expired this many seconds early, because a call that starts now may take a while to arrive.
 LEASE_MARGIN_SECONDS = 5.0
 
 
+class SlotState(StrEnum):
+    """State of a slot in the process that leases it."""
+
+    OPENING = "opening"
+    """Leased. The document does not name the session as `in use` yet; no job may start."""
+    READY = "ready"
+    """Accepts jobs."""
+    DRAINING = "draining"
+    """Closed to new jobs. Its session is recycled when the last job ends."""
+    HANDING_OVER = "handing over"
+    """Closed to new jobs. The slot is returned when the last job ends, because another process needs it."""
+    RECYCLING = "recycling"
+    """The session is being ended; the slot gets a new identifier."""
+    RETURNING = "returning"
+    """The session is being cleaned; the slot is about to be released."""
+    FREE = "free"
+    """Released with a clean session, which the next process may use."""
+    COOLING = "cooling"
+    """Released while its session, which could not be ended, expires by inactivity."""
+    LOST = "lost"
+    """Released as it was, or its lease is lost. The next process ends the session."""
+
+
+ACTIVE = {SlotState.READY, SlotState.DRAINING, SlotState.HANDING_OVER}
+FINAL = {SlotState.FREE, SlotState.COOLING, SlotState.LOST}
+# A slot may be returned in every state, since a process may stop at any time. It may also be lost in every state.
+TRANSITIONS: dict[SlotState, set[SlotState]] = {
+    SlotState.OPENING: {SlotState.READY, SlotState.RECYCLING, SlotState.RETURNING, SlotState.LOST},
+    SlotState.READY: {
+        SlotState.DRAINING,
+        SlotState.HANDING_OVER,
+        SlotState.RECYCLING,
+        SlotState.RETURNING,
+        SlotState.LOST,
+    },
+    SlotState.DRAINING: {SlotState.HANDING_OVER, SlotState.RECYCLING, SlotState.RETURNING, SlotState.LOST},
+    SlotState.HANDING_OVER: {SlotState.RETURNING, SlotState.LOST},
+    SlotState.RECYCLING: {SlotState.OPENING, SlotState.RETURNING, SlotState.COOLING, SlotState.LOST},
+    # A process that stops interrupts a return and starts it again.
+    SlotState.RETURNING: {SlotState.RETURNING, SlotState.FREE, SlotState.LOST},
+    SlotState.FREE: set(),
+    SlotState.COOLING: set(),
+    SlotState.LOST: set(),
+}
+
+
 class SlotDocument(Protocol):
-    """A slot's document while this process holds it."""
+    """Document of a slot while this process holds its lease."""
 
     content: dict[str, Any]
 
     async def write(self, content: dict[str, Any]) -> None:
-        """Replace the content."""
+        """Replace the content. Raises PipelineError of kind `lease_lost` when the lease is gone."""
 
     async def renew(self) -> None:
-        """Start the lease's time anew."""
+        """Renew the lease for its full duration."""
 
     async def release(self) -> None:
-        """Give it back."""
+        """Release the lease."""
 
 
 class SlotDocuments(Protocol):
-    """Where the slots' documents are."""
+    """Store of the slots' documents."""
 
     async def list_free(self, count: int) -> list[str]:
-        """Those of the first `count` that nobody holds."""
+        """Return the names of the unleased documents among the first `count`."""
 
     async def acquire(self, name: str) -> SlotDocument | None:
-        """Hold one, unless another process does."""
+        """Lease a document. Returns None when another process holds it."""
 
     async def publish_demand(self, held: int, *, more: bool) -> None:
-        """Let the others know how many this process holds, and whether it has work for more."""
+        """Publish the number of slots that this process holds, and whether it needs more."""
 
     async def withdraw_demand(self) -> None:
-        """Take that back."""
+        """Withdraw the published demand."""
 
     async def demands(self) -> list[tuple[int, bool]]:
-        """How many each of the others holds that says so, and whether it has work for more."""
+        """Return the demand of every other process: slots held, and whether it needs more."""
 
 
 @dataclass(eq=False)
 class Slot:
-    """A slot that this process has leased. `leased` is the monotonic time of the last renewal.
+    """Slot that this process leases.
 
-    `hours` are those of all its sessions, `life` is the present one's; `unwritten` says that the document lacks some.
+    Attributes:
+        leased: Monotonic time in seconds of the last successful heartbeat.
+        generation: Number of the identifier; every new identifier increments it.
+        jobs_served: Jobs that ended in the present session.
+        billed_hours: Hours of all sessions that the slot ever named.
+        unwritten: Whether the document lacks some of these hours.
+        requests: Requests of the jobs that run here.
+        idle_since: Monotonic time in seconds at which the last job ended.
+        recycle_reason: Reason for ending the session; empty while it is trusted.
+        renewing: Whether a heartbeat is in flight.
+        lifetime: Lifetime of the present session.
     """
 
     name: str
@@ -73,18 +130,15 @@ class Slot:
     leased: float
     identifier: str = ""
     generation: int = 0
-    used: int = 0
+    jobs_served: int = 0
     billed_hours: BilledHours = field(default_factory=BilledHours)
     unwritten: bool = False
     holder: str = ""
-    state: str = ""
+    state: SlotState = SlotState.OPENING
     label: str = ""
     requests: list[SlotRequest[Slot]] = field(default_factory=list)
     idle_since: float = 0.0
     recycle_reason: str = ""
-    lost: bool = False
-    maintenance: bool = True
-    draining: bool = False
     renewing: bool = False
     session: Session = field(init=False)
     lifetime: SessionLifetime = field(init=False)
@@ -94,161 +148,178 @@ class Slot:
     def from_document(
         cls, name: str, document: SlotDocument, settings: Settings, client: PoolClient, leased: float
     ) -> Self:
-        """The slot as its document describes it. In doubt when its last holder did not give it back."""
-        said = document.content
+        """Create the slot from its document. Its session must be recycled unless the last holder returned it."""
+        content = document.content
         slot = cls(name, document, settings, client, leased)
-        slot.generation, slot.used = int(said.get("generation", 0)), int(said.get("used", 0))
-        # A session that was left to cool down has ended by itself when somebody may take its slot.
-        slot.identifier = "" if said.get("state") == "cooling" else str(said.get("identifier", ""))
-        slot.label, slot.billed_hours = str(said.get("label", "")), BilledHours.parse(str(said.get("hours", "")))
-        slot.lifetime = SessionLifetime.read(said if slot.identifier else {}, settings.pool_cooldown)
-        slot.session = slot.new_session(equipped=said.get("engine") == engine_bundle.build().digest)
+        slot.generation, slot.jobs_served = int(content.get("generation", 0)), int(content.get("used", 0))
+        # A session that was left to cool down has expired before its slot can be leased again.
+        slot.identifier = "" if content.get("state") == SlotState.COOLING else str(content.get("identifier", ""))
+        slot.label, slot.billed_hours = str(content.get("label", "")), BilledHours.parse(str(content.get("hours", "")))
+        slot.lifetime = SessionLifetime.read(content if slot.identifier else {}, settings.pool_cooldown)
+        slot.session = slot.new_session(engine_installed=content.get("engine") == engine_bundle.build().digest)
         slot.record_billed_hours()
-        if said.get("state") != "free":
+        if content.get("state") != SlotState.FREE:
             slot.recycle_reason = "taken over" if slot.identifier else "new"
         return slot
 
+    def become(self, state: SlotState) -> None:
+        """Change the state. Raises RuntimeError for a transition that `TRANSITIONS` does not allow, which is a bug."""
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"slot {self.name}: illegal transition from {self.state} to {state}")
+        self.state = state
+
+    def taint(self, reason: str) -> None:
+        """Have the session recycled when its jobs have ended. The first reason is kept."""
+        self.recycle_reason = self.recycle_reason or reason
+        if reason and self.state is SlotState.READY:
+            self.become(SlotState.DRAINING)
+
     @property
     def jobs(self) -> int:
-        """How many jobs are under way here."""
+        """Number of running jobs."""
         return len(self.requests)
 
     @property
-    def cooling(self) -> bool:
-        """Whether a session that could not be ended may still be there."""
-        return self.document.content.get("state") == "cooling" and self.document.content.get("until", 0) > time.time()
+    def is_cooling_down(self) -> bool:
+        """Return whether a session that could not be ended may still exist."""
+        content = self.document.content
+        return content.get("state") == SlotState.COOLING and content.get("until", 0) > time.time()
 
     @property
     def lease_is_valid(self) -> bool:
-        """Whether the lease certainly holds."""
-        return (
-            not self.lost and time.monotonic() < self.leased + self.settings.slot_lease_duration - LEASE_MARGIN_SECONDS
-        )
+        """Return whether this process certainly holds the lease."""
+        expires = self.leased + self.settings.slot_lease_duration - LEASE_MARGIN_SECONDS
+        return self.state not in FINAL and time.monotonic() < expires
 
     @property
     def in_doubt(self) -> str:
-        """Why the session is not to be trusted any more; empty when it is."""
+        """Reason why the session is not trusted any more; empty while it is."""
         return self.recycle_reason or self.session.tainted
 
     @property
     def needs_recycling(self) -> bool:
-        """Whether no further job should start in this session."""
+        """Return whether the session is unusable: in doubt, too old, used up, absent, or with an uncertain lease."""
         old = self.lifetime.started and time.time() - self.lifetime.started > self.settings.session_max_age
-        nothing = self.in_doubt or not self.identifier or not self.lease_is_valid
-        most = TRUSTED_SESSION_MAX_JOBS if self.label == TRUSTED else self.settings.session_max_jobs
-        return bool(nothing or old or self.used + self.jobs >= most)
+        unusable = self.in_doubt or not self.identifier or not self.lease_is_valid
+        max_jobs = TRUSTED_SESSION_MAX_JOBS if self.label == TRUSTED else self.settings.session_max_jobs
+        return bool(unusable or old or self.jobs_served + self.jobs >= max_jobs)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing at all goes on here."""
-        return self.jobs == 0 and not self.maintenance
+        """Return whether no job runs here and no maintenance is under way."""
+        return self.jobs == 0 and self.state in ACTIVE
 
     @property
-    def wants_writing(self) -> bool:
-        """Whether the document is to be written, and nobody is at it."""
+    def needs_writing(self) -> bool:
+        """Return whether the document lacks billed hours and no write is in flight."""
         return self.unwritten and not self._writing.locked()
 
-    def can_start(self, ask: SlotRequest[Slot]) -> bool:
-        """Whether a job may start here now. A session that has served nobody yet takes any label; None is nobody's.
+    def can_start(self, request: SlotRequest[Slot]) -> bool:
+        """Return whether the requested job may start here now.
 
-        Beyond the depth there are seats for small jobs, as many as so many executions take in.
+        An unused session accepts any isolation label; a job with label None needs an unused session. Beyond the
+        session's concurrency, small jobs still start while they fit into that number of microbatches.
         """
-        if self.maintenance or self.draining or self.needs_recycling or self.session.overdue:
+        if self.state is not SlotState.READY or self.needs_recycling or self.session.overdue:
             return False
-        if self.jobs == 0 and self.used == 0:
+        if self.jobs == 0 and self.jobs_served == 0:
             return True
-        if ask.label is None or self.label != ask.label:
+        if request.label is None or self.label != request.label:
             return False
-        depth = self.settings.session_concurrency
-        return self.jobs < depth or BatchLimits.of(self.settings).scaled(depth).fits(self.requests, ask)
+        concurrency = self.settings.session_concurrency
+        return self.jobs < concurrency or BatchLimits.of(self.settings).scaled(concurrency).fits(self.requests, request)
 
-    def start_job(self, ask: SlotRequest[Slot]) -> None:
-        """Count a job in. A session that is nobody's takes this one and no other."""
-        ask.since = time.time()
-        self.lifetime.used(ask.since)
-        self.requests.append(ask)
-        if self.lifetime.unproven and not self.session.engine_installed:
-            self._ended()
-        self.label = ask.label or "single"
-        if ask.label is None:
-            self.recycle_reason = "single"
+    def start_job(self, request: SlotRequest[Slot]) -> None:
+        """Add a job. A job with label None makes the session single-use."""
+        request.started = time.time()
+        self.lifetime.mark_used(request.started)
+        self.requests.append(request)
+        if self.lifetime.unconfirmed and not self.session.engine_installed:
+            self._end_lifetime()
+        self.label = request.label or "single"
+        if request.label is None:
+            self.taint("single")
 
-    def end_job(self, ask: SlotRequest[Slot]) -> None:
-        """Count it out again."""
-        self.requests.remove(ask)
-        self.used += 1
+    def end_job(self, request: SlotRequest[Slot]) -> None:
+        """Remove a job."""
+        self.requests.remove(request)
+        self.jobs_served += 1
         self.idle_since = time.monotonic()
 
     def record_billed_hours(self, until: float | None = None) -> None:
-        """Count the hours that the session has begun, until now or a time that is known."""
+        """Add the hours that the session has started until now, or until a given time (seconds since 1970)."""
         before = self.billed_hours
-        self.billed_hours = self.lifetime.count(before, until or self.lifetime.until(time.time()))
+        self.billed_hours = self.lifetime.add_started_hours(before, until or self.lifetime.alive_until(time.time()))
         self.unwritten = self.unwritten or self.billed_hours != before
 
-    def answered(self, since: float) -> None:
-        """The session is there: it has begun, if it had not before."""
+    def mark_responded(self, since: float) -> None:
+        """Record that the session responded to a call that was sent at `since` (seconds since 1970)."""
         if not self.lifetime.started:
-            self.lifetime.begin(since)
+            self.lifetime.start(since)
             self.record_billed_hours()
-        self.lifetime.answered(time.time())
+        self.lifetime.mark_responded(time.time())
 
     def mark_alive(self) -> None:
-        """It is the one that it was."""
-        self.lifetime.proven(time.time())
+        """Record that the session is confirmed to be the same one."""
+        self.lifetime.mark_alive(time.time())
 
-    def replaced(self) -> None:
-        """It had ended by itself, and a new one has begun in its place, under the same identifier."""
-        self._ended()
-        self.answered(time.time())
+    def mark_replaced(self) -> None:
+        """Record that the session expired and that a new, empty one has its identifier."""
+        self._end_lifetime()
+        self.mark_responded(time.time())
 
-    def _ended(self) -> None:
+    def _end_lifetime(self) -> None:
         self.record_billed_hours()
         self.lifetime = SessionLifetime(self.settings.pool_cooldown)
 
-    def new_session(self, *, equipped: bool) -> Session:
-        """The session that `identifier` names."""
+    def new_session(self, *, engine_installed: bool) -> Session:
+        """Create the client of the session that `identifier` names."""
         return Session(
             self.client,
             self.identifier,
-            equipped=equipped,
-            is_ours=lambda: self.lease_is_valid,
+            engine_installed=engine_installed,
+            lease_is_valid=lambda: self.lease_is_valid,
             name=f"{PurePosixPath(self.name).stem}.{self.generation}",
-            bounds=BatchLimits.of(self.settings),
-            may_bring_engine=self.settings.pool_is_custom_container,
-            watcher=self,
+            limits=BatchLimits.of(self.settings),
+            image_may_have_engine=self.settings.pool_is_custom_container,
+            observer=self,
         )
 
     def new_identity(self) -> None:
-        """A new identifier, under which no session exists yet."""
+        """Choose a new identifier, under which no session exists yet."""
         self.reset()
         self.identifier, self.generation, self.recycle_reason = secrets.token_hex(16), self.generation + 1, ""
-        self.session = self.new_session(equipped=False)
+        self.session = self.new_session(engine_installed=False)
 
     def reset(self) -> None:
-        """No session is here any more, nor the name for one."""
-        self.identifier, self.used, self.label = "", 0, ""
+        """Forget the session and its identifier."""
+        self.identifier, self.jobs_served, self.label = "", 0, ""
         self.lifetime = SessionLifetime(self.settings.pool_cooldown)
 
-    async def write(self, state: str = "", **more: Any) -> None:  # noqa: ANN401 - JSON
-        """Write the document: `in use` while this process holds it, `free` when clean, `cooling` until a time.
+    async def write(self, state: SlotState | None = None, **fields: float) -> None:
+        """Write the document, `in use` unless `state` is FREE or COOLING. Of several writes the last one counts.
 
-        Without a state it is written as it is. Of several writes the last one counts.
+        Args:
+            state: State that the document announces to the next holder.
+            **fields: Further fields of the document, such as `until`.
+
+        Raises:
+            PipelineError: Storage did not accept the write; `unwritten` is set then.
         """
-        self.state = state or self.state
         async with self._writing:
             self.unwritten = False
+            announced = str(state) if state in FINAL else "in use"
             try:
-                await self.document.write({**self._content(), **more})
+                await self.document.write({"state": announced, **self._content(), **fields})
             except BaseException:
                 self.unwritten = True
                 raise
 
     def _content(self) -> dict[str, Any]:
         return {
-            "state": self.state,
             "identifier": self.identifier,
             "generation": self.generation,
-            "used": self.used,
+            "used": self.jobs_served,
             "born": self.lifetime.started,
             "last": self.lifetime.last_used,
             "counted": self.lifetime.counted,

@@ -1,7 +1,7 @@
-"""What goes on in each slot, told to all: jobs under way, written down every few seconds while something changes.
+"""Status publisher: write each slot's status (running jobs) to a table, at most every 10 s and only when it changed.
 
-Whoever looks at the pool sees what every process does there, and can ask the holder of a slot to end its session: it
-looks for that as often as it tells. No call is made for a job.
+So every process can show the whole pool, and can request that the holder of a slot recycles its session. The publisher
+reads these requests as often as it publishes. No call is made for a single job.
 """
 
 from __future__ import annotations
@@ -17,68 +17,66 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 PUBLISH_INTERVAL_SECONDS = 10.0
-# Of the jobs in a slot so many are told of, and so much of a name.
+# Publish at most this many jobs of a slot, and this many characters of a source's name.
 MAX_JOBS_PER_SLOT, MAX_NAME_CHARACTERS = 4, 200
 
 
 class StatusTable(Protocol):
-    """Where it is written down."""
+    """Table of the slots' status."""
 
     async def publish(self, rows: Mapping[str, dict[str, Any]]) -> None:
-        """Replace what is told of these slots, by their names."""
+        """Replace the rows of these slots, by slot name."""
 
     async def recycle_requests(self) -> dict[str, int]:
-        """The slots whose sessions somebody wants to be ended, and the generations of those sessions."""
+        """Return the slots whose sessions users want recycled, and the generations of those sessions."""
 
 
 class SlotStatusPublisher:
-    """This process's part in that."""
+    """Publisher of the status of this process's slots.
+
+    Attributes:
+        holder: Name of this process in the documents of its slots. It tells current rows from those of a past holder.
+    """
 
     def __init__(self, board: StatusTable) -> None:
+        """Create a publisher with a random holder name."""
         self._board = board
-        self._told: dict[str, dict[str, Any]] = {}
-        self._last = 0.0
+        self._published: dict[str, dict[str, Any]] = {}
+        self._last_published = 0.0
         self.holder = secrets.token_hex(4)
-        """What this process calls itself in the documents of its slots, so that what it tells is known to be its."""
 
     async def publish(self, slots: Sequence[Slot]) -> None:
-        """Look what is asked for, and tell what has changed, if it is time."""
+        """Handle recycle requests and publish changed rows, if the interval has passed."""
         now = time.monotonic()
-        if not slots or now - self._last < PUBLISH_INTERVAL_SECONDS:
+        if not slots or now - self._last_published < PUBLISH_INTERVAL_SECONDS:
             return
-        self._last = now
+        self._last_published = now
         try:
-            asked = await self._board.recycle_requests()
+            requests = await self._board.recycle_requests()
             for slot in slots:
-                if asked.get(slot.name) == slot.generation:
-                    slot.recycle_reason = slot.recycle_reason or "asked for"
+                if requests.get(slot.name) == slot.generation:
+                    slot.taint("requested")
             rows = {slot.name: slot_status(slot, self.holder) for slot in slots}
-            changed = {name: row for name, row in rows.items() if self._told.get(name) != row}
+            changed = {name: row for name, row in rows.items() if self._published.get(name) != row}
             if changed:
                 await self._board.publish(changed)
-            self._told = rows
+            self._published = rows
         except PipelineError as error:
-            log.warning("what goes on in the slots cannot be told now: %s", error)
+            log.warning("cannot publish the status of slots: %s", error, extra={"event": "slot.status_unpublished"})
 
 
 def slot_status(slot: Slot, holder: str = "") -> dict[str, Any]:
-    """What is told of a slot. Times are seconds since 1970."""
-    jobs = [seat for seat in slot.requests if seat.job_label]
+    """Return the status row of a slot. Times are seconds since 1970."""
     return {
         "holder": holder,
         "generation": slot.generation,
-        "uses": slot.used,
+        "uses": slot.jobs_served,
         "born": slot.lifetime.started,
         "count": slot.jobs,
         "draining": bool(slot.in_doubt) and slot.jobs > 0,
         "jobs": [
-            [
-                seat.job_label.recipe,
-                seat.job_label.container,
-                seat.job_label.name[:MAX_NAME_CHARACTERS],
-                round(seat.since, 1),
-            ]
-            for seat in jobs[:MAX_JOBS_PER_SLOT]
-            if seat.job_label
-        ],
+            [label.recipe, label.container, label.name[:MAX_NAME_CHARACTERS], round(request.started, 1)]
+            for request in slot.requests
+            if (label := request.job_label)
+        ][:MAX_JOBS_PER_SLOT],
     }

@@ -1,7 +1,7 @@
-"""How calls to the session pool are sent: httpx's interface, over the connections that storage has, too.
+"""HTTP transport of the session pool's client: httpx's interface on aiohttp's connections, which storage uses too.
 
-httpx's own transport looks at every idle connection for every call; with dozens of them that takes longer than the
-call (docs/performance.md, "Profiles").
+httpx's own transport inspects every idle connection for every call. With dozens of connections that takes longer than
+the call (docs/performance.md, "Profiles").
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class Transport(AiohttpTransport):
-    """One client for the process, made in the loop of the first call."""
+    """Transport with one HTTP client per process, created in the event loop of the first call."""
 
     def __init__(self) -> None:
+        """Create the transport without a connection."""
         super().__init__(client=lambda: new_session(self.ssl_context))
 
 
 def never_sent(error: Exception) -> bool:
-    """Whether no connection was made at all. A connection that broke in use is called a connect timeout, too."""
+    """Return whether no connection was made.
+
+    The cause of the error decides, because httpx reports a broken connection as a connect timeout, too.
+    """
     cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
     if isinstance(cause, aiohttp.ClientError):
         return isinstance(cause, NOT_SENT)

@@ -1,4 +1,4 @@
-"""Who waits for a session, and who gets the next seat: fair across recipes and runs, urgent work first."""
+"""Fair queue with priorities: waiting slot requests, urgent ones first, recipes and runs in round-robin."""
 
 from __future__ import annotations
 
@@ -10,45 +10,52 @@ from pipeline.pool.requests import PRIORITIES, Priority, S, SlotRequest
 
 
 class FairPriorityQueue(Generic[S]):
-    """Those who wait. Within a group of one priority and label: first come, first served."""
+    """Fair queue of slot requests.
+
+    Requests of one priority, fairness key and label form a group. A group is first come, first served; groups of one
+    priority take turns.
+    """
 
     def __init__(self, run_share: float) -> None:
+        """Create an empty queue. `run_share` is the share of running jobs (0 to 1) reserved for bulk runs."""
         self._run_share = run_share
         self._groups: dict[Priority, OrderedDict[tuple[str, str | None], deque[SlotRequest[S]]]]
         self._groups = {priority: OrderedDict() for priority in PRIORITIES}
         self._count = 0
 
     def __len__(self) -> int:
+        """Return the number of waiting requests."""
         return self._count
 
-    def add(self, ask: SlotRequest[S]) -> None:
-        """Get in line."""
-        self._groups[ask.priority].setdefault((ask.fairness_key, ask.label), deque()).append(ask)
+    def add(self, request: SlotRequest[S]) -> None:
+        """Append a request to its group."""
+        self._groups[request.priority].setdefault((request.fairness_key, request.label), deque()).append(request)
         self._count += 1
 
-    def remove(self, ask: SlotRequest[S]) -> None:
-        """Leave, seated or not. The group goes to the back of its priority, so that the others have their turn."""
-        groups, key = self._groups[ask.priority], (ask.fairness_key, ask.label)
-        waiting = groups.get(key)
-        if waiting is None or ask not in waiting:
+    def remove(self, request: SlotRequest[S]) -> None:
+        """Remove a request if it is queued. Its group moves to the back, so that the groups of a priority rotate."""
+        groups, key = self._groups[request.priority], (request.fairness_key, request.label)
+        group = groups.get(key)
+        if group is None or request not in group:
             return
-        waiting.remove(ask)
+        group.remove(request)
         self._count -= 1
         groups.move_to_end(key)
-        if not waiting:
+        if not group:
             del groups[key]
 
-    def heads(self, seated: list[SlotRequest[S]]) -> Iterator[SlotRequest[S]]:
-        """The first of every group who still waits, in the order in which they are to be seated beside those who are.
+    def candidates(self, running: list[SlotRequest[S]]) -> Iterator[SlotRequest[S]]:
+        """Yield the first waiting request of every group, in the order in which they should get slots.
 
-        Jobs of runs go last, but for their share: neither fresh images nor a run wait for ever.
+        Bulk runs go last, except while fewer than their share of the `running` jobs belong to runs. So neither uploads
+        nor runs starve.
         """
-        runs = sum(ask.priority == "run" for ask in seated)
-        owed = runs < self._run_share * (len(seated) + 1)
-        order = ("interactive", "run", "upload") if owed else PRIORITIES
+        run_count = sum(request.priority == "run" for request in running)
+        below_share = run_count < self._run_share * (len(running) + 1)
+        order = ("interactive", "run", "upload") if below_share else PRIORITIES
         for priority in order:
-            for waiting in self._groups[priority].values():
-                # Who has been cancelled stands here until its task has had its turn.
-                first = next((ask for ask in waiting if not ask.slot.done()), None)
+            for group in self._groups[priority].values():
+                # A cancelled request stays in the queue until its task runs.
+                first = next((request for request in group if not request.slot.done()), None)
                 if first:
                     yield first

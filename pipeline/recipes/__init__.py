@@ -1,6 +1,6 @@
-"""The recipe file: model, loading, matching, output paths, hash."""
+"""Recipe file: loading, model, matching, output paths, hash."""
 
-from .loading import Recipes, load, loads
-from .recipe import Recipe, Rendition, focal_point
+from pipeline.recipes.loading import Recipes, load, load_recipes, loads
+from pipeline.recipes.recipe import Recipe, Rendition, focal_point
 
-__all__ = ["Recipe", "Recipes", "Rendition", "focal_point", "load", "loads"]
+__all__ = ["Recipe", "Recipes", "Rendition", "focal_point", "load", "load_recipes", "loads"]

@@ -1,7 +1,7 @@
-"""Recipes that come with a request: in the language of the file, but without a name, a match and a path of their own.
+"""Ad-hoc recipes: recipes of requests, in the language of the recipe file, without name, match rules and paths.
 
-Such a recipe is called after its content, so that the same one asked for twice is one recipe, and its renditions lie
-in a folder of that name.
+An ad-hoc recipe is named by a digest of its content. The same content gives the same recipe, and its renditions are in
+a folder of that name.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.errors import RecipeError
-
-from . import conflicts
-from .compiler import RecipeCompiler
-from .error_messages import explain
-from .loading import Recipes
-from .model import FileModel
-from .recipe import Recipe
-from .yaml_loader import Document, Problem, Problems, dotted, parse
+from pipeline.recipes import conflicts
+from pipeline.recipes.compiler import RecipeCompiler
+from pipeline.recipes.error_messages import explain
+from pipeline.recipes.loading import Recipes
+from pipeline.recipes.model import FileModel
+from pipeline.recipes.recipe import Recipe
+from pipeline.recipes.yaml_loader import Document, Problem, Problems, dotted, parse
 
 GROUP = "_adhoc"
-# No recipe of a file can be called so: their names start with a letter or digit.
+# Names of a recipe file start with a letter or digit.
 MARK = f"{GROUP}-"
 _NAME = re.compile(rf"{MARK}[0-9a-f]{{32}}")
 _FOLDER = "adhoc"
-_PLACE = ("recipes", _FOLDER)
-_JOB_KEYS = ("transforms", "renditions")
+# Position of the recipe in a document that has the form of a recipe file.
+_ROOT = ("recipes", _FOLDER)
+_KEYS = ("transforms", "renditions")
 
 
 def is_name(name: str) -> bool:
-    """Whether a recipe of this name came with a request."""
+    """Return True if `name` is the name of an ad-hoc recipe."""
     return _NAME.fullmatch(name) is not None
 
 
 def name_of(document: Mapping[str, Any]) -> str:
-    """The name of a recipe with this content. The order of its keys does not count."""
+    """Return the name of the ad-hoc recipe in `document`. The order of its keys does not matter."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return MARK + hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -49,75 +49,75 @@ def name_of(document: Mapping[str, Any]) -> str:
 def for_job(
     document: Mapping[str, Any], *, allow_code: bool = False, code: Path | None = None, beside: Recipes | None = None
 ) -> Recipe:
-    """The recipe in `document`: `transforms` and `renditions`, nothing else. RecipeError lists what is wrong with it.
+    """Compile the recipe of a request.
 
-    `beside` are the recipes of the file where input and output share a container: what this one writes may then not
-    be what one of them takes.
+    Args:
+        document: The keys `transforms` and `renditions`, and no others.
+        allow_code: Accept user code.
+        code: The folder of the modules of user code.
+        beside: The recipe file, if input and output share a container: no recipe may match the outputs.
+
+    Raises:
+        RecipeError: The recipe has errors; the message lists all of them.
     """
-    name = name_of(document)
-    path = f"{_FOLDER}/{name.removeprefix(MARK)}/{{path}}/{{rendition}}.{{ext}}"
-    given = Document({"recipes": {_FOLDER: dict(document)}})
-    problems = [
-        given.problem((*_PLACE, key), f"a request's recipe has {' and '.join(_JOB_KEYS)}, nothing else")
-        for key in document
-        if key not in _JOB_KEYS
-    ]
+    name, whole = name_of(document), Document({"recipes": {_FOLDER: dict(document)}})
+    renditions = document.get("renditions")
+    entries = renditions.items() if isinstance(renditions, dict) else ()
+    only = f"not allowed: a recipe of a request has only {' and '.join(_KEYS)}"
+    problems = [whole.problem((*_ROOT, key), only) for key in document if key not in _KEYS]
     problems += [
-        given.problem((*_PLACE, "renditions", each, "path"), "where it goes is not the request's to say: remove it")
-        for each, rendition in _entries(document.get("renditions"))
-        if "path" in rendition
+        whole.problem((*_ROOT, "renditions", key, "path"), "a request cannot set the output path: remove it")
+        for key, rendition in entries
+        if isinstance(rendition, dict) and "path" in rendition
     ]
-    recipe = _built(given, problems, allow_code=allow_code, code=code)
+    recipe = _compile(whole, problems, allow_code=allow_code, code=code)
+    path = f"{_FOLDER}/{name.removeprefix(MARK)}/{{path}}/{{rendition}}.{{ext}}"
     recipe = replace(recipe, name=name, renditions=tuple(replace(each, path=path) for each in recipe.renditions))
     if beside is not None:
-        _refuse(list(conflicts.loops([recipe, *beside], given)))
+        _raise_any(list(conflicts.loops([recipe, *beside], whole)))
     return recipe
 
 
 def for_preview(text: str, *, allow_code: bool = False, code: Path | None = None) -> Recipe:
-    """The recipe in `text`, YAML or JSON, as it stands below its name in a recipe file. RecipeError as above.
+    """Compile the recipe in `text`: YAML or JSON, as below a recipe's name in a recipe file.
 
-    Nothing is kept of what it makes and no source is looked for, so that its match may be there and is not looked at.
+    A preview stores no renditions and matches no sources, so `match` is ignored. Raises RecipeError as `for_job` does.
     """
     try:
         document = parse(text)
-    except Problems as found:
-        placed = [replace(problem, path=(*_PLACE, *problem.path)) for problem in found.problems]
-        raise RecipeError("\n".join(_line(problem) for problem in placed)) from None
-    places = {(*_PLACE, *path): place for path, place in document.places.items()}
+    except Problems as error:
+        _raise_any([replace(problem, path=(*_ROOT, *problem.path)) for problem in error.problems])
+        raise
     recipe = document.data
     if isinstance(recipe, dict):
         recipe = {key: value for key, value in recipe.items() if key != "match"}
-    given = Document({"recipes": {_FOLDER: recipe}}, places)
-    return replace(_built(given, [], allow_code=allow_code, code=code), name=f"{MARK}preview")
+    positions = {(*_ROOT, *path): position for path, position in document.positions.items()}
+    whole = Document({"recipes": {_FOLDER: recipe}}, positions)
+    return replace(_compile(whole, [], allow_code=allow_code, code=code), name=f"{MARK}preview")
 
 
-def _entries(renditions: Any) -> list[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - whatever was sent
-    """The renditions that have the form of one; the model tells the others."""
-    found = renditions.items() if isinstance(renditions, dict) else ()
-    return [(name, each) for name, each in found if isinstance(each, dict)]
-
-
-def _built(given: Document, problems: list[Problem], *, allow_code: bool, code: Path | None) -> Recipe:
-    _refuse(problems)
+def _compile(whole: Document, problems: list[Problem], *, allow_code: bool, code: Path | None) -> Recipe:
+    _raise_any(problems)
     try:
-        model = FileModel.model_validate_json(json.dumps(given.data))
+        model = FileModel.model_validate_json(json.dumps(whole.data))
     except ValidationError as error:
-        _refuse(explain(error, given, allow_code=allow_code))
-        raise AssertionError("unreachable: what pydantic refuses has a problem") from error
-    builder = RecipeCompiler(model, given, code, allow_code)
-    (recipe,) = builder.recipes()
-    _refuse(builder.problems)
+        _raise_any(explain(error, whole, allow_code=allow_code))
+        raise
+    compiler = RecipeCompiler(model, whole, code, allow_code)
+    (recipe,) = compiler.recipes()
+    _raise_any(compiler.problems)
     return recipe
 
 
-def _refuse(problems: list[Problem]) -> None:
-    """Raise what is wrong, each with its place: the line of a text, the key of a document."""
+def _raise_any(problems: list[Problem]) -> None:
+    """Raise RecipeError if there are problems, one line for each."""
     if problems:
-        raise RecipeError("\n".join(_line(problem) for problem in problems))
+        raise RecipeError("\n".join(map(_line, problems))) from None
 
 
 def _line(problem: Problem) -> str:
-    at = dotted(problem.path[len(_PLACE) :]) if problem.path[: len(_PLACE)] == _PLACE else ""
-    where = f"line {problem.line}, column {problem.column}: " if (problem.line, problem.column) != (1, 1) else ""
-    return f"{where}{at}: {problem.message}" if at else f"{where}{problem.message}"
+    """Return a problem with its position in the text, if it has one, and its path within the recipe."""
+    path = dotted(problem.path[len(_ROOT) :]) if problem.path[: len(_ROOT)] == _ROOT else ""
+    position = (problem.line, problem.column)
+    where = f"line {problem.line}, column {problem.column}: " if position != (1, 1) else ""
+    return f"{where}{path + ': ' if path else ''}{problem.message}"

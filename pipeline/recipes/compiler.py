@@ -1,4 +1,4 @@
-"""From the checked file to recipes: defaults filled in, blocks put in place, widths made into renditions."""
+"""Compile the validated model of a recipe file to recipes: fill in defaults, insert blocks, expand widths."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.engine.code import Code
 from pipeline.engine.protocol import Step
-from pipeline.engine.registry import FIRST
-from pipeline.engine.resize import Resize
-
-from . import output_paths
-from .error_messages import did_you_mean
-from .model import FileModel, RecipeLimits, RecipeModel, RenditionModel
-from .recipe import Recipe, Rendition
-from .steps import StepModel, Use
-from .yaml_loader import Document, KeyPath, Problem
+from pipeline.engine.transforms.code import Code
+from pipeline.engine.transforms.registry import FIRST
+from pipeline.engine.transforms.resize import Resize
+from pipeline.recipes import output_paths
+from pipeline.recipes.error_messages import did_you_mean
+from pipeline.recipes.model import FileModel, RecipeLimits, RecipeModel, RenditionModel, Size
+from pipeline.recipes.recipe import Recipe, Rendition
+from pipeline.recipes.steps import StepModel, Use
+from pipeline.recipes.yaml_loader import Document, KeyPath, Problem
 
 T = TypeVar("T")
 
 
 @dataclass
 class RecipeCompiler:
-    """Builds the recipes of a file, and collects what is wrong with them. `code` is the folder of modules, if any."""
+    """Compile the recipes of a file, and collect their problems. `code` is the folder of modules, or None."""
 
     model: FileModel
     document: Document
@@ -33,44 +32,46 @@ class RecipeCompiler:
     problems: list[Problem] = field(default_factory=list)
 
     def recipes(self) -> list[Recipe]:
-        """Every recipe, in the order of the file."""
+        """Return all recipes, in the order of the file."""
         return [self._recipe(name, model) for name, model in self.model.recipes.items()]
 
     def _recipe(self, name: str, model: RecipeModel) -> Recipe:
-        at: KeyPath = ("recipes", name)
+        path: KeyPath = ("recipes", name)
         defaults = self.model.defaults
-        steps = self._steps(model.transforms, (*at, "transforms"), leading=True)
-        renditions = tuple(self._renditions(model, at))
-        with_code = any(step["name"] == Code.name for each in (steps, *(r.steps for r in renditions)) for step in each)
-        isolation = _first(model.isolation, defaults.isolation, "shared")
+        steps = self._steps(model.transforms, (*path, "transforms"), leading=True)
+        renditions = tuple(self._renditions(model, path))
+        has_code = any(step["name"] == Code.name for each in (steps, *(r.steps for r in renditions)) for step in each)
+        match = model.match
+        size = (match and match.size) or Size()
         return Recipe(
             name=name,
-            include=tuple(model.match.include) if model.match else (),
-            exclude=tuple(model.match.exclude) if model.match else (),
-            sizes=(model.match.size.min, model.match.size.max) if model.match and model.match.size else (0, None),
-            content_types=tuple(model.match.content_type or ()) if model.match else (),
+            include=tuple(match.include) if match else (),
+            exclude=tuple(match.exclude) if match else (),
+            sizes=(size.min, size.max),
+            content_types=tuple((match and match.content_type) or ()),
             exclusive=model.exclusive,
             steps=tuple(steps),
             renditions=renditions,
-            isolation="single" if with_code else isolation,
+            isolation="single" if has_code else _first(model.isolation, defaults.isolation, "shared"),
             on_truncated=_first(model.on_truncated, defaults.on_truncated, "fail"),
-            limits=_limits(model.limits, defaults.limits),
+            limits=_limits(defaults.limits) | _limits(model.limits),
             carry=tuple(_first(model.carry, defaults.carry, [])),
             description=model.description or "",
         )
 
-    def _renditions(self, model: RecipeModel, at: KeyPath) -> Iterator[Rendition]:
+    def _renditions(self, model: RecipeModel, path: KeyPath) -> Iterator[Rendition]:
+        """Compile the renditions; `widths` makes several of one."""
         seen: set[str] = set()
         for name, each in model.renditions.items():
-            place = (*at, "renditions", name)
+            place = (*path, "renditions", name)
             steps = self._steps(each.transforms, (*place, "transforms"), leading=False)
-            widths = list[int | None](each.widths or ()) or [None]
-            for width in widths:
+            for width in list[int | None](each.widths or ()) or [None]:
                 full = name if width is None else f"{name}-{width}"
                 if full in seen or (full != name and full in model.renditions):
-                    self._complain((*place, "widths"), f"there are two renditions {full!r}: name one of them otherwise")
+                    self._report((*place, "widths"), f"duplicate rendition {full!r}: rename one of them")
                 seen.add(full)
-                yield self._rendition(full, each, model, steps if width is None else [*steps, _to_width(width)])
+                resize = [] if width is None else [Step(name=Resize.name, params=asdict(Resize(width=width)))]
+                yield self._rendition(full, each, model, [*steps, *resize])
 
     def _rendition(self, name: str, model: RenditionModel, recipe: RecipeModel, steps: list[Step]) -> Rendition:
         defaults = self.model.defaults
@@ -83,67 +84,58 @@ class RecipeCompiler:
             cache_control=model.cache_control or recipe.cache_control or defaults.cache_control,
         )
 
-    def _steps(self, models: list[StepModel | Use], at: KeyPath, *, leading: bool) -> list[Step]:
-        """The transforms of a list, its blocks opened. `leading`: it may start with those that always come first."""
+    def _steps(self, models: list[StepModel | Use], path: KeyPath, *, leading: bool) -> list[Step]:
+        """Compile a list of transforms, and insert its blocks.
+
+        With `leading`, the list may start with the transforms that are allowed only at the start of a recipe.
+        """
         steps: list[Step] = []
         for index, model in enumerate(models):
-            found = self._block(model, (*at, index)) if isinstance(model, Use) else [model]
-            for step in found:
-                self._check(step, (*at, index), steps, leading=leading)
-                steps.append(self._with_code(step.step(), (*at, index)))
+            for step in self._block(model, (*path, index)) if isinstance(model, Use) else [model]:
+                self._check(step, (*path, index), steps, leading=leading)
+                steps.append(self._with_source(step.step(), (*path, index)))
         return steps
 
-    def _block(self, use: Use, at: KeyPath) -> list[StepModel]:
-        block = self.model.blocks.get(use.use)
-        if block is None:
-            known = did_you_mean(use.use, self.model.blocks) if self.model.blocks else "the file has no blocks"
-            self._complain(at, f"there is no block {use.use!r}; {known}")
-        return block or []
+    def _block(self, use: Use, path: KeyPath) -> list[StepModel]:
+        if use.use not in self.model.blocks:
+            hint = did_you_mean(use.use, self.model.blocks) if self.model.blocks else "the file has no blocks"
+            self._report(path, f"there is no block {use.use!r}; {hint}")
+        return self.model.blocks.get(use.use, [])
 
-    def _check(self, step: StepModel, at: KeyPath, before: list[Step], *, leading: bool) -> None:
+    def _check(self, step: StepModel, path: KeyPath, before: list[Step], *, leading: bool) -> None:
         name = step.transform().name
         names = [each["name"] for each in before]
         if name in FIRST and not (leading and all(each in FIRST[: FIRST.index(name)] for each in names)):
-            order = " then ".join(FIRST)
-            self._complain(at, f"{name} may stand only at the start of a recipe's own transforms ({order})")
+            self._report(path, f"{name} is allowed only at the start of a recipe's transforms ({' then '.join(FIRST)})")
         if name == Code.name and not self.allow_code:
-            self._complain(at, "recipes may not bring code of their own: allow it in the settings, or remove it")
+            self._report(path, "user code is not allowed: allow it with PIPELINE_ALLOW_CODE, or remove it")
 
-    def _with_code(self, step: Step, at: KeyPath) -> Step:
-        """A step of code with the text of its module, so that the session needs no more and the hash knows it."""
+    def _with_source(self, step: Step, path: KeyPath) -> Step:
+        """Replace the module of a step of user code by its text: the session needs it, and the hash covers it."""
         module = step["params"].get("module") if step["name"] == Code.name else None
         if module is None:
             return step
         file = self.code / (module.replace(".", "/") + ".py") if self.code else None
         if file is None or not file.is_file():
-            where = f"the file {file} does not exist" if file else "the settings name no folder of code"
-            self._complain(at, f"the module {module!r} cannot be found: {where}")
+            reason = f"the file {file} does not exist" if file else "PIPELINE_CODE_FOLDER is not set"
+            self._report(path, f"the module {module!r} is missing: {reason}")
             return step
         try:
             source = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            self._complain(at, f"the module {module!r} cannot be read from {file}: {why}")
+            self._report(path, f"the module {module!r} cannot be read from {file}: {why}")
             return step
-        params = {**step["params"], "source": source, "module": None}
-        return Step(name=step["name"], params=params)
+        return Step(name=step["name"], params={**step["params"], "source": source, "module": None})
 
-    def _complain(self, at: KeyPath, message: str) -> None:
-        self.problems.append(self.document.problem(at, message))
-
-
-def _to_width(width: int) -> Step:
-    return Step(name=Resize.name, params=asdict(Resize(width=width)))
+    def _report(self, path: KeyPath, message: str) -> None:
+        self.problems.append(self.document.problem(path, message))
 
 
-def _limits(*layers: RecipeLimits | None) -> dict[str, float]:
-    """The limits by name; an earlier layer goes before a later one."""
-    found: dict[str, float] = {}
-    for layer in reversed(layers):
-        found |= layer.model_dump(exclude_none=True) if layer else {}
-    return found
+def _limits(limits: RecipeLimits | None) -> dict[str, float]:
+    return limits.model_dump(exclude_none=True) if limits else {}
 
 
 def _first(*values: T | None) -> T:
-    """The first that is not None."""
+    """Return the first value that is not None."""
     return next(value for value in values if value is not None)

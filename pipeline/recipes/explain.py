@@ -1,4 +1,4 @@
-"""What a recipe does, in words: which steps run in which order, and the job document that a session gets."""
+"""Explain a recipe: its steps in their order, and the job document of a session."""
 
 from __future__ import annotations
 
@@ -7,22 +7,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pipeline.engine.output import Output
+from pipeline.engine.encode.output import Output
 from pipeline.engine.protocol import Job, Limits, Step
-from pipeline.engine.registry import FIRST, TRANSFORMS
-
-from .recipe import Recipe, Rendition
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
+from pipeline.recipes.recipe import Recipe, Rendition
 
 EXAMPLE = "holiday/sea.jpg"
 
 
 def explain(recipe: Recipe, source_name: str = EXAMPLE) -> str:
-    """The recipe step by step, as it will be done to a source of that name."""
-    return "\n".join(_lines(recipe, source_name))
+    """Return the explanation of a recipe, with the output paths for a source."""
+    user_code = " (user code)" if recipe.needs_code else ""
+    facts = {
+        "hash": recipe.hash[:16],
+        "matches": matching(recipe),
+        "isolation": f"{recipe.isolation}{user_code}",
+        "limits": ", ".join(f"{name} {limit:g}" for name, limit in recipe.limits.items()),
+        "assets": ", ".join(recipe.assets),
+    }
+    lines = [f"recipe {recipe.name}" + (f": {recipe.description}" if recipe.description else "")]
+    lines += [f"  {name:<10} {text}" for name, text in facts.items() if text]
+    lines += ["  once per source:", *_numbered(shared(recipe))]
+    for rendition in recipe.renditions:
+        lines += [f"  rendition {rendition.name} → {path(recipe, rendition, source_name)}", *_numbered(own(rendition))]
+    return "\n".join(lines)
+
+
+def _numbered(steps: Iterator[str]) -> Iterator[str]:
+    return (f"    {number}. {step}" for number, step in enumerate(steps, 1))
 
 
 def job_text(recipe: Recipe, limits: Limits, formats: Sequence[str]) -> str:
-    """The job document that a session gets for this recipe, with made-up file names."""
+    """Return the job document of a session as JSON, with example file names."""
     files = {each.name: f"out-{index}" for index, each in enumerate(recipe.renditions)}
     assets = {name: f"asset-{index}" for index, name in enumerate(recipe.assets)}
     job: Job = recipe.job(
@@ -31,56 +47,36 @@ def job_text(recipe: Recipe, limits: Limits, formats: Sequence[str]) -> str:
     return json.dumps(job, indent=2, ensure_ascii=False)
 
 
-def _lines(recipe: Recipe, source_name: str) -> Iterator[str]:
-    yield f"recipe {recipe.name}" + (f": {recipe.description}" if recipe.description else "")
-    yield f"  hash       {recipe.hash[:16]}"
-    yield f"  takes      {matching(recipe)}"
-    yield f"  isolation  {recipe.isolation}" + (" (it brings code of its own)" if recipe.needs_code else "")
-    if recipe.limits:
-        yield "  limits     " + ", ".join(f"{name} {most:g}" for name, most in recipe.limits.items())
-    if recipe.assets:
-        yield "  assets     " + ", ".join(recipe.assets)
-    yield "  once for each source:"
-    for number, line in enumerate(shared(recipe), 1):
-        yield f"    {number}. {line}"
-    for rendition in recipe.renditions:
-        yield f"  rendition {rendition.name} → {path(recipe, rendition, source_name)}"
-        for number, line in enumerate(own(rendition), 1):
-            yield f"    {number}. {line}"
-
-
 def matching(recipe: Recipe) -> str:
-    """Which sources the recipe takes."""
+    """Return the globs of the recipe."""
     if not recipe.include:
-        return "only what a request names"
-    text = ", ".join(recipe.include)
-    return text + (f"; not {', '.join(recipe.exclude)}" if recipe.exclude else "")
+        return "only requests that name it"
+    return ", ".join(recipe.include) + (f"; not {', '.join(recipe.exclude)}" if recipe.exclude else "")
 
 
 def shared(recipe: Recipe) -> Iterator[str]:
-    """What is done once for each source, step by step."""
-    frame = next((step for step in recipe.steps if step["name"] == "frame"), None)
-    yield "tell the format by the first bytes, check the limits" + (
-        f", take frame {frame['params']['index']}" if frame else ""
-    )
-    cut = "leave the rest gray" if recipe.on_truncated == "patch" else "fail"
-    yield f"decode once, as small as the renditions allow (cut short: {cut})"
-    colours = next((step for step in recipe.steps if step["name"] == "to_srgb"), None)
-    yield "convert the colours to sRGB" + (f" ({_changed(colours)})" if colours and _changed(colours) else "")
-    yield "turn upright by the EXIF orientation"
+    """Yield the steps that are executed once per source."""
+    first = {step["name"]: step for step in recipe.steps if step["name"] in FIRST}
+    frame = f", select frame {first['frame']['params']['index']}" if "frame" in first else ""
+    yield f"detect the format, check the limits{frame}"
+    truncated = "fill the rest with gray" if recipe.on_truncated == "patch" else "fail"
+    yield f"decode once, as small as the renditions allow (truncated files: {truncated})"
+    options = _changed(first["to_srgb"]) if "to_srgb" in first else ""
+    yield "convert the colors to sRGB" + (f" ({options})" if options else "")
+    yield "rotate upright by the EXIF orientation"
     yield from (_step(step) for step in recipe.steps if step["name"] not in FIRST)
 
 
 def own(rendition: Rendition) -> Iterator[str]:
-    """What is done for one rendition alone, step by step."""
+    """Yield the steps that are executed for one rendition alone."""
     yield from (_step(step) for step in rendition.steps)
-    options = ", ".join(f"{name} {_shown(value)}" for name, value in rendition.options().items())
+    options = _shown(rendition.options())
     yield f"encode as {rendition.format}" + (f" ({options})" if options else "")
-    usual = vars(Output())
-    special = [f"{name} {_shown(value)}" for name, value in vars(rendition.output).items() if value != usual[name]]
-    if special:
-        yield "with " + ", ".join(special)
-    yield "strip metadata, read back, check size and limits" if not rendition.output.keep else "read back, check limits"
+    defaults = vars(Output())
+    output = {name: value for name, value in vars(rendition.output).items() if value != defaults[name]}
+    if output:
+        yield f"with {_shown(output)}"
+    yield f"{'' if rendition.output.keep else 'strip metadata, '}decode again, check size and limits"
 
 
 def _step(step: Step) -> str:
@@ -89,21 +85,24 @@ def _step(step: Step) -> str:
 
 
 def _changed(step: Step) -> str:
-    """The parameters that differ from their defaults."""
-    usual = {field.name: field.default for field in fields(TRANSFORMS[step["name"]])}
-    shown = {name: value for name, value in step["params"].items() if value not in (usual[name], None, {}, [])}
-    return ", ".join(f"{name} {_shown(value)}" for name, value in shown.items())
+    """Return the parameters that differ from their defaults."""
+    defaults = {field.name: field.default for field in fields(TRANSFORMS[step["name"]])}
+    return _shown({k: value for k, value in step["params"].items() if value not in (defaults[k], None, {}, [])})
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - any parameter
+def _shown(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in parameters.items())
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any parameter
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ",".join(str(item) for item in value)
+        return ",".join(map(str, value))
     text = str(value)
     return text if "\n" not in text else f"{len(text.splitlines())} lines"
 
 
 def path(recipe: Recipe, rendition: Rendition, source_name: str) -> str:
-    """Where the rendition of that source goes, as far as it can be told before it is made."""
+    """Return the output path for a source, or its pattern if it depends on the result."""
     return recipe.output_path(rendition, source_name) if rendition.path_known else rendition.path

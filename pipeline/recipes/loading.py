@@ -1,4 +1,4 @@
-"""From the recipe file to recipes: everything that is wrong with it is found at once, before anything is done."""
+"""Load a recipe file. All its errors are reported at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import ConfigError, RecipeError
-
-from . import conflicts
-from .compiler import RecipeCompiler
-from .error_messages import did_you_mean, explain
-from .model import FileModel
-from .recipe import Recipe
-from .yaml_loader import Document, Problems, parse
+from pipeline.recipes import conflicts
+from pipeline.recipes.compiler import RecipeCompiler
+from pipeline.recipes.error_messages import did_you_mean, explain
+from pipeline.recipes.model import FileModel
+from pipeline.recipes.recipe import Recipe
+from pipeline.recipes.yaml_loader import Document, Problems, parse
+from pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -33,51 +33,63 @@ class Recipes:
 
     @property
     def names(self) -> list[str]:
-        """The names, in the order of the file."""
+        """Return the names of the recipes, in the order of the file."""
         return [recipe.name for recipe in self.all]
 
     def match(self, source_name: str, *, size: int | None = None, content_type: str | None = None) -> list[Recipe]:
-        """The recipes that a dropped source is for, in the order of the file; none below an exclusive one.
+        """Return the recipes that an uploaded source matches, up to the first exclusive one.
 
-        Without `size` (in bytes) and `content_type` the rules about them count as met.
+        Rules on the size in bytes and on the content type count as met while these are None.
         """
-        found: list[Recipe] = []
+        matching: list[Recipe] = []
         for recipe in self.all:
             if recipe.matches(source_name, size=size, content_type=content_type):
-                found.append(recipe)
+                matching.append(recipe)
                 if recipe.exclusive:
                     break
-        return found
+        return matching
 
     def get(self, name: str) -> Recipe:
-        """The recipe of that name. Raise RecipeError (`unknown_recipe`) with the nearest one when there is none."""
+        """Return a recipe by its name. Raises RecipeError of kind `unknown_recipe` with the most similar name."""
         for recipe in self.all:
             if recipe.name == name:
                 return recipe
         raise RecipeError(f"there is no recipe {name!r}; {did_you_mean(name, self.names)}", kind="unknown_recipe")
 
 
-def load(
-    path: Path,
-    *,
-    input_container: str | None = None,
-    output_container: str | None = None,
-    allow_code: bool = False,
-    code_folder: Path | None = None,
-) -> Recipes:
-    """The recipes in the file at `path`. Raise ConfigError with every problem: file, line, column, what to change.
+def load_recipes(settings: Settings, file: Path | None = None) -> Recipes:
+    """Load `file`, or the recipe file of the settings.
 
-    With both containers named and the same, a recipe whose outputs could match a recipe's input is refused. Recipes
-    with code of their own are refused unless `allow_code`; their modules are looked up in `code_folder`.
+    Raises:
+        ConfigError: The file cannot be read, or has errors; the message lists all of them.
     """
+    file = file or settings.recipe_file
+    recipes = load(
+        file,
+        same_container=settings.input_container == settings.output_container,
+        allow_code=settings.allow_code,
+        code_folder=settings.module_folder,
+    )
+    excessive = [recipe.name for recipe in recipes if len(recipe.renditions) > settings.max_renditions]
+    if excessive:
+        raise ConfigError(
+            f"{file}: more than {settings.max_renditions} renditions (PIPELINE_MAX_RENDITIONS) in the recipes "
+            f"{', '.join(excessive)}: split them"
+        )
+    return recipes
+
+
+def load(
+    path: Path, *, same_container: bool = False, allow_code: bool = False, code_folder: Path | None = None
+) -> Recipes:
+    """Load the recipe file at `path`. Arguments and errors are those of `loads`."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"the recipe file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"the recipe file {path} is not UTF-8 text") from None
-    same = input_container is not None and input_container == output_container
-    return loads(text, str(path), same_container=same, allow_code=allow_code, code_folder=code_folder)
+    return loads(text, str(path), same_container=same_container, allow_code=allow_code, code_folder=code_folder)
 
 
 def loads(
@@ -88,25 +100,36 @@ def loads(
     allow_code: bool = False,
     code_folder: Path | None = None,
 ) -> Recipes:
-    """The recipes in `text`, which messages call `name`."""
+    """Load the recipes in `text`.
+
+    Args:
+        text: The recipe file as YAML.
+        name: The name of the file in messages.
+        same_container: Input and output share a container: refuse recipes whose outputs match a recipe.
+        allow_code: Accept user code.
+        code_folder: The folder of the modules of user code.
+
+    Raises:
+        ConfigError: The file has errors. The message lists all of them: file, line, column and remedy.
+    """
     try:
         document = parse(text)
-        builder = RecipeCompiler(_model(document, allow_code=allow_code), document, code_folder, allow_code)
-        recipes = builder.recipes()
-        problems = [*builder.problems, *conflicts.collisions(recipes, document)]
+        compiler = RecipeCompiler(_model(document, allow_code=allow_code), document, code_folder, allow_code)
+        recipes = compiler.recipes()
+        problems = [*compiler.problems, *conflicts.collisions(recipes, document)]
         if same_container:
             problems += conflicts.loops(recipes, document)
         if problems:
-            raise Problems(problems)  # noqa: TRY301 - problems of every stage are told in one way
-    except Problems as found:
-        lines = sorted(found.problems, key=lambda problem: (problem.line, problem.column))
+            raise Problems(problems)  # noqa: TRY301 - one handler for the errors of all stages
+    except Problems as error:
+        lines = sorted(error.problems, key=lambda problem: (problem.line, problem.column))
         raise ConfigError("\n".join(problem.text(name) for problem in lines)) from None
     return Recipes(tuple(recipes))
 
 
 def _model(document: Document, *, allow_code: bool) -> FileModel:
     if not isinstance(document.data, dict):
-        raise Problems([document.problem((), "the file needs a mapping with the key recipes at its top")])
+        raise Problems([document.problem((), "the file must be a mapping with the key recipes")])
     try:
         return FileModel.model_validate_json(json.dumps(document.data))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A recipe as the rest of the pipeline uses it."""
+"""Compiled recipes, as the rest of the pipeline uses them: immutable, with a hash for the recipe version."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from functools import cached_property
 from typing import cast
 
 from pipeline.engine import protocol
-from pipeline.engine.code import Code
-from pipeline.engine.fingerprint import fingerprint
-from pipeline.engine.formats import FORMATS, WRITTEN, Auto, Format
-from pipeline.engine.output import Output
+from pipeline.engine.encode.formats import ENCODED_FORMATS, FORMATS, Auto, Format
+from pipeline.engine.encode.output import Output
 from pipeline.engine.protocol import Job, Limits, RenditionJob, RenditionReport, Step
-from pipeline.engine.registry import TRANSFORMS
-
-from . import globs, output_paths, regular_languages
+from pipeline.engine.revisions import COMMON
+from pipeline.engine.transforms.code import Code
+from pipeline.engine.transforms.registry import ALWAYS, TRANSFORMS
+from pipeline.recipes import globs, output_paths
+from pipeline.recipes.regular_languages import NAMES, Node, both, difference, either
 
 
 @dataclass(frozen=True)
@@ -34,54 +34,69 @@ class Rendition:
 
     @property
     def format(self) -> str:
-        """The format by its name in recipes: jpeg, png, … or auto, keep."""
+        """Return the name of the format in recipes: jpeg, png, … or auto, keep."""
         return self.encoder.name
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The formats that it may come out in: one, or several for auto and keep."""
+        """Return the possible formats of the result: one, or several for auto and keep."""
         if isinstance(self.encoder, Auto):
             return tuple(self.encoder.among)
-        return tuple(WRITTEN) if self.encoder.decided_late else (self.format,)
-
-    @property
-    def content_type(self) -> str:
-        """The media type of the format; empty for auto and keep: see `content_type_of`."""
-        return self.encoder.content_type
+        return tuple(ENCODED_FORMATS) if self.encoder.decided_late else (self.format,)
 
     @property
     def extension(self) -> str:
-        """The usual extension of the format, without the dot; empty for auto and keep."""
+        """Return the usual extension of the format, without the dot; empty for auto and keep."""
         return self.encoder.extension
 
     @property
     def extensions(self) -> list[str]:
-        """The extensions that it may come out with."""
+        """Return the possible extensions of the result."""
         return [FORMATS[name].extension for name in self.formats]
 
-    def content_type_of(self, made: RenditionReport) -> str:
-        """The media type of what the session made."""
-        return FORMATS[made["format"]].content_type
+    def content_type_of(self, report: RenditionReport) -> str:
+        """Return the media type of a rendered result."""
+        return FORMATS[report["format"]].content_type
 
     @property
     def path_known(self) -> bool:
-        """True when the output path can be told before the rendition is made."""
+        """Return True if the output path does not depend on the result."""
         late = set(output_paths.AFTER) | ({"ext"} if self.encoder.decided_late else set())
         return not late & set(output_paths.fields(self.path))
 
     def options(self) -> dict[str, object]:
-        """The format's options, every one of them."""
+        """Return all options of the format."""
         return asdict(self.encoder)
+
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the encoders that may write the rendition, and of the options that it sets."""
+        ours, defaults = asdict(self.output), asdict(Output())
+        options = [name for name in Output.revisions if ours[name] != defaults[name]]
+        return {
+            **{f"encoder {name}": FORMATS[name].revision for name in (self.format, *self.formats)},
+            **{f"option {name}": Output.revisions[name] for name in options},
+        }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which sources, what is done to them, and what comes out. Immutable; `hash` says whether anything changed.
+    """A recipe: match rules, transforms and renditions.
 
-    `isolation` says who shares a session ("single" whenever there is `code`, and "trusted" only for sources that were
-    dropped, not for those that come with requests), `limits` are those that are tighter than
-    the settings' (also `max_source_bytes` and `max_seconds`, which the host holds), and `carry` names the source's
-    metadata that the renditions get.
+    Attributes:
+        name: The name, unique in the file.
+        include: Globs of source names; empty for a recipe that only requests name.
+        exclude: Globs of source names that the recipe does not match.
+        steps: The transforms that all renditions share.
+        renditions: The outputs.
+        sizes: The least and the largest size of a source in bytes; None for no maximum.
+        content_types: Globs of the source's content type; empty for any.
+        exclusive: Uploads that match are not matched against later recipes.
+        isolation: The jobs that may share a session: "shared", "trusted", "tenant" or "single". User code is always
+            "single". "trusted" applies to uploads only, not to images of requests.
+        on_truncated: The handling of truncated files: "fail" or "patch".
+        limits: Limits that are tighter than those of the settings, also `max_source_bytes` and `max_seconds`.
+        carry: Names of the source blob's metadata that renditions keep.
+        description: A description for readers.
     """
 
     name: str
@@ -99,73 +114,66 @@ class Recipe:
     description: str = ""
 
     def matches(self, source_name: str, *, size: int | None = None, content_type: str | None = None) -> bool:
-        """True when the recipe is for this source. A recipe without include never is."""
+        """Return True if the recipe matches an uploaded source. Rules on a property that is None count as met."""
         name = source_name.lower()
         if size is not None and not self.sizes[0] <= size <= (self.sizes[1] or size):
             return False
         if content_type is not None and self.content_types:
-            kind = content_type.partition(";")[0].strip().lower()
-            if not any(globs.compiled(glob).fullmatch(kind) for glob in self.content_types):
+            media_type = content_type.partition(";")[0].strip().lower()
+            if not any(globs.compiled(glob).fullmatch(media_type) for glob in self.content_types):
                 return False
         return any(globs.compiled(glob).fullmatch(name) for glob in self.include) and not any(
             globs.compiled(glob).fullmatch(name) for glob in self.exclude
         )
 
-    def sources(self) -> regular_languages.Node:
-        """The set of source names that the recipe is for; for one without include: any."""
+    def sources(self) -> Node:
+        """Return the set of source names that the recipe matches; all names for a recipe that only requests name."""
         if not self.include:
-            return regular_languages.NAMES
-        included = regular_languages.both(
-            [regular_languages.NAMES, regular_languages.either([globs.language(glob) for glob in self.include])]
-        )
-        return regular_languages.difference(
-            included, regular_languages.either([globs.language(glob) for glob in self.exclude])
-        )
+            return NAMES
+        included = both([NAMES, either([globs.language(glob) for glob in self.include])])
+        return difference(included, either([globs.language(glob) for glob in self.exclude]))
 
     @property
     def family(self) -> str:
-        """What figures are kept under, and seats shared out by: recipes of requests, used once or twice, are one."""
+        """Return the name for metrics and fair scheduling: all ad-hoc recipes share one."""
         return self.name.partition("-")[0] if self.name.startswith("_") else self.name
 
     @property
     def needs_facts(self) -> bool:
-        """True when a source's name alone does not tell whether the recipe is for it."""
+        """Return True if a match depends on more than the name of the source: its size or content type."""
         return self.sizes != (0, None) or bool(self.content_types)
 
     @property
     def wants_focal(self) -> bool:
-        """True when some crop follows the source's focal point."""
+        """Return True if a crop uses the focal point of the source."""
         return any("focal" in (step["params"].get("gravity") or ()) for step in self._all_steps())
 
     @property
     def needs_code(self) -> bool:
-        """True when the recipe brings code of its own: its session must serve this one job."""
+        """Return True if the recipe has user code: its session must serve this job alone."""
         return any(step["name"] == Code.name for step in self._all_steps())
 
     @property
     def assets(self) -> list[str]:
-        """The names of the pictures and fonts that the session needs, sorted."""
-        found = (step["params"].get(key) for step in self._all_steps() for key in TRANSFORMS[step["name"]].assets)
-        return sorted({name for name in found if name})
+        """Return the sorted names of the images and fonts that the session needs."""
+        names = (step["params"].get(key) for step in self._all_steps() for key in TRANSFORMS[step["name"]].assets)
+        return sorted({name for name in names if name})
 
     def _all_steps(self) -> list[Step]:
         return [*self.steps, *(step for rendition in self.renditions for step in rendition.steps)]
 
-    def rendition(self, name: str) -> Rendition:
-        """The rendition of that name; KeyError when there is none."""
-        return next((each for each in self.renditions if each.name == name), None) or _missing(name)
+    def output_path(self, rendition: Rendition, source_name: str, report: RenditionReport | None = None) -> str:
+        """Return the output path of a rendition for a source: a safe blob name.
 
-    def output_path(self, rendition: Rendition, source_name: str, made: RenditionReport | None = None) -> str:
-        """Where the rendition of that source goes: a safe blob name.
-
-        `made` is what the session reported; without it, a pattern that needs it raises ValueError (see `path_known`).
+        `report` describes the result. Without it, a pattern that depends on the result raises ValueError; see
+        `Rendition.path_known`.
         """
         known = {"recipe": self.name, "rendition": rendition.name, "ext": rendition.extension}
-        if made is not None:
-            known |= {"ext": FORMATS[made["format"]].extension}
-            known |= {"width": str(made["width"]), "height": str(made["height"]), "hash": made["sha256"][:16]}
+        if report is not None:
+            known |= {"ext": FORMATS[report["format"]].extension, "hash": report["sha256"][:16]}
+            known |= {"width": str(report["width"]), "height": str(report["height"])}
         elif not rendition.path_known:
-            raise ValueError(f"the path of rendition {rendition.name} is known only when it is made: {rendition.path}")
+            raise ValueError(f"the path of rendition {rendition.name} depends on the result: {rendition.path}")
         return output_paths.fill(rendition.path, source_name, **known)
 
     def job(
@@ -180,12 +188,19 @@ class Recipe:
         assets: Mapping[str, str] | None = None,
         focal: tuple[float, float] | None = None,
     ) -> Job:
-        """The job document for a session.
+        """Return the job document for a session.
 
-        `files` names the file of each rendition in the session's directory, `assets` those of the recipe's assets;
-        `limits` are the settings', of which each gets as tight as the recipe has it; `focal` see `focal_point`.
+        Args:
+            source: The file of the source in the session.
+            report: The file for the session's report.
+            files: The file of each rendition.
+            limits: The limits of the settings; tighter limits of the recipe replace them.
+            formats: The allowed formats of sources.
+            remove: Files of earlier jobs to delete.
+            assets: The file of each asset.
+            focal: The focal point of the source; see `focal_point`.
         """
-        tighter = {name: int(min(most, self.limits.get(name, most))) for name, most in limits.items()}  # type: ignore[call-overload]
+        tighter = {name: int(min(limit, self.limits.get(name, limit))) for name, limit in limits.items()}  # type: ignore[call-overload]
         return Job(
             version=protocol.VERSION,
             source=source,
@@ -210,14 +225,24 @@ class Recipe:
             output=asdict(rendition.output),
         )
 
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of the engine's parts that make the renditions, by kind and name (`transform crop`).
+
+        Decoders are not among them: the ledger keeps the decoder's revision for each source.
+        """
+        names = {*ALWAYS, *(step["name"] for step in self._all_steps())}
+        ours = {"common": COMMON, **{f"transform {name}": TRANSFORMS[name].revision for name in names}}
+        return ours | {part: revision for each in self.renditions for part, revision in each.revisions().items()}
+
     @cached_property
     def hash(self) -> str:
-        """64 hexadecimal digits over everything that decides the renditions: the normalised recipe and the engine.
+        """Identify the recipe version: 64 hexadecimal digits over all that decides the renditions of a given source.
 
-        Comments, key order and spelled-out defaults change nothing, and neither does `match`.
+        This is the normalized recipe and the revisions of the engine's parts that it uses. Comments, key order and
+        spelled-out defaults change nothing, and neither do `match`, the engine's source text or Pillow's version.
         """
         document = {
-            "engine": fingerprint(),
+            "revisions": self.revisions(),
             "name": self.name,
             "steps": self.steps,
             "on_truncated": self.on_truncated,
@@ -232,16 +257,12 @@ class Recipe:
 
 
 def focal_point(text: str | None) -> tuple[float, float] | None:
-    """A focal point as blob metadata or index tags hold it, like "0.3,0.7" (from left, from top); None when it is none.
+    """Parse a focal point from blob metadata or index tags: "0.3,0.7" is 30 % from the left, 70 % from the top.
 
-    What people typed into a tag must not stop a picture, so anything else counts as no focal point.
+    Returns None for any other text, because a typing error in a tag must not fail a job.
     """
     match = re.fullmatch(r"\s*([01]|[01]?\.\d+)\s*[,; ]\s*([01]|[01]?\.\d+)\s*", text or "")
     if not match:
         return None
-    across, down = float(match[1]), float(match[2])
-    return (across, down) if across <= 1 and down <= 1 else None
-
-
-def _missing(name: str) -> Rendition:
-    raise KeyError(name)
+    x, y = float(match[1]), float(match[2])
+    return (x, y) if x <= 1 and y <= 1 else None

@@ -1,25 +1,28 @@
-"""The transforms and formats with their parameters and examples, out of the code that runs them."""
+"""Reference of transforms and formats: parameters and examples, generated from the classes of the engine."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Template
 from pydantic import TypeAdapter
 
 from pipeline.engine.base import Transform
 from pipeline.engine.constraints import NAMED_COLORS
-from pipeline.engine.formats import FORMATS, Format
-from pipeline.engine.output import Output
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.encode.formats import FORMATS, Format
+from pipeline.engine.encode.output import Output
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
+
+TEMPLATE = Path(__file__).with_name("transforms.md.jinja")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter in words."""
+    """A parameter: name, values, default and meaning, as text."""
 
     name: str
     kind: str
@@ -29,135 +32,96 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Entry:
-    """One transform or format: its name, its line, its parameters, and an example as it stands in a recipe."""
+    """A transform or format: name, summary, parameters, an example in YAML, and the parameter of the short form."""
 
     name: str
-    line: str
+    summary: str
     parameters: list[Parameter]
     example: str
     shorthand: str | None
 
 
 def transforms() -> list[Entry]:
-    """Every transform, in the order of the registry."""
+    """Return all transforms, in the order of the registry."""
     return [_transform(kind) for kind in TRANSFORMS.values()]
 
 
 def formats() -> list[Entry]:
-    """Every format that a rendition can name."""
+    """Return all formats of renditions."""
     return [
-        Entry(name, _line(kind), _parameters(kind), f"- {{format: {name}}}", None) for name, kind in FORMATS.items()
+        Entry(name, _summary(kind), _parameters(kind), f"- {{format: {name}}}", None) for name, kind in FORMATS.items()
     ]
 
 
 def outputs() -> list[Parameter]:
-    """What every rendition can say, whatever its format."""
+    """Return the parameters that renditions of all formats have."""
     return _parameters(Output)
 
 
 def as_text() -> str:
-    """All transforms for a terminal."""
-    return "\n".join(line for entry in transforms() for line in _entry_text(entry))
+    """Return all transforms as text for a terminal."""
+    lines: list[str] = []
+    for entry in transforms():
+        lines.append(f"{entry.name}: {entry.summary}")
+        lines += [f"    {each.name} ({each.kind}; {each.default}): {each.help}" for each in entry.parameters]
+        lines += [*(f"    | {line}" for line in entry.example.splitlines()), ""]
+    return "\n".join(lines)
 
 
-def as_markdown(pictures: str | None = None) -> str:
-    """The page `docs/transforms.md`. `pictures` is the folder, relative to the page, of one picture for each."""
-    return "\n".join(_page(pictures)) + "\n"
+def as_markdown(images: str | None = None) -> str:
+    """Return the page `docs/transforms.md`.
+
+    Args:
+        images: The folder of the images, relative to the page: one for each transform that has a visible effect.
+    """
+    template = Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
+    page: str = template.render(
+        colors=", ".join(NAMED_COLORS),
+        transforms=transforms(),
+        formats=formats(),
+        outputs=outputs(),
+        images=images,
+        without_image=FIRST,
+    )
+    return page
 
 
 def _transform(kind: type[Transform]) -> Entry:
     example = yaml.dump([{kind.name: kind.example} if kind.example else kind.name], sort_keys=False, width=100).strip()
-    return Entry(kind.name, _line(kind), _parameters(kind), example, kind.shorthand)
+    return Entry(kind.name, _summary(kind), _parameters(kind), example, kind.shorthand)
 
 
-def _line(kind: type[Any]) -> str:
+def _summary(kind: type[Any]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
 def _parameters(kind: type[Transform] | type[Format] | type[Output]) -> list[Parameter]:
     schema = TypeAdapter(kind).json_schema()
-    needed = schema.get("required", [])
+    required = schema.get("required", [])
     return [
-        Parameter(name, _kind(field), "needed" if name in needed else _default(field), field.get("description", ""))
+        Parameter(name, _kind(field), "required" if name in required else _default(field), field.get("description", ""))
         for name, field in schema.get("properties", {}).items()
     ]
 
 
 def _kind(field: dict[str, Any]) -> str:
-    """A type in words: number 0 to 10, colour, one of a, b."""
+    """Describe the values of a parameter by its JSON schema: `number, 0 to 10`, `color`, `a · b`."""
     if "enum" in field:
         return " · ".join(str(value) for value in field["enum"])
     if "anyOf" in field:
         kinds = [_kind(option) for option in field["anyOf"] if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
-    if field.get("type") in {"integer", "number"}:
-        low, high = field.get("minimum"), field.get("maximum")
-        word = "whole number" if field["type"] == "integer" else "number"
-        return word if low is None else f"{word}, {low:g} to {high:,g}"
-    if field.get("type") == "array":
+    kind, low = field.get("type", ""), field.get("minimum")
+    if kind in {"integer", "number"}:
+        name = "whole number" if kind == "integer" else "number"
+        return name if low is None else f"{name}, {low:g} to {field.get('maximum'):,g}"
+    if kind == "array":
         return f"list of ({_kind(field.get('items', {}))})"
-    pattern = field.get("pattern", "")
-    special = {"#[0-9": "colour", ")%$": "percentage", ":[1-9]": "width:height"}
-    found = next((word for sign, word in special.items() if sign in pattern), None)
-    return found or {"string": "text", "boolean": "true or false", "object": "mapping"}.get(
-        field.get("type", ""), "any"
-    )
+    patterns = {"#[0-9": "color", ")%$": "percentage", ":[1-9]": "width:height"}
+    names = (name for part, name in patterns.items() if part in field.get("pattern", ""))
+    return next(names, {"string": "text", "boolean": "true or false", "object": "mapping"}.get(kind, "any"))
 
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
     return "none" if default in (None, [], {}) else json.dumps(default).strip('"')
-
-
-def _entry_text(entry: Entry) -> Iterator[str]:
-    yield f"{entry.name}: {entry.line}"
-    for each in entry.parameters:
-        yield f"    {each.name} ({each.kind}; {each.default}): {each.help}"
-    yield from (f"    | {line}" for line in entry.example.splitlines())
-    yield ""
-
-
-def _page(pictures: str | None) -> Iterator[str]:
-    yield "# Transforms and formats"
-    yield ""
-    yield "This page is made from the code by `scripts/docs`; a test keeps it in step."
-    yield ""
-    yield "Every source is first told by its content, checked against the limits, decoded once, converted to sRGB and"
-    yield "turned upright. Then come the transforms of the recipe, then, for each rendition, its own transforms and its"
-    yield "encoder. Coordinates are always those of the upright picture. Lengths are pixels, or percentages in quotes."
-    yield ""
-    yield "A colour is `'#rgb'`, `'#rrggbb'` or `'#rrggbbaa'` (`aa` from 00, clear, to ff, solid), quoted since a bare"
-    yield "`#` begins a comment in YAML, or one of these names:"
-    yield f"{', '.join(NAMED_COLORS)}."
-    yield ""
-    yield "## Transforms"
-    for entry in transforms():
-        yield from _section(entry, pictures)
-    yield ""
-    yield "## Formats"
-    for entry in formats():
-        yield from ("", f"### `format: {entry.name}`", "", entry.line, "")
-        yield from _table(entry.parameters)
-    yield from ("", "## What every rendition can say", "")
-    yield from _table(outputs())
-
-
-def _section(entry: Entry, pictures: str | None) -> Iterator[str]:
-    yield from ("", f"### `{entry.name}`", "", entry.line, "")
-    if pictures and entry.name not in FIRST:
-        yield from (f"![{entry.name}]({pictures}/{entry.name}.webp)", "")
-    yield from ("```yaml", entry.example, "```", "")
-    yield from _table(entry.parameters)
-    if entry.shorthand:
-        yield from ("", f"`{entry.shorthand}` may stand alone: `- {entry.name}: …`")
-
-
-def _table(parameters: list[Parameter]) -> Iterator[str]:
-    if not parameters:
-        yield "No parameters."
-        return
-    yield "| parameter | values | default | meaning |"
-    yield "|---|---|---|---|"
-    for each in parameters:
-        kind = each.kind.replace("|", "\\|")
-        yield f"| `{each.name}` | {kind} | {each.default} | {each.help} |"

@@ -1,8 +1,11 @@
-"""Sets of strings, and whether they can meet: regular expressions with intersection and complement, by derivatives.
+"""Regular languages: sets of strings with intersection and complement, decided by derivatives.
 
-The derivative of a set by a character is what may follow it (Brzozowski, "Derivatives of Regular Expressions", 1964).
-A set is empty when no chain of derivatives leads to one that holds the empty string; the chain found first spells out
-an example, which is what an error message needs. Case does not count: everything is lower case in here.
+The derivative of a set by a character is the set of the rests of its strings that start with the character (Brzozowski,
+"Derivatives of Regular Expressions", 1964). A set is empty if no chain of derivatives leads to a set that has the empty
+string. The shortest such chain gives an example for error messages. All strings are in lower case.
+
+The number of states is bounded, because requests bring globs and paths, too. Packages that build whole automata
+(greenery) have no such bound.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 
-MOST_STATES = 20_000
-"""Real patterns need a few dozen; this stops one that was built to explode."""
+MAX_STATES = 20_000
+"""Real patterns need a few dozen states; this bound stops patterns that were built to explode."""
+_CACHE_SIZE = 100_000
 
 
 @dataclass(frozen=True)
 class Chars:
-    """One character: one of `chars`, or, when `negated`, any other."""
+    """One character: one of `chars`, or, if `negated`, any other."""
 
     chars: frozenset[str]
     negated: bool = False
@@ -26,7 +30,7 @@ class Chars:
 
 @dataclass(frozen=True)
 class Seq:
-    """One string of the first set, then one of the rest."""
+    """Concatenation: a string of the first set, then a string of the rest."""
 
     first: Node
     rest: Node
@@ -34,28 +38,28 @@ class Seq:
 
 @dataclass(frozen=True)
 class Star:
-    """Any number of strings of the set, one after the other."""
+    """Repetition: zero or more strings of the set."""
 
     part: Node
 
 
 @dataclass(frozen=True)
 class Either:
-    """The strings of all parts."""
+    """Union of all parts."""
 
     parts: frozenset[Node]
 
 
 @dataclass(frozen=True)
 class Both:
-    """The strings that are in every part."""
+    """Intersection of all parts."""
 
     parts: frozenset[Node]
 
 
 @dataclass(frozen=True)
 class Not:
-    """Every string that is not in the set."""
+    """Complement of the set."""
 
     part: Node
 
@@ -71,12 +75,12 @@ SEGMENT: Node = Seq(IN_SEGMENT, Star(IN_SEGMENT))
 
 
 def text(literal: str) -> Node:
-    """The one string `literal`."""
+    """Return the set of the one string `literal`."""
     return sequence([Chars(frozenset(char)) for char in literal.lower()])
 
 
 def sequence(parts: list[Node]) -> Node:
-    """One string of each part, in order."""
+    """Return the concatenation of all parts."""
     node = EMPTY
     for part in reversed(parts):
         node = _then(part, node)
@@ -84,30 +88,28 @@ def sequence(parts: list[Node]) -> Node:
 
 
 def either(parts: list[Node]) -> Node:
-    """The strings of all parts."""
-    flat: set[Node] = set()
-    for part in parts:
-        flat |= part.parts if isinstance(part, Either) else {part}
-    flat.discard(NOTHING)
-    if len(flat) == 1:
-        return flat.pop()
-    return Either(frozenset(flat)) if flat else NOTHING
+    """Return the union of all parts."""
+    return _combine(Either, parts, NOTHING)
 
 
 def both(parts: list[Node]) -> Node:
-    """The strings that are in every part."""
+    """Return the intersection of all parts."""
+    return NOTHING if NOTHING in parts else _combine(Both, parts, ANYTHING)
+
+
+def _combine(kind: type[Either | Both], parts: list[Node], neutral: Node) -> Node:
+    """Return a union or intersection in normal form: flat, and without the neutral set."""
     flat: set[Node] = set()
     for part in parts:
-        flat |= part.parts if isinstance(part, Both) else {part}
-    if NOTHING in flat:
-        return NOTHING
-    flat.discard(ANYTHING)
+        flat |= part.parts if isinstance(part, kind) else {part}
+    flat.discard(neutral)
     if len(flat) == 1:
         return flat.pop()
-    return Both(frozenset(flat)) if flat else ANYTHING
+    return kind(frozenset(flat)) if flat else neutral
 
 
 def _then(first: Node, rest: Node) -> Node:
+    """Return a concatenation in normal form: nested to the right, and without empty strings."""
     if NOTHING in (first, rest):
         return NOTHING
     if first == EMPTY:
@@ -118,12 +120,12 @@ def _then(first: Node, rest: Node) -> Node:
 
 
 NAMES: Node = _then(SEGMENT, Star(Seq(Chars(frozenset("/")), SEGMENT)))
-"""Blob names without odd parts: folders and a file name, none of them empty."""
+"""Blob names without empty segments: folders and a file name."""
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=_CACHE_SIZE)
 def has_empty(node: Node) -> bool:
-    """True when the empty string is in the set."""
+    """Return True if the empty string is in the set."""
     match node:
         case Chars():
             return False
@@ -139,9 +141,9 @@ def has_empty(node: Node) -> bool:
             return not has_empty(part)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=_CACHE_SIZE)
 def derive(node: Node, char: str) -> Node:
-    """What may follow `char` in the strings of the set that start with it."""
+    """Return the derivative: the rests of all strings in the set that start with `char`."""
     match node:
         case Chars(chars, negated):
             return EMPTY if (char in chars) != negated else NOTHING
@@ -155,57 +157,57 @@ def derive(node: Node, char: str) -> Node:
         case Both(parts):
             return both([derive(part, char) for part in parts])
         case Not(part):
-            return _without(derive(part, char))
+            return _complement(derive(part, char))
 
 
-def _without(node: Node) -> Node:
+def _complement(node: Node) -> Node:
     return node.part if isinstance(node, Not) else Not(node)
 
 
 def difference(node: Node, excluded: Node) -> Node:
-    """The strings of the one that are not in the other."""
-    return both([node, _without(excluded)])
+    """Return the strings of `node` that are not in `excluded`."""
+    return both([node, _complement(excluded)])
 
 
 def example(node: Node) -> str | None:
-    """The shortest string of the set; None when there is none. Raise ValueError when it is too intricate to tell."""
+    """Return a shortest string of the set, or None if it is empty. Raises ValueError beyond `MAX_STATES` states."""
     alphabet = sorted(_alphabet(node))
     seen = {node}
     queue = deque([(node, "")])
     while queue:
-        state, spelled = queue.popleft()
+        state, prefix = queue.popleft()
         if has_empty(state):
-            return spelled
+            return prefix
         for char in alphabet:
             after = derive(state, char)
             if after != NOTHING and after not in seen:
                 seen.add(after)
-                queue.append((after, spelled + char))
-        if len(seen) > MOST_STATES:
-            raise ValueError("the patterns are too intricate to compare: make them simpler")
+                queue.append((after, prefix + char))
+        if len(seen) > MAX_STATES:
+            raise ValueError(f"the patterns need more than {MAX_STATES:,} states: simplify them")
     return None
 
 
 def _alphabet(node: Node) -> set[str]:
-    """The characters that make a difference, and a stand-in for all others."""
-    found: set[str] = set()
+    """Return the characters that the set distinguishes, and one that stands for all others."""
+    chars: set[str] = set()
     queue = [node]
     while queue:
         match queue.pop():
-            case Chars(chars):
-                found |= chars
+            case Chars(own):
+                chars |= own
             case Seq(first, rest):
                 queue += [first, rest]
             case Star(part) | Not(part):
                 queue.append(part)
             case Either(parts) | Both(parts):
                 queue += parts
-    others = (char for char in "xyzabcdefghijklmnopqrstuvw_~\u00e9\u4e00" if char not in found)
-    return found | {next(others, "\ufffd")}
+    others = (char for char in "xyzabcdefghijklmnopqrstuvw_~\u00e9\u4e00" if char not in chars)
+    return chars | {next(others, "\ufffd")}
 
 
 def to_regex(node: Node) -> str:
-    """The set as text for Python's `re` (no Both and no Not)."""
+    """Return the set as a regular expression for `re`. Raises ValueError for intersections and complements."""
     match node:
         case Chars(chars, negated):
             inner = "".join(re.escape(char) for char in sorted(chars))

@@ -1,46 +1,45 @@
-"""The shape of the recipe file as JSON Schema, for editors that complete and check while one types."""
+"""JSON Schema of the recipe file, for completion and validation in editors."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from pipeline.engine.registry import TRANSFORMS
-
-from .model import FileModel
-from .steps import STEP_MODELS
+from pipeline.engine.transforms.registry import TRANSFORMS
+from pipeline.recipes.model import FileModel
+from pipeline.recipes.steps import STEP_MODELS
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = "#/$defs/"
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the recipe file."""
-    found = FileModel.model_json_schema(by_alias=True)
-    definitions = found["$defs"]
+    """Return the JSON Schema (draft 2020-12) of the recipe file."""
+    whole = FileModel.model_json_schema(by_alias=True)
+    definitions = whole["$defs"]
     names = {f"{_REFERENCE}{model.__name__}" for model in STEP_MODELS.values()}
     for name, model in STEP_MODELS.items():
         _open_shorthand(definitions, name, definitions[model.__name__]["properties"])
-    for definition in (found, *definitions.values()):
+    for definition in (whole, *definitions.values()):
         _shorten(definition, names)
     definitions["Step"] = _step()
     definitions["StepOrUse"] = {"oneOf": [*_step()["oneOf"], {"$ref": f"{_REFERENCE}Use"}]}
-    return {"$schema": DRAFT, **found, "title": "Recipes"}
+    return {"$schema": DRAFT, **whole, "title": "Recipes"}
 
 
 def text() -> str:
-    """The schema as the file `recipes.schema.json` holds it."""
+    """Return the text of the file `recipes.schema.json`."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _step() -> dict[str, Any]:
-    """Any transform: a mapping of its name, or the name alone."""
+    """Return the schema of any transform: a mapping with its name as key, or the name alone."""
     models = [{"$ref": f"{_REFERENCE}{model.__name__}"} for model in STEP_MODELS.values()]
-    return {"oneOf": [*models, {"enum": list(STEP_MODELS), "description": "a transform with its default parameters"}]}
+    return {"oneOf": [*models, {"enum": list(STEP_MODELS), "description": "A transform with default parameters."}]}
 
 
 def _open_shorthand(definitions: dict[str, Any], name: str, properties: dict[str, Any]) -> None:
-    """The parameter that may be written alone, or nothing at all after the colon."""
+    """Allow the short forms of a transform: its main parameter alone, or no parameters."""
     kind = TRANSFORMS[name]
     reference = properties[name]
     options: list[dict[str, Any]] = [reference, {"type": "null"}]
@@ -50,8 +49,8 @@ def _open_shorthand(definitions: dict[str, Any], name: str, properties: dict[str
     properties[name] = {"anyOf": options}
 
 
-def _shorten(node: Any, names: set[str]) -> None:  # noqa: ANN401 - any part of a schema
-    """One reference instead of each list of all transforms; a constant instead of a pattern that fits one word."""
+def _shorten(node: Any, names: set[str]) -> None:  # noqa: ANN401 - any JSON value
+    """Replace each list of all transforms by a reference, and each pattern for one word by a constant."""
     if isinstance(node, list):
         for item in node:
             _shorten(item, names)

@@ -1,4 +1,4 @@
-"""Transforms and formats as the recipe file writes them, made into pydantic models out of their own classes."""
+"""Pydantic models of the transforms in a recipe file, created from the classes of the engine."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag,
 
 from pipeline.engine.base import Transform
 from pipeline.engine.protocol import Step
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.transforms.registry import TRANSFORMS
 
-# Nothing is built before it is needed: the file's model brings in all others.
+# Build validators at first use: the model of the file builds all others.
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
-# The docstrings of the fields become their descriptions. Only for classes that are written out: pydantic reads the
-# source of each for that, and searches the whole stack for those that are made.
+# Use the docstrings of fields as their descriptions. Pydantic reads the source of the class for this, and would search
+# the whole stack for classes from `create_model`.
 WRITTEN = ConfigDict(**STRICT, use_attribute_docstrings=True)
 MADE = {"use_attribute_docstrings": False}
 
 
 class StepModel(BaseModel):
-    """One transform of a list: a mapping of its name to its parameters."""
+    """A transform in a list: a mapping of its name to its parameters."""
 
     model_config = STRICT
 
     def transform(self) -> Transform:
-        """The transform with its parameters."""
+        """Return the transform with its parameters."""
         (name,) = type(self).model_fields
         value: Transform = getattr(self, name)
         return value
 
     def step(self) -> Step:
-        """The transform as it stands in a job document."""
+        """Return the transform for a job document."""
         transform = self.transform()
         return Step(name=transform.name, params=asdict(transform))
 
@@ -44,8 +44,8 @@ def _model(kind: type[Transform]) -> type[StepModel]:
     return create_model(f"{kind.__name__}Step", __base__=StepModel, __doc__=doc, **field)
 
 
-def _normal(value: Any) -> Any:  # noqa: ANN401 - anything may stand in the file
-    """`grayscale` and `grayscale:` mean its default parameters, and `blur: 4` the one that is mostly wanted."""
+def _normal(value: Any) -> Any:  # noqa: ANN401 - any plain data
+    """Expand short forms: `grayscale` and `grayscale:` have default parameters, `blur: 4` sets the main parameter."""
     if isinstance(value, str):
         return {value: {}}
     if not isinstance(value, dict) or len(value) != 1:
@@ -64,12 +64,12 @@ def _tag(value: Any) -> str | None:  # noqa: ANN401
 
 
 class Use(BaseModel):
-    """The transforms of a named block."""
+    """Insert the transforms of a block."""
 
     model_config = WRITTEN
 
     use: str
-    """The block's name."""
+    """Name of the block."""
 
 
 STEP_MODELS = {name: _model(kind) for name, kind in TRANSFORMS.items()}

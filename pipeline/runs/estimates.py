@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe, Recipes
+from pipeline.runs.durations import Pool, Times, duration
 from pipeline.runs.selection import PAGE_SIZE
-from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import Settings
 from pipeline.storage.metrics import LONGEST, MetricsStore, MinuteMetrics
 

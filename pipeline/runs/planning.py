@@ -6,7 +6,6 @@ import heapq
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import RequestError, StateConflict
@@ -101,8 +100,7 @@ def _add_page(plan: Plan, sources: int, jobs: list[Due]) -> Plan:
     return _add_counts(empty, candidates, per_job)
 
 
-def _add_counts(plan: Plan, rows: Iterable[tuple[str, Reason, str, int]], renditions_per_job: dict[str, int]) -> Plan:
-    rows = list(rows)
+def _add_counts(plan: Plan, rows: list[tuple[str, Reason, str, int]], renditions_per_job: dict[str, int]) -> Plan:
     recipes = Counter(row[2] for row in rows)
     renditions = Counter({name: count * renditions_per_job[name] for name, count in recipes.items()})
     return plan.model_copy(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.storage.blobs import Listed, Renditions, Sources
@@ -54,9 +55,10 @@ class Selection(BaseModel):
     """Filters for the jobs of a plan or a run: sources, recipes and reasons.
 
     Reasons: `new` (never done), `changed` (the source has changed), `recipe_changed` (ended with another recipe
-    version), `unfinished` (started, and no worker holds the claim), `failed`, `missing` (done, but a rendition has been
-    deleted), `done` (done and up to date), `dismissed`. Ages are in seconds since the last write of the source.
-    A recipe without match rules applies to all sources if the selection names it.
+    version, or with an older decoder of the source's format), `unfinished` (started, and no worker holds the claim),
+    `failed`, `missing` (done, but a rendition has been deleted), `done` (done and up to date), `dismissed`. Ages are in
+    seconds since the last write of the source. A recipe without match rules applies to all sources if the selection
+    names it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,11 +125,11 @@ class JobFinder:
         return [self.recipes.get(name) for name in selection.recipes] or list(self.recipes)
 
     def recipe_versions(self, selection: Selection) -> dict[str, str]:
-        """Return the recipe versions of a selection: the beginning of each recipe's hash, by name.
+        """Return the recipe versions of a selection, by recipe name (see `_version_id`).
 
         Raises RecipeError if a recipe is unknown.
         """
-        return {recipe.name: recipe.hash[:16] for recipe in self.selected_recipes(selection)}
+        return {recipe.name: _version_id(recipe) for recipe in self.selected_recipes(selection)}
 
     def version_mismatch(self, selection: Selection, planned: dict[str, str]) -> str:
         """Return the reason why this process cannot continue with planned recipe versions; empty if it can.
@@ -136,7 +138,7 @@ class JobFinder:
         deployment is about to replace it.
         """
         selected = [recipe for recipe in self.recipes if not selection.recipes or recipe.name in selection.recipes]
-        active = {recipe.name: recipe.hash[:16] for recipe in selected}
+        active = {recipe.name: _version_id(recipe) for recipe in selected}
         different = sorted(name for name in planned.keys() | active.keys() if planned.get(name) != active.get(name))
         if not (planned and different):
             return ""
@@ -169,6 +171,11 @@ class JobFinder:
         return entry is not None and not await self.renditions.are_there([one["path"] for one in entry.renditions])
 
 
+def _version_id(recipe: Recipe) -> str:
+    """Identify a recipe version and the decoders. Decoder revisions only grow, so their sum identifies them all."""
+    return f"{recipe.hash[:16]}.{sum(DECODERS.values())}"
+
+
 def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reason | None:
     """Return the reason why a job is due; None if a worker or a queued message takes care of it."""
     if entry is None:
@@ -181,7 +188,7 @@ def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reaso
         return "changed"
     if entry.state == "dismissed":
         return "dismissed"
-    if entry.version.recipe_hash != version.recipe_hash:
+    if entry.version.recipe_hash != version.recipe_hash or entry.decoder_outdated:
         return "recipe_changed"
     if entry.state in ("failed", "done"):
         return entry.state

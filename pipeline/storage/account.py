@@ -187,7 +187,7 @@ def _code(error: HttpResponseError) -> str:
 def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
     code = _code(error)
     if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
-        return ConfigError(f"{doing}: {code}: it does not exist; make it with `python -m pipeline init`")
+        return ConfigError(f"{doing}: {code}: it does not exist; make it with `image-pipeline init`")
     if code == "BlobArchived":
         return SourceError(f"{doing}: it is in the archive tier: rehydrate it, then retry", kind="archived")
     if code in ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"):

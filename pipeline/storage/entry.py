@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from azure.data.tables import EdmType, EntityProperty
 
+from pipeline.engine.revisions import decoder_revision
 from pipeline.storage.keys import JobKey
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
@@ -30,6 +31,8 @@ BRIEF = [
     "state",
     "source_etag",
     "recipe_hash",
+    "source_format",
+    "decoder_revision",
     "generation",
     "expires",
     "since",
@@ -37,7 +40,7 @@ BRIEF = [
     "listed",
 ]
 # What of a row the rows beside it leave out.
-NOT_LISTED = ("report", "listed", "owner")
+NOT_LISTED = ("report", "listed", "owner", "source_format", "decoder_revision")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,6 +58,8 @@ class Entry:
 
     `since` is when the state was entered: for a job that is done, when that was. `run` is the last run that the job
     was part of. `listed` are the row keys under which it is listed now. Entries of a list come without `report`.
+    `source_format` is the format of the source as the session detected it (Pillow's name), and `decoder_revision` the
+    revision of its decoder when the job ended; both are empty where no session has opened the source.
     """
 
     key: JobKey
@@ -68,6 +73,8 @@ class Entry:
     since: datetime = LONG_AGO
     run: str = ""
     attempts: int = 0
+    source_format: str = ""
+    decoder_revision: int = 0
     error_kind: str = ""
     error_class: str = ""
     error_message: str = ""
@@ -100,6 +107,8 @@ class Entry:
             since=there.get("since", LONG_AGO),
             run=there.get("run", ""),
             attempts=there.get("attempts", 0),
+            source_format=there.get("source_format", ""),
+            decoder_revision=there.get("decoder_revision", 0),
             error_kind=there.get("error_kind", ""),
             error_class=there.get("error_class", ""),
             error_message=there.get("error_message", ""),
@@ -120,6 +129,7 @@ class Entry:
         """Write a table entity. What is empty has no column: every column costs, in three rows a job."""
         texts = {
             "run": self.run,
+            "source_format": self.source_format,
             "error_kind": self.error_kind,
             "error_class": self.error_class,
             "error_message": self.error_message[:8000],
@@ -143,9 +153,15 @@ class Entry:
             "attempts": self.attempts,
             "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
+            **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
             **{column: large(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
+
+    @property
+    def decoder_outdated(self) -> bool:
+        """True when this code has a newer decoder for the source's format than the job had."""
+        return decoder_revision(self.source_format) > self.decoder_revision
 
     @property
     def is_running(self) -> bool:

@@ -30,6 +30,7 @@ from azure.core.exceptions import (
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
+from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, map_errors
 from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Version
@@ -49,7 +50,8 @@ def decide_claim(
 ) -> Verdict:
     """What a worker that holds `version` of the source may do, given the row it found.
 
-    `confirm`: the row is about another version; take it when ours is still the current one.
+    `confirm`: the row is about another version; take it when ours is still the current one. A job that ended is taken
+    again when this code has a newer decoder for the source's format.
     `again` asks for a job to be done although it has ended; `seen` is the generation that whoever asked had seen, so
     that the same wish, delivered twice, is answered once.
     """
@@ -61,7 +63,7 @@ def decide_claim(
         return "busy"
     if again and (seen is None or entry.generation <= seen):
         return "take"
-    if entry.state == "done" or entry.state == "failed" or entry.state == "dismissed":
+    if entry.state == "dismissed" or (entry.state in ("done", "failed") and not entry.decoder_outdated):
         return entry.state
     return "take"
 
@@ -261,8 +263,11 @@ class Claim:
 
     async def complete(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
         """Record the result. JobSuperseded when the claim is lost."""
+        source_format = report.get("source", {}).get("format", "")
         return await self._end(
             state="done",
+            source_format=source_format,
+            decoder_revision=decoder_revision(source_format),
             attempts=self.entry.attempts + 1,
             renditions=renditions,
             report=report,
@@ -275,7 +280,14 @@ class Claim:
 
     async def fail(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
         """Record a failure with its reason, and how long each stage took. JobSuperseded when the claim is lost."""
-        return await self._end(state="failed", attempts=self.entry.attempts + 1, ms=ms or {}, **_reason(error, stage))
+        return await self._end(
+            state="failed",
+            attempts=self.entry.attempts + 1,
+            source_format=error.source_format,
+            decoder_revision=decoder_revision(error.source_format),
+            ms=ms or {},
+            **_reason(error, stage),
+        )
 
     async def requeue(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
         """Record that the job waits for another attempt. JobSuperseded when the claim is lost."""

@@ -145,9 +145,9 @@ def _uploaded(content_type: str, body: bytes) -> tuple[str, bytes]:
 
 def _run(code: str, files: Files) -> str:
     """Run the pipeline's program on the session's files and return its standard output."""
-    from pipeline.engine import engine  # not before it is needed, since it loads Pillow
-    from pipeline.engine.bundle import pack
-    from pipeline.engine.protocol import decode_jobs, dump_reports, report_line
+    from pipeline.engine.execution.bundle import write_bundle  # imported here because the engine loads Pillow
+    from pipeline.engine.execution.jobs import execute_job
+    from pipeline.engine.protocol import decode_jobs, encode_reports, report_line
     from pipeline.pool.engine_bundle import MISSING
 
     archive, jobs = _ARCHIVE.search(code), _JOBS.search(code)
@@ -160,11 +160,11 @@ def _run(code: str, files: Files) -> str:
         for name, data in files.items():
             (place / name).write_bytes(data)
         documents = decode_jobs(jobs[1])
-        reports = [engine.run(job, place) for job in documents]
+        reports = [execute_job(job, place) for job in documents]
         if "pack" in documents[0]:
-            pack(place / documents[0]["pack"], reports)
+            write_bundle(place / documents[0]["pack"], reports)
         files.clear()
         files.update({each.name: each.read_bytes() for each in place.iterdir()})
-    body = dump_reports(reports)
+    body = encode_reports(reports)
     files[documents[0]["report"]] = body
     return report_line(body, documents[0]["report"]) + "\n"

@@ -1,4 +1,4 @@
-"""Recipes that come with a request: refused unless allowed, checked like the file's, and found again by the queue."""
+"""Ad-hoc recipes: rejected unless allowed, validated like those of the file, and found again by the queue worker."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from pipeline.errors import ConfigError, RecipeError
 from pipeline.recipes import adhoc, loads
 from pipeline.storage.keys import JobKey
-from tests.api.calling import call
+from tests.api.client import call
+from tests.api.conftest import Backend
 from tests.images import form, picture, sides
-from tests.stack import Stack, opened
+from tests.stack import Stack
 
 JOBS = "/api/jobs"
 OWN: dict[str, Any] = {
@@ -22,43 +23,41 @@ OWN: dict[str, Any] = {
 
 
 @pytest.fixture
-async def open_stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    async with opened({**environ, "PIPELINE_ADHOC_RECIPES": "on"}) as stack:
-        yield stack
+async def open_app(backend: Backend) -> AsyncIterator[Stack]:
+    async with backend.opened(adhoc_recipes="on") as app:
+        yield app
 
 
-async def test_a_recipe_of_a_request_is_refused_unless_the_settings_allow_it(stack: Stack) -> None:
-    await stack.drop("a.jpg", picture())
-    answer = await call(stack, "POST", JOBS, {"source": "a.jpg", **OWN})
-    assert (answer.status, answer.problem) == (403, "adhoc_not_allowed")
-    assert "PIPELINE_ADHOC_RECIPES" in answer.json()["detail"]
+async def test_adhoc_recipes_are_rejected_unless_allowed(app: Stack) -> None:
+    await app.drop("a.jpg", picture())
+    response = await call(app, "POST", JOBS, {"source": "a.jpg", **OWN})
+    assert (response.status, response.problem) == (403, "adhoc_not_allowed")
+    assert "PIPELINE_ADHOC_RECIPES" in response.json()["detail"]
     known = {"source": "a.jpg", "recipe": adhoc.name_of(OWN)}
-    assert (await call(stack, "POST", JOBS, known)).problem == "adhoc_not_allowed"
+    assert (await call(app, "POST", JOBS, known)).problem == "adhoc_not_allowed"
 
 
-async def test_a_recipe_of_a_request_makes_its_renditions_in_a_place_of_its_own(open_stack: Stack) -> None:
-    await open_stack.drop("photos/a.jpg", picture(800, 600))
-    job = (await call(open_stack, "POST", JOBS, {"source": "photos/a.jpg", **OWN})).json()
+async def test_adhoc_renditions_have_their_own_path_prefix(open_app: Stack) -> None:
+    await open_app.drop("photos/a.jpg", picture(800, 600))
+    job = (await call(open_app, "POST", JOBS, {"source": "photos/a.jpg", **OWN})).json()
     assert (job["state"], job["recipe"]) == ("done", adhoc.name_of(OWN))
-    ((path, data),) = (await open_stack.outputs()).items()
+    ((path, data),) = (await open_app.outputs()).items()
     digest = adhoc.name_of(OWN).removeprefix("_adhoc-")
     assert path == f"adhoc/{digest}/photos/a.jpg/half.png"
     assert (form(data), sides(data)) == ("PNG", (100, 50))
     reordered = {"renditions": OWN["renditions"], "transforms": OWN["transforms"], "source": "photos/a.jpg"}
-    again = (await call(open_stack, "POST", JOBS, reordered)).json()
-    assert (again["id"], again["attempts"]) == (job["id"], 1), "the same recipe is the same job, done once"
+    again = (await call(open_app, "POST", JOBS, reordered)).json()
+    assert (again["id"], again["attempts"]) == (job["id"], 1), "the same recipe is the same job and is executed once"
 
 
-async def test_a_recipe_of_a_request_survives_the_hop_through_the_queue(
-    open_stack: Stack, environ: dict[str, str]
-) -> None:
-    await open_stack.drop("a.jpg", picture())
-    answer = await call(open_stack, "POST", JOBS, {"source": "a.jpg", **OWN}, prefer="respond-async")
-    (message,) = await open_stack.messages()
-    async with opened({**open_stack.environ}) as another:
+async def test_another_process_executes_a_queued_adhoc_job(open_app: Stack, backend: Backend) -> None:
+    await open_app.drop("a.jpg", picture())
+    response = await call(open_app, "POST", JOBS, {"source": "a.jpg", **OWN}, prefer="respond-async")
+    (message,) = await open_app.messages()
+    async with backend.opened(adhoc_recipes="on") as another:
         body = str(message).replace("'", '"').encode()
         await another.services.dispatcher.handle_message(body)
-    assert (await call(open_stack, "GET", answer.json()["href"])).json()["state"] == "done"
+    assert (await call(open_app, "GET", response.json()["href"])).json()["state"] == "done"
 
 
 CODE = {"transforms": [{"code": "def transform(image, params):\n    return image"}], "renditions": OWN["renditions"]}
@@ -70,9 +69,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a path": ({"renditions": {"a": {"format": "jpeg", "path": "../x/{stem}"}}}, "renditions.a.path"),
     "no renditions": ({"renditions": {}}, "renditions"),
-    "a block that is nowhere": ({"transforms": [{"use": "x"}], "renditions": OWN["renditions"]}, "transforms[0]"),
+    "an undefined block": ({"transforms": [{"use": "x"}], "renditions": OWN["renditions"]}, "transforms[0]"),
     "code": (CODE, "transforms[0]"),
-    "renditions that are none": ({"renditions": {"a": [1]}}, "renditions.a"),
+    "a rendition that is a list": ({"renditions": {"a": [1]}}, "renditions.a"),
     "too many renditions": (
         {"renditions": {f"r{number}": {"format": "jpeg"} for number in range(30)}},
         "PIPELINE_MAX_RENDITIONS",
@@ -80,40 +79,39 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-async def test_a_wrong_recipe_is_told_by_its_place(open_stack: Stack) -> None:
-    await open_stack.drop("a.jpg", picture())
+async def test_errors_in_an_adhoc_recipe_name_their_position(open_app: Stack) -> None:
+    await open_app.drop("a.jpg", picture())
     for case, (document, place) in WRONG.items():
-        answer = await call(open_stack, "POST", JOBS, {"source": "a.jpg", **document})
-        assert (answer.status, answer.problem) == (422, "bad_recipe"), case
-        assert place in answer.json()["detail"], case
+        response = await call(open_app, "POST", JOBS, {"source": "a.jpg", **document})
+        assert (response.status, response.problem) == (422, "bad_recipe"), case
+        assert place in response.json()["detail"], case
 
 
-async def test_code_needs_two_settings(environ: dict[str, str]) -> None:
-    allowed = {"PIPELINE_ADHOC_RECIPES": "code", "PIPELINE_ALLOW_CODE": "true"}
-    async with opened({**environ, **allowed}) as stack:
-        await stack.drop("a.jpg", picture(800, 600))
-        job = (await call(stack, "POST", JOBS, {"source": "a.jpg", **CODE})).json()
+async def test_code_needs_two_settings(backend: Backend) -> None:
+    async with backend.opened(adhoc_recipes="code", allow_code=True) as app:
+        await app.drop("a.jpg", picture(800, 600))
+        job = (await call(app, "POST", JOBS, {"source": "a.jpg", **CODE})).json()
         assert (job["state"], job["renditions"][0]["width"]) == ("done", 100)
-    async with opened({**environ, "PIPELINE_ADHOC_RECIPES": "code"}) as stack:
-        await stack.drop("a.jpg", picture())
-        assert (await call(stack, "POST", JOBS, {"source": "a.jpg", **CODE})).problem == "bad_recipe"
+    async with backend.opened(adhoc_recipes="code") as app:
+        await app.drop("a.jpg", picture())
+        assert (await call(app, "POST", JOBS, {"source": "a.jpg", **CODE})).problem == "bad_recipe"
 
 
-def test_no_recipe_of_a_file_can_have_the_name_of_one_of_a_request() -> None:
+def test_recipe_files_cannot_use_adhoc_names() -> None:
     name = adhoc.name_of(OWN)
     assert adhoc.is_name(name)
     with pytest.raises(ConfigError, match="must be 1 to 40"):
         loads(f'recipes: {{"{name}": {{renditions: {{a: {{format: jpeg}}}}}}}}')
 
 
-def test_where_input_and_output_are_one_container_nothing_is_written_that_a_recipe_takes() -> None:
+def test_adhoc_outputs_never_match_a_recipe_of_the_file() -> None:
     takes_all = loads("recipes: {all: {match: {include: ['**/*.jpg']}, renditions: {a: {format: webp}}}}")
     adhoc.for_job(OWN, beside=takes_all)
     with pytest.raises(RecipeError, match="loop"):
         adhoc.for_job({"renditions": {"a": {"format": "jpeg"}}}, beside=takes_all)
 
 
-def test_the_row_of_a_job_of_a_request_leads_back_to_its_recipe_and_fits_into_a_key() -> None:
+def test_adhoc_job_keys_round_trip_and_fit_the_table() -> None:
     name = adhoc.name_of(OWN)
     for source in ("a.jpg", "x" * 1024, "ü/" * 300):
         key = JobKey.of(name, "input", source)

@@ -1,4 +1,4 @@
-"""Whatever is asked, there is an answer: generated requests, made from the API's own description, to a real host."""
+"""Send requests generated from the OpenAPI document to a real host, and check every response."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.waiting import eventually
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 SEED = "20261124"
 HOST = [sys.executable, "-m", "devstack", "host"]
-# Of random ids none is a job's or a run's: these get one that there is, so that what lies behind is asked too.
+# Random ids match no job or run. These operations get an existing id, so that the code behind it is tested too.
 KNOWN = """
 [[operations]]
 include-name = "{operation}"
 parameters = {{ "path.id" = "{id}" }}
 """
-# The boundaries of every parameter of every transform would be eight thousand requests: a choice of them does.
+# The boundary values of all parameters of all transforms would take 8,000 requests: test a sample.
 CHOICE = """
 [[operations]]
 include-name = "POST /jobs"
@@ -36,7 +36,7 @@ OF_A_RUN = ("GET /runs/{id}", "POST /runs/{id}/cancel", "POST /runs/{id}/resume"
 
 
 @pytest.mark.timeout(300)
-async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tmp_path: Path) -> None:
+async def test_generated_requests_get_only_documented_responses(stack: Stack, tmp_path: Path) -> None:
     await stack.drop("photos/a.jpg", picture(64, 48))
     key = JobKey.of("web", stack.services.settings.input_container, "photos/a.jpg")
     configuration = tmp_path / "schemathesis.toml"
@@ -46,8 +46,8 @@ async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tm
     environ = {**stack.environ, "PIPELINE_ADHOC_RECIPES": "on"}
     lines: list[str] = []
     async with subprocesses.running("host", HOST, env=environ, output=lines.append) as host:
-        address = (await host.wait_for_line(r"function host ready: (\S+)", timeout=60))[1]
-        command = ["--config-file", str(configuration), "run", f"{address}/api/openapi.json", "--checks", CHECKS]
+        url = (await host.wait_for_line(r"function host ready: (\S+)", timeout=60))[1]
+        command = ["--config-file", str(configuration), "run", f"{url}/api/openapi.json", "--checks", CHECKS]
         command += ["--max-examples", "5", "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--no-color"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
@@ -58,8 +58,8 @@ async def test_no_generated_request_gets_past_what_is_described(stack: Stack, tm
         async def has_ended() -> bool:
             return (await stack.services.jobs.get(key)).state in ("done", "dismissed")
 
-        # The example of the description is a job. A request may have taken it back while it waited: it ends either way,
-        # and the host that has been asked all this still does its work.
+        # The example of the document is this job. Another request may have cancelled it while it was queued: it ends
+        # either way, and the host must still execute jobs.
         await eventually(has_ended, timeout=60)
         before = await stack.services.jobs.get(key)
         await stack.services.jobs.retry(key)

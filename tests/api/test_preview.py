@@ -1,4 +1,4 @@
-"""What a recipe makes of an image, at once, and without a trace."""
+"""Previews of a recipe on an image; nothing is stored."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.api.calling import MULTIPART, call, form_body
+from tests.api.client import MULTIPART, call, form_body
+from tests.api.conftest import Backend
 from tests.images import form, picture, sides
-from tests.stack import Stack, opened
+from tests.stack import Stack
 
 PREVIEW = "/api/preview"
 TEXT = """
@@ -23,33 +24,33 @@ renditions:
 
 
 @pytest.fixture
-async def open_stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    async with opened({**environ, "PIPELINE_ADHOC_RECIPES": "on"}) as stack:
-        yield stack
+async def open_app(backend: Backend) -> AsyncIterator[Stack]:
+    async with backend.opened(adhoc_recipes="on") as app:
+        yield app
 
 
-async def test_a_recipe_in_yaml_is_tried_on_an_image_and_nothing_is_kept(open_stack: Stack) -> None:
+async def test_a_preview_of_a_yaml_recipe_stores_nothing(open_app: Stack) -> None:
     body = form_body(picture(640, 480, "PNG"), text=TEXT)
-    answer = await call(open_stack, "POST", PREVIEW, body, content_type=MULTIPART)
-    document = answer.json()
+    response = await call(open_app, "POST", PREVIEW, body, content_type=MULTIPART)
+    document = response.json()
     made = {each["name"]: base64.b64decode(each["data"]) for each in document["renditions"]}
     assert {name: (form(data), sides(data)) for name, data in made.items()} == {
         "a": ("PNG", (100, 50)),
         "b": ("JPEG", (50, 25)),
     }
     assert document["source"]["width"] == 640
-    assert await open_stack.outputs() == {}
-    settings = open_stack.services.settings
-    container = open_stack.services.account.container(settings.upload_container)
+    assert await open_app.outputs() == {}
+    settings = open_app.services.settings
+    container = open_app.services.account.container(settings.upload_container)
     assert [blob async for blob in container.list_blobs()] == []
 
 
-async def test_a_known_recipe_is_previewed_also_where_others_are_not_allowed(stack: Stack) -> None:
-    asked = f"{PREVIEW}?recipe=tutorial"
-    answer = await call(stack, "POST", asked, picture(640, 480), content_type="image/jpeg", accept="image/*")
-    assert (answer.kind, sides(answer.body)) == ("image/png", (300, 300))
-    refused = await call(stack, "POST", PREVIEW, form_body(picture(), text=TEXT), content_type=MULTIPART)
-    assert (refused.status, refused.problem) == (403, "adhoc_not_allowed")
+async def test_recipes_of_the_file_can_always_be_previewed(app: Stack) -> None:
+    payload = f"{PREVIEW}?recipe=tutorial"
+    response = await call(app, "POST", payload, picture(640, 480), content_type="image/jpeg", accept="image/*")
+    assert (response.kind, sides(response.body)) == ("image/png", (300, 300))
+    rejection = await call(app, "POST", PREVIEW, form_body(picture(), text=TEXT), content_type=MULTIPART)
+    assert (rejection.status, rejection.problem) == (403, "adhoc_not_allowed")
 
 
 WRONG: list[tuple[dict[str, str], str, str]] = [
@@ -63,15 +64,15 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
 ]
 
 
-async def test_what_is_wrong_is_said(open_stack: Stack) -> None:
+async def test_invalid_previews_are_explained(open_app: Stack) -> None:
     for fields, problem, says in WRONG:
         body = form_body(b"no image" * 20, **fields)
-        answer = await call(open_stack, "POST", PREVIEW, body, content_type=MULTIPART)
-        assert answer.problem == problem, fields
-        assert says in answer.json()["detail"], fields
+        response = await call(open_app, "POST", PREVIEW, body, content_type=MULTIPART)
+        assert response.problem == problem, fields
+        assert says in response.json()["detail"], fields
 
 
-async def test_renditions_over_the_limit_of_an_answer_are_not_collected(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_HTTP_MAX_RESPONSE_BYTES": "1000"}) as stack:
-        answer = await call(stack, "POST", f"{PREVIEW}?recipe=tutorial", picture(), content_type="image/jpeg")
-        assert answer.problem == "answer_too_large"
+async def test_previews_above_the_response_limit_are_rejected(backend: Backend) -> None:
+    async with backend.opened(http_max_response_bytes=1000) as app:
+        response = await call(app, "POST", f"{PREVIEW}?recipe=tutorial", picture(), content_type="image/jpeg")
+        assert response.problem == "response_too_large"

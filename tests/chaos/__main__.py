@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --images 500 --faults 150 --seed 1`: run, and print what happened and what was found."""
+"""Run a chaos test and print its report: `python -m tests.chaos --images 500 --faults 150 --seed 1`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.chaos.run import Plan, Report, run
 
 
 def main() -> int:
-    """The exit status is 1 when anything is not as it must be."""
+    """Run; exit with status 1 on any violation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--faults", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--hours", type=float, default=0, help="go on for that long")
-    parser.add_argument("--logs", type=Path, help="folder to leave the logs in")
+    parser.add_argument("--hours", type=float, default=0, help="continue for this many hours")
+    parser.add_argument("--logs", type=Path, help="folder for the logs")
     options = parser.parse_args()
     folder = options.logs or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def main() -> int:
 
 
 def table(report: Report) -> str:
-    """For people."""
+    """Format counts as a table."""
     lines = [f"seed {report.plan.seed}: {sum(report.injected.values())} faults of {len(report.injected)} kinds"]
     lines += ["", "injected"] + [f"  {kind:34} {count:5}" for kind, count in sorted(report.injected.items())]
-    lines += ["", "seen to strike"] + [f"  {kind:34} {count:5}" for kind, count in sorted(report.struck.items())]
+    lines += ["", "faults that struck"] + [f"  {kind:34} {count:5}" for kind, count in sorted(report.struck.items())]
     lines += ["", "recoveries"] + [f"  {kind:34} {count:5}" for kind, count in report.recoveries.items()]
     lines += ["", "jobs at the end"] + [f"  {state:34} {count:5}" for state, count in report.found.states.items()]
     lines += [f"  {'renditions':34} {report.found.renditions:5}"]

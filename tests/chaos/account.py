@@ -1,4 +1,4 @@
-"""The storage account as the test reaches it: past the proxies, with the key, whatever becomes of tokens."""
+"""Access of the test to the storage account: by key, past the proxies, independent of tokens."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from azure.storage.queue.aio import QueueServiceClient as AsyncQueueServiceClien
 
 @dataclass(frozen=True)
 class Account:
-    """`trust` is the file with the certificate of the emulator."""
+    """Clients of the account. `trust` is the file with the emulator's certificate."""
 
     connection: str
     trust: str
 
     def tables(self, **options: Any) -> TableServiceClient:
-        """A client of the tables."""
+        """Return a client of the tables."""
         return TableServiceClient.from_connection_string(self.connection, connection_verify=self.trust, **options)
 
     def blobs(self) -> BlobServiceClient:
-        """A client of the blobs."""
+        """Return a client of the blobs."""
         return BlobServiceClient.from_connection_string(self.connection, connection_verify=self.trust)
 
     def queues(self) -> QueueServiceClient:
-        """A client of the queues."""
+        """Return a client of the queues."""
         return QueueServiceClient.from_connection_string(self.connection, connection_verify=self.trust)
 
     def async_blobs(self) -> AsyncBlobServiceClient:
-        """A client of the blobs."""
+        """Return an asynchronous client of the blobs."""
         return AsyncBlobServiceClient.from_connection_string(self.connection, connection_verify=self.trust)
 
     def async_queues(self) -> AsyncQueueServiceClient:
-        """A client of the queues."""
+        """Return an asynchronous client of the queues."""
         return AsyncQueueServiceClient.from_connection_string(self.connection, connection_verify=self.trust)

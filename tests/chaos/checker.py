@@ -1,4 +1,4 @@
-"""Looks at what is left, in storage alone and with nothing of the pipeline: is it what it has to be?"""
+"""Check the final state of storage, without any code of the pipeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from tests.chaos.account import Account
 
-# What a picture that is fine may fail with when its sessions or their network do: each names what happened.
+# Failure kinds of valid images whose session or network failed; each names its cause.
 WEATHER = {
     "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "execution_interrupted",
     "out_of_memory", "execution_timeout", "job_timeout", "microbatch_interrupted", "transient",
@@ -25,7 +25,7 @@ QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigg
 
 @dataclass
 class Found:
-    """What was found. `violations` say what must not be; `failed` are the pictures that injected faults cost."""
+    """Result of the check: `violations` of invariants, and `failed`, the images that injected faults cost."""
 
     violations: list[str] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
@@ -35,8 +35,10 @@ class Found:
 
 @dataclass
 class Checker:
-    """`wanted` is the content of each source by name (None: deleted), `bad` the kind of failure by content, and
-    `calm` the digest of each rendition by content and file name, as a run without faults made it.
+    """Check of the final state.
+
+    `wanted` is the content of each source by name (None: deleted), `bad` the expected failure kind by content, and
+    `calm` the digest of each rendition by content and file name, from a run without faults.
     """
 
     account: Account
@@ -45,13 +47,13 @@ class Checker:
     calm: Mapping[str, Mapping[str, str]]
 
     def settled(self) -> bool:
-        """Whether nothing is under way any more: every source has ended, and no message waits."""
+        """Return True if all work has ended: every source has a final state, and no message waits."""
         rows = self._rows()
         ended = all(rows.get(name, {}).get("state") in ("done", "failed") for name in self._there())
         return ended and not any(row["state"] in ("running", "queued") for row in rows.values()) and not self._waiting()
 
     def recorded(self) -> set[tuple[str, str]]:
-        """The failures for good that stand in the ledger now: name and ETag of their sources."""
+        """Return the permanent failures in the ledger: name and ETag of their sources."""
         kinds = " or ".join(f"error_kind eq '{kind}'" for kind in sorted(set(self.bad.values())))
         asked = f"PartitionKey eq 'web' and state eq 'failed' and RowKey lt '~' and ({kinds})"
         with self.account.tables(retry_total=0) as tables:
@@ -59,20 +61,20 @@ class Checker:
             return {(row["name"], row["source_etag"]) for row in rows}
 
     def leased(self) -> list[str]:
-        """The slots that somebody holds."""
+        """Return the slots with a lease."""
         with self.account.blobs() as blobs:
             slots = blobs.get_container_client("state").list_blobs(name_starts_with="slots/")
             return [blob.name for blob in slots if blob.lease.status == "locked"]
 
     def kept(self) -> str:
-        """All that the ledger says, and what is written on the renditions: to be looked through for secrets."""
+        """Return all texts of the ledger and of the renditions' metadata, to search them for secrets."""
         with self.account.tables() as tables, self.account.blobs() as blobs:
             rows = [str(dict(row)) for row in tables.get_table_client("ledger").list_entities()]
             output = blobs.get_container_client("output").list_blobs(include=["metadata"])
             return "\n".join([*rows, *(f"{blob.name} {blob.metadata}" for blob in output)])
 
     def check(self) -> Found:
-        """Everything, at the end."""
+        """Check all invariants after the run."""
         found, rows, outputs = Found(), self._rows(), self._outputs()
         etags = self._etags()
         found.renditions = len(outputs)
@@ -110,7 +112,7 @@ class Checker:
             yield f"{name}: its renditions {sorted(made)} are not those that a calm run makes of {content}"
 
     def _weather(self, row: dict[str, Any], found: Found) -> bool:
-        """A failure that names a fault that was injected, in a sentence."""
+        """Describe a failure that an injected fault explains."""
         if row["state"] != "failed":
             return False
         named = row["error_kind"] in WEATHER or "No space left" in row["error_message"]
@@ -134,7 +136,7 @@ class Checker:
         for name, row in rows.items():
             if listed.pop(row["RowKey"], set()) != set(row["listed"].split()):
                 yield f"{name}: it is not listed where its row says"
-        yield from (f"a list names the job {key}, which is not there" for key in listed)
+        yield from (f"a list names the job {key}, which does not exist" for key in listed)
         yield from self._blob_leftovers()
 
     def _blob_leftovers(self) -> Iterator[str]:
@@ -143,7 +145,7 @@ class Checker:
             output = blobs.get_container_client("output")
             seen = {blob.name for blob in output.list_blobs()}
             yield from (
-                f"output/{blob.name} was begun and never committed"
+                f"output/{blob.name} was started and never committed"
                 for blob in output.list_blobs(include=["uncommittedblobs"])
                 if blob.name not in seen
             )

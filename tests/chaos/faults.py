@@ -1,4 +1,4 @@
-"""Everything that goes wrong, by kind. Each is one thing done to a running stack."""
+"""Faults by kind; each one harms a running stack in one way."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _capacity(scene: Scene, sources: Sources) -> None:
 
 
 def _identity(trouble: str) -> Fault:
-    """The service fails for some seconds, in which every token that it gave before is of no use any more."""
+    """The identity service fails for some seconds, and all tokens issued before become invalid."""
 
     async def strike(scene: Scene, sources: Sources) -> None:
         scene.identity.trouble(trouble, sources.random.uniform(3, 9))
@@ -62,7 +62,7 @@ async def _expire(scene: Scene, sources: Sources) -> None:
 
 
 async def _identity_away(scene: Scene, sources: Sources) -> None:
-    """For longer than any token is good for."""
+    """The identity service fails for longer than the lifetime of a token."""
     scene.identity.trouble("500", LIFETIME + 5)
 
 
@@ -84,7 +84,7 @@ async def _kill_kernel(scene: Scene, sources: Sources) -> None:
 
 
 async def _kill_storage(scene: Scene, sources: Sources) -> None:
-    """It is out of reach before it dies: the emulator, unlike the service, answers before it has written down."""
+    """Block storage before the kill: the emulator, unlike the service, acknowledges writes before they are on disk."""
     async with scene.writing:
         for proxy in scene.proxies.values():
             proxy.shut = True
@@ -132,7 +132,7 @@ async def _disk_full(scene: Scene, sources: Sources) -> None:
         await scene.call("POST", "/executions", params=query, json=body)
 
 
-# Most of the time; those below take long, and happen now and then.
+# Frequent faults; the ones below take long and are rare.
 QUICK: dict[str, Fault] = {
     "pool: latency": _pool("latency:seconds=1.5,next=3"),
     "pool: 429": _pool(f"status:code=429,next=2,{UPLOAD}", f"status:code=429,next=1,{RUN}"),
@@ -173,7 +173,7 @@ SLOW: dict[str, Fault] = {
     "pool: capacity shrinks": _capacity,
     "identity: away for long": _identity_away,
 }
-# What is no reason to run a picture again.
+# Faults that do not justify another execution of an image.
 HARMLESS = {
     "event twice", "event late", "message delivered again", "source overwritten", "source deleted",
     "pool: latency", "pool: slow start", "storage: slow", "pool: capacity shrinks",

@@ -1,4 +1,4 @@
-"""The identity service on its bad days: the stand-in for it, which can be told to fail for a while."""
+"""Fault injection for the identity service: a double that fails for a time on request."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from devstack.identity.endpoint import TokenEndpoint
 from devstack.identity.tokens import TokenIssuer
 from functions_host.http_server import serving
 
-# Seconds that a token is good for: many come and go in a run.
+# Lifetime of a token in seconds: many expire in a run.
 LIFETIME = 40
 POOL = "https://dynamicsessions.io"
-# What every token begins with: in no log may there be one.
+# Prefix of every token: no log may contain one.
 OPENING = "eyJ0eXAiOiAi"
 STATUS = {"500": 500, "429": 429, "refuses": 400}
 
 
 class Identity:
-    """Gives tokens that are soon too old, unless it is told to fail: `500`, `429`, `refuses`, `slow` or `hangs`."""
+    """Issues short-lived tokens, unless it is told to fail: `500`, `429`, `refuses`, `slow` or `hangs`."""
 
     def __init__(self) -> None:
         self._header = secrets.token_hex(16)
@@ -37,26 +37,26 @@ class Identity:
         self.asked = 0
 
     def trouble(self, what: str, seconds: float) -> None:
-        """Fail in one way for so long, from now on."""
+        """Fail in one way for a time, from now on."""
         self._trouble, self._until = what, max(self._until, time.monotonic() + seconds)
 
     def calm(self) -> None:
-        """All is well again."""
+        """Stop failing."""
         self._until = 0.0
 
     def header(self) -> dict[str, str]:
-        """What lets the test itself into the pool."""
+        """Return the header with which the test authenticates to the pool."""
         return {"Authorization": f"Bearer {self._issuer.issue(POOL, None)[0]}"}
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """For the length of a block; `variables` lead to it."""
+        """Serve within the block; `variables` are the environment variables that lead to it."""
         async with serving(self, 0, grace=1) as address:
             self.variables = {"IDENTITY_ENDPOINT": f"{address}/msi/token", "IDENTITY_HEADER": self._header}
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle an ASGI request."""
         self.asked += 1
         left = self._until - time.monotonic()
         if left <= 0:

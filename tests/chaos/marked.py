@@ -1,9 +1,9 @@
-"""`python -m tests.chaos.marked FILE session-pool …`: a session pool that keeps outside which sources it was to run.
+"""Run a session pool that records its executions: `python -m tests.chaos.marked FILE session-pool …`.
 
-Every source that is dropped carries a mark of its own (see `pictures.marked`). FILE gets a line of JSON for each that
-was uploaded, each that an execution began with, and what that execution said of it, so that it can be counted how often
-each has really run. It is written at once: no `kill -9` takes back what has begun. The identifiers of all sessions are
-there too, to be looked for where they must not be.
+Every uploaded source carries a unique mark (see `pictures.marked`). FILE gets a line of JSON for each uploaded source,
+for each source at the start of an execution, and for the result of that execution. The real number of executions of
+each source can then be counted. Lines are written at once, so that `kill -9` loses none. FILE also lists the
+identifiers of all sessions, to search for them where they must not be.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REPORT = re.compile(r"^pipeline-report \d+ \w+ \S+ (\[.*\])\s*$", re.MULTILINE)
 
 
 class Marking:
-    """ASGI, between the pool's faults and its routes: what gets here is really done."""
+    """ASGI middleware between the pool's faults and its routes: calls that reach it are really executed."""
 
     def __init__(self, app: ASGIApp, file: TextIO) -> None:
         self._app, self._file = app, file
@@ -41,7 +41,7 @@ class Marking:
         self._numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle an ASGI request."""
         path = scope.get("path", "")
         self._note_session(scope)
         if scope["type"] != "http" or scope["method"] != "POST" or not path.endswith(("/files", "/executions")):
@@ -93,7 +93,7 @@ class Marking:
 
 
 def said(answer: bytes, count: int) -> list[str]:
-    """What an execution said of each of its sources: `made`, the kind of its failure, or nothing."""
+    """Return the result of each source of an execution: `made`, the kind of its failure, or an empty text."""
     try:
         stdout = json.loads(answer)["result"]["stdout"]
         reports = json.loads(REPORT.findall(stdout)[-1])

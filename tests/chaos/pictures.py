@@ -1,4 +1,4 @@
-"""What is dropped: pictures that are fine, each with renditions of its own, and files that are not."""
+"""Contents of the uploads: valid images, each with unique renditions, and invalid files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from tests.images import picture
 
 GOOD = 24
-# What becomes of a bad one: the kind of its failure. Fewer pixels than this are taken (see `scene.SETTINGS`).
+# Failure kinds of the invalid files. The pixel limit is lower than this (see `scene.SETTINGS`).
 MAX_PIXELS = 1_000_000
 BAD = {"text": "not_an_image", "cut": "damaged_image", "empty": "empty_source", "bomb": "too_many_pixels"}
 
@@ -16,7 +16,7 @@ MARK = re.compile(rb"chaos-mark:([^;]{1,200});")
 
 
 def pictures() -> dict[str, bytes]:
-    """Every content that is ever dropped, by name."""
+    """Return every content by name."""
     good = {f"good-{number:02d}": picture(420 + 12 * number, 320, seed=number * 15) for number in range(GOOD)}
     bad = {
         "text": b"this is text, not a photo\n" * 40,
@@ -28,13 +28,13 @@ def pictures() -> dict[str, bytes]:
 
 
 def marked(data: bytes, mark: str) -> bytes:
-    """The same picture with a remark in it that tells this one from all others; what has no bytes stays so."""
+    """Return the image with a unique remark in it; an empty file remains empty."""
     remark = f"chaos-mark:{mark};".encode()
     if data.startswith(b"\xff\xd8"):
         return data[:2] + b"\xff\xfe" + (len(remark) + 2).to_bytes(2, "big") + remark + data[2:]
     if data.startswith(b"\x89PNG"):
         chunk = b"tEXtComment\0" + remark
-        # Behind the signature and the header, which have 33 bytes.
+        # After the signature and the header, which have 33 bytes.
         return (
             data[:33] + (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[33:]
         )

@@ -1,4 +1,4 @@
-"""Storage on its bad days: a proxy before each service of the emulator, which can be told to harm the next requests."""
+"""Fault injection for storage: a proxy in front of each service of the emulator, which harms the next requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devstack.certificate import Certificate
 
 LINE = b"\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-# Only what changes something is worth losing the answer of, or sending twice.
+# A lost response or a duplicate matters only for requests that change something.
 WRITES = ("PUT", "POST", "DELETE", "MERGE", "PATCH")
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nx-ms-error-code: ServerBusy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -24,7 +24,7 @@ BUSY = (
 
 @dataclass
 class Piece:
-    """A request or an answer, as it came: its first line, its headers and the rest of its bytes."""
+    """A request or a response as received: its first line, its headers and the remaining bytes."""
 
     first: str
     headers: dict[str, str]
@@ -38,12 +38,12 @@ class Piece:
 
     @property
     def keeps_open(self) -> bool:
-        """Whether the connection goes on after it."""
+        """True if the connection stays open afterwards."""
         return self.headers.get("connection", "").lower() != "close"
 
 
 class Proxy:
-    """Stands before one service, at `address`; `shut` refuses everything, as a service that is down."""
+    """Proxy of one service, at `address`; with `shut` it refuses every connection, like a service that is down."""
 
     def __init__(self, upstream: str, certificate: Certificate) -> None:
         parts = urlsplit(upstream)
@@ -58,7 +58,7 @@ class Proxy:
 
     @property
     def struck(self) -> Counter[str]:
-        """How often each fault has struck."""
+        """The number of strikes of each fault."""
         return Counter(fault for _, fault in self.strikes)
 
     def arm(self, fault: str, times: int = 1) -> None:
@@ -66,12 +66,12 @@ class Proxy:
         self._armed.extend([fault] * times)
 
     def calm(self) -> None:
-        """Harm nothing any more."""
+        """Stop harming requests."""
         self._armed.clear()
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """For the length of a block."""
+        """Serve within the block."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20, ssl=self._shown)
         self.address = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}{self._path}"
         try:
@@ -100,7 +100,7 @@ class Proxy:
                     break
 
     async def _connected(self, stack: contextlib.AsyncExitStack) -> Connection:
-        """A connection to the service, which ends with that of the client."""
+        """Open a connection to the service; it closes with the client's connection."""
         reader, writer = await asyncio.open_connection(*self._upstream, limit=1 << 20, ssl=self._trusted)
         stack.callback(writer.close)
         return reader, writer
@@ -129,7 +129,7 @@ async def _forwarded(upstream: Connection, request: Piece, fault: str) -> Piece:
 
 
 async def _read(reader: asyncio.StreamReader, asked: str = "") -> Piece | None:
-    """The next request; or the next answer, to a request of the method `asked`. None at the end of the connection."""
+    """Read the next request, or the response to a request of the method `asked`; None at the end of the connection."""
     head = b""
     while True:
         line = await reader.readline()

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.recovery`: how long the jobs of the only worker take when that is killed in the middle."""
+"""Measure the recovery after a kill of the only worker: `python -m tests.chaos.recovery`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRACE = 30
 
 
 async def recovery(folder: Path) -> list[float]:
-    """Seconds from the kill until every job had ended, the start of another worker included, for each round."""
+    """Return the seconds from the kill to the end of every job, in each round, with the start of the next worker."""
     async with opened(folder) as scene:
         await scene.hosts[1].stop()
         sources = Sources(scene, pictures(), Random(1))
@@ -48,7 +48,7 @@ def _ended(checker: Checker) -> int:
 
 
 def main() -> int:
-    """Print the figures; the exit status is 1 when one is over the lease and half a minute."""
+    """Print the figures; exit with status 1 if one exceeds the lease by more than 30 s."""
     with tempfile.TemporaryDirectory() as folder:
         took = asyncio.run(recovery(Path(folder)))
     print(f"kill -9 of the only worker, {PICTURES} pictures, claims and leases of {LEASE} s; all jobs ended after")

@@ -1,4 +1,4 @@
-"""A run: a calm one to compare with, then faults while pictures come in, then calm again and the check."""
+"""Chaos run: a calm run for comparison, then faults during uploads, then calm and the check."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is to happen. `pause` is the time between two faults, `patience` how long the end may take, both in
-    seconds; a `slow` fault comes after this many quick ones. With `seconds`, it goes on for so long, whatever `faults`.
+    """Size of a run.
+
+    `pause` is the time between two faults and `patience` the longest wait for the end, both in seconds. A `slow` fault
+    follows this many quick ones. With `seconds`, the faults continue for that time, regardless of `faults`.
     """
 
     images: int
@@ -43,7 +45,7 @@ class Plan:
 
 @dataclass
 class Report:
-    """What happened and what was found."""
+    """Report of a run: injected faults, recoveries and violations."""
 
     plan: Plan
     injected: Counter[str] = field(default_factory=Counter)
@@ -56,7 +58,7 @@ class Report:
 
     @property
     def violations(self) -> list[str]:
-        """What must not be."""
+        """All violations of invariants."""
         return self.found.violations
 
 
@@ -64,7 +66,7 @@ Say = Callable[[str], None]
 
 
 async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
-    """Everything; the logs are left in `folder`."""
+    """Execute a chaos run; the logs remain in `folder`."""
     random, report, contents = Random(plan.seed), Report(plan), pictures()
     async with opened(folder) as scene:
         sources = Sources(scene, contents, random)
@@ -76,7 +78,7 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
                 await _storm(scene, sources, plan, report, say, witness)
                 await _until_settled(checker, plan, report, say)
                 await _repaired(checker, sources, plan, report, say)
-                await _told_again(checker, sources, plan, report, say)
+                await _repeat_events(checker, sources, plan, report, say)
             await _closed(scene, sources, checker, report, say)
             found = await asyncio.to_thread(checker.check)
             found.violations += report.found.violations
@@ -90,7 +92,7 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
 
 
 async def _calm_run(scene: Scene, sources: Sources, report: Report, say: Say) -> dict[str, dict[str, str]]:
-    """One of each content: what a calm run makes of it."""
+    """Process one upload of each content without faults; return the renditions."""
     names = {content: f"photos/calm/{content}.jpg" for content in sources.contents}
     for content, name in names.items():
         await sources.drop(name, content)
@@ -113,7 +115,7 @@ async def _digest(output: object, path: str) -> str:
 
 
 async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say, witness: Witness) -> None:
-    """Pictures come in while faults happen; the last picture comes before the last fault."""
+    """Upload images while faults happen; the last upload precedes the last fault."""
     start = time.monotonic()
     await sources.drop("photos/0000.jpg", sources.any_content())
     number, turn = 1, 0
@@ -136,7 +138,7 @@ async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say
 
 
 def _bag(kinds: dict[str, faults.Fault], random: Random):  # noqa: ANN202 - an endless iterator of names
-    """Every kind once, in some order, and again."""
+    """Yield every kind in random order, then all of them again."""
     while True:
         yield from random.sample(sorted(kinds), len(kinds))
 
@@ -146,15 +148,15 @@ async def _until_settled(checker: Checker, plan: Plan, report: Report, say: Say)
     try:
         await _until(checker.settled, plan.patience)
     except TimeoutError:
-        report.found.violations.append(f"not settled {plan.patience:.0f} s after the last fault")
+        report.found.violations.append(f"work continues {plan.patience:.0f} s after the last fault")
     report.took["settling"] = time.monotonic() - start
     say(f"settled after {report.took['settling']:.0f} s")
 
 
 async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
-    """Failures that faults have caused are tried again, as an operator does; then all is well.
+    """Retry failures that faults have caused, as an operator does, until all jobs are done.
 
-    More than once, since sessions that were harmed are found out by the jobs that meet them.
+    Several rounds are necessary: jobs detect harmed sessions only when they use them.
     """
     for _ in range(ROUNDS):
         failed = (await asyncio.to_thread(checker.check)).failed
@@ -170,20 +172,20 @@ async def _repaired(checker: Checker, sources: Sources, plan: Plan, report: Repo
     report.found.violations += [f"{name} failed again, in a calm: {why}" for name, why in still.items()]
 
 
-async def _told_again(checker: Checker, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
-    """Every event and message about a broken picture comes once more, in a calm: its failure stands as it is."""
+async def _repeat_events(checker: Checker, sources: Sources, plan: Plan, report: Report, say: Say) -> None:
+    """Repeat every event and message about an invalid file without faults: its failure must not change."""
     broken = [name for name, content in sources.wanted.items() if content in BAD]
     for name in broken:
         await sources.event(name, sources.versions[name][-1])
         await sources.message(name)
-    say(f"told again of {len(broken)} broken pictures")
+    say(f"repeated the events of {len(broken)} invalid images")
     await _until_settled(checker, plan, report, say)
 
 
 async def _closed(scene: Scene, sources: Sources, checker: Checker, report: Report, say: Say) -> None:
-    """Hosts end well; then no session holds a job's files, and `drain` ends all of them.
+    """Stop the hosts. Then no session may hold a job's files, and `drain` must end all sessions.
 
-    What a host held that was killed is free when its lease has run out.
+    A slot of a killed host is free after its lease has expired.
     """
     await asyncio.gather(*(host.stop() for host in scene.hosts))
     with contextlib.suppress(TimeoutError):
@@ -207,7 +209,7 @@ async def _closed(scene: Scene, sources: Sources, checker: Checker, report: Repo
 
 
 def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
-    """What the logs tell: faults that struck, how often the pipeline had to recover, and that nothing ran amok."""
+    """Read the logs: faults that struck, recoveries, and signs of excess."""
     events = scene.pool_events()
     for event in events:
         if event["event"] == "fault":
@@ -215,9 +217,9 @@ def _read_logs(scene: Scene, sources: Sources, report: Report) -> None:
     for name, proxy in scene.proxies.items():
         report.struck.update({f"storage ({name}): {fault}": count for fault, count in proxy.struck.items()})
     report.struck.update({f"identity: {fault}": count for fault, count in scene.identity.struck.items()})
-    most = max(int(event["alive"]) for event in events if "alive" in event)
-    if most > SESSIONS:
-        report.found.violations.append(f"{most} sessions in a pool of {SESSIONS}")
+    peak = max(int(event["alive"]) for event in events if "alive" in event)
+    if peak > SESSIONS:
+        report.found.violations.append(f"{peak} sessions in a pool of {SESSIONS}")
     text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
     for name, pattern in RECOVERIES.items():
         report.recoveries[name] = len(re.findall(pattern, text))
@@ -232,27 +234,27 @@ RECOVERIES = {
     "waited for a session": r"event=job\.deferred ",
     "superseded": r"event=(job|source)\.superseded ",
     "already done, or claimed by another worker": r"event=job\.skipped ",
-    "session recycled": r"gets a new session",
-    "session left to cool down": r"left to cool down",
-    "slot lost": r"could not be renewed",
+    "session recycled": r"event=session\.recycled ",
+    "session left to cool down": r"event=session\.end_failed ",
+    "slot lost": r"event=slot\.renewal_failed ",
     "had no token": r"no token(:| \()",
-    "bug": r"event=job\.crashed |a bug: ",
+    "bug": r"event=(job\.crashed|slot\.broken) ",
 }
 
 
 def _too_often(text: str, sources: Sources) -> list[str]:
-    """Jobs that were recorded more often than there were versions to record: done twice, or a bad image tried again."""
+    """Return jobs with more recorded ends than versions: processed twice, or an invalid file retried."""
     ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at )", text))
     allowed = {job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
     return [
-        f"job {job} ended {count} times, and was asked for {allowed.get(job, 0)} times"
+        f"job {job} ended {count} times and was requested {allowed.get(job, 0)} times"
         for job, count in ends.items()
         if count > allowed.get(job, 0)
     ]
 
 
 def _secrets(scene: Scene, kept: str) -> list[str]:
-    """Logs, or what is kept in storage for people to read, that name a session, or hold a key or a token."""
+    """Return logs and stored texts that contain a session identifier, a key or a token."""
     secrets = {*runs.identifiers(scene.runs_log), KEY, identity.OPENING, scene.environ["IDENTITY_HEADER"]}
     texts = {log.name: log.read_text(errors="replace") for log in scene.folder.glob("*.log")} | {"storage": kept}
     return [f"{name} holds a secret" for name, text in texts.items() if any(secret in text for secret in secrets)]

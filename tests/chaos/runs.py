@@ -1,8 +1,8 @@
-"""How often each source was really run, by what was kept at the pool's side: no more often than something went wrong.
+"""Count the executions of each source, from the record of the pool: not more than faults justify.
 
-A job may begin again when its worker died, when its session did, or when what either said got lost. But what is
-recorded as a failure for good is never run again, and nothing is run again without a reason at all. One worker's clock
-is wrong, so that it may take a job over from another that is at work: that one says so once it finds out, and counts.
+A job may start again after its worker or its session died, or after a message of either was lost. A recorded permanent
+failure is never executed again, and nothing is executed again without a reason. The clock of one worker is wrong, so
+that it may take over a job from a working one: that worker logs the takeover when it detects it, and it is counted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 
 from tests.chaos.sources import Drop
 
-# A fault that is noted just before a run may be what harms it.
+# A fault that was recorded just before an execution may harm it.
 BEFORE = 2.0
 MADE = "made"
 
 
 @dataclass
 class Run:
-    """One execution of one source: when it began, and what it said: `made`, a kind of failure, or nothing."""
+    """One execution of one source: its start, and its result: `made`, a kind of failure, or nothing."""
 
     began: float
     said: str = ""
@@ -32,9 +32,11 @@ class Run:
 
 @dataclass
 class Runs:
-    """What happened, to judge the runs by: `reasons` are when something was harmed (from, to), `recorded` when a
-    failure for good was first seen in storage, by mark, `again` when a job was asked for once more, by name, and
-    `taken_over` how often a worker found its job taken over by another, by name.
+    """Facts to judge the executions by.
+
+    `reasons` are the periods in which something was harmed (from, to). `recorded` is the time at which a permanent
+    failure was first seen in storage, by mark. `again` is the time of a retry, by name. `taken_over` is the number of
+    takeovers that workers have detected, by name.
     """
 
     drops: Mapping[str, Drop]
@@ -45,7 +47,7 @@ class Runs:
     taken_over: Counter[str] = field(default_factory=Counter)
 
     def violations(self, file: Path) -> Iterator[str]:
-        """What must not be."""
+        """Return violations of the rule above."""
         excused = self.taken_over.copy()
         for name, told in self._suspects(file):
             if excused[name] > 0:
@@ -54,11 +56,11 @@ class Runs:
                 yield told
 
     def _suspects(self, file: Path) -> Iterator[tuple[str, str]]:
-        """Names of sources, and what speaks against them."""
+        """Yield names of sources with the evidence against them."""
         for mark, runs in read(file).items():
             drop = self.drops[mark]
             yield from ((drop.name, each) for each in self._after_the_record(mark, drop, runs))
-            # What said something else, or nothing, was harmed before or while it ran.
+            # An execution with another result, or none, was harmed before or during it.
             verdict = self.bad.get(drop.content, MADE)
             for one, next_one in pairwise(runs):
                 if one.said == verdict and not self._reason(drop.name, one.began - BEFORE, next_one.began):
@@ -76,7 +78,7 @@ class Runs:
 
 
 def read(file: Path) -> dict[str, list[Run]]:
-    """The runs of each source, by its mark, in order; a line that a kill cut short is left out."""
+    """Return the executions of each source by mark, in order; truncated lines are ignored."""
     runs: dict[str, list[Run]] = defaultdict(list)
     began: dict[tuple[str, int], Run] = {}
     for event in (line for line in _lines(file) if line["event"] != "session"):
@@ -90,12 +92,12 @@ def read(file: Path) -> dict[str, list[Run]]:
 
 
 def identifiers(file: Path) -> set[str]:
-    """Those of all sessions that there were."""
+    """Return the identifiers of all sessions."""
     return {line["identifier"] for line in _lines(file) if line["event"] == "session"}
 
 
 def counted(runs: Iterable[list[Run]]) -> dict[str, int]:
-    """For people: how many sources, how many runs, and the most of one."""
+    """Summarize: the number of sources, of executions, and the maximum for one source."""
     lengths = [len(each) for each in runs]
     return {"sources": len(lengths), "runs": sum(lengths), "most of one source": max(lengths, default=0)}
 

@@ -1,5 +1,6 @@
-"""Storage behind a proxy, a session pool that wants tokens, and two function hosts, each a program of its own that is
-killed and started at will; and the identity service that gives the tokens.
+"""Stack of a chaos test: storage behind proxies, a session pool, two function hosts and the identity service.
+
+Pool, storage and hosts are programs that the test kills and starts at will.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SESSIONS = 3
 LEASE = 15
 SKEW = LEASE + 5
 START = 90
-# Azurite writes what it has to its disk every five seconds: what it had answered before is there after that.
+# Azurite writes to its disk every five seconds; acknowledged writes are safe after that.
 WRITTEN_DOWN = 7
 NAMES = {
     "PIPELINE_INPUT_CONTAINER": "input",
@@ -61,14 +62,14 @@ SETTINGS = {
     "PIPELINE_REQUEUE_DELAY": "1",
     "PIPELINE_MAX_ATTEMPTS": "8",
     "PIPELINE_MAX_PIXELS": str(MAX_PIXELS),
-    # The scheduled run brings back what nothing else does.
+    # The scheduled run finds jobs that no message and no event brings back.
     "PIPELINE_SCHEDULE": "*/20 * * * * *",
 }
 
 
 @dataclass
 class Part:
-    """A program that can be killed, frozen and started again."""
+    """A program that can be killed, frozen and restarted."""
 
     name: str
     argv: list[str | Path]
@@ -79,7 +80,7 @@ class Part:
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> str:
-        """Start it: what its ready line says."""
+        """Start the program; return its ready line."""
         log = self.log.open("a")
         self._stack.callback(log.close)
         program = subprocesses.running(
@@ -89,7 +90,7 @@ class Part:
         return (await self.process.wait_for_line(self.ready, START))[1]
 
     async def restart(self) -> None:
-        """Start it again until it stays: without a token, for one, it ends at once, and a platform does the same."""
+        """Start the program until it stays: without a token it exits at once, and a platform restarts it as well."""
         async with asyncio.timeout(START):
             while True:
                 try:
@@ -101,19 +102,19 @@ class Part:
                     return
 
     async def stop(self) -> None:
-        """Ask it to end, and wait for that."""
+        """Stop the program and wait for its end."""
         await self._stack.aclose()
         self._stack = AsyncExitStack()
 
     async def kill(self) -> None:
-        """SIGKILL, and wait for that."""
+        """Kill the program with SIGKILL and wait for its end."""
         assert self.process is not None
         self.process.kill()
         await self.stop()
 
     @contextlib.contextmanager
     def frozen(self) -> Any:
-        """Stopped for the length of a block, as a machine that swaps or a container that is moved."""
+        """Freeze the program within the block, like a machine that swaps or a container that is moved."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
         try:
@@ -125,7 +126,7 @@ class Part:
 
 @dataclass
 class Scene:
-    """All parts, the proxies before storage, and the account as it is without these."""
+    """All parts, the proxies in front of storage, and the account behind them."""
 
     folder: Path
     account: Account
@@ -141,11 +142,11 @@ class Scene:
 
     @property
     def pool_log(self) -> Path:
-        """The pool's access log."""
+        """The access log of the pool."""
         return self.folder / "pool-access.log"
 
     def pool_events(self) -> list[dict[str, Any]]:
-        """What happened in the pool, all its processes together; a line that a kill cut short is left out."""
+        """Return the events of all processes of the pool; truncated lines are ignored."""
         events = []
         for line in self.pool_log.read_text().splitlines():
             with contextlib.suppress(ValueError):
@@ -154,27 +155,27 @@ class Scene:
 
     @property
     def runs_log(self) -> Path:
-        """What was run, as the pool's side has kept it (see `marked`)."""
+        """The record of executions (see `marked`)."""
         return self.folder / "runs.jsonl"
 
     async def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A call of the pool, past the pipeline."""
+        """Call the pool directly."""
         return await self.http.request(method, f"{self.endpoint}{path}", headers=self.identity.header(), **options)
 
     async def arm(self, fault: str) -> None:
-        """Let the pool do something wrong, beside what it is to do wrong already."""
+        """Add a fault to the pool's faults."""
         standing = (await self.call("GET", "/.admin/faults")).json()["faults"]
         (await self.call("PUT", "/.admin/faults", json={"faults": [*standing, fault]})).raise_for_status()
 
     async def calm(self) -> None:
-        """Nothing goes wrong any more."""
+        """Remove all faults."""
         for proxy in self.proxies.values():
             proxy.calm()
         self.identity.calm()
         (await self.call("DELETE", "/.admin/faults")).raise_for_status()
 
     def kernels(self) -> list[psutil.Process]:
-        """The interpreters in the pool's sandboxes."""
+        """Return the interpreters in the pool's sandboxes."""
         assert self.pool.process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
             below = psutil.Process(self.pool.process.pid).children(recursive=True)
@@ -183,7 +184,7 @@ class Scene:
 
 
 class Storage:
-    """The emulator, at the same ports with the same data whenever it is started."""
+    """The emulator, with the same ports and data after every restart."""
 
     def __init__(self, data: Path, log: Path, certificate: Certificate) -> None:
         self._data, self._log, self._certificate = data, log, certificate
@@ -192,7 +193,7 @@ class Storage:
         self._process: subprocesses.Subprocess | None = None
 
     async def start(self) -> emulator.Azurite:
-        """Start it."""
+        """Start the emulator."""
         log = self._log.open("a")
         self._stack.callback(log.close)
         running = await self._stack.enter_async_context(
@@ -210,12 +211,12 @@ class Storage:
         return running
 
     async def stop(self) -> None:
-        """Stop it."""
+        """Stop the emulator."""
         await self._stack.aclose()
         self._stack = AsyncExitStack()
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Kill the emulator with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         await self.stop()
@@ -223,7 +224,7 @@ class Storage:
 
 @contextlib.asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Scene]:
-    """Everything runs for the length of a block; its logs are left in `folder`."""
+    """Run all parts within the block; the logs remain in `folder`."""
     (folder / "recipes.yaml").write_text(RECIPES)
     async with AsyncExitStack() as stack:
         certificate = Certificate.create(folder, "this-machine")
@@ -254,7 +255,7 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
 
 
 def _connections(proxies: Mapping[str, Proxy]) -> Iterator[tuple[str, str]]:
-    """Storage by identity, as on Azure, and past the proxies nowhere."""
+    """Return connection settings: storage by identity, as on Azure, and only through the proxies."""
     for connection in ("IMAGES", "AzureWebJobsStorage"):
         yield connection, ""
         yield f"{connection}__credential", "managedidentity"
@@ -263,7 +264,7 @@ def _connections(proxies: Mapping[str, Proxy]) -> Iterator[tuple[str, str]]:
 
 
 async def made(environ: Mapping[str, str]) -> None:
-    """Let the pipeline make its containers, queue and table."""
+    """Create the containers, queues and tables with the pipeline's command."""
     await pipeline(environ, "init")
 
 

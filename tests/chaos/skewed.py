@@ -1,6 +1,6 @@
-"""`python -m tests.chaos.skewed SECONDS host …`: a function host whose clock is wrong, as far as the pipeline can see.
+"""Run a function host whose clock is wrong for the pipeline: `python -m tests.chaos.skewed SECONDS host …`.
 
-Storage and its SDK keep the true time, without which they would not even talk to each other.
+Storage and its SDK keep the true time; without it, they would reject each other's requests.
 """
 
 from __future__ import annotations

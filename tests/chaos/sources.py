@@ -1,4 +1,4 @@
-"""The sources: what was dropped, overwritten and deleted, so that it is known what must come of it."""
+"""Sources of a chaos test: uploads, overwrites and deletions, with the expected result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVENTS = "azure-webjobs-blobtrigger-chaos"
 
 @dataclass(frozen=True)
 class Drop:
-    """One version of one source, which a mark in it tells from all others."""
+    """One version of one source, identified by a unique mark in it."""
 
     name: str
     content: str
@@ -26,9 +26,10 @@ class Drop:
 
 @dataclass
 class Sources:
-    """Writes sources and events past the proxies. `wanted` is the content by name; None where it was deleted.
+    """Write sources and events past the proxies.
 
-    `drops` is everything that was ever dropped, by its mark, and `asked_again` when a job was asked for once more.
+    `wanted` is the content by name; None after a deletion. `drops` lists every upload by mark, and `asked_again` the
+    time of each retry.
     """
 
     scene: Scene
@@ -50,7 +51,7 @@ class Sources:
         await self._queues.close()
 
     async def drop(self, name: str, content: str) -> None:
-        """Write a source, over whatever is there."""
+        """Upload a source, and overwrite the old one."""
         mark = f"{name}#{len(self.versions.get(name, []))}"
         async with self.scene.writing:
             blob = self._blobs.get_blob_client(NAMES["PIPELINE_INPUT_CONTAINER"], name)
@@ -67,31 +68,31 @@ class Sources:
         self.wanted[name] = None
 
     def any_name(self) -> str:
-        """One of those that are there, a recent one most often: its job may well be under way."""
+        """Return the name of an existing source, mostly a recent one: its job may be running."""
         there = [name for name, content in self.wanted.items() if content and name.startswith("photos/0")]
         return self.random.choice(there[-12:] if self.random.random() < 0.8 else there)
 
     def any_content(self) -> str:
-        """What to drop next: a tenth are no images."""
+        """Return the next content: every tenth is invalid."""
         good, bad = [
             [name for name in self.contents if name.startswith("good") is is_good] for is_good in (True, False)
         ]
         return self.random.choice(bad if self.random.random() < 0.1 else good)
 
     async def event(self, name: str, etag: str) -> None:
-        """Tell the app of a blob, as the platform does."""
-        about = {"FunctionId": "Host.Functions.image_dropped", "BlobType": "BlockBlob", "ETag": etag}
+        """Send the event of a blob, as the platform does."""
+        about = {"FunctionId": "Host.Functions.image_uploaded", "BlobType": "BlockBlob", "ETag": etag}
         place = {"ContainerName": NAMES["PIPELINE_INPUT_CONTAINER"], "BlobName": name}
         await self._send(EVENTS, about | place)
 
     async def again(self, name: str) -> None:
-        """Ask for a job once more, as an operator does."""
+        """Retry a job, as an operator does."""
         self.asked_again.append((time.time(), name))
         self.retried[name] += 1
         await self.message(name, again=True)
 
     async def message(self, name: str, **more: object) -> None:
-        """Ask for a job, as the pipeline does."""
+        """Queue a job, as the pipeline does."""
         place = {"recipe": "web", "container": NAMES["PIPELINE_INPUT_CONTAINER"], "name": name}
         await self._send(NAMES["PIPELINE_JOB_QUEUE"], place | more)
 
@@ -101,7 +102,7 @@ class Sources:
             await self._queues.get_queue_client(queue).send_message(text, time_to_live=-1)
 
     async def slots(self) -> list[dict[str, object]]:
-        """What the slots' documents say."""
+        """Return the slots' documents."""
         container = self._blobs.get_container_client(NAMES["PIPELINE_STATE_CONTAINER"])
         names = [blob.name async for blob in container.list_blobs(name_starts_with="slots/")]
         read = [await (await container.download_blob(name)).readall() for name in names]
@@ -109,7 +110,7 @@ class Sources:
 
 
 def job_id(name: str) -> str:
-    """What the pipeline calls the job of a source."""
+    """Return the pipeline's job id of a source."""
     row = f"input/{name}"
     row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
     return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"

@@ -1,4 +1,4 @@
-"""A short storm: faults of many kinds, one after another, while pictures come in. `python -m tests.chaos` does more."""
+"""A short chaos test: faults of many kinds during uploads. `python -m tests.chaos` runs longer ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.chaos.run import Plan, run
 
 
 @pytest.mark.timeout(900)
-async def test_nothing_is_lost_mixed_or_done_twice_whatever_goes_wrong(tmp_path: Path) -> None:
+async def test_no_fault_loses_mixes_or_repeats_a_job(tmp_path: Path) -> None:
     report = await run(Plan(images=24, faults=26, seed=11, slow=13, patience=500), tmp_path)
     assert report.violations == []
     assert len(report.injected) >= 24

@@ -1,4 +1,4 @@
-"""What counts the runs of each source sees what it has to see."""
+"""The count of executions detects what it must detect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DROPS = {"bad#0": Drop("bad", "text", "1"), "good#0": Drop("good", "good-01", "2
 
 
 def kept(folder: Path, *runs: tuple[str, float, str]) -> Path:
-    """A file of the pool's: (mark, when, what was said) of each run."""
+    """Write a record of the pool: mark, time and result of each execution."""
     lines = []
     for number, (mark, began, told) in enumerate(runs):
         about = {"run": str(number), "marks": [mark]}
@@ -35,7 +35,7 @@ def kept(folder: Path, *runs: tuple[str, float, str]) -> Path:
 
 
 def found(file: Path, *, again: float = 0, reasons: float = 0, recorded: float = 0, taken_over: int = 0) -> list[str]:
-    """What is wrong with it, when these happened at these moments (0: never), or so often."""
+    """Return the violations, given times of a retry, a fault and a recorded failure (0: never), and the takeovers."""
     runs = Runs(DROPS, BAD, [(again, "bad")] if again else [])
     runs.reasons += [(reasons, reasons)] if reasons else []
     runs.recorded |= {"bad#0": recorded} if recorded else {}
@@ -44,37 +44,37 @@ def found(file: Path, *, again: float = 0, reasons: float = 0, recorded: float =
 
 
 @pytest.mark.parametrize("mark", ["bad#0", "good#0"])
-def test_a_second_run_needs_a_reason_between_the_two(tmp_path: Path, mark: str) -> None:
+def test_a_second_execution_needs_a_reason_in_between(tmp_path: Path, mark: str) -> None:
     verdict = "not_an_image" if mark == "bad#0" else "made"
     file = kept(tmp_path, (mark, 100, verdict), (mark, 200, verdict))
     assert [mark in each for each in found(file)] == [True]
     assert [len(found(file, reasons=moment)) for moment in (50, 150, 250)] == [1, 0, 1]
 
 
-def test_a_run_that_said_nothing_is_no_reason_to_complain(tmp_path: Path) -> None:
+def test_a_run_without_a_result_is_no_violation(tmp_path: Path) -> None:
     assert found(kept(tmp_path, ("bad#0", 100, ""), ("bad#0", 200, "not_an_image"))) == []
 
 
-def test_after_its_failure_was_recorded_nothing_is_a_reason_but_to_be_asked_for(tmp_path: Path) -> None:
+def test_only_a_retry_justifies_a_run_after_a_recorded_failure(tmp_path: Path) -> None:
     file = kept(tmp_path, ("bad#0", 100, "not_an_image"), ("bad#0", 200, "not_an_image"))
     assert len(found(file, recorded=101, reasons=150)) == 1
     assert found(file, recorded=201, reasons=150) == []
     assert found(file, recorded=101, again=150) == []
 
 
-def test_each_worker_that_was_superseded_excuses_one_run(tmp_path: Path) -> None:
+def test_each_superseded_worker_justifies_one_execution(tmp_path: Path) -> None:
     file = kept(tmp_path, *(("bad#0", moment, "not_an_image") for moment in (100, 200, 300)))
     assert [len(found(file, recorded=101, reasons=250, taken_over=count)) for count in range(4)] == [3, 2, 1, 0]
 
 
-def test_a_hosts_word_that_a_job_failed_is_dated() -> None:
+def test_a_failure_in_a_host_log_gets_a_date() -> None:
     now = datetime(2026, 11, 24, 0, 5).astimezone().timestamp()
     line = "{} WARNING [job_waiting 1] event=job.failed [web.{}] failed at execute: no image\n"
     text = "".join(line.format(*each) for each in (("23:59:59.500", "YQ"), ("00:04:00.000", "Yg")))
     assert list(failures_said(f"something else\n{text}", now)) == [("web.YQ", now - 300.5), ("web.Yg", now - 60)]
 
 
-def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:
+def test_truncated_lines_are_ignored(tmp_path: Path) -> None:
     file = kept(tmp_path, ("bad#0", 100, "not_an_image"), ("good#0", 100, "made"))
     file.write_text(file.read_text()[:-10])
     runs = read(file)
@@ -85,7 +85,7 @@ def test_lines_that_a_kill_cut_short_are_left_out(tmp_path: Path) -> None:
     assert counted(runs.values()) == {"sources": 2, "runs": 2, "most of one source": 1}
 
 
-def test_what_the_engine_says_and_is_told_is_understood() -> None:
+def test_job_and_report_lines_of_the_engine_are_parsed() -> None:
     job = protocol.encode_jobs({"source": "in-1.bin"})  # type: ignore[typeddict-item]
     asked = JOBS.search(engine_bundle.build().program(job))
     assert asked
@@ -96,10 +96,10 @@ def test_what_the_engine_says_and_is_told_is_understood() -> None:
     assert said(answer, 2) == ["made", "not_an_image"]
     for broken in (b"", b"{}", b"[]", json.dumps({"result": {"stdout": "pipeline-engine-missing"}}).encode()):
         assert said(broken, 2) == ["", ""]
-    assert REPORT.pattern.startswith(f"^{protocol.MARK} ")
+    assert REPORT.pattern.startswith(f"^{protocol.REPORT_MARK} ")
 
 
-def test_a_remark_changes_no_pixel_and_is_found_again() -> None:
+def test_a_mark_changes_no_pixel_and_is_found_again() -> None:
     for name, data in pictures().items():
         remarked = marked(data, "photos/0001.jpg#3")
         assert [each.decode() for each in MARK.findall(remarked)] == (["photos/0001.jpg#3"] if data else [])

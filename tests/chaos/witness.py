@@ -1,4 +1,4 @@
-"""Looks on during a run, and remembers when something was harmed and when a failure was first seen in storage."""
+"""Observe a run: record the times of faults, and the time at which each failure first appears in storage."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tests.chaos.runs import Runs
 from tests.chaos.scene import Scene
 from tests.chaos.sources import job_id
 
-# Seconds between two looks, and how late one may come before the machine itself counts as having stood still.
+# Seconds between two observations, and the delay beyond which the machine itself counts as frozen.
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
 TAKEN_OVER = re.compile(r"event=job\.superseded \[(web\.[\w-]+)\] superseded: another \w+ has taken this job over")
 # Logged after the failure is written to the ledger.
 FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d\.\d{3}) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
 DAY = 86_400
-# For how long at most a fault goes on by itself, in seconds, by what its kind begins with.
+# Longest duration in seconds of a fault that continues by itself, by the prefix of its kind.
 LASTING = {"identity: away": LIFETIME + 15.0, "identity: ": 15.0}
 
 
 class Witness:
-    """`runs` is what it remembers."""
+    """Observer of a run; `runs` holds its record."""
 
     def __init__(self, checker: Checker, runs: Runs) -> None:
         self._checker, self.runs = checker, runs
 
     @contextlib.contextmanager
     def harm(self, kind: str) -> Iterator[None]:
-        """A fault happens in the length of a block, and may strike for a while after it."""
+        """Record a fault for the length of the block, and for the time that it may strike afterwards."""
         began = time.time()
         try:
             yield
@@ -49,7 +49,7 @@ class Witness:
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look on for the length of a block."""
+        """Observe within the block."""
         task = asyncio.create_task(self._watch())
         try:
             yield
@@ -58,7 +58,7 @@ class Witness:
             await asyncio.gather(task, return_exceptions=True)
 
     def judge(self, scene: Scene) -> list[str]:
-        """What must not be, once all is over."""
+        """Return the violations."""
         for event in scene.pool_events():
             if event["event"] == "fault" and not str(event["fault"]).startswith(("latency", "slow-start")):
                 moment = datetime.fromisoformat(event["time"]).timestamp()
@@ -85,7 +85,7 @@ class Witness:
             seen = time.time()
 
     def _note_failure(self, name: str, moment: float) -> None:
-        """Of a source that was overwritten, it is not known which version failed."""
+        """Record a failure; for an overwritten source, the failed version is unknown."""
         marks = [mark for mark, drop in self.runs.drops.items() if drop.name == name]
         if len(marks) == 1:
             self.runs.recorded[marks[0]] = min(moment, self.runs.recorded.get(marks[0], moment))
@@ -99,7 +99,10 @@ class Witness:
 
 
 def failures_said(text: str, now: float) -> Iterator[tuple[str, float]]:
-    """Jobs, and when a host said that they had failed: within the day before `now`, since its lines bear no date."""
+    """Return jobs and the times at which a host logged their failure.
+
+    Log lines have no date; all of them belong to the 24 hours before `now`.
+    """
     today = datetime.fromtimestamp(now, UTC).astimezone()
     midnight = today.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     for hours, minutes, seconds, job in FAILED.findall(text):

@@ -1,4 +1,4 @@
-"""The sheet of before and after."""
+"""The contact sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.cli import sheet
 
 
 @pytest.mark.parametrize(("mode", "form", "order"), [("I;16", "png", "little"), ("I;16B", "tiff", "big")])
-def test_grey_of_16_bits_is_shown_as_it_looks(tmp_path: Path, mode: str, form: str, order: str) -> None:
+def test_16_bit_grayscale_keeps_its_tones(tmp_path: Path, mode: str, form: str, order: str) -> None:
     photo, target = tmp_path / f"deep.{form}", tmp_path / "sheet.png"
     halves = b"".join(level.to_bytes(2, order) for level in (16384, 49152) for _ in range(100))  # type: ignore[arg-type]
     Image.frombytes(mode, (200, 100), halves * 100).save(photo)
@@ -22,7 +22,7 @@ def test_grey_of_16_bits_is_shown_as_it_looks(tmp_path: Path, mode: str, form: s
     assert shown == [64, 191]
 
 
-def test_captions_are_on_one_line_in_letters_that_the_font_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captions_are_one_line_of_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     draw = ImageDraw.ImageDraw.text
 

@@ -1,4 +1,4 @@
-"""One function host with some jobs behind it, and one browser, for all tests of the console."""
+"""One function host with some jobs, and one browser, for all browser tests of the console."""
 
 from __future__ import annotations
 
@@ -15,26 +15,10 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from devstack import node, subprocesses
 from devstack.state import ROOT
-from tests.console.pictures import SOURCES
+from tests.console.sources import RECIPES, SOURCES
 from tests.stack import Stack, environment, opened
 from tests.waiting import eventually
 
-RECIPES = """
-recipes:
-  web:
-    description: For the shop window.
-    match: {include: ["photos/**"]}
-    transforms: [{crop: {aspect: "3:2", gravity: [focal, center]}}]
-    renditions:
-      large: {format: webp, quality: 80, transforms: [{resize: {width: 320}}]}
-      thumb: {format: jpeg, transforms: [{resize: {width: 64, height: 64, mode: cover}}]}
-  stamped:
-    isolation: trusted
-    match: {include: ["stamped/**"]}
-    transforms: [{watermark: {image: logo.png}}]
-    renditions:
-      stamped: {format: png}
-"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--no-sandbox",
@@ -46,11 +30,11 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-# Machines that test are busy: what is waited for may take its time.
-PATIENCE = 40_000
-expect.set_options(timeout=PATIENCE)
-# A page tells the test what its policy has blocked, as an error like any other.
-REPORT = (
+# Long, because test machines are busy.
+TIMEOUT_MS = 40_000
+expect.set_options(timeout=TIMEOUT_MS)
+# Report violations of the content security policy as errors.
+REPORT_VIOLATIONS = (
     "document.addEventListener('securitypolicyviolation',"
     " (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`))"
 )
@@ -58,20 +42,20 @@ REPORT = (
 
 @dataclass
 class Site:
-    """The console of a running host, and the services behind it."""
+    """The console of a running host, and services on its storage and pool."""
 
     url: str
     stack: Stack
 
     @property
     def console(self) -> str:
-        """The address of the first page."""
+        """The URL of the overview."""
         return f"{self.url}/api/console"
 
 
 @asynccontextmanager
 async def hosted(environ: dict[str, str]) -> AsyncIterator[Site]:
-    """A function host with these settings."""
+    """Run a function host with these settings."""
     async with opened(environ) as stack:
         argv = [sys.executable, "-m", "devstack", "host", "--app", ROOT, "--port", "0", "--grace", "2"]
         async with subprocesses.running("host", argv, env=environ, cwd=ROOT, grace=10) as host:
@@ -80,7 +64,10 @@ async def hosted(environ: dict[str, str]) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """A console that shows jobs that are done, jobs that failed, and names that nobody would choose."""
+    """A console with jobs done and failed, some of them with hostile names.
+
+    Sessions stay idle for a second only, so that the services of the tests get slots too.
+    """
     recipes = tmp_path_factory.mktemp("console") / "recipes.yaml"
     recipes.write_text(RECIPES)
     environ = environment(azurite, session_pool, recipes) | {
@@ -100,63 +87,63 @@ async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPat
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, or whatever there is of its kind; without one the tests say so and are skipped."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no browser: the console is not tested in one (Debian, Ubuntu: apt install chromium)")
+    """Chromium; without it, the tests are skipped."""
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip("no browser (Debian, Ubuntu: apt install chromium)")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield browser
         await browser.close()
 
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The accessibility checker, as a script."""
+    """The script of the accessibility checker."""
     return node.npm_file("axe-core", "axe.min.js").read_text()
 
 
 @dataclass
-class Visits:
-    """Opens pages, and keeps what their consoles complain of. `allowed` are statuses that a test means to get."""
+class Pages:
+    """Opens pages, and collects their errors and warnings. `allowed` are HTTP statuses that a test expects."""
 
     browser: Browser
     stack: AsyncExitStack
-    complaints: list[str]
+    problems: list[str]
     allowed: set[int]
 
     async def context(self, **options: object) -> BrowserContext:
-        """A fresh browser profile."""
+        """Open a new browser profile."""
         context = await self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MS)
         self.stack.push_async_callback(context.close)
-        await context.add_init_script(REPORT)
+        await context.add_init_script(REPORT_VIOLATIONS)
         return context
 
-    async def page(self, address: str = "", **options: object) -> Page:
-        """A page in a profile of its own, at an address if one is given."""
+    async def open(self, url: str = "", **options: object) -> Page:
+        """Open a page in a new profile, at a URL if one is given."""
         page = await (await self.context(**options)).new_page()
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("dialog", self._surprised)
-        if address:
-            await page.goto(address)
+        page.on("console", self._record_message)
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("dialog", self.record_dialog)
+        if url:
+            await page.goto(url)
         return page
 
-    def _hear(self, message: ConsoleMessage) -> None:
-        expected = any(f"status of {status} " in message.text for status in self.allowed)
-        if message.type in ("error", "warning") and not expected:
-            self.complaints.append(f"{message.type}: {message.text}")
+    def _record_message(self, message: ConsoleMessage) -> None:
+        is_expected = any(f"status of {status} " in message.text for status in self.allowed)
+        if message.type in ("error", "warning") and not is_expected:
+            self.problems.append(f"{message.type}: {message.text}")
 
-    async def _surprised(self, dialog: object) -> None:
-        self.complaints.append(f"dialog: {dialog}")
+    async def record_dialog(self, dialog: object) -> None:
+        self.problems.append(f"dialog: {dialog}")
         await dialog.dismiss()  # type: ignore[attr-defined]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visits(browser: Browser) -> AsyncIterator[Visits]:
-    """Pages for one test; at its end none of them may have complained of anything."""
+async def pages(browser: Browser) -> AsyncIterator[Pages]:
+    """Pages for one test. At its end, none of them may have reported a problem."""
     async with AsyncExitStack() as stack:
-        visits = Visits(browser, stack, [], set())
-        yield visits
-    assert visits.complaints == []
+        pages = Pages(browser, stack, [], set())
+        yield pages
+    assert pages.problems == []

@@ -1,4 +1,4 @@
-"""Who may come in, who may change things, and whose form it was. Without a browser: these are the rules themselves."""
+"""Authentication, roles and CSRF checks of the console, without a browser."""
 
 from __future__ import annotations
 
@@ -6,99 +6,114 @@ import base64
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import azure.functions as func
 import pytest
+from itsdangerous import TimestampSigner
 
 from devstack.state import ROOT
 from pipeline.console import auth
-from pipeline.console.auth import COOKIE, PRINCIPAL, Principal
+from pipeline.console.auth import COOKIE_NAME, PRINCIPAL_HEADER, Principal
 from pipeline.settings import Settings
 
 SECRET = b"s" * 32
-OTHER = b"o" * 32
+OTHER_SECRET = b"o" * 32
+HOURS = 2
 
 
-def settings(kind: str, **more: Any) -> Settings:
-    return Settings(pool_endpoint="http://127.0.0.1:1", console_access=kind, **more)  # type: ignore[arg-type]
+def settings(access: str, **values: Any) -> Settings:
+    values = {"console_session_hours": HOURS, **values}
+    return Settings(pool_endpoint="http://127.0.0.1:1", console_access=access, **values)  # type: ignore[arg-type]
 
 
 def request(host: str = "app.example", **headers: str) -> func.HttpRequest:
-    named = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return func.HttpRequest("GET", f"https://{host}/api/console", headers=named, body=b"")
+    all_headers = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return func.HttpRequest("GET", f"https://{host}/api/console", headers=all_headers, body=b"")
 
 
-def principal(*roles: str, name: str = "kim@example.org", claim: str = "roles") -> str:
+def principal_header(*roles: str, name: str = "kim@example.org", claim: str = "roles") -> str:
     claims = [{"typ": "preferred_username", "val": name}, *({"typ": claim, "val": role} for role in roles)]
     return base64.b64encode(json.dumps({"auth_typ": "aad", "claims": claims}).encode()).decode()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7071", "localhost", "[::1]:80"])
-def test_open_lets_this_machine_in(host: str) -> None:
-    who = auth.principal(request(host), settings("open"), SECRET)
-    assert who
-    assert who.may_write
+def test_open_access_accepts_loopback_hosts(host: str) -> None:
+    principal = auth.authenticate(request(host), settings("open"), SECRET)
+    assert principal
+    assert principal.may_write
 
 
 @pytest.mark.parametrize("host", ["app.example", "evil.example:7071", "127.0.0.1.evil.example", ""])
-def test_open_lets_nobody_in_by_another_name(host: str) -> None:
-    assert auth.principal(request(host), settings("open"), SECRET) is None
+def test_open_access_rejects_other_hosts(host: str) -> None:
+    assert auth.authenticate(request(host), settings("open"), SECRET) is None
 
 
 @pytest.mark.parametrize("role", ["read", "write"])
-def test_a_cookie_that_we_sealed_says_who_comes(role: Any) -> None:
-    sealed = auth.sign_cookie(role, 1, SECRET)
-    who = auth.principal(request(cookie=f"other=1; {COOKIE}={sealed}"), settings("keys"), SECRET)
-    assert who
-    assert (who.role, who.may_write) == (role, role == "write")
+def test_a_signed_cookie_gives_its_role(role: Any) -> None:
+    value = auth.sign_cookie(role, SECRET)
+    principal = auth.authenticate(request(cookie=f"other=1; {COOKIE_NAME}={value}"), settings("keys"), SECRET)
+    assert principal
+    assert (principal.role, principal.may_write) == (role, role == "write")
 
 
 @pytest.mark.parametrize(
-    "other", ['a={"x":1}', "a=b c", "flag", "u=naïve", f"{COOKIE}=stale", f"{COOKIE}=a.b.c.d", "=", ";;"]
+    "other", ['a={"x":1}', "a=b c", "flag", "u=naïve", f"{COOKIE_NAME}=stale", f"{COOKIE_NAME}=a.b.c.d", "=", ";;"]
 )
-@pytest.mark.parametrize("order", ["{other}; {ours}", "{ours}; {other}", "{other},{ours}"])
-def test_what_other_cookies_of_the_domain_hold_keeps_nobody_out(other: str, order: str) -> None:
-    header = order.format(other=other, ours=f"{COOKIE}={auth.sign_cookie('read', 1, SECRET)}")
-    assert auth.principal(request(cookie=header), settings("keys"), SECRET)
+@pytest.mark.parametrize("order", ["{other}; {own}", "{own}; {other}", "{other},{own}"])
+def test_other_cookies_do_not_prevent_a_sign_in(other: str, order: str) -> None:
+    header = order.format(other=other, own=f"{COOKIE_NAME}={auth.sign_cookie('read', SECRET)}")
+    assert auth.authenticate(request(cookie=header), settings("keys"), SECRET)
 
 
-def forged() -> dict[str, str]:
-    sealed = auth.sign_cookie("read", 1, SECRET)
-    role, ends, nonce, seal = sealed.split(".")
+def invalid_cookies() -> dict[str, str]:
+    """Return cookies that must be rejected, by their flaw."""
+    payload, time, signature = auth.sign_cookie("read", SECRET).split(".")
+    writer, _, _ = auth.sign_cookie("write", OTHER_SECRET).split(".")
+    later = auth.sign_cookie("read", OTHER_SECRET).split(".")[1]
     return {
-        "another role": f"write.{ends}.{nonce}.{seal}",
-        "a later end": f"{role}.{int(ends) + 9999}.{nonce}.{seal}",
-        "another secret": auth.sign_cookie("write", 1, OTHER),
-        "a token in place of a seal": f"x.{auth.csrf_token(Principal('read', '', 'x'), SECRET)}",
-        "over": auth.sign_cookie("write", -1, SECRET),
-        "nothing": "",
-        "no ASCII": "schlüssel.ü",
-        "dots": "...",
+        "another role": f"{writer}.{time}.{signature}",
+        "another time": f"{payload}.{later[:-1]}x.{signature}",
+        "another secret": auth.sign_cookie("write", OTHER_SECRET),
+        "a CSRF token as signature": f"x.{auth.csrf_token(Principal('read', '', 'x'), SECRET)}",
+        "no signature": f"{payload}.{time}",
+        "empty": "",
+        "not ASCII": "schlüssel.ü",
+        "dots only": "...",
     }
 
 
-@pytest.mark.parametrize("case", forged())
-def test_a_cookie_that_is_forged_or_over_lets_nobody_in(case: str) -> None:
-    assert auth.principal(request(cookie=f"{COOKIE}={forged()[case]}"), settings("keys"), SECRET) is None
+@pytest.mark.parametrize("flaw", invalid_cookies())
+def test_an_invalid_cookie_is_rejected(flaw: str) -> None:
+    cookie = f"{COOKIE_NAME}={invalid_cookies()[flaw]}"
+    assert auth.authenticate(request(cookie=cookie), settings("keys"), SECRET) is None
 
 
-def test_a_cookie_is_for_the_console_alone_and_out_of_scripts_reach() -> None:
-    header = auth.cookie("value", request(), 8)
-    assert header.startswith(f"{COOKIE}=value; Path=/api/console; Max-Age=28800; ")
+@pytest.mark.parametrize(("age_seconds", "is_valid"), [(HOURS * 3600 - 10, True), (HOURS * 3600 + 10, False)])
+def test_a_cookie_expires(age_seconds: int, is_valid: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = f"{COOKIE_NAME}={auth.sign_cookie('write', SECRET)}"
+    now = TimestampSigner.get_timestamp(TimestampSigner("x"))
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _: now + age_seconds)
+    principal = auth.authenticate(request(cookie=header), settings("keys"), SECRET)
+    assert (principal is not None) == is_valid
+
+
+def test_the_cookie_header_restricts_the_cookie() -> None:
+    header = auth.cookie_header("value", request(), 8)
+    assert header.startswith(f"{COOKIE_NAME}=value; Path=/api/console; Max-Age=28800; ")
     assert {"HttpOnly", "SameSite=Strict", "Secure"} <= set(header.split("; "))
-    assert "Secure" not in auth.cookie("value", request("127.0.0.1"), 8)
+    assert "Secure" not in auth.cookie_header("value", request("127.0.0.1"), 8)
 
 
 @pytest.mark.parametrize(
     ("roles", "role"),
     [(("Console.Write",), "write"), (("Console.Read",), "read"), (("Console.Read", "Console.Write"), "write")],
 )
-def test_app_service_tells_roles(roles: tuple[str, ...], role: str) -> None:
-    who = auth.principal(request(**{PRINCIPAL: principal(*roles)}), settings("app_service"), SECRET)
-    assert who
-    assert (who.role, who.name) == (role, "kim@example.org")
+def test_app_service_roles_give_access(roles: tuple[str, ...], role: str) -> None:
+    headers = {PRINCIPAL_HEADER: principal_header(*roles)}
+    principal = auth.authenticate(request(**headers), settings("app_service"), SECRET)
+    assert principal
+    assert (principal.role, principal.name) == (role, "kim@example.org")
 
 
 @pytest.mark.parametrize(
@@ -108,18 +123,18 @@ def test_app_service_tells_roles(roles: tuple[str, ...], role: str) -> None:
         "x",
         base64.b64encode(b"[]").decode(),
         base64.b64encode(b'{"claims": [1]}').decode(),
-        principal(),
-        principal("Admin"),
+        principal_header(),
+        principal_header("Admin"),
     ],
 )
-def test_app_service_without_our_roles_lets_nobody_in(header: str) -> None:
-    assert auth.principal(request(**{PRINCIPAL: header}), settings("app_service"), SECRET) is None
+def test_app_service_users_without_a_role_are_rejected(header: str) -> None:
+    assert auth.authenticate(request(**{PRINCIPAL_HEADER: header}), settings("app_service"), SECRET) is None
 
 
-@pytest.mark.parametrize("kind", ["keys", "off"])
-def test_the_header_of_app_service_counts_only_where_that_is_set(kind: str) -> None:
-    asked = request(**{PRINCIPAL: principal("Console.Write")})
-    assert auth.principal(asked, settings(kind), SECRET) is None
+@pytest.mark.parametrize("access", ["keys", "off"])
+def test_the_app_service_header_counts_only_by_setting(access: str) -> None:
+    headers = {PRINCIPAL_HEADER: principal_header("Console.Write")}
+    assert auth.authenticate(request(**headers), settings(access), SECRET) is None
 
 
 KIM, LEE = Principal("write", "kim", "1"), Principal("write", "lee", "2")
@@ -133,7 +148,7 @@ KIM, LEE = Principal("write", "kim", "1"), Principal("write", "lee", "2")
         {"origin": "https://console.example", "x_forwarded_host": "console.example"},
     ],
 )
-def test_a_form_of_ours_is_taken(headers: dict[str, str]) -> None:
+def test_a_form_of_the_console_is_accepted(headers: dict[str, str]) -> None:
     assert auth.csrf_valid(request(**headers), KIM, SECRET, auth.csrf_token(KIM, SECRET))
 
 
@@ -147,17 +162,17 @@ def test_a_form_of_ours_is_taken(headers: dict[str, str]) -> None:
         ({"origin": "null"}, auth.csrf_token(KIM, SECRET)),
         ({}, auth.csrf_token(KIM, SECRET)),
         ({"sec_fetch_site": "same-origin"}, auth.csrf_token(LEE, SECRET)),
-        ({"sec_fetch_site": "same-origin"}, auth.csrf_token(KIM, OTHER)),
+        ({"sec_fetch_site": "same-origin"}, auth.csrf_token(KIM, OTHER_SECRET)),
         ({"sec_fetch_site": "same-origin"}, ""),
         ({"sec_fetch_site": "same-origin"}, "ü"),
     ],
 )
-def test_a_form_from_elsewhere_is_not(headers: dict[str, str], token: str) -> None:
+def test_a_form_of_another_site_is_rejected(headers: dict[str, str], token: str) -> None:
     assert not auth.csrf_valid(request(**headers), KIM, SECRET, token)
 
 
 @pytest.mark.parametrize(
-    ("address", "there"),
+    ("url", "target"),
     [
         ("/api/console/jobs?state=failed", "/api/console/jobs?state=failed"),
         ("/api/console", "/api/console"),
@@ -171,20 +186,16 @@ def test_a_form_from_elsewhere_is_not(headers: dict[str, str], token: str) -> No
         ("", "/api/console"),
     ],
 )
-def test_after_the_sign_in_it_goes_on_within_the_console(address: str, there: str) -> None:
-    assert auth.local(address) == there
+def test_a_sign_in_redirects_only_within_the_console(url: str, target: str) -> None:
+    assert auth.safe_redirect(url) == target
 
 
-def test_a_sign_in_ends() -> None:
-    ends = int(auth.sign_cookie("read", 2, SECRET).split(".")[1])
-    assert 0 <= ends - time.time() - 7190 <= 20
-
-
-def test_the_platform_guards_the_doors_and_the_pages_guard_themselves() -> None:
+def test_only_the_console_pages_are_open_to_the_platform() -> None:
     code = (
         "import json, function_app\n"
-        "found = [json.loads(text) for each in function_app.app.get_functions() for text in each.get_raw_bindings()]\n"
-        "routes = {each['route']: each for each in found if 'authLevel' in each}\n"
+        "functions = function_app.app.get_functions()\n"
+        "bindings = [json.loads(text) for each in functions for text in each.get_raw_bindings()]\n"
+        "routes = {each['route']: each for each in bindings if 'authLevel' in each}\n"
         "levels = {name: each['authLevel'].lower() for name, each in routes.items()}\n"
         "print(json.dumps([levels, {name: each.get('methods') for name, each in routes.items()}]))"
     )
@@ -193,10 +204,10 @@ def test_the_platform_guards_the_doors_and_the_pages_guard_themselves() -> None:
         "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
         "IMAGES": "UseDevelopmentStorage=true",
     }
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
-    levels, methods = json.loads(told.stdout)
+    levels, methods = json.loads(process.stdout)
     assert methods["jobs/{id}/renditions/{name}"] == ["GET", "HEAD"]
     assert levels.pop("console/{*page}") == "anonymous"
     assert {"console-reader", "console-operator"} <= set(levels)

@@ -1,4 +1,4 @@
-"""Two function hosts share a storage account and a pool of five sessions: nothing is lost, nothing done twice."""
+"""Two function hosts share a storage account and a pool of five sessions: no job is lost, none is done twice."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Scene:
     log: Path
 
     async def rows(self) -> list[Entry]:
-        """The ledger."""
+        """Return the rows of the ledger."""
         return [entry async for entry in self.stack.services.ledger.scan("web", " ", "~")]
 
     async def done(self) -> int:
-        """How many jobs are done."""
+        """Return the number of jobs that are done."""
         return sum(entry.state == "done" for entry in await self.rows())
 
     def events(self) -> list[dict[str, object]]:
-        """What happened in the pool."""
+        """Return the events in the pool's log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
@@ -50,6 +50,7 @@ HOST = [sys.executable, "-m", "devstack", "host", "--poll", "0.2", "--hidden", "
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Start the storage emulator, a pool and two hosts."""
     log, recipe_file = tmp_path / "pool.log", tmp_path / "recipes.yaml"
     recipe_file.write_text(RECIPES)
     argv = [sys.executable, "-m", "devstack", "session-pool", "--max-sessions", str(SESSIONS), "--log", log]
@@ -58,10 +59,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         environ = environment(azurite.connection_string, endpoint, recipe_file)
         environ |= {
             "PIPELINE_POOL_MAX_SESSIONS": str(SESSIONS),
-            # Shorter than usual, so that a killed host's jobs come back soon; long enough for a busy machine to renew.
+            # Short, so that the jobs of a killed host return soon; long enough for heartbeats on a busy machine.
             "PIPELINE_SLOT_LEASE_DURATION": "45",
             "PIPELINE_CLAIM_TTL": "45",
-            # What waits longer than this goes back to the queue: no harm, but not what is looked at here.
+            # A job that waits longer than this is requeued: harmless, but not the subject of these tests.
             "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "200",
         }
         async with opened(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
@@ -70,13 +71,14 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 @asynccontextmanager
 async def running(environ: dict[str, str], name: str) -> AsyncIterator[subprocesses.Subprocess]:
+    """Start a function host."""
     async with subprocesses.running(name, HOST, env=environ) as process:
         await process.wait_for_line("function host ready", timeout=60)
         yield process
 
 
-async def everything_is_there(scene: Scene) -> None:
-    """Every photo has its two renditions, each recorded, and the pool never held more sessions than it may."""
+async def assert_complete(scene: Scene) -> None:
+    """Assert that every image has its two renditions, all recorded, and that the pool never exceeded its sessions."""
     rows = await scene.rows()
     assert Counter(entry.state for entry in rows) == {"done": PHOTOS}
     assert sorted(entry.name for entry in rows) == NAMES
@@ -87,7 +89,7 @@ async def everything_is_there(scene: Scene) -> None:
 
 
 def uploads(scene: Scene) -> int:
-    """How many photos were brought into sessions, besides the engine, which every session gets once."""
+    """Return the number of uploaded images; the engine, which every session gets once, is not counted."""
     events = scene.events()
     posts = [event for event in events if event["event"] == "call" and event["method"] == "POST"]
     sessions = sum(event["event"] == "allocated" for event in events)
@@ -95,7 +97,7 @@ def uploads(scene: Scene) -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_two_hosts_do_every_photo_exactly_once(scene: Scene) -> None:
+async def test_two_hosts_process_every_image_exactly_once(scene: Scene) -> None:
     for number, name in enumerate(NAMES):
         await scene.stack.drop(name, picture(400, 300, seed=number))
 
@@ -103,29 +105,29 @@ async def test_two_hosts_do_every_photo_exactly_once(scene: Scene) -> None:
         return await scene.done() == PHOTOS
 
     await eventually(all_done, timeout=240, every=0.5)
-    await everything_is_there(scene)
-    assert uploads(scene) == PHOTOS, "no photo ran twice"
+    await assert_complete(scene)
+    assert uploads(scene) == PHOTOS, "no image was executed twice"
     assert {entry.attempts for entry in await scene.rows()} == {1}
 
-    async def nothing_waits() -> bool:
+    async def queue_is_empty() -> bool:
         return await scene.stack.waiting() == 0
 
-    await eventually(nothing_waits, timeout=60, every=0.5)
+    await eventually(queue_is_empty, timeout=60, every=0.5)
 
 
 @pytest.mark.timeout(300)
-async def test_a_host_killed_in_the_middle_loses_nothing(scene: Scene) -> None:
+async def test_a_host_killed_during_its_work_loses_no_image(scene: Scene) -> None:
     for number, name in enumerate(NAMES):
         await scene.stack.drop(name, picture(400, 300, seed=number))
 
-    async def well_under_way() -> bool:
+    async def a_quarter_is_done() -> bool:
         return await scene.done() >= PHOTOS // 4
 
     async def all_done() -> bool:
         return await scene.done() == PHOTOS
 
-    await eventually(well_under_way, timeout=120, every=0.2)
+    await eventually(a_quarter_is_done, timeout=120, every=0.2)
     scene.hosts[0].kill()
     assert await scene.done() < PHOTOS
     await eventually(all_done, timeout=240, every=0.5)
-    await everything_is_there(scene)
+    await assert_complete(scene)

@@ -1,4 +1,4 @@
-"""A session's directory, and a short way to run a job in it."""
+"""Fixtures: a session's directory, and helpers that run a job in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 from PIL import Image
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from pipeline.engine.protocol import VERSION, Job, Limits, RenditionJob, Report, Step
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP"]
@@ -21,17 +21,17 @@ BACK = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 
 
 def steps(*named: tuple[str, dict[str, Any]]) -> list[Step]:
-    """Transforms as they stand in a job."""
+    """Build transforms as in a job document."""
     return [Step(name=name, params=params) for name, params in named]
 
 
 def rendition(name: str = "out", kind: str = "png", *named: tuple[str, dict[str, Any]], **options: Any) -> RenditionJob:
-    """One rendition of a job; its file is called like it."""
+    """Build one rendition of a job; its file has its name."""
     return RenditionJob(name=name, file=name, format=kind, options=options, transforms=steps(*named))
 
 
 def job(*renditions: RenditionJob, shared: list[Step] | None = None, **changes: Any) -> Job:
-    """A job document with generous limits."""
+    """Build a job document with generous limits."""
     limits = Limits(**{**LIMITS, **{key: changes.pop(key) for key in list(changes) if key in LIMITS}})  # type: ignore[typeddict-item]
     document = Job(
         version=VERSION,
@@ -47,59 +47,59 @@ def job(*renditions: RenditionJob, shared: list[Step] | None = None, **changes: 
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """An image as a file's bytes."""
+    """Encode an image to bytes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def opened(file: Path) -> Image.Image:
-    """A decoded image whose file is closed."""
+    """Decode an image and close its file."""
     image = Image.open(io.BytesIO(file.read_bytes()))
     image.load()
     return image
 
 
 def gradient(width: int, height: int) -> Image.Image:
-    """An image in which every place looks different: red grows to the right, green downwards, blue to both."""
+    """Draw a gradient in which each pixel differs: red grows to the right, green downwards, blue in both directions."""
     across = Image.linear_gradient("L").rotate(90).resize((width, height))
     down = Image.linear_gradient("L").resize((width, height))
     return Image.merge("RGB", (across, down, Image.blend(across, down, 0.5)))
 
 
 class Run(Protocol):
-    """Runs a job on a body and returns the report."""
+    """Function that runs a job on a source and returns the report."""
 
     def __call__(self, body: bytes, document: Job | None = None) -> Report: ...
 
 
 class Made(Protocol):
-    """Runs a job that must work, and opens the rendition `out`."""
+    """Function that runs a job, requires success, and opens the rendition `out`."""
 
     def __call__(self, source: Image.Image | bytes, document: Job | None = None) -> Image.Image: ...
 
 
 def noise(size: tuple[int, int], spread: float) -> Image.Image:
-    """Gray noise with that standard deviation around 128, the same every time."""
+    """Draw gray noise around 128 with a standard deviation of `spread`, the same on every call."""
     body = random.Random(size[0] * 10_007 + size[1]).randbytes(size[0] * size[1])
-    # Evenly spread bytes deviate by 256 / √12.
+    # Uniform bytes have a standard deviation of 256 / √12.
     return Image.frombytes("L", size, body).point([round(128 + (v - 127.5) * spread / 73.9) for v in range(256)])
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs a job on a body and returns the report."""
+    """Return a function that runs a job on a source and returns the report."""
 
     def _run(body: bytes, document: Job | None = None) -> Report:
         (tmp_path / "in.bin").write_bytes(body)
-        return engine.run(document or job(), tmp_path)
+        return jobs.execute_job(document or job(), tmp_path)
 
     return _run
 
 
 @pytest.fixture
 def made(run: Run, tmp_path: Path) -> Made:
-    """Runs a job that must work, and opens the rendition `out`."""
+    """Return a function that runs a job, requires success, and opens the rendition `out`."""
 
     def _made(source: Image.Image | bytes, document: Job | None = None) -> Image.Image:
         body = source if isinstance(source, bytes) else encoded(source)

@@ -1,4 +1,4 @@
-"""How alike two images are."""
+"""Measures of the difference between two images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageMath, ImageStat
 
 
 def worst(one: Image.Image, other: Image.Image) -> int:
-    """The largest difference of any channel of any pixel."""
+    """Return the largest difference over all channels and pixels."""
     assert one.size == other.size
     assert one.mode == other.mode
     extrema = ImageChops.difference(one, other).getextrema()
@@ -18,26 +18,28 @@ def worst(one: Image.Image, other: Image.Image) -> int:
 
 
 def mean(one: Image.Image, other: Image.Image) -> float:
-    """The mean difference over all channels of all pixels."""
+    """Return the mean difference over all channels and pixels."""
     assert one.size == other.size
     means = ImageStat.Stat(ImageChops.difference(one, other)).mean
     return sum(means) / len(means)
 
 
 def ssim(one: Image.Image, other: Image.Image) -> float:
-    """Structural similarity of the brightness (Wang et al. 2004), in windows of 7×7 pixels side by side; 1 is equal."""
+    """Return the structural similarity of the brightness (Wang et al. 2004) in 7×7 windows side by side; 1 is equal."""
     assert one.size == other.size
     x, y = one.convert("L").convert("F"), other.convert("L").convert("F")
     return _mean_ssim(x, y)
 
 
 def _windows(image: Image.Image) -> Image.Image:
-    """The mean of each window, in floats."""
+    """Average each window, in floats."""
     width, height = image.size
     return image.resize((max(1, width // 7), max(1, height // 7)), Image.Resampling.BOX)
 
 
 def _mean_ssim(x: Image.Image, y: Image.Image) -> float:
+    """Compute the mean structural similarity of two float images."""
+
     def calc(work: Callable[[dict[str, Any]], Any], **images: Image.Image) -> Image.Image:
         return ImageMath.lambda_eval(work, **images)
 
@@ -51,7 +53,7 @@ def _mean_ssim(x: Image.Image, y: Image.Image) -> float:
         top = (mm * 2 + C1) * ((a["mxy"] - mm) * 2 + C2)
         return top / ((squares + C1) * (variances + C2))
 
-    # Not ImageStat: of floats it takes the mean of a histogram.
+    # Not ImageStat: for floats it takes the mean of a histogram.
     similarity = calc(formula, mx=mx, my=my, mxx=mxx, myy=myy, mxy=mxy)
     return float(similarity.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))  # type: ignore[arg-type]
 

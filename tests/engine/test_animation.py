@@ -1,4 +1,4 @@
-"""Animations: every frame, its time, what is under it, and how often it is played."""
+"""Animations: frames, durations, backgrounds and loop counts."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ DURATIONS = [50, 100, 150, 200]
 
 
 def moving(mode: str = "RGB") -> list[Image.Image]:
-    """A coloured square that moves to the right, on black or on clear ground."""
+    """Draw a colored square that moves to the right, on black or on a transparent background."""
     frames = []
-    for number, colour in enumerate(COLOURS):
+    for number, color in enumerate(COLOURS):
         frame = Image.new(mode, (40, 20), (0, 0, 0, 0) if mode == "RGBA" else "black")
-        frame.paste(Image.new(mode, (10, 10), colour), (number * 10, 5))
+        frame.paste(Image.new(mode, (10, 10), color), (number * 10, 5))
         frames.append(frame)
     return frames
 
 
 def animation(kind: str = "GIF", mode: str = "RGB", **options: Any) -> bytes:
+    """Encode an animation of moving squares."""
     first, *others = moving(mode)
     options = {"duration": DURATIONS, "loop": 0, **({"disposal": 2} if kind == "GIF" else {}), **options}
     return encoded(first, kind, save_all=True, append_images=others, **options)
 
 
 def frames_of(image: Image.Image) -> list[Image.Image]:
+    """Decode all frames of a file."""
     return [frame.convert("RGBA") for frame in ImageSequence.Iterator(image)]
 
 
@@ -54,8 +56,8 @@ def test_frames_and_their_times_survive(made: Made, source: str, kind: str, mode
 
 
 @pytest.mark.parametrize("disposal", [1, 2, 3])
-def test_what_a_frame_leaves_behind_is_as_the_source_says(made: Made, disposal: int) -> None:
-    """The decoded frames of a GIF are what a viewer sees, whatever is done with each frame after it was shown."""
+def test_gif_disposal_methods_are_followed(made: Made, disposal: int) -> None:
+    """The decoded frames of a GIF equal the display of a viewer, for every disposal method."""
     body = animation("GIF", "RGBA", disposal=disposal)
     seen = frames_of(Image.open(io.BytesIO(body)))
     shown = frames_of(made(body, job(rendition("out", "webp", lossless=True))))
@@ -79,7 +81,7 @@ def test_a_gif_that_is_played_once_stays_so(made: Made) -> None:
 
 
 def test_every_frame_is_transformed_alike(made: Made) -> None:
-    """The busiest part is chosen once: a crop that followed the square would show it standing still."""
+    """A smart crop is chosen once. A crop that followed the square would show it standing still."""
     document = job(
         rendition("out", "png", ("resize", {"width": 10})),
         shared=steps(("crop", {"aspect": "1:1", "gravity": "smart"})),
@@ -101,7 +103,8 @@ def test_first_takes_the_first_and_reject_refuses(run: Run, made: Made) -> None:
     document["renditions"][0]["output"] = {"animation": "reject"}
     assert run(animation(), document)["failure"] == {
         "kind": "animation_rejected",
-        "message": "the source is an animation of 4 frames, which rendition out refuses",
+        "message": "the source is an animation of 4 frames, which rendition out rejects",
+        "source_format": "GIF",
     }
 
 
@@ -120,7 +123,7 @@ def test_a_frame_or_a_page_can_be_picked(made: Made, run: Run) -> None:
     assert made(animation(), job(shared=steps(("frame", {"index": 2})))).getpixel((25, 10))[2] > 200
     failure = run(pages, job(shared=steps(("frame", {"index": 2}))))["failure"]
     assert failure["kind"] == "frame_missing"
-    assert "picks frame 2; the source has 2" in failure["message"]
+    assert "selects frame 2, counted from 0; the source has 2 frames" in failure["message"]
 
 
 def test_the_pages_of_a_tiff_are_no_animation(made: Made) -> None:
@@ -129,7 +132,7 @@ def test_the_pages_of_a_tiff_are_no_animation(made: Made) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])
-def test_a_picture_for_programs_that_know_no_animation_is_no_frame(run: Run, tmp_path: Any, kind: str) -> None:
+def test_the_fallback_image_of_an_apng_is_not_a_frame(run: Run, tmp_path: Any, kind: str) -> None:
     body = encoded(
         Image.new("RGB", (40, 20), "gray"),
         save_all=True,
@@ -141,11 +144,11 @@ def test_a_picture_for_programs_that_know_no_animation_is_no_frame(run: Run, tmp
     assert (report["failure"], report["source"]["frames"]) == (None, 4)
     shown = opened(tmp_path / "out")
     assert all(worst(one, two.convert("RGBA")) == 0 for one, two in zip(frames_of(shown), moving(), strict=True))
-    # A still rendition shows the same first frame, whatever else is made.
+    # A still rendition shows the same first frame as the animation.
     run(body, job(rendition("out", "png"), shared=steps(("frame", {"index": 0}))))
     assert worst(opened(tmp_path / "out").convert("RGB"), moving()[0]) == 0
     failure = run(body, job(shared=steps(("frame", {"index": 4}))))["failure"]
-    assert "picks frame 4; the source has 4" in failure["message"]
+    assert "selects frame 4, counted from 0; the source has 4 frames" in failure["message"]
 
 
 STEADY = [
@@ -157,7 +160,7 @@ STEADY = [
 
 
 def scene_with(patch: Image.Image, *, lead: list[Image.Image] | None = None) -> bytes:
-    """Something that stands still, beside something that changes a little from frame to frame."""
+    """Draw a still area next to one that changes a little from frame to frame."""
     frames = list(lead or [])
     for number in range(4):
         frame = Image.new("RGB", (80, 60), (90, 100, 110))
@@ -169,7 +172,7 @@ def scene_with(patch: Image.Image, *, lead: list[Image.Image] | None = None) -> 
 
 
 @pytest.mark.parametrize(("name", "params"), STEADY)
-def test_what_stands_still_does_not_flicker(made: Made, name: str, params: dict[str, Any]) -> None:
+def test_still_areas_do_not_flicker(made: Made, name: str, params: dict[str, Any]) -> None:
     patch = gradient(30, 40).point([40 + value // 2 for value in range(256)] * 3)
     kind = rendition("out", "png", (name, params))
     shown = [frame.crop((5, 5, 35, 45)) for frame in frames_of(made(scene_with(patch), job(kind)))]
@@ -179,13 +182,13 @@ def test_what_stands_still_does_not_flicker(made: Made, name: str, params: dict[
 
 
 @pytest.mark.parametrize(("name", "params"), STEADY)
-@pytest.mark.parametrize("colour", ["black", (12, 8, 10), "white"])
+@pytest.mark.parametrize("color", ["black", (12, 8, 10), "white"])
 def test_a_blank_first_frame_does_not_spoil_the_others(
-    made: Made, name: str, params: dict[str, Any], colour: Any
+    made: Made, name: str, params: dict[str, Any], color: Any
 ) -> None:
     patch = gradient(30, 40).point([40 + value // 2 for value in range(256)] * 3)
     kind = rendition("out", "png", (name, params))
-    lead = Image.new("RGB", (80, 60), colour)
+    lead = Image.new("RGB", (80, 60), color)
     lead.putpixel((0, 0), (3, 3, 3))
     alone = frames_of(made(scene_with(patch), job(kind)))
     after = frames_of(made(scene_with(patch, lead=[lead]), job(kind)))[1:]
@@ -193,9 +196,7 @@ def test_a_blank_first_frame_does_not_spoil_the_others(
 
 
 @pytest.mark.parametrize(("name", "params"), STEADY[:3])
-def test_what_stands_still_does_not_flicker_beside_something_large(
-    made: Made, name: str, params: dict[str, Any]
-) -> None:
+def test_still_areas_do_not_flicker_next_to_changes(made: Made, name: str, params: dict[str, Any]) -> None:
     frames = []
     for level in (140, 0, 255, 140):
         frame = gradient(80, 60).point([40 + value // 2 for value in range(256)] * 3)
@@ -208,7 +209,7 @@ def test_what_stands_still_does_not_flicker_beside_something_large(
     assert [worst(frame, shown[0]) for frame in shown] == [0] * 4
 
 
-def test_what_enters_keeps_its_colour_when_there_are_few(made: Made) -> None:
+def test_new_colors_of_later_frames_are_kept(made: Made) -> None:
     plain = gradient(80, 60).convert("L").convert("RGB")
     entered = plain.copy()
     entered.paste("red", (10, 10, 40, 40))
@@ -249,13 +250,13 @@ def test_the_times_of_a_gif_are_as_near_as_it_can_tell(made: Made, source: list[
 @pytest.mark.parametrize("long", [65_535, 65_537, 70_001, 100_001, 655_350])
 def test_a_png_can_show_a_frame_for_long(made: Made, long: int) -> None:
     first, second = _times(made(_timed([long, 50]), job(rendition("out", "png"))))
-    # Before 12, Pillow wrote thousandths of a second alone.
+    # Before version 12, Pillow wrote thousandths of a second only.
     assert abs(first - long) <= 5 or (int(PIL.__version__.split(".")[0]) < 12 and first == 65_535)
     assert second == 50
 
 
-def test_frames_of_a_png_that_show_the_same_become_one_of_any_length(run: Run, tmp_path: Any) -> None:
-    """Their times together are a fraction that the file has no room for, even in hundredths of a second."""
+def test_identical_png_frames_become_one_of_any_duration(run: Run, tmp_path: Any) -> None:
+    """The sum of their durations is a fraction that does not fit into the file, even in hundredths of a second."""
     body = _timed([233_337] * 3 + [50], same=True)
     assert run(body, job(rendition("out", "png")))["failure"] is None
     assert opened(tmp_path / "out").size == (8, 8)

@@ -1,4 +1,4 @@
-"""Anything at all as a source: one failure of our own, with a reason that a person understands."""
+"""Bad sources: arbitrary bytes end as one failure with a reason that users understand."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PHOTO = encoded(noise((300, 200), 90).convert("RGB"), "JPEG")
 
 
 def _png_header(width: int, height: int) -> bytes:
+    """Build a PNG that declares a size and has almost no data."""
+
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -32,6 +34,7 @@ def _png_header(width: int, height: int) -> bytes:
 
 
 def _gif(frames: int) -> bytes:
+    """Build a GIF with many frames."""
     frame = b"\x21\xf9\x04\x00\x01\x00\x00\x00" + b"\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00"
     return b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff" + frame * frames + b";"
 
@@ -40,11 +43,11 @@ def _gif(frames: int) -> bytes:
     ("body", "kind", "words"),
     [
         (b"", "empty_source", "0 bytes"),
-        (b"hello, I am a text file", "not_an_image", "allowed are"),
+        (b"hello, I am a text file", "not_an_image", "allowed formats: JPEG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "format_not_allowed", "SVG"),
         (b"%PDF-1.7 ...", "format_not_allowed", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "format_not_allowed", "EPS"),
-        (PHOTO[: len(PHOTO) // 2], "damaged_image", "cut short"),
+        (PHOTO[: len(PHOTO) // 2], "damaged_image", "truncated"),
         (PHOTO[:40], "damaged_image", "damaged"),
         (encoded(gradient(300, 200))[:700], "damaged_image", "PNG"),
         (encoded(gradient(300, 200), "WEBP")[:500], "damaged_image", "WEBP"),
@@ -77,9 +80,9 @@ def test_a_format_that_the_allow_list_leaves_out_is_refused(run: Run) -> None:
 
 
 def test_a_source_that_did_not_arrive_is_the_sessions_fault(run: Run, tmp_path: Path) -> None:
-    from pipeline.engine import engine
+    from pipeline.engine.execution import jobs
 
-    failure = engine.run(job(), tmp_path)["failure"]
+    failure = jobs.execute_job(job(), tmp_path)["failure"]
     assert failure is not None
     assert KINDS[failure["kind"]].about == "session"
 
@@ -109,16 +112,14 @@ def test_broken_bytes_never_escape_as_an_exception(run: Run, data: st.DataObject
 _SAMPLES = {kind: encoded(gradient(40, 30), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP")}
 
 
-def test_a_camera_file_with_a_second_picture_counts_as_one(made: Made) -> None:
+def test_a_camera_file_with_a_second_image_counts_as_one(made: Made) -> None:
     buffer = io.BytesIO()
     gradient(40, 30).save(buffer, "MPO", save_all=True, append_images=[gradient(40, 30)])
     assert made(buffer.getvalue()).size == (40, 30)
 
 
 @pytest.mark.parametrize("where", ["in", "out"])
-def test_what_the_sessions_pillow_lacks_is_said_before_work_starts(
-    run: Run, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_codecs_of_pillow_are_reported_first(run: Run, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check = features.check
     monkeypatch.setattr(features, "check", lambda name: name != "avif" and check(name))
     kinds = {"in": ("AVIF", "png"), "out": ("PNG", "avif")}

@@ -1,4 +1,4 @@
-"""A recipe's own code: called with the picture, held to its limits, and told where it went wrong."""
+"""A recipe's own code: its call, its limits, and its error messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.engine import code
-from pipeline.engine.protocol import LONGEST_MESSAGE
+from pipeline.engine.protocol import MAX_MESSAGE_CHARACTERS
+from pipeline.engine.transforms import code
 
 from .conftest import Made, Run, encoded, gradient, job, steps
 from .measures import worst
@@ -19,14 +19,14 @@ GRAY = gradient(60, 40)
 
 
 def failure(run: Run, source: str, **limits: float) -> str:
-    """The message of a job whose code must fail."""
+    """Return the message of a job whose code must fail."""
     found = run(encoded(GRAY), job(shared=steps(("code", {"source": source, **limits}))))["failure"]
     assert found is not None
     assert found["kind"] == "code_failed"
     return found["message"]
 
 
-def test_the_function_gets_the_picture_and_its_parameters(made: Made) -> None:
+def test_the_function_gets_the_image_and_its_parameters(made: Made) -> None:
     source = "import PIL.ImageOps as o\ndef transform(image, params):\n    return o.posterize(image, params['bits'])\n"
     shown = made(GRAY, job(shared=steps(("code", {"source": source, "params": {"bits": 2}}))))
     assert worst(shown, ImageOps.posterize(GRAY, 2)) == 0
@@ -60,7 +60,7 @@ def test_code_that_cannot_work_says_why(run: Run, source: str, words: str) -> No
 
 def test_code_that_takes_too_long_is_stopped(run: Run) -> None:
     source = "def transform(image, params):\n  while True:\n    try: pass\n    except Exception: pass"
-    assert "took longer than 0.2 s" in failure(run, source, seconds=0.2)
+    assert "ran longer than 0.2 s" in failure(run, source, seconds=0.2)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -72,7 +72,7 @@ def test_code_that_takes_too_much_memory_is_stopped(run: Run) -> None:
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
-def test_a_picture_that_is_too_large_is_refused(run: Run) -> None:
+def test_a_result_that_is_too_large_is_refused(run: Run) -> None:
     source = "def transform(image, params):\n    return image.resize((9000, 9000))"
     document = job(shared=steps(("code", {"source": source})), max_rendition_pixels=1_000_000)
     found = run(encoded(Image.new("L", (9, 9))), document)["failure"]
@@ -81,7 +81,7 @@ def test_a_picture_that_is_too_large_is_refused(run: Run) -> None:
 
 def test_of_a_long_complaint_the_start_and_the_end_are_told(run: Run) -> None:
     message = failure(run, "def transform(image, params):\n    raise ValueError('a' * 10_000 + ' and so it ended')\n")
-    assert len(message) == LONGEST_MESSAGE
+    assert len(message) == MAX_MESSAGE_CHARACTERS
     assert message.startswith("the recipe's code raised\n")
     assert message.endswith("and so it ended")
 
@@ -94,6 +94,6 @@ def test_it_is_a_module_as_any_other_and_gone_afterwards(made: Made) -> None:
         "    from PIL import ImageOps\n    return ImageOps.posterize(image, Level(3).bits)\n"
     )
     assert worst(made(GRAY, job(shared=steps(("code", {"source": source})))), ImageOps.posterize(GRAY, 3)) == 0
-    assert code.MODULE not in sys.modules
+    assert code.CODE_MODULE_NAME not in sys.modules
     future = "from __future__ import annotations\n" + source.replace(" == Level.__annotations__", "")
     assert worst(made(GRAY, job(shared=steps(("code", {"source": future})))), ImageOps.posterize(GRAY, 3)) == 0

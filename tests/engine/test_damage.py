@@ -1,4 +1,4 @@
-"""Damaged pixel data: a source that Pillow's strict decoder refuses fails, or its renditions are marked as patched."""
+"""Damaged pixel data: a source that Pillow's strict decoder rejects fails, or its renditions are marked as patched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFile
 
-from pipeline.engine import metadata
+from pipeline.engine.decode import exif
 from pipeline.engine.protocol import Job
 
 from .conftest import Run, encoded, gradient, job, noise, opened, rendition
@@ -121,13 +121,13 @@ OTHERS: dict[str, bytes] = {
 
 
 def refused(body: bytes) -> bool:
-    """Tell whether Pillow refuses to decode a frame when nothing has read the metadata before."""
+    """Return True when Pillow rejects a frame while nothing has read the metadata before."""
     try:
         with Image.open(io.BytesIO(body)) as image:
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
                 image.load()
-    except Exception:  # noqa: BLE001 - the decoders raise a dozen classes
+    except Exception:  # noqa: BLE001 - decoders raise many classes
         return True
     return False
 
@@ -258,7 +258,7 @@ def test_patching_an_animation_of_one_frame_takes_that_frame(run: Run, tmp_path:
 @pytest.mark.parametrize("name", ["RGB", "EXIF before the pixels", "EXIF after the pixels", "animation"])
 def test_reading_exif_decodes_no_pixels_of_a_png(name: str) -> None:
     with Image.open(io.BytesIO(PNGS[name])) as image:
-        metadata.exif_of(image)
+        exif.exif_of(image)
         assert image.tile
 
 
@@ -280,5 +280,5 @@ def test_a_damaged_png_is_reported_with_its_size(run: Run) -> None:
 def test_a_search_for_exif_ends_with_the_chunks(end: bytes) -> None:
     stream = io.BytesIO(SIGNATURE + end)
     stream.seek(3)
-    assert metadata.late_exif(stream) in (b"", b"Exif\0\0")
+    assert exif.late_exif(stream) in (b"", b"Exif\0\0")
     assert stream.tell() == 3

@@ -1,4 +1,4 @@
-"""One job, start to end: what is written, what is removed, what is said."""
+"""Jobs from start to end: written files, removed files, and reports."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine import engine, protocol
+from pipeline.engine import protocol
 from pipeline.engine.errors import KINDS
+from pipeline.engine.execution import jobs
 
 from .conftest import Run, encoded, gradient, job, opened, rendition, steps
 
@@ -60,7 +61,7 @@ def test_the_same_job_makes_the_same_bytes(run: Run) -> None:
 
 def test_the_report_is_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    engine.main(protocol.encode_jobs(job()), str(tmp_path))
+    jobs.main(protocol.encode_jobs(job()), str(tmp_path))
     ref = protocol.parse_report_line(capsys.readouterr().out)
     assert ref is not None
     assert json.loads(ref["body"])[0]["renditions"][0]["width"] == 40
@@ -68,7 +69,7 @@ def test_the_report_is_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_long_report_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    engine.main(protocol.encode_jobs(job(*(rendition(f"r{i}") for i in range(30)))), str(tmp_path))
+    jobs.main(protocol.encode_jobs(job(*(rendition(f"r{i}") for i in range(30)))), str(tmp_path))
     line = capsys.readouterr().out
     assert protocol.parse_report_line(line) == protocol.parse_report_line(line[:6000]) | {  # type: ignore[operator]
         "body": (tmp_path / "report.json").read_bytes()
@@ -86,8 +87,8 @@ def test_a_source_that_fails_does_not_fail_those_it_runs_with(
     bodies = {"a.bin": encoded(gradient(40, 30)), "b.bin": b"no image", "c.bin": encoded(gradient(20, 10))}
     for name, body in bodies.items():
         (tmp_path / name).write_bytes(body)
-    jobs = [job(rendition(name[0]), source=name) for name in bodies]
-    engine.main(protocol.encode_jobs(*jobs), str(tmp_path))
+    documents = [job(rendition(name[0]), source=name) for name in bodies]
+    jobs.main(protocol.encode_jobs(*documents), str(tmp_path))
     ref = protocol.parse_report_line(capsys.readouterr().out)
     assert ref is not None
     reports = json.loads(ref["body"] or b"")
@@ -96,19 +97,17 @@ def test_a_source_that_fails_does_not_fail_those_it_runs_with(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "c"]
 
 
-def test_small_renditions_of_several_jobs_are_put_into_one_file_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_small_renditions_of_several_jobs_are_bundled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.bin", "b.bin"):
         (tmp_path / name).write_bytes(encoded(gradient(40, 30)))
-    jobs = [job(rendition("out-a"), source="a.bin", pack="out-all.bin"), job(rendition("out-b"), source="b.bin")]
-    engine.main(protocol.encode_jobs(*jobs), str(tmp_path))
+    documents = [job(rendition("out-a"), source="a.bin", pack="out-all.bin"), job(rendition("out-b"), source="b.bin")]
+    jobs.main(protocol.encode_jobs(*documents), str(tmp_path))
     ref = protocol.parse_report_line(capsys.readouterr().out)
     assert ref is not None
     packed = (tmp_path / "out-all.bin").read_bytes()
     for report in json.loads(ref["body"] or b""):
         (made,) = report["renditions"]
-        assert packed[made["at"] : made["at"] + made["size"]] == (tmp_path / made["file"]).read_bytes()
+        assert packed[made["offset"] : made["offset"] + made["size"]] == (tmp_path / made["file"]).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -131,20 +130,20 @@ def test_a_job_that_cannot_be_read_is_a_failure_too(
     document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    engine.main(document, str(tmp_path))
+    jobs.main(document, str(tmp_path))
     ref = protocol.parse_report_line(capsys.readouterr().out)
     assert ref is not None
     assert json.loads(ref["body"])[0]["failure"]["kind"] == "bad_job"
 
 
-def test_it_runs_from_an_archive_under_another_name_and_without_the_host(tmp_path: Path) -> None:
-    root = Path(engine.__file__).parent
+def test_the_engine_runs_from_an_archive_without_the_host(tmp_path: Path) -> None:
+    root = Path(protocol.__file__).parent
     with zipfile.ZipFile(tmp_path / "engine.zip", "w") as archive:
         for file in root.rglob("*.py"):
-            archive.write(file, f"transforms_abc/{file.relative_to(root).as_posix()}")
+            archive.write(file, f"engine_abc/{file.relative_to(root).as_posix()}")
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
     code = (
-        f"import sys; sys.path.insert(0, 'engine.zip'); from transforms_abc.engine import main; "
+        f"import sys; sys.path.insert(0, 'engine.zip'); from engine_abc.execution.jobs import main; "
         f"main({protocol.encode_jobs(job())!r}, '.'); "
         f"assert not {{'pydantic', 'yaml', 'pipeline', 'typing_extensions'}} & set(sys.modules)"
     )
@@ -156,13 +155,13 @@ def test_it_runs_from_an_archive_under_another_name_and_without_the_host(tmp_pat
 
 def test_the_host_reads_the_parameters_without_pillow() -> None:
     pytest.importorskip("pydantic", reason="the host needs pydantic, a session does not")
-    code = "import sys; sys.modules['PIL'] = None; import pipeline.recipes, pipeline.engine.engine"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(engine.__file__).parents[2])
+    code = "import sys; sys.modules['PIL'] = None; import pipeline.recipes, pipeline.engine.execution.jobs"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(protocol.__file__).parents[2])
 
 
-def test_every_kind_of_failure_that_the_code_names_is_in_the_table() -> None:
-    root = Path(engine.__file__).parent
+def test_every_kind_of_failure_is_in_the_table() -> None:
+    root = Path(protocol.__file__).parent
     named = set()
     for file in root.rglob("*.py"):
-        named |= set(re.findall(r'(?:Refusal\(\s*|kind=)"([a-z_]+)"', file.read_text()))
+        named |= set(re.findall(r'(?:EngineError\(\s*|kind=)"([a-z_]+)"', file.read_text()))
     assert named <= set(KINDS)

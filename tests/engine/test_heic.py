@@ -1,4 +1,4 @@
-"""HEIC, where the session has a decoder for it."""
+"""HEIC sources, where the session has a decoder for them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not inst
 
 
 def heic(image: Image.Image, **options: object) -> bytes:
+    """Encode an image as HEIC."""
     packed = io.BytesIO()
     pillow_heif.from_pillow(image).save(packed, **options)
     return packed.getvalue()
@@ -29,7 +30,7 @@ def test_a_heic_photo_becomes_its_renditions(run: Run, tmp_path: Path) -> None:
     assert max(ImageStat.Stat(difference).mean) < 3
 
 
-def test_a_heic_photo_that_lies_on_its_side_is_turned_upright_once(run: Run, tmp_path: Path) -> None:
+def test_a_rotated_heic_photo_is_turned_upright_once(run: Run, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     report = run(heic(gradient(640, 480), quality=95, exif=exif.tobytes()), job(rendition(), formats=["HEIF"]))

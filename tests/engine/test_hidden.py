@@ -1,4 +1,4 @@
-"""What is not seen does not count: no step and no encoder takes its colours from pixels that are hidden."""
+"""Transparent pixels: no transform and no encoder takes colors from them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.engine.base import Scene
-from pipeline.engine.transparency import painted
+from pipeline.engine.base import TransformContext
+from pipeline.engine.transparency import fill_transparent
 
 from .conftest import Made, encoded, gradient, job, noise, rendition
 from .measures import mean, worst
@@ -18,7 +18,7 @@ SEEN = (30, 20, 90, 60)
 
 
 def cut_out(inner: Image.Image, hidden: tuple[int, int, int] = (0, 0, 0)) -> Image.Image:
-    """`inner` in the middle of pixels that are not seen."""
+    """Place `inner` in the center of transparent pixels."""
     image = Image.new("RGBA", (120, 80), (*hidden, 0))
     image.paste(inner.convert("RGBA").resize((60, 40)), SEEN[:2])
     return image
@@ -35,7 +35,7 @@ def cut_out(inner: Image.Image, hidden: tuple[int, int, int] = (0, 0, 0)) -> Ima
     ],
 )
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (255, 255, 255)])
-def test_a_cut_out_comes_out_as_the_picture_alone(
+def test_a_cut_out_is_transformed_like_the_image_alone(
     name: str, params: dict[str, object], hidden: tuple[int, int, int]
 ) -> None:
     inner = Image.blend(gradient(60, 40), Image.new("RGB", (60, 40), "gray"), 0.5)
@@ -50,7 +50,7 @@ def test_a_cut_out_comes_out_as_the_picture_alone(
 
 
 @pytest.mark.parametrize("name", ["autocontrast", "equalize", "contrast", "quantize", "sharpen", "unsharp"])
-def test_a_picture_of_which_nothing_is_seen_stays_so(name: str) -> None:
+def test_a_fully_transparent_image_stays_transparent(name: str) -> None:
     params = {"factor": 2.0} if name == "contrast" else {}
     assert apply(name, Image.new("RGBA", (9, 7), (10, 20, 30, 0)), **params).getchannel("A").getextrema() == (0, 0)
 
@@ -62,7 +62,7 @@ def test_sharpening_makes_no_rim_around_a_cut_out(
 ) -> None:
     even = cut_out(Image.new("RGB", (60, 40), (200, 120, 60)), hidden)
     assert worst(apply(name, even, **params), even) <= 2
-    # A round one with a soft edge, too.
+    # The same with a circle and a soft edge.
     disc = Image.new("L", (120, 80))
     ImageDraw.Draw(disc).ellipse((20, 10, 80, 70), fill=255)
     soft = Image.new("RGB", (120, 80), hidden)
@@ -81,10 +81,10 @@ def test_sharpening_still_sharpens_inside() -> None:
 @pytest.mark.parametrize("blend", ["multiply", "screen"])
 def test_a_layer_over_nothing_is_itself(blend: str, tmp_path: Path) -> None:
     (tmp_path / "layer").write_bytes(encoded(Image.new("RGB", (4, 4), (200, 100, 50))))
-    scene = Scene(10**6, assets={"layer.png": tmp_path / "layer"})
+    context = TransformContext(10**6, assets={"layer.png": tmp_path / "layer"})
     base = Image.new("RGBA", (3, 1))
     base.putdata([(100, 100, 100, 0), (100, 100, 100, 128), (100, 100, 100, 255)])
-    shown = apply("overlay", base, scene, image="layer.png", blend=blend)
+    shown = apply("overlay", base, context, image="layer.png", blend=blend)
     mixed = tuple(
         round(value * 100 / 255) if blend == "multiply" else 255 - round((255 - value) * 155 / 255)
         for value in (200, 100, 50)
@@ -98,7 +98,7 @@ def test_a_layer_over_nothing_is_itself(blend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
-def test_the_palette_of_a_gif_has_the_colours_that_are_seen(made: Made, hidden: tuple[int, int, int]) -> None:
+def test_the_palette_of_a_gif_has_the_colors_that_are_seen(made: Made, hidden: tuple[int, int, int]) -> None:
     inner = Image.new("RGB", (60, 40), (250, 200, 200))
     inner.paste((120, 40, 40), (0, 0, 20, 40))
     inner.paste((220, 120, 90), (20, 0, 40, 40))
@@ -107,27 +107,27 @@ def test_the_palette_of_a_gif_has_the_colours_that_are_seen(made: Made, hidden: 
     assert shown.getpixel((5, 5))[3] == 0  # type: ignore[index]
 
 
-def test_what_is_hidden_is_painted_as_what_is_seen() -> None:
+def test_transparent_pixels_get_visible_colors() -> None:
     image = Image.new("RGBA", (400, 300), (9, 9, 9, 0))
     image.paste((200, 30, 30, 255), (100, 100, 130, 140))
     image.paste((30, 30, 200, 255), (130, 100, 140, 140))
-    colours = painted(image, image.getchannel("A").point([255] + [0] * 255)).getcolors()
-    assert colours is not None
-    (fewer, blue), (more, red) = sorted(colours)
+    colors = fill_transparent(image, image.getchannel("A").point([255] + [0] * 255)).getcolors()
+    assert colors is not None
+    (fewer, blue), (more, red) = sorted(colors)
     assert (blue, red) == ((30, 30, 200), (200, 30, 30))
     assert 2.5 < more / fewer < 3.5
 
 
-def test_colours_are_found_between_the_samples() -> None:
+def test_colors_are_found_between_the_samples() -> None:
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     for place in ((1, 2), (398, 397)):
         image.putpixel(place, (9, 200, 30, 255))
     clear = image.getchannel("A").point([255] + [0] * 255)
-    assert painted(image, clear).getcolors() == [(160_000, (9, 200, 30))]
+    assert fill_transparent(image, clear).getcolors() == [(160_000, (9, 200, 30))]
 
 
 @pytest.mark.parametrize("colors", [4, 16])
-def test_a_cut_out_gets_a_gif_as_good_as_the_picture_alone(made: Made, colors: int) -> None:
+def test_a_cut_out_gets_a_gif_as_good_as_the_image_alone(made: Made, colors: int) -> None:
     inner = gradient(60, 40)
     alone = made(inner, job(rendition("out", "gif", colors=colors - 1))).convert("RGB")
     shown = made(cut_out(inner), job(rendition("out", "gif", colors=colors))).convert("RGB").crop(SEEN)

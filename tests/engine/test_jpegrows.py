@@ -1,4 +1,4 @@
-"""Only the rows that a crop needs are decoded, and they are the same pixels."""
+"""Partial JPEG decoding: only the rows that a crop needs are decoded, with the same pixels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.engine import jpeg_rows
-from pipeline.engine.auto_orient import ORIENTATION
+from pipeline.engine.decode import jpeg_rows
+from pipeline.engine.transforms.auto_orient import ORIENTATION
 
 from .conftest import Made, Run, encoded, gradient, job, rendition, steps
 from .measures import worst
@@ -30,7 +30,7 @@ BOX = [100, 30, 300, 130]
     ],
 )
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_the_pixels_are_those_of_the_whole_picture(made: Made, options: dict[str, Any], mode: str) -> None:
+def test_the_pixels_equal_those_of_a_full_decode(made: Made, options: dict[str, Any], mode: str) -> None:
     body = encoded(lively(400, 901).convert(mode), "JPEG", quality=88, **options)
     with Image.open(io.BytesIO(body)) as image:
         expected = image.convert("L" if mode == "L" else "RGB").crop(tuple(BOX))
@@ -39,12 +39,12 @@ def test_the_pixels_are_those_of_the_whole_picture(made: Made, options: dict[str
 
 def test_it_is_used_where_it_helps_and_only_there() -> None:
     body = encoded(gradient(400, 900), "JPEG")
-    assert jpeg_rows.first_rows(body, 130) is not None
-    assert jpeg_rows.first_rows(body + b"\0\0", 130) is not None
-    assert jpeg_rows.first_rows(body, 800) is None
-    assert jpeg_rows.first_rows(body[:-2], 130) is None
-    assert jpeg_rows.first_rows(encoded(gradient(400, 900), "JPEG", progressive=True), 130) is None
-    assert jpeg_rows.first_rows(b"\xff\xd8\xff", 1) is None
+    assert jpeg_rows.truncate_rows(body, 130) is not None
+    assert jpeg_rows.truncate_rows(body + b"\0\0", 130) is not None
+    assert jpeg_rows.truncate_rows(body, 800) is None
+    assert jpeg_rows.truncate_rows(body[:-2], 130) is None
+    assert jpeg_rows.truncate_rows(encoded(gradient(400, 900), "JPEG", progressive=True), 130) is None
+    assert jpeg_rows.truncate_rows(b"\xff\xd8\xff", 1) is None
 
 
 def test_a_file_that_was_cut_short_below_the_crop_still_fails(run: Run) -> None:
@@ -55,7 +55,7 @@ def test_a_file_that_was_cut_short_below_the_crop_still_fails(run: Run) -> None:
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_turned_pictures_are_decoded_whole(made: Made, orientation: int) -> None:
+def test_rotated_images_are_decoded_whole(made: Made, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     upright = gradient(400, 900)

@@ -1,4 +1,4 @@
-"""What a rendition may keep of a file, and what a file may keep of itself when it is taken as it is."""
+"""Metadata that a rendition keeps, and metadata stripped from a source's own file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
-from pipeline.engine import strip
+from pipeline.engine.encode import strip
 from pipeline.engine.protocol import Job
 
 from .conftest import Made, encoded, gradient, job, noise, rendition
@@ -21,6 +21,7 @@ SECRET = b"a secret"
 
 
 def keeping(kind: str, *keep: str, width: int = 40) -> Job:
+    """Build a job whose rendition keeps metadata."""
     document = job(rendition("out", kind, ("resize", {"width": width})))
     document["renditions"][0]["output"] = {"keep": list(keep)}
     return document
@@ -53,6 +54,7 @@ def test_the_size_that_is_kept_is_that_of_the_rendition(made: Made) -> None:
 
 
 def same_picture(one: bytes, other: bytes) -> bool:
+    """Return True when two files decode to the same pixels."""
     with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
         return worst(first.convert("RGBA"), second.convert("RGBA")) == 0
 
@@ -67,39 +69,39 @@ def test_a_jpeg_is_stripped_between_its_scans_and_after_its_end() -> None:
     marked += body[start:] + encoded(gradient(9, 9), "JPEG", comment=SECRET)
     assert marked.count(SECRET) > 4
     assert same_picture(marked, body)
-    stripped = strip.stripped(marked, "JPEG")
-    assert SECRET not in stripped
-    assert same_picture(stripped, body)
-    assert stripped == strip.stripped(body, "JPEG")
-    assert strip.stripped(b"\xff\xd8\xff" + body[2:], "JPEG") == stripped
+    strip_metadata = strip.strip_metadata(marked, "JPEG")
+    assert SECRET not in strip_metadata
+    assert same_picture(strip_metadata, body)
+    assert strip_metadata == strip.strip_metadata(body, "JPEG")
+    assert strip.strip_metadata(b"\xff\xd8\xff" + body[2:], "JPEG") == strip_metadata
 
 
 def test_a_jpeg_without_an_end_is_not_taken() -> None:
     body = encoded(noise((64, 48), 60), "JPEG")
     with pytest.raises(strip.StripError):
-        strip.stripped(body[:-2], "JPEG")
+        strip.strip_metadata(body[:-2], "JPEG")
 
 
 @pytest.mark.parametrize("lossless", [True, False])
-def test_a_webp_keeps_what_it_shows_and_nothing_else(lossless: bool) -> None:
+def test_a_stripped_webp_keeps_pixels_and_profile_only(lossless: bool) -> None:
     clear = gradient(40, 30)
     clear.putalpha(99)
     body = encoded(clear, "WEBP", lossless=lossless, exif=b"Exif\0\0" + SECRET, icc_profile=b"p" * 200)
     odd = b"JUNK" + struct.pack("<I", len(SECRET)) + SECRET
     whole = b"RIFF" + struct.pack("<I", len(body) - 8 + len(odd)) + body[8:] + odd + SECRET + encoded(clear, "WEBP")
-    stripped = strip.stripped(whole, "WEBP")
-    assert SECRET not in stripped
-    assert same_picture(stripped, body)
-    assert stripped[:4] == b"RIFF"
-    assert len(stripped) == 8 + int.from_bytes(stripped[4:8], "little") < len(body)
-    with Image.open(io.BytesIO(stripped)) as shown:
+    strip_metadata = strip.strip_metadata(whole, "WEBP")
+    assert SECRET not in strip_metadata
+    assert same_picture(strip_metadata, body)
+    assert strip_metadata[:4] == b"RIFF"
+    assert len(strip_metadata) == 8 + int.from_bytes(strip_metadata[4:8], "little") < len(body)
+    with Image.open(io.BytesIO(strip_metadata)) as shown:
         assert shown.info["icc_profile"] == b"p" * 200
     for cut in (body[:-5], encoded(clear, "WEBP", save_all=True, append_images=[gradient(40, 30)])):
         with pytest.raises(strip.StripError):
-            strip.stripped(cut, "WEBP")
+            strip.strip_metadata(cut, "WEBP")
 
 
-def test_a_png_keeps_what_its_numbers_mean() -> None:
+def test_a_stripped_png_keeps_its_color_chunks() -> None:
     body = encoded(gradient(40, 30))
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -107,6 +109,6 @@ def test_a_png_keeps_what_its_numbers_mean() -> None:
 
     meaning = chunk(b"cICP", bytes((9, 16, 0, 1)))
     assert (
-        strip.stripped(body[:33] + meaning + chunk(b"tEXt", b"a\0b") + body[33:], "PNG")
+        strip.strip_metadata(body[:33] + meaning + chunk(b"tEXt", b"a\0b") + body[33:], "PNG")
         == body[:33] + meaning + body[33:]
     )

@@ -1,4 +1,4 @@
-"""Whatever the format, and whoever turns it: a picture comes out as it is seen, turned once."""
+"""Orientation: in every format the image is rotated upright exactly once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.engine.auto_orient import ORIENTATION
+from pipeline.engine.transforms.auto_orient import ORIENTATION
 
 from .conftest import BACK, Run, encoded, job, opened, rendition
 
@@ -17,50 +17,50 @@ MARKS = {(15, 10): (255, 0, 0), (45, 10): (0, 255, 0), (15, 30): (0, 0, 255), (4
 
 
 def corners() -> Image.Image:
-    """Red and green above, blue and white below."""
+    """Draw red and green at the top, blue and white at the bottom."""
     image = Image.new("RGB", (60, 40), "white")
     pen = ImageDraw.Draw(image)
-    for (x, y), colour in MARKS.items():
-        pen.rectangle((x - 15, y - 10, x + 14, y + 9), fill=colour)
+    for (x, y), color in MARKS.items():
+        pen.rectangle((x - 15, y - 10, x + 14, y + 9), fill=color)
     return image
 
 
 def lying(orientation: int, image: Image.Image) -> Image.Image:
-    """The picture as a camera stores it that notes this orientation."""
+    """Transpose the image as a camera with this orientation stores it."""
     back = BACK[orientation]
     return image if back is None else image.transpose(Image.Transpose(back))
 
 
 def tagged(orientation: int) -> Image.Exif:
+    """Build EXIF data with an orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return exif
 
 
 def check_upright(run: Run, folder: Path, body: bytes) -> None:
+    """Check that the corners have their colors."""
     report = run(body, job(rendition(), formats=["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"]))
     assert report["failure"] is None
     assert report["source"] is not None
     assert (report["source"]["width"], report["source"]["height"]) == (60, 40)
     shown = opened(folder / "out").convert("RGB")
     assert shown.size == (60, 40)
-    for place, colour in MARKS.items():
+    for place, color in MARKS.items():
         seen = shown.getpixel(place)
         assert isinstance(seen, tuple)
-        assert all(abs(one - other) < 40 for one, other in zip(seen, colour, strict=True)), place
+        assert all(abs(one - other) < 40 for one, other in zip(seen, color, strict=True)), place
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
-def test_a_picture_is_turned_once(run: Run, tmp_path: Path, kind: str, orientation: int) -> None:
+def test_an_image_is_turned_once(run: Run, tmp_path: Path, kind: str, orientation: int) -> None:
     body = encoded(lying(orientation, corners()), kind, exif=tagged(orientation), **EXACT.get(kind, {}))
     check_upright(run, tmp_path, body)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_compressed_tiff_and_one_turned_by_xmp_alone_are_turned_once(
-    run: Run, tmp_path: Path, orientation: int
-) -> None:
+def test_a_tiff_turned_by_exif_or_xmp_is_turned_once(run: Run, tmp_path: Path, orientation: int) -> None:
     stored = lying(orientation, corners())
     check_upright(run, tmp_path, encoded(stored, "TIFF", exif=tagged(orientation), compression="tiff_lzw"))
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>' % orientation

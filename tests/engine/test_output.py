@@ -1,4 +1,4 @@
-"""What any rendition can be told: its size in bytes, its metadata, its format, what is found out about it."""
+"""Options of renditions: size in bytes, metadata, format, and computed values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from pipeline.engine import formats, placeholders, quality_search
-from pipeline.engine.errors import Refusal
+from pipeline.engine.encode import formats, placeholders, quality_search
+from pipeline.engine.errors import EngineError
 from pipeline.engine.protocol import Job
 
 from .conftest import Made, Run, encoded, gradient, job, noise, rendition, steps
@@ -21,7 +21,7 @@ NOISY = Image.blend(gradient(600, 400), noise((600, 400), 70).convert("RGB"), 0.
 
 
 def with_output(kind: str = "jpeg", shared: Any = None, options: dict[str, Any] | None = None, **output: Any) -> Job:
-    """A job of one rendition with output options."""
+    """Build a job of one rendition with options."""
     document = job(rendition("out", kind, **(options or {})), shared=shared)
     document["renditions"][0]["output"] = output
     return document
@@ -41,11 +41,11 @@ def test_max_bytes_that_are_impossible_are_named(run: Run) -> None:
     assert "more than 300" in failure["message"]
     for kind in ("png", "gif", "tiff"):
         message = run(encoded(NOISY), with_output(kind, max_bytes=300))["failure"]["message"]
-        assert f"{kind} has no quality to lower" in message
+        assert "no quality that could be lowered" in message
         assert "use webp, avif or jpeg" in message
         assert ("fewer colors" in message) == (kind != "tiff")
     lossless = run(encoded(NOISY), with_output("webp", options={"lossless": True}, max_bytes=300))["failure"]
-    assert "leave lossless out" in lossless["message"]
+    assert "turn lossless off" in lossless["message"]
 
 
 @pytest.mark.parametrize("growth", [1.02, 1.05, 1.15])
@@ -58,13 +58,13 @@ def test_the_search_never_takes_more_than_six_encodes(growth: float, most: int) 
         return b"x" * round(100 * growth**quality)
 
     try:
-        quality, body = quality_search.best_quality(encode, 90, most)
-    except Refusal:
-        assert 100 * growth**quality_search.LOWEST > most
+        quality, body = quality_search.find_quality(encode, 90, most)
+    except EngineError:
+        assert 100 * growth**quality_search.MIN_QUALITY > most
     else:
         assert len(body) == round(100 * growth**quality) <= most
         assert quality == 90 or 100 * growth ** (quality + 6) > most or len(body) > most * 0.9
-    assert len(tried) <= quality_search.MOST_ENCODES
+    assert len(tried) <= quality_search.MAX_ENCODES
 
 
 def test_auto_takes_the_smallest_and_tries_each_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_auto_never_drops_transparency(run: Run) -> None:
     assert made["format"] == "png"
 
 
-def test_auto_takes_another_where_one_cannot_hold_the_picture(run: Run) -> None:
+def test_auto_skips_formats_that_cannot_hold_the_image(run: Run) -> None:
     wide = encoded(gradient(16_400, 2))
     (made,) = run(wide, with_output("auto", options={"among": ["webp", "jpeg"]}))["renditions"]
     assert (made["format"], made["width"]) == ("jpeg", 16_400)
@@ -98,7 +98,7 @@ def test_auto_takes_another_where_one_cannot_hold_the_picture(run: Run) -> None:
     assert (failure["kind"], "16383" in failure["message"]) == ("rendition_too_large", True)
 
 
-def test_auto_makes_no_avif_that_nobody_can_open(run: Run) -> None:
+def test_auto_makes_no_avif_beyond_the_default_read_limit(run: Run) -> None:
     wide = encoded(Image.new("1", (32_769, 9)), "PNG")
     (made,) = run(wide, with_output("auto"))["renditions"]
     assert made["format"] in ("png", "jpeg")
@@ -106,7 +106,7 @@ def test_auto_makes_no_avif_that_nobody_can_open(run: Run) -> None:
     assert (failure["kind"], "32768" in failure["message"]) == ("rendition_too_large", True)
 
 
-def test_auto_takes_another_where_the_smallest_cannot_be_made_small_enough(run: Run) -> None:
+def test_auto_takes_another_format_for_max_bytes(run: Run) -> None:
     drawing = Image.new("L", (300, 200), 255)
     drawing.paste(noise((80, 60), 255).convert("1"), (20, 20))
     body, options = encoded(drawing.convert("RGB")), {"among": ["jpeg", "png"], "quality": 95}
@@ -143,6 +143,7 @@ def test_keep_writes_the_format_of_the_source(run: Run, source: str, format_name
 
 
 def _camera_file() -> bytes:
+    """Encode a JPEG with the metadata of a camera."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     exif[ExifTags.Base.Copyright] = "someone"
@@ -172,7 +173,7 @@ def test_only_the_metadata_that_was_named_is_kept(made: Made, kind: str, keep: l
         **{ExifTags.GPS(tag).name: value for tag, value in exif.get_ifd(ExifTags.IFD.GPSInfo).items()},
     }
     if kind == "tiff":
-        tags = tags & {"Copyright", "Make"}  # libtiff writes no directories of camera settings or places
+        tags = tags & {"Copyright", "Make"}  # libtiff writes no directories of camera settings or locations
     names = {tag if isinstance(tag, str) else ExifTags.TAGS.get(tag) for tag in everything}
     assert names & {"Copyright", "Make", "FNumber", "GPSLatitudeRef", "Orientation", "UserComment", "MakerNote"} == tags
 
@@ -189,7 +190,7 @@ def test_icc_is_kept_as_srgb_or_as_the_source_has_it(made: Made) -> None:
 
 @pytest.mark.parametrize("intent", ["perceptual", "relative"])
 def test_wide_gamut_is_converted_as_littlecms_does(made: Made, intent: str) -> None:
-    """Display-P3: ΔE below 1 against LittleCMS called directly, and far from what ignoring the profile gives."""
+    """Display-P3: ΔE below 1 against LittleCMS called directly, and far from the result without the profile."""
     image = gradient(40, 30)
     shown = made(encoded(image, icc_profile=display_p3()), job(shared=steps(("to_srgb", {"intent": intent}))))
     direct = ImageCms.profileToProfile(
@@ -201,7 +202,7 @@ def test_wide_gamut_is_converted_as_littlecms_does(made: Made, intent: str) -> N
 
 
 def test_cmyk_is_converted_by_its_profile(made: Made) -> None:
-    """CMYK: ΔE below 1 against LittleCMS called directly, and far from what ignoring the profile gives."""
+    """CMYK: ΔE below 1 against LittleCMS called directly, and far from the result without the profile."""
     image = gradient(40, 30).convert("CMYK")
     profile = dull_cmyk()
     for kind in ("TIFF", "JPEG"):
@@ -229,7 +230,7 @@ def test_alpha_goes_through_a_profile_unchanged(made: Made) -> None:
     assert worst(shown.getchannel("A"), image.getchannel("A")) == 0
 
 
-def test_a_file_that_would_grow_is_taken_as_it_is_but_without_its_location(run: Run, tmp_path: Any) -> None:
+def test_if_larger_takes_the_source_without_its_location(run: Run, tmp_path: Any) -> None:
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
     for kind in ("JPEG", "PNG", "WEBP"):
@@ -254,7 +255,7 @@ def test_a_file_that_was_changed_is_never_taken_from_the_source(made: Made) -> N
     assert made(body, document).convert("L").getextrema()[1] < 5
 
 
-def test_a_placeholder_and_a_colour_are_reported(run: Run) -> None:
+def test_a_placeholder_and_a_color_are_reported(run: Run) -> None:
     picture = Image.new("RGB", (90, 60), "#204080")
     for kind in ("thumbhash", "blurhash"):
         (made,) = run(encoded(picture), with_output("png", placeholder=kind, dominant_color=True))["renditions"]
@@ -262,7 +263,7 @@ def test_a_placeholder_and_a_colour_are_reported(run: Run) -> None:
         assert made["extra"][kind].isascii()
 
 
-def test_a_thumbhash_tells_the_mean_colour_the_shape_and_the_alpha() -> None:
+def test_a_thumbhash_holds_mean_color_shape_and_alpha() -> None:
     body = base64.b64decode(placeholders.thumbhash(Image.new("RGB", (90, 60), (255, 0, 0))))
     header = int.from_bytes(body[:3], "little")
     light, yellow, pink = header & 63, (header >> 6) & 63, (header >> 12) & 63
@@ -273,7 +274,7 @@ def test_a_thumbhash_tells_the_mean_colour_the_shape_and_the_alpha() -> None:
     assert int.from_bytes(clear[:3], "little") >> 23 == 1
 
 
-def test_a_blurhash_tells_the_mean_colour() -> None:
+def test_a_blurhash_tells_the_mean_color() -> None:
     text = placeholders.blurhash(Image.new("RGB", (90, 60), (255, 128, 0)))
     digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
     value = 0
@@ -297,7 +298,7 @@ def test_a_file_that_was_cut_short_is_patched_when_told(run: Run, made: Made) ->
 
 
 def _patterned(mode: str) -> Image.Image:
-    """A picture whose waves all differ, so that no rounding falls on a tie."""
+    """Draw an image whose waves all differ, so that no rounding falls on a tie."""
     body = bytes(
         (x * x * 7 + y * y * 3 + x * y * 5 * (c + 1) + c * 40) % (151 + c * 17)
         for y in range(32)
@@ -308,7 +309,7 @@ def _patterned(mode: str) -> Image.Image:
 
 
 def test_placeholders_are_those_of_the_reference_implementations() -> None:
-    """Expected values from the npm package thumbhash 0.1.1 and the PyPI package blurhash, run on the same pixels."""
+    """Expected values: the npm package thumbhash 0.1.1 and the PyPI package blurhash on the same pixels."""
     assert placeholders.thumbhash(_patterned("RGBA")) == "leeBBQAGRDSwPImEdZQv5++lufhIqpx5lQ=="
     assert placeholders.thumbhash(_patterned("RGB")) == "lecBBwJTVXbQWoiXNKllaFdqF7qQu18K"
     assert placeholders.blurhash(_patterned("RGB")) == "L1A1YFwBmpq3:oto$]T8vib^J69r"

@@ -1,4 +1,4 @@
-"""The promises about pixels on real photos: those that `scripts/demo` fetches the first time it runs."""
+"""Pixel quality on real photos, which `scripts/demo` fetches on its first run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg
 
 @pytest.fixture(params=NAMES)
 def photo(request: pytest.FixtureRequest) -> Image.Image:
-    """One photo in RGB."""
+    """Open one photo in RGB."""
     file = next(FOLDER.rglob(request.param), None)
     if file is None:
         pytest.skip(f"{request.param} is not in {FOLDER.name}: scripts/test and scripts/demo fetch the photos")
@@ -25,10 +25,10 @@ def photo(request: pytest.FixtureRequest) -> Image.Image:
 
 
 @pytest.mark.parametrize("share", [0.415, 0.185, 0.073])
-def test_renditions_of_jpegs_look_like_those_of_the_exact_way(
+def test_fast_decoding_of_photos_looks_like_exact_decoding(
     photo: Image.Image, share: float, run: Run, tmp_path: Path
 ) -> None:
-    """The shares lie where a JPEG is just decoded at 1/2, 1/4 and 1/8, which is where it shows the most."""
+    """The scales are those at which a JPEG is just decoded at 1/2, 1/4 and 1/8, where the difference is largest."""
     body = encoded(photo, "JPEG", quality=92)
     sides = [max(16, round(photo.width * share * part)) for part in (1, 0.5)]
     report = run(body, job(*(rendition(str(side), "png", ("resize", {"width": side})) for side in sides)))

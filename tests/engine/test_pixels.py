@@ -1,4 +1,4 @@
-"""The right pixels: orientation, colour, depth, transparency, sizes."""
+"""Correct pixels: orientation, color, bit depth, transparency and sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageFilter, PngImagePlugin
 
-from pipeline.engine.auto_orient import ORIENTATION
+from pipeline.engine.transforms.auto_orient import ORIENTATION
 
 from .conftest import BACK, Made, Run, encoded, gradient, job, noise, opened, rendition, steps
 from .measures import ssim, worst
@@ -20,6 +20,7 @@ Step = tuple[str, dict[str, Any]]
 
 
 def _exif(orientation: int) -> Image.Exif:
+    """Build EXIF data with an orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return exif
@@ -40,7 +41,7 @@ def test_a_crop_is_the_same_however_the_camera_was_held(made: Made, orientation:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("width", [61, 110, 240])
 def test_turned_jpegs_are_decoded_small_and_nothing_shifts(made: Made, orientation: int, width: int) -> None:
-    """Sides that 8 does not divide: the decoder rounds them up, and what it adds must not count as picture."""
+    """The decoder rounds up sides that 8 does not divide; the added pixels must not count as part of the image."""
     upright = lively(635, 475)
     back = BACK[orientation]
     stored = upright if back is None else upright.transpose(Image.Transpose(back))
@@ -50,7 +51,7 @@ def test_turned_jpegs_are_decoded_small_and_nothing_shifts(made: Made, orientati
 
 
 def lively(width: int, height: int) -> Image.Image:
-    """Smooth shapes and fine grain, as photos have."""
+    """Draw smooth shapes and fine grain, as in photos."""
     shapes = noise((width // 12, height // 12), 120).resize((width, height), Image.Resampling.BICUBIC)
     grain = noise((width, height), 40).filter(ImageFilter.GaussianBlur(0.8))
     light = Image.blend(shapes, grain, 0.25)
@@ -179,7 +180,7 @@ def test_resize_gives_the_size_that_it_says(
     assert made(image, job(rendition("out", "png", ("resize", params)))).size == size
 
 
-def test_cover_keeps_what_gravity_says(made: Made) -> None:
+def test_cover_keeps_the_part_that_gravity_names(made: Made) -> None:
     image = gradient(300, 100)
     params = {"width": 100, "height": 100, "mode": "cover"}
     for gravity, left in (("left", 0), ("center", 100), ("right", 200)):
@@ -187,7 +188,7 @@ def test_cover_keeps_what_gravity_says(made: Made) -> None:
         assert worst(shown, image.crop((left, 0, left + 100, 100))) == 0
 
 
-def test_contain_puts_the_whole_picture_on_the_background(made: Made) -> None:
+def test_contain_puts_the_whole_image_on_the_background(made: Made) -> None:
     params = {"width": 100, "height": 100, "mode": "contain", "background": "#0000ff"}
     shown = made(Image.new("RGB", (200, 100), "red"), job(shared=steps(("resize", params))))
     assert [shown.getpixel((50, y)) for y in (0, 24, 25, 74, 75, 99)] == [
@@ -246,8 +247,8 @@ def test_sizes_stay_within_their_limits_and_are_never_empty(
 
 
 @pytest.mark.parametrize("shares", [(0.41, 0.3, 0.2), (0.18, 0.1, 0.09), (0.07, 0.035), (0.5, 0.49, 0.26, 0.125)])
-def test_the_quick_way_looks_like_the_exact_one(run: Run, tmp_path: Path, shares: tuple[float, ...]) -> None:
-    """A JPEG decoded at a part of its size, and small renditions made from bigger ones: SSIM of 0.98 or more."""
+def test_fast_decoding_looks_like_exact_decoding(run: Run, tmp_path: Path, shares: tuple[float, ...]) -> None:
+    """A JPEG decoded at a fraction, and renditions made from larger ones, have an SSIM of 0.98 or more."""
     photo = lively(2001, 1499)
     body = encoded(photo, "JPEG", quality=92)
     sides = [round(share * 2001) for share in shares]

@@ -1,4 +1,4 @@
-"""Each transform does what its one line says, on every kind of picture, and says so when it is asked for too much."""
+"""Transforms: each does what its description says in every mode, and rejects excessive requests with an error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageStat
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.engine.base import PixelTransform, Scene
-from pipeline.engine.picture import Picture
-from pipeline.engine.registry import TRANSFORMS
+from pipeline.engine.base import PixelTransform, TransformContext
+from pipeline.engine.image_view import ImageView
+from pipeline.engine.transforms.registry import TRANSFORMS
 
 from .conftest import encoded, gradient, noise
 from .measures import worst
@@ -24,44 +24,47 @@ ALL = [pytest.param(kind, id=name) for name, kind in TRANSFORMS.items()]
 
 
 @pytest.fixture
-def scene(tmp_path: Any) -> Scene:
-    """A scene with a logo: a half transparent red square."""
+def context(tmp_path: Any) -> TransformContext:
+    """Create a context with a logo: a half transparent red square."""
     (tmp_path / "logo").write_bytes(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 128))))
-    return Scene(max_pixels=1_000_000, assets={"logo.png": tmp_path / "logo"})
+    return TransformContext(max_pixels=1_000_000, assets={"logo.png": tmp_path / "logo"})
 
 
 def picture(mode: str) -> Image.Image:
+    """Draw an image in a mode."""
     image = gradient(120, 80).convert(mode)
     if mode == "RGBA":
         image.putalpha(Image.linear_gradient("L").resize(image.size))
     return image
 
 
-def apply(name: str, image: Image.Image, scene: Scene | None = None, /, **params: Any) -> Image.Image:
-    """One transform with parameters that the host would accept."""
+def apply(name: str, image: Image.Image, context: TransformContext | None = None, /, **params: Any) -> Image.Image:
+    """Apply one transform with parameters that the host accepts."""
     step = TypeAdapter(TRANSFORMS[name]).validate_json(json.dumps(params))
-    return step.apply(Picture.of(image.copy()), scene or Scene(max_pixels=1_000_000)).read()
+    return step.apply(
+        ImageView.from_image(image.copy()), context or TransformContext(max_pixels=1_000_000)
+    ).read_pixels()
 
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_the_example_works_on_every_mode_and_leaves_its_input_alone(kind: Any, mode: str, scene: Scene) -> None:
+def test_the_example_works_on_every_mode_without_side_effects(kind: Any, mode: str, context: TransformContext) -> None:
     step = TypeAdapter(kind).validate_json(json.dumps(kind.example))
     image = picture(mode)
     before = image.copy()
-    shown = step.apply(Picture.of(image), scene).read()
+    shown = step.apply(ImageView.from_image(image), context).read_pixels()
     assert shown.mode in {"L", "RGB", "RGBA"}
     assert worst(image, before) == 0
-    again = step.apply(Picture.of(before), scene).read()
+    again = step.apply(ImageView.from_image(before), context).read_pixels()
     assert worst(shown, again) == 0
 
 
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])
-def test_the_example_works_on_the_smallest_pictures(kind: Any, size: tuple[int, int], scene: Scene) -> None:
+def test_the_example_works_on_the_smallest_images(kind: Any, size: tuple[int, int], context: TransformContext) -> None:
     step = TypeAdapter(kind).validate_json(json.dumps(kind.example))
     for mode in ("L", "RGB", "RGBA"):
-        shown = step.apply(Picture.of(Image.new(mode, size)), scene).read()
+        shown = step.apply(ImageView.from_image(Image.new(mode, size)), context).read_pixels()
         assert min(shown.size) >= 1
 
 
@@ -116,7 +119,7 @@ def test_rotate_turns_clockwise_and_shows_the_background() -> None:
     assert apply("rotate", image, degrees=45, expand=False).size == image.size
 
 
-def test_trim_finds_the_picture_in_its_margins() -> None:
+def test_trim_finds_the_image_in_its_margins() -> None:
     image = Image.new("RGB", (100, 60), (250, 250, 250))
     image.paste(Image.new("RGB", (20, 10), "red"), (30, 25))
     assert apply("trim", image).size == (20, 10)
@@ -139,7 +142,7 @@ def test_autocontrast_reaches_black_and_white_and_keeps_the_tint() -> None:
     assert extrema[1] > 240
 
 
-def test_blur_does_not_pull_dark_colour_into_transparent_edges() -> None:
+def test_blur_does_not_pull_dark_color_into_transparent_edges() -> None:
     image = Image.new("RGBA", (60, 60), (0, 0, 0, 0))
     ImageDraw.Draw(image).rectangle((20, 20, 39, 39), fill=(255, 255, 255, 255))
     body = apply("blur", image, radius=4).tobytes()
@@ -169,31 +172,31 @@ def test_a_circle_is_square_and_round() -> None:
     assert abs(covered - 3.14159 / 4) < 0.005
 
 
-def test_quantize_leaves_that_many_colours() -> None:
-    colours = apply("quantize", gradient(120, 80), colors=5).getcolors(1000)
-    assert colours is not None
-    assert len(colours) <= 5
+def test_quantize_leaves_that_many_colors() -> None:
+    colors = apply("quantize", gradient(120, 80), colors=5).getcolors(1000)
+    assert colors is not None
+    assert len(colors) <= 5
 
 
-def test_a_watermark_lies_where_it_should_and_shows_what_is_below(scene: Scene) -> None:
+def test_a_watermark_has_its_position_and_opacity(context: TransformContext) -> None:
     white = Image.new("RGB", (200, 100), "white")
-    shown = apply("watermark", white, scene, image="logo.png", width=20, margin=10, opacity=1.0)
+    shown = apply("watermark", white, context, image="logo.png", width=20, margin=10, opacity=1.0)
     box = Image.new("L", shown.size)
     box.paste(255, (170, 70, 190, 90))
     assert shown.getpixel((180, 80)) == (255, 127, 127)
     assert shown.getpixel((165, 80)) == shown.getpixel((195, 80)) == (255, 255, 255)
-    tiled = apply("watermark", white, scene, image="logo.png", width=20, margin=10, opacity=1.0, tile=True)
+    tiled = apply("watermark", white, context, image="logo.png", width=20, margin=10, opacity=1.0, tile=True)
     assert tiled.getpixel((5, 5)) == tiled.getpixel((35, 35)) == (255, 127, 127)
 
 
-def test_an_asset_that_is_missing_or_no_picture_is_named(scene: Scene, tmp_path: Path) -> None:
-    from pipeline.engine.errors import Refusal
+def test_an_asset_that_is_missing_or_unreadable_is_named(context: TransformContext, tmp_path: Path) -> None:
+    from pipeline.engine.errors import EngineError
 
-    with pytest.raises(Refusal, match=r"'nope.png', which is not there"):
-        apply("watermark", gradient(9, 9), scene, image="nope.png")
+    with pytest.raises(EngineError, match=r"'nope.png', which does not exist"):
+        apply("watermark", gradient(9, 9), context, image="nope.png")
     (tmp_path / "logo").write_bytes(b"no picture")
-    with pytest.raises(Refusal, match=r"'logo.png' is no picture"):
-        apply("watermark", gradient(9, 9), scene, image="logo.png")
+    with pytest.raises(EngineError, match=r"'logo.png' cannot be read as an image"):
+        apply("watermark", gradient(9, 9), context, image="logo.png")
 
 
 def test_text_is_wrapped_to_the_width_and_stays_inside() -> None:
@@ -206,7 +209,7 @@ def test_text_is_wrapped_to_the_width_and_stays_inside() -> None:
 
 
 @pytest.mark.parametrize("spot", [0.1, 0.5, 0.9])
-def test_a_smart_crop_keeps_what_stands_out(spot: float) -> None:
+def test_a_smart_crop_keeps_the_most_detail(spot: float) -> None:
     image = Image.new("RGB", (900, 300), (90, 120, 150))
     middle = round(150 + spot * 600)
     grain = noise((100, 100), 90)
@@ -216,32 +219,32 @@ def test_a_smart_crop_keeps_what_stands_out(spot: float) -> None:
     assert right - left >= 95
 
 
-def test_the_chain_goes_on_to_the_next_when_one_has_nothing_to_say() -> None:
+def test_a_gravity_list_falls_back_to_the_next() -> None:
     image = gradient(300, 100)
     chain = {"aspect": "1:1", "gravity": ["focal", "smart", "right"]}
     even = Image.new("RGB", (300, 100), "red")
-    focal = Scene(max_pixels=10**6, focal=(0.0, 0.5))
+    focal = TransformContext(max_pixels=10**6, focal=(0.0, 0.5))
     assert worst(apply("crop", image, focal, **chain), image.crop((0, 0, 100, 100))) == 0
     step = TRANSFORMS["crop"](**chain)
-    assert step.apply(Picture.of(even), Scene(max_pixels=10**6)).box == (200, 0, 300, 100)
+    assert step.apply(ImageView.from_image(even), TransformContext(max_pixels=10**6)).box == (200, 0, 300, 100)
 
 
 def test_the_focal_point_is_followed_through_crops() -> None:
     image = gradient(400, 100)
-    scene = Scene(max_pixels=10**6, focal=(0.75, 0.5))
-    first = TRANSFORMS["crop"](box=[200, 0, 400, 100]).apply(Picture.of(image), scene)
-    second = TRANSFORMS["crop"](aspect="1:1", gravity="focal").apply(first, scene)
+    context = TransformContext(max_pixels=10**6, focal=(0.75, 0.5))
+    first = TRANSFORMS["crop"](box=[200, 0, 400, 100]).apply(ImageView.from_image(image), context)
+    second = TRANSFORMS["crop"](aspect="1:1", gravity="focal").apply(first, context)
     assert second.box == (250, 0, 350, 100)
 
 
-def test_pixel_transforms_may_change_what_they_are_given() -> None:
-    """They get a copy: two renditions share the picture that the shared transforms left."""
-    shared = Picture.of(gradient(60, 40))
+def test_pixel_transforms_work_on_a_copy() -> None:
+    """Two renditions share the result of the shared transforms, so each pixel transform gets a copy."""
+    shared = ImageView.from_image(gradient(60, 40))
     for name in ("pixelate", "blur"):
         step = TRANSFORMS[name]()
         assert isinstance(step, PixelTransform)
-        step.apply(shared, Scene(max_pixels=10**6))
-    assert worst(shared.read(), gradient(60, 40)) == 0
+        step.apply(shared, TransformContext(max_pixels=10**6))
+    assert worst(shared.read_pixels(), gradient(60, 40)) == 0
 
 
 @pytest.mark.parametrize(
@@ -257,39 +260,40 @@ def test_pixel_transforms_may_change_what_they_are_given() -> None:
         ("resize", {"width": 300, "height": 50, "mode": "pad", "gravity": "bottom"}),
     ],
 )
-def test_the_focal_point_stays_on_what_it_named(name: str, params: dict[str, Any]) -> None:
-    """A red spot at the focal point of a white picture is still there afterwards."""
+def test_the_focal_point_stays_on_its_object(name: str, params: dict[str, Any]) -> None:
+    """A red spot at the focal point of a white image stays at the focal point."""
     image = Image.new("RGB", (100, 60), "black")
     ImageDraw.Draw(image).rectangle((5, 5, 94, 54), fill="white")
     ImageDraw.Draw(image).rectangle((58, 18, 68, 28), fill="red")
-    scene = Scene(max_pixels=10**6, focal=(0.63, 23 / 60))
-    shown = apply(name, image, scene, **params)
-    assert scene.focal is not None
-    seen = shown.convert("RGB").getpixel((int(scene.focal[0] * shown.width), int(scene.focal[1] * shown.height)))
+    context = TransformContext(max_pixels=10**6, focal=(0.63, 23 / 60))
+    shown = apply(name, image, context, **params)
+    assert context.focal is not None
+    seen = shown.convert("RGB").getpixel((int(context.focal[0] * shown.width), int(context.focal[1] * shown.height)))
     assert isinstance(seen, tuple)
     assert seen[0] > 200
     assert max(seen[1:]) < 60
 
 
 @pytest.mark.parametrize("degrees", [1, -1, 45, 120, 271.5])
-def test_turning_is_refused_by_the_size_that_it_makes(degrees: float) -> None:
-    """What fits just so is made; one pixel less of a limit, and the refusal tells the size."""
-    from pipeline.engine.errors import Refusal
+def test_rotation_is_limited_by_its_result(degrees: float) -> None:
+    """A limit that just fits is accepted. With one pixel less, the error states the size."""
+    from pipeline.engine.errors import EngineError
 
     image = gradient(60, 82)
     size = apply("rotate", image, degrees=degrees).size
     width, height = (round(side) for side in _canvas(image.size, degrees))
     assert abs(size[0] - width) <= 2
     assert abs(size[1] - height) <= 2
-    assert apply("rotate", image, Scene(max_pixels=(width + 2) * (height + 2)), degrees=degrees).size == size
-    with pytest.raises(Refusal) as refused:
-        apply("rotate", image, Scene(max_pixels=(width - 2) * (height - 2)), degrees=degrees)
+    assert apply("rotate", image, TransformContext(max_pixels=(width + 2) * (height + 2)), degrees=degrees).size == size
+    with pytest.raises(EngineError) as refused:
+        apply("rotate", image, TransformContext(max_pixels=(width - 2) * (height - 2)), degrees=degrees)
     told = re.search(r"make (\d+)×(\d+) pixels", refused.value.message)
     assert told is not None
     assert all(abs(int(one) - other) <= 2 for one, other in zip(told.groups(), size, strict=True))
 
 
 def _canvas(size: tuple[int, int], degrees: float) -> tuple[float, float]:
+    """Compute the exact canvas size of a rotated image."""
     corners = [complex(x, y) * cmath.exp(1j * math.radians(degrees)) for x in (0, size[0]) for y in (0, size[1])]
     across, down = [each.real for each in corners], [each.imag for each in corners]
     return max(across) - min(across), max(down) - min(down)

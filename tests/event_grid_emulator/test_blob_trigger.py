@@ -34,7 +34,7 @@ class Setup:
     @property
     def webhook_url(self) -> str:
         """The URL of the host's webhook, with its key."""
-        path = "/runtime/webhooks/blobs?functionName=Host.Functions.image_dropped"
+        path = "/runtime/webhooks/blobs?functionName=Host.Functions.image_uploaded"
         return f"{self.host_url}{path}&code={WEBHOOK_KEY}"
 
     @property
@@ -118,7 +118,7 @@ async def test_an_event_of_another_container_starts_no_job(setup: Setup) -> None
     document = {**blob_trigger_subscription([setup.webhook_url], setup.input_container), "filter": {}}
     await setup.account.put_subscription("images", document)
     await setup.stack.services.account.container(outputs).upload_blob("photos/loop.jpg", picture(30, 20))
-    await eventually(lambda: any("photos/loop.jpg is no source" in line for line in setup.log))
+    await eventually(lambda: any("event=source.ignored" in line and "photos/loop.jpg" in line for line in setup.log))
     assert await setup.stack.entry("web", "photos/loop.jpg") is None
     assert list(await setup.stack.outputs()) == ["photos/loop.jpg"]
 
@@ -126,7 +126,7 @@ async def test_an_event_of_another_container_starts_no_job(setup: Setup) -> None
 async def test_the_webhook_checks_key_function_and_body(setup: Setup) -> None:
     wrong_key = blob_trigger_subscription([setup.webhook_url.replace(WEBHOOK_KEY, "guessed")], setup.input_container)
     assert "HTTP 401" in (await setup.account.put_subscription("images", wrong_key)).text
-    unknown = blob_trigger_subscription([setup.webhook_url.replace("image_dropped", "other")], setup.input_container)
+    unknown = blob_trigger_subscription([setup.webhook_url.replace("image_uploaded", "other")], setup.input_container)
     assert "HTTP 404" in (await setup.account.put_subscription("images", unknown)).text
     post = setup.account.http.post
     for body in (b"nonsense", b"{}", b"[{}]", b'[{"data": {"url": "http://127.0.0.1/account/"}}]'):

@@ -2,9 +2,9 @@
 
     python harness.py APP_FOLDER < calls.json > results.json
 
-The runtime package receives the protobuf classes of its wire as a parameter, so that small stand-ins do in place of
-gRPC. Each call is `{"function": …, "inputs": {parameter: {"string": …} | {"http": …} | {"blob": …} | {"json": …}}}`;
-the first result is the index: the bindings of every function. Needs Python 3.13 or later, and nothing of this project.
+The runtime package receives its protobuf classes as a parameter, so that small stand-ins replace gRPC. Each call is
+`{"function": …, "inputs": {parameter: {"string": …} | {"http": …} | {"blob": …} | {"json": …}}}`. The first result is
+the index: the bindings of every function. Needs Python 3.13 or later, and nothing of this project.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 
 class Message:
-    """One protobuf message: made from keywords; a field that was not given is absent."""
+    """A protobuf message, created from keywords; omitted fields are absent."""
 
     choices: tuple[str, ...] = ()
 
@@ -27,12 +27,12 @@ class Message:
         self.__dict__.update(fields)
 
     def WhichOneof(self, _: str) -> str | None:  # noqa: N802 - the name in protobuf
-        """The field that is set, of those of which one may be."""
+        """Return the field of a `oneof` that is set."""
         return next((name for name in self.choices if name in self.__dict__), None)
 
 
 def kind(name: str, **members: Any) -> type[Message]:
-    """A message class of that name."""
+    """Create a message class."""
     return type(name, (Message,), members)
 
 
@@ -60,7 +60,7 @@ protos = types.SimpleNamespace(
 
 
 class Runtime:
-    """The runtime with one app loaded."""
+    """The Functions runtime with one app."""
 
     def __init__(self, folder: Path) -> None:
         import azure_functions_runtime
@@ -70,7 +70,7 @@ class Runtime:
         self._functions: dict[str, Any] = {}
 
     async def index(self) -> dict[str, Any]:
-        """Load the app: the bindings of every function, or why it cannot be loaded."""
+        """Load the app; return the bindings of every function, or the error."""
         self._runtime.start_threadpool_executor()
         init = types.SimpleNamespace(capabilities={}, function_app_directory=str(self._folder))
         started = await self._runtime.worker_init_request(
@@ -81,12 +81,12 @@ class Runtime:
         )
         if started.result.status != protos.StatusResult.Success:
             return {"error": started.result.exception.message}
-        found = await self._runtime.functions_metadata_request(None)
-        self._functions = {one.name: one for one in found.function_metadata_results or []}
+        metadata = await self._runtime.functions_metadata_request(None)
+        self._functions = {one.name: one for one in metadata.function_metadata_results or []}
         return {name: [json.loads(text) for text in one.raw_bindings] for name, one in self._functions.items()}
 
     async def invoke(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Invoke a function once: whether it succeeded, and what it returned."""
+        """Invoke a function; return its success, its error and its result."""
         inputs = [
             protos.ParameterBinding(name=name, data=typed(value)) for name, value in call.get("inputs", {}).items()
         ]
@@ -99,19 +99,19 @@ class Runtime:
             retry_context=types.SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
         )
         envelope = types.SimpleNamespace(request=types.SimpleNamespace(invocation_request=request))
-        answer = await self._runtime.invocation_request(envelope)
-        succeeded = answer.result.status == protos.StatusResult.Success
-        message = None if succeeded else answer.result.exception.message
-        return {"succeeded": succeeded, "error": message, "returned": returned(getattr(answer, "return_value", None))}
+        response = await self._runtime.invocation_request(envelope)
+        succeeded = response.result.status == protos.StatusResult.Success
+        message = None if succeeded else response.result.exception.message
+        return {"succeeded": succeeded, "error": message, "returned": returned(getattr(response, "return_value", None))}
 
 
 def typed(value: dict[str, Any]) -> Message:
-    """One input as the host would send it."""
+    """Encode an input as the host does."""
     ((form, content),) = value.items()
     if form == "blob":
         body = json.dumps(content).encode()
-        about = {"version": "1.0", "source": "AzureStorageBlobs", "content_type": "application/json"}
-        return TypedData(model_binding_data=protos.ModelBindingData(**about, content=body))
+        properties = {"version": "1.0", "source": "AzureStorageBlobs", "content_type": "application/json"}
+        return TypedData(model_binding_data=protos.ModelBindingData(**properties, content=body))
     if form == "http":
         return TypedData(http=RpcHttp(**{**content, "body": TypedData(bytes=content.get("body", "").encode())}))
     if form == "json":
@@ -120,7 +120,7 @@ def typed(value: dict[str, Any]) -> Message:
 
 
 def returned(value: Any) -> Any:
-    """A returned HTTP answer as JSON; None for everything else."""
+    """Convert a returned HTTP response to JSON; None for everything else."""
     http = getattr(value, "http", None)
     if http is None:
         return None
@@ -132,14 +132,14 @@ def returned(value: Any) -> Any:
 
 
 async def main(folder: Path) -> None:
-    """Index, then make the calls one after another."""
+    """Index the app, then invoke the functions one after another."""
     calls = json.load(sys.stdin)
     sys.path.insert(0, str(folder))
     runtime = Runtime(folder)
     results: list[Any] = [await runtime.index()]
     if "error" not in results[0]:
         results += [await runtime.invoke(call) for call in calls]
-    print(json.dumps(results, default=str))  # noqa: T201 - the answer
+    print(json.dumps(results, default=str))  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The function app in Microsoft's own Python runtime: it indexes, and every trigger does its work."""
+"""The function app in Microsoft's own Python runtime: it is indexed, and every trigger works."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 
 pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason="no Python 3.13 or later was found (scripts/setup-functions-runtime looks for one)"
+    not PYTHON.exists(), reason="no Python 3.13 or later (scripts/setup-functions-runtime installs the runtime)"
 )
 
 
 def in_runtime(environ: dict[str, str], *calls: dict[str, Any]) -> list[Any]:
-    """The index and the results of the calls."""
-    told = subprocess.run(
+    """Run the harness; return the index and the results of the calls."""
+    result = subprocess.run(
         [PYTHON, ROOT / "tests" / "functions_runtime" / "harness.py", ROOT],
         input=json.dumps(calls),
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environ},
@@ -32,8 +32,8 @@ def in_runtime(environ: dict[str, str], *calls: dict[str, Any]) -> list[Any]:
         timeout=100,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    results: list[Any] = json.loads(told.stdout.splitlines()[-1])
+    assert result.returncode == 0, result.stderr
+    results: list[Any] = json.loads(result.stdout.splitlines()[-1])
     return results
 
 
@@ -42,45 +42,45 @@ def minimal() -> dict[str, str]:
     return {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "IMAGES": "UseDevelopmentStorage=true"}
 
 
-def test_the_app_indexes_with_the_bindings_that_azure_is_to_make(minimal: dict[str, str]) -> None:
+def test_the_app_is_indexed_with_the_expected_bindings(minimal: dict[str, str]) -> None:
     (index,) = in_runtime(minimal)
     triggers = {
         name: next(one for one in bindings if one["type"].endswith("rigger")) for name, bindings in index.items()
     }
     kinds = {name: one["type"] for name, one in triggers.items()}
     assert {name: kind for name, kind in kinds.items() if kind != "httpTrigger"} == {
-        "image_dropped": "blobTrigger",
+        "image_uploaded": "blobTrigger",
         "job_waiting": "queueTrigger",
         "run_waiting": "queueTrigger",
         "job_undeliverable": "queueTrigger",
         "run_undeliverable": "queueTrigger",
-        "drop_undeliverable": "queueTrigger",
+        "upload_undeliverable": "queueTrigger",
         "scheduled_run": "timerTrigger",
     }
     assert {"submit_job", "show_job", "fetch_rendition", "show_openapi", "elsewhere"} < set(kinds)
-    blob = triggers["image_dropped"]
+    blob = triggers["image_uploaded"]
     assert (blob["path"], blob["connection"], blob["source"]) == ("input/{name}", "IMAGES", "EventGrid")
-    assert blob["properties"] == {"SupportsDeferredBinding": True}, "the host must not ship the blob's bytes"
+    assert blob["properties"] == {"SupportsDeferredBinding": True}, "the host must not send the bytes of the blob"
     queues = {name: one["queueName"] for name, one in triggers.items() if one["type"] == "queueTrigger"}
     assert queues == {
         "job_waiting": "jobs",
         "run_waiting": "runs",
         "job_undeliverable": "jobs-poison",
         "run_undeliverable": "runs-poison",
-        "drop_undeliverable": "webjobs-blobtrigger-poison",
+        "upload_undeliverable": "webjobs-blobtrigger-poison",
     }
     assert len(triggers["scheduled_run"]["schedule"].split()) == 6
     levels = {name: one["authLevel"].lower() for name, one in triggers.items() if one["type"] == "httpTrigger"}
-    assert levels.pop("show_console") == "anonymous", "it looks for itself who asks"
+    assert levels.pop("show_console") == "anonymous", "the console authenticates by itself"
     assert set(levels.values()) == {"function"}
 
 
-def test_wrong_settings_are_refused_with_what_to_change(minimal: dict[str, str]) -> None:
+def test_invalid_settings_are_rejected_by_name(minimal: dict[str, str]) -> None:
     (index,) = in_runtime({**minimal, "PIPELINE_EXECUTION_TIMEOUT": "9999"})
     assert "PIPELINE_EXECUTION_TIMEOUT" in index["error"]
 
 
-async def test_every_trigger_does_its_work(stack: Stack) -> None:
+async def test_every_trigger_works(stack: Stack) -> None:
     settings = stack.services.settings
     await stack.drop("photos/a.jpg", picture())
     await stack.drop("photos/b.jpg", picture(seed=90))
@@ -92,7 +92,7 @@ async def test_every_trigger_does_its_work(stack: Stack) -> None:
     other = {"method": "GET", "url": "http://x/api/nowhere", "params": {"path": "nowhere"}}
     index, dropped, waiting, timer, submitted, shown, elsewhere = in_runtime(
         stack.environ,
-        {"function": "image_dropped", "inputs": {"source": {"blob": blob}}},
+        {"function": "image_uploaded", "inputs": {"source": {"blob": blob}}},
         {"function": "job_waiting", "inputs": {"message": {"string": message}}},
         {"function": "scheduled_run", "inputs": {"timer": {"json": {"IsPastDue": False}}}},
         {"function": "submit_job", "inputs": {"req": {"http": http}}},
@@ -103,9 +103,9 @@ async def test_every_trigger_does_its_work(stack: Stack) -> None:
     assert [one["error"] for one in (dropped, waiting, timer, submitted)] == [None] * 4
     states = {name: await stack.entry("web", f"photos/{name}.jpg") for name in ("a", "b")}
     assert {name: entry and entry.state for name, entry in states.items()} == {"a": "done", "b": "done"}
-    answer = json.loads(submitted["returned"]["body"])
-    assert (submitted["returned"]["status"], answer["state"]) in (("200", "done"), (200, "done"))
-    for refused, kind in ((shown, "unknown_job"), (elsewhere, "no_such_address")):
-        problem = json.loads(refused["returned"]["body"])
-        assert (int(refused["returned"]["status"]), problem["type"].rpartition(":")[2]) == (404, kind)
-    assert await stack.waiting() == 0, "the timer found nothing to do"
+    document = json.loads(submitted["returned"]["body"])
+    assert (submitted["returned"]["status"], document["state"]) in (("200", "done"), (200, "done"))
+    for rejected, kind in ((shown, "unknown_job"), (elsewhere, "not_found")):
+        problem = json.loads(rejected["returned"]["body"])
+        assert (int(rejected["returned"]["status"]), problem["type"].rpartition(":")[2]) == (404, kind)
+    assert await stack.waiting() == 0, "the timer found no due jobs"

@@ -1,7 +1,7 @@
-"""The engine under a coverage-guided fuzzer: `python -m tests.hostile.fuzz CORPUS [-max_total_time=SECONDS …]`.
+"""Fuzz the engine, guided by coverage: `python -m tests.hostile.fuzz CORPUS [-max_total_time=SECONDS …]`.
 
-Needs `pip install atheris`, which is not among the requirements: its wheels lag behind Python. What it finds is kept
-in `findings.py`, minimised. An input is one byte that picks a job, and then the source.
+Install atheris first. It is no requirement, because its wheels lag behind Python. `test_findings.py` keeps its findings
+in minimal form. The first byte of an input selects a job; the rest is the source.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ import atheris
 with atheris.instrument_imports(include=["PIL", "pipeline"]):
     from PIL import ImageFile
 
-    from pipeline.engine import engine
+    from pipeline.engine.execution import jobs
     from pipeline.engine.protocol import Job
     from tests.hostile.files import mutated, seeds
-    from tests.hostile.jobs import JOBS, complaint
+    from tests.hostile.jobs import JOBS, violation
 
-PLACE = Path(tempfile.mkdtemp(prefix="fuzz-"))
+FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 
-def one(data: bytes) -> None:
-    """Do a job; raise when the engine did anything but make renditions or refuse with a reason of its own."""
+def run_input(data: bytes) -> None:
+    """Run a job. Raises AssertionError unless the engine makes all renditions, or refuses with one of its reasons."""
     if len(data) < 2:
         return
     job: Job = JOBS[data[0] % len(JOBS)]
-    for left in PLACE.iterdir():
-        left.unlink()
-    (PLACE / job["source"]).write_bytes(data[1:])
-    wrong = complaint(engine.run(job, PLACE), job, PLACE)
-    if wrong or ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise AssertionError(wrong or "Pillow was left patient with truncated files")
+    for old in FOLDER.iterdir():
+        old.unlink()
+    (FOLDER / job["source"]).write_bytes(data[1:])
+    problem = violation(jobs.execute_job(job, FOLDER), job, FOLDER)
+    if problem or ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise AssertionError(problem or "Pillow still accepts truncated files")
 
 
-def mutate(data: bytes, most: int, seed: int) -> bytes:
-    """Half of the time with what is known of image files."""
-    random_ = random.Random(seed)
-    if len(data) < 2 or random_.random() < 0.5:
-        mixed: bytes = atheris.Mutate(data, most)
+def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+    """Mutate an input, half of the time with mutations made for image files."""
+    rng = random.Random(seed)
+    if len(data) < 2 or rng.random() < 0.5:
+        mixed: bytes = atheris.Mutate(data, max_size)
         return mixed
-    return (data[:1] + mutated(data[1:], random_))[:most]
+    return (data[:1] + mutated(data[1:], rng))[:max_size]
 
 
 def main(argv: list[Any]) -> None:
-    """Fill the corpus with the good files, and start."""
+    """Fill the corpus with valid files, and start the fuzzer."""
     corpus = Path(argv[1])
     corpus.mkdir(parents=True, exist_ok=True)
     for number, (name, body) in enumerate(seeds().items()):
         (corpus / name).write_bytes(bytes([number % len(JOBS)]) + body)
-    atheris.Setup(argv, one, custom_mutator=mutate)
+    atheris.Setup(argv, run_input, custom_mutator=mutate)
     atheris.Fuzz()
 
 

@@ -1,4 +1,4 @@
-"""Jobs that lead hostile images through every part of the engine, and what may come of them."""
+"""Jobs that lead hostile images through every part of the engine, and a check of their results."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ JOBS: tuple[Job, ...] = (
     ),
     _job(_rendition(0, "keep", _SMALL, output={"animation": "first", "keep": ["icc"]})),
 )
-"""A plain job, all that is kept, animations and patched files, a smart crop under a limit, the format that came."""
+"""Plain job; all metadata kept; animation and patched file; smart crop with a size limit; source format."""
 
 MAY_FAIL = {"max_bytes_impossible", "crop_outside", "rendition_too_large"}
-"""What a source may do to these jobs besides being bad itself."""
+"""Kinds of failures that a valid source may cause in these jobs."""
 
 
-def complaint(report: Report, job: Job, place: Path) -> str:
-    """What is wrong with the engine's answer; nothing when it made everything, or refused and left nothing."""
-    names = {each.name for each in place.iterdir()}
+def violation(report: Report, job: Job, folder: Path) -> str:
+    """Describe a wrong result. Empty when the engine made all renditions, or refused and left no file."""
+    names = {each.name for each in folder.iterdir()}
     failure = report["failure"]
     if failure is None:
-        made = {rendition["file"] for rendition in job["renditions"]}
-        return "" if names == made else f"files: {sorted(names)}"
+        expected = {rendition["file"] for rendition in job["renditions"]}
+        return "" if names == expected else f"files: {sorted(names)}"
     if failure["kind"] not in MAY_FAIL and KINDS[failure["kind"]].about != "source":
         return f"{failure['kind']}: {failure['message']}"
     return f"left behind: {sorted(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""Any files through a real session, as jobs: what became of each, and whether anything happened that never should."""
+"""Process files as jobs in real sessions, and report their outcomes and violations."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ recipes:
     renditions:
       best: {format: auto, keep: [icc, copyright, exif], placeholder: thumbhash}
 """
-SECONDS = 30
-"""The longest that one file may take; a run that takes longer hangs."""
+EXECUTION_TIMEOUT_SECONDS = 30
+"""An execution that takes longer hangs."""
 
 HUNG = {"execution_timeout", "job_timeout", "transfer_timeout"}
 CRASHED = {"session_died", "execution_interrupted", "session_lost", "session_replaced", "out_of_memory"}
@@ -38,42 +38,42 @@ FOREIGN = {"engine_failed", "bad_job", "transform_failed", "encode_failed", "bad
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a file became: `done`, or the kind of its failure; and what is wrong with that, if anything is."""
+    """Outcome of a file: `done` or the kind of its failure, and the violation if there is one."""
 
     name: str
-    ends: str
+    result: str
     seconds: float
-    wrong: str = ""
+    violation: str = ""
 
 
 @dataclass
 class Report:
-    """All outcomes, and how often sessions were lost on the way."""
+    """All outcomes, and the number of lost sessions."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     lost: int = 0
 
     @property
-    def wrong(self) -> list[Outcome]:
-        """Those that are not as they should be."""
-        return [outcome for outcome in self.outcomes if outcome.wrong]
+    def violations(self) -> list[Outcome]:
+        """Outcomes that must never happen."""
+        return [outcome for outcome in self.outcomes if outcome.violation]
 
     def table(self) -> str:
-        """Outcomes by kind: how many, what that means, and the slowest."""
+        """Format the outcomes by kind: number of files, slowest file, and meaning."""
         lines = [f"{'outcome':<24} {'files':>7} {'slowest':>9}  meaning"]
-        for ends, count in Counter(outcome.ends for outcome in self.outcomes).most_common():
-            slowest = max(outcome.seconds for outcome in self.outcomes if outcome.ends == ends)
-            meaning = KINDS[ends].meaning if ends in KINDS else "every rendition made" if ends == "done" else ""
-            lines.append(f"{ends:<24} {count:>7,} {slowest:>7.2f} s  {meaning}")
-        bad = Counter(outcome.wrong for outcome in self.outcomes if outcome.wrong)
+        for result, count in Counter(outcome.result for outcome in self.outcomes).most_common():
+            slowest = max(outcome.seconds for outcome in self.outcomes if outcome.result == result)
+            meaning = KINDS[result].meaning if result in KINDS else "every rendition made" if result == "done" else ""
+            lines.append(f"{result:<24} {count:>7,} {slowest:>7.2f} s  {meaning}")
+        counts = Counter(outcome.violation for outcome in self.violations)
         words = ("hang", "crash", "foreign exception", "retried")
-        lines.append(", ".join(f"{word}: {bad[word]}" for word in words) + f", worker death: {self.lost}")
-        return "\n".join([*lines, *(f"  {each.wrong}: {each.name} ({each.ends})" for each in self.wrong)])
+        lines.append(", ".join(f"{word}: {counts[word]}" for word in words) + f", worker death: {self.lost}")
+        return "\n".join([*lines, *(f"  {each.violation}: {each.name} ({each.result})" for each in self.violations)])
 
 
 @asynccontextmanager
-async def embedded(sessions: int) -> AsyncIterator[tuple[Stack, Path]]:
-    """The embedded stack, and the log of its session pool."""
+async def local_stack(sessions: int) -> AsyncIterator[tuple[Stack, Path]]:
+    """Yield services on a local stack, and the path of the session pool's log."""
     with tempfile.TemporaryDirectory() as folder:
         log, recipe_file = Path(folder, "pool.log"), Path(folder, "recipes.yaml")
         recipe_file.write_text(RECIPES)
@@ -81,13 +81,16 @@ async def embedded(sessions: int) -> AsyncIterator[tuple[Stack, Path]]:
         async with emulator.running(data=None) as azurite, subprocesses.running("session pool", argv) as pool:
             endpoint = (await pool.wait_for_line(r"session pool ready: (\S+)", timeout=60))[1]
             environ = environment(azurite.connection_string, endpoint, recipe_file)
-            limits = {"PIPELINE_POOL_MAX_SESSIONS": str(sessions), "PIPELINE_EXECUTION_TIMEOUT": str(SECONDS)}
+            limits = {
+                "PIPELINE_POOL_MAX_SESSIONS": str(sessions),
+                "PIPELINE_EXECUTION_TIMEOUT": str(EXECUTION_TIMEOUT_SECONDS),
+            }
             async with opened({**environ, **limits}) as stack:
                 yield stack, log
 
 
-async def judged(stack: Stack, log: Path, files: Iterable[tuple[str, bytes]], at_once: int) -> Report:
-    """Put every file through a job, some at a time."""
+async def process_all(stack: Stack, log: Path, files: Iterable[tuple[str, bytes]], concurrency: int) -> Report:
+    """Process every file as a job, `concurrency` at a time."""
     report, waiting = Report(), iter(enumerate(files))
 
     async def work() -> None:
@@ -95,7 +98,7 @@ async def judged(stack: Stack, log: Path, files: Iterable[tuple[str, bytes]], at
             report.outcomes.append(await _one(stack, ("web", "kept")[number % 2], name, body))
 
     before = _deaths(log)
-    await asyncio.gather(*(work() for _ in range(at_once)))
+    await asyncio.gather(*(work() for _ in range(concurrency)))
     report.lost = _deaths(log) - before
     return report
 
@@ -105,21 +108,21 @@ async def _one(stack: Stack, recipe: str, name: str, body: bytes) -> Outcome:
     services, started = stack.services, time.perf_counter()
     try:
         entry = await services.executor.execute(services.settings.input_container, name, services.recipes.get(recipe))
-    except Exception as error:  # noqa: BLE001 - this is what is looked for
+    except Exception as error:  # noqa: BLE001 - any exception is a finding
         kind = getattr(error, "kind", type(error).__name__)
         return Outcome(name, kind, time.perf_counter() - started, "retried")
-    ends = "done" if entry.state == "done" else entry.error_kind
-    wrong = "retried" if entry.attempts != 1 else _wrong(ends)
-    return Outcome(name, ends, time.perf_counter() - started, wrong)
+    result = "done" if entry.state == "done" else entry.error_kind
+    violation = "retried" if entry.attempts != 1 else _violation(result)
+    return Outcome(name, result, time.perf_counter() - started, violation)
 
 
-def _wrong(ends: str) -> str:
-    """What is wrong with a failure of that kind: nothing, when it is about the source or what the recipe asks of it."""
+def _violation(result: str) -> str:
+    """Name the violation that a kind of failure stands for. Empty when it is about the source or the recipe."""
     kinds = {"hang": HUNG, "crash": CRASHED, "foreign exception": FOREIGN}
-    return next((word for word, members in kinds.items() if ends in members), "")
+    return next((word for word, members in kinds.items() if result in members), "")
 
 
 def _deaths(log: Path) -> int:
-    """How often an interpreter died, so far."""
+    """Count the deaths of interpreters so far."""
     lines = log.read_text().splitlines() if log.exists() else []
     return sum(json.loads(line)["event"] in ("kernel-restarted", "lost") for line in lines)

@@ -1,4 +1,4 @@
-"""Broken images of every allowed format through real sessions: done, or a failure with a reason of our own."""
+"""Broken images of every allowed format: every job is done, or fails with one of the pipeline's reasons."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.engine import engine
+from pipeline.engine.execution import jobs
 from tests.hostile import outcomes
 from tests.hostile.files import generated, mutated, seeds
-from tests.hostile.jobs import JOBS, complaint
-from tests.hostile.outcomes import Outcome, Report, judged
+from tests.hostile.jobs import JOBS, violation
+from tests.hostile.outcomes import Outcome, Report, process_all
 from tests.stack import Stack, environment, opened
 
 
@@ -26,25 +26,25 @@ async def stack(azurite: str, session_pool: str, tmp_path: Path) -> AsyncIterato
 
 
 async def test_broken_images_cost_no_session_and_are_tried_once(stack: Stack, tmp_path: Path) -> None:
-    """The long form of this, for any folder and any number: `python -m tests.hostile FOLDER --generate N`."""
+    """For more files run `python -m tests.hostile FOLDER --generate N`."""
     files = [*seeds().items(), *generated(120, 7)]
-    report = await judged(stack, tmp_path / "no.log", files, 4)
-    assert report.wrong == [], report.table()
+    report = await process_all(stack, tmp_path / "no.log", files, 4)
+    assert report.violations == [], report.table()
     assert len(report.outcomes) == len(files)
-    good = {outcome.name: outcome.ends for outcome in report.outcomes if outcome.name in seeds()}
-    assert set(good.values()) == {"done"}, good
+    valid = {outcome.name: outcome.result for outcome in report.outcomes if outcome.name in seeds()}
+    assert set(valid.values()) == {"done"}, valid
     container = stack.services.account.container(stack.services.settings.state_container)
     assert len([blob async for blob in container.list_blobs(name_starts_with="slots/")]) <= 2
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_engine_makes_everything_or_refuses_and_leaves_nothing(tmp_path: Path, seed: int) -> None:
+def test_the_engine_makes_all_renditions_or_leaves_no_file(tmp_path: Path, seed: int) -> None:
     for number, (name, body) in enumerate(generated(400, 100 + seed)):
-        for left in tmp_path.iterdir():
-            left.unlink()
+        for old in tmp_path.iterdir():
+            old.unlink()
         (tmp_path / "in.bin").write_bytes(body)
         job = JOBS[number % len(JOBS)]
-        assert complaint(engine.run(job, tmp_path), job, tmp_path) == "", name
+        assert violation(jobs.execute_job(job, tmp_path), job, tmp_path) == "", name
 
 
 def test_the_same_seed_gives_the_same_files() -> None:
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_files() -> None:
         ("damaged_image", ""),
     ],
 )
-def test_what_no_image_may_do_is_told_apart(kind: str, word: str) -> None:
-    found = Outcome("a.png", kind, 0.1, outcomes._wrong(kind))
-    assert found.wrong == word
-    assert (word in Report([found]).table()) or not word
+def test_violations_are_classified_by_kind(kind: str, word: str) -> None:
+    outcome = Outcome("a.png", kind, 0.1, outcomes._violation(kind))
+    assert outcome.violation == word
+    assert (word in Report([outcome]).table()) or not word

@@ -1,4 +1,4 @@
-"""What strangers say stays within its line of the log."""
+"""Untrusted text stays within its log line."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import pytest
 from pipeline.errors import SourceError
 from pipeline.telemetry import about_job, logger, printable
 
-FORGED = "a.jpg\r\n2026-01-01 ERROR all is lost\x1b[2J\u2028\x00 ünï"
+FORGED = "a.jpg\r\n2026-01-01 ERROR forged line\x1b[2J\u2028\x00 ünï"
 
 
-def test_a_strangers_text_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_untrusted_text_cannot_forge_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     with about_job("web.1"):
         logger("pipeline.test").warning("failed at %s: %s, %d", FORGED, SourceError(FORGED), 7)
     (record,) = caplog.records
     assert record.getMessage().isprintable()
     assert record.getMessage().startswith(
-        "[web.1] failed at a.jpg\\r\\n2026-01-01 ERROR all is lost\\x1b[2J\\u2028\\x00 ünï"
+        "[web.1] failed at a.jpg\\r\\n2026-01-01 ERROR forged line\\x1b[2J\\u2028\\x00 ünï"
     )
     assert record.getMessage().endswith(", 7")
-    assert (record.filename, record.funcName) == ("test_logs.py", "test_a_strangers_text_cannot_forge_a_line")
+    assert (record.filename, record.funcName) == ("test_logs.py", "test_untrusted_text_cannot_forge_log_lines")
 
 
-def test_a_bug_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     try:
-        int("a bug")
+        int("not a number")
     except ValueError:
-        logger("pipeline.test").exception("a bug in %s", "x")
+        logger("pipeline.test").exception("internal error in %s", "x")
     assert caplog.records[0].levelno == logging.ERROR
     assert "Traceback" in caplog.text
 
 
-def test_a_text_is_legible_and_obeys_nobody() -> None:
+def test_control_characters_are_escaped() -> None:
     assert printable("plain ünïcode ×") == "plain ünïcode ×"
     assert printable("a\nb\tc", but="\n") == "a\nb\\tc"

@@ -1,4 +1,4 @@
-"""What a job can find of another one in a session, tried from inside of real ones."""
+"""Isolation between the jobs of a session: code of one job searches real sessions for traces of another one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from PIL import Image
 def transform(image, params):
     umask = os.umask(0o22)
     os.umask(umask)
-    # Of its own file systems: this Python may be mounted below /tmp.
+    # Stay on the same file system: this Python may be mounted below /tmp.
     files = [path + "/" + name for place in ("/mnt/data", "/tmp", "/dev/shm") for path, _, names in os.walk(place)
              if os.lstat(path).st_dev == os.lstat(place).st_dev for name in names]
     lines = {}
@@ -111,7 +111,7 @@ NAMES = iter(range(10_000))
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """One slot: whatever comes next comes to the same place."""
+    """Open services with one slot, so that every job gets the same slot."""
     recipe_file = tmp_path_factory.mktemp("hygiene") / "recipes.yaml"
     recipe_file.write_text(RECIPES)
     environ = environment(azurite, session_pool, recipe_file)
@@ -128,7 +128,7 @@ async def run(stack: Stack, recipe: str) -> Entry:
 
 
 async def slot(stack: Stack) -> dict[str, Any]:
-    """What the only slot's document says."""
+    """Return the document of the only slot."""
     container = stack.services.account.container(stack.services.settings.state_container)
     (name,) = [blob.name async for blob in container.list_blobs() if blob.name.startswith("slots/")]
     document: dict[str, Any] = json.loads(await (await container.download_blob(name)).readall())
@@ -136,14 +136,14 @@ async def slot(stack: Stack) -> dict[str, Any]:
 
 
 async def look(stack: Stack) -> dict[str, Any]:
-    """What a job with code of its own sees."""
+    """Execute a job with code; return the traces that it finds."""
     entry = await run(stack, "look")
     assert entry.error_kind == "code_failed", entry.error_message
     seen: dict[str, Any] = json.loads(entry.error_message.rsplit("SEEN", 2)[1])
     return seen
 
 
-def nothing_of_another(seen: dict[str, Any]) -> None:
+def assert_no_traces(seen: dict[str, Any]) -> None:
     assert not [path for path in seen["files"] if "MARK" in path or path.endswith((".py", "000000000000.bin"))]
     ours = [path.rpartition("/")[2] for path in seen["files"] if path.startswith("/mnt/data")]
     assert sorted(name.split("-")[0] for name in ours) in (["in", "transforms"], ["in"])
@@ -153,11 +153,11 @@ def nothing_of_another(seen: dict[str, Any]) -> None:
     assert seen["path"] != "/mnt/data"
 
 
-async def test_a_job_with_code_sees_nothing_of_the_job_before_and_nobody_sees_anything_of_it(stack: Stack) -> None:
+async def test_a_job_with_code_shares_nothing_with_other_jobs(stack: Stack) -> None:
     assert (await run(stack, "secret")).state == "done"
-    nothing_of_another(await look(stack))
-    assert "MARK was here" in (await run(stack, "leave")).error_message, "it did what it could"
-    nothing_of_another(await look(stack))
+    assert_no_traces(await look(stack))
+    assert "MARK was here" in (await run(stack, "leave")).error_message, "the code has run to its end"
+    assert_no_traces(await look(stack))
     for recipe in ("plain", "alone"):
         await run(stack, "leave")
         assert (await run(stack, recipe)).state == "done"
@@ -166,7 +166,7 @@ async def test_a_job_with_code_sees_nothing_of_the_job_before_and_nobody_sees_an
 BREAK_INS = {
     "a file": "import os; open('/mnt/data/loot', 'w').close(); os.utime('/mnt/data/loot', (1e9, 1e9))",
     "a link": "import os; os.symlink('/', '/mnt/data/in-ffffffffffff.bin')",
-    "a second name": "import os, glob; os.link(glob.glob('/mnt/data/transforms-*')[0], '/mnt/data/out-f-0.png')",
+    "a second name": "import os, glob; os.link(glob.glob('/mnt/data/engine-*')[0], '/mnt/data/out-f-0.png')",
     "a module": "open('/mnt/data/PIL.py', 'w').write('')",
     "Pillow": "from PIL import Image; Image.open = lambda *a, **k: Image.new('RGB', (1, 1))",
     "a method": "from PIL import Image; Image.Image.load = lambda self: None",
@@ -176,8 +176,8 @@ BREAK_INS = {
 
 
 @pytest.mark.parametrize("what", BREAK_INS)
-async def test_a_session_that_somebody_broke_into_is_given_up_before_the_next_job(stack: Stack, what: str) -> None:
-    """As if a decoder had a hole, and an image had made use of it: arbitrary code in the middle of a shared session."""
+async def test_a_compromised_session_is_replaced_before_the_next_job(stack: Stack, what: str) -> None:
+    """Run arbitrary code in a shared session, as an exploit of a decoder would."""
     assert (await run(stack, "plain")).state == "done"
     before = await slot(stack)
     assert (await stack.services.pool.execute(before["identifier"], BREAK_INS[what], 20)).ok
@@ -188,8 +188,8 @@ async def test_a_session_that_somebody_broke_into_is_given_up_before_the_next_jo
     assert after["generation"] == before["generation"] + 1
 
 
-async def test_a_session_in_which_a_run_leaves_a_thread_behind_serves_no_further_job(stack: Stack) -> None:
-    """The hole is used while a picture is opened: by a reader that Pillow was told of."""
+async def test_a_session_with_a_leftover_thread_is_replaced(stack: Stack) -> None:
+    """Register a decoder that leaves a thread behind, as an exploit would while an image is opened."""
     assert (await run(stack, "plain")).state == "done"
     before = await slot(stack)
     use = (

@@ -1,4 +1,4 @@
-"""What is deployed is pinned by its hashes, down to the last package, and listed in a document that others can read."""
+"""Every deployed package is pinned by its hashes and listed in the SBOM."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
 def pins(file: str) -> set[tuple[str, str]]:
-    """Name and version of all that a file pins."""
+    """Return name and version of every package that a file pins."""
     return set(PIN.findall((ROOT / file).read_text()))
 
 
 @pytest.mark.parametrize("file", DEPLOYED)
-def test_every_package_that_is_deployed_has_a_hash(file: str) -> None:
-    """One hash makes pip ask for all of them, wherever this file is installed: on Azure too."""
+def test_every_deployed_package_has_a_hash(file: str) -> None:
+    """Check all packages: with one hash, pip requires hashes for all packages, on Azure too."""
     blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", (ROOT / file).read_text())
     packages = [block for block in blocks if PIN.match(block)]
     assert len(packages) == len(pins(file))
@@ -33,25 +33,25 @@ def test_every_package_that_is_deployed_has_a_hash(file: str) -> None:
     ]
 
 
-def test_what_is_tested_is_what_is_deployed() -> None:
+def test_tested_and_deployed_packages_are_the_same() -> None:
     assert pins("requirements.txt") <= pins("requirements-dev.txt")
     assert {name for name, _ in pins("requirements.in")} <= {name for name, _ in pins("requirements.txt")}
 
 
 @pytest.fixture(scope="module")
 def sbom() -> dict[str, Any]:
-    told = subprocess.run([sys.executable, ROOT / "scripts" / "sbom"], capture_output=True, check=True)
-    document: dict[str, Any] = json.loads(told.stdout)
+    result = subprocess.run([sys.executable, ROOT / "scripts" / "sbom"], capture_output=True, check=True)
+    document: dict[str, Any] = json.loads(result.stdout)
     return document
 
 
-def test_the_sbom_lists_exactly_what_is_deployed(sbom: dict[str, Any]) -> None:
+def test_the_sbom_lists_exactly_the_deployed_packages(sbom: dict[str, Any]) -> None:
     listed = {(each["name"], each["version"]) for each in sbom["components"] if each["type"] == "library"}
     assert listed == {(name.lower(), version) for file in DEPLOYED for name, version in pins(file)}
 
 
 def test_the_sbom_is_cyclonedx(sbom: dict[str, Any]) -> None:
-    """The rules of its schema that can be broken here; the whole schema was checked with CycloneDX's own library."""
+    """Check the main rules of the schema. CycloneDX's own library has checked the whole schema."""
     assert (sbom["bomFormat"], sbom["specVersion"], sbom["version"]) == ("CycloneDX", "1.6", 1)
     assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", sbom["serialNumber"])
     refs = [each["bom-ref"] for each in sbom["components"]] + [sbom["metadata"]["component"]["bom-ref"]]
@@ -65,7 +65,7 @@ def test_the_sbom_is_cyclonedx(sbom: dict[str, Any]) -> None:
             assert all(one["alg"] == "SHA-256" and re.fullmatch("[0-9a-f]{64}", one["content"]) for one in hashes)
 
 
-def test_the_sbom_says_what_needs_what(sbom: dict[str, Any]) -> None:
+def test_the_sbom_holds_all_dependencies(sbom: dict[str, Any]) -> None:
     needs = {edge["ref"]: set(edge["dependsOn"]) for edge in sbom["dependencies"]}
     refs = {each["bom-ref"] for each in sbom["components"]} | {"image-pipeline"}
     assert set(needs) == refs
@@ -74,9 +74,9 @@ def test_the_sbom_says_what_needs_what(sbom: dict[str, Any]) -> None:
         ref = todo.pop()
         todo += needs[ref] - reached
         reached |= needs[ref]
-    assert reached == refs - {"image-pipeline"}, "nothing is there that nothing needs"
+    assert reached == refs - {"image-pipeline"}, "every package is a dependency of another one"
 
 
-def test_the_same_pins_give_the_same_document(sbom: dict[str, Any]) -> None:
+def test_the_sbom_is_reproducible(sbom: dict[str, Any]) -> None:
     again = subprocess.run([sys.executable, ROOT / "scripts" / "sbom"], capture_output=True, check=True)
     assert json.loads(again.stdout) == sbom

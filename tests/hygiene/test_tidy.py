@@ -13,23 +13,24 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.engine import engine, protocol, tamper_check
+from pipeline.engine import protocol
+from pipeline.engine.execution import jobs, tamper_check
 from tests.engine.conftest import encoded, gradient, job
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> tamper_check.Tidiness:
+def watch(tmp_path: Path) -> tamper_check.TamperCheck:
     (tmp_path / "there-before").write_bytes(b"by whoever made the session")
     (tmp_path / "in-0123456789ab.bin").write_bytes(b"")
     (tmp_path / "asset-0123456789abcdef.ttf").write_bytes(b"")
-    (tmp_path / "transforms-0123456789abcdef.zip").write_bytes(b"")
-    return tamper_check.Tidiness(tmp_path)
+    (tmp_path / "engine-0123456789abcdef.zip").write_bytes(b"")
+    return tamper_check.TamperCheck(tmp_path)
 
 
-def test_a_session_as_the_host_keeps_it_is_tidy(watch: tamper_check.Tidiness, tmp_path: Path) -> None:
+def test_a_session_as_the_host_keeps_it_is_tidy(watch: tamper_check.TamperCheck, tmp_path: Path) -> None:
     (tmp_path / "out-0123456789ab-0.webp").write_bytes(b"")
     (tmp_path / "report-0123456789ab.json").write_bytes(b"")
-    assert [watch.begin(), watch.end()] == ["", ""]
+    assert [watch.before_execution(), watch.after_execution()] == ["", ""]
 
 
 def left(file: Path) -> None:
@@ -38,10 +39,10 @@ def left(file: Path) -> None:
     os.utime(file, (1e9, 1e9))
 
 
-def test_an_upload_under_way_is_none_of_a_runs_business(watch: tamper_check.Tidiness, tmp_path: Path) -> None:
+def test_an_upload_under_way_is_none_of_a_runs_business(watch: tamper_check.TamperCheck, tmp_path: Path) -> None:
     """Whatever it is called until it is there: files come in while other jobs run."""
     (tmp_path / ".upload-in-progress-0123").write_bytes(b"half")
-    assert [watch.begin(), watch.end()] == ["", ""]
+    assert [watch.before_execution(), watch.after_execution()] == ["", ""]
 
 
 FILES: dict[str, Callable[[Path], Any]] = {
@@ -56,40 +57,43 @@ FILES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_nobody_should_have_made_are_found(watch: tamper_check.Tidiness, tmp_path: Path, kind: str) -> None:
+def test_files_that_nobody_should_have_made_are_found(
+    watch: tamper_check.TamperCheck, tmp_path: Path, kind: str
+) -> None:
     FILES[kind](tmp_path)
-    assert watch.end().startswith("a file ")
-    assert watch.begin().startswith("a file "), "it does not go by itself"
+    assert watch.after_execution().startswith("a file ")
+    assert watch.before_execution().startswith("a file "), "it does not go by itself"
 
 
 @pytest.mark.parametrize(
-    "place", [(Image, "open"), (Image.Image, "load"), (json, "loads"), (engine, "run"), (protocol, "dump_reports")]
+    "place",
+    [(Image, "open"), (Image.Image, "load"), (json, "loads"), (jobs, "execute_job"), (protocol, "encode_reports")],
 )
 def test_functions_that_were_replaced_are_found(
-    watch: tamper_check.Tidiness, place: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+    watch: tamper_check.TamperCheck, place: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch.begin()
+    watch.before_execution()
     monkeypatch.setattr(*place, lambda *_, **__: None)
-    assert watch.begin() == f"another {place[1]}"
+    assert watch.before_execution() == f"another {place[1]}"
 
 
-def test_a_thread_that_outlives_its_run_is_found(watch: tamper_check.Tidiness) -> None:
-    watch.begin()
+def test_a_thread_that_outlives_its_run_is_found(watch: tamper_check.TamperCheck) -> None:
+    watch.before_execution()
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait, name="lurker")
     thread.start()
     try:
-        assert watch.end() == "a thread 'lurker'"
+        assert watch.after_execution() == "a thread 'lurker'"
     finally:
         ended.set()
         thread.join()
 
 
-def test_a_process_that_outlives_its_run_is_found(watch: tamper_check.Tidiness) -> None:
-    watch.begin()
+def test_a_process_that_outlives_its_run_is_found(watch: tamper_check.TamperCheck) -> None:
+    watch.before_execution()
     process = subprocess.Popen(["sleep", "100"])
     try:
-        assert watch.end() == f"a process {process.pid}"
+        assert watch.after_execution() == f"a process {process.pid}"
     finally:
         process.kill()
         process.wait()
@@ -98,7 +102,7 @@ def test_a_process_that_outlives_its_run_is_found(watch: tamper_check.Tidiness) 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    engine._watches.pop(tmp_path, None)
+    jobs._tamper_checks.pop(tmp_path, None)
 
 
 def test_no_job_runs_where_somebody_else_has_been(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +111,7 @@ def test_no_job_runs_where_somebody_else_has_been(place: Path, capsys: pytest.Ca
 
     def ran() -> dict[str, Any]:
         (place / "in-1.bin").write_bytes(encoded(gradient(20, 10)))
-        engine.main(protocol.encode_jobs(document), str(place))
+        jobs.main(protocol.encode_jobs(document), str(place))
         ref = protocol.parse_report_line(capsys.readouterr().out)
         assert ref is not None
         (report,) = json.loads(ref["body"] or b"")

@@ -75,15 +75,15 @@ async def test_an_upload_becomes_renditions_without_any_key(azure: stack.Stack) 
 async def test_the_console_shows_no_blob_of_another_container(azure: stack.Stack, source: str) -> None:
     """A shared key signs the requested URL. A token does not, so it is valid after the URL was normalized."""
     async with httpx.AsyncClient(base_url=f"{azure.hosts[0]}/api/console", timeout=60) as client:
-        allowed = await client.get("/pictures/blob", params={"source": "sea.jpg"})
+        allowed = await client.get("/images/blob", params={"source": "sea.jpg"})
         assert (allowed.headers["content-type"], form(allowed.content)) == ("image/jpeg", "JPEG")
-        forbidden = await client.get("/pictures/blob", params={"source": source})
+        forbidden = await client.get("/images/blob", params={"source": source})
         assert forbidden.headers["content-type"].startswith("image/svg+xml")
         page = (await client.get("/playground")).text
-        token = page.partition('name="token" value="')[2].partition('"')[0]
-        fields = {"token": token, "how": "recipe", "recipe": "web", "source": source, "do": "run"}
+        token = page.partition('name="csrf_token" value="')[2].partition('"')[0]
+        fields = {"csrf_token": token, "mode": "recipe", "recipe": "web", "source": source, "command": "preview"}
         response = await client.post("/playground", data=fields, headers={"Sec-Fetch-Site": "same-origin"})
-        assert (response.status_code, "no name of a blob" in response.text) == (422, True)
+        assert (response.status_code, "invalid blob name" in response.text) == (422, True)
 
 
 async def test_the_command_line_uses_the_identity(azure: stack.Stack) -> None:
@@ -125,7 +125,7 @@ async def test_an_unreachable_identity_service_is_reported(azure: stack.Stack) -
     status, output = await pipeline(azure, "init", **UNREACHABLE_ENDPOINT)
     assert status == 1
     assert output.startswith("identity_unavailable: making container")
-    assert "the identity service does not answer" in output
+    assert "the identity service does not respond" in output
 
 
 async def test_an_untrusted_certificate_is_rejected(azure: stack.Stack, tmp_path: Path) -> None:

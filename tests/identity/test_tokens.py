@@ -36,7 +36,10 @@ def expires(header: str) -> float:
 
 
 async def test_the_sdk_gets_a_token_for_each_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with issuing(TokenIssuer(("one",)), monkeypatch) as variables, Identity.of(variables, "one") as identity:
+    async with (
+        issuing(TokenIssuer(("one",)), monkeypatch) as variables,
+        Identity.from_environment(variables, "one") as identity,
+    ):
         pool, storage = await identity.get_token(SCOPE), await identity.get_token(STORAGE_SCOPE)
         assert accepted(pool)
         assert not accepted(storage)
@@ -45,7 +48,10 @@ async def test_the_sdk_gets_a_token_for_each_service(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_token_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with issuing(TokenIssuer(lifetime=2), monkeypatch) as variables, Identity.of(variables, None) as identity:
+    async with (
+        issuing(TokenIssuer(lifetime=2), monkeypatch) as variables,
+        Identity.from_environment(variables, None) as identity,
+    ):
         token = PoolToken(identity)
         headers: set[str] = set()
 
@@ -61,10 +67,10 @@ async def test_a_token_is_renewed_before_it_expires(monkeypatch: pytest.MonkeyPa
 
 async def test_a_token_that_the_pool_rejects_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK caches tokens by the clock of this machine, which may be wrong, and does not learn of a rejection."""
-    async with issuing(TokenIssuer(), monkeypatch) as variables, Identity.of(variables, None) as identity:
+    async with issuing(TokenIssuer(), monkeypatch) as variables, Identity.from_environment(variables, None) as identity:
         token = PoolToken(identity)
         first = await token.header()
-        token.refused(first["Authorization"])
+        token.mark_refused(first["Authorization"])
         second = await token.header()
         assert second != first
         assert await token.header() == second
@@ -72,7 +78,10 @@ async def test_a_token_that_the_pool_rejects_is_replaced(monkeypatch: pytest.Mon
 
 
 async def test_a_missing_identity_is_reported_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with issuing(TokenIssuer(("other",)), monkeypatch) as variables, Identity.of(variables, "one") as identity:
+    async with (
+        issuing(TokenIssuer(("other",)), monkeypatch) as variables,
+        Identity.from_environment(variables, "one") as identity,
+    ):
         with pytest.raises(PoolUnavailable, match="IMAGES__clientId") as caught:
             await PoolToken(identity).header()
     assert caught.value.kind == "identity_denied"
@@ -80,7 +89,7 @@ async def test_a_missing_identity_is_reported_with_the_setting(monkeypatch: pyte
 
 async def assert_unavailable(identity: Identity) -> None:
     """Check that a request for a token raises IdentityUnavailable."""
-    with pytest.raises(IdentityUnavailable, match="identity service does not answer") as caught:
+    with pytest.raises(IdentityUnavailable, match="identity service does not respond") as caught:
         await identity.get_token(SCOPE)
     assert caught.value.kind == "identity_unavailable"
 
@@ -88,7 +97,7 @@ async def assert_unavailable(identity: Identity) -> None:
 async def test_an_unreachable_identity_service_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in UNREACHABLE_ENDPOINT.items():
         monkeypatch.setenv(name, value)
-    async with Identity.of(UNREACHABLE_ENDPOINT, None) as identity:
+    async with Identity.from_environment(UNREACHABLE_ENDPOINT, None) as identity:
         await assert_unavailable(identity)
 
 
@@ -97,7 +106,7 @@ async def test_a_failing_identity_service_is_unavailable(monkeypatch: pytest.Mon
     async with serving(failing, 0, grace=1) as url:
         monkeypatch.setenv("IDENTITY_ENDPOINT", url)
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
-        async with Identity.of({"IDENTITY_ENDPOINT": url}, None) as identity:
+        async with Identity.from_environment({"IDENTITY_ENDPOINT": url}, None) as identity:
             await assert_unavailable(identity)
 
 
@@ -114,7 +123,7 @@ async def test_a_hanging_identity_service_is_unavailable() -> None:
 
         async def __aexit__(self, *_: object) -> None: ...
 
-    await assert_unavailable(Identity(Hanging(), patience=0.1))
+    await assert_unavailable(Identity(Hanging(), timeout=0.1))
 
 
 async def test_the_endpoint_rejects_requests_that_azure_rejects() -> None:

@@ -1,8 +1,8 @@
-"""One slot of the pool and several processes that want it, explored: the pipeline's own code over leases that run out.
+"""Model search of one slot that several processes compete for: the pipeline's code on leases that expire.
 
-A call to the session pool may take as long as the slot's margin allows for and no longer, which is what the margin is
-for; a call to storage as long as it likes. Processes die anywhere, stand still for as long as they like, and storage
-refuses, loses answers or is told twice.
+A call to the session pool takes at most the slot's lease margin, which exists for that; a call to storage takes any
+time. Processes die anywhere and are suspended for any time. Storage refuses calls, loses responses, and applies calls
+twice.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.pool import rebalancing, scheduler, slot
+from pipeline.pool import lease_keeper, rebalancing, recycler, slot
 from pipeline.pool.billing import BilledHours
 from pipeline.pool.requests import SlotRequest
 from pipeline.pool.scheduler import SlotScheduler
-from pipeline.pool.slot import LEASE_MARGIN_SECONDS
+from pipeline.pool.slot import LEASE_MARGIN_SECONDS, SlotState
 from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
@@ -31,20 +31,20 @@ from tests.model.search import Violation, changes, explored
 
 LEASE, STEP, USES = 15, int(LEASE_MARGIN_SECONDS), 1
 FREE = "free"
-# When the model's clock begins: a session that began at 0 would be one that has not begun.
+# Start of the model's clock. 0 would mean that a session has not started.
 EPOCH = 1_000_000
 NAME, DOCUMENT = "slots/000.json", "state/slots/000.json"
 SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", slot_lease_duration=LEASE, pool_max_sessions=1)
 
 
 class Pool:
-    """In the place of the pool's client: what matters here is which session is used by whom, and ended."""
+    """Client of the pool that only records the use and the end of sessions."""
 
     def __init__(self, here: World) -> None:
         self._here = here
 
     async def use(self, identifier: str) -> None:
-        """Anything that a job does in a session; the pool makes one where there is none."""
+        """Use a session, which starts it if there is none."""
         await self._here.ask(("pool.use", identifier, self._here.name))
 
     async def end(self, identifier: str) -> None:
@@ -53,35 +53,39 @@ class Pool:
 
 
 async def holder(here: World) -> None:
-    """A process: it takes the slot, has some jobs, renewing before each, and gives the slot back."""
+    """Process that acquires the slot, runs jobs with a heartbeat after each, and returns the slot."""
     account: Any = Clients(here.ask, here.token)
     pool: Any = Pool(here)
-    held = SlotScheduler(SETTINGS, LeasedDocuments(account, "state", "slots/", LEASE), pool)
-    with suppress(PipelineError):  # as `_take_more` does
-        await held._acquire_lease(NAME)
-    for one in list(held._slots):
+    scheduler = SlotScheduler(SETTINGS, LeasedDocuments(account, "state", "slots/", LEASE), pool)
+    leases, recycler = scheduler.leases, scheduler.recycler
+    with suppress(PipelineError):  # as `LeaseKeeper.acquire_more` does
+        held = await leases.acquire(NAME)
+        if held:
+            await recycler.prepare(held)
+    for one in list(leases.slots):
         for _ in range(USES):
-            ask = SlotRequest()
-            if not one.can_start(ask):
+            request = SlotRequest()
+            if not one.can_start(request):
                 break
-            one.start_job(ask)
+            one.start_job(request)
             try:
                 one.session._check()
                 since = EPOCH + here.clock
                 await pool.use(one.identifier)
-                one.answered(since)
-                await held._note(one)
+                one.mark_responded(since)
+                await recycler.write_billed_hours(one)
             except PipelineError as error:
-                one.recycle_reason = error.kind
-            one.end_job(ask)
-            await held._renew(one)
-        if one in held._slots:
-            await held._return_slot(one)
+                one.taint(error.kind)
+            one.end_job(request)
+            await leases.heartbeat(one)
+        if one in leases.slots:
+            one.become(SlotState.RETURNING)
+            await recycler._return(one)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many processes there are in all, how long it may go on (seconds), and how often each thing may happen."""
+    """Limits of a search: processes, seconds, crashes, and faults of storage."""
 
     processes: int = 2
     seconds: int = 20
@@ -91,7 +95,7 @@ class Bounds:
 
 @dataclass(eq=False)
 class Run:
-    """A process and what it has heard; `since` is when its last question was put."""
+    """Process and the responses that it received. `since` is the time of its last call."""
 
     name: str
     began: int
@@ -102,9 +106,9 @@ class Run:
 
 @dataclass(frozen=True)
 class State:
-    """Everything. `sessions` are those that exist, by identifier, with the processes that used them, in order.
+    """State of the model. `sessions` holds the existing sessions by identifier, with their users in order.
 
-    `begun` is how many there have been.
+    `begun` counts all sessions that ever started.
     """
 
     store: Store
@@ -117,7 +121,7 @@ class State:
 
 @dataclass
 class Search:
-    """Goes through every state that can be reached."""
+    """Search of all reachable states."""
 
     bounds: Bounds
     states: int = 0
@@ -128,9 +132,9 @@ class Search:
     _replayer: Replayer = field(default_factory=Replayer)
 
     def run(self) -> Search:
-        """Search everything."""
+        """Run the search."""
         first = State(Store().written(DOCUMENT, b"{}"), self.bounds)
-        with in_a_model(), self._replayer:
+        with model_clock(), self._replayer:
             self.states, self.steps = explored(first, self._following, self._check)
         return self
 
@@ -159,7 +163,7 @@ class Search:
             yield self._in_pool(state, op), Response()
             return
         store, answer = apply(state.store, op)
-        after = _given_back(replace(state, store=store), op, answer)
+        after = _mark_returned(replace(state, store=store), op, answer)
         yield after, answer
         if not state.left.faults:
             return
@@ -173,13 +177,13 @@ class Search:
         key = (name, began, heard, clock)
         if key not in self._runs:
             outcome = self._replayer.run(name, holder, heard, began)
-            # When a question was put makes a difference only where the answer may not come at any time.
+            # The time of a call matters only if its response may not take any time.
             since = clock if any(op[0].startswith("pool") for _, op in outcome.waiting) else 0
             place = (name, outcome.print, since)
             self._runs[key] = self._runs.setdefault(place, Run(name, began, heard, outcome, since))
         return self._runs[key]
 
-    # -- what must hold ----------------------------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------------------------
 
     def _in_pool(self, state: State, op: Op) -> State:
         sessions = dict(state.sessions)
@@ -188,7 +192,7 @@ class Search:
             return replace(state, sessions=tuple(sorted(sessions.items())))
         users = sessions.get(op[1], ())
         if users and users[-1] not in (op[2], FREE):
-            raise Violation(f"{op[2]} used a session that nobody had given back: {users}")
+            raise Violation(f"{op[2]} used a session that had not been returned: {users}")
         if users and users[-1] == FREE:
             self.takeovers += 1
             users = (*users, op[2])
@@ -199,35 +203,36 @@ class Search:
         return replace(state, sessions=tuple(sorted(sessions.items())), begun=begun)
 
     def _check(self, state: State) -> None:
-        """At the end, every session that is left is named by the slot: whoever takes it next ends or uses that one.
+        """Check the invariants.
 
-        No more hours are ever counted than sessions have begun, each of which lives for less than an hour here.
+        At the end, the slot names every session that is left, so that its next holder uses or ends it. Never are more
+        hours counted than sessions started, since each lives for less than an hour here.
         """
         blob = state.store.blob(DOCUMENT)
         assert blob is not None
         counted = BilledHours.parse(json.loads(blob.data or b"{}").get("hours", "")).total
         if counted > state.begun:
-            raise Violation(f"{counted} session-hours are counted, and {state.begun} sessions have begun")
+            raise Violation(f"{counted} session-hours are counted, but {state.begun} sessions started")
         self.counted = max(self.counted, counted)
         if state.runs or state.started < self.bounds.processes:
             return
         named = json.loads(blob.data or b"{}").get("identifier")
         if any(identifier != named for identifier, _ in state.sessions):
-            raise Violation(f"a session is left that no slot names: {state.sessions}")
+            raise Violation(f"no slot names a remaining session: {state.sessions}")
 
 
-def _given_back(state: State, op: Op, answer: Response) -> State:
-    """With a session marked as given back, where that is what was written."""
+def _mark_returned(state: State, op: Op, answer: Response) -> State:
+    """Mark the session as returned if the operation wrote that."""
     if answer.status != 200 or op[:2] != ("blob.put", DOCUMENT):
         return state
-    said, sessions = json.loads(op[2]), dict(state.sessions)
-    if said["state"] == "free" and said["identifier"] in sessions:
-        sessions[said["identifier"]] += (FREE,)
+    document, sessions = json.loads(op[2]), dict(state.sessions)
+    if document["state"] == "free" and document["identifier"] in sessions:
+        sessions[document["identifier"]] += (FREE,)
     return replace(state, sessions=tuple(sorted(sessions.items())))
 
 
 def _overdue(run: Run, clock: int) -> bool:
-    """Whether time stands still until a call to the pool has arrived."""
+    """Return whether the clock must wait for a call to the pool."""
     return (
         any(op[0].startswith("pool") for _, op in run.outcome.waiting)
         and clock - run.since + STEP > LEASE_MARGIN_SECONDS
@@ -239,12 +244,13 @@ def _spent(state: State, **what: int) -> State:
 
 
 @contextmanager
-def in_a_model() -> Iterator[None]:
-    """Time and tokens are the model's."""
+def model_clock() -> Iterator[None]:
+    """Replace time and tokens by the model's."""
     now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: EPOCH + world().clock, perf_counter=lambda: 0.0)
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
-        mock.patch.object(scheduler, "time", now),
+        mock.patch.object(lease_keeper, "time", now),
+        mock.patch.object(recycler, "time", now),
         mock.patch.object(slot, "time", now),
         mock.patch.object(rebalancing, "time", now),
         mock.patch.object(slot, "secrets", tokens),

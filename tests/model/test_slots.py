@@ -1,4 +1,4 @@
-"""Every interleaving of the processes that want one slot: a session is one process's at a time, none is forgotten."""
+"""Every interleaving of processes that compete for one slot: one user per session, and no forgotten session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.model.slots import Bounds, Search
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Nobody reads the logs of so many processes."""
+    """Turn logging off: the search runs thousands of processes."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -25,35 +25,39 @@ def quiet() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("bounds", "least"),
     [(Bounds(processes=2, crashes=1), 10_000), (Bounds(processes=2, crashes=1, faults=1), 30_000)],
-    ids=["a death", "a call that goes wrong"],
+    ids=["a death", "a failed call"],
 )
-def test_a_session_is_one_processs_at_a_time_and_there_is_one_for_a_slot(bounds: Bounds, least: int) -> None:
-    found = Search(bounds).run()
-    assert found.states >= least, "the search has become smaller: it may not see what it is for"
-    assert found.takeovers > 0
-    assert found.counted == 2, "hours of sessions that were there one after another"
+def test_a_slot_has_one_session_with_one_user(bounds: Bounds, least: int) -> None:
+    search = Search(bounds).run()
+    assert search.states >= least, "the search has become smaller: it may miss faults"
+    assert search.takeovers > 0
+    assert search.counted == 2, "hours of successive sessions"
 
 
-def _trusting(*arguments: Any) -> Slot:
-    slot = _found(*arguments)
+def _without_doubt(*arguments: Any) -> Slot:
+    slot = _from_document(*arguments)
     slot.recycle_reason = slot.recycle_reason if slot.recycle_reason == "new" else ""
     return slot
 
 
-def _forgetful(*arguments: Any) -> Slot:
-    slot = _found(*arguments)
+def _with_uncounted_hours(*arguments: Any) -> Slot:
+    slot = _from_document(*arguments)
     slot.lifetime.counted = 0
     return slot
 
 
-_found = Slot.from_document
+_from_document = Slot.from_document
 
 
 @pytest.mark.parametrize(
     ("name", "broken"),
-    [("lease_is_valid", property(lambda _: True)), ("from_document", _trusting), ("from_document", _forgetful)],
-    ids=["no look at the lease", "no doubt after a takeover", "hours that are counted anew"],
+    [
+        ("lease_is_valid", property(lambda _: True)),
+        ("from_document", _without_doubt),
+        ("from_document", _with_uncounted_hours),
+    ],
+    ids=["no check of the lease", "no doubt after a takeover", "hours counted twice"],
 )
-def test_the_search_finds_what_is_broken(name: str, broken: Any) -> None:
+def test_the_search_finds_broken_code(name: str, broken: Any) -> None:
     with mock.patch.object(Slot, name, broken), pytest.raises(Violation):
         Search(Bounds(processes=2, crashes=1)).run()

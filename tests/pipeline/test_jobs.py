@@ -1,4 +1,4 @@
-"""Jobs that are asked for, retried and dismissed, on the embedded stack."""
+"""Submit, retry and dismiss jobs on the local stack."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ from tests.waiting import eventually
 
 
 def key(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
+    """Return the key of a job of the recipe `web`."""
     return JobKey.of("web", stack.services.settings.input_container, name)
 
 
 async def with_failure(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
+    """Upload a source that fails; return the key of its job."""
     await stack.drop(name, b"not an image")
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
     return key(stack, name)
 
 
 async def state(stack: Stack, name: str = "photos/a.jpg") -> str:
+    """Return the state of a job of the recipe `web`."""
     entry = await stack.entry("web", name)
     assert entry is not None
     return entry.state
 
 
 async def delivered(stack: Stack) -> int:
+    """Execute all messages of the job queue; return their number."""
     messages = await stack.messages()
     for message in messages:
         await stack.services.dispatcher.execute_message(Message(**message))
     return len(messages)
 
 
-async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Stack) -> None:
+async def test_a_retried_failure_is_executed_once(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.drop("photos/a.jpg", picture())
     waiting = await stack.services.jobs.retry(failed)
@@ -53,11 +57,11 @@ async def test_a_failure_that_is_retried_waits_and_is_done_again_once(stack: Sta
         await stack.services.dispatcher.execute_message(Message(**message))
     entry = await stack.services.jobs.get(failed)
     assert (entry.state, entry.generation) == ("done", waiting.generation + 1), (
-        "the same wish, delivered twice, is answered once"
+        "the same message, delivered twice, is executed once"
     )
 
 
-async def test_a_job_that_is_taken_back_is_not_done_by_what_had_asked_for_it_before(stack: Stack) -> None:
+async def test_a_cancelled_job_is_not_executed_by_its_old_message(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.drop("photos/a.jpg", picture())
     await stack.services.jobs.retry(failed)
@@ -71,7 +75,7 @@ async def test_a_job_that_is_taken_back_is_not_done_by_what_had_asked_for_it_bef
     assert (await stack.services.jobs.get(failed)).state == "done"
 
 
-async def test_failures_are_retried_by_their_kind_and_prefix(stack: Stack) -> None:
+async def test_failures_are_retried_by_kind_and_prefix(stack: Stack) -> None:
     for name in ("photos/a/1.jpg", "photos/a/2.jpg", "photos/b/1.jpg"):
         await with_failure(stack, name)
     assert await stack.services.jobs.retry_failures(kind="too_many_bytes") == 0
@@ -80,7 +84,7 @@ async def test_failures_are_retried_by_their_kind_and_prefix(stack: Stack) -> No
     assert await stack.waiting() == 2
 
 
-async def test_a_failure_that_is_dismissed_is_kept_and_needs_no_attention(stack: Stack) -> None:
+async def test_a_dismissed_failure_stays_in_the_ledger(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.services.jobs.dismiss(failed)
     assert (await stack.services.jobs.dismiss(failed)).state == "dismissed"
@@ -92,7 +96,7 @@ async def test_a_failure_that_is_dismissed_is_kept_and_needs_no_attention(stack:
     assert await state(stack) == "done", "a new version of the source is another job"
 
 
-async def test_a_waiting_job_that_is_dismissed_is_not_done(stack: Stack) -> None:
+async def test_a_dismissed_queued_job_is_not_executed(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg")
     submitted = await stack.services.jobs.submit(message)
@@ -102,7 +106,7 @@ async def test_a_waiting_job_that_is_dismissed_is_not_done(stack: Stack) -> None
     assert (await state(stack), await stack.outputs()) == ("dismissed", {})
 
 
-async def test_what_is_done_or_not_there_cannot_be_dismissed_or_asked_for(stack: Stack) -> None:
+async def test_done_and_unknown_jobs_cannot_be_dismissed_or_submitted(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     with pytest.raises(StateConflict, match="done"):
@@ -115,20 +119,20 @@ async def test_what_is_done_or_not_there_cannot_be_dismissed_or_asked_for(stack:
         await stack.services.jobs.submit(gone)
 
 
-async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not_run_it(
+async def test_a_claim_lost_while_waiting_for_a_session_stops_the_job(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its clock may be wrong, or that of whoever took the job over; what is recorded by then is not run again."""
+    """A clock may be wrong: the worker's own, or that of the worker that took the job over."""
     renew, lost = Claim.renew, asyncio.Event()
 
-    async def noted(claim: Claim) -> None:
+    async def watched(claim: Claim) -> None:
         try:
             await renew(claim)
         except JobSuperseded:
             lost.set()
             raise
 
-    monkeypatch.setattr(Claim, "renew", noted)
+    monkeypatch.setattr(Claim, "renew", watched)
     monkeypatch.setattr(Claim, "heartbeat_interval", 0.05)
     services, container = stack.services, stack.services.settings.input_container
     await stack.drop("photos/a.jpg", picture())
@@ -136,10 +140,10 @@ async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not
         recipe = await services.catalog.get("web")
         worker = asyncio.create_task(services.executor.execute(container, "photos/a.jpg", recipe))
 
-        async def begun() -> bool:
+        async def started() -> bool:
             return await stack.entry("web", "photos/a.jpg") is not None
 
-        await eventually(begun)
+        await eventually(started)
         await services.ledger.transition(await services.jobs.get(key(stack)), "dismissed")
         await asyncio.wait_for(lost.wait(), 30)
     with pytest.raises(JobSuperseded, match="taken this job over"):
@@ -147,15 +151,13 @@ async def test_a_worker_that_lost_its_job_while_it_waited_for_a_session_does_not
     assert (await state(stack), await stack.outputs()) == ("dismissed", {})
 
 
-async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Storage may be away for longer than a lease lasts, and then they all end, one after another."""
+async def test_two_lost_leases_are_no_failure_of_the_source(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage of storage that lasts longer than a lease ends all leases, one after another."""
     check, renewed = Session._check, False
 
     def lapsed(session: Session) -> None:
         if not renewed:
-            session._is_ours = lambda: False
+            session._lease_is_valid = lambda: False
         check(session)
 
     monkeypatch.setattr(Session, "_check", lapsed)
@@ -169,7 +171,7 @@ async def test_leases_that_were_lost_twice_are_no_failure_of_the_source(
     assert await state(stack) == "done"
 
 
-async def test_a_waiting_job_whose_source_went_waits_no_more(stack: Stack) -> None:
+async def test_a_queued_job_without_a_source_is_superseded(stack: Stack) -> None:
     failed = await with_failure(stack)
     await stack.services.jobs.retry(failed)
     container = stack.services.account.container(failed_container := stack.services.settings.input_container)

@@ -1,4 +1,4 @@
-"""What a job leaves in traces and metrics, through the SDK's own collectors in memory."""
+"""Traces and metrics of a job, through the SDK's collectors in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pipeline.storage.queue import Message
 from pipeline.telemetry import tracer
 from tests.images import picture
-from tests.pool.test_slots import documents
+from tests.pool.helpers import slot_documents
 from tests.stack import Stack, opened
 
 STAGES = {"claim", "acquire", "upload", "wait", "execute", "download", "commit", "ledger"}
@@ -36,18 +36,19 @@ def _providers() -> None:
 
 @pytest.fixture
 def spans(_providers: None) -> Iterator[InMemorySpanExporter]:
-    """What was recorded since the test began."""
+    """Yield the spans recorded since the start of the test."""
     _spans.clear()
     yield _spans
     _spans.clear()
 
 
 def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    """Return the spans of a name."""
     return [span for span in spans.get_finished_spans() if span.name == name]
 
 
 def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
-    """The points of a metric by their attributes: the value, or how many values there were."""
+    """Return the points of a metric by attributes: the value, or the number of values."""
     data = _reader.get_metrics_data()
     return {
         frozenset((point.attributes or {}).items()): getattr(point, "value", getattr(point, "count", 0))
@@ -59,14 +60,16 @@ def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
     }
 
 
-async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
+async def test_a_job_is_one_span_with_a_child_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
     before = totals("pipeline.jobs")
     await stack.drop("photos/a.jpg", picture())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert job.context is not None
-    below = [each for each in spans.get_finished_spans() if each.parent and each.parent.span_id == job.context.span_id]
-    assert {each.name for each in below} == STAGES
+    children = [
+        each for each in spans.get_finished_spans() if each.parent and each.parent.span_id == job.context.span_id
+    ]
+    assert {each.name for each in children} == STAGES
     assert dict(job.attributes or {})["pipeline.state"] == "done"
     done = frozenset({("recipe", "web"), ("state", "done")})
     assert totals("pipeline.jobs")[done] - before.get(done, 0) == 1
@@ -76,17 +79,17 @@ async def test_a_job_is_one_span_with_one_below_it_for_every_stage(stack: Stack,
     assert sum(totals("pipeline.jobs.running").values()) == 0
 
 
-async def test_a_failure_is_an_error_that_names_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
+async def test_a_failed_job_is_an_error_span_with_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
     await stack.drop("photos/a.jpg", b"no image")
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert (job.status.is_ok, job.status.description) == (False, "execute")
 
 
-async def test_a_trace_goes_on_behind_the_queue(stack: Stack, spans: InMemorySpanExporter) -> None:
+async def test_a_trace_continues_after_the_queue(stack: Stack, spans: InMemorySpanExporter) -> None:
     services = stack.services
     await stack.drop("photos/a.jpg", picture())
-    with tracer.start_as_current_span("asked") as asked:
+    with tracer.start_as_current_span("request") as request:
         await services.job_queue.send(
             Message(recipe="web", container=services.settings.input_container, name="photos/a.jpg")
         )
@@ -95,12 +98,12 @@ async def test_a_trace_goes_on_behind_the_queue(stack: Stack, spans: InMemorySpa
         await services.dispatcher.handle_message(Message(**body).model_dump_json().encode())
     (job,), (received,) = named(spans, "job"), named(spans, "receive")
     assert job.context is not None
-    assert job.context.trace_id == asked.get_span_context().trace_id
+    assert job.context.trace_id == request.get_span_context().trace_id
     assert [link.context.span_id for link in received.links] == [host.get_span_context().span_id]
 
 
 @pytest.mark.parametrize("trace_of", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
-async def test_a_message_without_a_usable_trace_is_a_job_like_any_other(stack: Stack, trace_of: str) -> None:
+async def test_a_message_with_an_invalid_trace_is_processed(stack: Stack, trace_of: str) -> None:
     await stack.drop("photos/a.jpg", b"no image")
     message = Message(
         recipe="web",
@@ -114,20 +117,18 @@ async def test_a_message_without_a_usable_trace_is_a_job_like_any_other(stack: S
     assert entry.state == "failed"
 
 
-async def test_no_span_tells_a_sessions_identifier_even_when_http_calls_are_recorded(
-    environ: dict[str, str], spans: InMemorySpanExporter
-) -> None:
-    """Azure Monitor's package records every call of httpx with its whole address, where the identifier stands."""
+async def test_no_span_contains_a_session_identifier(environ: dict[str, str], spans: InMemorySpanExporter) -> None:
+    """Azure Monitor's package records every call of httpx with its full URL, which contains the identifier."""
     HTTPXClientInstrumentor().instrument()
     try:
         async with opened(environ) as stack:
             await stack.drop("photos/a.jpg", picture())
             container = stack.services.settings.input_container
             await stack.services.executor.execute(container, "photos/a.jpg", stack.services.recipes.get("web"))
-            identifiers = [each["identifier"] for each in await documents(stack) if each.get("identifier")]
+            identifiers = [each["identifier"] for each in await slot_documents(stack) if each.get("identifier")]
     finally:
         HTTPXClientInstrumentor().uninstrument()
-    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    exported = "".join(span.to_json() for span in spans.get_finished_spans())
     assert identifiers
-    assert not [each for each in identifiers if each in told]
-    assert "AccountKey" not in told
+    assert not [each for each in identifiers if each in exported]
+    assert "AccountKey" not in exported

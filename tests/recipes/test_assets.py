@@ -1,4 +1,4 @@
-"""Assets are remembered, but only so many of them."""
+"""The cache of assets is bounded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def stored(azurite: str) -> AsyncIterator[Assets]:
 
 
 @pytest.mark.parametrize("limit", [("MOST", 3), ("MOST_BYTES", 3300)])
-async def test_those_that_nobody_has_used_for_longest_are_forgotten(
+async def test_least_recently_used_assets_are_evicted(
     stored: Assets, limit: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assets, *limit)

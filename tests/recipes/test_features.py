@@ -1,4 +1,4 @@
-"""What a recipe file can say beyond one recipe: defaults, blocks, widths, precedence, isolation, limits, code."""
+"""Features of recipe files: defaults, blocks, widths, precedence, isolation, limits, user code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .test_loading import problems, recipe
 LIMITS = Limits(max_pixels=1000, max_frames=10, max_rendition_bytes=500, max_rendition_pixels=100)
 
 
-def test_defaults_fill_in_what_recipes_and_renditions_leave_out() -> None:
+def test_renditions_override_recipes_and_these_defaults() -> None:
     loaded = recipes.loads("""
 defaults:
   cache_control: no-store
@@ -47,7 +47,7 @@ recipes:
     assert [each.path for each in two.renditions] == ["z/{path}", "y/{path}/{rendition}.{ext}"]
 
 
-def test_a_block_stands_for_its_transforms() -> None:
+def test_a_block_is_replaced_by_its_transforms() -> None:
     loaded = recipes.loads("""
 blocks:
   portrait:
@@ -63,14 +63,14 @@ recipes:
     assert [step["name"] for step in one.renditions[0].steps] == ["crop", "sharpen"]
 
 
-def test_a_block_that_does_not_exist_gets_the_nearest_name() -> None:
+def test_unknown_block_is_reported_with_a_similar_name() -> None:
     text = "blocks: {portrait: [sharpen]}\n" + recipe("transforms: [use: potrait]\nrenditions: {a: {format: png}}")
     assert problems(text) == [
         "recipes.yaml:4:18: recipes.web.transforms[0]: there is no block 'potrait'; did you mean 'portrait'?"
     ]
 
 
-def test_what_is_wrong_in_a_block_is_told_in_the_block() -> None:
+def test_errors_in_a_block_have_the_position_in_the_block() -> None:
     text = "blocks: {portrait: [sharpenn]}\n" + recipe("renditions: {a: {format: png}}")
     (line,) = problems(text)
     assert line.startswith(
@@ -78,7 +78,7 @@ def test_what_is_wrong_in_a_block_is_told_in_the_block() -> None:
     )
 
 
-def test_one_parameter_may_stand_alone() -> None:
+def test_short_form_sets_the_main_parameter() -> None:
     one = recipes.loads(recipe("transforms: [blur: 4, rotate: -90, tint: red]\nrenditions: {a: {format: png}}")).get(
         "web"
     )
@@ -89,7 +89,7 @@ def test_one_parameter_may_stand_alone() -> None:
     ]
 
 
-def test_widths_make_several_renditions() -> None:
+def test_widths_create_one_rendition_each() -> None:
     one = recipes.loads(recipe("renditions: {photo: {format: webp, widths: [400, 800], transforms: [sharpen]}}")).get(
         "web"
     )
@@ -98,12 +98,12 @@ def test_widths_make_several_renditions() -> None:
     assert one.output_path(one.renditions[0], "a.jpg") == "web/a.jpg/photo-400.webp"
 
 
-def test_widths_that_meet_another_rendition_are_refused() -> None:
+def test_duplicate_names_from_widths_are_refused() -> None:
     text = recipe("renditions: {a: {format: webp, widths: [40]}, a-40: {format: webp}}")
-    assert "there are two renditions 'a-40'" in problems(text)[0]
+    assert "duplicate rendition 'a-40'" in problems(text)[0]
 
 
-def test_an_exclusive_recipe_keeps_its_sources_from_those_below() -> None:
+def test_an_exclusive_recipe_ends_the_matching() -> None:
     loaded = recipes.loads("""
 recipes:
   all: {match: {include: ["**"]}, renditions: {a: {format: png}}}
@@ -114,7 +114,7 @@ recipes:
     assert [each.name for each in loaded.match("x.png")] == ["all", "rest"]
 
 
-def test_size_and_content_type_decide_when_they_are_known() -> None:
+def test_size_and_content_type_are_matched_if_known() -> None:
     loaded = recipes.loads(
         recipe("""
 match: {include: ["**"], size: {min: 10, max: 100}, content_type: ["image/*"]}
@@ -128,7 +128,7 @@ renditions: {a: {format: png}}
     assert not loaded.match("x", size=50, content_type="text/plain")
 
 
-def test_a_recipes_limits_are_tighter_never_looser() -> None:
+def test_recipe_limits_only_tighten_those_of_the_settings() -> None:
     one = recipes.loads(
         recipe("limits: {max_pixels: 5, max_frames: 9999, max_seconds: 2.5}\nrenditions: {a: {format: png}}")
     ).get("web")
@@ -137,7 +137,7 @@ def test_a_recipes_limits_are_tighter_never_looser() -> None:
     assert one.limits["max_seconds"] == 2.5
 
 
-def test_code_is_refused_unless_it_is_allowed_and_is_always_alone() -> None:
+def test_user_code_needs_permission_and_a_session_of_its_own() -> None:
     text = recipe("""
 transforms:
   - code: |
@@ -145,14 +145,14 @@ transforms:
           return image
 renditions: {a: {format: png}}
 """)
-    assert "may not bring code of their own: allow it in the settings" in problems(text)[0]
+    assert "user code is not allowed" in problems(text)[0]
     one = recipes.loads(text, allow_code=True).get("web")
     assert one.needs_code
     assert one.isolation == "single"
     assert one.steps[0]["params"]["source"] == "def transform(image, params):\n    return image\n"
 
 
-def test_a_module_of_code_is_sent_as_text_and_counts_for_the_hash(tmp_path: Path) -> None:
+def test_a_module_is_sent_as_text_and_changes_the_hash(tmp_path: Path) -> None:
     text = recipe("transforms: [code: {module: brand.frame}]\nrenditions: {a: {format: png}}")
     with pytest.raises(recipes.loading.ConfigError, match="does not exist"):
         recipes.loads(text, allow_code=True, code_folder=tmp_path)
@@ -166,14 +166,14 @@ def test_a_module_of_code_is_sent_as_text_and_counts_for_the_hash(tmp_path: Path
     assert hashes[0] != hashes[1]
 
 
-def test_a_module_of_code_that_is_no_text_is_told_with_its_place(tmp_path: Path) -> None:
+def test_a_binary_module_is_reported_with_its_position(tmp_path: Path) -> None:
     (tmp_path / "frame.py").write_bytes(b"\xff\xfe")
     text = recipe("transforms: [code: {module: frame}]\nrenditions: {a: {format: png}}")
     with pytest.raises(recipes.loading.ConfigError, match=r"recipes.yaml:3:.*frame.py: it is not UTF-8 text"):
         recipes.loads(text, allow_code=True, code_folder=tmp_path)
 
 
-def test_the_assets_that_a_session_needs_are_listed() -> None:
+def test_assets_of_a_recipe_are_listed() -> None:
     one = recipes.loads(
         recipe(
             "transforms: [watermark: {image: b/logo.png}, text: {text: x, font: a.ttf}]\nrenditions: {a: {format: png}}"
@@ -182,21 +182,21 @@ def test_the_assets_that_a_session_needs_are_listed() -> None:
     assert one.assets == ["a.ttf", "b/logo.png"]
 
 
-def test_the_format_that_the_session_chose_decides_path_and_type() -> None:
+def test_format_auto_determines_path_and_type_afterwards() -> None:
     one = recipes.loads(recipe("renditions: {a: {format: auto}}")).get("web")
     (a,) = one.renditions
-    made = {"name": "a", "format": "avif", "width": 9, "height": 8, "sha256": "f" * 64}
+    report = {"name": "a", "format": "avif", "width": 9, "height": 8, "sha256": "f" * 64}
     assert not a.path_known
-    with pytest.raises(ValueError, match="known only when it is made"):
+    with pytest.raises(ValueError, match="depends on the result"):
         one.output_path(a, "x.png")
-    assert one.output_path(a, "x.png", made) == "web/x.png/a.avif"  # type: ignore[arg-type]
-    assert a.content_type_of(made) == "image/avif"  # type: ignore[arg-type]
+    assert one.output_path(a, "x.png", report) == "web/x.png/a.avif"  # type: ignore[arg-type]
+    assert a.content_type_of(report) == "image/avif"  # type: ignore[arg-type]
     assert a.formats == ("avif", "webp", "jpeg")
 
 
-def test_a_loop_through_any_of_the_formats_of_auto_is_found() -> None:
+def test_loops_are_found_for_every_format_of_auto() -> None:
     text = recipe('match: {include: ["**/*.avif"]}\npath: "{path}.{ext}"\nrenditions: {a: {format: auto}}')
-    assert "a loop" in problems(text, same_container=True)[0]
+    assert "endless loop" in problems(text, same_container=True)[0]
 
 
 @pytest.mark.parametrize(
@@ -211,5 +211,5 @@ def test_a_loop_through_any_of_the_formats_of_auto_is_found() -> None:
         (None, None),
     ],
 )
-def test_a_focal_point_is_read_and_nonsense_is_none(text: str | None, point: tuple[float, float] | None) -> None:
+def test_focal_points_are_parsed_and_others_are_none(text: str | None, point: tuple[float, float] | None) -> None:
     assert focal_point(text) == point

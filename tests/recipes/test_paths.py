@@ -1,4 +1,4 @@
-"""Output paths are safe and keep sources apart; globs match; recipes that would feed each other are refused."""
+"""Output paths are safe and unique; globs match; loops and collisions are refused."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def test_fields_are_filled_in(pattern: str, name: str, path: str) -> None:
 
 @given(ODD, st.sampled_from([output_paths.DEFAULT, "{dir}/{stem}-{rendition}.{ext}", "x/{dir}/{stem}/{source_ext}/y"]))
 def test_every_path_is_a_safe_blob_name(name: str, pattern: str) -> None:
-    made = output_paths.fill(output_paths.check(pattern), name * 80, recipe="web", rendition="big", ext="webp")
-    assert 1 <= len(made.encode("utf-16-le")) // 2 <= 1024
-    assert all(segment and not segment.endswith(".") for segment in made.split("/"))
-    assert not re.search(r"[\x00-\x1f\\]", made)
+    path = output_paths.fill(output_paths.check(pattern), name * 80, recipe="web", rendition="big", ext="webp")
+    assert 1 <= len(path.encode("utf-16-le")) // 2 <= 1024
+    assert all(segment and not segment.endswith(".") for segment in path.split("/"))
+    assert not re.search(r"[\x00-\x1f\\]", path)
 
 
 @given(ODD, ODD)
-def test_two_sources_never_share_the_default_path(one: str, two: str) -> None:
-    known = {"recipe": "web", "rendition": "big", "ext": "webp"}
-    same = output_paths.fill(output_paths.DEFAULT, one, **known) == output_paths.fill(
-        output_paths.DEFAULT, two, **known
+def test_default_paths_of_two_sources_differ(one: str, two: str) -> None:
+    values = {"recipe": "web", "rendition": "big", "ext": "webp"}
+    same = output_paths.fill(output_paths.DEFAULT, one, **values) == output_paths.fill(
+        output_paths.DEFAULT, two, **values
     )
     assert same == (one == two)
 
 
-def test_long_names_are_cut_and_still_told_apart() -> None:
-    known = {"recipe": "web", "rendition": "big", "ext": "webp"}
-    one, two = (output_paths.fill(output_paths.DEFAULT, "a" * 1020 + end, **known) for end in ("x.jpg", "y.jpg"))
+def test_long_names_are_cut_and_stay_unique() -> None:
+    values = {"recipe": "web", "rendition": "big", "ext": "webp"}
+    one, two = (output_paths.fill(output_paths.DEFAULT, "a" * 1020 + end, **values) for end in ("x.jpg", "y.jpg"))
     assert one != two
     assert len(one) <= 1024
     assert one.endswith("/big.webp")
@@ -83,15 +83,15 @@ GLOBS = st.lists(
 
 
 @given(GLOBS, GLOBS)
-def test_the_example_of_a_meeting_is_matched_by_both(one: list[str], two: list[str]) -> None:
+def test_example_of_an_intersection_matches_both_globs(one: list[str], two: list[str]) -> None:
     first, second = "x" + "".join(one), "x" + "".join(two)
-    found = regular_languages.example(regular_languages.both([globs.language(first), globs.language(second)]))
-    if found is not None:
-        assert globs.compiled(first).fullmatch(found)
-        assert globs.compiled(second).fullmatch(found)
+    name = regular_languages.example(regular_languages.both([globs.language(first), globs.language(second)]))
+    if name is not None:
+        assert globs.compiled(first).fullmatch(name)
+        assert globs.compiled(second).fullmatch(name)
     names = ["x", "xa", "xb", "xa/b", "xab", "x/a", "x.x", "xa.x", "xb/"]
-    if any(globs.compiled(first).fullmatch(name) and globs.compiled(second).fullmatch(name) for name in names):
-        assert found is not None
+    if any(globs.compiled(first).fullmatch(each) and globs.compiled(second).fullmatch(each) for each in names):
+        assert name is not None
 
 
 def _file(match: str, path: str, extra: str = "") -> str:
@@ -115,9 +115,9 @@ recipes:
         ('{include: ["*/{a,b}.*"]}', "{dir}/{stem}.{ext}"),
     ],
 )
-def test_a_recipe_that_would_take_its_own_output_is_refused(match: str, path: str) -> None:
+def test_recipe_that_matches_its_own_output_is_refused(match: str, path: str) -> None:
     (line,) = problems(_file(match, path), same_container=True)
-    assert "a loop" in line
+    assert "endless loop" in line
     assert "'one'" in line
     recipes.loads(_file(match, path))
 
@@ -132,11 +132,11 @@ def test_a_recipe_that_would_take_its_own_output_is_refused(match: str, path: st
         ('{include: ["in/*"]}', "{path}/{rendition}.{ext}"),
     ],
 )
-def test_a_recipe_that_cannot_take_its_own_output_is_not(match: str, path: str) -> None:
+def test_recipe_that_cannot_match_its_output_is_accepted(match: str, path: str) -> None:
     recipes.loads(_file(match, path), same_container=True)
 
 
-def test_a_loop_over_two_recipes_names_both() -> None:
+def test_loop_over_two_recipes_is_reported_with_both() -> None:
     two = """
   two:
     match: {include: ["b/*"]}
@@ -150,7 +150,7 @@ def test_a_loop_over_two_recipes_names_both() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["{path}.{ext}", "{stem}-{width}.{ext}"])
-def test_two_renditions_in_one_place_are_refused(pattern: str) -> None:
+def test_renditions_with_the_same_path_are_refused(pattern: str) -> None:
     text = f"""
 recipes:
   one:
@@ -158,4 +158,4 @@ recipes:
     renditions: {{big: {{format: webp}}, small: {{format: webp}}}}
 """
     (line,) = problems(text)
-    assert "one/small and one/big would be written to one place" in line
+    assert "one/small and one/big have the same output path" in line

@@ -1,4 +1,4 @@
-"""What is made from the code stays in step with it."""
+"""Generated files and pages match the code."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 
 from pipeline import recipes
 from pipeline.engine.protocol import Limits
-from pipeline.engine.registry import FIRST, TRANSFORMS
+from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.recipes import explain, output_paths, reference, schema
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_schema_file_is_current() -> None:
+def test_schema_file_is_current() -> None:
     assert (ROOT / "recipes.schema.json").read_text(encoding="utf-8") == schema.text(), "run scripts/docs"
 
 
-def test_the_page_of_transforms_is_current_and_has_its_pictures() -> None:
+def test_transforms_page_is_current_and_has_all_images() -> None:
     assert (ROOT / "docs/transforms.md").read_text(encoding="utf-8") == reference.as_markdown("transforms"), (
         "run scripts/docs"
     )
@@ -37,7 +37,7 @@ def _resolved(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fits(value: Any, node: dict[str, Any], whole: dict[str, Any]) -> bool:
-    """A small part of JSON Schema: enough for objects, lists, constants and choices."""
+    """Validate the part of JSON Schema that the schema uses: objects, lists, constants and choices."""
     node = _resolved(node, whole)
     for key in ("oneOf", "anyOf"):
         if key in node:
@@ -54,13 +54,13 @@ def _fits(value: Any, node: dict[str, Any], whole: dict[str, Any]) -> bool:
         return all(_fits(item, node.get("items", {}), whole) for item in value)
     if not isinstance(value, dict):
         return True
-    known, other = node.get("properties", {}), node.get("additionalProperties", True)
+    properties, other = node.get("properties", {}), node.get("additionalProperties", True)
     if not set(node.get("required", ())) <= set(value):
         return False
-    if other is False and not set(value) <= set(known):
+    if other is False and not set(value) <= set(properties):
         return False
     rest = next(iter(node.get("patternProperties", {}).values()), other if isinstance(other, dict) else {})
-    return all(_fits(item, known.get(key, rest), whole) for key, item in value.items())
+    return all(_fits(item, properties.get(key, rest), whole) for key, item in value.items())
 
 
 def _data(text: str) -> Any:
@@ -82,7 +82,7 @@ def _data(text: str) -> Any:
         ("rotate: {}", False),
     ],
 )
-def test_the_schema_takes_what_loading_takes(step: str, fits: bool) -> None:
+def test_schema_accepts_the_same_files_as_loading(step: str, fits: bool) -> None:
     lines = "\n".join(f"        {line}" for line in step.splitlines())
     text = f"recipes:\n  a:\n    transforms:\n      -\n{lines}\n    renditions: {{b: {{format: webp}}}}\n"
     whole = schema.schema()
@@ -90,7 +90,7 @@ def test_the_schema_takes_what_loading_takes(step: str, fits: bool) -> None:
     assert _fits(_data((ROOT / "recipes.yaml").read_text(encoding="utf-8")), whole, whole)
 
 
-def test_explaining_names_every_step_in_its_order() -> None:
+def test_explain_lists_all_steps_in_order() -> None:
     (one,) = recipes.loads("""
 recipes:
   one:
@@ -108,28 +108,28 @@ recipes:
     assert lines[0] == "recipe one: portraits"
     order = [line.split(". ", 1)[1] for line in lines if line.startswith("    ")]
     assert order == [
-        "tell the format by the first bytes, check the limits",
-        "decode once, as small as the renditions allow (cut short: fail)",
-        "convert the colours to sRGB (intent relative)",
-        "turn upright by the EXIF orientation",
+        "detect the format, check the limits",
+        "decode once, as small as the renditions allow (truncated files: fail)",
+        "convert the colors to sRGB (intent relative)",
+        "rotate upright by the EXIF orientation",
         "crop: aspect 3:4, gravity focal,smart",
         "watermark: image logo.png",
         "sharpen",
         "encode as webp (quality 80, lossless no, effort 4)",
         "with max_bytes 5000, keep copyright",
-        "read back, check limits",
+        "decode again, check size and limits",
         "encode as auto (quality 80, among avif,webp,jpeg)",
-        "strip metadata, read back, check size and limits",
+        "strip metadata, decode again, check size and limits",
     ]
 
 
-def test_the_job_document_is_shown_as_the_session_gets_it() -> None:
+def test_explain_shows_the_job_document() -> None:
     (one,) = recipes.loads("recipes: {one: {renditions: {a: {format: png}}}}")
     limits = Limits(max_pixels=1, max_frames=1, max_rendition_bytes=1, max_rendition_pixels=1)
     assert json.loads(explain.job_text(one, limits, ["PNG"]))["renditions"][0]["name"] == "a"
 
 
-def test_the_list_for_the_terminal_has_every_transform_and_parameter() -> None:
+def test_text_list_has_all_transforms_and_parameters() -> None:
     text = reference.as_text()
     for name, kind in TRANSFORMS.items():
         assert f"{name}: " in text
@@ -144,6 +144,6 @@ def test_every_example_of_the_guide_loads(code: str, text: str) -> None:
     assert recipes.loads(text, allow_code=bool(code)).names
 
 
-def test_the_guide_names_every_field_of_a_path() -> None:
+def test_the_guide_has_every_field_of_a_path() -> None:
     page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
     assert all(f"`{{{name}}}`" in page for name in output_paths.FIELDS)

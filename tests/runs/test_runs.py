@@ -1,4 +1,4 @@
-"""Runs from plan to end, on the embedded stack: real blobs, tables, queues and sessions."""
+"""Runs from plan to end on the local stack: real blobs, tables, queues and sessions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from pipeline import recipes, runs
 from pipeline.errors import RequestError, StateConflict
 from pipeline.runs import lifecycle
+from pipeline.runs.durations import Pool, Times, duration
 from pipeline.runs.estimates import Measured, estimate, jobs_per_session
 from pipeline.runs.model import Progress
-from pipeline.runs.simulation import Pool, Times, duration
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import picture
@@ -33,28 +33,31 @@ recipes:
 WEB = runs.Selection(recipes=("web",))
 
 
-async def with_photos(stack: Stack, count: int = COUNT) -> None:
+async def upload_images(stack: Stack, count: int = COUNT) -> None:
+    """Upload images."""
     await asyncio.gather(*(stack.drop(f"photos/{n:03d}.jpg", picture(120, 80, seed=n)) for n in range(count)))
 
 
 async def planned(stack: Stack, **selection: Any) -> runs.Plan:
+    """Plan a run."""
     return await stack.services.planner.plan(runs.Selection(**{"recipes": ("web",), **selection}))
 
 
 async def ran(stack: Stack, **selection: Any) -> runs.Run:
-    """Plan, start, work off."""
+    """Plan, start and finish a run."""
     plan = await planned(stack, **selection)
     run = await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
     return await stack.services.runs.get(run.id)
 
 
-def changed_recipe(path: Path) -> None:
+def change_recipe(path: Path) -> None:
+    """Change the recipe `web`."""
     path.write_text(RECIPES.replace("width: 200", "width: 150"))
 
 
-async def test_a_run_does_what_was_planned_and_the_next_plan_is_empty(stack: Stack) -> None:
-    await with_photos(stack)
+async def test_a_run_executes_its_plan_and_the_next_plan_is_empty(stack: Stack) -> None:
+    await upload_images(stack)
     await stack.drop("photos/bad.jpg", b"not an image")
     await stack.drop("elsewhere/a.jpg", picture())
     plan = await planned(stack)
@@ -73,11 +76,11 @@ async def test_a_run_does_what_was_planned_and_the_next_plan_is_empty(stack: Sta
 
 async def test_a_changed_recipe_makes_exactly_its_jobs_stale(environ: dict[str, str], recipe_file: Path) -> None:
     async with opened(environ) as stack:
-        await with_photos(stack, 4)
+        await upload_images(stack, 4)
         await ran(stack)
         before = await stack.entry("web", "photos/000.jpg")
         assert before is not None
-    changed_recipe(recipe_file)
+    change_recipe(recipe_file)
     async with opened(environ) as stack:
         await stack.drop("photos/001.jpg", picture(seed=99))
         await stack.drop("photos/new.jpg", picture(seed=98))
@@ -92,33 +95,33 @@ async def test_a_changed_recipe_makes_exactly_its_jobs_stale(environ: dict[str, 
         assert (entry.generation, entry.attempts) == (before.generation + 1, 1)
 
 
-@pytest.mark.parametrize("twice", ["the page", "every batch", "everything after"])
-async def test_what_is_delivered_twice_counts_once(stack: Stack, twice: str) -> None:
-    await with_photos(stack)
+@pytest.mark.parametrize("duplicate", ["page", "every batch", "all messages"])
+async def test_duplicate_deliveries_count_once(stack: Stack, duplicate: str) -> None:
+    await upload_images(stack)
     stack = Stack(
         with_field(stack.services, settings=stack.services.settings.model_copy(update={"run_batch_size": 5})), {}
     )
     run = await stack.services.runs.start(WEB, expected_count=COUNT)
     bodies = await stack.run_messages()
-    if twice == "the page":
+    if duplicate == "page":
         await asyncio.gather(*(stack.services.run_worker.handle_message(bodies[0]) for _ in range(2)))
     else:
         await stack.services.run_worker.handle_message(bodies[0])
     batches = await stack.run_messages()
-    for body in [*batches, *(batches if twice == "every batch" else [])]:
+    for body in [*batches, *(batches if duplicate == "every batch" else [])]:
         await stack.services.run_worker.handle_message(body)
-    if twice == "everything after":
+    if duplicate == "all messages":
         await asyncio.gather(*(stack.services.run_worker.handle_message(body) for body in [*bodies, *batches]))
     await stack.work_off()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress, seen.found) == ("done", Progress(done=COUNT), COUNT)
     entries, _ = await stack.services.ledger.page(run=run.id)
-    assert {entry.attempts for entry in entries} == {1}, "no photo was done twice"
+    assert {entry.attempts for entry in entries} == {1}, "no image was processed twice"
 
 
-async def test_a_page_that_was_cut_short_is_finished_without_a_job_in_two_batches(stack: Stack) -> None:
-    """The batches were stored, the process was killed, and meanwhile a photo was done and another one came."""
-    await with_photos(stack)
+async def test_an_interrupted_page_puts_no_job_into_two_batches(stack: Stack) -> None:
+    """The process is killed after the batches are stored; then one image is done and one is uploaded."""
+    await upload_images(stack)
     run = await stack.services.runs.start(WEB, expected_count=COUNT)
     bodies = await stack.run_messages()
     before = await stack.services.run_store.get("run", _key(run.id))
@@ -140,8 +143,8 @@ def _key(run_id: str) -> str:
     return runs.model.key_of(run_id)
 
 
-async def test_a_run_whose_messages_are_lost_is_finished_by_resume(stack: Stack) -> None:
-    await with_photos(stack)
+async def test_resume_finishes_a_run_that_lost_its_messages(stack: Stack) -> None:
+    await upload_images(stack)
     run = await stack.services.runs.start(WEB, expected_count=COUNT)
     assert await stack.run_messages()
     await stack.services.runs.resume(run.id)
@@ -157,8 +160,8 @@ async def test_a_run_whose_messages_are_lost_is_finished_by_resume(stack: Stack)
         await stack.services.runs.resume(run.id)
 
 
-async def test_a_cancelled_run_begins_nothing_more_until_it_is_resumed(stack: Stack) -> None:
-    await with_photos(stack)
+async def test_a_cancelled_run_starts_no_job_until_it_is_resumed(stack: Stack) -> None:
+    await upload_images(stack)
     run = await stack.services.runs.start(WEB, expected_count=COUNT)
     (find,) = await stack.run_messages()
     await stack.services.run_worker.handle_message(find)
@@ -174,10 +177,10 @@ async def test_a_cancelled_run_begins_nothing_more_until_it_is_resumed(stack: St
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT))
 
 
-async def test_a_run_that_finds_more_than_was_planned_stops(stack: Stack) -> None:
-    await with_photos(stack, 3)
+async def test_a_run_that_exceeds_its_plan_stops(stack: Stack) -> None:
+    await upload_images(stack, 3)
     plan = await planned(stack)
-    await with_photos(stack, 9)
+    await upload_images(stack, 9)
     run = await stack.services.runs.start(plan_id=plan.id)
     await stack.work_off()
     seen = await stack.services.runs.get(run.id)
@@ -188,9 +191,9 @@ async def test_a_run_that_finds_more_than_was_planned_stops(stack: Stack) -> Non
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=9)
 
 
-async def test_caps_are_raised_on_purpose_only(environ: dict[str, str]) -> None:
+async def test_caps_hold_for_plans_and_requests(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_RUN_MAX_JOBS": "5", "PIPELINE_RUN_MAX_COST": "0.05"}) as stack:
-        await with_photos(stack, 2)
+        await upload_images(stack, 2)
         plan = await planned(stack)
         with pytest.raises(RequestError, match="PIPELINE_RUN_MAX_JOBS"):
             await stack.services.runs.start(WEB, expected_count=6)
@@ -201,7 +204,7 @@ async def test_caps_are_raised_on_purpose_only(environ: dict[str, str]) -> None:
         assert await stack.run_messages() == []
 
 
-async def test_what_cannot_be_started_says_why(stack: Stack) -> None:
+async def test_an_impossible_start_fails_with_a_reason(stack: Stack) -> None:
     for options, kind in (
         ({}, "no_plan"),
         ({"plan_id": "20260101-000000-abcdef"}, "unknown_plan"),
@@ -216,9 +219,9 @@ async def test_what_cannot_be_started_says_why(stack: Stack) -> None:
         await stack.services.runs.get("nonsense")
 
 
-async def test_planning_goes_on_where_it_left_off(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_planning_continues_at_its_marker(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.runs.selection.PAGE_SIZE", 5)
-    await with_photos(stack)
+    await upload_images(stack)
     plan = await stack.services.planner.plan(WEB, budget_seconds=0)
     assert (plan.complete, plan.sources, plan.jobs) == (False, 5, 5)
     with pytest.raises(StateConflict, match="not complete"):
@@ -228,11 +231,9 @@ async def test_planning_goes_on_where_it_left_off(stack: Stack, monkeypatch: pyt
     assert (plan.sources, plan.jobs, plan.reasons) == (COUNT, COUNT, {"new": COUNT})
 
 
-async def test_a_sample_is_spread_evenly_and_exactly_that_is_done(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_sample_is_spread_evenly_and_executed_exactly(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.runs.selection.PAGE_SIZE", 5)
-    await with_photos(stack, 20)
+    await upload_images(stack, 20)
     plan = await stack.services.planner.plan(WEB.model_copy(update={"sample": 4}), budget_seconds=0)
     while plan.marker:
         plan = await stack.services.planner.plan(WEB, marker=plan.marker, budget_seconds=0)
@@ -244,8 +245,8 @@ async def test_a_sample_is_spread_evenly_and_exactly_that_is_done(
     assert done != {f"photos/{n:03d}.jpg" for n in range(4)}
 
 
-async def test_renditions_that_are_gone_are_made_again(stack: Stack) -> None:
-    await with_photos(stack, 3)
+async def test_deleted_renditions_are_created_again(stack: Stack) -> None:
+    await upload_images(stack, 3)
     await ran(stack)
     path = next(iter(await stack.outputs()))
     await stack.services.account.container(stack.services.settings.output_container).delete_blob(path)
@@ -256,9 +257,9 @@ async def test_renditions_that_are_gone_are_made_again(stack: Stack) -> None:
     assert path in await stack.outputs()
 
 
-async def test_failures_are_selected_by_reason_and_ages_and_prefixes_narrow(stack: Stack) -> None:
+async def test_failures_are_selected_by_reason_age_and_prefix(stack: Stack) -> None:
     await stack.drop("photos/a/bad.jpg", b"not an image")
-    await with_photos(stack, 2)
+    await upload_images(stack, 2)
     await ran(stack)
     assert (await planned(stack)).jobs == 0
     assert (await planned(stack, reasons="failed")).jobs == 1
@@ -274,14 +275,14 @@ async def test_failures_are_selected_by_reason_and_ages_and_prefixes_narrow(stac
     assert (entry.generation, entry.run) == (before.generation + 1, seen.id)
 
 
-def test_a_selection_that_is_none_is_refused() -> None:
+def test_an_invalid_selection_is_refused() -> None:
     for wrong in ({"reasons": "sometimes"}, {"sample": 0}, {"prefixx": "a"}, {"reasons": []}, {"min_age": -1}):
         with pytest.raises(ValidationError):
             runs.Selection.model_validate(wrong)
 
 
 async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
-    await with_photos(stack, 2)
+    await upload_images(stack, 2)
     started = await asyncio.gather(*(stack.services.runs.start_scheduled() for _ in range(4)))
     (run,) = [each for each in started if each]
     assert await stack.services.runs.start_scheduled() is None
@@ -291,13 +292,11 @@ async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     assert (listed[0].progress, token) == (Progress(done=2), "")
 
 
-async def test_a_scheduled_run_whose_message_was_lost_is_brought_back_and_does_not_block_the_others(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await with_photos(stack, 1)
+async def test_a_scheduled_run_that_lost_its_message_is_resumed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    await upload_images(stack, 1)
     run = await stack.services.runs.start_scheduled()
     assert run is not None
-    assert len(await stack.run_messages()) == 1  # and with that it is gone
+    assert len(await stack.run_messages()) == 1  # the message is lost
     monkeypatch.setattr(lifecycle, "DUPLICATE_TIMER_SECONDS", 0)
     assert await stack.services.runs.start_scheduled() is None
     await stack.work_off()
@@ -305,9 +304,9 @@ async def test_a_scheduled_run_whose_message_was_lost_is_brought_back_and_does_n
     assert await stack.services.runs.start_scheduled() is not None
 
 
-async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, str]) -> None:
+async def test_a_full_pool_leaves_jobs_for_the_next_message(environ: dict[str, str]) -> None:
     async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "0.5"}) as stack:
-        await with_photos(stack, 2)
+        await upload_images(stack, 2)
         names = await stack.services.slot_documents.list_free(2)
         held = [await stack.services.slot_documents.acquire(name) for name in names]
         run = await stack.services.runs.start(WEB, expected_count=2)
@@ -323,14 +322,14 @@ async def test_a_full_pool_leaves_jobs_for_another_message(environ: dict[str, st
         assert (await stack.services.runs.get(run.id)).progress == Progress(done=2)
 
 
-async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[str, str]) -> None:
+async def test_an_unavailable_pool_is_retried_then_fails_the_jobs(environ: dict[str, str]) -> None:
     away = {
         "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
         "PIPELINE_MAX_ATTEMPTS": "2",
         "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
     }
     async with opened({**environ, **away}) as stack:
-        await with_photos(stack, 2)
+        await upload_images(stack, 2)
         run = await stack.services.runs.start(WEB, expected_count=2)
         await stack.work_off()
         seen = await stack.services.runs.get(run.id)
@@ -340,14 +339,14 @@ async def test_a_pool_that_stays_away_is_tried_and_then_a_failure(environ: dict[
         assert (entry.state, entry.run, entry.error_kind) == ("failed", run.id, "pool_unreachable")
 
 
-async def test_a_message_about_nothing_is_dropped(stack: Stack) -> None:
+async def test_a_message_of_an_unknown_run_is_dropped(stack: Stack) -> None:
     await stack.services.run_worker.execute_batch(RunWork(run="20260101-000000-abcdef", batch="00000000-00000"))
     await stack.services.run_worker.handle_message(b'{"run": "20260101-000000-abcdef"}')
     with pytest.raises(RequestError):
         await stack.services.runs.resume("20260101-000000-abcdef")
 
 
-def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
+def test_an_estimate_counts_session_hours_and_transactions() -> None:
     settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_max_jobs=200)
     known = Measured({"": Times(0.05, 0.5, 0.05)}, 100)
     taken = estimate(settings, Counter(web=100_000), Counter(web=200_000), known)
@@ -359,7 +358,7 @@ def test_an_estimate_counts_hours_by_session_and_transactions_by_job() -> None:
     assert estimate(settings, Counter(), Counter(), known).total == 0
 
 
-def test_an_estimate_knows_how_many_jobs_a_session_serves_of_each_recipe() -> None:
+def test_an_estimate_uses_the_jobs_per_session_of_each_recipe() -> None:
     settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_max_jobs=200)
     known, file = Measured({"": Times(0.05, 0.5, 0.05)}, 100), recipes.loads(ISOLATED)
     served = jobs_per_session(settings, file)
@@ -372,19 +371,17 @@ def test_an_estimate_knows_how_many_jobs_a_session_serves_of_each_recipe() -> No
 
 
 @pytest.mark.parametrize(("jobs", "at_once", "seconds"), [(1000, 1000, 50), (1000, 10, 200), (60_000, 1000, 3000)])
-def test_a_duration_follows_what_is_narrowest(jobs: int, at_once: int, seconds: float) -> None:
+def test_a_duration_follows_the_bottleneck(jobs: int, at_once: int, seconds: float) -> None:
     pool = Pool(10, start=0, jobs=1_000_000)
     assert duration(jobs, pool, Times(0.1, 0.5, 0.1, whole=2), at_once) == pytest.approx(seconds, rel=0.02)
 
 
-async def test_a_run_stops_where_the_app_has_other_recipes_and_says_so(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
+async def test_a_run_stops_on_other_recipe_versions_with_a_reason(environ: dict[str, str], recipe_file: Path) -> None:
     """Those who plan have read the file anew, the app has not: it would do the jobs as they were done before."""
     async with opened(environ) as old:
-        await with_photos(old, 2)
+        await upload_images(old, 2)
         await ran(old)
-        changed_recipe(recipe_file)
+        change_recipe(recipe_file)
         async with opened(environ) as new:
             plan = await planned(new)
             assert plan.reasons == {"recipe_changed": 2}
@@ -407,11 +404,9 @@ async def test_a_run_stops_where_the_app_has_other_recipes_and_says_so(
                 await old.services.planner.plan(runs.Selection(), marker=plan.id)
 
 
-async def test_a_run_of_a_recipe_that_the_app_does_not_know_stops_and_says_so(
-    environ: dict[str, str], recipe_file: Path
-) -> None:
+async def test_a_run_with_an_unknown_recipe_stops_with_a_reason(environ: dict[str, str], recipe_file: Path) -> None:
     async with opened(environ) as old:
-        await with_photos(old, 1)
+        await upload_images(old, 1)
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
         async with opened(environ) as new:
             run = await new.services.runs.start(runs.Selection(recipes=("fresh",)), expected_count=1)
@@ -420,14 +415,14 @@ async def test_a_run_of_a_recipe_that_the_app_does_not_know_stops_and_says_so(
             assert (seen.state, "recipe fresh" in seen.why) == ("stopped", True)
 
 
-async def test_what_was_dismissed_stays_so_when_its_recipe_changes(environ: dict[str, str], recipe_file: Path) -> None:
+async def test_a_dismissed_job_stays_dismissed_under_a_new_recipe(environ: dict[str, str], recipe_file: Path) -> None:
     async with opened(environ) as stack:
         await stack.drop("photos/bad.jpg", b"not an image")
         await ran(stack)
         entry = await stack.entry("web", "photos/bad.jpg")
         assert entry is not None
         await stack.services.jobs.dismiss(entry.key)
-    changed_recipe(recipe_file)
+    change_recipe(recipe_file)
     async with opened(environ) as stack:
         assert (await planned(stack)).jobs == 0
         assert (await planned(stack, reasons="dismissed")).jobs == 1

@@ -42,7 +42,9 @@ async def session_of(pool: Emulator, identifier: str) -> AsyncIterator[Session]:
     """Open a session whose state is unknown."""
     client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": pool.url}), token=None)
     try:
-        yield Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
+        yield Session(
+            client, identifier, engine_installed=False, lease_is_valid=lambda: True, image_may_have_engine=True
+        )
         await client.end(identifier)
     finally:
         await client.close()
@@ -101,7 +103,9 @@ async def test_an_image_without_the_engine_gets_it_unnoticed(session_pool: str) 
     identifier = f"plain-{secrets.token_hex(8)}"
     client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": session_pool}), token=None)
     try:
-        session = Session(client, identifier, equipped=False, is_ours=lambda: True, may_bring_engine=True)
+        session = Session(
+            client, identifier, engine_installed=False, lease_is_valid=lambda: True, image_may_have_engine=True
+        )
         assert (await upload_and_run(session)).failure is None
         assert session.engine_installed
         await client.end(identifier)

@@ -63,7 +63,7 @@ async def test_scripts_image_reports_a_missing_engine(environ: dict[str, str], s
     async with httpx.AsyncClient() as http:
         await http.delete(f"{session_pool}/session?api-version=2025-10-02-preview&identifier=try-it-here")
     assert status == 1
-    assert "No module named 'transforms_" in out
+    assert "No module named 'engine_" in out
     assert "the crop produced no file" in err
 
 

@@ -65,7 +65,7 @@ async def test_a_source_that_is_gone_is_nothing_to_do(settings: Settings, source
 
 
 async def test_a_missing_container_is_named_with_what_to_do(account: Account) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere/a\.jpg.*python -m pipeline init"):
+    with pytest.raises(ConfigError, match=r"nowhere/a\.jpg.*image-pipeline init"):
         await Sources(account, ("nowhere",)).open("nowhere", "a.jpg")
 
 

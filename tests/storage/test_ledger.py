@@ -166,5 +166,5 @@ async def test_a_range_read_finds_the_rows_of_one_recipe(ledger: Ledger) -> None
 
 
 async def test_a_missing_table_is_named_with_what_to_do(account: Account) -> None:
-    with pytest.raises(ConfigError, match="python -m pipeline init"):
+    with pytest.raises(ConfigError, match="image-pipeline init"):
         await Ledger(account, "nowhere", claim_ttl=60).get(KEY)

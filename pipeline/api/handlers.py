@@ -1,0 +1,48 @@
+"""All HTTP handlers of the API, composed from the services of a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.api.failures import FailureHandlers
+from pipeline.api.idempotency import IdempotencyKeys
+from pipeline.api.images import ImageHandlers
+from pipeline.api.jobs import JobHandlers
+from pipeline.api.monitoring import MonitoringHandlers
+from pipeline.api.preview import PreviewHandlers
+from pipeline.api.recipes import RecipeHandlers
+from pipeline.api.runs import RunHandlers
+from pipeline.api.submit import SubmitHandlers
+from pipeline.services import Services
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The handlers by resource."""
+
+    submit: SubmitHandlers
+    jobs: JobHandlers
+    images: ImageHandlers
+    failures: FailureHandlers
+    runs: RunHandlers
+    recipes: RecipeHandlers
+    preview: PreviewHandlers
+    monitoring: MonitoringHandlers
+
+    @classmethod
+    def of(cls, services: Services) -> Self:
+        """Compose the handlers. This is cheap: they hold references only."""
+        settings, jobs = services.settings, services.jobs
+        keys = IdempotencyKeys(services.idempotency, settings.idempotency_ttl_hours)
+        images = ImageHandlers(settings, jobs, services.sources, services.renditions)
+        return cls(
+            submit=SubmitHandlers(settings, jobs, services.dispatcher, keys, images),
+            jobs=JobHandlers(jobs, settings.input_container),
+            images=images,
+            failures=FailureHandlers(jobs),
+            runs=RunHandlers(services.runs, services.planner, keys),
+            recipes=RecipeHandlers(services.recipes, settings.adhoc_recipes),
+            preview=PreviewHandlers(settings, services.previewer),
+            monitoring=MonitoringHandlers(settings, services.pool_monitor, services.health, services.statistics),
+        )

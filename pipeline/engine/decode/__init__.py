@@ -1,0 +1,1 @@
+"""Decoding: detect, check and decode the source inside a session."""

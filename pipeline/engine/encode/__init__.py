@@ -1,0 +1,1 @@
+"""Encoding: output formats, their options, and the bytes of a rendition."""

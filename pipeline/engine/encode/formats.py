@@ -1,0 +1,271 @@
+"""Formats of renditions: their options and encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from ..canvas import flatten
+from ..constraints import Color, Help, ItemCount, Range, rgba
+from ..errors import EngineError
+from ..timing import MAX_FRAME_MILLISECONDS, MAX_PNG_MILLISECONDS, Timing
+from .format_base import Format as Format
+from .palettes import quantize, quantize_with_clear_entry
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+Quality = Annotated[int, Range(1, 100)]
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
+
+@dataclass(frozen=True)
+class Jpeg(Format):
+    """JPEG: for photos; every program reads it; no transparency."""
+
+    name: ClassVar[str] = "jpeg"
+    pillow: ClassVar[str] = "JPEG"
+    content_type: ClassVar[str] = "image/jpeg"
+    extension: ClassVar[str] = "jpg"
+    max_exif_bytes: ClassVar[int | None] = 65_533  # a segment of 65,535 bytes less its length field
+    stores_gray: ClassVar[bool] = True
+    alpha: ClassVar[bool] = False
+    max_side: ClassVar[int] = 65_500  # libjpeg's JPEG_MAX_DIMENSION
+
+    quality: Annotated[Quality, Help("1 to 100; above 95 the file grows without a visible difference")] = 80
+    progressive: Annotated[bool, Help("true: display a coarse version first; the file is slightly smaller")] = True
+    subsampling: Annotated[Subsampling, Help("how coarse color may be against brightness")] = "4:2:0"
+    optimize: Annotated[bool, Help("true: compute optimal Huffman codes (progressive files always have them)")] = True
+    background: Annotated[Color, Help("color of transparent areas")] = "white"
+
+    def to_encodable(self, image: Image.Image) -> Image.Image:
+        """Flatten the image, because JPEG has no alpha."""
+        return flatten(image, rgba(self.background))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return quality, scans and codes."""
+        return {
+            "quality": self.quality,
+            "progressive": self.progressive,
+            "subsampling": self.subsampling,
+            "optimize": self.optimize,
+        }
+
+
+@dataclass(frozen=True)
+class Png(Format):
+    """PNG: for drawings and screenshots; lossless."""
+
+    name: ClassVar[str] = "png"
+    pillow: ClassVar[str] = "PNG"
+    content_type: ClassVar[str] = "image/png"
+    extension: ClassVar[str] = "png"
+    stores_gray: ClassVar[bool] = True
+    animates: ClassVar[bool] = True
+    max_side: ClassVar[int] = 1_000_000
+
+    compression: Annotated[Annotated[int, Range(0, 9)], Help("0 is fast and large, 9 is slow and small")] = 6
+
+    colors: Annotated[
+        Annotated[int, Range(2, 256)] | None, Help("write a palette of this many colors: much smaller for drawings")
+    ] = None
+
+    def to_encodable(self, image: Image.Image) -> Image.Image:
+        """Convert to a palette, if the recipe asks for one."""
+        return quantize(image, self.colors) if self.colors else image
+
+    def encode(
+        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        """Encode as other formats do; round all durations if one does not fit into two 16-bit numbers."""
+        if timing and timing.total > MAX_PNG_MILLISECONDS:
+            shorter = timing.clamped(MAX_PNG_MILLISECONDS)  # Pillow before 12 writes thousandths only
+            for fitted in (timing, timing.rounded_to(10), timing.rounded_to(1000), shorter):
+                with suppress(EngineError):
+                    return super().encode(frames, fitted, metadata)
+            timing = timing.sped_up(MAX_PNG_MILLISECONDS)
+        return super().encode(frames, timing, metadata)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the compression level."""
+        return {"compress_level": self.compression}
+
+    def animated(self, timing: Timing) -> dict[str, Any]:
+        """Write each frame whole: Pillow otherwise omits areas that seem unchanged, and confuses their alpha."""
+        return {**super().animated(timing), "blend": 0, "disposal": 0}
+
+
+@dataclass(frozen=True)
+class Webp(Format):
+    """WebP: smaller than JPEG, with transparency; all current browsers read it."""
+
+    name: ClassVar[str] = "webp"
+    pillow: ClassVar[str] = "WEBP"
+    content_type: ClassVar[str] = "image/webp"
+    extension: ClassVar[str] = "webp"
+    animates: ClassVar[bool] = True
+    max_side: ClassVar[int] = 16_383
+
+    quality: Annotated[Quality, Help("1 to 100; with lossless: effort")] = 80
+    lossless: Annotated[bool, Help("true: keep every pixel exactly, for drawings")] = False
+    effort: Annotated[Annotated[int, Range(0, 6)], Help("0 is fast, 6 is slow and slightly smaller")] = 4
+
+    def arguments(self) -> dict[str, Any]:
+        """Return quality and effort."""
+        return {"quality": self.quality, "lossless": self.lossless, "method": self.effort}
+
+
+@dataclass(frozen=True)
+class Avif(Format):
+    """AVIF: the smallest for photos, with transparency; slow to encode."""
+
+    name: ClassVar[str] = "avif"
+    pillow: ClassVar[str] = "AVIF"
+    content_type: ClassVar[str] = "image/avif"
+    extension: ClassVar[str] = "avif"
+    animates: ClassVar[bool] = True
+    max_side: ClassVar[int] = 32_768  # libavif's default limit for reading; it writes twice that
+
+    quality: Annotated[Quality, Help("1 to 100; 60 looks like JPEG at 80")] = 60
+    speed: Annotated[Annotated[int, Range(0, 10)], Help("10 is the fastest; below 6 encoding takes seconds")] = 8
+    subsampling: Annotated[Subsampling, Help("how coarse color may be against brightness")] = "4:2:0"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return quality and speed, with fixed threads and tiles: their defaults vary and change the bytes."""
+        return {
+            "quality": self.quality,
+            "speed": self.speed,
+            "subsampling": self.subsampling,
+            "max_threads": 2,
+            "autotiling": False,
+            "tile_rows": 0,
+            "tile_cols": 0,
+        }
+
+
+@dataclass(frozen=True)
+class Gif(Format):
+    """GIF: animations for old programs; 256 colors; pixels are transparent or opaque."""
+
+    name: ClassVar[str] = "gif"
+    pillow: ClassVar[str] = "GIF"
+    content_type: ClassVar[str] = "image/gif"
+    extension: ClassVar[str] = "gif"
+    animates: ClassVar[bool] = True
+    max_side: ClassVar[int] = 65_535
+
+    colors: Annotated[Annotated[int, Range(2, 256)], Help("colors in the palette of each frame")] = 256
+
+    def to_encodable(self, image: Image.Image) -> Image.Image:
+        """Convert to a palette in which pixels are transparent or opaque."""
+        return quantize_with_clear_entry(image, self.colors)
+
+    def encode(
+        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        """Encode as other formats do; an animation that is too slow for GIF runs as slowly as GIF allows."""
+        timing = timing.in_hundredths() if timing else None
+        try:
+            return super().encode(frames, timing, metadata)
+        except EngineError:
+            if timing is None or timing.total <= MAX_FRAME_MILLISECONDS:
+                raise
+        # Pillow merges identical frames, and the duration of the merged frame exceeds the limit.
+        return super().encode(frames, timing.sped_up(MAX_FRAME_MILLISECONDS), metadata)
+
+    def arguments(self) -> dict[str, Any]:
+        """Keep the palette as it is."""
+        return {"optimize": False}
+
+    def animated(self, timing: Timing) -> dict[str, Any]:
+        """Write each frame whole, on a transparent background."""
+        # GIF counts repetitions after the first play. A single play is expressed by omitting the count.
+        loop = {} if timing.loop == 1 else {"loop": max(0, timing.loop - 1)}
+        return {"duration": timing.durations, "disposal": 2, **loop}
+
+
+@dataclass(frozen=True)
+class Tiff(Format):
+    """TIFF: for print and archives; lossless."""
+
+    name: ClassVar[str] = "tiff"
+    pillow: ClassVar[str] = "TIFF"
+    content_type: ClassVar[str] = "image/tiff"
+    extension: ClassVar[str] = "tif"
+    stores_gray: ClassVar[bool] = True
+    max_side: ClassVar[int] = 1_000_000
+
+    compression: Annotated[
+        Literal["lzw", "deflate", "none"], Help("deflate is the smallest, lzw the most widely supported")
+    ] = "lzw"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the compression by Pillow's name."""
+        return {"compression": {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate", "none": "raw"}[self.compression]}
+
+
+@dataclass(frozen=True)
+class _DecidedLate(Format):
+    """Base class of formats that are chosen once the source is known."""
+
+    pillow: ClassVar[str] = ""
+    content_type: ClassVar[str] = ""
+    extension: ClassVar[str] = ""
+    max_side: ClassVar[int] = 65_535
+    animates: ClassVar[bool] = True
+    decided_late: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Raise an error: nothing is encoded in this format itself."""
+        raise AssertionError(f"a bug: {self.name} must become another format before encoding")
+
+
+@dataclass(frozen=True)
+class Auto(_DecidedLate):
+    """Auto: the smallest format that can hold the image; each is tried once, at the same visible quality."""
+
+    name: ClassVar[str] = "auto"
+
+    quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
+    among: Annotated[
+        Annotated[list[Literal["jpeg", "png", "webp", "avif"]], ItemCount(1, 4)], Help("formats to choose from")
+    ] = field(default_factory=lambda: ["avif", "webp", "jpeg"])
+
+    def candidates(self) -> list[Format]:
+        """Return the formats to try, at qualities that look the same."""
+        makers: dict[str, Format] = {
+            "jpeg": Jpeg(quality=self.quality),
+            "png": Png(),
+            "webp": Webp(quality=self.quality),
+            "avif": Avif(quality=max(1, round(self.quality * 0.75))),
+        }
+        return [makers[name] for name in self.among]
+
+
+@dataclass(frozen=True)
+class Keep(_DecidedLate):
+    """Keep: the format of the source (PNG for BMP, JPEG for HEIC)."""
+
+    name: ClassVar[str] = "keep"
+
+    quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
+
+    def format_for(self, source: str) -> Format:
+        """Return the format for a source format (Pillow's name)."""
+        makers: dict[str, Format] = {
+            "PNG": Png(),
+            "BMP": Png(),
+            "GIF": Gif(),
+            "TIFF": Tiff(),
+            "WEBP": Webp(quality=self.quality),
+            "AVIF": Avif(quality=max(1, round(self.quality * 0.75))),
+        }
+        return makers.get(source, Jpeg(quality=self.quality))
+
+
+FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (Jpeg, Png, Webp, Avif, Gif, Tiff, Auto, Keep)}
+ENCODED_FORMATS = [name for name, kind in FORMATS.items() if not kind.decided_late]
+"""Formats that a file can have."""

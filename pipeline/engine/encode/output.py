@@ -1,0 +1,50 @@
+"""Options of all renditions, for every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from ..constraints import Help, ItemCount, Range
+
+MetadataKind = Literal["icc", "copyright", "exif", "location"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Size limit, metadata, animation and computed values of a rendition."""
+
+    revisions: ClassVar[dict[str, int]] = {
+        "max_bytes": 1,
+        "keep": 1,
+        "animation": 1,
+        "if_larger": 1,
+        "placeholder": 1,
+        "dominant_color": 1,
+    }
+    """Revision of each option. Raise one when the option makes other bytes or metadata than before."""
+
+    max_bytes: Annotated[
+        Annotated[int, Range(200, 1_000_000_000)] | None,
+        Help("largest file in bytes: lower the quality until the file fits, in at most 6 encodes"),
+    ] = None
+    keep: Annotated[
+        Annotated[list[MetadataKind], ItemCount(0, 4)],
+        Help(
+            "metadata to keep: icc (the color profile; gray files need none), copyright, exif (description and camera "
+            "settings, without location), location"
+        ),
+    ] = field(default_factory=list)
+    animation: Annotated[
+        Literal["keep", "first", "reject"],
+        Help("keep: all frames, if the format can; first: the first frame; reject: fail for animated sources"),
+    ] = "keep"
+    if_larger: Annotated[
+        Literal["keep", "source"],
+        Help("source: use the source's own file, without metadata, if no pixel changed and it is smaller"),
+    ] = "keep"
+    placeholder: Annotated[
+        Literal["thumbhash", "blurhash"] | None,
+        Help("a tiny preview of the image, as text in the blob's metadata"),
+    ] = None
+    dominant_color: Annotated[bool, Help("true: store the prevailing color as #rrggbb in the blob's metadata")] = False

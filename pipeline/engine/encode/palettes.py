@@ -1,0 +1,35 @@
+"""Palettes: reduce an image to a palette of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..transparency import fill_transparent
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def quantize(image: Image.Image, colors: int) -> Image.Image:
+    """Convert `image` to a palette of up to `colors` entries, alpha included."""
+    from PIL import Image
+
+    if image.mode == "RGBA":
+        return image.quantize(colors, Image.Quantize.FASTOCTREE)  # Pillow's only method with alpha
+    return image.convert("RGB").quantize(colors, Image.Quantize.MEDIANCUT)
+
+
+def quantize_with_clear_entry(image: Image.Image, colors: int) -> Image.Image:
+    """Convert `image` to a palette with one transparent entry, for pixels that are less than half opaque."""
+    if image.mode != "RGBA":
+        return quantize(image, colors)
+    clear = image.getchannel("A").point([255] * 128 + [0] * 128)
+    if clear.getbbox() is None:
+        return quantize(image.convert("RGB"), colors)
+    entry = max(1, colors - 1)
+    found = quantize(fill_transparent(image, clear), entry)
+    entries = (found.getpalette() or [])[: entry * 3]
+    found.putpalette(entries + [0] * (768 - len(entries)))
+    found.paste(entry, (0, 0, *image.size), clear)
+    found.info["transparency"] = entry
+    return found

@@ -1,0 +1,1 @@
+"""Execution: run the jobs of one call in a session and report on them."""

@@ -1,0 +1,1 @@
+"""Transforms: the named operations of recipes, and their registry."""

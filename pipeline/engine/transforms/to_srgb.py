@@ -1,0 +1,113 @@
+"""To sRGB: convert colors by the embedded profile."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from ..base import DecodingTransform
+from ..constraints import Help
+from ..pixel_modes import to_working
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODES_BY_COLOR_SPACE = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
+"""A profile may be applied to pixels of these modes only. LittleCMS would read out of bounds for others."""
+
+_PROFILED_MODES = ("L", "RGB", "RGBA", "CMYK")
+_UNPROFILED_MODES = ("LAB", "HSV")
+"""Modes that no supported profile describes."""
+
+
+@dataclass(frozen=True)
+class ToSrgb(DecodingTransform):
+    """Convert the colors to sRGB by the embedded profile. Always applied; name it to change its options."""
+
+    name: ClassVar[str] = "to_srgb"
+    example: ClassVar[dict[str, Any]] = {"intent": "relative"}
+
+    intent: Annotated[
+        Literal["perceptual", "relative"],
+        Help("perceptual compresses colors outside sRGB; relative clips them and keeps the others exact"),
+    ] = "perceptual"
+    keep_profile: Annotated[
+        bool,
+        Help(
+            "true: keep RGB pixels in the color space of their profile, for renditions that keep icc (wide gamut); "
+            "other renditions are converted to sRGB when they are encoded"
+        ),
+    ] = False
+
+    def convert(self, image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+        """Convert `image` to a working mode in sRGB. Return the profile that still applies as well."""
+        space = _profile_space(profile) if profile else None
+        if profile is None or space is None or image.mode in _UNPROFILED_MODES:
+            return to_working(image), None
+        gray = space == "GRAY" and _is_gray(image)
+        if image.mode not in _PROFILED_MODES or "transparency" in image.info:
+            image = to_working(image)
+        if self.keep_profile and space == "RGB " and image.mode in {"RGB", "RGBA"}:
+            return to_working(image), profile
+        converted = self._through_profile(image, profile, space, gray=gray)
+        return to_working(converted or image), None
+
+    def _through_profile(self, image: Image.Image, profile: bytes, space: str, *, gray: bool) -> Image.Image | None:
+        """Convert the colors and keep alpha. Return None when the profile is not for these pixels."""
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        # Gray with alpha, or in a palette, is RGB at this point.
+        colors = image.convert("L" if gray else "RGB") if alpha or gray else image
+        if colors.mode == "L" and space == "RGB ":
+            colors = colors.convert("RGB")
+        if colors.mode not in MODES_BY_COLOR_SPACE[space]:
+            return None
+        converted = self._convert(colors, profile)
+        if converted and alpha:
+            converted.putalpha(alpha)
+        return converted.convert("L") if converted and image.mode == "L" else converted
+
+    def _convert(self, image: Image.Image, profile: bytes) -> Image.Image | None:
+        """Convert colors with LittleCMS. Return None for a damaged profile."""
+        from PIL import ImageCms
+
+        intent = ImageCms.Intent.PERCEPTUAL if self.intent == "perceptual" else ImageCms.Intent.RELATIVE_COLORIMETRIC
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(
+                image,
+                source,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=intent,
+                outputMode="RGB",
+                # Keep shadows distinct when the profile's black is deeper than that of sRGB.
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            # Damaged profiles are common and harmless: treat the pixels as sRGB, as browsers do.
+            return None
+
+
+def srgb_profile() -> bytes:
+    """Return the sRGB profile for renditions that keep one, without its date, which would change the bytes."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)  # date and time (ICC.1:2022, 7.2.10)
+    return bytes(profile)
+
+
+def _is_gray(image: Image.Image) -> bool:
+    """Return True when the pixels are stored as gray: also with alpha, with over 8 bits, or in a gray palette."""
+    if image.mode != "P":
+        return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
+    levels = image.getpalette("RGB") or []
+    return levels[::3] == levels[1::3] == levels[2::3]
+
+
+def _profile_space(profile: bytes) -> str | None:
+    """Read the color space of a profile from its header (ICC.1:2022, 7.2.8); None when it is not supported."""
+    if len(profile) < 128 or profile[36:40] != b"acsp":
+        return None
+    space = profile[16:20].decode("latin-1")
+    return space if space in MODES_BY_COLOR_SPACE else None

@@ -1,0 +1,294 @@
+"""One job from source to renditions, with real blobs, a real table and real sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceError
+from pipeline.storage.keys import JobKey
+from pipeline.storage.ledger import Claim, Entry, Version
+from pipeline.storage.queue import Message
+from tests.images import form, picture, sides
+from tests.stack import Stack, opened
+
+
+async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> Entry:
+    """Execute a job."""
+    services = stack.services
+    container = services.settings.input_container
+    return await services.executor.execute(container, name, services.recipes.get(recipe), **options)
+
+
+async def upload_source(stack: Stack, name: str, data: bytes) -> None:
+    """Upload a source and handle its event."""
+    await stack.drop(name, data)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
+
+
+async def failure(stack: Stack, name: str, recipe: str = "web") -> Entry:
+    """Return the row of a failed job, which has no message left."""
+    entry = await stack.entry(recipe, name)
+    assert entry is not None
+    assert entry.state == "failed"
+    assert await stack.waiting() == 0, "a permanent failure is never retried"
+    return entry
+
+
+async def test_an_uploaded_image_gets_every_rendition(stack: Stack) -> None:
+    await upload_source(stack, "photos/a b/ü.jpg", picture(800, 600))
+    outputs = await stack.outputs()
+    assert {(form(data), sides(data)) for data in outputs.values()} == {("WEBP", (200, 150)), ("JPEG", (64, 64))}
+    entry = await stack.entry("web", "photos/a b/ü.jpg")
+    assert entry is not None
+    assert (entry.state, entry.attempts) == ("done", 1)
+    recorded = {one["path"]: (one["size"], one["sha256"]) for one in entry.renditions}
+    assert recorded == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in outputs.items()}
+    assert {"upload", "execute", "download", "commit"} <= set(entry.report["ms"])
+
+
+async def test_the_crop_of_the_tutorial_has_its_exact_size(stack: Stack) -> None:
+    await stack.drop("a.png", picture(640, 480, "PNG"))
+    await run(stack, "a.png", "tutorial")
+    (data,) = (await stack.outputs()).values()
+    assert sides(data) == (300, 300)
+
+
+async def test_a_source_without_a_matching_recipe_creates_nothing(stack: Stack) -> None:
+    await upload_source(stack, "elsewhere/a.jpg", picture())
+    assert await stack.outputs() == {}
+
+
+async def test_a_duplicate_event_creates_one_job(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    first = await asyncio.gather(*(run(stack, "photos/a.jpg") for _ in range(3)))
+    entry = await run(stack, "photos/a.jpg")
+    assert (entry.state, entry.attempts) == ("done", 1)
+    assert {each.generation for each in first} == {entry.generation}
+
+
+async def test_a_changed_source_is_processed_again(stack: Stack) -> None:
+    generations = []
+    for seed in (90, 180):
+        etag = await stack.drop("photos/a.jpg", picture(seed=seed))
+        entry = await run(stack, "photos/a.jpg")
+        assert (entry.state, entry.version.etag) == ("done", etag)
+        generations.append(entry.generation)
+    assert generations[1] == generations[0] + 1
+    assert len(await stack.outputs()) == 2
+
+
+async def test_a_source_overwritten_in_its_job_gets_the_newer_result(stack: Stack) -> None:
+    """The older job is superseded at its commit at the latest, in either order."""
+    await stack.drop("photos/a.jpg", picture(400, 300))
+    older = asyncio.create_task(run(stack, "photos/a.jpg"))
+    etag = await stack.drop("photos/a.jpg", picture(300, 400))
+    newer = await run(stack, "photos/a.jpg")
+    await asyncio.gather(older, return_exceptions=True)
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (newer.version.etag, entry.version.etag, entry.state) == (etag, etag, "done")
+    outputs = await stack.outputs()
+    assert {hashlib.sha256(data).hexdigest() for data in outputs.values()} == {r["sha256"] for r in entry.renditions}
+    assert (200, 267) in map(sides, outputs.values())
+
+
+async def test_a_deleted_source_creates_no_job(stack: Stack) -> None:
+    with pytest.raises(JobSuperseded):
+        await run(stack, "photos/gone.jpg")
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/gone.jpg")
+    assert await stack.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "text"),
+    [
+        (b"this is text, not an image\n" * 20, "not_an_image", ""),
+        (picture()[:5000], "damaged_image", ""),
+        (b"", "empty_source", "no bytes"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "", ""),
+    ],
+    ids=["text named .jpg", "truncated JPEG", "0 bytes", "EPS"],
+)
+async def test_a_file_that_is_no_image_fails_with_a_reason(stack: Stack, data: bytes, kind: str, text: str) -> None:
+    await upload_source(stack, "photos/a.jpg", data)
+    entry = await failure(stack, "photos/a.jpg")
+    assert kind in entry.error_kind
+    assert text in entry.error_message
+    assert await stack.outputs() == {}
+
+
+async def test_a_crop_outside_the_image_fails_with_the_numbers(stack: Stack) -> None:
+    await stack.drop("a.jpg", picture(200, 200))
+    entry = await run(stack, "a.jpg", "tutorial")
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "crop_outside", "execute")
+    assert "200" in entry.error_message
+    assert "400" in entry.error_message
+
+
+async def test_a_source_over_the_byte_limit_never_reaches_a_session(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_MAX_SOURCE_BYTES": "1000"}) as stack:
+        await upload_source(stack, "photos/a.jpg", picture())
+        entry = await failure(stack, "photos/a.jpg")
+        assert entry.error_kind == "too_many_bytes"
+        assert await stack.services.slot_documents.list_free(2) == ["slots/000.json", "slots/001.json"]
+
+
+async def test_a_decompression_bomb_is_refused_before_decoding(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_MAX_PIXELS": "100000"}) as stack:
+        await upload_source(stack, "photos/a.jpg", picture(1000, 1000))
+        assert (await failure(stack, "photos/a.jpg")).error_kind == "too_many_pixels"
+
+
+async def test_a_failed_job_leaves_the_session_usable(stack: Stack) -> None:
+    await upload_source(stack, "photos/bad.jpg", b"no image at all")
+    await upload_source(stack, "photos/good.jpg", picture())
+    entry = await stack.entry("web", "photos/good.jpg")
+    assert entry is not None
+    assert entry.state == "done"
+
+
+async def test_concurrent_uploads_are_processed_exactly_once(stack: Stack) -> None:
+    names = [f"photos/{number}.jpg" for number in range(24)]
+    await asyncio.gather(*(upload_source(stack, name, picture(300, 200, seed=i)) for i, name in enumerate(names)))
+    entries = [await stack.entry("web", name) for name in names]
+    assert [(entry.state, entry.attempts) for entry in entries if entry] == [("done", 1)] * 24
+    assert len(await stack.outputs()) == 48
+
+
+async def test_a_full_pool_requeues_the_job_without_an_attempt(environ: dict[str, str]) -> None:
+    async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1.2"}) as stack:
+        names = await stack.services.slot_documents.list_free(2)
+        held = [await stack.services.slot_documents.acquire(name) for name in names]
+        await upload_source(stack, "photos/a.jpg", picture())
+        assert [message.get("attempt", 0) for message in await stack.messages()] == [0]
+        entry = await stack.entry("web", "photos/a.jpg")
+        assert entry is not None
+        assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_full", 0)
+        with pytest.raises(PoolFull, match="slots"):
+            await run(stack, "photos/a.jpg")
+        for document in held:
+            assert document is not None
+            await document.release()
+        container = stack.services.settings.input_container
+        message = Message(recipe="web", container=container, name="photos/a.jpg")
+        done = await stack.services.dispatcher.execute_message(message)
+        assert done is not None
+        assert done.state == "done"
+
+
+async def test_an_unreachable_pool_is_retried_then_named(
+    environ: dict[str, str],
+) -> None:
+    quick = {
+        "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
+        "PIPELINE_MAX_ATTEMPTS": "2",
+        "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
+    }
+    async with opened({**environ, **quick}) as stack:
+        await upload_source(stack, "photos/a.jpg", picture())
+        (message,) = await stack.messages()
+        assert message["attempt"] == 1
+        await stack.services.dispatcher.execute_message(Message(**message))
+        entry = await stack.entry("web", "photos/a.jpg")
+        assert entry is not None
+        assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
+        assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
+
+
+async def test_a_final_failure_keeps_the_result_of_another_worker(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    done = await run(stack, "photos/a.jpg")
+    message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
+    await stack.services.dispatcher._requeue_or_fail(message, PoolUnavailable("no session pool answers"))
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.generation) == ("done", done.generation)
+
+
+async def test_a_job_taken_over_without_notice_is_not_executed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate a storage outage longer than a claim: no heartbeat has reported that the claim is lost."""
+    services, container, name = stack.services, stack.services.settings.input_container, "photos/a.jpg"
+    version = Version(await stack.drop(name, picture()), services.recipes.get("web").hash)
+    monkeypatch.setattr(services.ledger, "_ttl", timedelta(milliseconds=1))
+    monkeypatch.setattr(Claim, "heartbeat_interval", 3600)
+    upload, execute, executions = services.pool.upload, services.pool.execute, []
+
+    async def upload_and_take_over(identifier: str, file: str, *more: Any) -> None:
+        await upload(identifier, file, *more)
+        if not file.startswith("in-"):
+            return
+        claim = await services.ledger.claim(JobKey.of("web", container, name), (container, name), version, never)
+        assert isinstance(claim, Claim)
+        await claim.fail(SourceError("a bomb", kind="too_many_pixels"), "execute")
+
+    async def counted(*arguments: Any) -> Any:
+        executions.append(arguments)
+        return await execute(*arguments)
+
+    monkeypatch.setattr(services.pool, "upload", upload_and_take_over)
+    monkeypatch.setattr(services.pool, "execute", counted)
+    with pytest.raises(JobSuperseded):
+        await run(stack, name)
+    assert executions == []
+    assert (await failure(stack, name)).error_kind == "too_many_pixels"
+
+
+async def test_an_expired_claim_without_a_takeover_continues(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    monkeypatch.setattr(stack.services.ledger, "_ttl", timedelta(milliseconds=1))
+    monkeypatch.setattr(Claim, "heartbeat_interval", 3600)
+    entry = await run(stack, "photos/a.jpg")
+    assert (entry.state, entry.attempts) == ("done", 1)
+
+
+@pytest.mark.parametrize("trigger", ["event", "message"])
+async def test_a_claimed_job_is_checked_again_later(stack: Stack, trigger: str) -> None:
+    services = stack.services
+    etag = await stack.drop("photos/a.jpg", picture())
+    container, recipe = services.settings.input_container, services.recipes.get("web")
+    key, version = JobKey.of("web", container, "photos/a.jpg"), Version(etag, recipe.hash)
+    held = await services.ledger.claim(key, (container, "photos/a.jpg"), version, never)
+    assert isinstance(held, Claim)
+    if trigger == "event":
+        await services.dispatcher.handle_blob(container, "photos/a.jpg")
+    else:
+        message = Message(recipe="web", container=container, name="photos/a.jpg")
+        await services.dispatcher.handle_message(message.model_dump_json().encode())
+    assert (await stack.waiting(), await stack.messages()) == (1, [])
+
+
+async def never() -> bool:
+    """Fail the test: no claim needs a check of the source."""
+    raise AssertionError("the source is checked although no other job has ended")
+
+
+async def test_a_missing_output_container_is_named_in_the_failure(stack: Stack) -> None:
+    await stack.services.account.container(stack.services.settings.output_container).delete_container()
+    await upload_source(stack, "photos/a.jpg", picture())
+    entry = await failure(stack, "photos/a.jpg")
+    assert entry.error_kind == "configuration"
+    assert stack.services.settings.output_container in entry.error_message
+
+
+async def test_a_rendition_copied_to_the_input_is_refused(stack: Stack) -> None:
+    """Second guard against loops: a rendition is copied together with its metadata."""
+    container = stack.services.account.container(stack.services.settings.input_container)
+    await container.upload_blob("photos/a.jpg", picture(), metadata={"pipeline_job": "web.abc"})
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
+    assert (await failure(stack, "photos/a.jpg")).error_kind == "own_rendition"
+
+
+async def test_a_path_of_another_owner_is_left_alone(stack: Stack) -> None:
+    await stack.drop("photos/a.jpg", picture())
+    entry = await run(stack, "photos/a.jpg")
+    path = entry.renditions[0]["path"]
+    container = stack.services.account.container(stack.services.settings.output_container)
+    await container.upload_blob(path, b"the only copy", overwrite=True)
+    entry = await run(stack, "photos/a.jpg", again=True)
+    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "output_conflict", "commit")
+    assert (await stack.outputs())[path] == b"the only copy"
