@@ -92,7 +92,7 @@ def test_the_event_subscription_gets_all_required_parameters(first: First) -> No
 def test_the_photo_matches_the_shipped_recipe(first: First) -> None:
     (call,) = [call for call in first.calls if call.startswith("az storage blob upload")]
     source = call.split("--name ")[1].split()[0]
-    loaded = recipes.load(ROOT / "recipes.yaml", input_container="input", output_container="output")
+    loaded = recipes.load(ROOT / "recipes.yaml")
     (recipe,) = [recipe for recipe in loaded if recipe.matches(source)]
     assert recipe.name == "web"
     assert form((ROOT / "scripts" / "az" / "photo.jpg").read_bytes()) == "JPEG"
