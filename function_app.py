@@ -72,7 +72,7 @@ async def scheduled_run(timer: func.TimerRequest) -> None:
     services = process.services()
     await services.runs.start_scheduled()
     await IdempotencyKeys(services.idempotency, settings.idempotency_ttl_hours).delete_expired()
-    await runs.apply_retention(services.run_store, services.ledger.stats, settings.run_retention_days)
+    await runs.apply_retention(services.run_store, services.ledger.metrics, settings.run_retention_days)
 
 
 def serve(route: Route) -> None:

@@ -189,7 +189,7 @@ async def _stored_results(services: Services, run_id: str) -> dict[str, Any]:
             break
     entries, token = await services.ledger.page(run=run_id, limit=1000)
     while token:
-        more, token = await services.ledger.page(run=run_id, limit=1000, token=token)
+        more, token = await services.ledger.page(run=run_id, limit=1000, cursor=token)
         entries += more
     return {"outputs": names, "entries": entries}
 

@@ -90,7 +90,7 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Measuremen
 
     Calls that depend on time stay out of the count: metrics, slot status, and the check for a cancelled run.
     """
-    metrics.WRITE_EVERY = worker.RUN_STATE_CACHE_SECONDS = 3600
+    metrics.WRITE_INTERVAL_SECONDS = worker.RUN_STATE_CACHE_SECONDS = 3600
     status.PUBLISH_INTERVAL_SECONDS = inf
     async with open_services() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")

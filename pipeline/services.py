@@ -173,7 +173,7 @@ class Services:
     @cached_property
     def estimator(self) -> Estimator:
         """Estimates duration and cost of jobs."""
-        return Estimator(self.settings, self.recipes, self.ledger.stats)
+        return Estimator(self.settings, self.recipes, self.ledger.metrics)
 
     @cached_property
     def job_finder(self) -> JobFinder:
@@ -228,7 +228,7 @@ class Services:
     @cached_property
     def statistics(self) -> StatisticsCollector:
         """Collects statistics."""
-        return StatisticsCollector(self.ledger.stats, self.job_queue, self.run_queue, self.pool_monitor)
+        return StatisticsCollector(self.ledger.metrics, self.job_queue, self.run_queue, self.pool_monitor)
 
     def _dead_letter_queue(self, name: str) -> DeadLetterQueue:
         return DeadLetterQueue(JobQueue(self.account, name), self.ledger, self.settings.claim_ttl)
@@ -236,7 +236,7 @@ class Services:
     async def close(self) -> None:
         """Release the slots and close all connections."""
         await self.scheduler.close()
-        await self.ledger.stats.close()
+        await self.ledger.metrics.close()
         await self.pool.close()
         await self.account.close()
         if self.identity:

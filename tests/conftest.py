@@ -18,7 +18,10 @@ from tests.memory import Memory, opened_in_memory
 from tests.stack import RECIPES, Stack, environment, opened
 
 ROOT = Path(__file__).parent
-STACK_FIXTURES = {"azurite", "session_pool_emulator", "stack", "shared_pool", "baked_pool"}
+STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}
+# Fixtures with two implementations, in memory and on the local stack, and the folders whose tests run on both.
+BOTH = {"stack_environ", "storage_connection", "pool_endpoint"}
+BOTH_FOLDERS = {"api", "pipeline", "runs", "storage", "testing"}
 # Folders and modules whose tests start processes, or search or wait for seconds.
 SLOW_PLACES = (
     "api/test_fuzz.py",
@@ -30,9 +33,12 @@ SLOW_PLACES = (
     "console/test_sign_in.py",
     "e2e",
     "event_grid_emulator/test_proxy.py",
+    "event_grid_emulator/test_readme.py",
     "functions_host/test_loading.py",
+    "functions_host/test_readme.py",
     "functions_runtime",
     "hostile",
+    "hygiene/test_secrets.py",
     "identity",
     "infra",
     "model/test_jobs.py",
@@ -42,6 +48,15 @@ SLOW_PLACES = (
     "test_docs.py",
     "up",
 )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests in memory as well as on the local stack, unless they are marked as `stack`."""
+    needs_stack = metafunc.definition.get_closest_marker("stack") or STACK_FIXTURES & set(metafunc.fixturenames)
+    both = Path(metafunc.module.__file__).parent.name in BOTH_FOLDERS and not needs_stack
+    real = pytest.param("stack", marks=pytest.mark.stack)
+    for name in BOTH & set(metafunc.fixturenames):
+        metafunc.parametrize(name, ["memory", real] if both else [real], indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -92,10 +107,16 @@ def environ(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str
     return environment(azurite, session_pool, recipe_file)
 
 
+@pytest.fixture
+def stack_environ(request: pytest.FixtureRequest) -> dict[str, str] | None:
+    """Environment of the local stack, or None for in-memory services."""
+    return request.getfixturevalue("environ") if request.param == "stack" else None
+
+
 @pytest_asyncio.fixture
-async def stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Services on the local stack."""
-    async with opened(environ) as stack:
+async def stack(stack_environ: dict[str, str] | None, recipe_file: Path) -> AsyncIterator[Stack]:
+    """Services on the local stack; in some folders also services in memory."""
+    async with opened(stack_environ) if stack_environ else opened_in_memory(recipe_file.read_text()) as stack:
         yield stack
 
 

@@ -16,7 +16,7 @@ from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.jobs.actions import JobActions
 from pipeline.settings import Settings
-from pipeline.storage.blobs import Renditions, Source, Sources, plain
+from pipeline.storage.blobs import Renditions, Source, Sources, unquoted
 from pipeline.storage.entry import Entry
 
 # A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
@@ -86,7 +86,7 @@ class ImageHandlers:
             PermanentError: The source is too large for a response.
         """
         source = await self.sources.open(entry.container, entry.name)
-        if entry.version.etag and source.etag != plain(entry.version.etag):
+        if entry.version.etag and source.etag != unquoted(entry.version.etag):
             raise JobSuperseded(f"{entry.container}/{entry.name} has changed since the job", kind="source_changed")
         self._check_size(source.size, "read it from its container")
         return source

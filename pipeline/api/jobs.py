@@ -57,7 +57,7 @@ class JobHandlers:
             prefix=query.prefix,
             run=query.run,
             limit=query.limit,
-            token=query.cursor,
+            cursor=query.cursor,
         )
         if is_adhoc:
             entries = [entry for entry in entries if entry.key.recipe == query.recipe]

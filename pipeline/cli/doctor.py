@@ -129,7 +129,7 @@ async def _clock(services: Services) -> list[Finding]:
     try:
         async with httpx.AsyncClient(timeout=CHECK_TIMEOUT_SECONDS) as client:
             sent = time.time()
-            response = await client.head(services.account.address)
+            response = await client.head(services.account.url)
             middle = (sent + time.time()) / 2
             # Storage returns whole seconds.
             skew = middle - parsedate_to_datetime(response.headers["Date"]).timestamp() - 0.5
@@ -143,7 +143,7 @@ async def _clock(services: Services) -> list[Finding]:
 
 
 async def _failures(services: Services) -> list[Finding]:
-    groups = await services.ledger.failures_grouped(most=MAX_COUNTED_FAILURES)
+    groups = await services.ledger.failures_grouped(limit=MAX_COUNTED_FAILURES)
     if not groups:
         return [Finding("failures", "ok", "none")]
     count = sum(group.count for group in groups)

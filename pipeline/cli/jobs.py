@@ -111,7 +111,7 @@ def list_jobs(
     async def work(services: Services) -> tuple[list[Entry], str]:
         container = services.settings.input_container if prefix is not None else ""
         return await services.ledger.page(
-            recipe=recipe, state=state, container=container, prefix=prefix or "", run=run, limit=limit, token=cursor
+            recipe=recipe, state=state, container=container, prefix=prefix or "", run=run, limit=limit, cursor=cursor
         )
 
     entries, next_cursor = with_services(work)

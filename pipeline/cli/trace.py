@@ -42,7 +42,7 @@ async def _reports(services: Services, run: str, recipe: str | None, limit: int)
     entries: list[Entry] = []
     cursor = ""
     while not entries or (cursor and len(entries) < limit):
-        page, cursor = await services.ledger.page(recipe=recipe, state="done", run=run, limit=limit, token=cursor)
+        page, cursor = await services.ledger.page(recipe=recipe, state="done", run=run, limit=limit, cursor=cursor)
         entries += page
         if not entries and not cursor:
             raise ConfigError(f"nothing to draw: no job {f'of run {run}' if run else 'with these settings'} is done")

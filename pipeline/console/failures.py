@@ -38,7 +38,7 @@ JobAction = Callable[[JobKey], Awaitable[Entry]]
 async def failure_groups(ledger: Ledger, cache: SWRCache, recipe: str = "") -> list[FailureGroup]:
     """Return the newest failures grouped by kind, of one recipe or of all, from the cache."""
     return await cache.get(
-        f"failures {recipe}", lambda: ledger.failures_grouped(recipe=recipe or None, most=MAX_GROUPED_FAILURES)
+        f"failures {recipe}", lambda: ledger.failures_grouped(recipe=recipe or None, limit=MAX_GROUPED_FAILURES)
     )
 
 
@@ -74,7 +74,7 @@ class FailurePages:
         matching: list[Entry] = []
         for _ in range(MAX_LEDGER_PAGES):
             entries, cursor = await self.ledger.page(
-                recipe=recipe or None, state="failed", limit=LEDGER_PAGE_SIZE if kind else PAGE_SIZE, token=cursor
+                recipe=recipe or None, state="failed", limit=LEDGER_PAGE_SIZE if kind else PAGE_SIZE, cursor=cursor
             )
             matching += [entry for entry in entries if kind in ("", entry.error_kind)]
             if not cursor or len(matching) >= PAGE_SIZE:

@@ -130,7 +130,7 @@ class JobPages:
                 prefix=job_filter.name,
                 run=job_filter.run,
                 limit=PAGE_SIZE - len(matching),
-                token=cursor,
+                cursor=cursor,
             )
             matching += filter(job_filter.matches, entries)
             if not cursor or len(matching) >= PAGE_SIZE:

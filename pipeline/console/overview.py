@@ -107,7 +107,7 @@ class OverviewPage:
         # Concurrent: the page takes as long as the slowest request.
         (minutes, groups, (latest, _)), (pool, queued, oldest_queued, (runs, _)) = await asyncio.gather(
             asyncio.gather(
-                self.cache.get(f"minutes {hours}", lambda: self.ledger.stats.minutes(since)),
+                self.cache.get(f"minutes {hours}", lambda: self.ledger.metrics.minutes(since)),
                 failure_groups(self.ledger, self.cache),
                 self.ledger.page(limit=LATEST_JOBS),
             ),

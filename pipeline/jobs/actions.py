@@ -81,7 +81,7 @@ class JobActions:
         """Yield the failures that match all given filters, newest first, without those recorded meanwhile."""
         cursor = ""
         while True:
-            entries, cursor = await self.ledger.page(recipe=recipe, state="failed", limit=PAGE_SIZE, token=cursor)
+            entries, cursor = await self.ledger.page(recipe=recipe, state="failed", limit=PAGE_SIZE, cursor=cursor)
             for entry in entries:
                 if kind in ("", entry.error_kind) and entry.name.startswith(prefix):
                     yield entry

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.outcomes import OutcomeRecorder
-from pipeline.storage.entry import UNREADABLE, Entry, Version
+from pipeline.storage.entry import UNREADABLE_PARTITION, Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue, Message
@@ -60,7 +60,7 @@ class DeadLetterQueue:
         log.warning("unreadable message recorded as a failure: %s", error, extra={"event": "dead_letter.unreadable"})
         await self.ledger.enqueue(
             Entry(
-                JobKey(UNREADABLE, hashlib.sha256(body).hexdigest()[:32]),
+                JobKey(UNREADABLE_PARTITION, hashlib.sha256(body).hexdigest()[:32]),
                 container="",
                 name=body[:500].decode(errors="replace"),
                 state="failed",

@@ -31,8 +31,8 @@ from pipeline.pool.report import SessionReport
 from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage.blobs import MARK, Ownership, RenditionBlob, Renditions, Source, Sources, Staged
-from pipeline.storage.entry import can_be_kept
+from pipeline.storage.blobs import JOB_METADATA_KEY, Ownership, RenditionBlob, Renditions, Source, Sources, Staged
+from pipeline.storage.entry import fits_row
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Ledger, Version
 from pipeline.telemetry import bytes_moved, job_log_context, logger
@@ -108,7 +108,7 @@ class JobExecutor:
         try:
             rendered, report = await self._render_with_retry(source, recipe, timer, policy)
             records = [_record(each) for each in rendered]
-            if not can_be_kept(records):
+            if not fits_row(records):
                 raise RecipeError(
                     f"the names of {len(records)} renditions exceed the size of a row in the ledger: give the recipe "
                     "fewer renditions, or the source a shorter name",
@@ -170,10 +170,10 @@ class JobExecutor:
 
     def _check_source(self, source: Source, recipe: Recipe) -> None:
         """Raise SourceError for a blob that is a rendition, is empty or is too large."""
-        if MARK in source.metadata:
+        if JOB_METADATA_KEY in source.metadata:
             raise SourceError(
-                f"this blob is a rendition of this pipeline (its metadata has {MARK}) and is not transformed again; "
-                "remove that metadata to process it anyway",
+                f"this blob is a rendition of this pipeline (its metadata has {JOB_METADATA_KEY}) and is not "
+                "transformed again; remove that metadata to process it anyway",
                 kind="own_rendition",
             )
         if source.size == 0:

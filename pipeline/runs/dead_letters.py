@@ -34,14 +34,14 @@ class RunDeadLetterHandler:
             if batch is None:
                 return
             outcomes: dict[int, Outcome] = {}
-            for index in batch.left:
+            for index in batch.unfinished:
                 result = await self.items.record_failure(
                     work.run, batch.items[index], attempt=work.attempt, error=undeliverable()
                 )
                 if result.outcome:
                     outcomes[index] = result.outcome
             batch = await self.store.settle(batch, outcomes)
-            if batch.left:
+            if batch.unfinished:
                 # Another worker may hold a claim; check again after it expires.
                 await self.queue.send(RunWork(run=work.run, batch=work.batch), self.dead_letters.retry_seconds)
 

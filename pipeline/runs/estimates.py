@@ -15,7 +15,7 @@ from pipeline.recipes import Recipe, Recipes
 from pipeline.runs.durations import Pool, Times, duration
 from pipeline.runs.selection import PAGE_SIZE
 from pipeline.settings import Settings
-from pipeline.storage.metrics import LONGEST, MetricsStore, MinuteMetrics
+from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
 
 # Times of a job if none was measured within the last two days: a photo of a few megabytes.
 ASSUMED_TIMES = Times(upload=0.05, execution=0.4, download=0.05)
@@ -72,7 +72,7 @@ class Estimator:
 
     async def measured(self) -> Measured:
         """Return the times of the jobs of the last two days."""
-        return of_minutes(await self.metrics.minutes(datetime.now(UTC) - LONGEST + timedelta(minutes=1)))
+        return of_minutes(await self.metrics.minutes(datetime.now(UTC) - MAX_PERIOD + timedelta(minutes=1)))
 
     def estimate(self, jobs: Counter[str], renditions: Counter[str], measured: Measured) -> Estimate:
         """Estimate a number of jobs of each recipe; `renditions` is their total number by recipe."""

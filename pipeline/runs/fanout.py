@@ -14,7 +14,7 @@ from pipeline.runs.model import Run, key_of
 from pipeline.runs.selection import Due, JobFinder
 from pipeline.settings import Settings
 from pipeline.storage.queue import Item, JobQueue, RunWork
-from pipeline.storage.run_store import LEFT, Batch, RunStore
+from pipeline.storage.run_store import UNFINISHED, Batch, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -62,7 +62,7 @@ class FanOut:
             await self.controller.stop(run.id, f"{counts}; make a new plan, or resume with a higher cap")
             return
         batches = await self._store_batches(run, jobs)
-        await self.controller.send_all([_message(batch) for batch in batches if LEFT in batch.outcomes])
+        await self.controller.send_all([_message(batch) for batch in batches if UNFINISHED in batch.outcomes])
         count = sum(len(batch.items) for batch in batches)
 
         def advanced(stored: Run) -> Run:
@@ -113,7 +113,7 @@ def _batches(run: Run, items: list[Item], size: int, number: int) -> list[Batch]
         chunks[-1].append(item)
         left -= characters
     return [
-        Batch(run.id, _batch_name(run, number + index), tuple(chunk), LEFT * len(chunk))
+        Batch(run.id, _batch_name(run, number + index), tuple(chunk), UNFINISHED * len(chunk))
         for index, chunk in enumerate(chunks)
     ]
 

@@ -15,7 +15,7 @@ from pipeline.runs.planning import RunPlanner, new_id
 from pipeline.runs.selection import JobFinder, Selection
 from pipeline.settings import Settings, variable
 from pipeline.storage.queue import JobQueue, RunWork
-from pipeline.storage.run_store import LEFT, Document, RunStore
+from pipeline.storage.run_store import UNFINISHED, Document, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -233,7 +233,7 @@ class RunController:
         unfinished = [
             RunWork(run=run.id, batch=name)
             async for name, outcomes in self.store.outcomes(run.id, run.settled_to)
-            if LEFT in outcomes
+            if UNFINISHED in outcomes
         ]
         await self.send_all(unfinished)
         log.info("run %s resumes: %d batches are queued again", run.id, len(unfinished), extra={"event": "run.resumed"})
@@ -301,7 +301,7 @@ class RunController:
         """Count the outcomes of all batches; batches before the first unfinished one are never read again."""
         settled, settled_to, rest = Counter[str](), run.settled_to, Counter[str]()
         async for name, outcomes in self.store.outcomes(run.id, run.settled_to):
-            if not rest and LEFT not in outcomes:
+            if not rest and UNFINISHED not in outcomes:
                 settled.update(outcomes)
                 settled_to = name
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pipeline.runs.model import Run, key_of, now
-from pipeline.storage.metrics import LONGEST, MetricsStore
+from pipeline.storage.metrics import MAX_PERIOD, MetricsStore
 from pipeline.storage.run_store import RunStore
 from pipeline.telemetry import logger
 
@@ -19,7 +19,7 @@ async def apply_retention(store: RunStore, metrics: MetricsStore, retention_days
     Returns:
         The number of deleted plans and runs.
     """
-    await metrics.delete_before(now() - 2 * LONGEST)
+    await metrics.delete_before(now() - 2 * MAX_PERIOD)
     # The table lists the newest first, and an id begins with its time.
     limit = key_of(f"{now() - timedelta(days=retention_days):%Y%m%d-%H%M%S}")
     count = 0

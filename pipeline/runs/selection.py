@@ -168,7 +168,7 @@ class JobFinder:
     async def _lacks_rendition(self, key: JobKey) -> bool:
         """Return True if a rendition that the job's row lists no longer exists."""
         entry = await self.ledger.get(key)
-        return entry is not None and not await self.renditions.are_there([one["path"] for one in entry.renditions])
+        return entry is not None and not await self.renditions.exist([one["path"] for one in entry.renditions])
 
 
 def _version_id(recipe: Recipe) -> str:

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.queue import Item, JobQueue, Message, RunWork
-from pipeline.storage.run_store import LEFT, Batch, Outcome, RunStore
+from pipeline.storage.run_store import UNFINISHED, Batch, Outcome, RunStore
 from pipeline.telemetry import job_log_context, logger
 
 log = logger(__name__)
@@ -141,7 +141,7 @@ class RunWorker:
         if await self.controller.stop_on_version_mismatch(run):
             return
         batch = await self._batch(work)
-        if batch is None or not batch.left:
+        if batch is None or not batch.unfinished:
             return
         ends = await self._execute_items(batch, work.attempt)
         results = {index: end for index, end in ends.items() if isinstance(end, ItemResult)}
@@ -150,7 +150,7 @@ class RunWorker:
         for end in ends.values():
             if isinstance(end, BaseException):
                 raise end  # the host redelivers the message for the rest
-        if batch.left and await self._working_run(work.run):
+        if batch.unfinished and await self._working_run(work.run):
             failed = any(result.failed for result in results.values())
             waits = failed or any(result.waits for result in results.values())
             following = RunWork(run=work.run, batch=work.batch, attempt=work.attempt + int(failed))
@@ -171,7 +171,7 @@ class RunWorker:
     async def _batch(self, work: RunWork) -> Batch | None:
         """Return the batch: from the message if that includes its jobs, otherwise from its row."""
         if work.items and work.etag:
-            return Batch(work.run, work.batch, tuple(work.items), LEFT * len(work.items), work.etag)
+            return Batch(work.run, work.batch, tuple(work.items), UNFINISHED * len(work.items), work.etag)
         return await self.store.batch(work.run, work.batch)
 
     async def _execute_items(self, batch: Batch, attempt: int) -> dict[int, ItemResult | BaseException]:
@@ -186,7 +186,7 @@ class RunWorker:
                 with job_log_context(JobKey.of(item.recipe, self.settings.input_container, item.name).id):
                     return await self.items.execute(batch.run, item, attempt)
 
-        unfinished = batch.left
+        unfinished = batch.unfinished
         ends = await asyncio.gather(*map(execute, unfinished), return_exceptions=True)
         return dict(zip(unfinished, ends, strict=True))
 

@@ -1,0 +1,1 @@
+"""Clients of Azure Storage: sources and renditions, ledger, queues, runs, leased documents."""

@@ -1,6 +1,6 @@
-"""The clients of the storage account, made once per process, and the one place that translates their errors.
+"""Clients of the storage account, created once per process, and the mapping of their errors to the pipeline's.
 
-On Azure an identity signs in; with a connection string (the emulator) the key in it does.
+On Azure a managed identity signs in; for the emulator, the key in the connection string does.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from pipeline.errors import (
 )
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, StorageAccount
-from pipeline.storage.azure_patches import use_quick_policy
+from pipeline.storage.azure_patches import use_fast_policy
 from pipeline.storage.transport import Transport
 
-# The most that one read brings, and so what a transfer holds at once. Smaller blobs come whole with the first.
-PART = MIB
-# The size of the pieces in which larger renditions are written.
-BLOCK = 4 * MIB
-# The well-known account of the storage emulator, for the shorthand that local settings files use.
-EMULATOR = (
+# A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
+READ_CHUNK_BYTES = MIB
+# Larger renditions are written in blocks of this size.
+BLOCK_BYTES = 4 * MIB
+# The well-known account of the storage emulator; settings files abbreviate it as UseDevelopmentStorage=true.
+EMULATOR_CONNECTION_STRING = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
     "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
@@ -51,31 +51,31 @@ EMULATOR = (
 
 
 class Account:
-    """Blob, queue and table clients of one storage account. Close it when the process ends."""
+    """Clients for the blobs, queues and tables of one storage account. Close it when the process ends."""
 
     def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient) -> None:
         self._blobs, self._queues, self._tables = blobs, queues, tables
-        use_quick_policy()
+        use_fast_policy()
 
     @classmethod
     def open(cls, account: StorageAccount, identity: Identity | None) -> Self:
-        """Make the clients; nothing is sent yet. ConfigError when the connection string cannot be read."""
-        options: dict[str, Any] = {"max_single_get_size": PART, "max_chunk_get_size": PART}
+        """Create the clients; nothing is sent yet. Raises ConfigError if the connection string is invalid."""
+        options: dict[str, Any] = {"max_single_get_size": READ_CHUNK_BYTES, "max_chunk_get_size": READ_CHUNK_BYTES}
         retries: dict[str, Any] = {"retry_total": 3, "transport": Transport()}
-        # The SDK's own pause before the first retry is 15 seconds: a claim or a lease would be lost meanwhile.
-        quick: dict[str, Any] = {"initial_backoff": 0.5, "increment_base": 1, "random_jitter_range": 0.5}
+        # The SDK's default backoff starts with 15 seconds: a claim or a lease would expire meanwhile.
+        backoff: dict[str, Any] = {"initial_backoff": 0.5, "increment_base": 1, "random_jitter_range": 0.5}
         if account.connection_string is None:
             return cls(
-                BlobServiceClient(str(account.blob_uri), identity, **options, **retries, **quick),
-                QueueServiceClient(str(account.queue_uri), identity, **retries, **quick),
+                BlobServiceClient(str(account.blob_uri), identity, **options, **retries, **backoff),
+                QueueServiceClient(str(account.queue_uri), identity, **retries, **backoff),
                 TableServiceClient(str(account.table_uri), credential=identity, **retries),
             )
         text = account.connection_string
-        text = EMULATOR if text.strip().lower().startswith("usedevelopmentstorage=true") else text
+        text = EMULATOR_CONNECTION_STRING if text.strip().lower().startswith("usedevelopmentstorage=true") else text
         try:
             return cls(
-                BlobServiceClient.from_connection_string(text, **options, **retries, **quick),
-                QueueServiceClient.from_connection_string(text, **retries, **quick),
+                BlobServiceClient.from_connection_string(text, **options, **retries, **backoff),
+                QueueServiceClient.from_connection_string(text, **retries, **backoff),
                 TableServiceClient.from_connection_string(text, **retries),
             )
         except ValueError:
@@ -85,21 +85,21 @@ class Account:
             ) from None
 
     @property
-    def address(self) -> str:
-        """Where the blobs are, without a key."""
+    def url(self) -> str:
+        """The URL of the blob service, without a key."""
         return str(self._blobs.url).partition("?")[0]
 
     def container(self, name: str) -> ContainerClient:
-        """The client of a blob container."""
+        """Return the client of a blob container."""
         return self._blobs.get_container_client(name)
 
     async def check_container(self, name: str) -> None:
-        """See whether a blob container is there. ConfigError or StorageUnavailable says why not."""
-        with map_errors(f"looking at the container {name}"):
+        """Check that a blob container exists. Raises ConfigError or StorageUnavailable with the reason."""
+        with map_errors(f"checking the container {name}"):
             await self.container(name).get_container_properties()
 
     def queue(self, name: str) -> QueueClient:
-        """The client of a queue whose messages are base64, as the Functions host writes and reads them."""
+        """Return the client of a queue whose messages are base64, as the Functions host reads and writes them."""
         return self._queues.get_queue_client(
             name,
             message_encode_policy=BinaryBase64EncodePolicy(),
@@ -107,7 +107,7 @@ class Account:
         )
 
     def table(self, name: str) -> TableClient:
-        """The client of a table."""
+        """Return the client of a table."""
         return self._tables.get_table_client(name)
 
     async def close(self) -> None:
@@ -117,32 +117,33 @@ class Account:
 
 
 @contextmanager
-def map_errors(doing: str) -> Iterator[None]:
-    """Turn the storage SDK's errors into the pipeline's. `doing` names the work, for the message.
+def map_errors(operation: str) -> Iterator[None]:
+    """Map the storage SDK's errors to the pipeline's. `operation` begins the message, such as "reading a/b".
 
-    Errors that mean something to the caller (not found, condition not met, conflict) are to be caught inside.
+    Catch errors that the caller handles (not found, condition not met, conflict) inside this context.
     """
     try:
         yield
     except IdentityUnavailable as error:
-        raise StorageUnavailable(f"{doing}: {error.message}", kind=error.kind) from error
+        raise StorageUnavailable(f"{operation}: {error.message}", kind=error.kind) from error
     except (ServiceRequestError, ServiceResponseError) as error:
         raise StorageUnavailable(
-            f"{doing}: the storage account does not answer ({_short(error)}); check {CONNECTION} and the network"
+            f"{operation}: the storage account does not respond ({_short(error)}); check the connection setting "
+            f"{CONNECTION} and the network"
         ) from error
     except ClientAuthenticationError as error:
-        raise _denied(doing, error) from error
+        raise _denied(operation, error) from error
     except HttpResponseError as error:
-        raise _from_answer(doing, error) from error
+        raise _error_from_response(operation, error) from error
     except AzureError as error:
-        raise StorageUnavailable(f"{doing}: {_short(error)}") from error
+        raise StorageUnavailable(f"{operation}: {_short(error)}") from error
     except HTTPException as error:
-        # What the SDK makes of an answer to several changes at once that it does not understand; they may be made.
-        raise StorageUnavailable(f"{doing}: storage's answer cannot be read ({type(error).__name__})") from error
+        # The SDK cannot parse the response to a transaction. The transaction may have been carried out.
+        raise StorageUnavailable(f"{operation}: malformed response of storage ({type(error).__name__})") from error
 
 
 async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:
-    """Delete all rows that a query finds; fine when somebody else does so, too."""
+    """Delete all rows that match a query, also if another process deletes them at the same time."""
     rows: list[dict[str, str]] = []
 
     async def delete() -> None:
@@ -164,18 +165,18 @@ async def delete_rows(table: TableClient, query: str, values: dict[str, str]) ->
         await delete()
 
 
-def is_there(error: HttpResponseError) -> bool:
-    """Whether it says that there is something already. The SDK takes every conflict for that."""
+def already_exists(error: HttpResponseError) -> bool:
+    """Return True for a resource that exists already. The SDK raises the same class for every other conflict."""
     return _code(error) in ("BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists")
 
 
 @contextmanager
-def unless_there() -> Iterator[None]:
-    """Make something; fine when it is there already."""
+def ignore_existing() -> Iterator[None]:
+    """Ignore the error of a resource that exists already."""
     try:
         yield
     except HttpResponseError as error:
-        if not is_there(error):
+        if not already_exists(error):
             raise
 
 
@@ -184,30 +185,32 @@ def _code(error: HttpResponseError) -> str:
     return str(getattr(code, "value", code) or "")
 
 
-def _from_answer(doing: str, error: HttpResponseError) -> PipelineError:
+def _error_from_response(operation: str, error: HttpResponseError) -> PipelineError:
     code = _code(error)
     if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
-        return ConfigError(f"{doing}: {code}: it does not exist; make it with `image-pipeline init`")
+        return ConfigError(f"{operation}: {code}: it does not exist; create it with `image-pipeline init`")
     if code == "BlobArchived":
-        return SourceError(f"{doing}: it is in the archive tier: rehydrate it, then retry", kind="archived")
+        return SourceError(f"{operation}: the blob is in the archive tier: rehydrate it, then retry", kind="archived")
     if code in ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"):
         return OutputError(
-            f"{doing}: a policy of its container keeps it from being replaced ({code})", kind="immutable"
+            f"{operation}: an immutability policy of the container protects the blob ({code})", kind="immutable"
         )
     if error.status_code in (401, 403):
-        return _denied(doing, error)
+        return _denied(operation, error)
     if error.status_code in (400, 404, 405, 413, 414):
-        return PermanentError(f"{doing}: storage does not take it: {error.status_code} {code}", kind="storage_refused")
-    after = getattr(error.response, "headers", {}).get("Retry-After")
+        return PermanentError(
+            f"{operation}: storage refuses the request: {error.status_code} {code}", kind="storage_refused"
+        )
+    retry_after = getattr(error.response, "headers", {}).get("Retry-After")
     return StorageUnavailable(
-        f"{doing}: storage answered {error.status_code} {code}".rstrip(),
-        retry_after=float(after) if after and after.isdecimal() else None,
+        f"{operation}: storage responded with {error.status_code} {code}".rstrip(),
+        retry_after=float(retry_after) if retry_after and retry_after.isdecimal() else None,
     )
 
 
-def _denied(doing: str, error: HttpResponseError) -> StorageUnavailable:
+def _denied(operation: str, error: HttpResponseError) -> StorageUnavailable:
     return StorageUnavailable(
-        f"{doing}: storage refuses the sign-in (HTTP {error.status_code}); check the key in {CONNECTION}, or the "
+        f"{operation}: storage refuses the sign-in (HTTP {error.status_code}); check the key in {CONNECTION}, or the "
         "identity's roles Storage Blob Data Owner, Queue Data Contributor and Table Data Contributor",
         kind="storage_denied",
     )

@@ -1,4 +1,4 @@
-"""Pictures and fonts that recipes use: small blobs, read once and looked at again now and then."""
+"""Cache of assets: images and fonts that recipes use, read from blobs and checked for changes once a minute."""
 
 from __future__ import annotations
 
@@ -15,62 +15,69 @@ from pipeline.errors import RecipeError
 from pipeline.settings import MIB
 from pipeline.storage.account import Account, map_errors
 
-LIMIT = 16 * MIB
-# How long an asset is used before it is asked whether it has changed.
-FRESH = 60.0
-# What is kept of them in memory: so many, and so many bytes together. Those that nobody has used for longest go first.
-MOST, MOST_BYTES = 256, 64 * MIB
+MAX_ASSET_BYTES = 16 * MIB
+# An asset is used for this long before it is checked for changes.
+CACHE_SECONDS = 60.0
+# Limits of the cache. The least recently used assets are evicted first.
+MAX_CACHED_ASSETS, MAX_CACHED_BYTES = 256, 64 * MIB
 
 
 @dataclass(frozen=True)
 class Asset:
-    """The content of an asset, and the name that its file gets in a session: of its content, never the blob's own."""
+    """An asset: its content, and its file name in a session, which comes from the content and not from the blob.
+
+    `checked` is the monotonic time of the last check for changes.
+    """
 
     file: str
     data: bytes
     etag: str
-    looked: float
+    checked: float
 
 
 class Assets:
-    """The container of assets."""
+    """Assets of a container, cached in memory."""
 
     def __init__(self, account: Account, container: str) -> None:
         self.container = container
         self._client = account.container(container)
-        self._known: dict[str, Asset] = {}
+        self._cache: dict[str, Asset] = {}
 
     async def get(self, name: str) -> Asset:
-        """An asset. RecipeError when there is none of that name, or when it is too large."""
-        asset = self._known.get(name)
-        if asset is None or time.monotonic() - asset.looked > FRESH:
+        """Return an asset. Raises RecipeError if it does not exist or is larger than 16 MiB."""
+        asset = self._cache.get(name)
+        if asset is None or time.monotonic() - asset.checked > CACHE_SECONDS:
             asset = await self._read(name, asset)
-        self._keep(name, asset)
+        self._remember(name, asset)
         return asset
 
-    def _keep(self, name: str, asset: Asset) -> None:
-        """Remember it as the one that was used last, and forget others where that is too much."""
-        self._known.pop(name, None)
-        self._known[name] = asset
-        held = sum(len(each.data) for each in self._known.values())
-        while len(self._known) > MOST or held > MOST_BYTES:
-            held -= len(self._known.pop(next(iter(self._known))).data)
+    def _remember(self, name: str, asset: Asset) -> None:
+        """Cache an asset as the most recently used one, and evict others beyond the limits."""
+        self._cache.pop(name, None)
+        self._cache[name] = asset
+        size = sum(len(each.data) for each in self._cache.values())
+        while len(self._cache) > MAX_CACHED_ASSETS or size > MAX_CACHED_BYTES:
+            size -= len(self._cache.pop(next(iter(self._cache))).data)
 
-    async def _read(self, name: str, known: Asset | None) -> Asset:
-        condition: dict[str, Any] = {"etag": known.etag, "match_condition": MatchConditions.IfModified} if known else {}
+    async def _read(self, name: str, cached: Asset | None) -> Asset:
+        condition: dict[str, Any] = (
+            {"etag": cached.etag, "match_condition": MatchConditions.IfModified} if cached else {}
+        )
         with map_errors(f"reading {self.container}/{name}"):
             try:
                 stream = await self._client.get_blob_client(name).download_blob(decompress=False, **condition)
             except (ResourceNotModifiedError, ResourceModifiedError):  # the SDK raises the second for a status of 304
-                assert known is not None  # noqa: S101 - only then is there a condition
-                return Asset(known.file, known.data, known.etag, time.monotonic())
+                assert cached is not None  # noqa: S101 - only then does the request have a condition
+                return Asset(cached.file, cached.data, cached.etag, time.monotonic())
             except ResourceNotFoundError as error:
                 raise RecipeError(
                     f"the recipe needs {name!r}, which is not in the container {self.container!r}: upload it there",
                     kind="asset_missing",
                 ) from error
-            if stream.size > LIMIT:
-                raise RecipeError(f"{self.container}/{name} is larger than {LIMIT:,} bytes", kind="asset_too_large")
+            if stream.size > MAX_ASSET_BYTES:
+                raise RecipeError(
+                    f"{self.container}/{name} is larger than {MAX_ASSET_BYTES:,} bytes", kind="asset_too_large"
+                )
             data = await stream.readall()
         suffix = "".join(char for char in PurePosixPath(name).suffix.lower() if char.isalnum() or char == ".")[:10]
         file = f"asset-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"

@@ -1,4 +1,4 @@
-"""Sources and renditions: reading the one and committing the other, streamed and conditional."""
+"""Sources and renditions: streamed reads, and conditional commits fenced by the generation."""
 
 from __future__ import annotations
 
@@ -16,69 +16,72 @@ from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 
 from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
-from pipeline.storage.account import BLOCK, PART, Account, is_there, map_errors, unless_there
+from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, already_exists, ignore_existing, map_errors
 
-# Metadata on every rendition: the second guard against loops, and what a conditional commit decides by.
-MARK = "pipeline_job"
-GENERATION = "pipeline_generation"
-
-
-# How accounts without tags, such as those with a hierarchical namespace, answer to being asked for them.
-NO_TAGS = (400, 405, 409, 501)
+# Metadata keys of every rendition. They guard against loops, and they decide conditional commits.
+JOB_METADATA_KEY = "pipeline_job"
+GENERATION_METADATA_KEY = "pipeline_generation"
 
 
-def plain(etag: str) -> str:
-    """An ETag without its quotation marks: a listing leaves them out, a read does not."""
+# Accounts without index tags, such as those with a hierarchical namespace, respond with one of these.
+TAGS_UNSUPPORTED_STATUSES = (400, 405, 409, 501)
+
+
+def unquoted(etag: str) -> str:
+    """Return an ETag without quotation marks: a listing omits them, a read does not."""
     return etag.strip('"')
 
 
 class Source:
-    """A blob pinned by its ETag: `size` in bytes, `metadata`, and its bytes in chunks of at most 1 MiB.
+    """A blob pinned by its ETag, with its size in bytes, its metadata and its content in chunks of at most 1 MiB.
 
-    Of a small one all bytes have been fetched when it is made. Of a larger one none are kept: many may wait at once.
+    The bytes of a blob of at most 1 MiB arrived when it was opened. A larger one holds no bytes while its job waits.
     """
 
     def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
-        facts = first.properties
+        properties = first.properties
         self.container, self.name = container, blob.blob_name
-        self.etag = plain(facts.etag)
-        self.size: int = facts.size
-        self.content_type: str = facts.content_settings.content_type or ""
-        self.metadata: dict[str, str] = dict(facts.metadata or {})
+        self.etag = unquoted(properties.etag)
+        self.size: int = properties.size
+        self.content_type: str = properties.content_settings.content_type or ""
+        self.metadata: dict[str, str] = dict(properties.metadata or {})
         self._blob = blob
-        self._first: StorageStreamDownloader[bytes] | None = first if self.size <= PART else None
+        self._first: StorageStreamDownloader[bytes] | None = first if self.size <= READ_CHUNK_BYTES else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes of exactly this version, from storage anew each time. JobSuperseded when it has changed or gone."""
+        """Yield the bytes of exactly this version, read again on every call.
+
+        Raises JobSuperseded if the blob has changed or is gone.
+        """
         with map_errors(f"reading {self.container}/{self.name}"):
             try:
-                stream, self._first = self._first or await self._again(), None
+                stream, self._first = self._first or await self._reopen(), None
                 async for chunk in stream.chunks():
                     yield chunk
             except (ResourceModifiedError, ResourceNotFoundError) as error:
-                raise JobSuperseded(f"{self.container}/{self.name} changed or went while it was read") from error
+                raise JobSuperseded(f"{self.container}/{self.name} changed or was deleted while it was read") from error
 
-    async def _again(self) -> StorageStreamDownloader[bytes]:
+    async def _reopen(self) -> StorageStreamDownloader[bytes]:
         return await self._blob.download_blob(
             etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified, decompress=False
         )
 
     async def tags(self) -> dict[str, str]:
-        """The blob's index tags."""
+        """Return the index tags of the blob; empty in an account without tags."""
         with map_errors(f"reading the tags of {self.container}/{self.name}"):
             try:
                 return dict(await self._blob.get_blob_tags())
             except ResourceNotFoundError as error:
-                raise JobSuperseded(f"{self.container}/{self.name} went while it was looked at") from error
+                raise JobSuperseded(f"{self.container}/{self.name} was deleted meanwhile") from error
             except HttpResponseError as error:
-                if error.status_code not in NO_TAGS:
+                if error.status_code not in TAGS_UNSUPPORTED_STATUSES:
                     raise
                 return {}
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A source as a listing shows it."""
+    """A source as listed. `size` is in bytes, `modified` the time of the last write."""
 
     name: str
     etag: str
@@ -89,29 +92,29 @@ class Listed:
 
 def _listed(blob: BlobProperties) -> Listed:
     content_type = blob.content_settings.content_type or ""
-    return Listed(blob.name, plain(blob.etag), blob.size, content_type, blob.last_modified)
+    return Listed(blob.name, unquoted(blob.etag), blob.size, content_type, blob.last_modified)
 
 
 class Sources:
-    """The containers that jobs may read from."""
+    """Containers from which jobs may read."""
 
     def __init__(self, account: Account, containers: tuple[str, ...]) -> None:
         self._containers = {name: account.container(name) for name in containers}
 
     async def open(self, container: str, name: str) -> Source:
-        """Pin the current version of a blob. JobSuperseded when there is none (any more)."""
+        """Open a blob and pin its current version. Raises JobSuperseded if it does not exist."""
         blob = self._container(container).get_blob_client(name)
-        with map_errors(f"reading {container}/{name}"), _there(container, name):
-            # As it is stored: a blob that is said to be compressed may not be, and has its stored size anyway.
+        with map_errors(f"reading {container}/{name}"), _must_exist(container, name):
+            # Without decompression: the declared encoding may be wrong, and the size is that of the stored bytes.
             stream = await blob.download_blob(decompress=False)
         return Source(container, blob, stream)
 
     async def page(
-        self, container: str, prefix: str = "", marker: str = "", size: int = 5000
+        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000
     ) -> tuple[list[Listed], str]:
-        """At most `size` sources below `prefix` from `marker` on, and the marker of what follows: empty at the end."""
-        listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=size)
-        pages = listing.by_page(marker or None)
+        """Return a page of at most `limit` sources below a prefix, and the next page's cursor, empty at the end."""
+        listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=limit)
+        pages = listing.by_page(cursor or None)
         with map_errors(f"listing {container}"):
             try:
                 page = [_listed(blob) async for blob in await anext(pages)]
@@ -120,21 +123,21 @@ class Sources:
         return page, getattr(pages, "continuation_token", None) or ""
 
     async def stat(self, container: str, name: str) -> Listed:
-        """What a blob is now, without reading it. JobSuperseded when there is none."""
-        with map_errors(f"looking for {container}/{name}"), _there(container, name):
+        """Return the current properties of a blob. Raises JobSuperseded if it does not exist."""
+        with map_errors(f"reading the properties of {container}/{name}"), _must_exist(container, name):
             return _listed(await self._container(container).get_blob_client(name).get_blob_properties())
 
     async def is_current(self, container: str, name: str, etag: str) -> bool:
-        """Whether a blob still is that version."""
+        """Return True if the blob still has this ETag."""
         try:
             return (await self.stat(container, name)).etag == etag
         except JobSuperseded:
             return False
 
     async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
-        """Store an image that came with a request; fine when it is there already, since such names are never reused."""
+        """Store an image of a request. An existing blob of that name is the same image: such names are never reused."""
         blob, settings = self._container(container).get_blob_client(name), ContentSettings(content_type=content_type)
-        with map_errors(f"storing {container}/{name}"), unless_there():
+        with map_errors(f"storing {container}/{name}"), ignore_existing():
             await blob.upload_blob(data, overwrite=False, content_settings=settings)
 
     def _container(self, name: str) -> ContainerClient:
@@ -142,36 +145,36 @@ class Sources:
             return self._containers[name]
         except KeyError:
             raise ConfigError(
-                f"container {name!r} is not one that jobs read from: {sorted(self._containers)}"
+                f"jobs do not read from the container {name!r}, only from {', '.join(sorted(self._containers))}"
             ) from None
 
 
 @contextmanager
-def _there(container: str, name: str) -> Iterator[None]:
-    """JobSuperseded when the blob is not there. That its container is not is another matter."""
+def _must_exist(container: str, name: str) -> Iterator[None]:
+    """Raise JobSuperseded if the blob does not exist; a missing container is a ConfigError instead."""
     try:
         yield
     except ResourceNotFoundError as error:
         if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
             raise
-        raise JobSuperseded(f"there is no blob {container}/{name}", kind="source_gone") from error
+        raise JobSuperseded(f"the blob {container}/{name} does not exist", kind="source_gone") from error
 
 
 @dataclass(frozen=True)
 class Ownership:
-    """Which job a rendition belongs to, and in which generation: the later one wins."""
+    """The job of a rendition and the generation of its claim: the fencing token. A higher generation wins."""
 
     job: str
     generation: int
 
     def metadata(self) -> dict[str, str]:
-        """The mark that the rendition carries."""
-        return {MARK: self.job, GENERATION: str(self.generation)}
+        """Return the metadata that mark the rendition."""
+        return {JOB_METADATA_KEY: self.job, GENERATION_METADATA_KEY: str(self.generation)}
 
 
 @dataclass(frozen=True)
 class RenditionBlob:
-    """Where a rendition goes and how it is served."""
+    """Path, headers and metadata of a rendition."""
 
     path: str
     content_type: str
@@ -181,7 +184,7 @@ class RenditionBlob:
 
 @dataclass(frozen=True)
 class MarkedBlob:
-    """A blob of the output container that a job of the pipeline has committed."""
+    """A blob that a job of the pipeline has committed, by its metadata."""
 
     path: str
     etag: str
@@ -190,14 +193,14 @@ class MarkedBlob:
 
 
 class Renditions:
-    """The output container. Every commit is conditional: a late loser never overwrites a newer result."""
+    """Renditions in the output container. Commits are conditional: an older job never overwrites a newer result."""
 
     def __init__(self, account: Account, container: str) -> None:
         self.container = container
         self._client = account.container(container)
 
     async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> Staged:
-        """Take in a rendition without showing it: small ones in memory, larger ones as uncommitted blocks."""
+        """Stage a rendition, not yet visible: up to 4 MiB in memory, a larger one as uncommitted blocks."""
         staged = Staged(self._client.get_blob_client(path))
         with map_errors(f"writing {self.container}/{path}"):
             async for chunk in chunks:
@@ -205,10 +208,12 @@ class Renditions:
         return staged
 
     async def commit(self, staged: Staged, blob: RenditionBlob, owner: Ownership) -> None:
-        """Make a staged rendition visible.
+        """Commit a staged rendition: make it visible, in place of an older generation's.
 
-        OutputError when another job's rendition, or a blob that is not the pipeline's, is at that path;
-        JobSuperseded when a newer generation of this job has written it.
+        Raises:
+            OutputError: The path holds a rendition of another job, or a blob that is not the pipeline's.
+            JobSuperseded: A newer generation of this job has committed it.
+            StorageUnavailable: Other writers changed the blob five times in a row.
         """
         with map_errors(f"committing {self.container}/{blob.path}"):
             condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
@@ -216,10 +221,12 @@ class Renditions:
                 if await staged.write(blob, owner, condition):
                     return
                 condition = await self._may_replace(blob.path, owner)
-        raise StorageUnavailable(f"{self.container}/{blob.path} keeps changing under this job", kind="overwritten")
+        raise StorageUnavailable(
+            f"{self.container}/{blob.path} was changed by other writers five times", kind="overwritten"
+        )
 
     async def read(self, path: str) -> tuple[bytes, str]:
-        """A rendition and its content type. JobSuperseded when it is not there."""
+        """Return the bytes and the content type of a rendition. Raises JobSuperseded if it does not exist."""
         with map_errors(f"reading {self.container}/{path}"):
             try:
                 stream = await self._client.get_blob_client(path).download_blob(decompress=False)
@@ -228,54 +235,54 @@ class Renditions:
                     stream.properties.content_settings.content_type or "application/octet-stream",
                 )
             except ResourceNotFoundError as error:
-                raise JobSuperseded(f"there is no rendition {path}", kind="rendition_gone") from error
+                raise JobSuperseded(f"the rendition {path} does not exist", kind="rendition_gone") from error
 
-    async def are_there(self, paths: list[str]) -> bool:
-        """Whether there is a blob at each of these paths."""
-        with map_errors(f"looking into {self.container}"):
+    async def exist(self, paths: list[str]) -> bool:
+        """Return True if every one of these paths holds a blob."""
+        with map_errors(f"checking renditions in {self.container}"):
             return all([await self._client.get_blob_client(path).exists() for path in paths])
 
-    async def marked(self, prefix: str = "", marker: str = "") -> tuple[list[MarkedBlob], str]:
-        """A page of the blobs that carry the pipeline's mark, and the marker of what follows: empty at the end."""
+    async def marked(self, prefix: str = "", cursor: str = "") -> tuple[list[MarkedBlob], str]:
+        """Return a page of the blobs with the pipeline's metadata, and the next page's cursor, empty at the end."""
         listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
-        pages = listing.by_page(marker or None)
+        pages = listing.by_page(cursor or None)
         with map_errors(f"listing {self.container}"):
             try:
-                found = [blob async for blob in await anext(pages) if MARK in (blob.metadata or {})]
+                found = [blob async for blob in await anext(pages) if JOB_METADATA_KEY in (blob.metadata or {})]
             except StopAsyncIteration:
                 found = []
-        marks = [MarkedBlob(blob.name, blob.etag, blob.size, blob.metadata[MARK]) for blob in found]
+        marks = [MarkedBlob(blob.name, blob.etag, blob.size, blob.metadata[JOB_METADATA_KEY]) for blob in found]
         return marks, getattr(pages, "continuation_token", None) or ""
 
     async def delete(self, blob: MarkedBlob) -> bool:
-        """Delete a blob as it was listed; False when it is gone, or is another one by now."""
+        """Delete a blob. Returns False if it has changed since it was listed, or is gone."""
         with map_errors(f"deleting {self.container}/{blob.path}"):
             try:
                 client = self._client.get_blob_client(blob.path)
-                await client.delete_blob(etag=f'"{plain(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
+                await client.delete_blob(etag=f'"{unquoted(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
             except (ResourceModifiedError, ResourceNotFoundError):
                 return False
         return True
 
     async def _may_replace(self, path: str, owner: Ownership) -> dict[str, Any]:
         try:
-            there = await self._client.get_blob_client(path).get_blob_properties()
+            existing = await self._client.get_blob_client(path).get_blob_properties()
         except ResourceNotFoundError:
             return {"match_condition": MatchConditions.IfMissing}
-        marks = there.metadata or {}
-        if marks.get(MARK) != owner.job:
-            whose = f"job {marks[MARK]}" if MARK in marks else "something else than this pipeline"
+        metadata = existing.metadata or {}
+        if metadata.get(JOB_METADATA_KEY) != owner.job:
+            other_owner = f"job {metadata[JOB_METADATA_KEY]}" if JOB_METADATA_KEY in metadata else "another program"
             raise OutputError(
-                f"{self.container}/{path} is there already and was made by {whose}; it is left as it is. "
+                f"{self.container}/{path} exists already and belongs to {other_owner}; it is kept. "
                 "Change the recipe's path so that no two sources share one, or delete that blob"
             )
-        if int(marks.get(GENERATION, "0")) > owner.generation:
-            raise JobSuperseded(f"a newer version of {path} has been committed")
-        return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
+        if int(metadata.get(GENERATION_METADATA_KEY, "0")) > owner.generation:
+            raise JobSuperseded(f"a newer generation of {path} has been committed")
+        return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}
 
 
 class Staged:
-    """A rendition on its way: at most one block in memory, the rest in storage but not visible."""
+    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
 
     def __init__(self, blob: BlobClient) -> None:
         self._blob = blob
@@ -284,13 +291,13 @@ class Staged:
         self._writer = secrets.token_hex(8)
 
     async def add(self, chunk: bytes) -> None:
-        """Append bytes."""
+        """Append bytes; store full blocks."""
         self._buffer += chunk
-        while len(self._buffer) > BLOCK:
+        while len(self._buffer) > BLOCK_BYTES:
             await self._stage()
 
     async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
-        """Commit under `condition`; False when it does not hold."""
+        """Commit under an ETag condition. Returns False if the condition does not hold."""
         options = {
             "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
             "metadata": {**blob.metadata, **owner.metadata()},
@@ -306,17 +313,17 @@ class Staged:
         except ResourceModifiedError:
             return False
         except HttpResponseError as error:
-            if is_there(error):
+            if already_exists(error):
                 return False
             if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
-                # It may be an older version of this job that was late: done again, the later one wins.
+                # The other writer may be an older generation of this job. The retry decides by the generation.
                 raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
             raise
         return True
 
     async def _stage(self) -> None:
-        # Block ids of one blob must be of equal length; the writer's part keeps two writers apart.
+        # All block ids of a blob must have the same length. The random part separates concurrent writers.
         name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK]))
+        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
         self._blocks.append(BlobBlock(name))
-        del self._buffer[:BLOCK]
+        del self._buffer[:BLOCK_BYTES]

@@ -1,4 +1,4 @@
-"""A row of the ledger, and the rows beside it under which the job is listed."""
+"""Rows of the ledger: the row of a job, and its list rows, which list the job by state and by run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from pipeline.storage.keys import JobKey
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
 STATES: Final = get_args(State)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-# No source's row key starts with it, and it sorts behind all of them: container names are letters, digits and hyphens.
-LIST = "~"
-# What the row keys of the list of all jobs start with.
-ALL = f"{LIST}a{LIST}"
-# In place of a recipe: what was in a queue and cannot be understood, kept as a failure.
-UNREADABLE = "~unreadable"
-# Newest first: what is counted down from, in milliseconds; 13 digits until the year 2286.
-_END = 9_999_999_999_999
-# What planning needs to know of a row; the rest is left where it is.
-BRIEF = [
+# Row keys of lists begin with this mark. No row key of a source does, since a container's name begins with a letter or
+# a digit, and the mark sorts behind those.
+LIST_MARK = "~"
+# Prefix of the row keys in the list of all jobs.
+ALL_LIST_PREFIX = f"{LIST_MARK}a{LIST_MARK}"
+# Partition, in place of a recipe, of unreadable queue messages that are recorded as failures.
+UNREADABLE_PARTITION = "~unreadable"
+# Lists are sorted newest first: a position counts down from this time in milliseconds, with 13 digits until 2286.
+_LAST_MILLISECOND = 9_999_999_999_999
+# Columns that planning needs.
+SUMMARY_COLUMNS = [
     "PartitionKey",
     "RowKey",
     "state",
@@ -39,14 +40,14 @@ BRIEF = [
     "run",
     "listed",
 ]
-# What of a row the rows beside it leave out.
-NOT_LISTED = ("report", "listed", "owner", "source_format", "decoder_revision")
+# Columns that list rows omit.
+UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Version:
-    """What a job is about: one version of the source under one form of the recipe."""
+    """The version of a job: the ETag of its source and the hash of its recipe."""
 
     etag: str
     recipe_hash: str
@@ -54,12 +55,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row. Times are UTC, sizes in bytes, `ms` milliseconds per stage; `report` is as the job left it.
+    """A row of the ledger. Times are in UTC, sizes in bytes, and `ms` in milliseconds per stage.
 
-    `since` is when the state was entered: for a job that is done, when that was. `run` is the last run that the job
-    was part of. `listed` are the row keys under which it is listed now. Entries of a list come without `report`.
+    `generation` grows with every claim and is the fencing token. `expires` is the end of the claim. `since` is when the
+    job entered its state. `run` is the last run that included the job. `listed` holds the keys of its list rows.
+    Entries of a list have no `report`.
+
     `source_format` is the format of the source as the session detected it (Pillow's name), and `decoder_revision` the
-    revision of its decoder when the job ended; both are empty where no session has opened the source.
+    revision of its decoder when the job ended; both are empty if no session has opened the source.
     """
 
     key: JobKey
@@ -92,41 +95,41 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK, a mapping with metadata
-        """Read a table entity: the job's own row, or one that lists it."""
-        # The service gives null for a column that was asked for and is not there.
-        there = {column: value for column, value in row.items() if value is not None}
+        """Read a table entity: the row of a job, or one of its list rows."""
+        # The service returns null for a selected column that the row does not have.
+        columns = {column: value for column, value in row.items() if value is not None}
         return cls(
-            key=JobKey(there["PartitionKey"], there.get("job") or there["RowKey"]),
-            container=there.get("container", ""),
-            name=there.get("name", ""),
-            state=there["state"],
-            version=Version(there["source_etag"], there["recipe_hash"]),
-            generation=number(there["generation"]),
-            owner=there.get("owner", ""),
-            expires=there["expires"],
-            since=there.get("since", LONG_AGO),
-            run=there.get("run", ""),
-            attempts=there.get("attempts", 0),
-            source_format=there.get("source_format", ""),
-            decoder_revision=there.get("decoder_revision", 0),
-            error_kind=there.get("error_kind", ""),
-            error_class=there.get("error_class", ""),
-            error_message=there.get("error_message", ""),
-            error_tail=there.get("error_tail", ""),
-            stage=there.get("stage", ""),
-            bytes_in=number(there.get("bytes_in", 0)),
-            bytes_out=number(there.get("bytes_out", 0)),
-            ms=json.loads(there.get("ms", "{}")),
-            versions=json.loads(there.get("versions", "{}")),
-            renditions=json.loads(there.get("renditions", "[]")),
-            report=json.loads(there.get("report", "{}")),
-            listed=tuple(there.get("listed", "").split()),
+            key=JobKey(columns["PartitionKey"], columns.get("job") or columns["RowKey"]),
+            container=columns.get("container", ""),
+            name=columns.get("name", ""),
+            state=columns["state"],
+            version=Version(columns["source_etag"], columns["recipe_hash"]),
+            generation=int64_value(columns["generation"]),
+            owner=columns.get("owner", ""),
+            expires=columns["expires"],
+            since=columns.get("since", LONG_AGO),
+            run=columns.get("run", ""),
+            attempts=columns.get("attempts", 0),
+            source_format=columns.get("source_format", ""),
+            decoder_revision=columns.get("decoder_revision", 0),
+            error_kind=columns.get("error_kind", ""),
+            error_class=columns.get("error_class", ""),
+            error_message=columns.get("error_message", ""),
+            error_tail=columns.get("error_tail", ""),
+            stage=columns.get("stage", ""),
+            bytes_in=int64_value(columns.get("bytes_in", 0)),
+            bytes_out=int64_value(columns.get("bytes_out", 0)),
+            ms=json.loads(columns.get("ms", "{}")),
+            versions=json.loads(columns.get("versions", "{}")),
+            renditions=json.loads(columns.get("renditions", "[]")),
+            report=json.loads(columns.get("report", "{}")),
+            listed=tuple(columns.get("listed", "").split()),
             changed=row.metadata.get("timestamp"),
             row_etag=row.metadata["etag"],
         )
 
     def to_row(self) -> dict[str, Any]:
-        """Write a table entity. What is empty has no column: every column costs, in three rows a job."""
+        """Return the table entity. Empty values have no column: every column costs bytes in up to four rows per job."""
         texts = {
             "run": self.run,
             "source_format": self.source_format,
@@ -146,7 +149,7 @@ class Entry:
             "state": self.state,
             "source_etag": self.version.etag,
             "recipe_hash": self.version.recipe_hash,
-            "generation": large(self.generation),
+            "generation": int64(self.generation),
             "owner": self.owner,
             "expires": self.expires,
             "since": self.since,
@@ -154,73 +157,73 @@ class Entry:
             "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
             **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
-            **{column: large(size) for column, size in sizes.items() if size},
+            **{column: int64(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
 
     @property
     def decoder_outdated(self) -> bool:
-        """True when this code has a newer decoder for the source's format than the job had."""
+        """True if this process has a newer decoder for the source's format than the job had."""
         return decoder_revision(self.source_format) > self.decoder_revision
 
     @property
     def is_running(self) -> bool:
-        """Whether somebody is on it, as far as the claim tells."""
+        """True if a worker holds a claim that has not expired."""
         return self.state == "running" and self.expires > datetime.now(UTC)
 
     def list_keys(self) -> tuple[str, ...]:
-        """The row keys under which this entry is to be listed: among those of its state, among all, by its run."""
-        starts = (list_start(self.state), ALL, *([run_start(self.run)] if self.run else []))
-        return tuple(start + self._place for start in starts)
+        """Return the keys of the list rows that this entry needs: by state, among all jobs, and by run."""
+        starts = (state_list_prefix(self.state), ALL_LIST_PREFIX, *([run_list_prefix(self.run)] if self.run else []))
+        return tuple(start + self._position for start in starts)
 
     def list_row(self, key: str) -> dict[str, Any]:
-        """The row that lists this entry under `key`."""
+        """Return the list row for a key."""
         row = {**self.to_row(), "RowKey": key, "job": self.key.row}
-        return {column: value for column, value in row.items() if column not in NOT_LISTED}
+        return {column: value for column, value in row.items() if column not in UNLISTED_COLUMNS}
 
     @property
-    def _place(self) -> str:
-        """Where it stands in a list: newest first, then in an order of its own."""
-        passed = (self.since - _EPOCH) // timedelta(milliseconds=1)
-        told_apart = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
-        return f"{_END - passed:013d}{told_apart}"
+    def _position(self) -> str:
+        """The position in a list: newest first, then by a hash of the keys."""
+        milliseconds = (self.since - _EPOCH) // timedelta(milliseconds=1)
+        digest = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
+        return f"{_LAST_MILLISECOND - milliseconds:013d}{digest}"
 
 
-def can_be_kept(renditions: list[dict[str, Any]]) -> bool:
-    """Whether a row holds what is told of these: a column has 32 Ki characters (of UTF-16)."""
+def fits_row(renditions: list[dict[str, Any]]) -> bool:
+    """Return True if the facts of these renditions fit into a column, which holds 32 Ki UTF-16 units."""
     return len(json.dumps(renditions, ensure_ascii=False).encode("utf-16-le", "surrogatepass")) < 64_000
 
 
-def large(value: int) -> EntityProperty:
-    """A number as a table keeps it where it may need more than the 32 bits that numbers have unless told otherwise."""
+def int64(value: int) -> EntityProperty:
+    """Return a 64-bit integer for a table; plain integers have 32 bits there."""
     return EntityProperty(value, EdmType.INT64)
 
 
-def number(kept: int | EntityProperty) -> int:
-    """The inverse of `large`."""
-    return int(kept.value) if isinstance(kept, EntityProperty) else kept
+def int64_value(stored: int | EntityProperty) -> int:
+    """Return the integer of a table value; the inverse of `int64`."""
+    return int(stored.value) if isinstance(stored, EntityProperty) else stored
 
 
-def list_start(state: str) -> str:
-    """What the row keys of a state's list start with."""
-    return f"{LIST}s{LIST}{state}{LIST}"
+def state_list_prefix(state: str) -> str:
+    """Return the prefix of the row keys in the list of a state."""
+    return f"{LIST_MARK}s{LIST_MARK}{state}{LIST_MARK}"
 
 
-def run_start(run: str) -> str:
-    """What the row keys of a run's list start with."""
-    return f"{LIST}r{LIST}{run}{LIST}"
+def run_list_prefix(run: str) -> str:
+    """Return the prefix of the row keys in the list of a run."""
+    return f"{LIST_MARK}r{LIST_MARK}{run}{LIST_MARK}"
 
 
-def place_of(list_key: str) -> str:
-    """Where a row of a list stands in it: comparable between lists."""
-    return list_key.rpartition(LIST)[2]
+def list_position(list_key: str) -> str:
+    """Return the position of a list row; positions of different lists are comparable."""
+    return list_key.rpartition(LIST_MARK)[2]
 
 
-def place_before(moment: datetime) -> str:
-    """The place in a list, newest first, behind which stands what is older than `moment`."""
-    return f"{_END - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"
+def position_at(moment: datetime) -> str:
+    """Return the position of a moment in a list: all older entries follow it."""
+    return f"{_LAST_MILLISECOND - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"
 
 
-def place_later(place: str, seconds: float) -> str:
-    """The place so many seconds further down a list, towards what is older."""
-    return f"{int(place[:13]) + round(seconds * 1000):013d}"
+def older_position(position: str, seconds: float) -> str:
+    """Return the position that many seconds further down a list, towards older entries."""
+    return f"{int(position[:13]) + round(seconds * 1000):013d}"

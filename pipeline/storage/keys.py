@@ -1,8 +1,8 @@
-"""Keys of the ledger: any blob name as a table key, and the id of a job.
+r"""Keys of the ledger: table keys from blob names, and job ids.
 
-Table keys may not hold `/ \\ # ?` and control characters, and are at most 1 KiB of UTF-16, which is 512 characters
-(Microsoft, "Understanding the Table service data model"). Characters are escaped one by one, so that the key of a
-prefix is a prefix of the key.
+Table keys must not hold `/ \ # ?` or control characters, and have at most 1 KiB of UTF-16, or 512 units (Microsoft,
+"Understanding the Table service data model"). Each character is escaped on its own, so that the key of a prefix is a
+prefix of the key.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Self
 
 from pipeline.errors import RecipeError
 
-KEY_LIMIT = 500
-KEPT = 400
+MAX_KEY_UNITS = 500
+KEPT_UNITS = 400
 _FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~ ")
 
 
-def row_key(container: str, name: str, limit: int = KEY_LIMIT) -> str:
-    """The row key of a source; names over the limit keep their start and are told apart by a hash."""
+def row_key(container: str, name: str, limit: int = MAX_KEY_UNITS) -> str:
+    """Return the row key of a source. A name beyond the limit is cut, and a hash makes its key unique."""
     key = "".join(map(_escape, f"{container}/{name}"))
     if _units(key) <= limit:
         return key
@@ -31,25 +31,25 @@ def row_key(container: str, name: str, limit: int = KEY_LIMIT) -> str:
 
 
 def source_of(key: JobKey) -> tuple[str, str] | None:
-    """Container and name of a job's source; None when the key holds but the beginning of its name."""
+    """Return container and name of a job's source; None if the key holds only the beginning of the name."""
     row = key.row.partition("~")[2] if key.is_grouped else key.row
     if re.search(r"!~[0-9a-f]{64}$", row):
         return None
-    container, _, name = re.sub(r"!([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), row).partition("/")
+    container, _, name = re.sub(r"!([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), row).partition("/")
     return container, name
 
 
 def key_range(container: str, prefix: str) -> tuple[str, str]:
-    """The first row key that a source with this prefix can have, and one behind the last (half-open).
+    """Return the half-open range of the row keys of sources with this prefix.
 
-    Where the prefix is longer than what keys keep of a name, others may lie between them.
+    If the prefix is longer than the part of a name that keys keep, the range holds other sources, too.
     """
     first = _cut("".join(map(_escape, f"{container}/{prefix}")))
     return first, first[:-1] + _next(first[-1])
 
 
 def _next(char: str) -> str:
-    """The character behind this one, of those that keys and queries may hold."""
+    """Return the next character that keys and queries may hold."""
     code = ord(char) + 1
     code = 0xA0 if 0x7F <= code <= 0x9F else code
     return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
@@ -66,22 +66,22 @@ def _units(text: str) -> int:
 
 
 def _is_key(text: str) -> bool:
-    """Whether a table can have it as a key; asked for anything else, storage answers with an error of its own."""
-    return 0 < _units(text) <= KEY_LIMIT and not _FORBIDDEN.search(text)
+    """Return True for a valid table key. Storage rejects a request for any other key."""
+    return 0 < _units(text) <= MAX_KEY_UNITS and not _FORBIDDEN.search(text)
 
 
 def _cut(key: str) -> str:
-    kept = key.encode("utf-16-le", "surrogatepass")[: KEPT * 2].decode("utf-16-le", "ignore")
-    return kept.rstrip("!") if kept.endswith("!") else kept
+    start = key.encode("utf-16-le", "surrogatepass")[: KEPT_UNITS * 2].decode("utf-16-le", "ignore")
+    return start.rstrip("!")
 
 
 @dataclass(frozen=True)
 class JobKey:
-    """One source × one recipe. `id` is what people and logs call the job; it leads back to the row.
+    """Key of a job, which is one source × one recipe. `id` names the job for users and in logs.
 
-    Each recipe of the file has a partition. Recipes of requests are many and used once: they share one, and so can be
-    listed. Their names are `_GROUP-DIGEST`, which no name in a file can be: the group is the partition, and the digest
-    stands in front of the row.
+    Each recipe of the file has its own partition. Ad-hoc recipes are many and rarely used twice: they share one
+    partition, so that their jobs can be listed. Their names have the form `_GROUP-DIGEST`, which no recipe of a file
+    has; the group is the partition, and the digest begins the row key.
     """
 
     partition: str
@@ -89,36 +89,36 @@ class JobKey:
 
     @classmethod
     def of(cls, recipe: str, container: str, name: str) -> Self:
-        """The key of a source and a recipe."""
+        """Return the key of a recipe and a source."""
         if not recipe.startswith("_"):
             return cls(recipe, row_key(container, name))
         group, _, digest = recipe.partition("-")
         start = f"{digest}~"
-        return cls(group, start + row_key(container, name, KEY_LIMIT - len(start)))
+        return cls(group, start + row_key(container, name, MAX_KEY_UNITS - len(start)))
 
     @property
     def is_grouped(self) -> bool:
-        """Whether its recipe came with a request."""
+        """True for a job of an ad-hoc recipe."""
         return self.partition.startswith("_")
 
     @property
     def recipe(self) -> str:
-        """The recipe's name."""
+        """The name of the recipe."""
         return f"{self.partition}-{self.row.partition('~')[0]}" if self.is_grouped else self.partition
 
     @property
     def id(self) -> str:
-        """Safe in a URL and in a log: the partition, a dot, the row key in URL-safe base64."""
+        """The id of the job, safe in URLs and logs: the partition, a dot, and the row key in URL-safe base64."""
         return f"{self.partition}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
 
     @classmethod
     def parse(cls, job_id: str) -> Self:
-        """The inverse of `id`; RecipeError when it is none."""
+        """Parse a job id. Raises RecipeError of kind `unknown_job` if it is invalid."""
         partition, _, encoded = job_id.partition(".")
         try:
             row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
         except ValueError:
             row = ""
         if not (_is_key(partition) and _is_key(row)):
-            raise RecipeError(f"{job_id[:100]!r} is not the id of a job", kind="unknown_job")
+            raise RecipeError(f"{job_id[:100]!r} is not a job id", kind="unknown_job")
         return cls(partition, row)

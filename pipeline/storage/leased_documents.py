@@ -1,6 +1,6 @@
-"""Small JSON documents in blobs, each held by one process at a time through its blob lease.
+"""JSON documents in blobs, each held by one process at a time through a blob lease.
 
-A lease that is not renewed ends by itself within 60 s, so a process that dies holds nothing for longer.
+A lease that its holder does not renew expires within 60 s, so a dead process blocks no document for longer.
 """
 
 from __future__ import annotations
@@ -17,44 +17,45 @@ from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
 from pipeline.errors import PipelineError, StorageUnavailable
-from pipeline.storage.account import Account, map_errors, unless_there
+from pipeline.storage.account import Account, ignore_existing, map_errors
 
-LOST_STATUS = (404, 409, 412)
-# Beside the documents, so that no listing of those shows them.
-WISHES = "wishes/"
-# A wish that is not repeated for so long is that of a process which died. Clocks may differ by some of it.
-WISH_HOLDS = timedelta(seconds=60)
-# After that it is removed, by whoever sees it.
-WISH_LIES = timedelta(hours=1)
-# What of a document a listing may show, as metadata. A session's identifier is a secret, and stays in the content.
-SHOWN = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
+LEASE_LOST_STATUSES = (404, 409, 412)
+# Prefix of the demands of processes, outside the prefix of the documents.
+DEMAND_PREFIX = "demands/"
+# A demand that its process has not repeated for this long is ignored: the process is dead. It tolerates clock skew.
+DEMAND_TTL = timedelta(seconds=60)
+# Any process deletes demands older than this.
+DEMAND_RETENTION = timedelta(hours=1)
+# Fields that a listing shows, stored as metadata. The identifier of a session is a secret and stays in the content.
+METADATA_FIELDS = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
 
 
 class LeaseLost(StorageUnavailable):
-    """The lease ended or another process took it."""
+    """The lease has expired, or another process holds it."""
 
     default_kind = "lease_lost"
 
 
 class LeasedDocument:
-    """One document, held. `content` is what it said when it was taken, or what was written since."""
+    """A document held by this process, with its content as last read or written."""
 
     def __init__(self, blob: BlobClient, lease: BlobLeaseClient, content: dict[str, Any]) -> None:
         self._blob, self._lease = blob, lease
         self.content = content
 
     async def write(self, content: dict[str, Any]) -> None:
-        """Replace the content. LeaseLost when the document is not ours any more."""
-        data, shown = json.dumps(content).encode(), {name: str(content[name]) for name in SHOWN if content.get(name)}
+        """Replace the content. Raises LeaseLost if this process no longer holds the document."""
+        data = json.dumps(content).encode()
+        metadata = {name: str(content[name]) for name in METADATA_FIELDS if content.get(name)}
         with map_errors("writing a slot"):
             try:
-                await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=shown)
+                await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=metadata)
             except HttpResponseError as error:
                 raise _lost(error) from error
         self.content = content
 
     async def renew(self) -> None:
-        """Start the lease's time anew. LeaseLost when the document is not ours any more."""
+        """Renew the lease (heartbeat). Raises LeaseLost if this process no longer holds the document."""
         with map_errors("renewing a slot"):
             try:
                 await self._lease.renew()
@@ -62,18 +63,18 @@ class LeasedDocument:
                 raise _lost(error) from error
 
     async def release(self) -> None:
-        """Give the document back; fine when it was lost."""
-        with map_errors("giving a slot back"):
+        """Release the lease, if this process still holds it."""
+        with map_errors("releasing a slot"):
             try:
                 await self._lease.release()
             except HttpResponseError as error:
-                if error.status_code not in LOST_STATUS:
+                if error.status_code not in LEASE_LOST_STATUSES:
                     raise
 
 
 @dataclass(frozen=True)
 class DocumentSummary:
-    """A document as a listing shows it: whether somebody holds it, and its SHOWN values as text."""
+    """A listed document: whether a process holds it, and its METADATA_FIELDS as text."""
 
     name: str
     held: bool
@@ -81,54 +82,54 @@ class DocumentSummary:
 
     @classmethod
     def of(cls, blob: BlobProperties) -> Self:
-        """A line of a listing."""
+        """Create from a blob of a listing."""
         return cls(blob.name, blob.lease.status == "locked", dict(blob.metadata or {}))
 
 
 class LeasedDocuments:
-    """The documents below a prefix of a container."""
+    """Documents below a prefix of a container, and the demands of the processes that compete for them."""
 
     def __init__(self, account: Account, container: str, prefix: str, lease_seconds: int) -> None:
         self._container: ContainerClient = account.container(container)
-        self._prefix, self._seconds = prefix, lease_seconds
-        self._wish = f"{WISHES}{secrets.token_hex(8)}"
+        self._prefix, self._lease_seconds = prefix, lease_seconds
+        self._demand = f"{DEMAND_PREFIX}{secrets.token_hex(8)}"
 
     async def list_free(self, count: int) -> list[str]:
-        """The names of those of the first `count` documents that nobody holds; missing ones are made."""
-        wanted = [self.name(number) for number in range(count)]
+        """Return the names of the unleased ones of the first `count` documents; create missing documents."""
+        names = [self.name(number) for number in range(count)]
         with map_errors("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix)
             leased = {blob.name: blob.lease.status == "locked" async for blob in listing}
-            for name in wanted:
+            for name in names:
                 if name not in leased:
-                    await self._make(name)
-        return [name for name in wanted if not leased.get(name)]
+                    await self._create(name)
+        return [name for name in names if not leased.get(name)]
 
     async def summaries(self) -> list[DocumentSummary]:
-        """All documents that there are, without reading or holding any."""
+        """List all documents, without reading or leasing them."""
         with map_errors("listing the slots"):
             listing = self._container.list_blobs(name_starts_with=self._prefix, include=["metadata"])
             return [DocumentSummary.of(blob) async for blob in listing]
 
     def name(self, number: int) -> str:
-        """The name of a document by its number."""
+        """Return the name of a document by its number."""
         return f"{self._prefix}{number:03d}.json"
 
     async def break_lease(self, name: str) -> None:
-        """Let the lease of whoever holds a document run out: it cannot be renewed any more."""
-        with map_errors("ending the lease of a slot"):
+        """Break the lease of a document: its holder keeps it until it expires and cannot renew it."""
+        with map_errors("breaking the lease of a slot"):
             try:
                 await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
             except HttpResponseError as error:
-                if error.status_code not in LOST_STATUS:
+                if error.status_code not in LEASE_LOST_STATUSES:
                     raise
 
     async def acquire(self, name: str) -> LeasedDocument | None:
-        """Hold a document; None when another process holds it."""
+        """Lease a document and read it; None if another process holds it."""
         blob = self._container.get_blob_client(name)
         with map_errors("leasing a slot"):
             try:
-                lease = await blob.acquire_lease(self._seconds)
+                lease = await blob.acquire_lease(self._lease_seconds)
             except (ResourceExistsError, ResourceNotFoundError):
                 return None
             document = LeasedDocument(blob, lease, {})
@@ -141,39 +142,39 @@ class LeasedDocuments:
         return document
 
     async def publish_demand(self, held: int, *, more: bool) -> None:
-        """Let other processes know how many documents this one holds, and whether it has work for more."""
-        said = {"held": str(held), "more": str(int(more))}
-        with map_errors("asking for slots"):
-            await self._container.upload_blob(self._wish, b"", overwrite=True, metadata=said)
+        """Publish how many documents this process holds, and whether it has work for more."""
+        metadata = {"held": str(held), "more": str(int(more))}
+        with map_errors("publishing the demand for slots"):
+            await self._container.upload_blob(self._demand, b"", overwrite=True, metadata=metadata)
 
     async def withdraw_demand(self) -> None:
-        """Take the wish back."""
-        with map_errors("asking for slots"):
-            await self._remove(self._wish)
+        """Delete the demand of this process."""
+        with map_errors("publishing the demand for slots"):
+            await self._remove(self._demand)
 
     async def demands(self) -> list[tuple[int, bool]]:
-        """How many documents each other process holds that says so, and whether it has work for more."""
+        """Return the demands of the other processes: documents held, and whether the process has work for more."""
         now = datetime.now(UTC)
-        with map_errors("looking who asks for slots"):
-            listing = self._container.list_blobs(name_starts_with=WISHES, include=["metadata"])
-            others = [blob async for blob in listing if blob.name != self._wish]
+        with map_errors("reading the demand for slots"):
+            listing = self._container.list_blobs(name_starts_with=DEMAND_PREFIX, include=["metadata"])
+            others = [blob async for blob in listing if blob.name != self._demand]
             for blob in others:
-                if blob.last_modified < now - WISH_LIES:
+                if blob.last_modified < now - DEMAND_RETENTION:
                     await self._remove(blob.name)
-        return [_wished(blob.metadata or {}) for blob in others if blob.last_modified > now - WISH_HOLDS]
+        return [_parse_demand(blob.metadata or {}) for blob in others if blob.last_modified > now - DEMAND_TTL]
 
     async def _remove(self, name: str) -> None:
         with suppress(ResourceNotFoundError):
             await self._container.delete_blob(name)
 
-    async def _make(self, name: str) -> None:
-        with unless_there():
+    async def _create(self, name: str) -> None:
+        with ignore_existing():
             await self._container.upload_blob(name, b"{}", overwrite=False)
 
 
-def _wished(said: dict[str, str]) -> tuple[int, bool]:
-    held = said.get("held", "")
-    return int(held) if held.isdigit() else 0, said.get("more") == "1"
+def _parse_demand(metadata: dict[str, str]) -> tuple[int, bool]:
+    held = metadata.get("held", "")
+    return int(held) if held.isdigit() else 0, metadata.get("more") == "1"
 
 
 def _read(text: bytes) -> dict[str, Any]:
@@ -185,4 +186,4 @@ def _read(text: bytes) -> dict[str, Any]:
 
 
 def _lost(error: HttpResponseError) -> Exception:
-    return LeaseLost("this process does not hold the slot any more") if error.status_code in LOST_STATUS else error
+    return LeaseLost("this process no longer holds the slot") if error.status_code in LEASE_LOST_STATUSES else error

@@ -1,13 +1,13 @@
-"""The ledger: one row per source × recipe, changed by conditional writes only.
+"""Ledger: the job table. Optimistic concurrency by ETag; `generation` is the fencing token.
 
-A row's own ETag is the mutual exclusion: whoever changed the row first holds the claim, everybody else finds out at
-the next write. `generation` grows with every claim and decides between two commits of the same rendition; it starts
-with the milliseconds since 2025 began.
+The ledger has one row per source × recipe, and changes it by conditional writes only. The worker whose write succeeds
+first holds the claim; all others get a conflict at their next write. `generation` grows with every claim and decides
+between two commits of the same rendition. It starts with the milliseconds since the beginning of 2025.
 
-Beside it, in the same partition, lie rows that list the job: by its state and by its run, newest first, each with all
-that a list shows. They are moved in the same entity-group transaction that changes the job's row, so that they never
-disagree for long, and one request does it all. A claim does not move them unless the job was listed as waiting, and
-leaves that to its first renewal: most jobs are over before, and every list is a range read of what has happened.
+The same partition holds list rows, which list the job by state and by run, newest first, with the columns that a list
+shows. One entity-group transaction changes the job's row and moves its list rows, so that they agree, in one request.
+A claim moves them only if the job was listed as queued; otherwise its first heartbeat does, because most jobs end
+before that. Each list is a range read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from azure.data.tables.aio import TableClient
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, map_errors
-from pipeline.storage.entry import BRIEF, LONG_AGO, UNREADABLE, Entry, State, Version
+from pipeline.storage.entry import LONG_AGO, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
@@ -41,19 +41,27 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 __all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "decide_claim"]
-BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
+GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
 
 def decide_claim(
     entry: Entry | None, version: Version, now: datetime, *, again: bool, seen: int | None = None
 ) -> Verdict:
-    """What a worker that holds `version` of the source may do, given the row it found.
+    """Decide whether a worker may claim a job, given the row that it has read.
 
-    `confirm`: the row is about another version; take it when ours is still the current one. A job that ended is taken
-    again when this code has a newer decoder for the source's format.
-    `again` asks for a job to be done although it has ended; `seen` is the generation that whoever asked had seen, so
-    that the same wish, delivered twice, is answered once.
+    An ended job may be claimed again if this process has a newer decoder for the format of its source.
+
+    Args:
+        entry: The job's row, or None.
+        version: The version of the source and the recipe that the worker holds.
+        now: The current time.
+        again: Execute a job that has ended.
+        seen: The generation that the sender of the job had seen: the same message, delivered twice, counts once.
+
+    Returns:
+        `take` to claim the job, `confirm` to claim it if the worker's version is still the current one, `busy` if
+        another worker holds the claim, otherwise the state in which the job has ended.
     """
     if entry is None:
         return "take"
@@ -69,16 +77,16 @@ def decide_claim(
 
 
 class Ledger:
-    """The table. Every change is conditional on what was read before."""
+    """The job table. Every change is conditional on the row that was read before."""
 
     def __init__(self, account: Account, table: str, claim_ttl: int, recipes: Sequence[str] = ()) -> None:
         self._table: TableClient = account.table(table)
         self._ttl = timedelta(seconds=claim_ttl)
-        self._listing = LedgerQueries(self._table, (*recipes, UNREADABLE))
-        self.stats = MetricsStore(self._table)
+        self._listing = LedgerQueries(self._table, (*recipes, UNREADABLE_PARTITION))
+        self.metrics = MetricsStore(self._table)
 
     async def get(self, key: JobKey) -> Entry | None:
-        """The row of a job, or None."""
+        """Return the row of a job, or None."""
         with map_errors("reading the ledger"):
             try:
                 return Entry.from_row(await self._table.get_entity(key.partition, key.row))
@@ -88,7 +96,7 @@ class Ledger:
                 return None
 
     async def scan(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
-        """The rows of a recipe whose row keys lie in [first, last]: a range read within one partition."""
+        """Yield the rows of a recipe with row keys in [first, last]: a range read within one partition."""
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
         with map_errors("reading the ledger"):
@@ -96,15 +104,15 @@ class Ledger:
                 yield Entry.from_row(row)
 
     async def scan_summaries(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
-        """As `between`, with as much of each row as planning asks for: how it stands, of which version."""
+        """Yield the same rows with the columns that planning needs."""
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
         with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, select=BRIEF):
+            async for row in self._table.query_entities(query, parameters=values, select=SUMMARY_COLUMNS):
                 yield Entry.from_row(row)
 
     async def delete(self, entry: Entry) -> None:
-        """Delete a row and what lists it, unless it has changed since it was read."""
+        """Delete a job's row and its list rows, unless the row has changed since it was read."""
         condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
         partition, lists = entry.key.partition, list(entry.listed)
         own = ("delete", {"PartitionKey": partition, "RowKey": entry.key.row}, condition)
@@ -115,9 +123,9 @@ class Ledger:
                     await self._table.submit_transaction([own, *listed])
                 except TableTransactionError as error:
                     if error.status_code == 404 and error.index:
-                        del lists[error.index - 1]  # what is not in a list need not be removed from it
+                        del lists[error.index - 1]  # this list row is gone already
                         continue
-                    if not _somebody_was_first(error):
+                    if not _is_conflict(error):
                         raise
                 return
 
@@ -130,18 +138,18 @@ class Ledger:
         prefix: str = "",
         run: str = "",
         limit: int = 50,
-        token: str = "",
+        cursor: str = "",
     ) -> tuple[list[Entry], str]:
-        """A page of jobs and the token of the next one, which is empty at the end. BadToken when it is no token.
+        """Return a page of jobs and the cursor of the next page, empty at the end.
 
-        By name when a `container` (and perhaps a `prefix` of names in it) is given, else newest first. A page by name
-        may hold less than `limit` entries, and yet not be the last.
+        With a `container`, and optionally a `prefix` of names in it, jobs are sorted by name; otherwise newest first.
+        A page by name may hold fewer than `limit` entries without being the last. Raises InvalidCursor.
         """
-        return await self._listing.page(recipe, state, (container, prefix), run, limit, token)
+        return await self._listing.page(recipe, state, (container, prefix), run, limit, cursor)
 
-    async def failures_grouped(self, *, recipe: str | None = None, most: int = 10_000) -> list[FailureGroup]:
-        """How many failures there are of each kind, of the newest `most` of a recipe, the most frequent first."""
-        return await self._listing.failures(recipe, most)
+    async def failures_grouped(self, *, recipe: str | None = None, limit: int = 10_000) -> list[FailureGroup]:
+        """Count the newest `limit` failures of each recipe by error kind, most frequent first."""
+        return await self._listing.failures(recipe, limit)
 
     async def claim(
         self,
@@ -155,34 +163,47 @@ class Ledger:
         run: str = "",
         known: Entry | None = None,
     ) -> Claim | Entry:
-        """Claim a job, or give the row that says why not (done, failed, dismissed, or somebody is on it).
+        """Claim a job.
 
-        `known` is a row that was found to be due before the source was opened: while nobody has changed it, it is
-        claimed without another look. JobSuperseded when the row is about a version that is newer than ours.
+        Args:
+            key: The key of the job.
+            source: Container and name of the source.
+            version: The version of the source and the recipe.
+            is_current: Returns True if the source still has this version.
+            again: Execute a job that has ended.
+            seen: The generation that the sender of the job had seen.
+            run: The id of the bulk run.
+            known: The row as a run has read it. If it is unchanged, it is claimed without reading it again.
+
+        Returns:
+            The claim, or the row of a job that is done, failed, dismissed, or claimed by another worker.
+
+        Raises:
+            JobSuperseded: The row is about a newer version of the source.
         """
         fresh = Entry(key, *source, state="running", version=version, owner=secrets.token_hex(8), run=run)
-        entry, looked = known, known is None
+        entry, is_read = known, known is None
         while True:
             now = datetime.now(UTC)
-            verdict = decide_claim(entry, version, now, again=again, seen=seen) if looked else "take"
+            verdict = decide_claim(entry, version, now, again=again, seen=seen) if is_read else "take"
             if entry and verdict in ("done", "failed", "dismissed", "busy"):
                 return entry
             if verdict == "confirm" and not await is_current():
                 raise JobSuperseded("the source has changed since this job began")
-            waited = entry is not None and entry.state == "queued"
-            claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=waited)
+            queued = entry is not None and entry.state == "queued"
+            claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=queued)
             if claimed:
                 return Claim(self, claimed, self._ttl)
-            entry, looked = await self.get(key), True
+            entry, is_read = await self.get(key), True
 
     async def enqueue(self, entry: Entry) -> None:
-        """Note a job that has no row yet: that it waits, most often. A row that is there stays as it is."""
+        """Create the row of a job that has none, usually in the state `queued`. An existing row stays unchanged."""
         await self._try(replace(entry, since=datetime.now(UTC)))
 
     async def transition(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
-        """Put a job that nobody is on into another state; None when its row has changed since it was read.
+        """Change the state of a job that no worker holds; None if its row has changed since it was read.
 
-        Who dismisses a job answers every wish for it that there is: messages that come later find it so.
+        Dismissing a job also raises its generation, so that messages sent before are obsolete.
         """
         now, version = datetime.now(UTC), version or entry.version
         generation = _next(entry.generation, now) if state == "dismissed" else entry.generation
@@ -190,54 +211,53 @@ class Ledger:
         return await self._try(replace(moved, owner=secrets.token_hex(8)))
 
     async def _try(self, entry: Entry, *, lists: bool = True) -> Entry | None:
-        """Write a row if nobody changed it since it was read: the row as written, or None.
-
-        With `lists`, the rows that list it are moved along.
-        """
+        """Write a row and return it; None on a conflict. With `lists`, move its list rows in the same transaction."""
         lists = lists and entry.listed != entry.list_keys()
-        gone = set(entry.listed) - set(entry.list_keys()) if lists else set()
+        obsolete = set(entry.listed) - set(entry.list_keys()) if lists else set()
         entry = replace(entry, listed=entry.list_keys()) if lists else entry
         with map_errors("writing the ledger"):
             try:
-                return replace(entry, row_etag=await self._write(entry, gone, lists=lists))
+                return replace(entry, row_etag=await self._write(entry, obsolete, lists=lists))
             except HttpResponseError as error:
-                if not _somebody_was_first(error):
+                if not _is_conflict(error):
                     raise
             except HTTPException:
                 log.warning(
-                    "storage's answer to a change of %s cannot be read: what is there is looked at", entry.key.id
+                    "malformed response to the update of %s; reading the row again",
+                    entry.key.id,
+                    extra={"event": "ledger.response_malformed"},
                 )
-        # A write whose answer got lost is sent again by the SDK, and then collides with itself.
-        there = await self.get(entry.key)
-        mine = there and (there.owner, there.generation, there.state) == (entry.owner, entry.generation, entry.state)
-        return there if mine and entry.owner else None
+        # The SDK repeats a write whose response was lost, and the repetition conflicts with the write itself.
+        stored = await self.get(entry.key)
+        own = stored and (stored.owner, stored.generation, stored.state) == (entry.owner, entry.generation, entry.state)
+        return stored if own and entry.owner else None
 
-    async def _write(self, entry: Entry, gone: set[str], *, lists: bool) -> str:
+    async def _write(self, entry: Entry, obsolete: set[str], *, lists: bool) -> str:
         row, condition = entry.to_row(), _unchanged(entry)
         if lists:
-            return await self._write_all(entry, gone)
+            return await self._write_all(entry, obsolete)
         if not condition:
             return str((await self._table.create_entity(row))["etag"])
         return str((await self._table.update_entity(row, **condition))["etag"])
 
-    async def _write_all(self, entry: Entry, gone: set[str]) -> str:
-        """The job's row, conditionally, and with it the rows that list it."""
+    async def _write_all(self, entry: Entry, obsolete: set[str]) -> str:
+        """Write the job's row conditionally, upsert its list rows and delete obsolete ones, in one transaction."""
         condition = _unchanged(entry)
         first = ("update", entry.to_row(), condition) if condition else ("create", entry.to_row())
         listed = [("upsert", entry.list_row(key), {"mode": UpdateMode.REPLACE}) for key in entry.listed]
-        dropped = [("delete", {"PartitionKey": entry.key.partition, "RowKey": key}) for key in sorted(gone)]
+        deleted = [("delete", {"PartitionKey": entry.key.partition, "RowKey": key}) for key in sorted(obsolete)]
         try:
-            written = await self._table.submit_transaction([first, *listed, *dropped])
+            written = await self._table.submit_transaction([first, *listed, *deleted])
         except TableTransactionError as error:
             if error.status_code == 404 and error.index > len(listed):
-                # Somebody tidied up in the lists: what is not there need not be removed.
+                # Obsolete list rows are gone already.
                 return await self._write_all(entry, set())
             raise
         return str(written[0]["etag"])
 
 
 class Claim:
-    """A job that is ours until it is done, failed or given back, as long as it is renewed."""
+    """Exclusive right of this worker to process a job, until the job ends or the claim expires without a heartbeat."""
 
     def __init__(self, ledger: Ledger, entry: Entry, ttl: timedelta) -> None:
         self._ledger, self._ttl = ledger, ttl
@@ -246,23 +266,24 @@ class Claim:
 
     @property
     def heartbeat_interval(self) -> float:
-        """Seconds between renewals."""
+        """Seconds between heartbeats: a third of the claim's TTL."""
         return self._ttl.total_seconds() / 3
 
     async def renew(self) -> None:
-        """Move the expiry on. JobSuperseded when the claim is lost."""
+        """Renew the claim (heartbeat). Raises JobSuperseded if the claim is lost."""
         await self._write(expires=datetime.now(UTC) + self._ttl)
 
     async def ensure_fresh(self) -> None:
-        """Renew it where a renewal was missed: storage did not answer, or this process stood still.
+        """Renew the claim if a heartbeat was missed: storage did not respond, or this process was suspended.
 
-        It may be another's by then: JobSuperseded. One that was renewed in time never has less than half left.
+        A claim with timely heartbeats always has more than half of its TTL left. Raises JobSuperseded if another worker
+        has taken the job over.
         """
         if self.entry.expires - datetime.now(UTC) < self._ttl / 2:
             await self.renew()
 
     async def complete(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
-        """Record the result. JobSuperseded when the claim is lost."""
+        """Record the renditions and the report. Raises JobSuperseded if the claim is lost."""
         source_format = report.get("source", {}).get("format", "")
         return await self._end(
             state="done",
@@ -279,7 +300,7 @@ class Claim:
         )
 
     async def fail(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
-        """Record a failure with its reason, and how long each stage took. JobSuperseded when the claim is lost."""
+        """Record a failure: error, stage and milliseconds per stage. Raises JobSuperseded if the claim is lost."""
         return await self._end(
             state="failed",
             attempts=self.entry.attempts + 1,
@@ -290,35 +311,35 @@ class Claim:
         )
 
     async def requeue(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
-        """Record that the job waits for another attempt. JobSuperseded when the claim is lost."""
+        """Record that the job is queued for another attempt. Raises JobSuperseded if the claim is lost."""
         return await self._end(state="queued", attempts=self.entry.attempts + int(tried), **_reason(error, stage))
 
     async def abandon(self, error: PipelineError) -> Entry:
-        """Record that nothing is left to do: the source went, or changed. JobSuperseded when the claim is lost."""
+        """Record that the source has changed or is gone. Raises JobSuperseded if the claim is lost."""
         return await self._end(state="superseded", **_reason(error, ""))
 
     async def _end(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         written = await self._write(since=datetime.now(UTC), **changes)
-        self._ledger.stats.record(written)
+        self._ledger.metrics.record(written)
         return written
 
     async def _write(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         async with self._writing:
             written = await self._ledger._try(replace(self.entry, **changes))
-            if written is None and await self._still_ours():
+            if written is None and await self._holds_claim():
                 written = await self._ledger._try(replace(self.entry, **changes))
             if written is None:
-                raise JobSuperseded("another process has taken this job over")
+                raise JobSuperseded("another worker has taken this job over")
             self.entry = written
             return written
 
-    async def _still_ours(self) -> bool:
-        """Whether the row was changed by a renewal of our own whose answer got lost; then go on from there."""
-        ours = (self.entry.owner, self.entry.generation, "running")
-        there = await self._ledger.get(self.entry.key)
-        if there is None or (there.owner, there.generation, there.state) != ours:
+    async def _holds_claim(self) -> bool:
+        """Return True if the row differs only by an own heartbeat whose response was lost; continue from that row."""
+        own = (self.entry.owner, self.entry.generation, "running")
+        stored = await self._ledger.get(self.entry.key)
+        if stored is None or (stored.owner, stored.generation, stored.state) != own:
             return False
-        self.entry = there
+        self.entry = stored
         return True
 
 
@@ -326,7 +347,7 @@ _NO_ERROR = {"error_kind": "", "error_class": "", "error_message": "", "error_ta
 
 
 def _reason(error: PipelineError, stage: str) -> dict[str, str]:
-    """What is kept of an error."""
+    """Return the columns of an error."""
     return {
         "error_kind": error.kind,
         "error_class": type(error).__name__,
@@ -336,8 +357,8 @@ def _reason(error: PipelineError, stage: str) -> dict[str, str]:
     }
 
 
-def _somebody_was_first(error: HttpResponseError) -> bool:
-    """Whether a conditional write found that the row is not as it was, or not there (any more)."""
+def _is_conflict(error: HttpResponseError) -> bool:
+    """Return True for a conflict: the row has changed, exists already, or is gone."""
     code = getattr(error, "error_code", None)
     if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
         return code != "TableNotFound"
@@ -349,7 +370,7 @@ def _somebody_was_first(error: HttpResponseError) -> bool:
 
 
 def _unchanged(entry: Entry) -> dict[str, Any]:
-    """The condition under which a row is replaced; none for a row that is to be new."""
+    """Return the ETag condition for replacing a row; empty for a new row."""
     if not entry.row_etag:
         return {}
     condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
@@ -357,15 +378,15 @@ def _unchanged(entry: Entry) -> dict[str, Any]:
 
 
 def _next(generation: int, now: datetime) -> int:
-    """The generation after this one. The first of a row is later than those of any row that was there before it.
+    """Return the next generation. The first one of a row comes from the clock.
 
-    Else renditions that are left of a row which was deleted, or of a whole ledger, could never be replaced.
+    So it is higher than those of a deleted row, whose renditions could otherwise never be replaced.
     """
-    return generation + 1 if generation else (now - BEGINNING) // timedelta(milliseconds=1)
+    return generation + 1 if generation else (now - GENERATION_EPOCH) // timedelta(milliseconds=1)
 
 
 def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:
-    """The row that claims the job, in place of `entry` when there is one."""
+    """Return the row that claims the job; it replaces `entry` if there is one."""
     before = entry or fresh
     same = before.version == fresh.version
     return replace(

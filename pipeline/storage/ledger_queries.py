@@ -1,4 +1,4 @@
-"""Reading the ledger in pages: every page is a few range reads, however many rows there are."""
+"""Cursor pagination over the ledger: each page takes a few range reads, however many rows there are."""
 
 from __future__ import annotations
 
@@ -15,21 +15,31 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import InvalidCursor
 from pipeline.storage.account import map_errors
-from pipeline.storage.entry import ALL, LIST, Entry, State, list_start, place_before, place_later, place_of, run_start
+from pipeline.storage.entry import (
+    ALL_LIST_PREFIX,
+    LIST_MARK,
+    Entry,
+    State,
+    list_position,
+    older_position,
+    position_at,
+    run_list_prefix,
+    state_list_prefix,
+)
 from pipeline.storage.keys import key_range
 
-# Storage refuses to give more at once.
-MOST = 1000
-NEAR = 3600.0
-# A page by name that looks for one state gives up after this many requests; its token goes on from there.
-LOOKS = 5
+# Storage returns at most this many rows per request.
+MAX_PAGE_ROWS = 1000
+RECENT_SECONDS = 3600.0
+# A page by name ends after this many requests, even if it is not full; its cursor continues from there.
+MAX_REQUESTS = 5
 _RANGE = "PartitionKey eq @recipe and RowKey gt @after and RowKey lt @end"
 _FAILURE = ["PartitionKey", "RowKey", "job", "name", "error_kind", "error_class", "stage", "since"]
 
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failures of one kind: how many, at which stages, when the newest was, and the name of its source."""
+    """Failures of one kind: their number in total and by stage, and time and source of the newest one."""
 
     kind: str
     error_class: str
@@ -40,112 +50,122 @@ class FailureGroup:
 
 
 class LedgerQueries:
-    """The lists of a table. `recipes` are those that are read where none is named."""
+    """Queries over the lists of a table. `recipes` are the ones to read when a query names none."""
 
     def __init__(self, table: TableClient, recipes: Sequence[str]) -> None:
         self._table, self._recipes = table, tuple(recipes)
 
     async def page(
-        self, recipe: str | None, state: State | None, name: tuple[str, str], run: str, limit: int, token: str
+        self, recipe: str | None, state: State | None, name: tuple[str, str], run: str, limit: int, cursor: str
     ) -> tuple[list[Entry], str]:
-        """A page of entries and the token of the next; `name` is a container, and a prefix of names in it."""
+        """Return a page of entries and the cursor of the next page; `name` is a container and a prefix."""
         recipes = [recipe] if recipe else list(self._recipes)
-        limit = max(1, min(limit, MOST))
+        limit = max(1, min(limit, MAX_PAGE_ROWS))
         if name[0]:
-            return await self._by_name(recipes, state, name, run, limit, _read(token))
-        return await self._newest(recipes, state, run, limit, _read(token))
+            return await self._by_name(recipes, state, name, run, limit, _decode_cursor(cursor))
+        return await self._newest(recipes, state, run, limit, _decode_cursor(cursor))
 
     async def _newest(
-        self, recipes: list[str], state: State | None, run: str, limit: int, at: dict[str, Any]
+        self, recipes: list[str], state: State | None, run: str, limit: int, position: dict[str, Any]
     ) -> tuple[list[Entry], str]:
-        """The lists that are asked for, merged: each is read from where the page before ended."""
-        start = run_start(run) if run else list_start(state) if state else ALL
-        lists = [self._list(recipe, start, _text(at, "after"), limit, state) for recipe in recipes]
-        found = [row for rows in await asyncio.gather(*lists) for row in rows]
-        found.sort(key=lambda row: place_of(row["RowKey"]))
-        page = [Entry.from_row(row) for row in found[:limit]]
-        return page, _written({"after": place_of(found[limit - 1]["RowKey"])}) if len(found) > limit else ""
+        """Merge the lists of the recipes, newest first, each from the position of the cursor on."""
+        start = run_list_prefix(run) if run else state_list_prefix(state) if state else ALL_LIST_PREFIX
+        lists = [self._list(recipe, start, _text(position, "after"), limit, state) for recipe in recipes]
+        rows = [row for listed in await asyncio.gather(*lists) for row in listed]
+        rows.sort(key=lambda row: list_position(row["RowKey"]))
+        page = [Entry.from_row(row) for row in rows[:limit]]
+        return page, _encode_cursor({"after": list_position(rows[limit - 1]["RowKey"])}) if len(rows) > limit else ""
 
     async def _list(self, recipe: str, start: str, after: str, limit: int, state: State | None) -> list[Any]:
-        """Up to `limit` + 1 rows of one list: first of an hour, and of all the rest only when those are too few.
+        """Return up to `limit` + 1 rows of a list: first those of one hour, then older ones if these are too few.
 
-        Nobody knows how much lies behind a place, and storage may look at all of it (the emulator sorts it).
+        Storage may scan, and the emulator sorts, everything behind a position, so the first range is kept small.
         """
-        near = (
-            place_later(after or place_before(datetime.now(UTC)), NEAR) if after[:13].isdecimal() or not after else ""
+        hour_end = (
+            older_position(after or position_at(datetime.now(UTC)), RECENT_SECONDS)
+            if after[:13].isdecimal() or not after
+            else ""
         )
-        rows = await self._stretch(recipe, start, (after, near), limit + 1, state) if near else []
+        rows = await self._range(recipe, start, (after, hour_end), limit + 1, state) if hour_end else []
         if len(rows) <= limit:
-            rows += await self._stretch(recipe, start, (near or after, LIST), limit + 1 - len(rows), state)
+            rows += await self._range(recipe, start, (hour_end or after, LIST_MARK), limit + 1 - len(rows), state)
         return rows
 
-    async def _stretch(
-        self, recipe: str, start: str, between: tuple[str, str], most: int, state: State | None
+    async def _range(
+        self, recipe: str, start: str, bounds: tuple[str, str], limit: int, state: State | None
     ) -> list[Any]:
-        """Up to `most` rows of a list between two places. A run's list is of all states, so that it is sieved."""
-        query, values = _RANGE, {"recipe": recipe, "after": start + between[0], "end": start + between[1]}
-        if state and start != list_start(state):
+        """Return up to `limit` rows of a list between two positions; filter the list of a run by state."""
+        query, values = _RANGE, {"recipe": recipe, "after": start + bounds[0], "end": start + bounds[1]}
+        if state and start != state_list_prefix(state):
             query, values = f"{query} and state eq @state", {**values, "state": state}
         rows: list[Any] = []
         with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, results_per_page=min(most, MOST)):
+            async for row in self._table.query_entities(
+                query, parameters=values, results_per_page=min(limit, MAX_PAGE_ROWS)
+            ):
                 rows.append(row)
-                if len(rows) >= most:
+                if len(rows) >= limit:
                     break
         return rows
 
     async def _by_name(
-        self, recipes: list[str], state: State | None, name: tuple[str, str], run: str, limit: int, at: dict[str, Any]
+        self,
+        recipes: list[str],
+        state: State | None,
+        name: tuple[str, str],
+        run: str,
+        limit: int,
+        cursor: dict[str, Any],
     ) -> tuple[list[Entry], str]:
-        """Recipe by recipe, in the order of the row keys."""
+        """Return entries recipe by recipe, in the order of their row keys."""
         first, end = key_range(*name)
-        sieve = {column: wanted for column, wanted in (("state", state), ("run", run)) if wanted}
+        filters = {column: value for column, value in (("state", state), ("run", run)) if value}
         within = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
-        query = " and ".join([within, *(f"{column} eq @{column}" for column in sieve)])
-        place = at or {"recipe": recipes[0] if recipes else ""}
+        query = " and ".join([within, *(f"{column} eq @{column}" for column in filters)])
+        position = cursor or {"recipe": recipes[0] if recipes else ""}
         entries: list[Entry] = []
-        for _ in range(LOOKS):
-            values = {"recipe": _text(place, "recipe"), "first": first, "end": end, **sieve}
-            found, more = await self._look(query, values, limit - len(entries), place.get("next"))
+        for _ in range(MAX_REQUESTS):
+            values = {"recipe": _text(position, "recipe"), "first": first, "end": end, **filters}
+            found, token = await self._request(query, values, limit - len(entries), position.get("next"))
             entries += [entry for entry in found if entry.name.startswith(name[1])]
-            place = _following(recipes, values["recipe"], more)
-            if not place or len(entries) >= limit:
+            position = _following(recipes, values["recipe"], token)
+            if not position or len(entries) >= limit:
                 break
-        return entries, _written(place) if place else ""
+        return entries, _encode_cursor(position) if position else ""
 
-    async def _look(
+    async def _request(
         self,
         query: str,
         values: dict[str, Any],
         limit: int,
-        start: Any,  # noqa: ANN401 - the SDK's own token
+        token: Any,  # noqa: ANN401 - the SDK's continuation token
     ) -> tuple[list[Entry], Any]:
-        """One request: what it found, and where storage would go on."""
-        pages = self._table.query_entities(query, parameters=values, results_per_page=limit).by_page(start)
+        """Send one request; return its entries and the continuation token of storage."""
+        pages = self._table.query_entities(query, parameters=values, results_per_page=limit).by_page(token)
         with map_errors("reading the ledger"):
             rows = [Entry.from_row(row) async for row in await anext(pages)]
         return rows, getattr(pages, "continuation_token", None)
 
-    async def failures(self, recipe: str | None, most: int) -> list[FailureGroup]:
-        """The newest `most` failures of each recipe by their kind, the most frequent first."""
+    async def failures(self, recipe: str | None, limit: int) -> list[FailureGroup]:
+        """Group the newest `limit` failures of each recipe by error kind, most frequent first."""
         recipes = [recipe] if recipe else list(self._recipes)
-        found = await asyncio.gather(*(self._failures(each, most) for each in recipes))
+        lists = await asyncio.gather(*(self._failures(each, limit) for each in recipes))
         groups: dict[str, list[Any]] = {}
-        for row in (row for rows in found for row in rows):
+        for row in (row for rows in lists for row in rows):
             groups.setdefault(row["error_kind"], []).append(row)
         return sorted((_group(kind, rows) for kind, rows in groups.items()), key=lambda group: -group.count)
 
-    async def _failures(self, recipe: str, most: int) -> list[Any]:
-        start = list_start("failed")
-        values = {"recipe": recipe, "after": start, "end": start + LIST}
+    async def _failures(self, recipe: str, limit: int) -> list[Any]:
+        start = state_list_prefix("failed")
+        values = {"recipe": recipe, "after": start, "end": start + LIST_MARK}
         with map_errors("reading the ledger"):
             rows: list[Any] = []
-            pages = min(most, MOST)
+            page_size = min(limit, MAX_PAGE_ROWS)
             async for row in self._table.query_entities(
-                _RANGE, parameters=values, select=_FAILURE, results_per_page=pages
+                _RANGE, parameters=values, select=_FAILURE, results_per_page=page_size
             ):
                 rows.append(row)
-                if len(rows) >= most:
+                if len(rows) >= limit:
                     break
         return rows
 
@@ -156,42 +176,44 @@ def _group(kind: str, rows: list[Any]) -> FailureGroup:
     return FailureGroup(kind, newest["error_class"], len(rows), stages, newest["since"], newest["name"])
 
 
-def _following(recipes: list[str], recipe: str, more: dict[str, str] | None) -> dict[str, Any]:
-    """Where the next request goes on; nothing at the end."""
-    if more:
-        return {"recipe": recipe, "next": more}
+def _following(recipes: list[str], recipe: str, token: dict[str, str] | None) -> dict[str, Any]:
+    """Return the position of the next request; empty at the end."""
+    if token:
+        return {"recipe": recipe, "next": token}
     rest = recipes[recipes.index(recipe) + 1 :] if recipe in recipes else []
     return {"recipe": rest[0]} if rest else {}
 
 
-def _written(place: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
+def _encode_cursor(position: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
-def _read(token: str) -> dict[str, Any]:
-    """The place that a token names; RecipeError when it names none."""
+def _decode_cursor(cursor: str) -> dict[str, Any]:
+    """Decode the position in a cursor. Raises InvalidCursor."""
     try:
-        place = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True) or b"{}")
-    except ValueError:
-        place = None
-    if not isinstance(place, dict) or not _is_place(place):
-        raise InvalidCursor(
-            "this is not a token that a page of jobs came with: leave it out to start from the beginning"
+        position = json.loads(
+            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True) or b"{}"
         )
-    return place
+    except ValueError:
+        position = None
+    if not isinstance(position, dict) or not _is_position(position):
+        raise InvalidCursor(
+            "invalid cursor: take it from the previous page of jobs, or omit it to start from the beginning"
+        )
+    return position
 
 
-def _is_place(place: dict[str, Any]) -> bool:
-    following = place.get("next", {})
-    texts = [place.get("after", ""), place.get("recipe", "")]
-    texts += list(following.values()) if isinstance(following, dict) else [None]
+def _is_position(position: dict[str, Any]) -> bool:
+    token = position.get("next", {})
+    texts = [position.get("after", ""), position.get("recipe", "")]
+    texts += list(token.values()) if isinstance(token, dict) else [None]
     return all(isinstance(text, str) and len(text) < 2000 for text in texts)
 
 
-def _text(place: dict[str, Any], name: str) -> str:
-    return str(place.get(name, ""))
+def _text(position: dict[str, Any], name: str) -> str:
+    return str(position.get(name, ""))
 
 
 def cursor_before(moment: datetime) -> str:
-    """The token of a page, newest first, that starts with what was there before a moment."""
-    return _written({"after": place_before(moment)})
+    """Return the cursor of a page that begins with the newest entry before a moment."""
+    return _encode_cursor({"after": position_at(moment)})

@@ -1,15 +1,15 @@
-"""Making the containers, the queues and the tables, where they are not there yet."""
+"""Provisioning: create the containers, queues and tables that do not exist yet."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
 from pipeline.settings import Settings
-from pipeline.storage.account import Account, map_errors, unless_there
+from pipeline.storage.account import Account, ignore_existing, map_errors
 
 
 async def create_all(account: Account, settings: Settings) -> list[str]:
-    """Make what is missing; the names of what was made."""
+    """Create missing containers, queues and tables. Returns their names, such as `queue jobs`."""
     containers = {
         settings.input_container,
         settings.output_container,
@@ -17,14 +17,14 @@ async def create_all(account: Account, settings: Settings) -> list[str]:
         settings.asset_container,
         settings.state_container,
     }
-    makers: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+    creators: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         *((f"container {name}", account.container(name).create_container) for name in sorted(containers)),
         *((f"queue {name}", account.queue(name).create_queue) for name in (settings.job_queue, settings.run_queue)),
         *((f"table {name}", account.table(name).create_table) for name in (settings.ledger_table, settings.run_table)),
     ]
-    made = []
-    for what, make in makers:
-        with map_errors(f"making {what}"), unless_there():
-            await make()
-            made.append(what)
-    return made
+    created = []
+    for resource, create in creators:
+        with map_errors(f"creating the {resource}"), ignore_existing():
+            await create()
+            created.append(resource)
+    return created

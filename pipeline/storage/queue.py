@@ -1,4 +1,4 @@
-"""The queue of jobs that wait: for another attempt, for a free session, or for their turn in a run."""
+"""Queues of waiting jobs: for another attempt, for a free session, or as part of a run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.telemetry import traceparent
 
 
 class Message(BaseModel):
-    """One waiting job. `attempt` counts the tries so far; `again` asks for it although it has ended.
+    """A waiting job. `attempt` counts the attempts so far; `again` executes a job that has ended.
 
-    `seen` is the generation that whoever asked had seen: when a later one has ended, the wish is fulfilled.
+    `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,11 +27,11 @@ class Message(BaseModel):
     attempt: int = Field(0, ge=0)
     again: bool = False
     seen: int | None = Field(None, ge=0)
-    traceparent: str = Field("", max_length=100, description="The trace that the job goes on in.")
+    traceparent: str = Field("", max_length=100, description="The W3C trace context of the sender.")
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Read a message; RecipeError when it is not one."""
+        """Parse the body of a message. Raises RecipeError of kind `bad_message` if it is invalid."""
         try:
             return cls.model_validate(json.loads(body))
         except (ValueError, ValidationError) as error:
@@ -39,7 +39,7 @@ class Message(BaseModel):
 
 
 class Item(BaseModel):
-    """One job of a run, with what its row said when it was found to be due: none for a source that is new."""
+    """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,9 +51,9 @@ class Item(BaseModel):
 
 
 class RunWork(BaseModel):
-    """A piece of a run: the jobs of one `batch`, or, without one, finding the next jobs and making batches of them.
+    """A message of a run: execute the jobs of a `batch`, or, without one, find the next jobs and batch them.
 
-    `items` are the batch's jobs and `etag` its row's, where the batch is as it was made; else the row is read.
+    `items` and `etag` repeat the row of a new batch, so that the worker need not read it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,26 +67,26 @@ class RunWork(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Read a message; RecipeError when it is not one."""
+        """Parse the body of a message. Raises RecipeError of kind `bad_message` if it is invalid."""
         try:
             return cls.model_validate(json.loads(body))
         except (ValueError, ValidationError) as error:
-            raise RecipeError(f"not a message of a run: {str(error)[:300]}", kind="bad_message") from None
+            raise RecipeError(f"not a run message: {str(error)[:300]}", kind="bad_message") from None
 
 
 class JobQueue:
-    """Sends messages; the Functions host receives them."""
+    """Sends messages to a queue. The Functions host receives them."""
 
     def __init__(self, account: Account, name: str) -> None:
         self._client = account.queue(name)
 
     async def send(self, message: Message | RunWork, delay: float = 0) -> None:
-        """Add a message that becomes visible after `delay` seconds, in the trace at hand. It never expires."""
+        """Send a message that becomes visible after `delay` seconds. It never expires and carries the current trace."""
         message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
         await self.requeue(message.model_dump_json(exclude_defaults=True).encode(), delay)
 
     async def requeue(self, body: bytes, delay: float) -> None:
-        """Add a message as it was received, whatever it says."""
+        """Send the body of a received message again, unparsed, visible after `delay` seconds."""
         with map_errors("writing to the job queue"):
             await self._client.send_message(
                 body,
@@ -95,12 +95,12 @@ class JobQueue:
             )
 
     async def length(self) -> int:
-        """How many messages there are, about, also those that are not visible yet."""
-        with map_errors("looking at the job queue"):
+        """Return the approximate number of messages, those that are not visible yet included."""
+        with map_errors("reading the job queue"):
             return (await self._client.get_queue_properties()).approximate_message_count or 0
 
     async def oldest(self) -> datetime | None:
-        """When the oldest message was written whose turn it is; None when there is none."""
-        with map_errors("looking at the job queue"):
-            found = await self._client.peek_messages()
-        return min((message.inserted_on for message in found if message.inserted_on), default=None)
+        """Return when the oldest visible message was sent, or None."""
+        with map_errors("reading the job queue"):
+            messages = await self._client.peek_messages()
+        return min((message.inserted_on for message in messages if message.inserted_on), default=None)

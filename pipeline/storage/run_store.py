@@ -1,7 +1,7 @@
-"""The table of plans and runs: their documents, and one row per batch of a run's jobs.
+"""Store of plans and runs: their JSON documents, and one row per batch of a run.
 
-A document is JSON and is replaced only as it was read. The rows of a run's batches are a partition of their own; each
-says of every job in it what came of it, so that a delivery that comes twice counts once.
+A document is replaced by optimistic concurrency. The batches of a run form a partition; each row holds the outcome of
+every job in the batch, so that a message delivered twice counts once.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
 Outcome = Literal["done", "skipped", "failed"]
-# One letter per job in a batch's row; a dot for what is left.
-LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
-LEFT = "."
-AT_ONCE = 100
-# Bytes of a transaction, below the 4 MiB that it may have, and of what stands around a row in it.
-TRANSACTION, ENVELOPE = 3_500_000, 1_000
-_DOING = "using the table of runs"
-_COUNTS = ["RowKey", "outcomes"]
+# The row of a batch holds one letter per job, or a dot for an unfinished job.
+OUTCOME_LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
+UNFINISHED = "."
+MAX_TRANSACTION_ROWS = 100
+# Size limit of a transaction, below the 4 MiB of the service, and the overhead of each row in it.
+MAX_TRANSACTION_BYTES, ROW_OVERHEAD_BYTES = 3_500_000, 1_000
+_OPERATION = "using the table of runs"
+_OUTCOME_COLUMNS = ["RowKey", "outcomes"]
 
 
 @dataclass(frozen=True)
 class Document:
-    """A plan or a run as it is stored, and the ETag under which it may be replaced."""
+    """A stored plan or run, and the ETag for replacing it."""
 
     content: dict[str, Any]
     etag: str
@@ -44,7 +44,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Batch:
-    """A row of jobs and what came of each. `name` is in the order in which batches were made."""
+    """A batch of jobs with the outcome of each. Names sort in the order of creation."""
 
     run: str
     name: str
@@ -53,30 +53,30 @@ class Batch:
     etag: str = ""
 
     @property
-    def left(self) -> list[int]:
-        """The places of the jobs that have not ended."""
-        return [place for place, letter in enumerate(self.outcomes) if letter == LEFT]
+    def unfinished(self) -> list[int]:
+        """The indexes of the unfinished jobs."""
+        return [index for index, letter in enumerate(self.outcomes) if letter == UNFINISHED]
 
     def with_outcomes(self, outcomes: dict[int, Outcome]) -> Batch:
-        """With what came of some jobs; what is known already stays."""
+        """Add outcomes by index; existing outcomes stay."""
         letters = [
-            LETTERS[outcomes[place]] if letter == LEFT and place in outcomes else letter
-            for place, letter in enumerate(self.outcomes)
+            OUTCOME_LETTERS[outcomes[index]] if letter == UNFINISHED and index in outcomes else letter
+            for index, letter in enumerate(self.outcomes)
         ]
         return replace(self, outcomes="".join(letters))
 
 
 class RunStore:
-    """The table. `create` and `replace` never overwrite what somebody else has written meanwhile."""
+    """Table of plans, runs and batches. Writes never overwrite a concurrent change (optimistic concurrency)."""
 
     def __init__(self, account: Account, table: str) -> None:
         self._table: TableClient = account.table(table)
-        self._recent: dict[tuple[Kind, str], tuple[float, Document | None]] = {}
-        self._looking = asyncio.Lock()
+        self._cache: dict[tuple[Kind, str], tuple[float, Document | None]] = {}
+        self._cache_lock = asyncio.Lock()
 
     async def create(self, kind: Kind, key: str, content: dict[str, Any]) -> Document | None:
-        """Store a new document; None when there is one under that key."""
-        with map_errors(_DOING):
+        """Store a new document; None if the key exists."""
+        with map_errors(_OPERATION):
             try:
                 written = await self._table.create_entity(_row(kind, key, content))
             except ResourceExistsError:
@@ -84,8 +84,8 @@ class RunStore:
         return Document(content, str(written["etag"]))
 
     async def get(self, kind: Kind, key: str) -> Document | None:
-        """A document, or None."""
-        with map_errors(_DOING):
+        """Return a document, or None."""
+        with map_errors(_OPERATION):
             try:
                 row = await self._table.get_entity(kind, key)
             except ResourceNotFoundError as error:
@@ -95,21 +95,21 @@ class RunStore:
         return _document(row)
 
     async def recent(self, kind: Kind, key: str, seconds: float) -> Document | None:
-        """A document as it was at most so many seconds ago: all that ask share one look at it."""
-        async with self._looking:
-            looked, document = self._recent.get((kind, key), (-inf, None))
-            if time.monotonic() - looked > seconds:
+        """Return a document from a cache of at most this age in seconds. Concurrent callers share one request."""
+        async with self._cache_lock:
+            fetched, document = self._cache.get((kind, key), (-inf, None))
+            if time.monotonic() - fetched > seconds:
                 document = await self.get(kind, key)
-                self._recent = {
-                    each: seen for each, seen in self._recent.items() if time.monotonic() - seen[0] <= seconds
+                self._cache = {
+                    each: cached for each, cached in self._cache.items() if time.monotonic() - cached[0] <= seconds
                 }
-                self._recent[kind, key] = (time.monotonic(), document)
+                self._cache[kind, key] = (time.monotonic(), document)
             return document
 
     async def replace(self, kind: Kind, key: str, before: Document, content: dict[str, Any]) -> Document | None:
-        """Replace a document; None when it is not as it was any more."""
+        """Replace a document; None if it has changed since it was read."""
         condition = _unchanged(before.etag)
-        with map_errors(_DOING):
+        with map_errors(_OPERATION):
             try:
                 written = await self._table.update_entity(_row(kind, key, content), **condition)
             except (ResourceModifiedError, ResourceNotFoundError):
@@ -117,35 +117,35 @@ class RunStore:
         return Document(content, str(written["etag"]))
 
     async def page(self, kind: Kind, limit: int, after: str = "") -> list[tuple[str, Document]]:
-        """Documents with their keys, in the order of the keys, from behind `after` on."""
+        """Return up to `limit` documents with their keys, in key order, behind the key `after`."""
         query = "PartitionKey eq @kind and RowKey gt @after"
-        found = []
-        with map_errors(_DOING):
+        page = []
+        with map_errors(_OPERATION):
             rows = self._table.query_entities(query, parameters={"kind": kind, "after": after}, results_per_page=limit)
             async for row in rows:
-                found.append((row["RowKey"], _document(row)))
-                if len(found) >= limit:
+                page.append((row["RowKey"], _document(row)))
+                if len(page) >= limit:
                     break
-        return found
+        return page
 
     async def delete(self, kind: Kind, key: str) -> None:
-        """Delete a document, as far as it is there."""
-        with map_errors(_DOING):
+        """Delete a document, if it exists."""
+        with map_errors(_OPERATION):
             await self._table.delete_entity(kind, key)
 
     async def delete_batches(self, run: str) -> None:
         """Delete the batches of a run."""
-        with map_errors(_DOING):
+        with map_errors(_OPERATION):
             await delete_rows(self._table, "PartitionKey eq @first", {"first": _partition(run)})
 
     async def create_batches(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Store new batches of a run, many at a time and in order: those that were stored.
+        """Store new batches of a run in order, many per transaction. Returns the stored ones.
 
-        None of those at a time is stored where one of them is there already, and nothing behind them.
+        If a transaction holds a batch that exists already, neither it nor any later transaction is stored.
         """
         stored: list[Batch] = []
         for chunk in _transactions(batches):
-            with map_errors(_DOING):
+            with map_errors(_OPERATION):
                 try:
                     written = await self._table.submit_transaction([("create", _batch_row(each)) for each in chunk])
                 except TableTransactionError as error:
@@ -156,46 +156,46 @@ class RunStore:
         return stored
 
     async def batch(self, run: str, name: str) -> Batch | None:
-        """One batch, or None."""
-        with map_errors(_DOING):
+        """Return a batch, or None."""
+        with map_errors(_OPERATION):
             try:
                 return _batch(await self._table.get_entity(_partition(run), name))
             except ResourceNotFoundError:
                 return None
 
     async def batches(self, run: str, first: str = "", last: str = "~") -> AsyncIterator[Batch]:
-        """The batches of a run between two names."""
+        """Yield the batches of a run between two names, inclusive."""
         query = "PartitionKey eq @run and RowKey ge @first and RowKey le @last"
         values = {"run": _partition(run), "first": first, "last": last}
-        with map_errors(_DOING):
+        with map_errors(_OPERATION):
             async for row in self._table.query_entities(query, parameters=values):
                 yield _batch(row)
 
     async def outcomes(self, run: str, after: str = "") -> AsyncIterator[tuple[str, str]]:
-        """Name and outcomes of every batch of a run, from behind `after` on."""
+        """Yield name and outcomes of every batch of a run behind the name `after`."""
         query = "PartitionKey eq @run and RowKey gt @after"
         values = {"run": _partition(run), "after": after}
-        with map_errors(_DOING):
-            async for row in self._table.query_entities(query, parameters=values, select=_COUNTS):
+        with map_errors(_OPERATION):
+            async for row in self._table.query_entities(query, parameters=values, select=_OUTCOME_COLUMNS):
                 yield row["RowKey"], row["outcomes"]
 
     async def settle(self, batch: Batch, outcomes: dict[int, Outcome]) -> Batch:
-        """Write down what came of some jobs of a batch, beside what is known by now: the batch as it then is.
+        """Add outcomes to a batch and return it as stored.
 
-        One request, unless somebody else has written to it since it was read.
+        This takes one request; after a conflict the batch is read and written again.
         """
         while True:
             written = await self._replace_batch(batch.with_outcomes(outcomes))
             if written:
                 return written
-            there = await self.batch(batch.run, batch.name)
-            if there is None:
+            stored = await self.batch(batch.run, batch.name)
+            if stored is None:
                 return batch.with_outcomes(outcomes)
-            batch = there
+            batch = stored
 
     async def _replace_batch(self, batch: Batch) -> Batch | None:
         condition = _unchanged(batch.etag)
-        with map_errors(_DOING):
+        with map_errors(_OPERATION):
             try:
                 written = await self._table.update_entity(_batch_row(batch), **condition)
             except (ResourceModifiedError, ResourceNotFoundError):
@@ -204,18 +204,20 @@ class RunStore:
 
 
 def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-    """As many batches as one transaction takes: a hundred rows, 4 MiB (Microsoft, "Performing entity group
-    transactions")."""
+    """Split batches into transactions of at most 100 rows and 4 MiB.
+
+    Both limits are the service's (Microsoft, "Performing entity group transactions").
+    """
     chunk: list[Batch] = []
     size = 0
     for batch in batches:
-        # As the SDK writes it: characters that are not ASCII take six bytes.
-        more = len(json.dumps(_batch_row(batch))) + ENVELOPE
-        if chunk and (len(chunk) == AT_ONCE or size + more > TRANSACTION):
+        # The SDK escapes every non-ASCII character to six bytes.
+        row_size = len(json.dumps(_batch_row(batch))) + ROW_OVERHEAD_BYTES
+        if chunk and (len(chunk) == MAX_TRANSACTION_ROWS or size + row_size > MAX_TRANSACTION_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(batch)
-        size += more
+        size += row_size
     if chunk:
         yield chunk
 

@@ -1,4 +1,4 @@
-"""A secret that all processes share: made by the first that needs it, kept in the state container."""
+"""Secret shared by all processes, in the state container; the first process that needs it generates it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from pipeline.storage.account import Account, map_errors
 
-LENGTH = 32
-FRESH = 60.0
+SECRET_BYTES = 32
+CACHE_SECONDS = 60.0
 
 
 class SharedSecret:
-    """Random bytes in a blob. Who deletes the blob ends everything that was sealed with them, within a minute."""
+    """Random bytes in a blob, cached for a minute. Deleting the blob invalidates all signed cookies within a minute."""
 
     def __init__(self, account: Account, container: str, name: str) -> None:
         self._blob = account.container(container).get_blob_client(name)
         self._value = b""
-        self._read = -FRESH
+        self._read = -CACHE_SECONDS
 
     async def get(self) -> bytes:
-        """The secret, read again when it was last read a minute ago."""
-        if time.monotonic() - self._read >= FRESH:
+        """Return the secret, from the cache or from the blob."""
+        if time.monotonic() - self._read >= CACHE_SECONDS:
             with map_errors("reading the console's secret"):
-                self._value = await self._fetch() or await self._make()
+                self._value = await self._fetch() or await self._generate()
             self._read = time.monotonic()
         return self._value
 
@@ -37,10 +37,10 @@ class SharedSecret:
                 raise
             return b""
 
-    async def _make(self) -> bytes:
-        made = secrets.token_bytes(LENGTH)
+    async def _generate(self) -> bytes:
+        secret = secrets.token_bytes(SECRET_BYTES)
         try:
-            await self._blob.upload_blob(made, overwrite=False)
+            await self._blob.upload_blob(secret, overwrite=False)
         except ResourceExistsError:
             return await self._fetch()
-        return made
+        return secret

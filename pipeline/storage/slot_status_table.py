@@ -1,7 +1,6 @@
-"""What processes tell of their slots, and what they are asked for: rows beside the runs, in the table that stays small.
+"""Table of slot status and of requests to recycle sessions; it shares the table of the runs, which stays small.
 
-A row per slot, which whoever holds the slot replaces, so that there are never more of them than slots; and one for all
-that is asked.
+Each slot has one row, which the holder of its lease replaces. One further row holds all requests.
 """
 
 from __future__ import annotations
@@ -18,82 +17,93 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.storage.account import Account, map_errors
 
-PARTITION, ASKED = "~slots~", "asked"
-# What was asked for so long ago, in seconds, is forgotten.
-FORGET = 3600.0
-_DOING = "telling what goes on in the slots"
+PARTITION, REQUESTS_KEY = "~slots~", "asked"
+# Requests older than this are dropped.
+REQUEST_TTL_SECONDS = 3600.0
+_OPERATION = "using the table of slot status"
 
 
 class SlotStatusTable:
-    """The rows."""
+    """Rows of slot status, and the row of recycle requests."""
 
     def __init__(self, account: Account, table: str) -> None:
         self._table: TableClient = account.table(table)
 
     async def publish(self, rows: Mapping[str, dict[str, Any]]) -> None:
-        """Replace what is told of these slots, by their names."""
+        """Write the status rows of slots, by their names, in transactions of 100."""
         written = [
-            ("upsert", {**_key(name), "told": json.dumps(told, ensure_ascii=False)}, {"mode": UpdateMode.REPLACE})
-            for name, told in rows.items()
+            ("upsert", {**_key(name), "status": json.dumps(status, ensure_ascii=False)}, {"mode": UpdateMode.REPLACE})
+            for name, status in rows.items()
         ]
-        with map_errors(_DOING):
+        with map_errors(_OPERATION):
             for first in range(0, len(written), 100):
                 await self._table.submit_transaction(written[first : first + 100])
 
     async def read_all(self) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, float]]]:
-        """What is told of every slot, and what is asked (see `asks`): one range read."""
+        """Read the status of all slots and all recycle requests in one range read.
+
+        Returns:
+            The status by slot name, and by slot name the generation to recycle and the time of the request in seconds
+            since 1970.
+        """
         query = "PartitionKey eq @partition"
-        with map_errors(_DOING):
+        with map_errors(_OPERATION):
             rows = {
-                row["RowKey"]: json.loads(row["told"])
+                row["RowKey"]: json.loads(row["status"])
                 async for row in self._table.query_entities(query, parameters={"partition": PARTITION})
             }
-        return {_name(key): told for key, told in rows.items() if key != ASKED}, _read(rows.get(ASKED, {}))
+        return {_name(key): status for key, status in rows.items() if key != REQUESTS_KEY}, _read(
+            rows.get(REQUESTS_KEY, {})
+        )
 
     async def recycle_requests(self) -> dict[str, int]:
-        """The slots whose sessions somebody wants to be ended, and the generations of those sessions."""
-        found, _ = await self._asks()
-        return {name: generation for name, (generation, _) in found.items()}
+        """Return the slots whose sessions are to be recycled, with the generations of those sessions."""
+        requests, _ = await self._requests()
+        return {name: generation for name, (generation, _) in requests.items()}
 
     async def request_recycling(self, name: str, generation: int) -> float:
-        """Ask for the end of a slot's session: since when that is asked, in seconds since 1970."""
+        """Request that a slot's session of a generation is recycled.
+
+        Returns:
+            The time of the first such request, in seconds since 1970.
+        """
         while True:
-            found, condition = await self._asks()
+            requests, condition = await self._requests()
             now = time.time()
-            if name in found and found[name][0] == generation:
-                return found[name][1]
-            recent = {each: ask for each, ask in found.items() if now - ask[1] < FORGET}
-            row = {**_key(ASKED), "told": json.dumps({**recent, name: (generation, now)})}
-            with map_errors(_DOING):
+            if name in requests and requests[name][0] == generation:
+                return requests[name][1]
+            recent = {each: request for each, request in requests.items() if now - request[1] < REQUEST_TTL_SECONDS}
+            row = {**_key(REQUESTS_KEY), "status": json.dumps({**recent, name: (generation, now)})}
+            with map_errors(_OPERATION):
                 try:
                     await self._table.update_entity(row, mode=UpdateMode.REPLACE, **condition)
                 except (ResourceModifiedError, ResourceNotFoundError):
                     continue
             return now
 
-    async def _asks(self) -> tuple[dict[str, tuple[int, float]], dict[str, Any]]:
-        """What is asked: for each slot a generation and since when; and the condition to change that under."""
+    async def _requests(self) -> tuple[dict[str, tuple[int, float]], dict[str, Any]]:
+        """Read the requests, and the ETag condition for replacing their row (optimistic concurrency)."""
         while True:
-            with map_errors(_DOING):
+            with map_errors(_OPERATION):
                 try:
-                    row = await self._table.get_entity(PARTITION, ASKED)
-                    same = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
-                    return _read(json.loads(row["told"])), same
+                    row = await self._table.get_entity(PARTITION, REQUESTS_KEY)
+                    unchanged = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
+                    return _read(json.loads(row["status"])), unchanged
                 except ResourceNotFoundError as error:
                     if error.error_code == "TableNotFound":  # type: ignore[attr-defined]
                         raise
                 try:
-                    await self._table.create_entity({**_key(ASKED), "told": "{}"})
+                    await self._table.create_entity({**_key(REQUESTS_KEY), "status": "{}"})
                 except ResourceExistsError:
                     continue
 
 
-def _read(asks: dict[str, Any]) -> dict[str, tuple[int, float]]:
-    return {name: (int(generation), float(since)) for name, (generation, since) in asks.items()}
+def _read(requests: dict[str, Any]) -> dict[str, tuple[int, float]]:
+    return {name: (int(generation), float(since)) for name, (generation, since) in requests.items()}
 
 
 def _key(name: str) -> dict[str, str]:
-    """A row's keys; no key may hold a slash."""
+    """Return the keys of a slot's row. A key must not hold a slash."""
     return {"PartitionKey": PARTITION, "RowKey": name.replace("/", "~")}
 
 

@@ -1,4 +1,4 @@
-"""How calls to the storage account are sent: one pool of connections for blobs, queues and tables."""
+"""HTTP transport of the storage clients: one connection pool for blobs, queues and tables."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ READ_SECONDS = 30
 
 
 class Transport(AioHttpTransport):  # type: ignore[misc]  # resolved at run time by its package
-    """The SDK's own, with our connections, and for addresses that mean what they say."""
+    """The SDK's transport with the pipeline's HTTP session; it refuses URLs whose path has relative parts."""
 
     def __init__(self) -> None:
         super().__init__(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
 
     @override
     async def open(self) -> None:
-        """Make the session when the first call is sent, in the loop where that happens."""
+        """Create the HTTP session at the first request, in the event loop that sends it."""
         if not self.session and not self._has_been_opened:  # type: ignore[has-type]
             self.session = new_session()
         await super().open()
 
     @override
     async def send(self, request: Any, **options: Any) -> Any:
-        """Send, unless the address would be resolved to another one on the way: names come from anybody.
+        """Send a request unless an HTTP client would resolve its path to another URL; blob names come from users.
 
-        PermanentError of kind `bad_name`. Were it sent, `../other/secret` would be a blob of another container.
+        Raises PermanentError of kind `bad_name`. Otherwise `../other/secret` would read a blob of another container.
         """
         steps = unquote(urlsplit(request.url).path).replace("\\", "/").split("/")
         if "." in steps or ".." in steps:
-            raise PermanentError("a blob's name may have no part that is . or ..: rename it", kind="bad_name")
+            raise PermanentError("the name of a blob must not have a part . or ..: rename the blob", kind="bad_name")
         return await super().send(request, **options)

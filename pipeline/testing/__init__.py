@@ -5,7 +5,6 @@ messages, transactions, pages); the pool runs the real engine in the test's own 
 
     >>> import asyncio, io
     >>> from PIL import Image
-    >>> from pipeline.jobs.execution import execute_job
     >>> from pipeline.testing import memory_services, memory_settings
     >>>
     >>> RECIPES = '''
@@ -21,7 +20,7 @@ messages, transactions, pages); the pool runs the real engine in the test's own 
     ...     Image.new("RGB", (800, 600), "navy").save(photo, "JPEG")
     ...     async with memory_services(memory_settings(), RECIPES) as services:
     ...         await services.sources.put("input", "photos/a.jpg", photo.getvalue(), "image/jpeg")
-    ...         entry = await execute_job(services, "input", "photos/a.jpg", services.recipes.get("web"))
+    ...         entry = await services.executor.execute("input", "photos/a.jpg", services.recipes.get("web"))
     ...         return entry.state, [(one["path"], one["width"], one["height"]) for one in entry.renditions]
     >>>
     >>> asyncio.run(example())

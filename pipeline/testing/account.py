@@ -40,19 +40,23 @@ class MemoryAccount(Account):
 
     @property
     @override
-    def address(self) -> str:
+    def url(self) -> str:
+        """A URL for messages."""
         return "memory://"
 
     @override
     def container(self, name: str) -> Any:
+        """Return the client of a container."""
         return self._clients.container(name)
 
     @override
     def queue(self, name: str) -> Any:
+        """Return the client of a queue."""
         return self._clients.queue(name)
 
     @override
     def table(self, name: str) -> Any:
+        """Return the client of a table."""
         return self._clients.table(name)
 
     @override

@@ -25,10 +25,11 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import TableTransactionError
 
-from pipeline.storage.account import PART
+from pipeline.storage.account import READ_CHUNK_BYTES
 from pipeline.testing.store import DEFAULT_HEADERS, MAX_PAGE_ROWS, MISSING, NONE, Blob, Items, Op, Response, Row
 
 Send = Callable[[Op], Awaitable[Response]]
+LONGEST_LEASE = 60
 NO_RESPONSE = 0
 """Status of a response that never arrived, although the service may have carried the operation out."""
 _ERRORS: dict[int, type[HttpResponseError]] = {
@@ -91,25 +92,31 @@ class Table:
         self._send, self._name = send, name
 
     async def create_table(self) -> None:
+        """Create the table."""
         await _value(self._send, ("place.create", self._name, "Table"))
 
     async def get_entity(self, partition: str, key: str) -> Entity:
+        """Return a row, or raise ResourceNotFoundError."""
         return Entity(await _value(self._send, ("row.get", self._name, partition, key)))
 
     async def create_entity(self, entity: dict[str, Any]) -> dict[str, str]:
+        """Create a row; return its ETag."""
         return {"etag": await _value(self._send, ("row.create", self._name, tuple(entity.items())))}
 
     async def update_entity(
         self, entity: dict[str, Any], mode: Any, etag: str, match_condition: MatchConditions
     ) -> dict[str, str]:
+        """Replace a row with this ETag; return the new ETag."""
         return {"etag": await _value(self._send, ("row.update", self._name, tuple(entity.items()), etag))}
 
     async def delete_entity(self, partition: str, key: str) -> None:
+        """Delete a row, if it exists."""
         with suppress(ResourceNotFoundError):
             keys = (("PartitionKey", partition), ("RowKey", key))
             await _value(self._send, ("row.delete", self._name, keys, ""))
 
     async def submit_transaction(self, changes: list[tuple[Any, ...]]) -> list[dict[str, str]]:
+        """Carry out changes of one partition, all or none; return their ETags."""
         asked = tuple(
             (verb, tuple(row.items()), (more[0] if more else {}).get("etag", "")) for verb, row, *more in changes
         )
@@ -155,15 +162,20 @@ class Queue:
         self._send, self._name = send, name
 
     async def create_queue(self) -> None:
+        """Create the queue."""
         await _value(self._send, ("place.create", self._name, "Queue"))
 
     async def send_message(self, content: bytes, visibility_timeout: int = 0, time_to_live: int = -1) -> None:
+        """Send a message that becomes visible after the timeout in seconds."""
         await _value(self._send, ("queue.send", self._name, content, visibility_timeout))
 
     async def peek_messages(self, max_messages: int = 1) -> list[Any]:
+        """Return visible messages without hiding them."""
         return [_message(each) for each in await _value(self._send, ("queue.peek", self._name, max_messages))]
 
     def receive_messages(self, messages_per_page: int = 1, visibility_timeout: int = 30) -> AsyncItemPaged[Any]:
+        """Receive messages and hide them for the timeout in seconds."""
+
         async def page(_: Any) -> tuple[Any, list[Any]]:
             op = ("queue.receive", self._name, messages_per_page, visibility_timeout)
             messages = [_message(each) for each in await _value(self._send, op)]
@@ -172,9 +184,11 @@ class Queue:
         return _paged(page)
 
     async def delete_message(self, message: Any) -> None:
+        """Delete a message by its last receipt."""
         await _value(self._send, ("queue.delete", self._name, int(message.id), message.pop_receipt))
 
     async def get_queue_properties(self) -> Any:
+        """Return the approximate number of messages."""
         count = await _value(self._send, ("queue.count", self._name))
         return SimpleNamespace(name=self._name, approximate_message_count=count)
 
@@ -196,29 +210,41 @@ class Container:
         self._send, self._name, self._token = send, name, token
 
     async def create_container(self) -> None:
+        """Create the container."""
         await _value(self._send, ("place.create", self._name, "Container"))
 
+    async def delete_container(self) -> None:
+        """Delete the container with its blobs."""
+        await _value(self._send, ("place.delete", self._name, "Container"))
+
     async def get_container_properties(self) -> Any:
+        """Check that the container exists."""
         await _value(self._send, ("blob.list", f"{self._name}/", 1))
         return SimpleNamespace(name=self._name)
 
     def get_blob_client(self, name: str) -> BlobClient:
+        """Return the client of a blob."""
         return BlobClient(self._send, self._name, name, self._token)
 
     async def upload_blob(self, name: str, data: bytes, **options: Any) -> BlobClient:
+        """Write a whole blob, under a condition or a lease if given."""
         blob = self.get_blob_client(name)
         await blob.upload_blob(data, **options)
         return blob
 
     async def download_blob(self, name: str, **options: Any) -> Download:
+        """Download a blob, under a condition if given."""
         return await self.get_blob_client(name).download_blob(**options)
 
     async def delete_blob(self, name: str, **condition: Any) -> None:
+        """Delete a blob, under a condition if given."""
         await self.get_blob_client(name).delete_blob(**condition)
 
     def list_blobs(
         self, name_starts_with: str | None = None, include: list[str] | None = None, results_per_page: int = 5000
     ) -> AsyncItemPaged[Any]:
+        """List blobs in order, in pages."""
+
         async def page(token: str | None) -> tuple[str | None, list[Any]]:
             op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
             found, start = await _value(self._send, op)
@@ -241,22 +267,27 @@ class BlobClient:
         self._client = SimpleNamespace(blob=self)  # where the SDK's BlobLeaseClient finds `break_lease`
 
     async def download_blob(self, decompress: bool = True, **condition: Any) -> Download:
+        """Download a blob, under a condition if given."""
         blob = await _value(self._send, ("blob.get", self._path, _condition(condition)))
         return Download(self._send, self._path, self.blob_name, blob)
 
     async def get_blob_properties(self) -> Any:
+        """Return ETag, size, headers and metadata."""
         return _properties(self.blob_name, await _value(self._send, ("blob.head", self._path)))
 
     async def exists(self) -> bool:
+        """Return True if the blob exists."""
         try:
             return bool(await self.get_blob_properties())
         except ResourceNotFoundError:
             return False
 
     async def get_blob_tags(self) -> dict[str, str]:
+        """Return the index tags."""
         return dict((await _value(self._send, ("blob.head", self._path))).tags)
 
     async def set_blob_tags(self, tags: dict[str, str]) -> None:
+        """Replace the index tags."""
         await _value(self._send, ("blob.tags", self._path, _items(tags)))
 
     async def upload_blob(
@@ -268,6 +299,7 @@ class BlobClient:
         lease: Lease | None = None,
         **condition: Any,
     ) -> dict[str, str]:
+        """Write a whole blob, under a condition or a lease if given."""
         asked = _condition(condition)
         # The SDK's default: without a condition and without `overwrite`, write only where there is no blob.
         asked = MISSING if asked == NONE and not overwrite else asked
@@ -281,25 +313,31 @@ class BlobClient:
             raise _error(ResourceExistsError, error.status_code or 0, "BlobAlreadyExists") from error
 
     async def delete_blob(self, **condition: Any) -> None:
+        """Delete a blob, under a condition if given."""
         await _value(self._send, ("blob.delete", self._path, _condition(condition)))
 
     async def stage_block(self, name: str, data: bytes) -> None:
+        """Stage a block, not yet visible."""
         await _value(self._send, ("blob.block", self._path, name, data))
 
     async def commit_block_list(
         self, blocks: list[Any], metadata: dict[str, str], content_settings: Any = None, **condition: Any
     ) -> None:
+        """Commit staged blocks as the content of the blob."""
         names = tuple(block.id for block in blocks)
         op = ("blob.commit", self._path, names, _items(metadata), _condition(condition), _headers(content_settings))
         await _value(self._send, op)
 
     async def acquire_lease(self, seconds: int) -> Lease:
+        """Lease the blob for some seconds."""
         # The client proposes the id, so that a repeated call has the same outcome.
         lease = await _value(self._send, ("lease.take", self._path, self._token(), seconds))
         return Lease(self._send, self._path, lease, seconds)
 
-    async def break_lease(self, **_: Any) -> dict[str, Any]:
-        await _value(self._send, ("lease.break", self._path))
+    async def break_lease(self, break_period: int | None, **_: Any) -> dict[str, Any]:
+        """Break the lease: it stays until its end and cannot be renewed."""
+        period = LONGEST_LEASE if break_period is None else break_period
+        await _value(self._send, ("lease.break", self._path, period))
         return {}
 
 
@@ -310,9 +348,11 @@ class Lease:
         self._send, self._path, self._seconds, self.id = send, path, seconds, lease_id
 
     async def renew(self) -> None:
+        """Renew the lease."""
         await _value(self._send, ("lease.renew", self._path, self.id, self._seconds))
 
     async def release(self) -> None:
+        """Release the lease."""
         await _value(self._send, ("lease.release", self._path, self.id))
         self.id = ""  # as the SDK does
 
@@ -328,13 +368,15 @@ class Download:
         self.properties, self.size = _properties(name, blob), len(self._data)
 
     async def readall(self) -> bytes:
+        """Return the whole content."""
         return b"".join([chunk async for chunk in self.chunks()])
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        for start in range(0, self.size, PART):
+        """Yield the content in parts of at most 1 MiB."""
+        for start in range(0, self.size, READ_CHUNK_BYTES):
             if start:
                 await _value(self._send, ("blob.get", self._path, ("match", self.properties.etag)))
-            yield self._data[start : start + PART]
+            yield self._data[start : start + READ_CHUNK_BYTES]
 
 
 def _properties(name: str, blob: Blob) -> Any:

@@ -34,7 +34,7 @@ def status(code: int, error: str = "ServiceUnavailable", message: str = "", **he
 
 
 def _execution(stderr: str) -> Fault:
-    return lambda _: _executed("Failed", "", stderr)
+    return lambda _: executed("Failed", "", stderr)
 
 
 def _raise(error: Exception) -> httpx.Response | None:
@@ -110,7 +110,7 @@ class FakePool(httpx.AsyncBaseTransport):
 
     def _in_session(self, request: httpx.Request, call: str, files: Files, body: bytes) -> httpx.Response:
         if call == "POST executions":
-            return _executed("Succeeded", _run(json.loads(body)["code"], files))
+            return executed("Succeeded", _run(json.loads(body)["code"], files))
         if call == "POST files":
             name, data = _uploaded(request.headers["Content-Type"], body)
             files[name] = data
@@ -128,7 +128,8 @@ def _refused(code: int, error: str) -> httpx.Response:
     return status(code, error)({}) or httpx.Response(code)
 
 
-def _executed(state: str, stdout: str, stderr: str = "") -> httpx.Response:
+def executed(state: str, stdout: str, stderr: str = "") -> httpx.Response:
+    """Return the response to an execution that ended as `Succeeded` or `Failed`."""
     result = {"stdout": stdout, "stderr": stderr, "executionResult": None, "executionTimeInMilliseconds": 1}
     return httpx.Response(200, json={"id": "execution", "status": state, "result": result})
 

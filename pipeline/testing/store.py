@@ -188,7 +188,7 @@ def apply(store: Store, op: Op) -> tuple[Store, Response]:
     name, place, *_ = op
     kind = _KINDS[name.partition(".")[0]]
     exists = store.places is None or (kind, place.partition("/")[0]) in store.places
-    if not exists and name != "place.create":
+    if not exists and not name.startswith("place."):
         return store, Response(None, 404, f"{kind}NotFound")
     after: tuple[Store, Response] = _OPERATIONS[name](store, *op[1:])
     return after
@@ -199,6 +199,11 @@ def _create_place(store: Store, name: str, kind: str) -> tuple[Store, Response]:
     if (kind, name) in places:
         return store, Response(None, 409, f"{kind}AlreadyExists")
     return replace(store, places=places | {(kind, name)}), Response()
+
+
+def _delete_place(store: Store, name: str, kind: str) -> tuple[Store, Response]:
+    gone = [pair for pair in store.blobs if kind != "Container" or not pair[0].startswith(f"{name}/")]
+    return replace(store, places=(store.places or frozenset()) - {(kind, name)}, blobs=tuple(gone)), Response()
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -413,14 +418,14 @@ def _lease_release(store: Store, path: str, lease: str) -> tuple[Store, Response
     return store.put_blob(path, replace(store.last(path), lease="", until=0, broken=False)), Response()
 
 
-def _lease_break(store: Store, path: str) -> tuple[Store, Response]:
-    """Break a lease: it stays until its end and cannot be renewed."""
+def _lease_break(store: Store, path: str, period: float) -> tuple[Store, Response]:
+    """Break a lease: it stays for `period` seconds, at most until its end, and cannot be renewed."""
     blob = store.blob(path)
     if blob is None:
         return store, Response(None, 404, "BlobNotFound")
     if not blob.lease:
         return store, Response(None, 409, "LeaseNotPresentWithLeaseOperation")
-    return store.put_blob(path, replace(blob, broken=True)), Response()
+    return store.put_blob(path, replace(blob, broken=True, until=min(blob.until, store.clock + period))), Response()
 
 
 def _lease_refused(store: Store, path: str, lease: str) -> Response | None:
@@ -469,6 +474,7 @@ def _queue_count(store: Store, queue: str) -> tuple[Store, Response]:
 _KINDS = {"blob": "Container", "lease": "Container", "row": "Table", "rows": "Table", "queue": "Queue", "place": ""}
 _OPERATIONS: dict[str, Any] = {
     "place.create": _create_place,
+    "place.delete": _delete_place,
     "row.get": _row_get,
     "row.create": _row_create,
     "row.update": _row_update,

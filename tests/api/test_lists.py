@@ -126,7 +126,7 @@ async def test_failures_are_counted_and_retried_by_kind(busy: Stack) -> None:
 
 
 async def test_statistics_count_jobs_messages_and_slots(busy: Stack) -> None:
-    await busy.services.ledger.stats.flush()
+    await busy.services.ledger.metrics.flush()
     stats = (await call(busy, "GET", "/api/stats?minutes=5")).json()
     totals = {
         recipe: (

@@ -132,7 +132,7 @@ async def test_a_holder_that_does_not_react_loses_its_slot(
         response = await call(other, "POST", "/api/pool/slots/0/recycle")
         assert (response.status, response.json()["outcome"]) == (202, "lease_broken")
         document = one_slot.services.scheduler.leases.slots[0].document
-        with pytest.raises(Exception, match="does not hold the slot"):
+        with pytest.raises(Exception, match="no longer holds the slot"):
             await document.renew()
 
 

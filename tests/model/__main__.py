@@ -1,4 +1,4 @@
-"""`python -m tests.model`: search further than the tests do, and say how far that was."""
+"""`python -m tests.model`: run larger searches than the tests do, and print their sizes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tests.model import slots
 from tests.model.jobs import Bounds, Search
 
 SEARCHES = {
-    "three workers, a duplicate, a death": Bounds(workers=3, crashes=1, waits=1, overwrites=1, duplicates=1),
-    "two deaths": Bounds(workers=2, crashes=2, waits=1, overwrites=1),
-    "two renditions, a death": Bounds(workers=2, crashes=1, waits=1, overwrites=1, renditions=2),
-    "a call that goes wrong, a claim that ends": Bounds(workers=2, crashes=0, waits=1, overwrites=1, faults=1),
-    "a death and a call that goes wrong": Bounds(workers=2, crashes=1, waits=0, overwrites=1, faults=1),
-    "a deletion, a death": Bounds(workers=2, crashes=1, waits=1, overwrites=1, deletions=1),
-    "renewals": Bounds(workers=2, crashes=1, waits=1, overwrites=0, duplicates=1, renewals=1),
+    "three workers, a duplicate, a crash": Bounds(workers=3, crashes=1, waits=1, overwrites=1, duplicates=1),
+    "two crashes": Bounds(workers=2, crashes=2, waits=1, overwrites=1),
+    "two renditions, a crash": Bounds(workers=2, crashes=1, waits=1, overwrites=1, renditions=2),
+    "a failed call, an expired claim": Bounds(workers=2, crashes=0, waits=1, overwrites=1, faults=1),
+    "a crash and a failed call": Bounds(workers=2, crashes=1, waits=0, overwrites=1, faults=1),
+    "a deletion, a crash": Bounds(workers=2, crashes=1, waits=1, overwrites=1, deletions=1),
+    "heartbeats": Bounds(workers=2, crashes=1, waits=1, overwrites=0, duplicates=1, renewals=1),
 }
 
 
 SLOTS = {
-    "a slot, a death, a call that goes wrong": slots.Bounds(processes=2, crashes=1, faults=1),
-    "a slot, three processes, a death": slots.Bounds(processes=3, crashes=1),
+    "a slot, a crash, a failed call": slots.Bounds(processes=2, crashes=1, faults=1),
+    "a slot, three processes, a crash": slots.Bounds(processes=3, crashes=1),
 }
 
 
 def main() -> None:
-    """Print a line for each search; it ends with an error where something does not hold."""
+    """Print a line for each search; raise Violation if an invariant does not hold."""
     logging.disable(logging.CRITICAL)
     print(f"{'search':45} {'states':>9} {'steps':>9} {'ends':>5} {'seconds':>8}")
     for name, bounds in SEARCHES.items():

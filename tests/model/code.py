@@ -1,4 +1,4 @@
-"""The pipeline's own code in a world that is a value: time, tokens and sessions are the model's, and nothing else."""
+"""The pipeline's code in a simulated world: the model controls time, tokens and sessions, and nothing else."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class FakeRenderer:
                 name=rendition.name, file="f", format=rendition.format, size=9, sha256="0" * 64, width=1, height=1
             )
             path = recipe.output_path(rendition, source.name, facts.as_reported)
-            content = await sink(path, _one(data + rendition.name.encode()))
+            content = await sink(path, _chunks(data + rendition.name.encode()))
             staged.append(StagedRendition(rendition, facts, path, content))
         return staged, REPORT
 
 
-async def _one(data: bytes) -> AsyncIterator[bytes]:
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
@@ -108,7 +108,7 @@ async def _sleep(_: float) -> None:
 
 
 class _Asyncio:
-    """asyncio, in which to sleep is to ask."""
+    """asyncio with a `sleep` that asks the world."""
 
     sleep = staticmethod(_sleep)
 
@@ -116,8 +116,8 @@ class _Asyncio:
         return getattr(asyncio, name)
 
 
-class _Stages:
-    """Stages that are not measured: how long something took is no part of a state."""
+class _NoTimer:
+    """Job timer that measures nothing: durations are not part of a state."""
 
     session, state, started = "", "", 0.0
     lost_claim: Any = None
@@ -146,7 +146,7 @@ class _Stages:
 
 @contextmanager
 def in_a_model() -> Iterator[None]:
-    """Time, tokens and sessions are the model's; all that decides stays the pipeline's own."""
+    """Let the model control time, tokens and sessions; all decisions remain in the pipeline's code."""
     tokens = SimpleNamespace(token_hex=lambda _: world().name)
     with (
         mock.patch.object(ledger, "datetime", _Clock),
@@ -154,7 +154,7 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(ledger, "secrets", tokens),
         mock.patch.object(blobs, "secrets", tokens),
         mock.patch.object(execution, "asyncio", _Asyncio()),
-        mock.patch.object(execution, "JobTimer", _Stages),
+        mock.patch.object(execution, "JobTimer", _NoTimer),
         mock.patch.object(MetricsStore, "record"),
         mock.patch.object(dispatch.random, "uniform", return_value=1.0),
     ):

@@ -1,8 +1,8 @@
-"""What a suspended program still remembers: where each of its coroutines stands, and what they can reach from there.
+"""Fingerprint of a suspended program: the positions of its coroutines, and the values that they can reach.
 
-Two histories that lead to the same fingerprint lead to the same future, so a search needs to follow only one of them.
-That values outside of named variables (the iterator of a loop, say) decide nothing is checked by a test, which compares
-a search with fingerprints to one without.
+Two histories with the same fingerprint have the same future, so a search follows only one of them. Values outside of
+variables, such as the iterator of a loop, are assumed to decide nothing: a test compares a search with fingerprints to
+one without.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime, Enum)
-# The same for every worker and at any time.
+# Types whose objects are equal for every worker at any time.
 _CONSTANT = (
     "JobDispatcher",
     "JobExecutor",
@@ -40,14 +40,14 @@ Print = tuple[Any, ...]
 
 
 def fingerprint(tasks: Iterable[asyncio.Task[Any]]) -> Print:
-    """Of everything that is still going on."""
+    """Return the fingerprint of all unfinished tasks."""
     seen: Seen = {}
     in_order = sorted(tasks, key=lambda task: int(task.get_name().rpartition("-")[2]))
     return tuple(_chain(task.get_coro(), seen) for task in in_order)
 
 
 def _chain(coroutine: Any, seen: Seen) -> Print:
-    """A coroutine and what it waits for, down to the question."""
+    """Return the frames of a coroutine and of all that it awaits."""
     parts: list[Any] = []
     while coroutine is not None:
         frame = _first(coroutine, "cr_frame", "gi_frame", "ag_frame")
@@ -65,7 +65,7 @@ def _pairs(of: Mapping[Any, Any], seen: Seen) -> Print:
     return tuple((repr(key), _value(value, seen)) for key, value in sorted(of.items(), key=lambda pair: repr(pair[0])))
 
 
-def _value(value: Any, seen: Seen) -> Any:  # noqa: C901 - one line for each kind of thing
+def _value(value: Any, seen: Seen) -> Any:  # noqa: C901 - one line for each type
     if isinstance(value, _PLAIN):
         return repr(value)
     name = type(value).__name__
@@ -73,7 +73,7 @@ def _value(value: Any, seen: Seen) -> Any:  # noqa: C901 - one line for each kin
         return name
     if id(value) in seen:
         return seen[id(value)][0]
-    # Kept as well, so that no other object gets its id meanwhile.
+    # The reference keeps another object from getting this id meanwhile.
     seen[id(value)] = (len(seen), value)
     if isinstance(value, asyncio.Future):
         return _future(value, seen)
@@ -93,7 +93,7 @@ def _value(value: Any, seen: Seen) -> Any:  # noqa: C901 - one line for each kin
 
 
 def _inside(value: Any, seen: Seen) -> Print:
-    """What an object of ours holds; nothing of other people's."""
+    """Return the attributes of an object of this repository; nothing for objects of libraries."""
     if dataclasses.is_dataclass(value):
         return _pairs({one.name: getattr(value, one.name) for one in dataclasses.fields(value)}, seen)
     ours = type(value).__module__.startswith(("pipeline.", "tests.model."))

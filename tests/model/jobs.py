@@ -1,8 +1,8 @@
-"""The claim of a job, its commit and its queue, explored: every interleaving of the pipeline's own code, within bounds.
+"""Model search over claims, commits and the queue: all interleavings of the pipeline's code, within bounds.
 
-Workers are deliveries that run the real `deliver` over a store that is a value. Between any two of their storage calls
-anything may happen: another worker's call, the source overwritten or deleted, time passing beyond the claim, a worker's
-death, a call whose answer is lost, that is sent twice, that arrives late, or that storage refuses.
+Workers are deliveries of messages that run the real dispatcher on in-memory storage. Between two storage calls of a
+worker anything may happen: a call of another worker, an overwritten or deleted source, an expired claim, a crash, or a
+call whose response is lost, that is sent twice, that arrives late, or that storage refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.storage.blobs import GENERATION
+from pipeline.storage.blobs import GENERATION_METADATA_KEY
 from pipeline.testing.clients import NO_RESPONSE
 from pipeline.testing.store import Items, Op, Response, Row, Store, apply
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
@@ -30,7 +30,7 @@ ME, OTHER, GONE = "me", "other", "gone"
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many workers and renditions there are, and how often each thing may happen at most."""
+    """Numbers of workers and renditions, and how often each event may happen at most."""
 
     workers: int = 3
     crashes: int = 1
@@ -45,9 +45,9 @@ class Bounds:
 
 @dataclass(eq=False)
 class Run:
-    """A delivery under way: which message, and what it has heard. There is one object for each, so it is its own key.
+    """A delivery in progress: its message and its responses so far. Equal deliveries share one object.
 
-    To itself a worker is `ME`, and whoever else holds the row is `OTHER`: it asks no more than whether that is itself.
+    To itself a worker is `ME`, and any other holder of the row is `OTHER`: the code only compares the two.
     """
 
     number: int
@@ -55,15 +55,14 @@ class Run:
     heard: History
     outcome: Outcome
     crashes: bool
-    """Whether its death here would be another than one step earlier: only after it has changed something."""
+    """True if a crash here differs from a crash one step earlier: the worker has changed something."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Everything. In `store` and `late`, the worker runs[i] is called `i`, and one that has ended `GONE`.
+    """Complete state. In `store` and `late`, the worker runs[i] is named `i`, and an ended one `GONE`.
 
-    `late` are calls that nobody waits for any more and that storage has yet to see; `done` the versions that were
-    recorded as done.
+    `late` holds abandoned calls that storage has yet to receive, `done` the versions recorded as done.
     """
 
     store: Store
@@ -75,9 +74,9 @@ class State:
 
 @dataclass
 class Search:
-    """Goes through every state that can be reached, and holds each against what must always be so.
+    """Visits every reachable state and checks the invariants.
 
-    With `merge`, workers that remember the same are the same, whatever they went through.
+    With `merge`, workers with equal fingerprints count as equal, whatever their histories.
     """
 
     bounds: Bounds
@@ -90,21 +89,21 @@ class Search:
     _replayer: Replayer = field(default_factory=Replayer)
 
     def run(self) -> Search:
-        """Search everything."""
+        """Search all reachable states."""
         first = State(Store().written(SOURCE, b"v1").sent(QUEUE, EVENT), self.bounds)
         with in_a_model(), self._replayer:
             _calm.cache_clear()
             self.states, self.steps = explored(first, self._following, self._check)
         return self
 
-    # -- what can happen ---------------------------------------------------------------------------------------------
+    # -- events ---------------------------------------------------------------------------------------------
 
     def _following(self, state: State) -> Iterator[State]:
         yield from self._around(state)
         if len(state.runs) < self.bounds.workers:
             for message in set(state.store.visible()):
                 run = self._begun(message.body)
-                # Beginning and asking the first question are one step: until then nobody can see a difference.
+                # The start and the first operation are one step: no difference is visible before that.
                 begun = replace(state, store=state.store.without(message), runs=(*state.runs, run))
                 yield from self._asks(begun, len(state.runs))
         for at, run in enumerate(state.runs):
@@ -113,7 +112,7 @@ class Search:
             yield from self._asks(state, at)
 
     def _around(self, state: State) -> Iterator[State]:
-        """What does not come from a worker."""
+        """Yield the states after events that no worker causes."""
         left, store = state.left, state.store
         if (left.waits and _claimed(store)) or (store.messages and not state.runs and not store.visible()):
             yield _spent(replace(state, store=store.later(CLAIM + 1)), waits=min(1, left.waits))
@@ -129,19 +128,19 @@ class Search:
             yield self._applied(replace(state, late=tuple(late)), op)[0]
 
     def _asks(self, state: State, at: int) -> Iterator[State]:
-        """The calls of a worker, and how they may go."""
+        """Yield the states after each possible outcome of a worker's pending calls."""
         run = state.runs[at]
         for number, asked in run.outcome.waiting:
             if asked[0] != "sleep":
                 op = _owned(asked, {ME: str(at)})
-                for after, answer in self._answers(state, op):
-                    yield self._heard(after, at, number, asked, answer)
-            elif sum(answer is SLEPT for _, answer, _ in run.heard) < self.bounds.renewals:
+                for after, response in self._responses(state, op):
+                    yield self._heard(after, at, number, asked, response)
+            elif sum(response is SLEPT for _, response, _ in run.heard) < self.bounds.renewals:
                 yield self._heard(state, at, number, asked, SLEPT)
 
-    def _answers(self, state: State, op: Op) -> Iterator[tuple[State, Response]]:
-        after, answer = self._applied(state, op)
-        yield after, answer
+    def _responses(self, state: State, op: Op) -> Iterator[tuple[State, Response]]:
+        after, response = self._applied(state, op)
+        yield after, response
         if not state.left.faults:
             return
         state, after = _spent(state, faults=1), _spent(after, faults=1)
@@ -151,12 +150,12 @@ class Search:
             yield after, Response(None, NO_RESPONSE)
             yield replace(state, late=(*state.late, op)), Response(None, NO_RESPONSE)
 
-    def _heard(self, state: State, at: int, number: int, asked: Op, answer: Response) -> State:
-        """A worker gets an answer, and goes on to its next question or its end."""
+    def _heard(self, state: State, at: int, number: int, asked: Op, response: Response) -> State:
+        """Give a worker a response: it continues to its next operation or its end."""
         run = state.runs[at]
-        after = self._next(run, number, asked, _seen_by(at, answer), state.store.clock)
+        after = self._next(run, number, asked, _seen_by(at, response), state.store.clock)
         still = {left for left, _ in after.outcome.waiting}
-        # What it asked for and no longer waits for (a neighbour failed) may arrive all the same.
+        # A call that the worker abandoned (a concurrent one failed) may still arrive.
         given_up = [op for left, op in run.outcome.waiting if left not in still and left != number and changes(op)]
         late = (*state.late, *(_owned(op, {ME: str(at)}) for op in given_up))
         state = replace(state, late=late, runs=(*state.runs[:at], after, *state.runs[at + 1 :]))
@@ -173,30 +172,30 @@ class Search:
             self._runs[message] = Run(len(self._runs), message, (), outcome, crashes=False)
         return self._runs[message]
 
-    def _next(self, run: Run, number: int, op: Op, answer: Response, clock: int) -> Run:
-        key = (run, number, answer, clock)
+    def _next(self, run: Run, number: int, op: Op, response: Response, clock: int) -> Run:
+        key = (run, number, response, clock)
         if key in self._runs:
             return self._runs[key]
-        heard = (*run.heard, (number, answer, clock))
+        heard = (*run.heard, (number, response, clock))
         outcome = self._replayer.run(ME, program(run.message, self.bounds.renditions), heard)
-        changed = changes(op) and answer.status in (200, NO_RESPONSE)
-        slept = sum(answer is SLEPT for _, answer, _ in heard)
+        changed = changes(op) and response.status in (200, NO_RESPONSE)
+        slept = sum(response is SLEPT for _, response, _ in heard)
         place = (run.message, outcome.print, slept, changed) if self.merge else (run.message, heard)
         if place not in self._runs:
             self._runs[place] = Run(len(self._runs), run.message, heard, outcome, changed)
         self._runs[key] = self._runs[place]
         return self._runs[key]
 
-    # -- what must hold ----------------------------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------------------------
 
     def _applied(self, state: State, op: Op) -> tuple[State, Response]:
-        """Storage carries out a call: a newer result never gives way to an older one, and nothing is done twice."""
-        store, answer = apply(state.store, op)
-        if answer.status == 200 and op[0] in ("blob.put", "blob.commit") and op[1].startswith(OUTPUT):
+        """Carry out a call; check that no older result replaces a newer one, and that none is done twice."""
+        store, response = apply(state.store, op)
+        if response.status == 200 and op[0] in ("blob.put", "blob.commit") and op[1].startswith(OUTPUT):
             _never_backwards(state.store, store, op[1])
-        if answer.status == 200 and op[0] in ("row.create", "row.update", "rows"):
-            return replace(state, store=store, done=_once(state, store)), answer
-        return replace(state, store=store), answer
+        if response.status == 200 and op[0] in ("row.create", "row.update", "rows"):
+            return replace(state, store=store, done=_once(state, store)), response
+        return replace(state, store=store), response
 
     def _check(self, state: State) -> None:
         self.stores.add(_anonymous(state.store))
@@ -206,7 +205,7 @@ class Search:
         self.ends += 1
         row = _row(state.store)
         if row and row["state"] in ("running", "queued"):
-            raise Violation(f"a job is {row['state']} for ever")
+            raise Violation(f"a job stays {row['state']} forever")
         if state.store.blob(SOURCE):
             finished(state.store)
 
@@ -220,13 +219,13 @@ def _spent(state: State, **what: int) -> State:
 
 
 def _ended(state: State, at: int, message: bytes | None) -> State:
-    """Without a worker; its message, if any, comes back."""
+    """Remove a worker; its message, if any, is delivered again."""
     store = state.store.sent(QUEUE, message) if message else state.store
     return _in_order(replace(state, store=store), without=at)
 
 
 def _in_order(state: State, without: int | None = None) -> State:
-    """Workers in an order of their own, and everything named accordingly: so that it does not matter who is who."""
+    """Sort the workers and rename them accordingly, so that states that differ only by names are equal."""
     owner = _row_owner(state.store)
     kept = [at for at in range(len(state.runs)) if at != without]
     kept.sort(key=lambda at: (state.runs[at].number, str(at) != owner))
@@ -239,7 +238,7 @@ def _in_order(state: State, without: int | None = None) -> State:
 
 
 def _anonymous(store: Store) -> Store:
-    """The same, whoever of the workers holds the row."""
+    """Return the store without the name of the row's holder."""
     return _with_owners(store, {})
 
 
@@ -252,7 +251,7 @@ def _renamed(items: Items, names: dict[str, str]) -> Items:
 
 
 def _owned(op: Op, names: dict[str, str]) -> Op:
-    """A call in other names."""
+    """Rename the owner in a call."""
     if op[0] in ("row.create", "row.update"):
         return (*op[:2], _renamed(op[2], names), *op[3:])
     if op[0] == "rows":
@@ -260,13 +259,13 @@ def _owned(op: Op, names: dict[str, str]) -> Op:
     return op
 
 
-def _seen_by(at: int, answer: Response) -> Response:
-    """An answer as a worker understands it: is it me, or somebody else?"""
-    if not isinstance(answer.value, Row):
-        return answer
-    mine = dict(answer.value.items)["owner"] == str(at)
-    items = tuple((k, (ME if mine else OTHER) if k == "owner" else v) for k, v in answer.value.items)
-    return replace(answer, value=replace(answer.value, items=items))
+def _seen_by(at: int, response: Response) -> Response:
+    """Return a response as the worker sees it: the owner is itself or another worker."""
+    if not isinstance(response.value, Row):
+        return response
+    mine = dict(response.value.items)["owner"] == str(at)
+    items = tuple((k, (ME if mine else OTHER) if k == "owner" else v) for k, v in response.value.items)
+    return replace(response, value=replace(response.value, items=items))
 
 
 def _row_owner(store: Store) -> str | None:
@@ -275,7 +274,7 @@ def _row_owner(store: Store) -> str | None:
 
 
 def _row(store: Store) -> dict[str, Any] | None:
-    """The job's row, which is the one that says who holds it; the others list it."""
+    """Return the row of the job, which alone has an owner; the other rows list it."""
     rows = [dict(row.items) for _, row in store.rows]
     return next((row for row in rows if "owner" in row), None)
 
@@ -285,7 +284,7 @@ def _lists(store: Store) -> set[str]:
 
 
 def _claimed(store: Store) -> bool:
-    """Whether time makes a difference: a claim is there that it would end."""
+    """Return True if time matters: there is a claim that can expire."""
     row = _row(store)
     return bool(row and row["state"] == "running" and row["expires"] > EPOCH + timedelta(seconds=store.clock))
 
@@ -294,14 +293,14 @@ def _never_backwards(before: Store, after: Store, path: str) -> None:
     old, new = before.blob(path), after.blob(path)
     if old is None or new is None:
         return
-    if int(dict(new.metadata)[GENERATION]) < int(dict(old.metadata)[GENERATION]):
+    if int(dict(new.metadata)[GENERATION_METADATA_KEY]) < int(dict(old.metadata)[GENERATION_METADATA_KEY]):
         raise Violation(f"{path}: an older generation replaced a newer one")
     if (new.data or b"")[:2] < (old.data or b"")[:2]:
         raise Violation(f"{path}: {new.data!r} replaced {old.data!r}")
 
 
 def _once(state: State, after: Store) -> tuple[str, ...]:
-    """The versions that were recorded as done, each once."""
+    """Return the versions recorded as done; each may be recorded once."""
     old, new = _row(state.store), _row(after)
     assert new is not None
     if old and old["source_etag"] > new["source_etag"]:
@@ -314,11 +313,11 @@ def _once(state: State, after: Store) -> tuple[str, ...]:
 
 
 def finished(store: Store) -> None:
-    """The job is done for the source as it is now, and its renditions are of that version, both."""
+    """Check that the job is done for the current source, and that all its renditions are of that version."""
     source, row = store.blob(SOURCE), _row(store)
     assert source is not None
     if row is None or (row["state"], row["source_etag"]) != ("done", str(source.version)):
-        raise Violation(f"nothing brings the job back: the source is version {source.version}, and the row {row}")
+        raise Violation(f"the job is lost: the source is version {source.version}, and the row {row}")
     if _lists(store) != set(row["listed"].split()):
         raise Violation(f"the job is listed under {_lists(store)}, and its row says {row['listed']}")
     outputs = {path: blob.data for path, blob in store.blobs if path.startswith(OUTPUT)}
@@ -329,23 +328,23 @@ def finished(store: Store) -> None:
 
 @cache
 def _calm(store: Store, clock: int, renditions: int) -> None:
-    """Whatever has happened: one worker that nothing disturbs brings the job to its end."""
+    """Check that from every state one undisturbed worker brings the job to its end."""
     if store.blob(SOURCE) is None:
         return
     held = [replace(store, clock=clock)]
 
     async def alone(here: World) -> None:
-        async def now(op: Op) -> Response:
+        async def send(op: Op) -> Response:
             if op[0] == "sleep":
                 await asyncio.get_running_loop().create_future()
-            held[0], answer = apply(held[0], op)
-            return answer
+            held[0], response = apply(held[0], op)
+            return response
 
-        here.ask = now  # type: ignore[method-assign]
+        here.ask = send  # type: ignore[method-assign]
         await program(EVENT, renditions)(here)
 
     with Replayer() as replayer:
         outcome = replayer.run("calm", alone, (), clock)
     if outcome.error:
-        raise Violation("a calm worker failed") from outcome.error
+        raise Violation("an undisturbed worker failed") from outcome.error
     finished(held[0])

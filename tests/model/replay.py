@@ -1,7 +1,7 @@
-"""Real coroutines as functions: what a program asks for next, given the answers that it had so far.
+"""Replay of coroutines: which operations a program awaits next, given all responses so far.
 
-A coroutine cannot be copied, but it can be run again. Run with the same answers in the same order it comes to the same
-point, so (program, answers) *is* its state: that makes interleavings of real code a graph that can be searched.
+A coroutine cannot be copied, but it can be replayed: with the same responses in the same order it reaches the same
+point. So (program, responses) is its state, and the interleavings of real code form a graph that can be searched.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Self
 from pipeline.testing.store import Op, Response
 from tests.model.fingerprint import fingerprint
 
-# Which question, what the answer was, and the clock when it came.
+# The number of an operation, its response, and the clock when it arrived.
 Heard = tuple[int, Response, int]
 History = tuple[Heard, ...]
 
 
 @dataclass
 class World:
-    """What a program has of the outside: questions and answers, a clock that moves with the answers, its own tokens."""
+    """Environment of a program: operations and responses, a clock that moves with the responses, and tokens."""
 
     name: str
     at: int = 0
@@ -32,35 +32,35 @@ class World:
     waiting: dict[int, tuple[Op, asyncio.Future[Response]]] = field(default_factory=dict)
 
     async def ask(self, op: Op) -> Response:
-        """Put a question; the answer comes when the search says so."""
+        """Send an operation; the search decides when its response arrives."""
         if self.closing:
             raise asyncio.CancelledError
         number, self.asked = self.asked, self.asked + 1
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.waiting[number] = (op, answer)
+        response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.waiting[number] = (op, response)
         try:
-            return await answer
+            return await response
         finally:
             self.waiting.pop(number, None)
 
     @property
     def clock(self) -> int:
-        """The time when the last answer came."""
+        """The time of the last response."""
         self.looked = True
         return self.at
 
     def token(self) -> str:
-        """What nobody else has."""
+        """Return a unique token."""
         self.tokens += 1
         return f"{self.name}.{self.tokens}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a program is: the questions that wait, by number, or its end.
+    """State of a program: its pending operations by number, or its end.
 
-    `looked` says whether it looked at the clock after the last answer; when not, that clock makes no difference.
-    `print` tells it from any other place that it could be at.
+    `looked` is True if the program read the clock after the last response; otherwise the clock makes no difference.
+    `print` is the fingerprint.
     """
 
     waiting: tuple[tuple[int, Op], ...]
@@ -71,23 +71,23 @@ class Outcome:
     result: Any = None
 
 
-# The world of whoever runs at the moment: for what the real code asks without awaiting, such as the time.
-_now: list[World] = [World("nobody")]
+# The world of the running program, for calls that the real code does not await, such as the time.
+_now: list[World] = [World("none")]
 
 
 def world() -> World:
-    """The world of the running program."""
+    """Return the world of the running program."""
     return _now[0]
 
 
 class Replayer:
-    """Runs programs in one event loop of its own, in which no time passes."""
+    """Runs programs in an event loop of its own, in which no time passes."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
 
     def __enter__(self) -> Self:
-        """For the length of a block."""
+        """Use it in a `with` block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +95,7 @@ class Replayer:
         self._loop.close()
 
     def run(self, name: str, program: Callable[[World], Awaitable[Any]], history: History, clock: int = 0) -> Outcome:
-        """Where `program` is once it has heard all that. `clock` is when it began."""
+        """Return the state of a program after the responses of `history`. `clock` is its start time."""
         here = _now[0] = World(name, clock)
 
         async def whole() -> Any:
@@ -104,16 +104,16 @@ class Replayer:
         task = self._loop.create_task(whole())
         try:
             self._settle()
-            for number, answer, at in history:
+            for number, response, at in history:
                 here.at, here.looked = at, False
-                here.waiting[number][1].set_result(answer)
+                here.waiting[number][1].set_result(response)
                 self._settle()
             return self._outcome(here, task)
         finally:
             self._end(here)
 
     def _settle(self) -> None:
-        """Run until nothing can go on without an answer."""
+        """Run until every task awaits a response."""
 
         def look() -> None:
             if self._loop._ready:  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ class Replayer:
         self._loop.run_forever()
 
     def _end(self, here: World) -> None:
-        """Whatever is still there comes to nothing."""
+        """Cancel all remaining tasks."""
         here.closing = True
         while tasks := asyncio.all_tasks(self._loop):
             for task in tasks:
@@ -133,7 +133,7 @@ class Replayer:
             self._settle()
 
     def _outcome(self, here: World, task: asyncio.Task[Any]) -> Outcome:
-        waiting = tuple((number, op) for number, (op, answer) in sorted(here.waiting.items()) if not answer.done())
+        waiting = tuple((number, op) for number, (op, response) in sorted(here.waiting.items()) if not response.done())
         tasks = asyncio.all_tasks(self._loop)
         if not task.done():
             return Outcome(waiting, False, here.looked, fingerprint(tasks))

@@ -1,4 +1,4 @@
-"""Every state that can be reached from a first one, each looked at once."""
+"""Search of all states that are reachable from a first one; each is visited once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ S = TypeVar("S", bound=Hashable)
 
 
 class Violation(AssertionError):  # noqa: N818 - a finding
-    """What must never happen."""
+    """An invariant does not hold."""
 
 
 def changes(op: Op) -> bool:
@@ -20,7 +20,7 @@ def changes(op: Op) -> bool:
 
 
 def explored(first: S, following: Callable[[S], Iterable[S]], check: Callable[[S], None]) -> tuple[int, int]:
-    """Check each state and go on to those that follow it: how many states there are, and how many steps."""
+    """Check each reachable state. Returns the numbers of states and of steps."""
     seen, frontier = {first}, [first]
     states = steps = 0
     while frontier:

@@ -1,4 +1,4 @@
-"""Every interleaving of the code that claims, commits, records and gives up jobs keeps what is promised."""
+"""All interleavings of the code that claims, commits, records and fails jobs keep the invariants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = Bounds(workers=2, crashes=0, waits=1, overwrites=1)
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Nobody reads the logs of a hundred thousand deliveries."""
+    """Disable the logs of a hundred thousand deliveries."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -42,28 +42,28 @@ def quiet() -> Iterator[None]:
     ],
     ids=[
         "three workers",
-        "a death",
+        "a crash",
         "two renditions",
-        "a call that goes wrong",
+        "a failed call",
         "a deletion",
-        "a deletion after a death",
-        "a renewal",
+        "a deletion after a crash",
+        "a heartbeat",
     ],
 )
-def test_nothing_is_lost_mixed_or_done_twice_whatever_happens(bounds: Bounds, least: int) -> None:
-    found = Search(bounds).run()
-    assert found.states >= least, "the search has become smaller: it may not see what it is for"
-    assert found.ends > 1
+def test_no_job_is_lost_mixed_up_or_done_twice(bounds: Bounds, least: int) -> None:
+    search = Search(bounds).run()
+    assert search.states >= least, "the search has become smaller and may miss faults"
+    assert search.ends > 1
 
 
-def test_workers_that_remember_the_same_lead_to_the_same_ends() -> None:
-    """The shortcut of the search loses nothing."""
+def test_merging_equal_workers_loses_no_end_state() -> None:
+    """Merging workers with equal fingerprints loses no state."""
     with_it, without = Search(SMALL).run(), Search(SMALL, merge=False).run()
     assert with_it.states < without.states
     assert with_it.stores == without.stores
 
 
-# -- the search finds what it is for: each of these breaks one thing that the code does ------------------------------
+# -- the search finds faults: each case breaks one rule of the code ---------------------------------------------------
 
 
 async def _no_condition(self: Staged, blob: Any, owner: Any, condition: Any) -> bool:
@@ -107,12 +107,12 @@ def _broken(where: Any, name: str, by: Any) -> Any:
         (_broken(Staged, "write", _no_condition), "replaced"),
         (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
         (_broken(Sources, "is_current", _always_current), "older version took the row"),
-        (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|nothing brings"),
-        (_broken(JobQueue, "send", _forgotten), "for ever|nothing brings the job back"),
+        (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|the job is lost"),
+        (_broken(JobQueue, "send", _forgotten), "forever|the job is lost"),
         (_broken(ledger, "decide_claim", _impatient), "done twice"),
     ],
-    ids=["no condition", "no generation", "no look at the source", "no row etag", "no message", "done is not the end"],
+    ids=["no condition", "no generation", "no source check", "no row ETag", "no message", "done is claimed again"],
 )
-def test_the_search_finds_what_is_broken(broken: Any, says: str) -> None:
+def test_the_search_finds_a_broken_rule(broken: Any, says: str) -> None:
     with broken(), pytest.raises(Violation, match=says):
         Search(Bounds(workers=2, crashes=1, waits=1, overwrites=1)).run()

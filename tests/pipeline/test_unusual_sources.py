@@ -37,6 +37,7 @@ def source(stack: Stack, name: str = "photos/a.jpg") -> BlobClient:
     return stack.services.account.container(stack.services.settings.input_container).get_blob_client(name)
 
 
+@pytest.mark.stack
 async def test_an_archived_source_fails_at_once_with_a_reason(stack: Stack) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     await source(stack).set_standard_blob_tier("Archive")
@@ -45,6 +46,7 @@ async def test_an_archived_source_fails_at_once_with_a_reason(stack: Stack) -> N
     assert await stack.waiting() == 0
 
 
+@pytest.mark.stack
 async def test_an_archived_source_does_not_block_a_run(stack: Stack) -> None:
     for number in range(3):
         await stack.drop(f"photos/{number}.jpg", picture(60, 40))
@@ -70,6 +72,7 @@ async def test_a_compressed_source_is_not_an_image(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", ["../{}/a.jpg", "a/../../{}/a.jpg", "photos/./a.jpg", "..", "a\\..\\a.jpg"])
+@pytest.mark.stack
 async def test_a_name_with_dot_segments_is_refused(stack: Stack, name: str) -> None:
     """The blob in the other container exists, and this process may read it."""
     services, elsewhere = stack.services, stack.services.settings.output_container
@@ -86,6 +89,7 @@ async def test_a_name_with_dot_segments_is_refused(stack: Stack, name: str) -> N
     assert entry.error_kind == "bad_name"
 
 
+@pytest.mark.stack
 async def test_unavailable_tags_are_a_transient_error(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     found = await stack.services.sources.open(stack.services.settings.input_container, "photos/a.jpg")
@@ -98,6 +102,7 @@ async def test_unavailable_tags_are_a_transient_error(stack: Stack, monkeypatch:
             assert await found.tags() == tags, "an account without index tags"
 
 
+@pytest.mark.stack
 async def test_a_container_being_deleted_counts_as_unavailable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     services, conflict = stack.services, _refused(ResourceExistsError, 409, "ContainerBeingDeleted")
     monkeypatch.setattr(BlobClient, "upload_blob", conflict)
@@ -108,6 +113,7 @@ async def test_a_container_being_deleted_counts_as_unavailable(stack: Stack, mon
         await create_all(services.account, services.settings)
 
 
+@pytest.mark.stack
 async def test_an_immutable_rendition_fails_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.drop("photos/a.jpg", picture(60, 40))
     upload, refused = BlobClient.upload_blob, _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy")

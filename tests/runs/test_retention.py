@@ -21,7 +21,7 @@ WEB = Selection(recipes=("web",))
 async def sweep(services: Services) -> int:
     """Apply retention as the timer does."""
     days = services.settings.run_retention_days
-    return await runs.apply_retention(services.run_store, services.ledger.stats, days)
+    return await runs.apply_retention(services.run_store, services.ledger.metrics, days)
 
 
 async def test_retention_deletes_old_plans_and_runs_but_no_jobs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,11 +60,11 @@ async def test_retention_deletes_metrics_after_their_period(stack: Stack, monkey
     await stack.drop("photos/a.jpg", picture(60, 40))
     await stack.services.runs.start(WEB, expected_count=1)
     await stack.work_off()
-    figures = stack.services.ledger.stats
+    figures = stack.services.ledger.metrics
     await figures.flush()
     await sweep(stack.services)
     hour_ago = now() - timedelta(hours=1)
     assert sum(each.done for each in await figures.minutes(hour_ago)) == 1
-    monkeypatch.setattr("pipeline.runs.retention.LONGEST", timedelta(hours=-1))
+    monkeypatch.setattr("pipeline.runs.retention.MAX_PERIOD", timedelta(hours=-1))
     await sweep(stack.services)
     assert await figures.minutes(hour_ago) == []

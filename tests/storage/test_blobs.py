@@ -1,4 +1,4 @@
-"""Sources are pinned by their ETag; renditions are committed conditionally. Against real blobs."""
+"""Sources are pinned by their ETag; renditions are committed conditionally: in memory and on Azurite."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
 from pipeline.settings import Settings, StorageAccount
-from pipeline.storage.account import BLOCK, Account
+from pipeline.storage.account import BLOCK_BYTES, Account
 from pipeline.storage.blobs import Ownership, RenditionBlob, Renditions, Sources
 
 JPEG = RenditionBlob("web/a.jpg/thumb.jpg", "image/jpeg", "public, max-age=60", {"recipe": "web"})
@@ -33,43 +33,43 @@ async def commit(renditions: Renditions, data: bytes, owner: Ownership) -> None:
     await renditions.commit(await renditions.stage(JPEG.path, chunks(data)), JPEG, owner)
 
 
-async def test_a_source_comes_in_bounded_chunks_and_twice_when_asked(
+async def test_a_source_is_read_repeatedly_in_bounded_chunks(
     account: Account, settings: Settings, sources: Sources
 ) -> None:
-    data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+    data = bytes(range(256)) * (3 * BLOCK_BYTES // 256) + b"end"
     await account.container(settings.input_container).upload_blob("ü/big.bin", data)
     source = await sources.open(settings.input_container, "ü/big.bin")
     for _ in range(2):
         parts = [chunk async for chunk in source.chunks()]
         assert b"".join(parts) == data
-        assert max(map(len, parts)) <= BLOCK
+        assert max(map(len, parts)) <= BLOCK_BYTES
     assert source.size == len(data)
 
 
-async def test_a_source_that_changes_while_it_is_read_is_noticed(
+async def test_a_source_changed_while_read_is_superseded(
     account: Account, settings: Settings, sources: Sources
 ) -> None:
     blob = account.container(settings.input_container).get_blob_client("a.jpg")
-    await blob.upload_blob(b"1" * (BLOCK + 1))
+    await blob.upload_blob(b"1" * (BLOCK_BYTES + 1))
     source = await sources.open(settings.input_container, "a.jpg")
-    await blob.upload_blob(b"2" * (BLOCK + 1), overwrite=True)
+    await blob.upload_blob(b"2" * (BLOCK_BYTES + 1), overwrite=True)
     assert not await sources.is_current(source.container, source.name, source.etag)
     with pytest.raises(JobSuperseded):
         [chunk async for chunk in source.chunks()]
 
 
-async def test_a_source_that_is_gone_is_nothing_to_do(settings: Settings, sources: Sources) -> None:
+async def test_a_missing_source_is_superseded(settings: Settings, sources: Sources) -> None:
     with pytest.raises(JobSuperseded) as caught:
         await sources.open(settings.input_container, "gone.jpg")
     assert caught.value.kind == "source_gone"
 
 
-async def test_a_missing_container_is_named_with_what_to_do(account: Account) -> None:
+async def test_a_missing_container_is_a_configuration_error(account: Account) -> None:
     with pytest.raises(ConfigError, match=r"nowhere/a\.jpg.*image-pipeline init"):
         await Sources(account, ("nowhere",)).open("nowhere", "a.jpg")
 
 
-async def test_a_rendition_is_served_as_the_recipe_says_and_carries_its_mark(
+async def test_a_rendition_has_the_recipes_headers_and_the_mark(
     account: Account, settings: Settings, renditions: Renditions
 ) -> None:
     await commit(renditions, b"\xff\xd8\xff", Ownership("web.abc", 3))
@@ -81,8 +81,8 @@ async def test_a_rendition_is_served_as_the_recipe_says_and_carries_its_mark(
     assert facts.metadata == {"recipe": "web", "pipeline_job": "web.abc", "pipeline_generation": "3"}
 
 
-async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committed(renditions: Renditions) -> None:
-    data = bytes(range(256)) * (3 * BLOCK // 256) + b"end"
+async def test_a_large_rendition_is_visible_only_after_its_commit(renditions: Renditions) -> None:
+    data = bytes(range(256)) * (3 * BLOCK_BYTES // 256) + b"end"
     staged = await renditions.stage(JPEG.path, chunks(*(data[i : i + 100_000] for i in range(0, len(data), 100_000))))
     with pytest.raises(JobSuperseded):
         await renditions.read(JPEG.path)
@@ -90,8 +90,8 @@ async def test_a_large_rendition_is_staged_in_blocks_and_shows_only_when_committ
     assert await renditions.read(JPEG.path) == (data, "image/jpeg")
 
 
-@pytest.mark.parametrize("size", [10, 3 * BLOCK])
-async def test_a_late_loser_never_overwrites_a_newer_result(renditions: Renditions, size: int) -> None:
+@pytest.mark.parametrize("size", [10, 3 * BLOCK_BYTES])
+async def test_an_older_generation_never_overwrites_a_newer_one(renditions: Renditions, size: int) -> None:
     late = await renditions.stage(JPEG.path, chunks(b"old" * size))
     await commit(renditions, b"new" * size, Ownership("web.abc", 2))
     with pytest.raises(JobSuperseded):
@@ -99,25 +99,25 @@ async def test_a_late_loser_never_overwrites_a_newer_result(renditions: Renditio
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
 
-@pytest.mark.parametrize("size", [10, 3 * BLOCK])
-async def test_a_newer_result_replaces_an_older_one(renditions: Renditions, size: int) -> None:
+@pytest.mark.parametrize("size", [10, 3 * BLOCK_BYTES])
+async def test_a_newer_generation_replaces_an_older_one(renditions: Renditions, size: int) -> None:
     await commit(renditions, b"old" * size, Ownership("web.abc", 1))
     await commit(renditions, b"new" * size, Ownership("web.abc", 2))
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
 
-async def test_a_newer_result_whose_blocks_an_older_one_swept_away_is_made_again(renditions: Renditions) -> None:
-    """Committing a blob discards all its uncommitted blocks: the newer job's too, which must not end there."""
-    newer = await renditions.stage(JPEG.path, chunks(b"new" * 3 * BLOCK))
-    await commit(renditions, b"old" * 3 * BLOCK, Ownership("web.abc", 1))
+async def test_a_commit_that_lost_its_blocks_is_retried(renditions: Renditions) -> None:
+    """A commit discards all uncommitted blocks of a blob, those of a newer generation included; that one is retried."""
+    newer = await renditions.stage(JPEG.path, chunks(b"new" * 3 * BLOCK_BYTES))
+    await commit(renditions, b"old" * 3 * BLOCK_BYTES, Ownership("web.abc", 1))
     with pytest.raises(StorageUnavailable, match="another writer"):
         await renditions.commit(newer, JPEG, Ownership("web.abc", 2))
-    await commit(renditions, b"new" * 3 * BLOCK, Ownership("web.abc", 2))
+    await commit(renditions, b"new" * 3 * BLOCK_BYTES, Ownership("web.abc", 2))
 
 
 async def test_another_jobs_rendition_is_never_overwritten(renditions: Renditions) -> None:
     await commit(renditions, b"theirs", Ownership("web.abc", 1))
-    with pytest.raises(OutputError, match=r"made by job web\.abc"):
+    with pytest.raises(OutputError, match=r"belongs to job web\.abc"):
         await commit(renditions, b"ours", Ownership("web.xyz", 9))
     assert (await renditions.read(JPEG.path))[0] == b"theirs"
 
@@ -126,28 +126,28 @@ async def test_a_blob_that_is_not_the_pipelines_is_never_overwritten(
     account: Account, settings: Settings, renditions: Renditions
 ) -> None:
     await account.container(settings.output_container).upload_blob(JPEG.path, b"the only copy")
-    with pytest.raises(OutputError, match="something else than this pipeline"):
+    with pytest.raises(OutputError, match="belongs to another program"):
         await commit(renditions, b"ours", Ownership("web.xyz", 9))
     assert (await renditions.read(JPEG.path))[0] == b"the only copy"
 
 
-async def test_a_connection_string_that_is_none_is_refused_with_its_form() -> None:
+async def test_an_invalid_connection_string_is_refused() -> None:
     with pytest.raises(ConfigError, match="AccountName="):
         Account.open(StorageAccount(connection_string="nonsense"), None)
 
 
-async def test_a_storage_account_that_does_not_answer_is_named(azurite: str) -> None:
+async def test_an_unreachable_storage_account_is_named(azurite: str) -> None:
     parts = [part for part in azurite.split(";") if part and not part.startswith("BlobEndpoint")]
     account = Account.open(
         StorageAccount(connection_string=";".join([*parts, "BlobEndpoint=http://127.0.0.1:1/devstoreaccount1"])), None
     )
-    account._blobs._config.retry_policy.total_retries = 0  # the SDK's own waits are not what is tested
+    account._blobs._config.retry_policy.total_retries = 0  # no backoff in this test
     with pytest.raises(StorageUnavailable, match="IMAGES"):
         await Sources(account, ("input",)).open("input", "a.jpg")
     await account.close()
 
 
-async def test_a_wrong_key_is_named(azurite: str) -> None:
+async def test_a_wrong_key_is_a_refused_sign_in(azurite: str) -> None:
     parts = [part if not part.startswith("AccountKey") else "AccountKey=AAAA" for part in azurite.split(";")]
     account = Account.open(StorageAccount(connection_string=";".join(parts)), None)
     with pytest.raises(StorageUnavailable, match="refuses the sign-in") as caught:
@@ -156,10 +156,11 @@ async def test_a_wrong_key_is_named(azurite: str) -> None:
     await account.close()
 
 
-async def test_a_call_that_is_tried_again_takes_less_than_the_pause_between_two_renewals(account: Account) -> None:
-    """The SDK's own pauses would add up to more than a claim: a moment's trouble with storage would cost the job."""
-    renewals = Settings(pool_endpoint="http://127.0.0.1:1").slot_lease_duration / 3
+@pytest.mark.stack
+async def test_all_retries_of_a_call_fit_between_two_heartbeats(account: Account) -> None:
+    """The SDK's default backoff would outlast a claim: a short fault of storage would cost the job."""
+    heartbeat = Settings(pool_endpoint="http://127.0.0.1:1").slot_lease_duration / 3
     for client in (account._blobs, account._queues):
         policy = client._config.retry_policy
         pauses = [policy.get_backoff_time({"count": number}) for number in range(1, policy.total_retries + 1)]
-        assert sum(pauses) < renewals
+        assert sum(pauses) < heartbeat

@@ -1,4 +1,4 @@
-"""What a transaction looks like on its way does not depend on how quickly it was written."""
+"""The patch of azure-core serializes transactions to the same bytes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from azure.core.rest import HttpRequest
 from azure.core.utils import _pipeline_transport_rest_shared as framing
 
-from pipeline.storage.azure_patches import POLICY, use_quick_policy
+from pipeline.storage.azure_patches import POLICY, use_fast_policy
 
 ROWS = {
     "a plain one": {"RowKey": "a", "state": "done"},
-    "names of all kinds": {"RowKey": "größe/日本.jpg", "name": "\u202eevil\x7f<img>", "emoji": "📷"},
-    "what mail would change": {"text": "From here\nFrom there", "more": ".\n.\r\n--batch_1--"},
+    "names with any characters": {"RowKey": "größe/日本.jpg", "name": "\u202eevil\x7f<img>", "emoji": "📷"},
+    "text that mail would change": {"text": "From here\nFrom there", "more": ".\n.\r\n--batch_1--"},
     "a long one": {"report": "x y" * 10_000},
 }
 
 
 def body(rows: list[dict[str, str]], policy: Policy[Any], monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A transaction of these rows, as the SDK writes it under a policy: rows are ASCII, all else in them is escaped."""
+    """Return a transaction of these rows as the SDK serializes it under a policy. Rows are escaped to ASCII."""
     monkeypatch.setattr(framing, "HTTP", policy)
     parts = []
     for row in rows:
@@ -36,13 +36,13 @@ def body(rows: list[dict[str, str]], policy: Policy[Any], monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("case", ROWS)
-def test_a_transaction_has_the_same_bytes_under_the_quick_policy(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_policy_serializes_the_same_bytes(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [ROWS[case], ROWS["a plain one"]]
     assert body(rows, POLICY, monkeypatch) == body(rows, HTTP, monkeypatch)
 
 
-def test_the_sdk_frames_with_the_policy_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sdk_uses_the_patched_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="unpack"):
         body([ROWS["a plain one"]], Compat32(linesep="-"), monkeypatch)
-    use_quick_policy()
+    use_fast_policy()
     assert vars(framing)["HTTP"] is POLICY

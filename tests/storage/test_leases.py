@@ -1,4 +1,4 @@
-"""Slots' documents: held by one process at a time. Against real blob leases."""
+"""Documents of slots have one holder at a time: in memory and on Azurite."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def documents(account: Account, settings: Settings) -> LeasedDocuments:
     return LeasedDocuments(account, settings.state_container, "slots/", 15)
 
 
-async def test_documents_are_made_when_they_are_first_looked_for(documents: LeasedDocuments) -> None:
+async def test_missing_documents_are_created_by_the_first_listing(documents: LeasedDocuments) -> None:
     assert await documents.list_free(3) == ["slots/000.json", "slots/001.json", "slots/002.json"]
 
 
-async def test_a_document_is_held_by_one_at_a_time(documents: LeasedDocuments) -> None:
+async def test_a_document_has_one_holder_at_a_time(documents: LeasedDocuments) -> None:
     await documents.list_free(2)
     held = await documents.acquire("slots/000.json")
     assert held is not None
@@ -32,12 +32,12 @@ async def test_a_document_is_held_by_one_at_a_time(documents: LeasedDocuments) -
     assert await documents.list_free(2) == ["slots/001.json"]
     await held.write({"state": "free"})
     await held.release()
-    heir = await documents.acquire("slots/000.json")
-    assert heir is not None
-    assert heir.content == {"state": "free"}
+    successor = await documents.acquire("slots/000.json")
+    assert successor is not None
+    assert successor.content == {"state": "free"}
 
 
-async def test_a_document_that_was_lost_cannot_be_written_or_renewed(
+async def test_a_lost_document_cannot_be_written_or_renewed(
     account: Account, settings: Settings, documents: LeasedDocuments
 ) -> None:
     await documents.list_free(1)
@@ -45,45 +45,44 @@ async def test_a_document_that_was_lost_cannot_be_written_or_renewed(
     assert held is not None
     blob = account.container(settings.state_container).get_blob_client("slots/000.json")
     await BlobLeaseClient(blob).break_lease(0)
-    heir = await documents.acquire("slots/000.json")
-    assert heir is not None
-    for doing in (held.renew, lambda: held.write({})):
+    successor = await documents.acquire("slots/000.json")
+    assert successor is not None
+    for operation in (held.renew, lambda: held.write({})):
         with pytest.raises(LeaseLost):
-            await doing()
+            await operation()
     await held.release()
-    await heir.renew()
+    await successor.renew()
 
 
-async def test_a_document_that_cannot_be_read_is_not_kept_from_others(
-    documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(*_: object) -> None:
+@pytest.mark.stack
+async def test_an_unreadable_document_is_released(documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unreachable(*_: object) -> None:
         raise ServiceResponseError("the connection broke")
 
     await documents.list_free(1)
     with monkeypatch.context() as patch:
-        patch.setattr(BlobClient, "download_blob", away)
+        patch.setattr(BlobClient, "download_blob", unreachable)
         with pytest.raises(StorageUnavailable):
             await documents.acquire("slots/000.json")
     assert await documents.list_free(1) == ["slots/000.json"]
 
 
-async def test_wishes_of_processes_that_died_are_forgotten_and_then_removed(
+async def test_demands_of_dead_processes_expire_and_are_deleted(
     account: Account, settings: Settings, documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = LeasedDocuments(account, settings.state_container, "slots/", 15)
     await dead.publish_demand(2, more=True)
     await documents.publish_demand(1, more=False)
     assert await documents.demands() == [(2, True)]
-    monkeypatch.setattr(leased_documents, "WISH_HOLDS", timedelta(days=-1))
+    monkeypatch.setattr(leased_documents, "DEMAND_TTL", timedelta(days=-1))
     assert await documents.demands() == []
-    monkeypatch.setattr(leased_documents, "WISH_LIES", timedelta(days=-1))
+    monkeypatch.setattr(leased_documents, "DEMAND_RETENTION", timedelta(days=-1))
     assert await documents.demands() == []
     left = [blob.name async for blob in account.container(settings.state_container).list_blobs()]
-    assert len(left) == 1, "its own"
+    assert len(left) == 1, "the own demand stays"
 
 
-async def test_a_document_with_garbage_in_it_reads_as_empty(
+async def test_an_invalid_document_reads_as_empty(
     account: Account, settings: Settings, documents: LeasedDocuments
 ) -> None:
     await account.container(settings.state_container).upload_blob("slots/000.json", b"\xff{")

@@ -1,4 +1,4 @@
-"""The ledger's claims, against a real table."""
+"""Claims of the ledger: optimistic concurrency and fencing, in memory and on Azurite."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ V1, V2 = Version("0x1", "hash"), Version("0x2", "hash")
 async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
     ledger = Ledger(account, settings.ledger_table, claim_ttl=60)
     yield ledger
-    await ledger.stats.close()
+    await ledger.metrics.close()
 
 
 async def yes() -> bool:
@@ -50,12 +50,12 @@ async def refused(ledger: Ledger, version: Version = V1) -> Entry:
     return entry
 
 
-async def test_of_many_that_claim_a_job_at_once_exactly_one_gets_it(ledger: Ledger) -> None:
+async def test_one_of_many_concurrent_claims_succeeds(ledger: Ledger) -> None:
     claims = await asyncio.gather(*(ledger.claim(KEY, SOURCE, V1, yes) for _ in range(8)))
     assert sum(isinstance(claim, Claim) for claim in claims) == 1
 
 
-async def test_a_job_that_is_done_is_not_done_again_unless_asked_to(ledger: Ledger) -> None:
+async def test_a_done_job_is_claimed_only_with_again(ledger: Ledger) -> None:
     await (await claimed(ledger)).complete([{"name": "thumb"}], {"ms": {}})
     entry = await refused(ledger)
     assert (entry.state, entry.renditions, entry.attempts) == ("done", [{"name": "thumb"}], 1)
@@ -64,14 +64,14 @@ async def test_a_job_that_is_done_is_not_done_again_unless_asked_to(ledger: Ledg
     assert again.entry.generation == entry.generation + 1
 
 
-async def test_a_failure_stays_until_it_is_asked_for_again(ledger: Ledger) -> None:
+async def test_a_failure_is_not_claimed_without_again(ledger: Ledger) -> None:
     await (await claimed(ledger)).fail(SourceError("cut short", kind="damaged_image"), "run")
     entry = await refused(ledger)
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "damaged_image", "run")
 
 
-async def test_of_a_failure_nothing_is_left_once_the_job_is_done(ledger: Ledger) -> None:
-    """Columns that have nothing to say are not written, so none that had may stay."""
+async def test_a_done_job_keeps_nothing_of_its_failure(ledger: Ledger) -> None:
+    """Empty columns are not written, and a replaced row keeps no old column."""
     failed = await (await claimed(ledger)).fail(SourceError("bad", kind="damaged_image", stderr_tail="a tail"), "run")
     assert await ledger.get(KEY) == replace(failed, changed=ANY)
     again = await ledger.claim(KEY, SOURCE, V1, yes, again=True)
@@ -82,28 +82,26 @@ async def test_of_a_failure_nothing_is_left_once_the_job_is_done(ledger: Ledger)
     assert (entry.error_kind, entry.error_class, entry.error_message, entry.error_tail, entry.stage) == ("",) * 5
 
 
-def test_columns_that_a_row_lacks_may_come_as_null() -> None:
-    """So the service answers where single columns are asked for."""
+def test_missing_columns_may_be_null() -> None:
+    """The service returns null for a selected column that the row does not have."""
     entry = Entry(KEY, *SOURCE, state="done", version=V1)
     row = TableEntity({**entry.to_row(), "run": None, "bytes_in": None, "ms": None, "error_kind": None})
     row._metadata = {"etag": "", "timestamp": None}
     assert Entry.from_row(row) == entry
 
 
-async def test_a_claim_that_expired_is_taken_over_and_its_old_holder_cannot_finish(
-    account: Account, settings: Settings
-) -> None:
-    impatient = Ledger(account, settings.ledger_table, claim_ttl=0)
-    dead = await claimed(impatient)
-    heir = await claimed(impatient)
+async def test_an_expired_claim_is_taken_over_and_fenced(account: Account, settings: Settings) -> None:
+    expired = Ledger(account, settings.ledger_table, claim_ttl=0)
+    dead = await claimed(expired)
+    successor = await claimed(expired)
     with pytest.raises(JobSuperseded):
         await dead.complete([], {})
-    await heir.complete([], {})
-    await impatient.stats.close()
-    assert heir.entry.generation == dead.entry.generation + 1
+    await successor.complete([], {})
+    await expired.metrics.close()
+    assert successor.entry.generation == dead.entry.generation + 1
 
 
-async def test_a_newer_version_of_the_source_supersedes_a_running_job(ledger: Ledger) -> None:
+async def test_a_newer_source_version_supersedes_a_running_job(ledger: Ledger) -> None:
     old = await claimed(ledger, V1)
     new = await claimed(ledger, V2)
     with pytest.raises(JobSuperseded):
@@ -111,7 +109,7 @@ async def test_a_newer_version_of_the_source_supersedes_a_running_job(ledger: Le
     await new.complete([], {})
 
 
-async def test_an_older_version_of_the_source_never_supersedes_a_newer_one(ledger: Ledger) -> None:
+async def test_an_older_source_version_never_supersedes_a_newer_one(ledger: Ledger) -> None:
     await (await claimed(ledger, V2)).complete([], {})
     with pytest.raises(JobSuperseded):
         await ledger.claim(KEY, SOURCE, V1, no)
@@ -125,20 +123,20 @@ async def test_a_renewed_claim_lasts_longer(ledger: Ledger) -> None:
     assert before < claim.entry.expires <= datetime.now(UTC) + timedelta(seconds=60)
 
 
-async def test_a_job_given_back_may_be_claimed_by_anybody(ledger: Ledger) -> None:
+async def test_a_requeued_job_can_be_claimed_by_any_worker(ledger: Ledger) -> None:
     await (await claimed(ledger)).requeue(PoolFull("no session"), "acquire", tried=False)
-    heir = await claimed(ledger)
-    assert heir.entry.attempts == 0
+    successor = await claimed(ledger)
+    assert successor.entry.attempts == 0
 
 
-async def test_renewing_and_finishing_at_once_do_not_collide(ledger: Ledger) -> None:
+async def test_a_heartbeat_and_the_end_of_a_job_do_not_conflict(ledger: Ledger) -> None:
     claim = await claimed(ledger)
     _, entry = await asyncio.gather(claim.renew(), claim.complete([], {}))
     assert entry.state == "done"
 
 
-async def test_a_write_that_was_sent_twice_recognises_itself(ledger: Ledger) -> None:
-    """The SDK repeats a request whose answer got lost; the second then finds the first one's row."""
+async def test_a_repeated_write_recognizes_itself(ledger: Ledger) -> None:
+    """The SDK repeats a request whose response was lost; the second one finds the row of the first."""
     claim = await claimed(ledger)
     stale = claim.entry
     await claim.complete([], {})
@@ -146,8 +144,8 @@ async def test_a_write_that_was_sent_twice_recognises_itself(ledger: Ledger) -> 
     assert (await claim.complete([], {})).state == "done"
 
 
-async def test_a_renewal_whose_answer_got_lost_does_not_cost_the_job(ledger: Ledger) -> None:
-    """The row has changed since it was read, but it was this claim that changed it."""
+async def test_a_heartbeat_with_a_lost_response_keeps_the_claim(ledger: Ledger) -> None:
+    """The row has changed since it was read, by this claim."""
     claim = await claimed(ledger)
     stale = claim.entry
     await claim.renew()
@@ -156,7 +154,7 @@ async def test_a_renewal_whose_answer_got_lost_does_not_cost_the_job(ledger: Led
     assert (await refused(ledger)).renditions == [{"name": "thumb"}]
 
 
-async def test_a_range_read_finds_the_rows_of_one_recipe(ledger: Ledger) -> None:
+async def test_a_scan_reads_a_range_of_one_recipe(ledger: Ledger) -> None:
     for recipe in ("web", "print"):
         for name in ("a", "b", "c"):
             claim = await ledger.claim(JobKey.of(recipe, "input", name), ("input", name), V1, yes)
@@ -165,6 +163,6 @@ async def test_a_range_read_finds_the_rows_of_one_recipe(ledger: Ledger) -> None
     assert [entry.name async for entry in ledger.scan("web", keys[0], keys[1])] == ["a", "b"]
 
 
-async def test_a_missing_table_is_named_with_what_to_do(account: Account) -> None:
+async def test_a_missing_table_is_a_configuration_error(account: Account) -> None:
     with pytest.raises(ConfigError, match="image-pipeline init"):
         await Ledger(account, "nowhere", claim_ttl=60).get(KEY)

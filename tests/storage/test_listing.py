@@ -1,4 +1,4 @@
-"""Lists of jobs: in pages, in order, each job once, and never more of the table read than a page."""
+"""Pagination of jobs: in order, each job once, in memory and on Azurite."""
 
 from __future__ import annotations
 
@@ -26,49 +26,51 @@ REPORT = {"source": {"size": 1000}, "ms": {"run": 40.0, "upload": 2.0}, "version
 async def ledger(account: Account, settings: Settings) -> AsyncIterator[Ledger]:
     ledger = Ledger(account, settings.ledger_table, claim_ttl=60, recipes=("web", "print"))
     yield ledger
-    await ledger.stats.close()
+    await ledger.metrics.close()
 
 
 async def yes() -> bool:
     return True
 
 
-async def begun(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> Claim:
-    claim = await ledger.claim(JobKey.of(recipe, "input", name), ("input", name), V1, yes, **wish)
+async def begun(ledger: Ledger, name: str, recipe: str = "web", **options: Any) -> Claim:
+    claim = await ledger.claim(JobKey.of(recipe, "input", name), ("input", name), V1, yes, **options)
     assert isinstance(claim, Claim)
     return claim
 
 
-async def done(ledger: Ledger, name: str, recipe: str = "web", **wish: Any) -> Entry:
-    return await (await begun(ledger, name, recipe, **wish)).complete([{"name": "thumb", "size": 10}], REPORT)
+async def done(ledger: Ledger, name: str, recipe: str = "web", **options: Any) -> Entry:
+    return await (await begun(ledger, name, recipe, **options)).complete([{"name": "thumb", "size": 10}], REPORT)
 
 
-async def failed(ledger: Ledger, name: str, kind: str = "not_an_image", **wish: Any) -> Entry:
-    return await (await begun(ledger, name, **wish)).fail(SourceError("no image", kind=kind, stderr_tail="oh"), "run")
+async def failed(ledger: Ledger, name: str, kind: str = "not_an_image", **options: Any) -> Entry:
+    return await (await begun(ledger, name, **options)).fail(
+        SourceError("no image", kind=kind, stderr_tail="oh"), "run"
+    )
 
 
-async def every_page(ledger: Ledger, limit: int, **which: Any) -> list[list[str]]:
-    pages, token = [], ""
+async def every_page(ledger: Ledger, limit: int, **filters: Any) -> list[list[str]]:
+    pages, cursor = [], ""
     while True:
-        entries, token = await ledger.page(limit=limit, token=token, **which)
+        entries, cursor = await ledger.page(limit=limit, cursor=cursor, **filters)
         pages.append([f"{entry.key.recipe}/{entry.name}" for entry in entries])
-        if not token:
+        if not cursor:
             return pages
 
 
-async def in_pages(ledger: Ledger, limit: int, **which: Any) -> list[str]:
-    return [name for page in await every_page(ledger, limit, **which) for name in page]
+async def in_pages(ledger: Ledger, limit: int, **filters: Any) -> list[str]:
+    return [name for page in await every_page(ledger, limit, **filters) for name in page]
 
 
-async def names(ledger: Ledger, **which: Any) -> list[str]:
-    return [entry.name for entry in (await ledger.page(**which))[0]]
+async def names(ledger: Ledger, **filters: Any) -> list[str]:
+    return [entry.name for entry in (await ledger.page(**filters))[0]]
 
 
-async def test_a_state_is_listed_over_all_recipes_newest_first_each_job_once(ledger: Ledger) -> None:
+async def test_a_state_is_listed_newest_first_over_all_recipes(ledger: Ledger) -> None:
     order = [("a", "web"), ("b", "print"), ("c", "web"), ("d", "print"), ("e", "web")]
     for name, recipe in order:
         await done(ledger, name, recipe)
-        await asyncio.sleep(0.002)  # lists tell milliseconds apart
+        await asyncio.sleep(0.002)  # lists sort by milliseconds
     newest_first = [f"{recipe}/{name}" for name, recipe in reversed(order)]
     pages = await every_page(ledger, 2, state="done")
     assert [len(page) for page in pages] == [2, 2, 1]
@@ -77,7 +79,7 @@ async def test_a_state_is_listed_over_all_recipes_newest_first_each_job_once(led
     assert await every_page(ledger, 5, recipe="print") == [["print/d", "print/b"]]
 
 
-async def test_a_job_leaves_the_list_of_the_state_that_it_left(ledger: Ledger) -> None:
+async def test_a_job_leaves_the_list_of_its_former_state(ledger: Ledger) -> None:
     await failed(ledger, "a")
     entry = await done(ledger, "a", again=True)
     assert await names(ledger, state="failed") == []
@@ -86,16 +88,16 @@ async def test_a_job_leaves_the_list_of_the_state_that_it_left(ledger: Ledger) -
     assert (listed.report, listed.renditions, listed.versions) == ({}, entry.renditions, {"pillow": "12"})
 
 
-async def test_renditions_may_be_larger_than_32_bits_count(ledger: Ledger) -> None:
+async def test_sizes_of_renditions_exceed_32_bits(ledger: Ledger) -> None:
     claim = await begun(ledger, "a")
     entry = await claim.complete([{"name": name, "size": 1_000_000_000} for name in "abcdef"], REPORT)
     (listed,) = (await ledger.page(state="done"))[0]
-    there = await ledger.get(entry.key)
-    assert there is not None
-    assert (there.bytes_out, listed.bytes_out) == (6_000_000_000, 6_000_000_000)
+    stored = await ledger.get(entry.key)
+    assert stored is not None
+    assert (stored.bytes_out, listed.bytes_out) == (6_000_000_000, 6_000_000_000)
 
 
-async def test_what_waits_is_listed_until_it_begins_and_a_long_job_as_running(ledger: Ledger) -> None:
+async def test_queued_and_long_running_jobs_are_listed(ledger: Ledger) -> None:
     for name in ("a", "b"):
         await ledger.enqueue(Entry(JobKey.of("web", "input", name), "input", name, state="queued", version=V1))
     claim = await begun(ledger, "a")
@@ -107,7 +109,7 @@ async def test_what_waits_is_listed_until_it_begins_and_a_long_job_as_running(le
     assert await names(ledger, state="running") == ["c"]
 
 
-async def test_jobs_of_a_run_and_of_a_prefix(ledger: Ledger) -> None:
+async def test_jobs_are_listed_by_run_and_by_prefix(ledger: Ledger) -> None:
     await done(ledger, "x/1", run="r1")
     await failed(ledger, "x/2", run="r1")
     await done(ledger, "x/3", run="r2")
@@ -123,13 +125,13 @@ async def test_jobs_of_a_run_and_of_a_prefix(ledger: Ledger) -> None:
     assert await names(ledger, container="input", prefix="X") == []
 
 
-async def test_a_later_run_takes_a_job_over_into_its_own_list(ledger: Ledger) -> None:
+async def test_a_job_moves_to_the_list_of_a_later_run(ledger: Ledger) -> None:
     await done(ledger, "a", run="r1")
     await done(ledger, "a", run="r2", again=True)
     assert (await names(ledger, run="r1"), await names(ledger, run="r2")) == ([], ["a"])
 
 
-async def test_a_row_that_was_found_to_be_due_is_claimed_without_another_look(ledger: Ledger) -> None:
+async def test_a_known_row_is_claimed_without_reading_it(ledger: Ledger) -> None:
     before = await failed(ledger, "a")
     hint = replace(before, version=Version("", ""))
     claim = await begun(ledger, "a", run="r1", known=hint)
@@ -137,10 +139,10 @@ async def test_a_row_that_was_found_to_be_due_is_claimed_without_another_look(le
     await claim.complete([], {})
     assert (await names(ledger, state="failed"), await names(ledger, state="done")) == ([], ["a"])
     late = await ledger.claim(before.key, ("input", "a"), V1, yes, known=hint)
-    assert isinstance(late, Entry), "what has changed since is judged anew"
+    assert isinstance(late, Entry), "a row changed since is decided again"
 
 
-async def test_failures_are_counted_by_their_kind(ledger: Ledger) -> None:
+async def test_failures_are_grouped_by_kind(ledger: Ledger) -> None:
     for number in range(3):
         await failed(ledger, f"{number}")
     await failed(ledger, "big", "too_many_bytes")
@@ -154,13 +156,13 @@ async def test_failures_are_counted_by_their_kind(ledger: Ledger) -> None:
     assert (entry.error_class, entry.error_tail) == ("SourceError", "oh")
 
 
-@pytest.mark.parametrize("token", ["x", "bm9uc2Vuc2U", "WzFd", "eyJhZnRlciI6MX0", "eyJuZXh0IjoxfQ"])
-async def test_a_token_that_no_page_gave_is_refused(ledger: Ledger, token: str) -> None:
+@pytest.mark.parametrize("cursor", ["x", "bm9uc2Vuc2U", "WzFd", "eyJhZnRlciI6MX0", "eyJuZXh0IjoxfQ"])
+async def test_an_invalid_cursor_is_refused(ledger: Ledger, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
-        await ledger.page(token=token)
+        await ledger.page(cursor=cursor)
 
 
-async def test_lists_that_somebody_tidied_up_stop_no_job(ledger: Ledger, account: Account, settings: Settings) -> None:
+async def test_a_missing_list_row_does_not_block_a_job(ledger: Ledger, account: Account, settings: Settings) -> None:
     before = await done(ledger, "a")
     await account.table(settings.ledger_table).delete_entity("web", before.listed[0])
     await done(ledger, "a", again=True)
@@ -168,7 +170,7 @@ async def test_lists_that_somebody_tidied_up_stop_no_job(ledger: Ledger, account
 
 
 @pytest.mark.parametrize("state", ["done", "failed"])
-async def test_a_move_out_of_a_state_that_has_changed_is_refused(ledger: Ledger, state: State) -> None:
+async def test_a_transition_of_a_changed_row_is_refused(ledger: Ledger, state: State) -> None:
     before = await failed(ledger, "a")
     await done(ledger, "a", again=True)
     assert await ledger.transition(before, state) is None
@@ -181,30 +183,30 @@ def test_a_prefix_is_a_range_of_keys(prefix: str) -> None:
         assert first <= row_key("input", name) < end
 
 
-async def test_figures_of_all_processes_are_added_up_by_the_minute(account: Account, settings: Settings) -> None:
+async def test_metrics_of_all_processes_are_summed_per_minute(account: Account, settings: Settings) -> None:
     one, two = (Ledger(account, settings.ledger_table, claim_ttl=60) for _ in range(2))
     before = datetime.now(UTC) - timedelta(minutes=1)
     await done(one, "a")
     await done(two, "b")
     await failed(two, "c")
-    await one.stats.close()
-    await two.stats.flush()
+    await one.metrics.close()
+    await two.metrics.flush()
     await done(two, "d", "print")
-    await two.stats.close()
-    minutes = await one.stats.minutes(before)
+    await two.metrics.close()
+    minutes = await one.metrics.minutes(before)
     web = [minute for minute in minutes if minute.recipe == "web"]
     assert [sum(getattr(minute, name) for minute in web) for name in ("done", "failed", "timed")] == [2, 1, 2]
     assert sum(minute.bytes_in for minute in minutes) == 3000
     assert sum(minute.bytes_out for minute in minutes) == 30
     assert sum(minute.ms["run"] for minute in minutes) == 120
-    assert await one.stats.minutes(datetime.now(UTC) + timedelta(minutes=2)) == []
+    assert await one.metrics.minutes(datetime.now(UTC) + timedelta(minutes=2)) == []
 
 
-async def test_a_minute_in_which_more_bytes_came_than_32_bits_can_count(account: Account, settings: Settings) -> None:
+async def test_bytes_of_a_minute_exceed_32_bits(account: Account, settings: Settings) -> None:
     ledger = Ledger(account, settings.ledger_table, claim_ttl=60)
     before = datetime.now(UTC) - timedelta(minutes=1)
     entry = await done(ledger, "large")
     for _ in range(2):
-        ledger.stats.record(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
-    await ledger.stats.close()
-    assert sum(minute.bytes_in for minute in await ledger.stats.minutes(before)) == 4_000_001_000
+        ledger.metrics.record(replace(entry, bytes_in=2_000_000_000, bytes_out=0))
+    await ledger.metrics.close()
+    assert sum(minute.bytes_in for minute in await ledger.metrics.minutes(before)) == 4_000_001_000

@@ -12,24 +12,24 @@ from pipeline.storage.assets import Assets
 
 
 async def test_an_unchanged_asset_is_not_read_again(
-    either_account: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    account: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    container = either_account.container(settings.asset_container)
+    container = account.container(settings.asset_container)
     await container.upload_blob("logo.png", b"1", overwrite=True)
-    cache = Assets(either_account, settings.asset_container)
+    cache = Assets(account, settings.asset_container)
     first = await cache.get("logo.png")
     assert await cache.get("logo.png") is first
-    monkeypatch.setattr(assets, "FRESH", -1.0)
+    monkeypatch.setattr(assets, "CACHE_SECONDS", -1.0)
     again = await cache.get("logo.png")
     assert (again.file, again.data, again.etag) == (first.file, b"1", first.etag)
-    assert again.looked > first.looked
+    assert again.checked > first.checked
     await container.upload_blob("logo.png", b"22", overwrite=True)
     changed = await cache.get("logo.png")
     assert changed.data == b"22"
     assert changed.file != first.file
 
 
-async def test_a_missing_asset_is_an_error_of_the_recipe(either_account: Account, settings: Settings) -> None:
+async def test_a_missing_asset_is_an_error_of_the_recipe(account: Account, settings: Settings) -> None:
     with pytest.raises(RecipeError) as caught:
-        await Assets(either_account, settings.asset_container).get("nothing.png")
+        await Assets(account, settings.asset_container).get("nothing.png")
     assert caught.value.kind == "asset_missing"

@@ -14,7 +14,8 @@ from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLos
 from pipeline.pool import engine_bundle
 from pipeline.pool.client import PoolClient
 from pipeline.settings import MIB, Settings
-from pipeline.testing import FakePool, pool
+from pipeline.testing import FakePool
+from pipeline.testing import pool as faults
 
 
 def whole(data: bytes) -> Callable[[], AsyncIterator[bytes]]:
@@ -28,41 +29,41 @@ def whole(data: bytes) -> Callable[[], AsyncIterator[bytes]]:
 
 
 @pytest.fixture
-async def session(either_pool: PoolClient) -> AsyncIterator[str]:
+async def session(pool: PoolClient) -> AsyncIterator[str]:
     """Identifier of a session; it ends with the test."""
     identifier = secrets.token_hex(16)
     yield identifier
-    await either_pool.end(identifier)
+    await pool.end(identifier)
 
 
 @pytest.mark.parametrize("size", [3, 3 * MIB])
-async def test_a_file_comes_back_as_it_was_uploaded(either_pool: PoolClient, session: str, size: int) -> None:
+async def test_a_file_comes_back_as_it_was_uploaded(pool: PoolClient, session: str, size: int) -> None:
     data = secrets.token_bytes(size)
-    await either_pool.upload(session, "in-1.bin", size, whole(data))
-    assert await either_pool.read(session, "in-1.bin", size) == data
-    await either_pool.delete(session, "in-1.bin")
+    await pool.upload(session, "in-1.bin", size, whole(data))
+    assert await pool.read(session, "in-1.bin", size) == data
+    await pool.delete(session, "in-1.bin")
     with pytest.raises(SessionLost, match="HTTP 404 FileNotFound"):
-        await either_pool.read(session, "in-1.bin", size)
-    await either_pool.delete(session, "in-1.bin")
+        await pool.read(session, "in-1.bin", size)
+    await pool.delete(session, "in-1.bin")
 
 
-async def test_a_session_that_does_not_exist_can_be_ended(either_pool: PoolClient) -> None:
-    await either_pool.end(secrets.token_hex(16))
+async def test_a_session_that_does_not_exist_can_be_ended(pool: PoolClient) -> None:
+    await pool.end(secrets.token_hex(16))
 
 
-async def test_a_session_without_the_engine_says_so(either_pool: PoolClient, session: str) -> None:
+async def test_a_session_without_the_engine_says_so(pool: PoolClient, session: str) -> None:
     bundle = engine_bundle.build()
-    execution = await either_pool.execute(session, bundle.program(protocol.encode_jobs()), 60)
+    execution = await pool.execute(session, bundle.program(protocol.encode_jobs()), 60)
     assert execution.ok
     assert execution.stdout.strip() == engine_bundle.MISSING
 
 
-async def test_the_engine_makes_the_same_rendition(either_pool: PoolClient, session: str) -> None:
+async def test_the_engine_makes_the_same_rendition(pool: PoolClient, session: str) -> None:
     bundle, image = engine_bundle.build(), BytesIO()
     Image.linear_gradient("L").convert("RGB").save(image, "PNG")
     source = image.getvalue()
-    await either_pool.upload(session, bundle.name, len(bundle.data), whole(bundle.data))
-    await either_pool.upload(session, "in-1.bin", len(source), whole(source))
+    await pool.upload(session, bundle.name, len(bundle.data), whole(bundle.data))
+    await pool.upload(session, "in-1.bin", len(source), whole(source))
     limits = Settings(pool_endpoint="http://127.0.0.1:1").limits
     rendition = protocol.RenditionJob(
         name="small",
@@ -81,15 +82,15 @@ async def test_the_engine_makes_the_same_rendition(either_pool: PoolClient, sess
         transforms=[],
         renditions=[rendition],
     )
-    execution = await either_pool.execute(session, bundle.program(protocol.encode_jobs(job)), 60)
+    execution = await pool.execute(session, bundle.program(protocol.encode_jobs(job)), 60)
     line = protocol.parse_report_line(execution.stdout)
     assert line is not None
     assert line["body"] is not None
     assert b'"failure":null' in line["body"]
-    made = Image.open(BytesIO(await either_pool.read(session, "out-1-0.png", MIB)))
+    made = Image.open(BytesIO(await pool.read(session, "out-1-0.png", MIB)))
     assert made.size == (32, 32)
     with pytest.raises(SessionLost, match="404"):
-        await either_pool.read(session, "in-1.bin", MIB)
+        await pool.read(session, "in-1.bin", MIB)
 
 
 # -- faults of the fake pool, as the client understands them ---------------------------------------------------------
@@ -98,17 +99,17 @@ async def test_the_engine_makes_the_same_rendition(either_pool: PoolClient, sess
 @pytest.mark.parametrize(
     ("fault", "error", "kind"),
     [
-        (pool.FULL, PoolFull, "pool_full"),
-        (pool.THROTTLED, PoolUnavailable, "pool_unavailable"),
-        (pool.TIMED_OUT, SessionLost, "execution_timeout"),
-        (pool.DIED, SessionLost, "session_died"),
-        (pool.UNREACHABLE, PoolUnavailable, "pool_unreachable"),
-        (pool.BROKEN_OFF, SessionLost, "session_lost"),
-        (pool.status(401), PoolUnavailable, "pool_denied"),
-        (pool.status(404), PoolUnavailable, "pool_not_found"),
+        (faults.FULL, PoolFull, "pool_full"),
+        (faults.THROTTLED, PoolUnavailable, "pool_unavailable"),
+        (faults.TIMED_OUT, SessionLost, "execution_timeout"),
+        (faults.DIED, SessionLost, "session_died"),
+        (faults.UNREACHABLE, PoolUnavailable, "pool_unreachable"),
+        (faults.BROKEN_OFF, SessionLost, "session_lost"),
+        (faults.status(401), PoolUnavailable, "pool_denied"),
+        (faults.status(404), PoolUnavailable, "pool_not_found"),
     ],
 )
-async def test_a_fault_of_an_execution(fault: pool.Fault, error: type[PipelineError], kind: str) -> None:
+async def test_a_fault_of_an_execution(fault: faults.Fault, error: type[PipelineError], kind: str) -> None:
     fake = FakePool()
     client = PoolClient(Settings(pool_endpoint="http://127.0.0.1:1", retry_max_attempts=1), None, transport=fake)
     fake.fail("POST executions", fault)
@@ -121,7 +122,7 @@ async def test_a_fault_of_an_execution(fault: pool.Fault, error: type[PipelineEr
 async def test_a_throttled_call_is_repeated() -> None:
     fake = FakePool()
     client = PoolClient(Settings(pool_endpoint="http://127.0.0.1:1", retry_max_attempts=3), None, transport=fake)
-    fake.fail("POST files", pool.status(503, Retry_After="0"), times=2)
+    fake.fail("POST files", faults.status(503, Retry_After="0"), times=2)
     await client.upload("identifier", "a", 1, whole(b"1"))
     assert fake.calls == ["POST files"] * 3
     await client.close()
@@ -142,7 +143,7 @@ async def test_a_replaced_session_has_no_files() -> None:
     fake = FakePool()
     client = PoolClient(Settings(pool_endpoint="http://127.0.0.1:1", retry_max_attempts=1), None, transport=fake)
     await client.upload("identifier", "a", 1, whole(b"1"))
-    fake.fail("GET files/a", pool.REPLACED)
+    fake.fail("GET files/a", faults.REPLACED)
     with pytest.raises(SessionLost):
         await client.read("identifier", "a", 1)
     await client.close()

@@ -1,4 +1,4 @@
-"""The model's storage answers as the emulator does: the same calls to both, in long random rows."""
+"""In-memory storage and Azurite respond alike to long random sequences of calls."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.testing.clients import Clients
 from pipeline.testing.store import Op, Response, Store, apply
-from tests.storage.conftest import account, settings
 
-__all__ = ["account", "settings"]
 NAMES, KEYS, BLOCKS, STEPS = ("a", "b"), ("x", "y"), ("MDA=", "MDE="), 150
 
 
 class Player:
-    """Makes random calls through an SDK's clients: the same ones for the same seed, as far as the answers agree."""
+    """Makes random calls through the SDK's clients: the same calls for the same seed, while the responses agree."""
 
     def __init__(self, account: Any, settings: Settings, seed: int) -> None:
         self._random = random.Random(seed)
@@ -32,21 +30,21 @@ class Player:
         self._etags: dict[str, str] = {}
         self._leases: dict[str, Any] = {}
         self._released: set[Any] = set()
-        self._swept: set[str] = set()
+        self._overwritten: set[str] = set()
 
     async def step(self) -> tuple[Any, ...]:
-        """One call and what came of it, without what differs by nature."""
+        """Make one call and return its outcome, without ETags and other values that always differ."""
         name, key = self._random.choice(NAMES), self._random.choice(KEYS)
         blobs = [self._put, self._put, self._head, self._commit]
         slots = [self._slot, self._lease, self._renew, self._release, self._leased_slot]
         rows = [self._create, self._update, self._update, self._get, self._together, self._together]
-        doing: Any = self._random.choice([*blobs, *slots, *rows])
+        call: Any = self._random.choice([*blobs, *slots, *rows])
         try:
-            return (doing.__name__, name, key, await doing(name, key))
+            return (call.__name__, name, key, await call(name, key))
         except TableTransactionError as error:
-            return (doing.__name__, name, key, error.status_code, str(error.error_code), error.index)
+            return (call.__name__, name, key, error.status_code, str(error.error_code), error.index)
         except HttpResponseError as error:
-            return (doing.__name__, name, key, type(error).__name__, error.status_code)
+            return (call.__name__, name, key, type(error).__name__, error.status_code)
 
     def _condition(self, name: str) -> dict[str, Any]:
         kinds: list[dict[str, Any]] = [{"match_condition": MatchConditions.IfMissing}, {"overwrite": True}]
@@ -58,8 +56,8 @@ class Player:
         data = self._random.randbytes(4)
         condition = self._condition(name)
         written = await self._container.get_blob_client(name).upload_blob(data, metadata={"by": key}, **condition)
-        self._swept.add(name)
-        # Now and then the ETag is not taken note of, so that stale ones are used too.
+        self._overwritten.add(name)
+        # Sometimes the new ETag is ignored, so that stale ones are used, too.
         if self._random.random() < 0.7:
             self._etags[name] = written["etag"]
 
@@ -71,9 +69,9 @@ class Player:
     async def _commit(self, name: str, key: str) -> None:
         blob, condition = self._container.get_blob_client(name), self._condition(name)
         condition.pop("overwrite", None)
-        # Writing a whole blob sweeps staged blocks away; in the emulator they stay.
-        staged = BLOCKS if name in self._swept else self._random.sample(BLOCKS, self._random.randint(0, 2))
-        self._swept.discard(name)
+        # Writing a whole blob discards staged blocks; in Azurite they stay.
+        staged = BLOCKS if name in self._overwritten else self._random.sample(BLOCKS, self._random.randint(0, 2))
+        self._overwritten.discard(name)
         for block in staged:
             await blob.stage_block(block, self._random.randbytes(3))
         await blob.commit_block_list([BlobBlock(each) for each in BLOCKS], metadata={"by": key}, **condition)
@@ -99,7 +97,7 @@ class Player:
             await self._slots(name).upload_blob(data, overwrite=True, lease=self._leases[name])
 
     def _held(self, name: str) -> bool:
-        # A lease that was released has no id any more, by the SDK's own account.
+        # The SDK drops the id of a released lease.
         return name in self._leases and self._leases[name] not in self._released
 
     def _slots(self, name: str) -> Any:
@@ -115,12 +113,14 @@ class Player:
         etag, row = self._etags.get(key), self._row(key)
         if etag:
             condition = MatchConditions.IfNotModified
-            told = await self._table.update_entity(row, mode=UpdateMode.REPLACE, etag=etag, match_condition=condition)
+            written = await self._table.update_entity(
+                row, mode=UpdateMode.REPLACE, etag=etag, match_condition=condition
+            )
             if self._random.random() < 0.7:
-                self._etags[key] = told["etag"]
+                self._etags[key] = written["etag"]
 
     async def _together(self, name: str, key: str) -> None:
-        """As the ledger writes: a row under a condition, and with it rows that come and go."""
+        """Write as the ledger does: a row under a condition, and list rows with it."""
         other, third = ({**self._row(each), "RowKey": f"list-{each}"} for each in KEYS)
         etag = self._etags.get(key)
         condition = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
@@ -136,14 +136,14 @@ class Player:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_same_calls_have_the_same_outcomes(account: Account, settings: Settings, seed: int) -> None:
+async def test_random_calls_have_equal_outcomes(real_account: Account, settings: Settings, seed: int) -> None:
     held = [Store()]
 
-    async def now(op: Op) -> Response:
+    async def send(op: Op) -> Response:
         held[0], answer = apply(held[0], op)
         return answer
 
-    real = Player(account, settings, seed)
-    model = Player(Clients(now, lambda: secrets.token_hex(8)), settings, seed)
+    real = Player(real_account, settings, seed)
+    model = Player(Clients(send, lambda: secrets.token_hex(8)), settings, seed)
     for step in range(STEPS):
         assert await real.step() == await model.step(), f"step {step}"

@@ -34,8 +34,8 @@ async def outcome(call: Awaitable[Any]) -> tuple[str, int | None, str]:
 
 
 @pytest.fixture
-def container(either_account: Account, settings: Settings) -> Any:
-    return either_account.container(settings.output_container)
+def container(account: Account, settings: Settings) -> Any:
+    return account.container(settings.output_container)
 
 
 async def test_a_blob_keeps_its_content_and_headers(container: Any) -> None:
@@ -72,17 +72,17 @@ async def test_a_missing_blob_is_not_found(container: Any) -> None:
     assert not await blob.exists()
 
 
-async def test_a_missing_container_is_not_found(either_account: Account) -> None:
-    container: Any = either_account.container("missing")
+async def test_a_missing_container_is_not_found(account: Account) -> None:
+    container: Any = account.container("missing")
     not_found = ("ResourceNotFoundError", 404, "ContainerNotFound")
     assert await outcome(container.get_container_properties()) == not_found
     assert await outcome(container.upload_blob("a", b"")) == not_found
     assert await outcome(container.download_blob("a")) == not_found
 
 
-async def test_what_exists_is_not_created_twice(either_account: Account, settings: Settings) -> None:
-    container = either_account.container(settings.output_container)
-    queue, table = either_account.queue(settings.job_queue), either_account.table(settings.ledger_table)
+async def test_what_exists_is_not_created_twice(account: Account, settings: Settings) -> None:
+    container = account.container(settings.output_container)
+    queue, table = account.queue(settings.job_queue), account.table(settings.ledger_table)
     assert await outcome(container.create_container()) == ("ResourceExistsError", 409, "ContainerAlreadyExists")
     assert await outcome(table.create_table()) == ("ResourceExistsError", 409, "TableAlreadyExists")
     # Azurite answers 204 and the service 409, both with this code.
@@ -230,8 +230,8 @@ async def test_a_broken_lease_is_not_renewed(container: Any) -> None:
 
 
 @pytest.fixture
-def table(either_account: Account, settings: Settings) -> Any:
-    return either_account.table(settings.ledger_table)
+def table(account: Account, settings: Settings) -> Any:
+    return account.table(settings.ledger_table)
 
 
 def row(key: str, partition: str = "p", **values: Any) -> dict[str, Any]:
@@ -269,8 +269,8 @@ async def test_a_missing_row_is_deleted_without_complaint(table: Any) -> None:
     assert await outcome(table.get_entity("p", "a")) == ("ResourceNotFoundError", 404, "ResourceNotFound")
 
 
-async def test_a_missing_table_is_not_found(either_account: Account) -> None:
-    table: Any = either_account.table("missing")
+async def test_a_missing_table_is_not_found(account: Account) -> None:
+    table: Any = account.table("missing")
     assert await outcome(table.get_entity("p", "a")) == ("ResourceNotFoundError", 404, "TableNotFound")
     assert (await outcome(table.create_entity(row("a"))))[:2] == ("ResourceNotFoundError", 404)
 
@@ -367,8 +367,8 @@ async def test_a_query_comes_in_pages(table: Any) -> None:
 
 
 @pytest.fixture
-def queue(either_account: Account, settings: Settings) -> Any:
-    return either_account.queue(settings.job_queue)
+def queue(account: Account, settings: Settings) -> Any:
+    return account.queue(settings.job_queue)
 
 
 async def received(queue: Any, **options: Any) -> list[Any]:
@@ -411,7 +411,7 @@ async def test_a_delayed_message_is_counted_and_not_seen(queue: Any) -> None:
     assert abs(message.inserted_on - datetime.now(UTC)) < timedelta(seconds=60)
 
 
-async def test_a_missing_queue_is_not_found(either_account: Account) -> None:
-    queue: Any = either_account.queue(f"missing-{secrets.token_hex(4)}")
+async def test_a_missing_queue_is_not_found(account: Account) -> None:
+    queue: Any = account.queue(f"missing-{secrets.token_hex(4)}")
     message = queue.send_message(b"1", visibility_timeout=0, time_to_live=-1)
     assert await outcome(message) == ("ResourceNotFoundError", 404, "QueueNotFound")
