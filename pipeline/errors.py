@@ -49,7 +49,7 @@ HTTP_BY_KIND: dict[str, tuple[int, str]] = {
 
 
 class PipelineError(Exception):
-    """Root of all errors that the pipeline raises on purpose.
+    """Root of all errors that the pipeline raises on purpose. A subclass gives its `kind` and `http` as keywords.
 
     Attributes:
         message: The problem, the object and the remedy.
@@ -62,6 +62,11 @@ class PipelineError(Exception):
     """The format of the source (Pillow's name), where a session has detected it before the error."""
     http: ClassVar[tuple[int, str]] = (500, "Internal error")
     """HTTP status and title of a response about the error, unless HTTP_BY_KIND names others for its kind."""
+
+    def __init_subclass__(cls, *, kind: str | None = None, http: tuple[int, str] | None = None) -> None:
+        """Set the kind, and the HTTP status and title, unless they are those of the base."""
+        cls.default_kind = kind or cls.default_kind
+        cls.http = http or cls.http
 
     def __init__(self, message: str, *, kind: str | None = None, stderr_tail: str = "") -> None:
         """Use the class's own kind unless `kind` names another one."""
@@ -76,51 +81,32 @@ class PipelineError(Exception):
         return HTTP_BY_KIND.get(self.kind, self.http)
 
 
-class ConfigError(PipelineError):
+class ConfigError(PipelineError, kind="configuration", http=(503, "Invalid configuration")):
     """A setting or the recipe file is invalid; the message lists every problem."""
 
-    default_kind = "configuration"
-    http = (503, "Invalid configuration")
 
-
-class PermanentError(PipelineError):
+class PermanentError(PipelineError, kind="permanent", http=(422, "Image cannot be processed")):
     """A retry gives the same result."""
 
-    default_kind = "permanent"
-    http = (422, "Image cannot be processed")
 
-
-class SourceError(PermanentError):
+class SourceError(PermanentError, kind="bad_source"):
     """The source is not an allowed image, is damaged, or exceeds a limit."""
 
-    default_kind = "bad_source"
 
-
-class RecipeError(PermanentError):
+class RecipeError(PermanentError, kind="bad_recipe", http=(422, "Recipe cannot be used")):
     """The recipe is unknown, or does not apply to this source (for example, a crop outside the image)."""
 
-    default_kind = "bad_recipe"
-    http = (422, "Recipe cannot be used")
 
-
-class SessionReplyError(PermanentError):
+class SessionReplyError(PermanentError, kind="bad_session_reply"):
     """The session's report or a rendition differs from the declared output."""
 
-    default_kind = "bad_session_reply"
 
-
-class OutputError(PermanentError):
+class OutputError(PermanentError, kind="output_conflict", http=(409, "Output path conflict")):
     """A rendition cannot be committed at the recipe's path."""
 
-    default_kind = "output_conflict"
-    http = (409, "Output path conflict")
 
-
-class TransientError(PipelineError):
+class TransientError(PipelineError, kind="transient", http=(503, "Service unavailable")):
     """A retry may succeed. `retry_after` is the delay in seconds that the service requested, or None."""
-
-    default_kind = "transient"
-    http = (503, "Service unavailable")
 
     def __init__(
         self, message: str, *, kind: str | None = None, stderr_tail: str = "", retry_after: float | None = None
@@ -130,59 +116,37 @@ class TransientError(PipelineError):
         self.retry_after = retry_after
 
 
-class SessionLost(TransientError):  # noqa: N818 - a state of the session, as operators call it
+class SessionLost(TransientError, kind="session_lost"):  # noqa: N818 - a state of the session, as operators call it
     """The session ended, was replaced by an empty one, or stopped during the job."""
 
-    default_kind = "session_lost"
 
-
-class PoolUnavailable(TransientError):  # noqa: N818
+class PoolUnavailable(TransientError, kind="pool_unavailable"):  # noqa: N818
     """The session pool does not respond, or not in time."""
 
-    default_kind = "pool_unavailable"
 
-
-class StorageUnavailable(TransientError):  # noqa: N818
+class StorageUnavailable(TransientError, kind="storage_unavailable"):  # noqa: N818
     """The storage account does not respond, or not in time."""
 
-    default_kind = "storage_unavailable"
 
-
-class IdentityUnavailable(TransientError):  # noqa: N818
+class IdentityUnavailable(TransientError, kind="identity_unavailable"):  # noqa: N818
     """No token is available. Storage and pool raise it as their own error, with the same `kind`."""
 
-    default_kind = "identity_unavailable"
 
-
-class PoolFull(PipelineError):  # noqa: N818
+class PoolFull(PipelineError, kind="pool_full", http=(503, "No free session")):  # noqa: N818
     """No session is free: the job is requeued, and this is not an attempt (backpressure)."""
 
-    default_kind = "pool_full"
-    http = (503, "No free session")
 
-
-class JobSuperseded(PipelineError):  # noqa: N818
+class JobSuperseded(PipelineError, kind="superseded", http=(409, "Source changed")):  # noqa: N818
     """The source has changed or is gone, or another worker has taken the job over."""
 
-    default_kind = "superseded"
-    http = (409, "Source changed")
 
-
-class RequestError(PipelineError):
+class RequestError(PipelineError, kind="bad_request", http=(400, "Invalid request")):
     """A request is invalid or not possible; the message names the remedy."""
 
-    default_kind = "bad_request"
-    http = (400, "Invalid request")
 
-
-class InvalidCursor(RequestError):  # noqa: N818 - named after the invalid object
+class InvalidCursor(RequestError, kind="invalid_cursor"):  # noqa: N818 - named after the invalid object
     """The cursor of a page is invalid."""
 
-    default_kind = "invalid_cursor"
 
-
-class StateConflict(RequestError):  # noqa: N818
+class StateConflict(RequestError, kind="state_conflict", http=(409, "State conflict")):  # noqa: N818
     """The state of the job or run does not allow the action."""
-
-    default_kind = "state_conflict"
-    http = (409, "State conflict")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.api.links import Links
-from pipeline.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, internal_problem, problem
+from pipeline.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, problem
 from pipeline.errors import PipelineError, RequestError
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.settings import MIB
@@ -160,11 +160,13 @@ async def respond(handler: Callable[[], Awaitable[Response]], **fields: Any) -> 
     except PipelineError as error:
         return problem_response(problem(error, **fields)).http()
     except TimeoutError:
-        message = f"no result within {REQUEST_TIMEOUT_SECONDS:.0f} s; work that has started continues"
-        return problem_response(problem(PipelineError(message, kind="timeout"), **fields)).http()
+        timeout = PipelineError(
+            f"no result within {REQUEST_TIMEOUT_SECONDS:.0f} s; work that has started continues", kind="timeout"
+        )
+        return problem_response(problem(timeout, **fields)).http()
     except Exception:  # the boundary: no traceback may reach a client
         log.exception("internal error: the request gets a response without details", extra={"event": "request.failed"})
-        return problem_response(internal_problem()).http()
+        return problem_response(problem(PipelineError("see the log", kind="internal"))).http()
 
 
 def problem_response(document: Problem, **headers: str) -> Response:

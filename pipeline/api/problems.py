@@ -30,8 +30,3 @@ def problem(error: PipelineError, **fields: Any) -> Problem:  # noqa: ANN401 - f
     """Return the problem document of an error; `fields` are `job` and `stage`."""
     status, title = error.status_and_title
     return Problem(type=TYPE_PREFIX + error.kind, title=title, status=status, detail=error.message, **fields)
-
-
-def internal_problem() -> Problem:
-    """Return the problem document of an unexpected error: the log has the details, the response has none."""
-    return Problem(type=f"{TYPE_PREFIX}internal", title="Internal error", status=500, detail="see the log")

@@ -6,12 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack
 
+from . import pil
 from .image_view import ImageView, Size
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 T = TypeVar("T")
 
@@ -51,12 +49,24 @@ class SizeForecast:
     resampled: bool = False
 
 
+class TransformFacts(TypedDict, total=False):
+    """Facts about a transform, as keywords of its class: `class Blur(PixelTransform, name="blur", shorthand="radius")`.
+
+    `name` is the word in recipes, and `example` holds valid parameters. `shorthand` is the parameter that a recipe may
+    write alone: `blur: 4` for `blur: {radius: 4}`. `assets` are the parameters that name an asset, an image or a font.
+    """
+
+    name: str
+    example: dict[str, Any]
+    shorthand: str
+    assets: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Transform(ABC):
     """Base class of all transforms. Subclasses are frozen dataclasses whose fields are the parameters.
 
-    `name` is the word in recipes, and `example` holds valid parameters. The first line of a subclass's docstring goes
-    into docs/transforms.md.
+    The first line of a subclass's docstring goes into docs/transforms.md.
     """
 
     name: ClassVar[str]
@@ -64,10 +74,13 @@ class Transform(ABC):
     revision: ClassVar[int] = 1
     """Revision of the transform. Raise it when the transform makes other pixels than before; its recipes become due."""
     shorthand: ClassVar[str | None] = None
-    """The parameter that a recipe may write alone: `blur: 4` for `blur: {radius: 4}`."""
     assets: ClassVar[tuple[str, ...]] = ()
-    """The parameters that name an asset, an image or a font."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
+
+    def __init_subclass__(cls, **facts: Unpack[TransformFacts]) -> None:
+        """Set the facts as attributes of the class."""
+        for fact, value in facts.items():
+            setattr(cls, fact, value)
 
     @abstractmethod
     def apply(self, view: ImageView, context: TransformContext) -> ImageView:
@@ -109,5 +122,5 @@ class PixelTransform(Transform):
         return ImageView.from_image(self.transform_pixels(view.copy_pixels(), context))
 
     @abstractmethod
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Return the transformed pixels. `image` is L, RGB or RGBA without info, and may be changed in place."""

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from . import pil
 from .errors import EngineError
 from .geometry import place
 from .image_view import Size
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 Rgba = tuple[int, int, int, int]
 
 
-def on_canvas(image: Image.Image, size: Size, anchor: tuple[float, float], color: Rgba) -> Image.Image:
+def on_canvas(image: pil.Image.Image, size: Size, anchor: tuple[float, float], color: Rgba) -> pil.Image.Image:
     """Place `image` on a canvas of `size` pixels filled with `color`; `anchor` divides the free space.
 
     The result is RGBA when the color or the image has alpha, else RGB.
     """
-    from PIL import Image
-
     mode = "RGBA" if color[3] < 255 or image.mode == "RGBA" else "RGB"
-    canvas = Image.new(mode, size, color if mode == "RGBA" else color[:3])
+    canvas = pil.Image.new(mode, size, color if mode == "RGBA" else color[:3])
     corner = place(image.size, size, anchor)
     if image.mode == "RGBA":
         canvas.alpha_composite(image, corner)
@@ -31,7 +25,7 @@ def on_canvas(image: Image.Image, size: Size, anchor: tuple[float, float], color
     return canvas
 
 
-def flatten(image: Image.Image, color: Rgba) -> Image.Image:
+def flatten(image: pil.Image.Image, color: Rgba) -> pil.Image.Image:
     """Composite an RGBA image onto `color` and return it in RGB. Return other images unchanged."""
     if image.mode != "RGBA":
         return image

@@ -8,10 +8,8 @@ rendition. Transforms still count in pixels of the full size.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import Image
+from . import pil
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
@@ -30,7 +28,7 @@ REDUCING_GAP = 2.0
 class PixelLevel:
     """Hold pixels that show `box` of the full image at some scale. `kernel` is set for resampled pixels."""
 
-    image: Image.Image
+    image: pil.Image.Image
     box: Box
     kernel: int | None = None
 
@@ -62,7 +60,7 @@ class ImageView:
     box: tuple[int, int, int, int]
 
     @classmethod
-    def from_image(cls, image: Image.Image, full: Size | None = None, covered: Box | None = None) -> ImageView:
+    def from_image(cls, image: pil.Image.Image, full: Size | None = None, covered: Box | None = None) -> ImageView:
         """View all of `image`.
 
         For an image decoded at a fraction of its size, `full` is the size that it counts as and `covered` the box that
@@ -83,12 +81,12 @@ class ImageView:
         left, top = self.box[:2]
         return ImageView(self.levels, (left + box[0], top + box[1], left + box[2], top + box[3]))
 
-    def copy_pixels(self) -> Image.Image:
+    def copy_pixels(self) -> pil.Image.Image:
         """Return a copy of the pixels in view at full size, which the caller may change."""
         image = self.read_pixels()
         return image.copy() if image is self.levels[0].image else image
 
-    def read_pixels(self) -> Image.Image:
+    def read_pixels(self) -> pil.Image.Image:
         """Return the pixels in view at full size. They may be shared: the caller must not change them."""
         base = self.levels[0]
         if base.scale() != 1:
@@ -96,7 +94,7 @@ class ImageView:
         whole: Box = self.box
         return base.image if base.box == whole else base.image.crop(self.box)
 
-    def thumbnail(self, side: int) -> Image.Image:
+    def thumbnail(self, side: int) -> pil.Image.Image:
         """Return the view scaled down to fit a square of `side` pixels, for analysis only."""
         factor = min(1.0, side / max(self.size))
         small = (max(1, round(self.size[0] * factor)), max(1, round(self.size[1] * factor)))
@@ -123,15 +121,13 @@ class ImageView:
         return min(good, key=PixelLevel.scale, default=self.levels[0])
 
     @staticmethod
-    def _resample(level: PixelLevel, size: Size, box: Box, kernel: int) -> Image.Image:
+    def _resample(level: PixelLevel, size: Size, box: Box, kernel: int) -> pil.Image.Image:
         """Resample `box` of a level to `size`."""
-        from PIL import Image
+        return level.image.resize(
+            size, pil.Image.Resampling(kernel), level.to_level_box(box), reducing_gap=REDUCING_GAP
+        )
 
-        return level.image.resize(size, Image.Resampling(kernel), level.to_level_box(box), reducing_gap=REDUCING_GAP)
 
-
-def resampling(name: str) -> Image.Resampling:
+def resampling(name: str) -> pil.Image.Resampling:
     """Return Pillow's resampling filter of a name: lanczos, bicubic, bilinear, box or nearest."""
-    from PIL import Image
-
-    return Image.Resampling[name.upper()]
+    return pil.Image.Resampling[name.upper()]

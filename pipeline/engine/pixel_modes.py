@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import Image
+from . import pil
 
 WORKING_MODES = ("L", "RGB", "RGBA")
 
@@ -15,7 +13,7 @@ NO_VALUE_LIMIT = 1e37
 """Floats from this size on, and NaN, stand for unknown pixels, as in elevation maps."""
 
 
-def to_working(image: Image.Image) -> Image.Image:
+def to_working(image: pil.Image.Image) -> pil.Image.Image:
     """Convert an image to L, RGB or RGBA without info. Keep alpha in any form; scale 16 bits, do not clip."""
     image.load()
     if image.mode in WORKING_MODES and "transparency" not in image.info:
@@ -25,7 +23,7 @@ def to_working(image: Image.Image) -> Image.Image:
     return without_info(image.convert(_target(image)))
 
 
-def scale_clear_color(image: Image.Image) -> None:
+def scale_clear_color(image: pil.Image.Image) -> None:
     """Convert the declared transparent color of an opened PNG to the depth of its decoded pixels.
 
     Pillow reports the color in the depth of the file. For 2, 4 and 3 × 16 bits (before Pillow 12 also 1 bit) it then
@@ -39,32 +37,32 @@ def scale_clear_color(image: Image.Image) -> None:
         image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
-def on_colors(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def on_colors(image: pil.Image.Image, work: Callable[[pil.Image.Image], pil.Image.Image]) -> pil.Image.Image:
     """Apply `work` to the colors (L or RGB) of an image and keep its alpha."""
     if image.mode != "RGBA":
         return work(image)
     return with_alpha(work(image.convert("RGB")), image)
 
 
-def with_alpha(colors: Image.Image, image: Image.Image) -> Image.Image:
+def with_alpha(colors: pil.Image.Image, image: pil.Image.Image) -> pil.Image.Image:
     """Return `colors` in RGBA with the alpha of `image`."""
     done = colors.convert("RGB")
     done.putalpha(image.getchannel("A"))
     return done
 
 
-def on_premultiplied(image: Image.Image, work: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def on_premultiplied(image: pil.Image.Image, work: Callable[[pil.Image.Image], pil.Image.Image]) -> pil.Image.Image:
     """Apply `work` to all channels, with colors weighted by alpha so that edges get no halo."""
     return work(image.convert("RGBa")).convert("RGBA") if image.mode == "RGBA" else work(image)
 
 
-def without_info(image: Image.Image) -> Image.Image:
+def without_info(image: pil.Image.Image) -> pil.Image.Image:
     """Clear the info of an image, since Pillow's encoders write metadata from it. Return the image."""
     image.info = {}
     return image
 
 
-def _target(image: Image.Image) -> str:
+def _target(image: pil.Image.Image) -> str:
     """Choose the working mode for an image."""
     if "transparency" in image.info or image.mode in {"PA", "LA", "La", "RGBa", "RGBA"}:
         return "RGBA"
@@ -75,7 +73,7 @@ def _target(image: Image.Image) -> str:
     return "RGB"
 
 
-def _deep_to_gray(image: Image.Image) -> Image.Image:
+def _deep_to_gray(image: pil.Image.Image) -> pil.Image.Image:
     """Scale 16 or 32 bits (or floats) per pixel to 8 by the range of the type, or of the values where it has none.
 
     Pillow's own conversion clips values over 255. "I" is the mode of 16-bit and 32-bit files; values beyond 16 bits
@@ -86,15 +84,13 @@ def _deep_to_gray(image: Image.Image) -> Image.Image:
     return wide.point(lambda value: value * (255 / full) + 0.5).convert("L")
 
 
-def _with_clear_level(gray: Image.Image, deep: Image.Image) -> Image.Image:
+def _with_clear_level(gray: pil.Image.Image, deep: pil.Image.Image) -> pil.Image.Image:
     """Add alpha to `gray` where `deep`, its source, declares one level transparent."""
-    from PIL import Image, ImageMath
-
     level = deep.info.get("transparency")
     if not isinstance(level, int) or deep.mode == "F":
         return gray
-    alpha = ImageMath.lambda_eval(lambda each: (each["deep"] != level) * 255, deep=deep.convert("I")).convert("L")
-    return Image.merge("RGBA", (gray, gray, gray, alpha))
+    alpha = pil.ImageMath.lambda_eval(lambda each: (each["deep"] != level) * 255, deep=deep.convert("I")).convert("L")
+    return pil.Image.merge("RGBA", (gray, gray, gray, alpha))
 
 
 def _full_range(mode: str, high: float) -> float:
@@ -104,7 +100,7 @@ def _full_range(mode: str, high: float) -> float:
     return 65_535.0 if mode != "F" and high <= 65_535 else high
 
 
-def _highest(image: Image.Image) -> float:
+def _highest(image: pil.Image.Image) -> float:
     """Return the highest known value of an image with one band."""
     low, high = image.getextrema()
     assert isinstance(low, (int, float)) and isinstance(high, (int, float))  # noqa: S101, PT018 - one band has one pair

@@ -56,10 +56,6 @@ class DeadLetterQueue:
             )
             await self.queue.requeue(body, self.retry_seconds)
 
-    async def check_later(self, message: Message) -> None:
-        """Queue a message again for the time at which a claim that holds now expires."""
-        await self.queue.send(message, self.retry_seconds)
-
     async def _record_unreadable(self, body: bytes, error: PipelineError) -> None:
         log.warning("unreadable message recorded as a failure: %s", error, extra={"event": "dead_letter.unreadable"})
         await self.ledger.enqueue(
@@ -89,11 +85,7 @@ class DeadLetterHandler:
 
     async def handle_job_message(self, body: bytes) -> None:
         """Record the failure of a job whose message could not be delivered."""
-
-        async def record() -> None:
-            await self._record_failure(Message.parse(body))
-
-        await self.jobs.record(body, record)
+        await self.jobs.record(body, lambda: self._record_failure(Message.parse(body)))
 
     async def handle_blob_message(self, body: bytes) -> None:
         """Record the failures of all jobs of an uploaded source whose event could not be delivered."""
@@ -126,8 +118,8 @@ class DeadLetterHandler:
             log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
             return
         if entry.is_running:
-            # Its worker may be the one that was killed last.
-            await self.jobs.check_later(message)
+            # Its worker may be the one that was killed last. Check again after the claim has expired.
+            await self.jobs.queue.send(message, self.jobs.retry_seconds)
 
 
 def undeliverable() -> TransientError:

@@ -20,7 +20,7 @@ from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost
 from pipeline.jobs import verification
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
-from pipeline.pool.client import retry_attempts
+from pipeline.pool.client import retry_attempts, single_chunk
 from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.pool.requests import PRIORITIES, JobLabel, Priority
 from pipeline.pool.scheduler import SlotScheduler
@@ -140,8 +140,8 @@ class Renderer:
     async def _request(self, source: Source, recipe: Recipe, policy: SchedulingPolicy) -> RenderRequest:
         """Load the assets, and the focal point from the blob's metadata or, failing that, from its index tags."""
         assets = {name: await self.assets.get(name) for name in recipe.assets}
-        focal = focal_point(source.metadata.get(FOCAL_POINT_KEY)) if recipe.wants_focal else None
-        if recipe.wants_focal and focal is None:
+        focal = focal_point(source.metadata.get(FOCAL_POINT_KEY)) if recipe.needs_focal_point else None
+        if recipe.needs_focal_point and focal is None:
             focal = focal_point((await source.tags()).get(FOCAL_POINT_KEY))
         return RenderRequest(source, recipe, assets, focal, policy)
 
@@ -223,7 +223,7 @@ class Renderer:
 
         Trusted recipes share with trusted recipes on uploads; a tenant is a top-level folder; the rest share one label.
         """
-        if recipe.isolation == "single" or recipe.needs_code:
+        if recipe.isolation == "single" or recipe.has_code:
             return None
         if recipe.isolation == "tenant":
             return f"tenant:{source.container}/{source.name.split('/')[0]}"
@@ -274,7 +274,7 @@ class Renderer:
             path = _path(request, rendition, facts)
             packed = result.packed(facts)
             if packed is not None:
-                staged = await sink(path, verification.check_bytes(_one_chunk(packed), facts))
+                staged = await sink(path, verification.check_bytes(single_chunk(packed), facts))
                 return StagedRendition(rendition, facts, path, staged)
             async for attempt in retry_attempts(self.settings):
                 with attempt:
@@ -302,7 +302,3 @@ def _path(request: RenderRequest, rendition: Rendition, facts: RenditionFacts) -
         return request.recipe.output_path(rendition, request.source.name, facts.as_reported)
     except ValueError as error:
         raise OutputError(f"rendition {rendition.name} has no valid output path: {error}", kind="bad_path") from error
-
-
-async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -49,6 +49,11 @@ Chunks = Callable[[], AsyncIterator[bytes]]
 """Returns the chunks of an upload from the start, for every attempt."""
 
 
+async def single_chunk(data: bytes) -> AsyncIterator[bytes]:
+    """Yield all of `data` as one chunk."""
+    yield data
+
+
 def retry_attempts(settings: Settings) -> AsyncIterator[stamina.Attempt]:
     """Retry policy of one call: exponential backoff with jitter, or the delay of the pool's Retry-After."""
     return aiter(
@@ -230,7 +235,7 @@ class PoolClient:
 
     async def _send(self, request: httpx.Request, stall_timeout: StallTimeout) -> httpx.Response:
         async with stall_timeout.enforced():
-            with telemetry.unrecorded():
+            with telemetry.suppress_http_spans():
                 return await self._http.send(request, stream=True)
 
     async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx

@@ -26,7 +26,7 @@ from pipeline.pool.batching import (
     PendingWork,
     WorkItem,
 )
-from pipeline.pool.client import Chunks, PoolClient
+from pipeline.pool.client import Chunks, PoolClient, single_chunk
 from pipeline.pool.report import SessionReport
 from pipeline.pool.responses import Execution
 
@@ -152,7 +152,7 @@ class Session:
         self._check()
         async with self._uploading:
             if name not in self._uploaded_assets:
-                await self._put(name, len(data), lambda: _whole(data))
+                await self._put(name, len(data), lambda: single_chunk(data))
                 self._uploaded_assets.add(name)
 
     async def execute(self, work: WorkItem) -> ExecutionResult:
@@ -317,7 +317,7 @@ class Session:
         async with self._uploading:
             if not self.engine_installed and not self._engine_presence_unknown:
                 data = self._archive.data
-                await self._put(self._archive.name, len(data), lambda: _whole(data))
+                await self._put(self._archive.name, len(data), lambda: single_chunk(data))
                 self.engine_installed = True
 
     async def _reports(self, execution: Execution, file: str) -> bytes:
@@ -327,7 +327,7 @@ class Session:
         return body
 
     async def _body(self, execution: Execution, file: str) -> bytes:
-        stderr = telemetry.printable(execution.stderr.replace(self._identifier, "…"), but="\n\t")
+        stderr = telemetry.printable(execution.stderr.replace(self._identifier, "…"), keep="\n\t")
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:
@@ -354,7 +354,3 @@ def _resolve(taken: list[PendingWork], results: list[ExecutionResult]) -> None:
     for each, result in zip(taken, results, strict=True):
         if not each.result.done():
             each.result.set_result(result)
-
-
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
-    yield data

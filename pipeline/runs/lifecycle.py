@@ -155,7 +155,7 @@ class RunController:
     async def get(self, run_id: str) -> Run:
         """Return a run with its progress, which is exact when the run is done. Raises RequestError if there is none."""
         document = await self._stored(run_id)
-        run = Run.read(document.content)
+        run = Run.model_validate(document.content)
         if run.state == "done":
             return run
         counted = await self._with_progress(run)
@@ -163,13 +163,13 @@ class RunController:
             counted = counted.model_copy(update={"state": "done", "finished": now()})
         if counted.settled_to != run.settled_to or counted.state != run.state:
             # Cache the counts; on a conflict, the other writer's counts stand.
-            await self.store.replace("run", key_of(run.id), document, counted.written())
+            await self.store.replace("run", key_of(run.id), document, counted.model_dump(mode="json"))
         return counted
 
     async def list_runs(self, limit: int = 20, cursor: str = "") -> tuple[list[Run], str]:
         """Return a page of runs, newest first, and the cursor of the next page; it is empty on the last page."""
         rows = await self.store.page("run", limit + 1, _key(cursor))
-        runs = [Run.read(document.content) for _, document in rows[:limit]]
+        runs = [Run.model_validate(document.content) for _, document in rows[:limit]]
         runs = [run if run.state == "done" else await self.get(run.id) for run in runs]
         following = base64.urlsafe_b64encode(rows[limit - 1][0].encode()).decode() if len(rows) > limit else ""
         return runs, following
@@ -246,8 +246,8 @@ class RunController:
         """
         while True:
             document = await self._stored(run_id)
-            changed = change(Run.read(document.content))
-            if await self.store.replace("run", key_of(run_id), document, changed.written()):
+            changed = change(Run.model_validate(document.content))
+            if await self.store.replace("run", key_of(run_id), document, changed.model_dump(mode="json")):
                 return changed
 
     async def send_all(self, messages: list[RunWork]) -> None:
@@ -260,7 +260,7 @@ class RunController:
         if reserve_id:
             run = run.model_copy(update={"id": await reserve_id(run.id)})
         # The document is written first: workers drop a message about an unknown run.
-        if await self.store.create("run", key_of(run.id), run.written()) is None:
+        if await self.store.create("run", key_of(run.id), run.model_dump(mode="json")) is None:
             existing = await self.find(run.id) if reserve_id else None
             if existing is None:
                 raise AssertionError("two runs have one id")

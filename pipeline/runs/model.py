@@ -32,23 +32,8 @@ def key_of(run_id: str) -> str:
     return run_id.translate(_NEWEST_FIRST)
 
 
-class _Stored(BaseModel):
-    """Base of models that are stored as JSON; unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    @classmethod
-    def read(cls, content: dict[str, Any]) -> Self:
-        """Load from stored JSON."""
-        return cls.model_validate(content)
-
-    def written(self) -> dict[str, Any]:
-        """Return the JSON to store."""
-        return self.model_dump(mode="json")
-
-
-class Plan(_Stored):
-    """The jobs that a run would execute, counted and priced.
+class Plan(BaseModel):
+    """The jobs that a run would execute, counted and priced, as stored in JSON; unknown fields are ignored.
 
     A plan is complete when `marker` is None; otherwise planning continues from the marker in another call. `sources`
     were compared; `jobs` are due, with `bytes` in total, counted by `reasons` and `recipes`. `at` is the position in
@@ -116,8 +101,8 @@ class Progress(BaseModel):
         return self.done + self.skipped + self.failed + self.left
 
 
-class Run(_Stored):
-    """A bulk run.
+class Run(BaseModel):
+    """A bulk run, as stored in JSON; unknown fields are ignored.
 
     `found` jobs are in batches; `listed` is True when all jobs are found. The run stops beyond `most` jobs; `why` is
     the reason for which it stopped. `settled` counts the outcomes of all batches up to `settled_to`, in which no job

@@ -53,22 +53,22 @@ class RunPlanner:
                 break
         jobs, renditions = Counter(plan.recipes), Counter(plan.renditions)
         plan = plan.model_copy(update={"estimate": self.estimator.estimate(jobs, renditions, measured)})
-        if await self.store.replace("plan", key_of(plan.id), document, plan.written()) is None:
+        if await self.store.replace("plan", key_of(plan.id), document, plan.model_dump(mode="json")) is None:
             raise StateConflict(f"plan {plan.id} was continued by another caller: load it again", kind="plan_changed")
         log.info("plan %s: %d jobs of %d sources", plan.id, plan.jobs, plan.sources, extra={"event": "run.planned"})
         return plan
 
     async def get(self, plan_id: str) -> Plan:
         """Return a stored plan. Raises RequestError if there is none."""
-        return Plan.read((await self._stored(plan_id)).content)
+        return Plan.model_validate((await self._stored(plan_id)).content)
 
     async def _start(self, selection: Selection, marker: str | None) -> tuple[Document, Plan]:
         if marker:
             document = await self._stored(marker)
-            return document, Plan.read(document.content)
+            return document, Plan.model_validate(document.content)
         versions = self.finder.recipe_versions(selection)
         plan = Plan(id=new_id(), selection=selection, marker="", recipe_versions=versions)
-        created = await self.store.create("plan", key_of(plan.id), plan.written())
+        created = await self.store.create("plan", key_of(plan.id), plan.model_dump(mode="json"))
         if created is None:
             raise AssertionError("two plans have one id")
         return created, plan

@@ -31,7 +31,7 @@ async def apply_retention(store: RunStore, metrics: MetricsStore, retention_days
     after = limit
     while page := await store.page("run", PAGE_SIZE, after):
         for key, document in page:
-            run = Run.read(document.content)
+            run = Run.model_validate(document.content)
             if run.over:
                 await store.delete_batches(run.id)
                 await store.delete("run", key)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-if TYPE_CHECKING:
-    from PIL import Image
+from .. import pil
 
 
-def exif_of(image: Image.Image) -> Image.Exif:
+def exif_of(image: pil.Image.Image) -> pil.Image.Exif:
     """Return the EXIF fields in the header of `image`, without decoding its pixels.
 
     `getexif` of Pillow's PNG reader decodes the pixels to reach an eXIf chunk behind them. If decoding fails there, the
     next `load()` finds nothing left to decode and accepts a damaged image.
     """
-    from PIL import Image
-
-    return Image.Image.getexif(image)
+    return pil.Image.Image.getexif(image)
 
 
 def late_exif(stream: BinaryIO) -> bytes:

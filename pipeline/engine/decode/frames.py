@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-if TYPE_CHECKING:
-    from PIL import Image
+from .. import pil
 
 
-def count_frames(image: Image.Image, stream: BinaryIO, limit: int) -> int:
+def count_frames(image: pil.Image.Image, stream: BinaryIO, limit: int) -> int:
     """Count the frames of an opened image. Return `limit` + 1 as soon as there are more than `limit`."""
     if image.format == "GIF":
         return count_gif_frames(stream, limit)
@@ -19,7 +18,7 @@ def count_frames(image: Image.Image, stream: BinaryIO, limit: int) -> int:
     return 1 if image.format == "MPO" else frames
 
 
-def _count_by_seeking(image: Image.Image, limit: int) -> int:
+def _count_by_seeking(image: pil.Image.Image, limit: int) -> int:
     """Count the pages of a TIFF: each page links to the next, and seeking decodes nothing."""
     try:
         for number in range(1, limit + 1):

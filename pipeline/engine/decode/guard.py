@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
+from .. import pil
 from ..errors import EngineError
 from ..protocol import Limits
 
@@ -20,60 +21,51 @@ def map_decoder_errors(name: str) -> Iterator[None]:
 
     This is the only place that knows Pillow's many exception classes.
     """
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("error", pil.Image.DecompressionBombWarning)
             yield
     except (EngineError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except (pil.Image.DecompressionBombWarning, pil.Image.DecompressionBombError) as error:
         numbers = re.search(r"\((\d+) pixels\)", str(error))
-        raise too_many_pixels(int(numbers[1]) if numbers else 0, Image.MAX_IMAGE_PIXELS or 0) from error
+        raise too_many_pixels(int(numbers[1]) if numbers else 0, pil.Image.MAX_IMAGE_PIXELS or 0) from error
     except Exception as error:
         raise EngineError("damaged_image", _damage_message(name, error)) from error
 
 
 def too_many_pixels(pixels: int, limit: int) -> EngineError:
     """Build the error for an image found to be too large during decoding."""
-    text = f"the source, or one of its frames, decodes to {pixels:,} pixels; the limit is {limit:,}"
-    return EngineError("too_many_pixels", text)
+    return EngineError(
+        "too_many_pixels", f"the source, or one of its frames, decodes to {pixels:,} pixels; the limit is {limit:,}"
+    )
 
 
 def _damage_message(name: str, error: Exception) -> str:
     """Describe damage, from the text of Pillow's exception."""
     if "MAX_TEXT" in str(error):
-        most = f"{MAX_METADATA_BYTES // 1024**2} MB"
-        return f"the profile or texts of the source decompress to more than {most} ({name}): remove them from the file"
+        return (
+            f"the profile or texts of the source decompress to more than {MAX_METADATA_BYTES // 1024**2} MB ({name}): "
+            "remove them from the file"
+        )
     # Pillow's message names its file object, which means nothing to users.
     text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__
-    cut = "truncated" in text or "unexpected end" in text.lower()
-    state = "truncated" if cut else "damaged"
+    state = "truncated" if "truncated" in text or "unexpected end" in text.lower() else "damaged"
     return f"the source is {state} ({name}: {text}): upload it again, or repair it"
 
 
 @contextmanager
-def _set_pixel_limit(limit: int | None) -> Iterator[None]:
-    """Set Pillow's own pixel limit to `limit` inside the block."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = limit
+def pixel_limit(limits: Limits) -> Iterator[None]:
+    """Apply the limit of a job as Pillow's own pixel limit, so that it also holds for later decompression."""
+    before = pil.Image.MAX_IMAGE_PIXELS
+    pil.Image.MAX_IMAGE_PIXELS = limits["max_pixels"]
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def pixel_limit(limits: Limits) -> AbstractContextManager[None]:
-    """Apply the limit of a job as Pillow's own pixel limit, so that it also holds for later decompression."""
-    return _set_pixel_limit(limits["max_pixels"])
+        pil.Image.MAX_IMAGE_PIXELS = before
 
 
 def allow_large_metadata() -> None:
     """Let Pillow read profiles and texts of a PNG up to `MAX_METADATA_BYTES`."""
-    from PIL import PngImagePlugin
-
-    PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES
+    pil.PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
+from .. import pil
 from ..errors import EngineError
 from ..image_view import ImageView, Size
 from ..pixel_modes import scale_clear_color
@@ -20,9 +21,6 @@ from ..transforms.to_srgb import ToSrgb, srgb_profile
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -49,7 +47,7 @@ class Source:
     """
 
     stream: BinaryIO
-    image: Image.Image
+    image: pil.Image.Image
     format: str
     mode: str
     frames: int
@@ -77,10 +75,6 @@ class Source:
             return Timing(self.durations, 1 if self.loop is None else self.loop + 1 if self.loop else 0)
         return Timing(self.durations, self.loop or 0)
 
-    def shown_as_stored(self) -> bool:
-        """Return True when the stored pixels need no orientation and are the first frame."""
-        return self.orientation == 1 and self.index == 0
-
     def read_file(self) -> bytes:
         """Read the whole file."""
         self.stream.seek(0)
@@ -90,21 +84,19 @@ class Source:
         """Return the color profile for a rendition in `mode`: the source's own, if its colors were kept, or sRGB."""
         return self.profile if self.profile and mode in {"RGB", "RGBA"} else srgb_profile()
 
-    def in_srgb(self, frames: Sequence[Image.Image]) -> Sequence[Image.Image]:
+    def in_srgb(self, frames: Sequence[pil.Image.Image]) -> Sequence[pil.Image.Image]:
         """Convert frames to sRGB, unless they are in sRGB already."""
         return [self.color_conversion.convert(frame, self.profile)[0] for frame in frames] if self.profile else frames
 
     def limit_rows(self, rows: int) -> None:
         """Decode only the first `rows` rows, if the file allows that."""
-        from PIL import Image
-
         fit = self.image.format == "JPEG" and self.orientation == 1 and rows < self.size[1]
         if not fit or self.stream.seek(0, os.SEEK_END) > jpeg_rows.MAX_FILE_BYTES:
             return
         short = jpeg_rows.truncate_rows(self.read_file(), rows)
         if short is not None:
             with map_decoder_errors(self.format):
-                self.image = Image.open(io.BytesIO(short), formats=[self.format])
+                self.image = pil.Image.open(io.BytesIO(short), formats=[self.format])
 
     def report(self) -> SourceReport:
         """Build the report on the source for the host."""
@@ -168,20 +160,18 @@ class Source:
 
     def _load_patched(self, min_scale: float) -> None:
         """Reopen and decode a damaged source without the strict checks, and mark it as patched."""
-        from PIL import ImageFile
-
         with map_decoder_errors(self.format):
             self.image = _open(self.stream, self.format)
             # Read the EXIF block now, for renditions that keep it: converting the pixels drops it.
             _tagged_orientation(self.image)
-            ImageFile.LOAD_TRUNCATED_IMAGES = True
+            pil.ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:
                 # Seeking decodes the preceding frames.
                 self.image.seek(self.index)
                 self._draft(min_scale)
                 self.image.load()
             finally:
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
+                pil.ImageFile.LOAD_TRUNCATED_IMAGES = False
         self.patched = True
 
 
@@ -218,36 +208,30 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
     hidden = int(count > 1 and bool(getattr(image, "default_image", False)))
     index, count = index + hidden, count - hidden
     if index - hidden >= count:
-        picked = f"the recipe selects frame {index - hidden}"
-        raise EngineError("frame_missing", f"{picked}, counted from 0; the source has {count} frames")
+        raise EngineError(
+            "frame_missing",
+            f"the recipe selects frame {index - hidden}, counted from 0; the source has {count} frames",
+        )
     if index:
         with pixel_limit(limits), map_decoder_errors(found):
             image.seek(index)
         _check_pixels(image.size, count, limits)
-    return _build_source(stream, image, found, (count, index, limits["max_pixels"]))
+    orientation, swapped = _orientation(image)
+    size = (image.height, image.width) if swapped else image.size
+    profile = image.info.get("icc_profile") or None
+    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"])
 
 
-def _open(stream: BinaryIO, found: str) -> Image.Image:
+def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     """Read the header of an image, and the EXIF block wherever it is. Decode no pixels."""
-    from PIL import Image
-
     if found != "PNG":
-        return Image.open(stream, formats=[found])
+        return pil.Image.open(stream, formats=[found])
     allow_large_metadata()
-    image = Image.open(stream, formats=[found])
+    image = pil.Image.open(stream, formats=[found])
     scale_clear_color(image)
     if "exif" not in image.info and (exif := late_exif(stream)):
         image.info["exif"] = exif
     return image
-
-
-def _build_source(stream: BinaryIO, image: Image.Image, found: str, numbers: tuple[int, int, int]) -> Source:
-    """Collect the properties of an opened image."""
-    count, index, most = numbers
-    orientation, swapped = _orientation(image)
-    size = (image.height, image.width) if swapped else image.size
-    profile = image.info.get("icc_profile") or None
-    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, most)
 
 
 def _detect_allowed_format(head: bytes, formats: list[str]) -> str:
@@ -265,12 +249,10 @@ def _detect_allowed_format(head: bytes, formats: list[str]) -> str:
 
 def is_supported(name: str) -> bool:
     """Return True when Pillow in this session supports the format `name`."""
-    from PIL import features
-
     return (
         _register_heif()
         if name == "HEIF"
-        else name not in OPTIONAL_FORMATS or bool(features.check(OPTIONAL_FORMATS[name]))
+        else name not in OPTIONAL_FORMATS or bool(pil.features.check(OPTIONAL_FORMATS[name]))
     )
 
 
@@ -280,11 +262,10 @@ def require_codec(name: str, operation: str) -> None:
     Raises:
         EngineError: it cannot; `operation` ("read" or "write") goes into the message.
     """
-    from PIL import __version__
-
     if not is_supported(name):
         advice = "use another format, or a session image that supports it"
-        raise EngineError("unsupported_here", f"the session (Pillow {__version__}) cannot {operation} {name}: {advice}")
+        version = pil.features.version("pil")
+        raise EngineError("unsupported_here", f"the session (Pillow {version}) cannot {operation} {name}: {advice}")
 
 
 def _register_heif() -> bool:
@@ -307,7 +288,7 @@ def _check_pixels(size: Size, count: int, limits: Limits) -> None:
         raise EngineError("damaged_image", f"the source is {size[0]}×{size[1]} pixels: it is empty")
 
 
-def _orientation(image: Image.Image) -> tuple[int, bool]:
+def _orientation(image: pil.Image.Image) -> tuple[int, bool]:
     """Return the orientation still to apply (1 to 8, as in EXIF), and whether width and height are to be swapped."""
     found = _tagged_orientation(image)
     if image.format == "HEIF":
@@ -319,18 +300,16 @@ def _orientation(image: Image.Image) -> tuple[int, bool]:
     return found, swaps_sides(found)
 
 
-def _tagged_orientation(image: Image.Image) -> int:
+def _tagged_orientation(image: pil.Image.Image) -> int:
     """Read the EXIF orientation, from 1 to 8. Return 1 when the metadata is unreadable.
 
     The metadata of every format is read here, before its blocks are removed from the image.
     """
-    from PIL import Image
-
     try:
         exif = exif_of(image)
         if image.format == "AVIF":
             # Only the orientation of the format itself counts, which Pillow stores here. XMP must not apply it again.
-            exif = Image.Exif()
+            exif = pil.Image.Exif()
             exif.load(image.info.get("exif", b""))
         value = exif.get(ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - parsers raise many classes on damaged metadata

@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
 
+from .. import pil
 from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
@@ -16,9 +16,6 @@ from . import metadata, placeholders, strip
 from .formats import Auto, Format, Keep
 from .output import Output
 from .quality_search import find_quality
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class EncodeRequest:
     """
 
     name: str
-    frames: Sequence[Image.Image]
+    frames: Sequence[pil.Image.Image]
     timing: Timing | None
     kind: Format
     output: Output
@@ -91,11 +88,18 @@ def _limit_bytes(kind: Format, body: bytes | None, request: EncodeRequest, sourc
     if not adjustable:
         body = body or _encode(kind, request, source)
         if len(body) > most:
-            text = f"{kind.name} has {len(body):,} bytes, more than {most:,}, and no quality that could be lowered"
-            raise EngineError("max_bytes_impossible", f"{text}: {_size_advice(kind)}")
+            raise EngineError(
+                "max_bytes_impossible",
+                f"{kind.name} has {len(body):,} bytes, more than {most:,}, and no quality that could be lowered: "
+                + _size_advice(kind),
+            )
         return kind, body
     top: int = kind.quality  # type: ignore[attr-defined]
-    _, body = find_quality(lambda quality: _encode(_with_quality(kind, quality), request, source), top, most)
+    _, body = find_quality(
+        lambda quality: _encode(replace(kind, quality=quality), request, source),  # type: ignore[call-arg]
+        top,
+        most,
+    )
     return kind, body
 
 
@@ -107,18 +111,13 @@ def _size_advice(kind: Format) -> str:
     return f"{fewer}resize the image, or use webp, avif or jpeg"
 
 
-def _with_quality(kind: Format, quality: int) -> Format:
-    """Return the format with another quality."""
-    return replace(kind, quality=quality)  # type: ignore[call-arg]
-
-
 def _candidate_formats(request: EncodeRequest, source: Source) -> Sequence[tuple[Format, bytes | None]]:
     """Return the format to write; for `auto` all formats that can hold the image, with their files, smallest first."""
     if isinstance(request.kind, Keep):
         return [(request.kind.format_for(source.format), None)]
     if not isinstance(request.kind, Auto):
         return [(request.kind, None)]
-    clear = any(frame.mode == "RGBA" and _has_alpha(frame) for frame in request.frames)
+    clear = any(frame.mode == "RGBA" and frame.getchannel("A").getextrema()[0] != 255 for frame in request.frames)
     fit = [kind for kind in request.kind.candidates() if is_supported(kind.pillow) and (kind.alpha or not clear)]
     fit = [kind for kind in fit if kind.animates or not request.timing] or fit or request.kind.candidates()[:1]
     tried: list[tuple[Format, bytes]] = []
@@ -132,11 +131,6 @@ def _candidate_formats(request: EncodeRequest, source: Source) -> Sequence[tuple
         raise refused
     tried.sort(key=lambda pair: len(pair[1]))
     return tried
-
-
-def _has_alpha(frame: Image.Image) -> bool:
-    """Return True when some pixel is not opaque."""
-    return frame.getchannel("A").getextrema()[0] != 255
 
 
 def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
@@ -163,8 +157,8 @@ def _metadata(kind: Format, request: EncodeRequest, source: Source) -> dict[str,
 
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Use the source's own file without metadata, if it shows the same image and is smaller than the encoded one."""
-    same = request.untouched and source.shown_as_stored() and kind.pillow == source.format and request.timing is None
-    if not same or source.frames > 1 or source.patched:
+    as_stored = source.orientation == 1 and source.index == 0 and source.frames == 1 and not source.patched
+    if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
     try:
         own = strip.strip_metadata(source.read_file(), source.format)
@@ -192,30 +186,30 @@ def _check_pixels(request: EncodeRequest) -> None:
     count, most = len(request.frames), request.limits["max_rendition_pixels"]
     if width * height * count > most:
         size = f"{width}×{height}" + (f" × {count} frames" if count > 1 else "")
-        text = (
-            f"rendition {request.name} is {size} = {width * height * count:,} pixels; the limit is {most:,}: resize it"
+        raise EngineError(
+            "rendition_too_large",
+            f"rendition {request.name} is {size} = {width * height * count:,} pixels; the limit is {most:,}: resize it",
         )
-        raise EngineError("rendition_too_large", text)
 
 
 def _check_bytes(body: bytes, request: EncodeRequest) -> None:
     """Check the size of the file against the limit."""
     most = request.limits["max_rendition_bytes"]
     if len(body) > most:
-        text = f"rendition {request.name} is {len(body):,} bytes; the limit is {most:,}: lower its quality or its size"
-        raise EngineError("rendition_too_large", text)
+        raise EngineError(
+            "rendition_too_large",
+            f"rendition {request.name} is {len(body):,} bytes; the limit is {most:,}: lower its quality or its size",
+        )
 
 
-def verify_file(body: bytes, kind: Format, image: Image.Image) -> None:
+def verify_file(body: bytes, kind: Format, image: pil.Image.Image) -> None:
     """Check that the header of `body` reads back with the right format and size.
 
     Raises:
         EngineError: it does not.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(body), formats=[kind.pillow]) as opened:
+        with pil.Image.open(io.BytesIO(body), formats=[kind.pillow]) as opened:
             size = opened.size
     except Exception as error:
         raise EngineError("encode_failed", f"the encoded {kind.name} cannot be read: {error}") from error

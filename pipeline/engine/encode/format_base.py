@@ -6,21 +6,35 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
+from .. import pil
 from ..errors import EngineError
 from ..timing import Timing
 
-if TYPE_CHECKING:
-    from PIL import Image
+
+class FormatFacts(TypedDict, total=False):
+    """Facts about a format, as keywords of its class: `class Gif(Format, name="gif", max_side=65_535)`.
+
+    `pillow` is Pillow's name, `max_side` the longest side in pixels that the format can hold. `Format` describes the
+    others.
+    """
+
+    name: str
+    pillow: str
+    content_type: str
+    extension: str
+    max_side: int
+    alpha: bool
+    animates: bool
+    max_exif_bytes: int
+    stores_gray: bool
+    decided_late: bool
 
 
 @dataclass(frozen=True)
 class Format(ABC):
-    """Base class of formats. Subclasses are frozen dataclasses whose fields are the options.
-
-    `pillow` is Pillow's name, `max_side` the longest side in pixels that the format can hold.
-    """
+    """Base class of formats. Subclasses are frozen dataclasses whose fields are the options."""
 
     name: ClassVar[str]
     pillow: ClassVar[str]
@@ -39,7 +53,12 @@ class Format(ABC):
     """True for `auto` and `keep`, which become another format once the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def __init_subclass__(cls, **facts: Unpack[FormatFacts]) -> None:
+        """Set the facts as attributes of the class."""
+        for fact, value in facts.items():
+            setattr(cls, fact, value)
+
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert `image` to a mode that the format can hold."""
         return image
 
@@ -48,7 +67,10 @@ class Format(ABC):
         """Return the arguments of Pillow's encoder."""
 
     def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Encode frames in L, RGB or RGBA without info. With `timing`, they become an animation.
 
@@ -78,15 +100,13 @@ class Format(ABC):
         return {"duration": timing.durations, "loop": timing.loop}
 
 
-def _in_one_mode(frames: Sequence[Image.Image]) -> list[Image.Image]:
+def _in_one_mode(frames: Sequence[pil.Image.Image]) -> list[pil.Image.Image]:
     """Convert all frames to one mode that holds them, as plain images.
 
     Encoders reject animations in which only some frames have alpha, and look for further frames in an open file.
     """
-    from PIL import Image
-
     modes = {frame.mode for frame in frames}
     mode = "RGBA" if "RGBA" in modes else "RGB"
     if len(modes) > 1:
         return [frame.convert(mode) for frame in frames]
-    return [frame if type(frame) is Image.Image else frame.copy() for frame in frames]
+    return [frame if type(frame) is pil.Image.Image else frame.copy() for frame in frames]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
+from .. import pil
 from ..canvas import flatten
 from ..constraints import Color, Help, ItemCount, Range, rgba
 from ..errors import EngineError
@@ -14,26 +15,23 @@ from ..timing import MAX_FRAME_MILLISECONDS, MAX_PNG_MILLISECONDS, Timing
 from .format_base import Format as Format
 from .palettes import quantize, quantize_with_clear_entry
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-
 Quality = Annotated[int, Range(1, 100)]
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 
 @dataclass(frozen=True)
-class Jpeg(Format):
+class Jpeg(
+    Format,
+    name="jpeg",
+    pillow="JPEG",
+    content_type="image/jpeg",
+    extension="jpg",
+    max_exif_bytes=65_533,  # a segment of 65,535 bytes less its length field
+    stores_gray=True,
+    alpha=False,
+    max_side=65_500,  # libjpeg's JPEG_MAX_DIMENSION
+):
     """JPEG: for photos; every program reads it; no transparency."""
-
-    name: ClassVar[str] = "jpeg"
-    pillow: ClassVar[str] = "JPEG"
-    content_type: ClassVar[str] = "image/jpeg"
-    extension: ClassVar[str] = "jpg"
-    max_exif_bytes: ClassVar[int | None] = 65_533  # a segment of 65,535 bytes less its length field
-    stores_gray: ClassVar[bool] = True
-    alpha: ClassVar[bool] = False
-    max_side: ClassVar[int] = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
     quality: Annotated[Quality, Help("1 to 100; above 95 the file grows without a visible difference")] = 80
     progressive: Annotated[bool, Help("true: display a coarse version first; the file is slightly smaller")] = True
@@ -41,7 +39,7 @@ class Jpeg(Format):
     optimize: Annotated[bool, Help("true: compute optimal Huffman codes (progressive files always have them)")] = True
     background: Annotated[Color, Help("color of transparent areas")] = "white"
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Flatten the image, because JPEG has no alpha."""
         return flatten(image, rgba(self.background))
 
@@ -56,16 +54,17 @@ class Jpeg(Format):
 
 
 @dataclass(frozen=True)
-class Png(Format):
+class Png(
+    Format,
+    name="png",
+    pillow="PNG",
+    content_type="image/png",
+    extension="png",
+    stores_gray=True,
+    animates=True,
+    max_side=1_000_000,
+):
     """PNG: for drawings and screenshots; lossless."""
-
-    name: ClassVar[str] = "png"
-    pillow: ClassVar[str] = "PNG"
-    content_type: ClassVar[str] = "image/png"
-    extension: ClassVar[str] = "png"
-    stores_gray: ClassVar[bool] = True
-    animates: ClassVar[bool] = True
-    max_side: ClassVar[int] = 1_000_000
 
     compression: Annotated[Annotated[int, Range(0, 9)], Help("0 is fast and large, 9 is slow and small")] = 6
 
@@ -73,12 +72,15 @@ class Png(Format):
         Annotated[int, Range(2, 256)] | None, Help("write a palette of this many colors: much smaller for drawings")
     ] = None
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert to a palette, if the recipe asks for one."""
         return quantize(image, self.colors) if self.colors else image
 
     def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Encode as other formats do; round all durations if one does not fit into two 16-bit numbers."""
         if timing and timing.total > MAX_PNG_MILLISECONDS:
@@ -99,15 +101,10 @@ class Png(Format):
 
 
 @dataclass(frozen=True)
-class Webp(Format):
+class Webp(
+    Format, name="webp", pillow="WEBP", content_type="image/webp", extension="webp", animates=True, max_side=16_383
+):
     """WebP: smaller than JPEG, with transparency; all current browsers read it."""
-
-    name: ClassVar[str] = "webp"
-    pillow: ClassVar[str] = "WEBP"
-    content_type: ClassVar[str] = "image/webp"
-    extension: ClassVar[str] = "webp"
-    animates: ClassVar[bool] = True
-    max_side: ClassVar[int] = 16_383
 
     quality: Annotated[Quality, Help("1 to 100; with lossless: effort")] = 80
     lossless: Annotated[bool, Help("true: keep every pixel exactly, for drawings")] = False
@@ -119,15 +116,16 @@ class Webp(Format):
 
 
 @dataclass(frozen=True)
-class Avif(Format):
+class Avif(
+    Format,
+    name="avif",
+    pillow="AVIF",
+    content_type="image/avif",
+    extension="avif",
+    animates=True,
+    max_side=32_768,  # libavif's default limit for reading; it writes twice that
+):
     """AVIF: the smallest for photos, with transparency; slow to encode."""
-
-    name: ClassVar[str] = "avif"
-    pillow: ClassVar[str] = "AVIF"
-    content_type: ClassVar[str] = "image/avif"
-    extension: ClassVar[str] = "avif"
-    animates: ClassVar[bool] = True
-    max_side: ClassVar[int] = 32_768  # libavif's default limit for reading; it writes twice that
 
     quality: Annotated[Quality, Help("1 to 100; 60 looks like JPEG at 80")] = 60
     speed: Annotated[Annotated[int, Range(0, 10)], Help("10 is the fastest; below 6 encoding takes seconds")] = 8
@@ -147,24 +145,20 @@ class Avif(Format):
 
 
 @dataclass(frozen=True)
-class Gif(Format):
+class Gif(Format, name="gif", pillow="GIF", content_type="image/gif", extension="gif", animates=True, max_side=65_535):
     """GIF: animations for old programs; 256 colors; pixels are transparent or opaque."""
-
-    name: ClassVar[str] = "gif"
-    pillow: ClassVar[str] = "GIF"
-    content_type: ClassVar[str] = "image/gif"
-    extension: ClassVar[str] = "gif"
-    animates: ClassVar[bool] = True
-    max_side: ClassVar[int] = 65_535
 
     colors: Annotated[Annotated[int, Range(2, 256)], Help("colors in the palette of each frame")] = 256
 
-    def to_encodable(self, image: Image.Image) -> Image.Image:
+    def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert to a palette in which pixels are transparent or opaque."""
         return quantize_with_clear_entry(image, self.colors)
 
     def encode(
-        self, frames: Sequence[Image.Image], timing: Timing | None = None, metadata: Mapping[str, bytes] | None = None
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
     ) -> bytes:
         """Encode as other formats do; an animation that is too slow for GIF runs as slowly as GIF allows."""
         timing = timing.in_hundredths() if timing else None
@@ -188,15 +182,10 @@ class Gif(Format):
 
 
 @dataclass(frozen=True)
-class Tiff(Format):
+class Tiff(
+    Format, name="tiff", pillow="TIFF", content_type="image/tiff", extension="tif", stores_gray=True, max_side=1_000_000
+):
     """TIFF: for print and archives; lossless."""
-
-    name: ClassVar[str] = "tiff"
-    pillow: ClassVar[str] = "TIFF"
-    content_type: ClassVar[str] = "image/tiff"
-    extension: ClassVar[str] = "tif"
-    stores_gray: ClassVar[bool] = True
-    max_side: ClassVar[int] = 1_000_000
 
     compression: Annotated[
         Literal["lzw", "deflate", "none"], Help("deflate is the smallest, lzw the most widely supported")
@@ -208,15 +197,8 @@ class Tiff(Format):
 
 
 @dataclass(frozen=True)
-class _DecidedLate(Format):
+class _DecidedLate(Format, pillow="", content_type="", extension="", max_side=65_535, animates=True, decided_late=True):
     """Base class of formats that are chosen once the source is known."""
-
-    pillow: ClassVar[str] = ""
-    content_type: ClassVar[str] = ""
-    extension: ClassVar[str] = ""
-    max_side: ClassVar[int] = 65_535
-    animates: ClassVar[bool] = True
-    decided_late: ClassVar[bool] = True
 
     def arguments(self) -> dict[str, Any]:
         """Raise an error: nothing is encoded in this format itself."""
@@ -224,10 +206,8 @@ class _DecidedLate(Format):
 
 
 @dataclass(frozen=True)
-class Auto(_DecidedLate):
+class Auto(_DecidedLate, name="auto"):
     """Auto: the smallest format that can hold the image; each is tried once, at the same visible quality."""
-
-    name: ClassVar[str] = "auto"
 
     quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
     among: Annotated[
@@ -246,10 +226,8 @@ class Auto(_DecidedLate):
 
 
 @dataclass(frozen=True)
-class Keep(_DecidedLate):
+class Keep(_DecidedLate, name="keep"):
     """Keep: the format of the source (PNG for BMP, JPEG for HEIC)."""
-
-    name: ClassVar[str] = "keep"
 
     quality: Annotated[Quality, Help("on the scale of JPEG; AVIF gets three quarters of the number")] = 80
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .. import pil
 from ..decode.exif import exif_of
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 COPYRIGHT_TAGS = (0x8298, 0x013B)
 """Copyright and Artist (Exif 2.3, 4.6.4 D)."""
@@ -51,11 +49,9 @@ class ExifLimits:
     max_bytes: int | None = None
 
 
-def kept_exif(image: Image.Image, keep: Sequence[str], limits: ExifLimits) -> bytes:
+def kept_exif(image: pil.Image.Image, keep: Sequence[str], limits: ExifLimits) -> bytes:
     """Build the EXIF block of a rendition; empty when nothing is left."""
-    from PIL import Image
-
-    exif = Image.Exif()
+    exif = pil.Image.Exif()
     try:
         source = exif_of(image)
         if "exif" in keep:
@@ -70,7 +66,7 @@ def kept_exif(image: Image.Image, keep: Sequence[str], limits: ExifLimits) -> by
         return b""
 
 
-def _fit(exif: Image.Exif, max_bytes: int | None) -> bytes:
+def _fit(exif: pil.Image.Exif, max_bytes: int | None) -> bytes:
     """Encode the block without its largest fields, as far as it is too long."""
     while len(body := exif.tobytes()) > (max_bytes or len(body)):
         places: list[tuple[MutableMapping[int, Any], int]] = [
@@ -87,7 +83,7 @@ def _length(value: Any) -> int:  # noqa: ANN401 - a field holds a number, a text
     return len(value) if isinstance(value, (str, bytes)) else 8 * len(value) if isinstance(value, tuple) else 8
 
 
-def _copy_exif(source: Image.Exif, exif: Image.Exif, limits: ExifLimits) -> None:
+def _copy_exif(source: pil.Image.Exif, exif: pil.Image.Exif, limits: ExifLimits) -> None:
     """Copy descriptions and camera settings."""
     exif.update({tag: source[tag] for tag in DESCRIPTION_TAGS if tag in source})
     if limits.flat:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from .. import pil
 from ..transparency import fill_transparent
 
-if TYPE_CHECKING:
-    from PIL import Image
 
-
-def quantize(image: Image.Image, colors: int) -> Image.Image:
+def quantize(image: pil.Image.Image, colors: int) -> pil.Image.Image:
     """Convert `image` to a palette of up to `colors` entries, alpha included."""
-    from PIL import Image
-
     if image.mode == "RGBA":
-        return image.quantize(colors, Image.Quantize.FASTOCTREE)  # Pillow's only method with alpha
-    return image.convert("RGB").quantize(colors, Image.Quantize.MEDIANCUT)
+        return image.quantize(colors, pil.Image.Quantize.FASTOCTREE)  # Pillow's only method with alpha
+    return image.convert("RGB").quantize(colors, pil.Image.Quantize.MEDIANCUT)
 
 
-def quantize_with_clear_entry(image: Image.Image, colors: int) -> Image.Image:
+def quantize_with_clear_entry(image: pil.Image.Image, colors: int) -> pil.Image.Image:
     """Convert `image` to a palette with one transparent entry, for pixels that are less than half opaque."""
     if image.mode != "RGBA":
         return quantize(image, colors)

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import TYPE_CHECKING
 
+from .. import pil
 from ..canvas import flatten
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
 """The 83 digits of BlurHash (github.com/woltapp/blurhash, Algorithm.md, "Base 83")."""
 
 
-def dominant_color(image: Image.Image) -> str:
+def dominant_color(image: pil.Image.Image) -> str:
     """Return the color that covers most of the image, as #rrggbb. Ignore transparent areas."""
-    from PIL import Image
-
-    small = image.convert("RGBA").resize((64, 64), Image.Resampling.BOX)
+    small = image.convert("RGBA").resize((64, 64), pil.Image.Resampling.BOX)
     body = small.tobytes()
     seen = b"".join(body[at : at + 3] for at in range(0, len(body), 4) if body[at + 3] >= 128)
     if not seen:
         return "#000000"
-    line = Image.frombytes("RGB", (len(seen) // 3, 1), seen)
-    palette = line.quantize(6, Image.Quantize.MEDIANCUT)
+    line = pil.Image.frombytes("RGB", (len(seen) // 3, 1), seen)
+    palette = line.quantize(6, pil.Image.Quantize.MEDIANCUT)
     counts = palette.getcolors() or [(1, 0)]
     _, index = max(counts)
     colors = (palette.getpalette() or [0, 0, 0])[int(str(index)) * 3 :][:3]
     return "#" + bytes(colors).hex()
 
 
-def blurhash(image: Image.Image) -> str:
+def blurhash(image: pil.Image.Image) -> str:
     """Encode the image as a BlurHash of 4×3 components (Algorithm.md of that project), on a white background."""
-    from PIL import Image
-
-    small = flatten(image, (255, 255, 255, 255)).convert("RGB").resize((32, 32), Image.Resampling.BOX)
+    small = flatten(image, (255, 255, 255, 255)).convert("RGB").resize((32, 32), pil.Image.Resampling.BOX)
     channels = [[_linear(value) for value in band.tobytes()] for band in small.split()]
     factors = [
         [_cosine(channel, 32, 32, x, y, shift=0.0) * (1 if x == y == 0 else 2) for channel in channels]
@@ -54,13 +47,11 @@ def blurhash(image: Image.Image) -> str:
     return text
 
 
-def thumbhash(image: Image.Image) -> str:
+def thumbhash(image: pil.Image.Image) -> str:
     """Encode the image as a ThumbHash in base64 (github.com/evanw/thumbhash): 20 to 30 bytes, alpha included."""
-    from PIL import Image
-
     factor = min(1.0, 100 / max(image.size))
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    small = image.convert("RGBA").resize(size, Image.Resampling.BOX)
+    small = image.convert("RGBA").resize(size, pil.Image.Resampling.BOX)
     red, green, blue, alpha = ([value / 255 for value in band.tobytes()] for band in small.split())
     total = sum(alpha)
     mean = [

@@ -10,15 +10,15 @@ refer to the image after both.
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .. import protocol
+from .. import pil, protocol
 from ..base import Transform, TransformContext
 from ..decode import sniff
 from ..decode.guard import pixel_limit
@@ -35,9 +35,6 @@ from ..transforms.select_frame import Frame
 from ..transforms.to_srgb import ToSrgb
 from .bundle import write_bundle
 from .tamper_check import TamperCheck
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def main(encoded_jobs: str, directory: str) -> None:
@@ -56,11 +53,12 @@ def main(encoded_jobs: str, directory: str) -> None:
         text = f"the job document is invalid: {type(error).__name__}: {error}"
         reports = [_report(_JobRecord(), [], Failure(kind="bad_job", message=text))]
     body = protocol.encode_reports(reports)
-    if file is None or len(body) <= protocol.INLINE_REPORT_CHARACTERS:
-        _print_line(protocol.report_line(body))
-        return
-    (place / file).write_bytes(body)
-    _print_line(protocol.report_line(body, file))
+    if file and len(body) <= protocol.INLINE_REPORT_CHARACTERS:
+        file = None
+    if file:
+        (place / file).write_bytes(body)
+    sys.stdout.write(protocol.report_line(body, file) + "\n")
+    sys.stdout.flush()
 
 
 def _execute_all(jobs: list[Job], place: Path) -> list[Report]:
@@ -135,7 +133,7 @@ class _RenditionPlan:
     kind: Format
     output: Output
     animated: bool = False
-    frames: list[Image.Image] = field(default_factory=list)
+    frames: list[pil.Image.Image] = field(default_factory=list)
     ms: float = 0.0
 
 
@@ -153,7 +151,8 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
     chains = [[*shared, *plan.steps] for plan in plans]
     source.limit_rows(rows_needed(source.size, chains, FIRST))
     scale = max((min_decode_scale(source.size, chain) for chain in chains), default=1.0)
-    frames = source.decode_frames(scale, _color_conversion(shared), count, patch=job.get("on_truncated") == "patch")
+    colors = next((step for step in shared if isinstance(step, ToSrgb)), ToSrgb())
+    frames = source.decode_frames(scale, colors, count, patch=job.get("on_truncated") == "patch")
     context, done = replace(_context(job, directory), animated=count > 1), {}
     for number in range(count):
         with record.timed("decode"):
@@ -161,7 +160,7 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
         own = replace(context)
         with record.timed("shared"):
             view = _apply(view, shared, own)
-        for plan in sorted(plans, key=lambda plan: -_forecast_area(view, plan.steps)):
+        for plan in sorted(plans, key=lambda plan: -math.prod(forecast_size(view.size, plan.steps))):
             started = time.perf_counter()
             if number == 0 or plan.animated:
                 plan.frames.append(_apply(view, plan.steps, replace(own)).read_pixels())
@@ -200,8 +199,10 @@ def _count_frames(source: Source, plans: list[_RenditionPlan]) -> int:
     for plan in plans:
         if plan.output.animation == "reject":
             name = plan.job["name"]
-            text = f"the source is an animation of {source.frames} frames, which rendition {name} rejects"
-            raise EngineError("animation_rejected", text)
+            raise EngineError(
+                "animation_rejected",
+                f"the source is an animation of {source.frames} frames, which rendition {name} rejects",
+            )
         kind = plan.kind.format_for(source.format) if isinstance(plan.kind, Keep) else plan.kind
         plan.animated = kind.animates and plan.output.animation == "keep"
     return source.frames if any(plan.animated for plan in plans) else 1
@@ -252,20 +253,11 @@ def _apply(view: ImageView, steps: list[Transform], context: TransformContext) -
         except (EngineError, MemoryError):
             raise
         except Exception as error:
-            text = f"{step.name} failed on this image ({type(error).__name__}: {error}): change its parameters"
-            raise EngineError("transform_failed", text) from error
+            raise EngineError(
+                "transform_failed",
+                f"{step.name} failed on this image ({type(error).__name__}: {error}): change its parameters",
+            ) from error
     return view
-
-
-def _forecast_area(view: ImageView, steps: list[Transform]) -> int:
-    """Forecast the number of pixels after the steps."""
-    width, height = forecast_size(view.size, steps)
-    return width * height
-
-
-def _color_conversion(shared: list[Transform]) -> ToSrgb:
-    """Return the color conversion of the recipe, or the default one."""
-    return next((step for step in shared if isinstance(step, ToSrgb)), ToSrgb())
 
 
 def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Failure | None) -> Report:
@@ -284,14 +276,9 @@ def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Fail
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, Pillow and its codecs. The same versions make the same bytes."""
-    from PIL import __version__, features
-
-    found = {"python": sys.version.split()[0], "pillow": __version__}
-    for name in ("libjpeg_turbo", "webp", "avif", "littlecms2"):
-        version = features.version(name)
-        if version:
-            found[name] = version
-    return found
+    parts = {"pillow": "pil", **{name: name for name in ("libjpeg_turbo", "webp", "avif", "littlecms2")}}
+    found = {part: pil.features.version(name) for part, name in parts.items()}
+    return {"python": sys.version.split()[0], **{part: version for part, version in found.items() if version}}
 
 
 def _check_names(names: list[str]) -> None:
@@ -320,9 +307,3 @@ def _remove(directory: Path, names: list[str]) -> None:
         if _is_name(name):
             with suppress(OSError):
                 (directory / name).unlink(missing_ok=True)
-
-
-def _print_line(line: str) -> None:
-    """Print one line and flush standard output."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

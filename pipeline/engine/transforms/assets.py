@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from .. import pil
 from ..base import TransformContext
 from ..errors import EngineError
 from ..pixel_modes import to_working
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 ASSET_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_ASSET_PIXELS = 25_000_000
@@ -31,24 +28,23 @@ def asset_file(context: TransformContext, name: str) -> Path:
     return file
 
 
-def load_asset_image(context: TransformContext, name: str) -> Image.Image:
+def load_asset_image(context: TransformContext, name: str) -> pil.Image.Image:
     """Return a copy of the asset image `name` in RGBA. Its file is read once per job."""
     return context.decide_once(("asset", name), lambda: _read(asset_file(context, name), name)).copy()
 
 
-def _read(file: Path, name: str) -> Image.Image:
+def _read(file: Path, name: str) -> pil.Image.Image:
     """Read an asset image."""
-    from PIL import Image
-
     try:
-        with file.open("rb") as stream, Image.open(stream, formats=ASSET_FORMATS) as image:
+        with file.open("rb") as stream, pil.Image.open(stream, formats=ASSET_FORMATS) as image:
             small = image.width * image.height <= MAX_ASSET_PIXELS
             picture = to_working(image).convert("RGBA") if small else None
     except MemoryError:
         raise
     except Exception as error:
-        text = f"the asset {name!r} cannot be read as an image ({error}): use PNG, JPEG, WebP or GIF"
-        raise EngineError("asset_unusable", text) from error
+        raise EngineError(
+            "asset_unusable", f"the asset {name!r} cannot be read as an image ({error}): use PNG, JPEG, WebP or GIF"
+        ) from error
     if picture is None:
         raise EngineError(
             "asset_unusable", f"the asset {name!r} has more than {MAX_ASSET_PIXELS:,} pixels: make it smaller"

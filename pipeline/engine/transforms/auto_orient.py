@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import pil
 from ..base import DecodingTransform
 from ..image_view import Size
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 ORIENTATION = 0x0112
 """The EXIF tag (Exif 2.3, 4.6.4): 1 is upright, 2 to 8 are the other rotations and reflections."""
@@ -26,11 +23,8 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class AutoOrient(DecodingTransform):
+class AutoOrient(DecodingTransform, name="auto_orient", example={}):
     """Rotate the image upright by its EXIF orientation. Always applied first; naming it changes nothing."""
-
-    name: ClassVar[str] = "auto_orient"
-    example: ClassVar[dict[str, Any]] = {}
 
 
 def swaps_sides(orientation: int) -> bool:
@@ -53,9 +47,7 @@ def covers(stored: Size, shrunk: int, full: Size, orientation: int) -> tuple[int
     return left, top, left + width, top + height
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
+def upright(image: pil.Image.Image, orientation: int) -> pil.Image.Image:
     """Rotate and mirror `image` to undo an EXIF orientation. Values outside 2 to 8 change nothing."""
-    from PIL import Image
-
     name = _UPRIGHT.get(orientation)
-    return image.transpose(Image.Transpose[name]) if name else image
+    return image.transpose(pil.Image.Transpose[name]) if name else image

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
+from .. import pil
 from ..base import PixelTransform, TransformContext
 from ..canvas import check_canvas
 from ..constraints import Help, Range, StringRule
@@ -23,8 +24,6 @@ from ..pixel_modes import to_working
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from PIL import Image
 
 CODE_FILE_NAME = "<recipe code>"
 """File name that tracebacks show for the recipe's code."""
@@ -38,15 +37,16 @@ class _CodeTimeout(BaseException):
 
 
 @dataclass(frozen=True)
-class Code(PixelTransform):
-    """Run the recipe's own Python: a function `transform(image, params)` that returns an image."""
-
-    name: ClassVar[str] = "code"
-    example: ClassVar[dict[str, Any]] = {
+class Code(
+    PixelTransform,
+    name="code",
+    example={
         "source": "def transform(image, params):\n    return image.convert('RGB').rotate(params['turn'])",
         "params": {"turn": 180},
-    }
-    shorthand: ClassVar[str | None] = "source"
+    },
+    shorthand="source",
+):
+    """Run the recipe's own Python: a function `transform(image, params)` that returns an image."""
 
     source: Annotated[
         Annotated[str, StringRule("code has at most 20,000 characters", max_length=20_000)] | None,
@@ -68,23 +68,23 @@ class Code(PixelTransform):
         if (self.source is None) == (self.module is None):
             raise ValueError("code takes either source or module: give exactly one of them")
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Call the function and return its image in a working mode, within the limit of pixels."""
-        from PIL import Image
-
         try:
-            with _limited(self.seconds, self.megabytes):
+            # As far as the system allows: the host has its own limits.
+            with _time_limit(self.seconds), _memory_limit(self.megabytes):
                 made = self._call(image)
         except _CodeTimeout:
-            text = f"the recipe's code ran longer than {self.seconds:g} s: make it faster, or raise seconds"
-            raise EngineError("code_failed", text) from None
-        if not isinstance(made, Image.Image):
+            raise EngineError(
+                "code_failed", f"the recipe's code ran longer than {self.seconds:g} s: make it faster, or raise seconds"
+            ) from None
+        if not isinstance(made, pil.Image.Image):
             raise EngineError("code_failed", f"transform returned {type(made).__name__}: it must return an image")
         check_canvas(made.size, context.max_pixels, "the recipe's code")
         context.focal = context.focal if made.size == image.size else None
         return to_working(made.copy())
 
-    def _call(self, image: Image.Image) -> Any:  # noqa: ANN401 - the function may return anything
+    def _call(self, image: pil.Image.Image) -> Any:  # noqa: ANN401 - the function may return anything
         """Call the function, and convert its exceptions."""
         module = ModuleType(CODE_MODULE_NAME)
         try:
@@ -101,7 +101,7 @@ class Code(PixelTransform):
             sys.modules.pop(CODE_MODULE_NAME, None)
         raise EngineError("code_failed", text) from None
 
-    def _function(self, module: ModuleType) -> Callable[[Image.Image, dict[str, Any]], Any]:
+    def _function(self, module: ModuleType) -> Callable[[pil.Image.Image, dict[str, Any]], Any]:
         """Compile the code and return its function `transform`."""
         if self.source is None:
             raise EngineError("bad_job", f"the host did not send the code of module {self.module}")
@@ -113,7 +113,7 @@ class Code(PixelTransform):
         function = vars(module).get("transform")
         if not callable(function):
             raise TypeError("there is no function transform(image, params)")
-        checked: Callable[[Image.Image, dict[str, Any]], Any] = function
+        checked: Callable[[pil.Image.Image, dict[str, Any]], Any] = function
         return checked
 
 
@@ -123,13 +123,6 @@ def _traceback(error: Exception) -> str:
     mine = next((at for at, frame in enumerate(found.stack) if frame.filename == CODE_FILE_NAME), len(found.stack))
     found.stack = traceback.StackSummary.from_list(list(found.stack)[mine:])
     return "".join(found.format()).rstrip()
-
-
-@contextmanager
-def _limited(seconds: float, megabytes: int) -> Iterator[None]:
-    """Limit time and memory inside the block, as far as the system allows; the host has its own limits."""
-    with _time_limit(seconds), _memory_limit(megabytes):
-        yield
 
 
 @contextmanager

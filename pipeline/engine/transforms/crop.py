@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from ..base import SizeForecast, Transform, TransformContext
 from ..constraints import Help, to_pixels
@@ -16,11 +16,8 @@ from .region import Region, region_pixels
 
 
 @dataclass(frozen=True)
-class Crop(Transform):
+class Crop(Transform, name="crop", example={"aspect": "1:1", "gravity": ["focal", "smart", "center"]}):
     """Cut out a box, or the largest part of an aspect ratio."""
-
-    name: ClassVar[str] = "crop"
-    example: ClassVar[dict[str, Any]] = {"aspect": "1:1", "gravity": ["focal", "smart", "center"]}
 
     box: Annotated[
         Region | None,

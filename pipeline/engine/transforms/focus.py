@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from .. import pil
 from ..base import TransformContext
 from ..constraints import ItemCount
 from ..geometry import anchor, place
 from ..image_view import Box, ImageView, Size, resampling
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 CropGravity = Literal[
     "center",
@@ -99,16 +97,14 @@ def _busiest_offset(view: ImageView, part: Size) -> tuple[float, float] | None:
     return across, down
 
 
-def _edges(image: Image.Image) -> Image.Image:
+def _edges(image: pil.Image.Image) -> pil.Image.Image:
     """Return the difference of each pixel from its neighbors, in the color channel where it is largest."""
-    from PIL import Image, ImageChops, ImageFilter, ImageOps
-
     colors = image.convert("RGB")
-    found = [ImageOps.expand(band, 1).filter(ImageFilter.FIND_EDGES) for band in colors.split()]
-    strongest = ImageChops.lighter(ImageChops.lighter(found[0], found[1]), found[2])
+    found = [pil.ImageOps.expand(band, 1).filter(pil.ImageFilter.FIND_EDGES) for band in colors.split()]
+    strongest = pil.ImageChops.lighter(pil.ImageChops.lighter(found[0], found[1]), found[2])
     # The outermost pixels differ from the padding around them; ignore them.
     inner = strongest.crop((2, 2, strongest.width - 2, strongest.height - 2)) if min(strongest.size) > 4 else strongest
-    canvas = Image.new("L", image.size)
+    canvas = pil.Image.new("L", image.size)
     canvas.paste(inner, (1, 1))
     return canvas.point([min(255, value * 2) for value in range(256)])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from ..base import SizeForecast, Transform, TransformContext
 from ..canvas import on_canvas
@@ -15,11 +15,8 @@ from .focus import GravityList, crop_offset, focal_after_crop, focal_on_canvas
 
 
 @dataclass(frozen=True)
-class Resize(Transform):
+class Resize(Transform, name="resize", example={"width": 300, "height": 300, "mode": "cover"}):
     """Resize the image by its sides or by a factor; enlarge it only on request."""
-
-    name: ClassVar[str] = "resize"
-    example: ClassVar[dict[str, Any]] = {"width": 300, "height": 300, "mode": "cover"}
 
     width: Annotated[Side | None, Help("width in pixels; with fit, one side may be omitted")] = None
     height: Annotated[Side | None, Help("height in pixels")] = None

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated
 
+from .. import pil
 from ..base import PixelTransform, TransformContext
 from ..canvas import on_canvas
 from ..constraints import Color, Help, Length, rgba, to_pixels
 from ..geometry import place
 from .focus import focal_after_crop
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 MASK_OVERSAMPLING = 4
 """Masks are drawn at this many times their size and averaged, because Pillow draws without antialiasing."""
 
 
 @dataclass(frozen=True)
-class RoundedCorners(PixelTransform):
+class RoundedCorners(
+    PixelTransform, name="rounded_corners", example={"radius": "20%", "background": "transparent"}, shorthand="radius"
+):
     """Round the corners."""
-
-    name: ClassVar[str] = "rounded_corners"
-    example: ClassVar[dict[str, Any]] = {"radius": "20%", "background": "transparent"}
-    shorthand: ClassVar[str | None] = "radius"
 
     radius: Annotated[Length, Help("pixels, or a percentage of the shorter side; at most half of it")] = "10%"
     background: Annotated[Color, Help("color of the corners")] = "transparent"
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Cut off the corners and put the image on the background."""
         shorter = min(image.size)
         return _cut_out(image, min(to_pixels(self.radius, shorter), shorter // 2), self.background)
 
 
 @dataclass(frozen=True)
-class Circle(PixelTransform):
+class Circle(PixelTransform, name="circle", example={"background": "transparent"}):
     """Cut the largest circle out of the center."""
-
-    name: ClassVar[str] = "circle"
-    example: ClassVar[dict[str, Any]] = {"background": "transparent"}
 
     background: Annotated[Color, Help("color around the circle")] = "transparent"
 
-    def transform_pixels(self, image: Image.Image, context: TransformContext) -> Image.Image:
+    def transform_pixels(self, image: pil.Image.Image, context: TransformContext) -> pil.Image.Image:
         """Crop to the center square and round its corners by half its side."""
         side = min(image.size)
         left, top = place((side, side), image.size, (0.5, 0.5))
@@ -53,31 +46,27 @@ class Circle(PixelTransform):
         return _cut_out(image.crop(box), side / 2, self.background)
 
 
-def _cut_out(image: Image.Image, radius: float, background: str) -> Image.Image:
+def _cut_out(image: pil.Image.Image, radius: float, background: str) -> pil.Image.Image:
     """Put the image with rounded corners on the background."""
-    from PIL import ImageChops
-
     shown = image.convert("RGBA")
-    shown.putalpha(ImageChops.multiply(shown.getchannel("A"), _mask(image.size, radius)))
+    shown.putalpha(pil.ImageChops.multiply(shown.getchannel("A"), _mask(image.size, radius)))
     color = rgba(background)
     placed = on_canvas(shown, shown.size, (0, 0), color)
     return placed.convert("RGB") if color[3] == 255 else placed
 
 
-def _mask(size: tuple[int, int], radius: float) -> Image.Image:
+def _mask(size: tuple[int, int], radius: float) -> pil.Image.Image:
     """Draw a white mask with black corners: draw one corner at a larger scale, and use it four times."""
-    from PIL import Image, ImageDraw, ImageOps
-
-    mask, side = Image.new("L", size, 255), max(1, -int(-radius // 1))
+    mask, side = pil.Image.new("L", size, 255), max(1, -int(-radius // 1))
     if radius <= 0:
         return mask
-    corner = Image.new("L", (side * MASK_OVERSAMPLING, side * MASK_OVERSAMPLING), 0)
+    corner = pil.Image.new("L", (side * MASK_OVERSAMPLING, side * MASK_OVERSAMPLING), 0)
     reach = round(radius * MASK_OVERSAMPLING * 2)
-    ImageDraw.Draw(corner).ellipse((0, 0, reach, reach), fill=255)
-    corner = corner.resize((side, side), Image.Resampling.BOX)
+    pil.ImageDraw.Draw(corner).ellipse((0, 0, reach, reach), fill=255)
+    corner = corner.resize((side, side), pil.Image.Resampling.BOX)
     right, bottom = size[0] - side, size[1] - side
     mask.paste(corner, (0, 0))
-    mask.paste(ImageOps.mirror(corner), (right, 0))
-    mask.paste(ImageOps.flip(corner), (0, bottom))
-    mask.paste(ImageOps.flip(ImageOps.mirror(corner)), (right, bottom))
+    mask.paste(pil.ImageOps.mirror(corner), (right, 0))
+    mask.paste(pil.ImageOps.flip(corner), (0, bottom))
+    mask.paste(pil.ImageOps.flip(pil.ImageOps.mirror(corner)), (right, bottom))
     return mask

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from .. import pil
 from ..base import TransformContext
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 T = TypeVar("T")
 
@@ -33,7 +31,7 @@ WRONG_COLOR_LEVELS, MAX_WRONG_FRACTION = 48, 0.05
 for the frame that the palette was made of."""
 
 
-def smoothed(context: TransformContext, step: object, image: Image.Image, choose: Callable[[], T]) -> T:
+def smoothed(context: TransformContext, step: object, image: pil.Image.Image, choose: Callable[[], T]) -> T:
     """Return the result of `choose` for `image`, or the earlier result while the frames belong to one scene.
 
     Transparent pixels of an RGBA image do not count.
@@ -48,12 +46,12 @@ def smoothed(context: TransformContext, step: object, image: Image.Image, choose
 
 
 def smoothed_palette(
-    context: TransformContext, step: object, image: Image.Image, choose: Callable[[], Image.Image]
-) -> Image.Image:
+    context: TransformContext, step: object, image: pil.Image.Image, choose: Callable[[], pil.Image.Image]
+) -> pil.Image.Image:
     """Return the palette that `choose` makes of an RGB image, or the earlier palette while it still fits."""
     if not context.animated:
         return choose()
-    known: tuple[Image.Image, float] | None = context.decisions.get((id(step), "palette"))
+    known: tuple[pil.Image.Image, float] | None = context.decisions.get((id(step), "palette"))
     if known is None or _wrong_fraction(image, known[0]) > known[1] + MAX_WRONG_FRACTION:
         palette = choose()
         known = context.decisions[id(step), "palette"] = (palette, _wrong_fraction(image, palette))
@@ -65,17 +63,15 @@ class FrameSignature:
     """Signature of a frame: its histogram of each color channel, and a thumbnail."""
 
     histogram: list[int]
-    thumbnail: Image.Image
+    thumbnail: pil.Image.Image
 
     @classmethod
-    def of(cls, image: Image.Image) -> FrameSignature:
+    def of(cls, image: pil.Image.Image) -> FrameSignature:
         """Compute the signature of `image`."""
-        from PIL import Image
-
         colors = image.convert("RGB")
         return cls(
             colors.histogram(visible_mask(image)),
-            colors.resize((SIGNATURE_SIDE_PIXELS, SIGNATURE_SIDE_PIXELS), Image.Resampling.BOX),
+            colors.resize((SIGNATURE_SIDE_PIXELS, SIGNATURE_SIDE_PIXELS), pil.Image.Resampling.BOX),
         )
 
     def matches(self, other: FrameSignature) -> bool:
@@ -89,30 +85,26 @@ class FrameSignature:
         )
 
 
-def _share_over(one: Image.Image, other: Image.Image, tolerance: int) -> float:
+def _share_over(one: pil.Image.Image, other: pil.Image.Image, tolerance: int) -> float:
     """Return the fraction of pixels that differ by more than `tolerance` levels in some channel."""
-    from PIL import ImageChops
-
-    red, green, blue = ImageChops.difference(one, other).split()
-    counts = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
+    red, green, blue = pil.ImageChops.difference(one, other).split()
+    counts = pil.ImageChops.lighter(pil.ImageChops.lighter(red, green), blue).histogram()
     return sum(counts[tolerance + 1 :]) / sum(counts)
 
 
-def _wrong_fraction(image: Image.Image, palette: Image.Image) -> float:
+def _wrong_fraction(image: pil.Image.Image, palette: pil.Image.Image) -> float:
     """Return the fraction of pixels whose color the palette lacks."""
-    from PIL import Image
-
     return _share_over(
-        image, image.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB"), WRONG_COLOR_LEVELS
+        image, image.quantize(palette=palette, dither=pil.Image.Dither.NONE).convert("RGB"), WRONG_COLOR_LEVELS
     )
 
 
-def visible_mask(image: Image.Image) -> Image.Image | None:
+def visible_mask(image: pil.Image.Image) -> pil.Image.Image | None:
     """Return the alpha of an RGBA image as a mask of visible pixels; None when all pixels are visible."""
     return image.getchannel("A") if image.mode == "RGBA" else None
 
 
-def brightness_histogram(image: Image.Image) -> list[int]:
+def brightness_histogram(image: pil.Image.Image) -> list[int]:
     """Count the visible pixels of each brightness."""
     return image.convert("L").histogram(visible_mask(image))
 

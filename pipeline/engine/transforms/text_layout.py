@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import ImageFont
+from .. import pil
 
 UNASSIGNED_LETTER = "\uffff"
 """A code point that no font has. Fonts draw the same box for it as for any missing letter."""
@@ -29,22 +27,18 @@ def _spaced(letter: str) -> str:
     return " " if unicodedata.category(letter) == "Zs" else letter
 
 
-def missing_letters(font: ImageFont.FreeTypeFont, text: str) -> list[str]:
+def missing_letters(font: pil.ImageFont.FreeTypeFont, text: str) -> list[str]:
     """Return the letters that the font lacks, in order. For these it would draw a box, or nothing."""
     box = _drawn(font, UNASSIGNED_LETTER)
     letters = dict.fromkeys(text.replace("\n", ""))
-    return [each for each in letters if _drawn(font, each) == box and (box[1] or not _may_be_invisible(each))]
+    lacking = [each for each in letters if _drawn(font, each) == box]
+    return [each for each in lacking if box[1] or unicodedata.category(each) not in INVISIBLE_CATEGORIES]
 
 
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+def _drawn(font: pil.ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
     """Draw one letter; return size and pixels."""
     mask = font.getmask(letter)
     return mask.size, bytes(mask) if mask.getbbox() else b""
-
-
-def _may_be_invisible(letter: str) -> bool:
-    """Return True for letters that may draw nothing."""
-    return unicodedata.category(letter) in INVISIBLE_CATEGORIES
 
 
 def wrap_lines(text: str, width: int, measure: Callable[[str], float]) -> str:

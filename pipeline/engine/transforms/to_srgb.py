@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
+from .. import pil
 from ..base import DecodingTransform
 from ..constraints import Help
 from ..pixel_modes import to_working
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 MODES_BY_COLOR_SPACE = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
 """A profile may be applied to pixels of these modes only. LittleCMS would read out of bounds for others."""
@@ -22,11 +20,8 @@ _UNPROFILED_MODES = ("LAB", "HSV")
 
 
 @dataclass(frozen=True)
-class ToSrgb(DecodingTransform):
+class ToSrgb(DecodingTransform, name="to_srgb", example={"intent": "relative"}):
     """Convert the colors to sRGB by the embedded profile. Always applied; name it to change its options."""
-
-    name: ClassVar[str] = "to_srgb"
-    example: ClassVar[dict[str, Any]] = {"intent": "relative"}
 
     intent: Annotated[
         Literal["perceptual", "relative"],
@@ -40,7 +35,7 @@ class ToSrgb(DecodingTransform):
         ),
     ] = False
 
-    def convert(self, image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    def convert(self, image: pil.Image.Image, profile: bytes | None) -> tuple[pil.Image.Image, bytes | None]:
         """Convert `image` to a working mode in sRGB. Return the profile that still applies as well."""
         space = _profile_space(profile) if profile else None
         if profile is None or space is None or image.mode in _UNPROFILED_MODES:
@@ -53,7 +48,9 @@ class ToSrgb(DecodingTransform):
         converted = self._through_profile(image, profile, space, gray=gray)
         return to_working(converted or image), None
 
-    def _through_profile(self, image: Image.Image, profile: bytes, space: str, *, gray: bool) -> Image.Image | None:
+    def _through_profile(
+        self, image: pil.Image.Image, profile: bytes, space: str, *, gray: bool
+    ) -> pil.Image.Image | None:
         """Convert the colors and keep alpha. Return None when the profile is not for these pixels."""
         alpha = image.getchannel("A") if image.mode == "RGBA" else None
         # Gray with alpha, or in a palette, is RGB at this point.
@@ -67,37 +64,35 @@ class ToSrgb(DecodingTransform):
             converted.putalpha(alpha)
         return converted.convert("L") if converted and image.mode == "L" else converted
 
-    def _convert(self, image: Image.Image, profile: bytes) -> Image.Image | None:
+    def _convert(self, image: pil.Image.Image, profile: bytes) -> pil.Image.Image | None:
         """Convert colors with LittleCMS. Return None for a damaged profile."""
-        from PIL import ImageCms
-
-        intent = ImageCms.Intent.PERCEPTUAL if self.intent == "perceptual" else ImageCms.Intent.RELATIVE_COLORIMETRIC
+        intent = (
+            pil.ImageCms.Intent.PERCEPTUAL if self.intent == "perceptual" else pil.ImageCms.Intent.RELATIVE_COLORIMETRIC
+        )
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.profileToProfile(
+            source = pil.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return pil.ImageCms.profileToProfile(
                 image,
                 source,
-                ImageCms.createProfile("sRGB"),
+                pil.ImageCms.createProfile("sRGB"),
                 renderingIntent=intent,
                 outputMode="RGB",
                 # Keep shadows distinct when the profile's black is deeper than that of sRGB.
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+                flags=pil.ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
-        except (ImageCms.PyCMSError, OSError, ValueError):
+        except (pil.ImageCms.PyCMSError, OSError, ValueError):
             # Damaged profiles are common and harmless: treat the pixels as sRGB, as browsers do.
             return None
 
 
 def srgb_profile() -> bytes:
     """Return the sRGB profile for renditions that keep one, without its date, which would change the bytes."""
-    from PIL import ImageCms
-
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile = bytearray(pil.ImageCms.ImageCmsProfile(pil.ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = bytes(12)  # date and time (ICC.1:2022, 7.2.10)
     return bytes(profile)
 
 
-def _is_gray(image: Image.Image) -> bool:
+def _is_gray(image: pil.Image.Image) -> bool:
     """Return True when the pixels are stored as gray: also with alpha, with over 8 bits, or in a gray palette."""
     if image.mode != "P":
         return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
