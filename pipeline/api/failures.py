@@ -49,10 +49,9 @@ class FailuresDocument(Document):
     """URL of the list of failed jobs."""
 
 
-class RetryRequest(Document):
+class RetryRequest(FailuresQuery):
     """Filters of the failures to retry; a failure must match all of them. Without filters, every failure matches."""
 
-    recipe: RecipeName | None = None
     kind: Annotated[str, Field(max_length=40, pattern=r"^[a-z_]*$")] = ""
     prefix: PrintableText = ""
     """Start of the source's name."""

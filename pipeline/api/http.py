@@ -1,4 +1,7 @@
-"""HTTP requests and responses of the API. Within the API, only this module and `http_trigger` use Azure's classes."""
+"""HTTP requests and responses of the API, its URLs, and its problem documents (RFC 9457).
+
+Within the API, only this module and `http_trigger` use Azure's classes.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,13 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
 import azure.functions as func
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.api.links import Links
-from pipeline.api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem, problem
 from pipeline.errors import PipelineError, RequestError
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.settings import MIB
@@ -28,6 +30,28 @@ MAX_JSON_BYTES = 1 * MIB
 # Query parameters that may hold a function key; they belong to the platform.
 PLATFORM_PARAMETERS = {"code", "clientid"}
 FIELD_NAME = re.compile(r"[a-z0-9_-]{1,60}")
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:image-pipeline:problem:"
+RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Links:
+    """Builder of URLs without scheme and host, which hold behind any reverse proxy. `base` is the path prefix."""
+
+    base: str = "/api"
+
+    @classmethod
+    def of(cls, url: str, path: str) -> Self:
+        """Return the links for a request to `url` on the route `path`, such as `jobs/{id}`."""
+        segments = urlsplit(url).path.rstrip("/").split("/")
+        return cls("/".join(segments[: -len(path.split("/"))]))
+
+    def to(self, *segments: str, **query: str | None) -> str:
+        """Return the URL of a resource, with escaped segments and without query parameters that are None."""
+        encoded = urlencode({name: value for name, value in query.items() if value is not None})
+        path = "/".join([self.base, *(quote(segment, safe="") for segment in segments)])
+        return f"{path}?{encoded}" if encoded else path
 
 
 @dataclass(frozen=True)
@@ -150,6 +174,25 @@ def _place(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden" or isinstance(last, int) or FIELD_NAME.fullmatch(last):
         path.append(str(last)[:60])
     return ".".join(path)
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = Field(pattern=r"^urn:image-pipeline:problem:[a-z_]+$", description="Stable identifier of the error.")
+    title: str
+    status: int
+    detail: str = Field(description="The error, and the change that avoids it.")
+    job: str | None = Field(None, description="Id of the job that the error is about.")
+    stage: str | None = Field(None, description="Stage at which the job failed.")
+
+
+def problem(error: PipelineError, **fields: Any) -> Problem:  # noqa: ANN401 - fields of Problem
+    """Return the problem document of an error; `fields` are `job` and `stage`."""
+    status, title = error.status_and_title
+    return Problem(type=TYPE_PREFIX + error.kind, title=title, status=status, detail=error.message, **fields)
 
 
 async def respond(handler: Callable[[], Awaitable[Response]], **fields: Any) -> func.HttpResponse:  # noqa: ANN401

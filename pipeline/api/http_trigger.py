@@ -8,8 +8,7 @@ from typing import Any
 import azure.functions as func
 
 from pipeline.api.handlers import Handlers
-from pipeline.api.http import Request, problem_response, respond
-from pipeline.api.problems import problem
+from pipeline.api.http import Request, problem, problem_response, respond
 from pipeline.api.route import Route
 from pipeline.api.routes import ROUTES
 from pipeline.errors import RequestError

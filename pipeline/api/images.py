@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.api.http import Request, Response
+from pipeline.api.http import Links, Request, Response
 from pipeline.api.jobs import job_key
-from pipeline.api.links import Links
 from pipeline.api.submit_request import ANY_TYPE
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.engine.encode.formats import FORMATS

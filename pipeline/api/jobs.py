@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.api.http import Request, Response
-from pipeline.api.problems import RETRY_AFTER_SECONDS
+from pipeline.api.http import RETRY_AFTER_SECONDS, Request, Response
 from pipeline.api.schemas import JobDocument, JobsDocument, PrintableText, RecipeName
 from pipeline.errors import StateConflict
 from pipeline.jobs.actions import JobActions

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.api.http import Request, Response
-from pipeline.api.problems import RETRY_AFTER_SECONDS
+from pipeline.api.http import RETRY_AFTER_SECONDS, Request, Response
 from pipeline.monitoring.document import Document
 from pipeline.monitoring.health import HealthMonitor, version_info
 from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview, SlotOverview

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from pipeline.api.links import Links
-from pipeline.api.problems import MEDIA_TYPE, Problem
+from pipeline.api.http import MEDIA_TYPE, Links, Problem
 from pipeline.api.route import Route
 from pipeline.monitoring.health import API_VERSION
 from pipeline.recipes import schema as recipe_schema

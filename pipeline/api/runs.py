@@ -10,9 +10,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from pipeline.api.http import Request, Response
+from pipeline.api.http import Links, Request, Response
 from pipeline.api.idempotency import IdempotencyKey, IdempotencyKeys
-from pipeline.api.links import Links
 from pipeline.monitoring.document import Document
 from pipeline.runs import Estimate, Plan, Progress, Run, Selection
 from pipeline.runs.lifecycle import RunController

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
-from pipeline.api.links import Links
+from pipeline.api.http import Links
 from pipeline.monitoring.document import Document
 from pipeline.runs.selection import PRINTABLE
 from pipeline.storage.entry import Entry, State
@@ -59,12 +59,17 @@ class ErrorDocument(Document):
     """End of the session's error output."""
 
 
-class JobDocument(Document):
-    """A job: its state, its renditions with their URLs, its error."""
+class AcceptedDocument(Document):
+    """A job that has not ended yet, with its URL."""
 
     id: str
     href: str
     state: State
+
+
+class JobDocument(AcceptedDocument):
+    """A job: its state, its renditions with their URLs, its error."""
+
     recipe: str
     recipe_hash: str
     source: SourceDocument
@@ -112,14 +117,6 @@ class JobDocument(Document):
             error=_error(entry) if entry.error_kind else None,
             report=None if listed else entry.report,
         )
-
-
-class AcceptedDocument(Document):
-    """A job that has not ended yet, with its URL."""
-
-    id: str
-    href: str
-    state: State
 
 
 class JobsDocument(Document):

@@ -7,12 +7,10 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from pipeline.api.http import Request, Response, problem_response
+from pipeline.api.http import RETRY_AFTER_SECONDS, Links, Request, Response, problem, problem_response
 from pipeline.api.idempotency import IdempotencyKey, IdempotencyKeys
 from pipeline.api.images import ImageHandlers
-from pipeline.api.links import Links
 from pipeline.api.preferences import Preferences
-from pipeline.api.problems import RETRY_AFTER_SECONDS, problem
 from pipeline.api.schemas import AcceptedDocument, JobDocument
 from pipeline.api.submit_request import SubmitRequest, parse_submission
 from pipeline.errors import JobSuperseded, PermanentError, StateConflict

@@ -9,8 +9,7 @@ import typer
 
 from pipeline.cli.common import Json, console, counted, errors_shown, show_json, with_services
 from pipeline.cli.recipes import settings as load_settings
-from pipeline.runs.durations import Pool, Times, duration
-from pipeline.runs.estimates import ASSUMED_TIMES, Measured
+from pipeline.runs.estimates import ASSUMED_TIMES, Measured, Pool, Times, duration
 from pipeline.settings import CONNECTION
 
 Ms = Annotated[float | None, typer.Option(min=0, help="Milliseconds per job. Default: the measured mean of 2 days.")]

@@ -11,7 +11,7 @@ from typing import Any
 import azure.functions as func
 
 from pipeline.api import http_trigger, openapi, routes
-from pipeline.api.links import Links
+from pipeline.api.http import Links
 from tests.memory import Memory
 
 ROOT = Path(__file__).parents[2]
