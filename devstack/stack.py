@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import httpx
+import psutil
 
 from devstack import azurite, subprocesses
 from devstack.certificate import Certificate, write_trust_bundle
-from devstack.errors import RecipesError, SubprocessError, SubscriptionError
-from devstack.state import ROOT, STATE_FOLDER, process_exists
+from devstack.errors import DevstackError, SubprocessError
+from devstack.state import ROOT, STATE_FOLDER
 from event_grid_emulator.subscription import app_subscriptions
 
 ENV_FILE = STATE_FOLDER / "env"
@@ -96,10 +97,10 @@ class Stack:
 
 
 async def check_recipes(app: Path) -> None:
-    """Check the recipes before anything starts. Otherwise every part would report the same error.
+    """Check settings and recipes before anything starts. Otherwise every part would report the same error.
 
     Raises:
-        RecipesError: The recipes are invalid.
+        DevstackError: The recipes are invalid, or a setting is unknown or invalid.
     """
     if not _has_pipeline(app):
         return
@@ -108,7 +109,7 @@ async def check_recipes(app: Path) -> None:
     async with subprocesses.running("recipes", argv, cwd=app, output=lines.append) as process:
         await process.wait_for_exit()
     if process.status != 0:
-        raise RecipesError("\n".join(lines))
+        raise DevstackError("\n".join(lines))
 
 
 def _has_pipeline(app: Path) -> bool:
@@ -191,7 +192,7 @@ class _Starter:
         """Subscribe the blob triggers of the app to events. The hosts must be running for the handshake.
 
         Raises:
-            SubscriptionError: The Event Grid emulator rejects a subscription.
+            DevstackError: The Event Grid emulator rejects a subscription.
         """
         if not self._event_grid_url:
             return
@@ -202,7 +203,7 @@ class _Starter:
             for name, subscription in app_subscriptions(functions, self._webhook_key).items():
                 response = await client.put(f"{control}/{name}", json=subscription)
                 if not response.is_success:
-                    raise SubscriptionError(response.json()["error"]["message"])
+                    raise DevstackError(response.json()["error"]["message"])
 
     async def pool(self) -> dict[str, str]:
         """Start the session pool emulator. Return the settings of the pool."""
@@ -281,7 +282,7 @@ def environment_file(settings: Mapping[str, str], path: Path = ENV_FILE) -> Iter
 def _is_available(path: Path) -> bool:
     """Return whether no other running stack owns the file."""
     owner = _owner(path)
-    return owner in (None, os.getpid()) or not process_exists(owner)
+    return owner in (None, os.getpid()) or not psutil.pid_exists(owner)
 
 
 def _owner(path: Path) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,14 +12,3 @@ def short_path(path: Path) -> Path:
     """Return the path relative to the current folder, if it is below that folder."""
     path = path.resolve()
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def process_exists(pid: int) -> bool:
-    """Return whether a process with this id exists."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:  # the process of another user
-        return True
-    except ProcessLookupError:
-        return False
-    return True

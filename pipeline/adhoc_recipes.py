@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecipeError
@@ -23,11 +22,11 @@ MAX_CACHED_RECIPES = 256
 class AdHocRecipes:
     """Validate, store and load the recipes of requests, as far as the settings allow them."""
 
-    def __init__(self, settings: Settings, recipes: Recipes, store: DocumentStore, code_folder: Path | None) -> None:
-        """Store documents in `store`. An ad-hoc recipe must not match the outputs of the recipe file, `recipes`."""
-        self._settings, self._store, self._code = settings, store, code_folder
+    def __init__(self, settings: Settings, recipes: Recipes, store: DocumentStore) -> None:
+        """Store documents in `store`. Outputs of an ad-hoc recipe must match no recipe of the file, `recipes`."""
+        self._settings, self._store = settings, store
         same_container = settings.input_container == settings.output_container
-        self._beside = recipes if same_container else None
+        self._recipe_file = recipes if same_container else None
         self._cache: dict[str, Recipe] = {}
 
     async def keep(self, document: Mapping[str, Any]) -> Recipe:
@@ -52,13 +51,19 @@ class AdHocRecipes:
     def of_text(self, text: str) -> Recipe:
         """Return the recipe in a YAML or JSON text, for a preview. Raises RecipeError if it is invalid."""
         self._must_be_allowed()
-        recipe = adhoc.for_preview(text, allow_code=self._settings.adhoc_may_have_code, code=self._code)
+        settings = self._settings
+        recipe = adhoc.for_preview(text, allow_code=settings.adhoc_may_have_code, code_folder=settings.module_folder)
         return self._within_limits(recipe)
 
     def _validated(self, document: Mapping[str, Any]) -> Recipe:
         self._must_be_allowed()
-        with_code = self._settings.adhoc_may_have_code
-        recipe = adhoc.for_job(document, allow_code=with_code, code=self._code, beside=self._beside)
+        settings = self._settings
+        recipe = adhoc.for_job(
+            document,
+            allow_code=settings.adhoc_may_have_code,
+            code_folder=settings.module_folder,
+            recipe_file=self._recipe_file,
+        )
         return self._within_limits(recipe)
 
     def _within_limits(self, recipe: Recipe) -> Recipe:

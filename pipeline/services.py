@@ -107,7 +107,6 @@ class Services:
                 settings,
                 recipe_file,
                 DocumentStore(account, settings.state_container, ADHOC_PREFIX),
-                settings.module_folder,
             ),
             idempotency=DocumentStore(account, settings.state_container, IDEMPOTENCY_PREFIX),
             account=account,

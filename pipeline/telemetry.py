@@ -16,10 +16,10 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_unrecorded: Callable[[], AbstractContextManager[None]] = nullcontext
+_suppress_http: Callable[[], AbstractContextManager[None]] = nullcontext
 # Installed together with the instrumentation that it suppresses.
 with suppress(ImportError):
-    from opentelemetry.instrumentation.utils import suppress_http_instrumentation as _unrecorded
+    from opentelemetry.instrumentation.utils import suppress_http_instrumentation as _suppress_http
 
 NAME = "image-pipeline"
 tracer = trace.get_tracer(NAME)
@@ -43,7 +43,7 @@ bytes_moved = _meter.create_counter("pipeline.bytes", "By", "Bytes of images, by
 class JobLogger(logging.LoggerAdapter[logging.Logger]):
     """Logger that puts the event name and the current job's id in front of each message, and into its attributes.
 
-    Pass the event as `extra={"event": "job.failed"}`, with further fields beside it. The text then begins with
+    Pass the event as `extra={"event": "job.failed"}`, with further fields. The text then begins with
     `event=job.failed [JOB]`, and exported records carry `event`, `job` and the fields as attributes.
     `docs/operations.md` lists all events.
     """
@@ -67,9 +67,9 @@ def _in_one_line(value: object) -> object:
     return value if isinstance(value, int | float) else printable(str(value))
 
 
-def printable(text: str, but: str = "") -> str:
-    """Escape line breaks and other characters that are not printable, except those in `but`."""
-    return "".join(char if char.isprintable() or char in but else repr(char)[1:-1] for char in text)
+def printable(text: str, keep: str = "") -> str:
+    """Escape line breaks and other characters that are not printable, except those in `keep`."""
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
 
 
 def logger(name: str) -> JobLogger:
@@ -78,7 +78,7 @@ def logger(name: str) -> JobLogger:
 
 
 @contextmanager
-def about_job(job_id: str) -> Iterator[None]:
+def job_log_context(job_id: str) -> Iterator[None]:
     """Add `job_id` to all log records of the block."""
     token = _job.set(job_id)
     try:
@@ -88,7 +88,7 @@ def about_job(job_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def continued(traceparent: str) -> Iterator[None]:
+def continue_trace(traceparent: str) -> Iterator[None]:
     """Continue the trace of `traceparent` in the block, and link the trace of the receiver.
 
     An empty or invalid `traceparent` changes nothing.
@@ -113,9 +113,9 @@ def traceparent() -> str:
     return carrier.get("traceparent", "")
 
 
-def unrecorded() -> AbstractContextManager[None]:
+def suppress_http_spans() -> AbstractContextManager[None]:
     """Record no spans of HTTP calls in the block: URLs of the pool contain session identifiers, which are secrets."""
-    return _unrecorded()
+    return _suppress_http()
 
 
 def quiet_libraries() -> None:

@@ -1,4 +1,4 @@
-"""Pictures for tests, made and not fetched."""
+"""Generated images for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def picture(width: int = 800, height: int = 600, form: str = "JPEG", *, seed: int = 1, **options: Any) -> bytes:
-    """A colourful picture, the same for the same arguments: a gradient with noise on it."""
+    """Return a colorful encoded image: a gradient with noise, equal for equal arguments."""
     red = Image.linear_gradient("L").resize((width, height))
     green = Image.radial_gradient("L").resize((width, height))
     blue = Image.effect_noise((64, 64), 40 + seed % 50).resize((width, height)) if form == "noise" else red.rotate(seed)
@@ -19,12 +19,12 @@ def picture(width: int = 800, height: int = 600, form: str = "JPEG", *, seed: in
 
 
 def sides(data: bytes) -> tuple[int, int]:
-    """Width and height."""
+    """Return the width and the height in pixels."""
     with Image.open(io.BytesIO(data)) as image:
         return image.size
 
 
 def form(data: bytes) -> str:
-    """Pillow's name of the format."""
+    """Return Pillow's name of the format."""
     with Image.open(io.BytesIO(data)) as image:
         return str(image.format)

@@ -18,7 +18,7 @@ from tests.stack import RECIPES, Stack
 
 @dataclass
 class Memory(Stack):
-    """Services, their storage account and their session pool."""
+    """Services with their storage account and their session pool."""
 
     account: MemoryAccount
     pool: FakePool

@@ -1,4 +1,4 @@
-"""The pipeline's services on the embedded stack, as tests use them: real sessions, real storage."""
+"""The pipeline's services on the emulators, for tests: real sessions, real storage."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ recipes:
 
 @dataclass
 class Stack:
-    """Services of one's own: other containers, queue, table and slots than any other test."""
+    """Services with their own containers, queues, tables and slots."""
 
     services: Services
     environ: dict[str, str]
 
     async def drop(self, name: str, data: bytes) -> str:
-        """Write a source; its ETag."""
+        """Upload a source and return its ETag."""
         container = self.services.account.container(self.services.settings.input_container)
         return str((await container.get_blob_client(name).upload_blob(data, overwrite=True))["etag"]).strip('"')
 
     async def outputs(self) -> dict[str, bytes]:
-        """All renditions by path."""
+        """Return all renditions by path."""
         container = self.services.account.container(self.services.settings.output_container)
         return {
             blob.name: await (await container.download_blob(blob.name)).readall()
@@ -55,16 +55,16 @@ class Stack:
         }
 
     async def entry(self, recipe: str, name: str) -> Entry | None:
-        """The ledger's row of a job."""
+        """Return the ledger row of a job."""
         return await self.services.ledger.get(JobKey.of(recipe, self.services.settings.input_container, name))
 
     async def messages(self) -> list[dict[str, Any]]:
-        """What waits in the queue, seen or not yet to be seen."""
+        """Return the messages in the job queue, the invisible ones included."""
         queue = self.services.account.queue(self.services.settings.job_queue)
         return [json.loads(message.content) async for message in queue.receive_messages(visibility_timeout=1)]
 
     async def run_messages(self) -> list[bytes]:
-        """Take the messages of runs that can be seen now out of their queue."""
+        """Receive the visible messages of the run queue and delete them."""
         queue = self.services.account.queue(self.services.settings.run_queue)
         messages = [message async for message in queue.receive_messages(messages_per_page=32, visibility_timeout=60)]
         for message in messages:
@@ -72,7 +72,7 @@ class Stack:
         return [message.content for message in messages]
 
     async def work_off(self) -> int:
-        """Do the work of runs until there is none: how many messages that took."""
+        """Handle messages of the run queue until it is empty. Return their number."""
         count = 0
         while messages := await self.run_messages():
             count += len(messages)
@@ -80,13 +80,13 @@ class Stack:
         return count
 
     async def waiting(self) -> int:
-        """How many messages there are, also those that are not visible yet."""
+        """Count the messages of the run queue, the invisible ones included."""
         queue = self.services.account.queue(self.services.settings.job_queue)
         return (await queue.get_queue_properties()).approximate_message_count or 0
 
 
 def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str, str]:
-    """The environment of a function app on the embedded stack, with containers and so on of its own."""
+    """Return the environment of a function app on the emulators, with new containers, queues and tables."""
     own = secrets.token_hex(4)
     return {
         "AzureWebJobsStorage": azurite,
@@ -110,7 +110,7 @@ def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str,
 
 @asynccontextmanager
 async def opened(environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Services as `environ` says; afterwards their sessions are ended."""
+    """Open the services that `environ` configures. End their sessions at the exit."""
     settings = Settings.load(environ)
     services = Services.open(settings, load_recipes(settings), environ)
     await create_all(services.account, settings)

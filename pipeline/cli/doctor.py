@@ -32,7 +32,7 @@ MAX_COUNTED_FAILURES = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of a check. For a warning or an error, `detail` says what to change."""
+    """Result of a check. For a warning or an error, `detail` names the remedy."""
 
     check: str
     status: Status

@@ -26,10 +26,10 @@ class RecipeSummary:
     def of(cls, recipe: Recipe) -> RecipeSummary:
         """Summarize a recipe."""
         renditions = [
-            (each.name, explain.path(recipe, each, explain.EXAMPLE), list(explain.own(each)))
+            (each.name, explain.output_path(recipe, each, explain.EXAMPLE), list(explain.rendition_steps(each)))
             for each in recipe.renditions
         ]
-        return cls(recipe, explain.matching(recipe), list(explain.shared(recipe)), renditions)
+        return cls(recipe, explain.match_rules(recipe), list(explain.source_steps(recipe)), renditions)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.storage.blobs import Sources
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import JobQueue, Message
-from pipeline.telemetry import about_job, continued, logger
+from pipeline.telemetry import continue_trace, job_log_context, logger
 
 log = logger(__name__)
 MAX_DELAY_SECONDS = 3600.0
@@ -66,7 +66,7 @@ class JobDispatcher:
     async def matching_recipes(self, container: str, name: str) -> list[Recipe]:
         """Return the recipes that match a source. Its properties are read only if a rule needs its size or type."""
         recipes = self.catalog.file.match(name)
-        if not any(recipe.needs_facts for recipe in recipes):
+        if not any(recipe.matches_on_properties for recipe in recipes):
             return recipes
         facts = await self.sources.stat(container, name)
         return self.catalog.file.match(name, size=facts.size, content_type=facts.content_type)
@@ -74,7 +74,7 @@ class JobDispatcher:
     async def handle_message(self, body: bytes) -> None:
         """Execute the job of a queue message. Raises RecipeError if the body is not a job message."""
         message = Message.parse(body)
-        with continued(message.traceparent):
+        with continue_trace(message.traceparent):
             await self.execute_message(message)
 
     async def execute_message(self, message: Message, policy: SchedulingPolicy = UPLOAD_POLICY) -> Entry | None:
@@ -89,7 +89,7 @@ class JobDispatcher:
         Raises:
             PipelineError: Even the outcome could not be written; the host's redelivery of the message keeps the job.
         """
-        with about_job(JobKey.of(message.recipe, message.container, message.name).id):
+        with job_log_context(JobKey.of(message.recipe, message.container, message.name).id):
             try:
                 recipe = await self.catalog.get(message.recipe)
                 entry = await self.executor.execute(

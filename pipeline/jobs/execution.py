@@ -35,7 +35,7 @@ from pipeline.storage.blobs import JOB_METADATA_KEY, Ownership, RenditionBlob, R
 from pipeline.storage.entry import fits_row
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Ledger, Version
-from pipeline.telemetry import about_job, bytes_moved, logger
+from pipeline.telemetry import bytes_moved, job_log_context, logger
 
 log = logger(__name__)
 UPLOAD_POLICY = SchedulingPolicy("upload")
@@ -86,7 +86,7 @@ class JobExecutor:
         """
         key = JobKey.of(recipe.name, container, name)
         timer = JobTimer(recipe.family)
-        with about_job(key.id), timer.job(key.id):
+        with job_log_context(key.id), timer.job(key.id):
             with timer.stage("claim"):
                 source = await self.sources.open(container, name)
                 version = Version(source.etag, recipe.hash)

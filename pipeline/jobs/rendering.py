@@ -140,8 +140,8 @@ class Renderer:
     async def _request(self, source: Source, recipe: Recipe, policy: SchedulingPolicy) -> RenderRequest:
         """Load the assets, and the focal point from the blob's metadata or, failing that, from its index tags."""
         assets = {name: await self.assets.get(name) for name in recipe.assets}
-        focal = focal_point(source.metadata.get(FOCAL_POINT_KEY)) if recipe.wants_focal else None
-        if recipe.wants_focal and focal is None:
+        focal = focal_point(source.metadata.get(FOCAL_POINT_KEY)) if recipe.needs_focal_point else None
+        if recipe.needs_focal_point and focal is None:
             focal = focal_point((await source.tags()).get(FOCAL_POINT_KEY))
         return RenderRequest(source, recipe, assets, focal, policy)
 
@@ -223,7 +223,7 @@ class Renderer:
 
         Trusted recipes share with trusted recipes on uploads; a tenant is a top-level folder; the rest share one label.
         """
-        if recipe.isolation == "single" or recipe.needs_code:
+        if recipe.isolation == "single" or recipe.has_code:
             return None
         if recipe.isolation == "tenant":
             return f"tenant:{source.container}/{source.name.split('/')[0]}"

@@ -235,7 +235,7 @@ class PoolClient:
 
     async def _send(self, request: httpx.Request, stall_timeout: StallTimeout) -> httpx.Response:
         async with stall_timeout.enforced():
-            with telemetry.unrecorded():
+            with telemetry.suppress_http_spans():
                 return await self._http.send(request, stream=True)
 
     async def _request(self, method: str, path: str, identifier: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - options of httpx

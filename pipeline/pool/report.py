@@ -21,7 +21,7 @@ ExtraValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,500}$")]
 
 def _legible(message: str) -> str:
     """Escape control characters except line ends: terminals show the message, which may be a traceback."""
-    return printable(message, but="\n")
+    return printable(message, keep="\n")
 
 
 class _Part(BaseModel):

@@ -327,7 +327,7 @@ class Session:
         return body
 
     async def _body(self, execution: Execution, file: str) -> bytes:
-        stderr = telemetry.printable(execution.stderr.replace(self._identifier, "…"), but="\n\t")
+        stderr = telemetry.printable(execution.stderr.replace(self._identifier, "…"), keep="\n\t")
         try:
             ref = protocol.parse_report_line(execution.stdout)
             if ref is None and not execution.ok:

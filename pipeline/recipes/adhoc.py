@@ -47,15 +47,19 @@ def name_of(document: Mapping[str, Any]) -> str:
 
 
 def for_job(
-    document: Mapping[str, Any], *, allow_code: bool = False, code: Path | None = None, beside: Recipes | None = None
+    document: Mapping[str, Any],
+    *,
+    allow_code: bool = False,
+    code_folder: Path | None = None,
+    recipe_file: Recipes | None = None,
 ) -> Recipe:
     """Compile the recipe of a request.
 
     Args:
         document: The keys `transforms` and `renditions`, and no others.
         allow_code: Accept user code.
-        code: The folder of the modules of user code.
-        beside: The recipe file, if input and output share a container: no recipe may match the outputs.
+        code_folder: The folder of the modules of user code.
+        recipe_file: The recipe file, if input and output share a container: no recipe may match the outputs.
 
     Raises:
         RecipeError: The recipe has errors; the message lists all of them.
@@ -70,15 +74,15 @@ def for_job(
         for key, rendition in entries
         if isinstance(rendition, dict) and "path" in rendition
     ]
-    recipe = _compile(whole, problems, allow_code=allow_code, code=code)
+    recipe = _compile(whole, problems, allow_code=allow_code, code_folder=code_folder)
     path = f"{_FOLDER}/{name.removeprefix(MARK)}/{{path}}/{{rendition}}.{{ext}}"
     recipe = replace(recipe, name=name, renditions=tuple(replace(each, path=path) for each in recipe.renditions))
-    if beside is not None:
-        _raise_any(list(conflicts.loops([recipe, *beside], whole)))
+    if recipe_file is not None:
+        _raise_any(list(conflicts.loops([recipe, *recipe_file], whole)))
     return recipe
 
 
-def for_preview(text: str, *, allow_code: bool = False, code: Path | None = None) -> Recipe:
+def for_preview(text: str, *, allow_code: bool = False, code_folder: Path | None = None) -> Recipe:
     """Compile the recipe in `text`: YAML or JSON, as below a recipe's name in a recipe file.
 
     A preview stores no renditions and matches no sources, so `match` is ignored. Raises RecipeError as `for_job` does.
@@ -93,17 +97,17 @@ def for_preview(text: str, *, allow_code: bool = False, code: Path | None = None
         recipe = {key: value for key, value in recipe.items() if key != "match"}
     positions = {(*_ROOT, *path): position for path, position in document.positions.items()}
     whole = Document({"recipes": {_FOLDER: recipe}}, positions)
-    return replace(_compile(whole, [], allow_code=allow_code, code=code), name=f"{MARK}preview")
+    return replace(_compile(whole, [], allow_code=allow_code, code_folder=code_folder), name=f"{MARK}preview")
 
 
-def _compile(whole: Document, problems: list[Problem], *, allow_code: bool, code: Path | None) -> Recipe:
+def _compile(whole: Document, problems: list[Problem], *, allow_code: bool, code_folder: Path | None) -> Recipe:
     _raise_any(problems)
     try:
         model = FileModel.model_validate_json(json.dumps(whole.data))
     except ValidationError as error:
         _raise_any(explain(error, whole, allow_code=allow_code))
         raise
-    compiler = RecipeCompiler(model, whole, code, allow_code)
+    compiler = RecipeCompiler(model, whole, code_folder, allow_code)
     (recipe,) = compiler.recipes()
     _raise_any(compiler.problems)
     return recipe

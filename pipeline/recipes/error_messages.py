@@ -100,7 +100,7 @@ def _transform_message(step: object, transforms: list[str]) -> str:
     if isinstance(step, dict) and len(step) == 1:
         (name,) = step
         return f"there is no transform {name!r}; {did_you_mean(name, transforms)}"
-    return "write each transform as an item of its own, with its parameters: `- resize: {width: 800}`"
+    return "write one transform per list item, with its parameters: `- resize: {width: 800}`"
 
 
 def _known_keys(parents: tuple[int | str, ...]) -> list[str]:

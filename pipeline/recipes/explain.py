@@ -17,19 +17,22 @@ EXAMPLE = "holiday/sea.jpg"
 
 def explain(recipe: Recipe, source_name: str = EXAMPLE) -> str:
     """Return the explanation of a recipe, with the output paths for a source."""
-    user_code = " (user code)" if recipe.needs_code else ""
+    user_code = " (user code)" if recipe.has_code else ""
     facts = {
         "hash": recipe.hash[:16],
-        "matches": matching(recipe),
+        "matches": match_rules(recipe),
         "isolation": f"{recipe.isolation}{user_code}",
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in recipe.limits.items()),
         "assets": ", ".join(recipe.assets),
     }
     lines = [f"recipe {recipe.name}" + (f": {recipe.description}" if recipe.description else "")]
     lines += [f"  {name:<10} {text}" for name, text in facts.items() if text]
-    lines += ["  once per source:", *_numbered(shared(recipe))]
+    lines += ["  once per source:", *_numbered(source_steps(recipe))]
     for rendition in recipe.renditions:
-        lines += [f"  rendition {rendition.name} → {path(recipe, rendition, source_name)}", *_numbered(own(rendition))]
+        lines += [
+            f"  rendition {rendition.name} → {output_path(recipe, rendition, source_name)}",
+            *_numbered(rendition_steps(rendition)),
+        ]
     return "\n".join(lines)
 
 
@@ -47,14 +50,14 @@ def job_text(recipe: Recipe, limits: Limits, formats: Sequence[str]) -> str:
     return json.dumps(job, indent=2, ensure_ascii=False)
 
 
-def matching(recipe: Recipe) -> str:
+def match_rules(recipe: Recipe) -> str:
     """Return the globs of the recipe."""
     if not recipe.include:
         return "only requests that name it"
     return ", ".join(recipe.include) + (f"; not {', '.join(recipe.exclude)}" if recipe.exclude else "")
 
 
-def shared(recipe: Recipe) -> Iterator[str]:
+def source_steps(recipe: Recipe) -> Iterator[str]:
     """Yield the steps that are executed once per source."""
     first = {step["name"]: step for step in recipe.steps if step["name"] in FIRST}
     frame = f", select frame {first['frame']['params']['index']}" if "frame" in first else ""
@@ -67,7 +70,7 @@ def shared(recipe: Recipe) -> Iterator[str]:
     yield from (_step(step) for step in recipe.steps if step["name"] not in FIRST)
 
 
-def own(rendition: Rendition) -> Iterator[str]:
+def rendition_steps(rendition: Rendition) -> Iterator[str]:
     """Yield the steps that are executed for one rendition alone."""
     yield from (_step(step) for step in rendition.steps)
     options = _shown(rendition.options())
@@ -103,6 +106,6 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any parameter
     return text if "\n" not in text else f"{len(text.splitlines())} lines"
 
 
-def path(recipe: Recipe, rendition: Rendition, source_name: str) -> str:
+def output_path(recipe: Recipe, rendition: Rendition, source_name: str) -> str:
     """Return the output path for a source, or its pattern if it depends on the result."""
     return recipe.output_path(rendition, source_name) if rendition.path_known else rendition.path

@@ -26,9 +26,11 @@ class Recipes:
     all: tuple[Recipe, ...]
 
     def __iter__(self) -> Iterator[Recipe]:
+        """Iterate over the recipes, in the order of the file."""
         return iter(self.all)
 
     def __len__(self) -> int:
+        """Return the number of recipes."""
         return len(self.all)
 
     @property

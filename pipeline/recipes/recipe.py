@@ -139,17 +139,17 @@ class Recipe:
         return self.name.partition("-")[0] if self.name.startswith("_") else self.name
 
     @property
-    def needs_facts(self) -> bool:
+    def matches_on_properties(self) -> bool:
         """Return True if a match depends on more than the name of the source: its size or content type."""
         return self.sizes != (0, None) or bool(self.content_types)
 
     @property
-    def wants_focal(self) -> bool:
+    def needs_focal_point(self) -> bool:
         """Return True if a crop uses the focal point of the source."""
         return any("focal" in (step["params"].get("gravity") or ()) for step in self._all_steps())
 
     @property
-    def needs_code(self) -> bool:
+    def has_code(self) -> bool:
         """Return True if the recipe has user code: its session must serve this job alone."""
         return any(step["name"] == Code.name for step in self._all_steps())
 

@@ -47,6 +47,7 @@ class Problems(Exception):  # noqa: N818 - a list of errors
     """All errors in a document."""
 
     def __init__(self, problems: list[Problem]) -> None:
+        """Raise `problems` together."""
         super().__init__(f"{len(problems)} problems")
         self.problems = problems
 

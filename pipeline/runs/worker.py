@@ -20,7 +20,7 @@ from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.queue import Item, JobQueue, Message, RunWork
 from pipeline.storage.run_store import UNFINISHED, Batch, Outcome, RunStore
-from pipeline.telemetry import about_job, logger
+from pipeline.telemetry import job_log_context, logger
 
 log = logger(__name__)
 # A process caches for this long that a run is working: a cancelled run must stop within a minute.
@@ -183,7 +183,7 @@ class RunWorker:
                 if time.monotonic() > deadline or await self._working_run(batch.run) is None:
                     return ItemResult()
                 item = batch.items[index]
-                with about_job(JobKey.of(item.recipe, self.settings.input_container, item.name).id):
+                with job_log_context(JobKey.of(item.recipe, self.settings.input_container, item.name).id):
                     return await self.items.execute(batch.run, item, attempt)
 
         unfinished = batch.unfinished

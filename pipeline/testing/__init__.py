@@ -26,7 +26,7 @@ messages, transactions, pages); the pool runs the real engine in the test's own 
     >>> asyncio.run(example())
     ('done', [('web/photos/a.jpg/small.webp', 200, 150)])
 
-To make something fail, pass an account or a pool and tell it what is to fail:
+To inject faults, pass an account or a pool, and name the operations that fail:
 
     >>> from pipeline.testing import FakePool, MemoryAccount, pool
     >>> account, sessions = MemoryAccount(), FakePool()

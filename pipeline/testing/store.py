@@ -116,7 +116,7 @@ class Store:
         return blob if blob.data is not None else None
 
     def last(self, path: str) -> Blob:
-        """Return the blob at `container/name`, or what is left of a deleted one."""
+        """Return the blob at `container/name`, also a deleted one, with `data` None."""
         return _find(self.blobs, path) or Blob(0, None)
 
     def later(self, seconds: float) -> Store:
@@ -163,7 +163,7 @@ class Store:
 
 
 def utf16(key: str | tuple[str, ...]) -> Any:
-    """Return what the service sorts keys by: their UTF-16 code units."""
+    """Return the sort key of the service: UTF-16 code units."""
     return key.encode("utf-16-be", "surrogatepass") if isinstance(key, str) else tuple(map(utf16, key))
 
 

@@ -106,9 +106,9 @@ def test_recipe_files_cannot_use_adhoc_names() -> None:
 
 def test_adhoc_outputs_never_match_a_recipe_of_the_file() -> None:
     takes_all = loads("recipes: {all: {match: {include: ['**/*.jpg']}, renditions: {a: {format: webp}}}}")
-    adhoc.for_job(OWN, beside=takes_all)
+    adhoc.for_job(OWN, recipe_file=takes_all)
     with pytest.raises(RecipeError, match="loop"):
-        adhoc.for_job({"renditions": {"a": {"format": "jpeg"}}}, beside=takes_all)
+        adhoc.for_job({"renditions": {"a": {"format": "jpeg"}}}, recipe_file=takes_all)
 
 
 def test_adhoc_job_keys_round_trip_and_fit_the_table() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.testing import FakePool, MemoryAccount, pool
-from tests.api.calling import call
+from tests.api.client import call
 from tests.images import picture
 from tests.memory import Memory, opened_in_memory
 
@@ -61,8 +61,8 @@ async def test_failures_are_grouped_and_retried(memory: Memory) -> None:
     await memory.services.account.container("input").delete_blob("photos/b.jpg")
     none = await call(memory, "POST", "/api/failures/retry", {"kind": "too_large"})
     assert none.json() == {"retried": 0, "skipped": 0, "more": False}
-    answer = await call(memory, "POST", "/api/failures/retry", {"recipe": "web", "prefix": "photos/"})
-    assert answer.json() == {"retried": 2, "skipped": 1, "more": False}
+    response = await call(memory, "POST", "/api/failures/retry", {"recipe": "web", "prefix": "photos/"})
+    assert response.json() == {"retried": 2, "skipped": 1, "more": False}
     assert len(await memory.take()) == 2
 
 
@@ -70,9 +70,9 @@ async def test_a_full_pool_defers_a_request(memory: Memory) -> None:
     await memory.drop("photos/a.jpg", picture(60, 40))
     memory.pool.fail("POST files", pool.FULL, times=2)
     body = {"source": "photos/a.jpg", "recipe": "web"}
-    answer = await call(memory, "POST", "/api/jobs", body, prefer="wait=0.2")
-    assert (answer.status, answer.json()["state"]) == (202, "queued")
-    assert answer.headers["Retry-After"]
+    response = await call(memory, "POST", "/api/jobs", body, prefer="wait=0.2")
+    assert (response.status, response.json()["state"]) == (202, "queued")
+    assert response.headers["Retry-After"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -80,9 +80,9 @@ async def test_unavailable_storage_is_503(memory: Memory, method: str) -> None:
     memory.account.fail("row", 503, "ServerBusy", times=9)
     memory.account.fail("blob", 503, "ServerBusy", times=9)
     body = {"source": "photos/a.jpg", "recipe": "web"} if method == "POST" else None
-    answer = await call(memory, method, "/api/jobs", body)
-    assert (answer.status, answer.problem) == (503, "storage_unavailable")
-    assert answer.headers["Retry-After"]
+    response = await call(memory, method, "/api/jobs", body)
+    assert (response.status, response.problem) == (503, "storage_unavailable")
+    assert response.headers["Retry-After"]
 
 
 async def test_an_internal_error_is_500_without_details(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +90,9 @@ async def test_an_internal_error_is_500_without_details(memory: Memory, monkeypa
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(type(memory.services.ledger), "page", broken)
-    answer = await call(memory, "GET", "/api/jobs")
-    assert answer.status == 500
-    assert b"secret" not in answer.body
+    response = await call(memory, "GET", "/api/jobs")
+    assert response.status == 500
+    assert b"secret" not in response.body
 
 
 # -- slots -----------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ async def test_an_idle_session_is_ended_on_request() -> None:
             n for n, state in enumerate(slots((await call(first, "GET", "/api/pool")).json())) if state == "leased"
         ]
         soon = await call(first, "POST", f"/api/pool/slots/{number}/recycle")
-        assert (soon.status, soon.json()["outcome"]) == (202, "soon")
+        assert (soon.status, soon.json()["outcome"]) == (202, "draining")
     assert len(sessions.sessions) == 1
     async with opened_in_memory(account=account, pool=sessions) as second:
         assert slots((await call(second, "GET", "/api/pool")).json()).count("dirty") == 1
@@ -121,7 +121,7 @@ async def test_an_idle_session_is_ended_on_request() -> None:
         assert (ended.status, ended.json()["outcome"]) == (200, "ended")
         assert sessions.sessions == {}
         nothing = await call(second, "POST", f"/api/pool/slots/{number}/recycle")
-        assert nothing.json()["outcome"] == "nothing"
+        assert nothing.json()["outcome"] == "no_session"
         assert (await call(second, "POST", "/api/pool/slots/99/recycle")).status == 404
 
 
@@ -133,11 +133,11 @@ async def test_another_process_is_asked_to_recycle(monkeypatch: pytest.MonkeyPat
         holder.services.scheduler.acquire_slot("shared"),
     ):
         first = await call(other, "POST", "/api/pool/slots/0/recycle")
-        assert (first.status, first.json()["outcome"]) == (202, "asked")
+        assert (first.status, first.json()["outcome"]) == (202, "requested")
         assert len(await other.services.slot_status.recycle_requests()) == 1
-        monkeypatch.setattr("pipeline.api.pool.ANSWER", -1.0)
+        monkeypatch.setattr("pipeline.monitoring.pool_overview.RECYCLE_TIMEOUT_SECONDS", -1.0)
         late = await call(other, "POST", "/api/pool/slots/0/recycle")
-        assert late.json()["outcome"] == "taken_away"
+        assert late.json()["outcome"] == "lease_broken"
 
 
 # -- health, version, statistics -------------------------------------------------------------------------------------
@@ -148,17 +148,17 @@ async def test_health_names_what_is_unavailable(memory: Memory) -> None:
     assert healthy.status == 200, healthy.body
     memory.pool.fail("DELETE session", pool.UNREACHABLE)
     memory.account.fail("queue.count jobs", 503, "ServerBusy")
-    answer = await call(memory, "GET", "/api/health")
-    assert answer.status == 503
-    bad = [each["name"] for each in answer.json()["dependencies"] if not each["well"]]
+    response = await call(memory, "GET", "/api/health")
+    assert response.status == 503
+    bad = [each["name"] for each in response.json()["dependencies"] if not each["healthy"]]
     assert sorted(bad) == ["queue jobs", "session pool"]
 
 
 async def test_health_needs_every_container() -> None:
     async with opened_in_memory() as memory:
         await memory.services.account.container("uploads").delete_container()
-        answer = await call(memory, "GET", "/api/health")
-        (bad,) = [each for each in answer.json()["dependencies"] if not each["well"]]
+        response = await call(memory, "GET", "/api/health")
+        (bad,) = [each for each in response.json()["dependencies"] if not each["healthy"]]
         assert bad["name"] == "container uploads"
         assert "init" in bad["reason"]
 

@@ -238,7 +238,7 @@ RECOVERIES = {
     "session left to cool down": r"event=session\.end_failed ",
     "slot lost": r"event=slot\.renewal_failed ",
     "had no token": r"no token(:| \()",
-    "bug": r"event=(job\.crashed|slot\.broken) ",
+    "bug": r"event=(job\.crashed|slot\.broken|request\.failed|console\.(crashed|page_failed)) ",
 }
 
 

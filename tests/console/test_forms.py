@@ -70,7 +70,7 @@ def test_the_yaml_is_a_recipe_file() -> None:
         (
             {"step-0": "code", "step-0-source": "def transform(image, params): ..."},
             "step-0",
-            "allow it in the settings",
+            "user code is not allowed",
         ),
     ],
 )

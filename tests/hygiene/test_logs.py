@@ -7,13 +7,13 @@ import logging
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.telemetry import about_job, logger, printable
+from pipeline.telemetry import job_log_context, logger, printable
 
 FORGED = "a.jpg\r\n2026-01-01 ERROR forged line\x1b[2J\u2028\x00 ünï"
 
 
 def test_untrusted_text_cannot_forge_log_lines(caplog: pytest.LogCaptureFixture) -> None:
-    with about_job("web.1"):
+    with job_log_context("web.1"):
         logger("pipeline.test").warning("failed at %s: %s, %d", FORGED, SourceError(FORGED), 7)
     (record,) = caplog.records
     assert record.getMessage().isprintable()
@@ -35,4 +35,4 @@ def test_an_internal_error_is_logged_with_its_traceback(caplog: pytest.LogCaptur
 
 def test_control_characters_are_escaped() -> None:
     assert printable("plain ünïcode ×") == "plain ünïcode ×"
-    assert printable("a\nb\tc", but="\n") == "a\nb\\tc"
+    assert printable("a\nb\tc", keep="\n") == "a\nb\\tc"

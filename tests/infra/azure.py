@@ -1,4 +1,4 @@
-"""A subscription for scripts to work on: `az`, `azd` and the like stood in for by a program that writes calls down."""
+"""A fake Azure subscription for scripts. A program records the calls of `az`, `azd`, `curl` and others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ GOOD: dict[str, Any] = {
 }
 # The arguments of a first deployment.
 TRY = ("photos", "--location", "westus2", "--yes")
-# The starts of calls that change nothing on Azure.
+# Beginnings of calls that change nothing on Azure.
 LOOKING = (
     "az version",
     "az account ",
@@ -95,43 +95,43 @@ LOOKING = (
 
 @dataclass
 class Azure:
-    """The stand-in: what is there, and what was asked."""
+    """The fake subscription: its state and its recorded calls."""
 
     place: Path
 
     def stand_in_for(self, program: str) -> None:
-        """Put the stand-in in the place of one more program."""
+        """Replace another program with the fake."""
         path = self.place / "bin" / program
         path.write_text(f"#!{sys.executable} -IS\n{Path(standin.__file__).read_text()}")
         path.chmod(0o755)
 
     def real(self, program: str) -> None:
-        """Leave a program that is stood in for to itself."""
+        """Use the real program again."""
         (self.place / "bin" / program).unlink()
 
     @property
     def state(self) -> dict[str, Any]:
-        """What is there."""
+        """Return the state of the subscription."""
         loaded: dict[str, Any] = marshal.loads((self.place / "state").read_bytes())  # noqa: S302 - our own
         return loaded
 
     def change(self, **changes: Any) -> None:
-        """Make something else be there."""
+        """Change the state of the subscription."""
         (self.place / "state").write_bytes(marshal.dumps({**self.state, **changes}))
 
     def calls(self) -> list[str]:
-        """Every call since the last look, as one line each."""
+        """Return the calls since the last call of this method, one line each."""
         path = self.place / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
         return lines
 
     def changing(self) -> list[str]:
-        """Those of the calls since the last look that change something on Azure."""
+        """Return the calls that change something on Azure, since the last call of `calls`."""
         return [call for call in self.calls() if not call.startswith(LOOKING)]
 
     def run(self, script: str, *arguments: str, typed: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of the project with the stand-in in the place of the real programs."""
+        """Run a script of the project with the fake programs on its PATH."""
         environ = {
             "PATH": f"{self.place}/bin:/usr/bin:/bin",
             "STANDIN": str(self.place),
@@ -150,7 +150,7 @@ class Azure:
 
 
 def subscription(place: Path) -> Azure:
-    """An empty subscription in which everything is allowed."""
+    """Create an empty subscription in which everything is allowed."""
     (place / "bin").mkdir()
     (place / "state").write_bytes(marshal.dumps(GOOD))
     azure = Azure(place)
@@ -160,6 +160,6 @@ def subscription(place: Path) -> Azure:
 
 
 def in_order(calls: list[str], *starts: str) -> bool:
-    """Whether calls that start like this are among them, in this order."""
+    """Return whether calls with these beginnings occur in this order."""
     rest = iter(calls)
     return all(any(call.startswith(start) for call in rest) for start in starts)

@@ -1,7 +1,7 @@
-"""Bicep files as syntax trees, and what of them can be checked without Microsoft's compiler.
+"""Bicep files as syntax trees, and checks that need no compiler.
 
-The compiler cannot be had from a package registry, so this looks for what it would refuse most often: syntax, names
-that nothing declares, modules that are called with the wrong parameters or asked for outputs that they do not have.
+No package registry has Microsoft's compiler. So this module finds the most frequent errors: invalid syntax, undeclared
+names, modules called with wrong parameters, and references to outputs that do not exist.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tree_sitter import Language, Node, Parser
 
 _PARSER = Parser(Language(tree_sitter_bicep.language()))
 
-# What is there without being declared: namespaces and functions.
+# Names that need no declaration: namespaces and functions.
 _FUNCTIONS = """
     az sys any array base64 bool concat contains deployer deployment empty endsWith environment filter first flatten
     format guid indexOf int intersection items join json last length list listKeys loadFileAsBase64 loadJsonContent
@@ -39,43 +39,43 @@ DECORATORS = {
 
 
 def text(node: Node) -> str:
-    """The source of a node."""
+    """Return the source text of a node."""
     return (node.text or b"").decode()
 
 
 def line(node: Node) -> int:
-    """Where it begins, counted from one."""
+    """Return the first line of a node, counted from 1."""
     return node.start_point[0] + 1
 
 
 def children(node: Node, *kinds: str) -> list[Node]:
-    """The direct children of these kinds."""
+    """Return the direct children of the given kinds."""
     return [child for child in node.children if child.type in kinds]
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and everything below it."""
+    """Yield a node and all its descendants."""
     yield node
     for child in node.children:
         yield from walk(child)
 
 
 def literal(node: Node | None) -> str | None:
-    """The value of a string without interpolation."""
+    """Return the value of a string without interpolation, else None."""
     if node is None or node.type != "string" or children(node, "interpolation"):
         return None
     return text(node).strip("'")
 
 
 def properties(node: Node) -> dict[str, Node]:
-    """The values of an object's properties."""
+    """Return the values of an object's properties by name."""
     pairs = children(node, "object_property")
     return {text(pair.children[0]).strip("'"): pair.children[-1] for pair in pairs}
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """`param`, `var`, `output`, `resource` or `module`: its name and its node."""
+    """The name and the node of a `param`, `var`, `output`, `resource` or `module`."""
 
     kind: str
     name: str
@@ -83,28 +83,28 @@ class Declaration:
 
     @property
     def value(self) -> Node | None:
-        """What stands behind the `=`; None for a parameter without a default."""
+        """Return the value after the `=`, or None for a parameter without a default."""
         equals = [index for index, child in enumerate(self.node.children) if child.type == "="]
         return self.node.children[equals[0] + 1] if equals else None
 
     @property
     def body(self) -> Node | None:
-        """The object of a resource or a module, whatever loops and conditions stand around it."""
+        """Return the object of a resource or a module, inside any loops and conditions."""
         return next((node for node in walk(self.value) if node.type == "object"), None) if self.value else None
 
     @property
     def target(self) -> str:
-        """The type of a resource, or the file of a module."""
+        """Return the type of a resource, or the file of a module."""
         return literal(children(self.node, "string")[0]) or ""
 
     @property
     def existing(self) -> bool:
-        """Whether a resource is only referred to."""
+        """Return whether a resource is declared as `existing`."""
         return any(child.type == "existing" for child in self.node.children)
 
     @property
     def type(self) -> str:
-        """The type of a parameter or an output."""
+        """Return the type of a parameter or an output."""
         return text(children(self.node, "type")[0])
 
 
@@ -114,27 +114,27 @@ _KINDS |= {"parameter_declaration": "param", "variable_declaration": "var"}
 
 @dataclass(frozen=True)
 class File:
-    """One Bicep file."""
+    """A Bicep file."""
 
     path: Path
 
     @cached_property
     def root(self) -> Node:
-        """The syntax tree."""
+        """Return the root of the syntax tree."""
         return _PARSER.parse(self.path.read_bytes()).root_node
 
     @cached_property
     def declarations(self) -> list[Declaration]:
-        """Everything that it declares, in order."""
+        """Return all declarations in order."""
         found = [node for node in walk(self.root) if node.type in _KINDS]
         return [Declaration(_KINDS[node.type], text(children(node, "identifier")[0]), node) for node in found]
 
     def of(self, kind: str) -> dict[str, Declaration]:
-        """The declarations of one kind, by name."""
+        """Return the declarations of one kind by name."""
         return {each.name: each for each in self.declarations if each.kind == kind}
 
     def decorators(self, name: str) -> dict[str, Node]:
-        """The decorators of a parameter: each one's only argument."""
+        """Return the decorators of a parameter, each with its only argument."""
         node = self.of("param")[name].node.prev_sibling
         found: dict[str, Node] = {}
         while node is not None and node.type in ("decorators", "comment"):
@@ -146,7 +146,7 @@ class File:
 
 
 def problems(file: File) -> Iterator[str]:
-    """Everything wrong with it, as `line N: …`."""
+    """Yield all problems of a file as `line N: …`."""
     yield from (f"line {line(node)}: syntax near {text(node)[:40]!r}" for node in walk(file.root) if _broken(node))
     yield from _undeclared(file)
     yield from _unused(file)
@@ -222,7 +222,7 @@ _LITERALS = {"string": "string", "number": "int", "boolean": "bool", "array": "a
 
 
 def _kind(file: File, node: Node) -> str:
-    """The type of a value as far as it can be seen: a literal, a parameter, an output of a module; else nothing."""
+    """Return the type of a literal, a parameter or an output of a module, and None for other values."""
     if node.type == "identifier":
         param = file.of("param").get(text(node))
         return param.type if param else ""

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the scripts for Azure."""
+"""Fixtures for the tests of scripts for Azure."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tests.infra.azure import Azure, subscription
 
 @pytest.fixture
 def azure(tmp_path: Path) -> Azure:
-    """A subscription of the test's own."""
+    """Create a fake subscription for one test."""
     return subscription(tmp_path)

@@ -1,4 +1,4 @@
-"""The value of a Bicep expression, as far as names and sizes need it: no resources, no state of Azure."""
+"""Evaluate Bicep expressions about names and sizes, without resources or the state of Azure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Values = Mapping[str, Any]
 
 
 class NotKnownError(Exception):
-    """The value depends on what is in Azure."""
+    """The value depends on the state of Azure."""
 
 
 def unique_string(*parts: str) -> str:
-    """A stand-in for uniqueString with its form: 13 lower-case letters and digits, the same for the same parts."""
+    """Return a replacement for uniqueString: 13 lower-case letters and digits, equal for equal arguments."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
     return base64.b32encode(digest).decode().lower()[:13]
 
@@ -54,7 +54,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def variables(file: File, params: Values) -> dict[str, Any]:
-    """Every variable of a file that can be known, with `params` in place of the defaults of its parameters."""
+    """Return all variables of a file with a computable value. `params` replace the defaults of its parameters."""
     found: dict[str, Any] = {"subscription()": {"id": "/subscriptions/0000"}}
     for name, param in file.of("param").items():
         if param.value is not None:
@@ -69,7 +69,7 @@ def variables(file: File, params: Values) -> dict[str, Any]:
 
 
 def value(node: Node, known: Values) -> Any:
-    """What an expression is worth when the names in it have these values."""
+    """Evaluate an expression with the given values of its names."""
     handler = _HANDLERS.get(node.type)
     if handler is None:
         raise NotKnownError(text(node))

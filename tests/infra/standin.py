@@ -1,9 +1,9 @@
-"""Stands in for `az`, `azd`, `curl`, `docker` and `podman` on PATH, where no Azure is: runs under their names.
+"""Replace `az`, `azd`, `curl`, `docker`, `podman` and `rm` on PATH. The program runs under their names.
 
-It refuses what Azure refuses: a group in another region, an account that would get zones, a pool of another kind.
-Every call is written down, a line each, in $STANDIN/calls. What is there and what goes wrong stands in $STANDIN/state;
-calls that would change something change that. The tests make a thousand calls, so it starts without `site` and imports
-nothing that takes time.
+It refuses the same things as Azure: a group in another region, a change of the storage's zones, a pool of another kind.
+It appends each call as a line to $STANDIN/calls. $STANDIN/state holds the resources and the injected failures, and
+changing calls change it. The tests make a thousand calls, so the program starts without `site` and imports only
+modules that load fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 
 PLACE = os.environ.get("STANDIN", ".")
 Words = list[str]
-State = dict  # what is there, by name
+State = dict  # resources and settings by name
 OUTPUTS = {
     "AZURE_RESOURCE_GROUP": "rg-{name}-images",
     "FUNCTION_APP_NAME": "func-images-abc",
@@ -32,8 +32,8 @@ REDUNDANCY = {"try": "Standard_LRS", "production": "Standard_ZRS"}
 KIND = {"try": "python", "production": "image"}
 
 
-class Stop(Exception):  # noqa: N818 - the end of a program
-    """End with this status, after these words on standard error."""
+class Stop(Exception):  # noqa: N818 - ends the program
+    """End the program with this status and this text on standard error."""
 
     def __init__(self, status: int, words: str = "") -> None:
         super().__init__(words)
@@ -41,7 +41,7 @@ class Stop(Exception):  # noqa: N818 - the end of a program
 
 
 def option(words: Words, name: str) -> str:
-    """What stands behind an option."""
+    """Return the argument after an option."""
     return words[words.index(name) + 1] if name in words else ""
 
 
@@ -52,7 +52,7 @@ def _fail_where_broken(state: State, call: str) -> None:
 
 
 def azd(state: State, words: Words) -> str:
-    """The Azure Developer CLI."""
+    """Run a command of the Azure Developer CLI."""
     _fail_where_broken(state, f"azd {' '.join(words)}")
     return _first(AZD, state, words)
 
@@ -114,7 +114,7 @@ def _provision(state: State, words: Words) -> str:
 
 
 def az(state: State, words: Words) -> str:
-    """The Azure CLI."""
+    """Run a command of the Azure CLI."""
     _fail_where_broken(state, f"az {' '.join(words)}")
     return _first(AZ, state, words)
 
@@ -192,7 +192,7 @@ def _groups(state: State, words: Words) -> str:
 
 
 def _named(words: Words) -> str:
-    """The name that a query asks for; nothing when it asks for all."""
+    """Return the name in a query, or an empty string if it selects all."""
     return option(words, "--query").partition("name=='")[2].partition("'")[0]
 
 
@@ -261,7 +261,7 @@ AZ: list = [
 
 
 def curl(state: State, words: Words) -> str:
-    """A request to the app, which takes a key that came through standard input."""
+    """Answer a request to the app, which takes a key from standard input."""
     if words == ["--version"]:
         return f"curl {state['curl_version']} (x86_64-pc-linux-gnu)"
     path = words[-1].partition("/api/")[2]
@@ -277,7 +277,7 @@ def _recipes(state: State, _: Words) -> str:
 
 
 def _jobs(state: State, words: Words) -> str:
-    """A job takes two looks; the first rendition is there at the first one."""
+    """List the jobs. A job is done at the second request; the first rendition exists at the first one."""
     recipe, source = (part.partition("=")[2] for part in words[0].partition("?")[2].split("&"))
     if source not in state["blobs"] or not state["recipes"][recipe]:
         return '{"jobs":[],"next":null}'
@@ -300,7 +300,7 @@ APP: list = [
 
 
 def remove(state: State, words: Words) -> str:
-    """`rm`, for which an azd environment is a folder."""
+    """Run `rm`. An azd environment is a folder."""
     if words[-1].startswith(".azure/"):
         state["environments"].pop(words[-1].removeprefix(".azure/"), None)
     elif os.path.exists(words[-1]):  # noqa: PTH110 - as below
@@ -309,7 +309,7 @@ def remove(state: State, words: Words) -> str:
 
 
 def engine(state: State, words: Words) -> str:
-    """Docker or podman."""
+    """Run docker or podman."""
     if words[0] == "info" and not state["engine"]:
         raise Stop(1, "Cannot connect to the daemon")
     if words[0] == "push":
@@ -318,12 +318,12 @@ def engine(state: State, words: Words) -> str:
 
 
 def _write(path: str, body: bytes) -> None:
-    with open(path, "wb") as file:  # noqa: PTH123 - pathlib takes longer to load than all the rest
+    with open(path, "wb") as file:  # noqa: PTH123 - pathlib loads slowly
         file.write(body)
 
 
 def main() -> int:
-    """One call."""
+    """Execute and record one call."""
     program, words = sys.argv[0].rpartition("/")[2], sys.argv[1:]
     with open(f"{PLACE}/calls", "a") as calls:  # noqa: PTH123
         calls.write(" ".join([program, *words]).replace("\n", " ") + "\n")

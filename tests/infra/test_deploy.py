@@ -1,4 +1,4 @@
-"""scripts/deploy: what it does, in which order, and nothing twice."""
+"""scripts/deploy: its steps, their order, and a second deployment."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from tests.infra.bicep import File
 
 @dataclass(frozen=True)
 class First:
-    """The first deployment: what it said, what it asked, what was there afterwards."""
+    """The first deployment: its output, its calls, and the state after it."""
 
-    told: subprocess.CompletedProcess[str]
+    result: subprocess.CompletedProcess[str]
     calls: list[str]
     state: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> First:
-    """Run once for all tests that only look at it."""
+    """Deploy once for all tests that only read the result."""
     azure = subscription(tmp_path_factory.mktemp("azure"))
-    told = azure.run("deploy", *TRY)
-    return First(told, azure.calls(), azure.state)
+    result = azure.run("deploy", *TRY)
+    return First(result, azure.calls(), azure.state)
 
 
 def test_an_empty_subscription_becomes_a_running_pipeline(first: First) -> None:
-    assert first.told.returncode == 0, first.told.stderr
+    assert first.result.returncode == 0, first.result.stderr
     changing = [call for call in first.calls if not call.startswith(LOOKING)]
     assert [call.split(" --")[0] for call in changing] == [
         "azd provision",
@@ -49,12 +49,12 @@ def test_an_empty_subscription_becomes_a_running_pipeline(first: First) -> None:
         "az storage blob delete-batch",
         "az storage blob delete",
     ]
-    assert "renditions after" in first.told.stderr
-    assert "large.webp" in first.told.stdout
+    assert "renditions after" in first.result.stderr
+    assert "large.webp" in first.result.stdout
     assert first.state["environments"]["photos"]["AZURE_LOCATION"] == "westus2"
 
 
-def test_everything_is_looked_at_before_anything_is_made(first: First) -> None:
+def test_all_checks_run_before_the_first_change(first: First) -> None:
     looked = list(itertools.takewhile(lambda call: call.startswith(LOOKING), first.calls))
     for start in (
         "az version",
@@ -68,11 +68,11 @@ def test_everything_is_looked_at_before_anything_is_made(first: First) -> None:
         assert any(call.startswith(start) for call in looked), start
 
 
-def test_a_second_run_does_the_same_again_and_makes_nothing_twice(azure: Azure) -> None:
+def test_a_second_deployment_repeats_the_steps(azure: Azure) -> None:
     azure.run("deploy", *TRY)
     before = azure.changing()
-    told = azure.run("deploy", "photos", "--yes")
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", "photos", "--yes")
+    assert result.returncode == 0, result.stderr
     again = azure.calls()
     assert not [call for call in again if call.startswith("azd env new")]
     assert [call.split(" --")[0] for call in again if not call.startswith(LOOKING)] == [
@@ -80,7 +80,7 @@ def test_a_second_run_does_the_same_again_and_makes_nothing_twice(azure: Azure) 
     ]
 
 
-def test_the_subscription_to_events_gets_every_parameter_that_the_template_needs(first: First) -> None:
+def test_the_event_subscription_gets_all_required_parameters(first: First) -> None:
     (call,) = [call for call in first.calls if call.startswith("az deployment group create")]
     template = File(ROOT / "infra" / "events.bicep")
     needed = {name for name, param in template.of("param").items() if param.value is None}
@@ -89,41 +89,41 @@ def test_the_subscription_to_events_gets_every_parameter_that_the_template_needs
     assert all(given.values())
 
 
-def test_the_photo_goes_where_the_recipes_as_shipped_take_it_up(first: First) -> None:
+def test_the_photo_matches_the_shipped_recipe(first: First) -> None:
     (call,) = [call for call in first.calls if call.startswith("az storage blob upload")]
     source = call.split("--name ")[1].split()[0]
-    loaded = recipes.load(ROOT / "recipes.yaml", input_container="input", output_container="output")
+    loaded = recipes.load(ROOT / "recipes.yaml")
     (recipe,) = [recipe for recipe in loaded if recipe.matches(source)]
     assert recipe.name == "web"
     assert form((ROOT / "scripts" / "az" / "photo.jpg").read_bytes()) == "JPEG"
 
 
-def test_the_photo_is_waited_for_whole_and_leaves_nothing(azure: Azure) -> None:
+def test_the_photo_check_awaits_all_renditions_and_cleans_up(azure: Azure) -> None:
     azure.change(recipes={"web": True, "tutorial": False, "sheet": True})
-    told = azure.run("deploy", *TRY)
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", *TRY)
+    assert result.returncode == 0, result.stderr
     for rendition in ("web", "sheet"):
-        assert re.search(rf"{rendition}/deploy-check/\d+.jpg/small.avif", told.stdout)
+        assert re.search(rf"{rendition}/deploy-check/\d+.jpg/small.avif", result.stdout)
     assert (azure.state["renditions"], azure.state["blobs"]) == ([], [])
 
 
-def test_a_photo_that_came_before_the_roles_did_is_tried_again(azure: Azure) -> None:
+def test_a_photo_uploaded_before_the_roles_is_retried(azure: Azure) -> None:
     azure.change(failing="pool_denied")
-    told = azure.run("deploy", *TRY)
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", *TRY)
+    assert result.returncode == 0, result.stderr
     assert azure.state["renditions"] == []
 
 
-def test_a_photo_that_no_recipe_takes_is_said_to_be_none(azure: Azure) -> None:
+def test_a_photo_without_a_matching_recipe_is_reported(azure: Azure) -> None:
     azure.change(recipes={"mine": False})
-    told = azure.run("deploy", *TRY)
-    assert told.returncode == 0, told.stderr
-    assert "no recipe matches deploy-check/" in told.stderr
-    assert "Deployed." in told.stderr
+    result = azure.run("deploy", *TRY)
+    assert result.returncode == 0, result.stderr
+    assert "no recipe matches deploy-check/" in result.stderr
+    assert "Deployed." in result.stderr
     assert azure.state["blobs"] == []
 
 
-def test_the_app_answers_as_the_check_reads_it() -> None:
+def test_the_responses_have_the_fields_that_the_check_reads() -> None:
     assert list(RecipeDocument.model_fields)[:2] == ["name", "description"]
     assert PlanDocument.model_fields["jobs"].annotation is int
     assert {"state", "recipe", "error"} <= set(JobDocument.model_fields)
@@ -132,9 +132,9 @@ def test_the_app_answers_as_the_check_reads_it() -> None:
     assert "path" in PreviewRendition.model_fields
 
 
-def test_a_pool_with_its_own_image_gets_registry_and_image_first(azure: Azure) -> None:
-    told = azure.run("deploy", *TRY, "--preset", "production")
-    assert told.returncode == 0, told.stderr
+def test_a_custom_image_pool_gets_registry_and_image_first(azure: Azure) -> None:
+    result = azure.run("deploy", *TRY, "--preset", "production")
+    assert result.returncode == 0, result.stderr
     changing = azure.changing()
     assert in_order(
         changing, "azd provision", "az acr build", "azd provision", "azd deploy", "az deployment group create"
@@ -148,17 +148,17 @@ def test_a_pool_with_its_own_image_gets_registry_and_image_first(azure: Azure) -
     assert not [call for call in changing if "acr build" in call], "the image is there already"
 
 
-def test_a_deployment_from_another_machine_keeps_the_app_at_its_pool(azure: Azure) -> None:
+def test_a_deployment_from_another_machine_keeps_the_pool(azure: Azure) -> None:
     assert azure.run("deploy", *TRY, "--preset", "production").returncode == 0
     azure.change(environments={}, provisioned=[])
-    told = azure.run("deploy", "photos", "--preset", "production", "--yes")
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", "photos", "--preset", "production", "--yes")
+    assert result.returncode == 0, result.stderr
     images = [each["SESSION_IMAGE"] for each in azure.state["provisioned"]]
     assert len(images) == 1
     assert images[0], "provisioned without an image, though there is one"
 
 
-def test_what_was_deleted_by_hand_is_made_again(azure: Azure) -> None:
+def test_manually_deleted_resources_are_recreated(azure: Azure) -> None:
     assert azure.run("deploy", *TRY).returncode == 0
     azure.change(account={}, pools={})
     assert azure.run("deploy", "photos", "--yes").returncode == 0
@@ -166,24 +166,24 @@ def test_what_was_deleted_by_hand_is_made_again(azure: Azure) -> None:
     assert azure.state["pools"] == {"sessionspythonabc": "python"}
 
 
-def test_a_pool_of_another_kind_takes_its_place_beside_the_one_before(azure: Azure) -> None:
+def test_a_pool_of_another_kind_does_not_replace_the_old_one(azure: Azure) -> None:
     assert azure.run("deploy", *TRY).returncode == 0
-    told = azure.run("deploy", "photos", "--set", "SESSION_POOL_KIND=image", "--yes")
-    assert told.returncode == 0, told.stderr
-    assert "sessionpool delete --resource-group rg-photos-images --name sessionspythonabc" in told.stderr
+    result = azure.run("deploy", "photos", "--set", "SESSION_POOL_KIND=image", "--yes")
+    assert result.returncode == 0, result.stderr
+    assert "sessionpool delete --resource-group rg-photos-images --name sessionspythonabc" in result.stderr
     assert azure.state["pools"] == {"sessionspythonabc": "python", "sessionsimageabc": "image"}
 
 
-def test_an_installation_grows_into_production_with_the_storage_that_it_has(azure: Azure) -> None:
+def test_an_installation_becomes_production_with_its_storage(azure: Azure) -> None:
     assert azure.run("deploy", *TRY).returncode == 0
     more = ("--preset", "production", "--set", "STORAGE_REDUNDANCY=Standard_LRS", "--yes")
-    told = azure.run("deploy", "photos", *more)
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", "photos", *more)
+    assert result.returncode == 0, result.stderr
     assert azure.state["account"]["sku"] == "Standard_LRS"
     assert azure.run("deploy", "photos", "--yes").returncode == 0
 
 
-def test_settings_given_once_are_kept(azure: Azure) -> None:
+def test_settings_are_remembered(azure: Azure) -> None:
     given = ("--set", "MAX_SESSIONS=50", "--set", "ALERT_EMAIL=ops@example.com")
     assert azure.run("deploy", *TRY, *given).returncode == 0
     assert azure.run("deploy", "photos", "--yes").returncode == 0
@@ -191,36 +191,36 @@ def test_settings_given_once_are_kept(azure: Azure) -> None:
     assert (kept["MAX_SESSIONS"], kept["ALERT_EMAIL"]) == ("50", "ops@example.com")
 
 
-def test_a_region_is_one_however_it_is_written(azure: Azure) -> None:
+def test_both_spellings_of_a_region_are_equal(azure: Azure) -> None:
     assert azure.run("deploy", "photos", "--location", "West US 2", "--yes").returncode == 0
     assert azure.state["environments"]["photos"]["AZURE_LOCATION"] == "westus2"
-    told = azure.run("deploy", "photos", "--location", "westus2", "--yes")
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", "photos", "--location", "westus2", "--yes")
+    assert result.returncode == 0, result.stderr
 
 
-def test_closed_storage_stays_closed_until_it_is_said_to_be_opened(azure: Azure) -> None:
+def test_closed_storage_is_opened_only_on_request(azure: Azure) -> None:
     assert azure.run("deploy", *TRY, "--set", "ISOLATE_NETWORK=true").returncode == 0
     azure.change(environments={})
     elsewhere = (*TRY, "--preset", "try")
-    told = azure.run("deploy", *elsewhere)
-    assert told.returncode == 1
-    assert "closed to the public network" in told.stderr
+    result = azure.run("deploy", *elsewhere)
+    assert result.returncode == 1
+    assert "closed to the public network" in result.stderr
     assert azure.run("deploy", *elsewhere, "--set", "ISOLATE_NETWORK=false").returncode == 0
     assert azure.state["account"]["public"] == "Enabled"
 
 
-def test_an_engine_builds_the_image_where_there_is_one(azure: Azure) -> None:
+def test_a_container_engine_builds_the_image_if_it_runs(azure: Azure) -> None:
     azure.change(engine=True)
-    told = azure.run("deploy", *TRY, "--preset", "production")
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", *TRY, "--preset", "production")
+    assert result.returncode == 0, result.stderr
     calls = azure.calls()
     assert in_order(calls, "docker build", "az acr login", "docker push")
     assert not [call for call in calls if call.startswith("az acr build")]
 
 
-def test_storage_that_is_closed_is_tried_through_the_app(azure: Azure) -> None:
-    told = azure.run("deploy", *TRY, "--set", "ISOLATE_NETWORK=true")
-    assert told.returncode == 0, told.stderr
+def test_closed_storage_is_checked_through_the_app(azure: Azure) -> None:
+    result = azure.run("deploy", *TRY, "--set", "ISOLATE_NETWORK=true")
+    assert result.returncode == 0, result.stderr
     calls = azure.calls()
     (request,) = [call for call in calls if call.endswith("https://func-images-abc.azurewebsites.net/api/preview")]
     assert "--form recipe=web" in request
@@ -231,12 +231,12 @@ def test_storage_that_is_closed_is_tried_through_the_app(azure: Azure) -> None:
 @pytest.mark.parametrize("preset", ["try", "production"])
 def test_what_if_changes_nothing(azure: Azure, preset: str) -> None:
     azure.change(providers=[])
-    told = azure.run("deploy", *TRY, "--preset", preset, "--what-if")
-    assert told.returncode == 0, told.stderr
+    result = azure.run("deploy", *TRY, "--preset", preset, "--what-if")
+    assert result.returncode == 0, result.stderr
     calls = azure.calls()
     assert [call for call in calls if not call.startswith(LOOKING)] == []
     assert [call for call in calls if call.startswith("azd provision --preview")]
-    assert "would register the resource provider Microsoft.App" in told.stderr
+    assert "would register the resource provider Microsoft.App" in result.stderr
 
 
 def test_what_if_leaves_no_trace_for_the_next_deployment(azure: Azure) -> None:
@@ -249,7 +249,7 @@ def test_what_if_leaves_no_trace_for_the_next_deployment(azure: Azure) -> None:
     assert azure.state["environments"] == before
 
 
-def test_a_network_of_its_own_needs_its_provider(azure: Azure) -> None:
+def test_an_isolated_network_needs_its_provider(azure: Azure) -> None:
     azure.change(providers=[each for each in GOOD["providers"] if each != "Microsoft.Network"])
     assert azure.run("deploy", *TRY).returncode == 0
     assert not [call for call in azure.changing() if "register" in call]
@@ -257,25 +257,25 @@ def test_a_network_of_its_own_needs_its_provider(azure: Azure) -> None:
     assert azure.changing()[0].startswith("az provider register --namespace Microsoft.Network")
 
 
-def test_providers_are_registered_where_they_are_not(azure: Azure) -> None:
+def test_missing_providers_are_registered(azure: Azure) -> None:
     azure.change(providers=[each for each in GOOD["providers"] if each != "Microsoft.App"])
     assert azure.run("deploy", *TRY).returncode == 0
     assert azure.changing()[0] == "az provider register --namespace Microsoft.App --wait --output none"
 
 
 @pytest.mark.parametrize("typed", ["n\n", "\n", ""])
-def test_nothing_happens_without_a_yes(azure: Azure, typed: str) -> None:
-    told = azure.run("deploy", "photos", "--location", "westus2", typed=typed)
-    assert told.returncode == 1
-    assert "nothing was done" in told.stderr
+def test_a_deployment_needs_a_confirmation(azure: Azure, typed: str) -> None:
+    result = azure.run("deploy", "photos", "--location", "westus2", typed=typed)
+    assert result.returncode == 1
+    assert "nothing was done" in result.stderr
     assert azure.changing() == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["a b"], ["-x"], ["photos", "more"], ["$(id)"], ["p", "--set", "a=b c"]])
-def test_arguments_that_make_no_sense_show_how_it_is_called(azure: Azure, arguments: list[str]) -> None:
+def test_invalid_arguments_print_the_usage(azure: Azure, arguments: list[str]) -> None:
     for script in ("deploy", "teardown"):
         if script == "deploy" or not {"--preset", "--set"} & set(arguments):
-            told = azure.run(script, *arguments)
-            assert told.returncode == 2
-            assert f"scripts/{script} NAME" in told.stderr
+            result = azure.run(script, *arguments)
+            assert result.returncode == 2
+            assert f"scripts/{script} NAME" in result.stderr
     assert azure.calls() == []

@@ -1,4 +1,4 @@
-"""scripts/deploy: what would go wrong is said before; what does go wrong stops it; both with what mends it."""
+"""scripts/deploy: it detects errors before it changes anything, and stops at failures. Both with a remedy."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ BEFORE = [
 
 
 @pytest.mark.parametrize(("there", "arguments", "wrong", "mend"), BEFORE, ids=[each[2][:40] for each in BEFORE])
-def test_what_would_go_wrong_is_said_before_anything_is_made(
+def test_detectable_errors_are_reported_before_any_change(
     azure: Azure, there: dict[str, Any], arguments: list[str], wrong: str, mend: str
 ) -> None:
     azure.change(**there)
-    told = azure.run("deploy", *TRY, *arguments)
-    assert told.returncode == 1
-    assert wrong in told.stderr
-    assert mend in told.stderr
+    result = azure.run("deploy", *TRY, *arguments)
+    assert result.returncode == 1
+    assert wrong in result.stderr
+    assert mend in result.stderr
     assert [call for call in azure.changing() if not call.startswith("az provider register")] == []
     assert azure.state["environments"] == there.get("environments", {}), "what was refused is not kept"
 
@@ -84,20 +84,18 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("words", "wrong", "mend"), WORDS, ids=[each[1] for each in WORDS])
-def test_what_azure_says_is_put_into_plain_words_with_what_mends_it(
-    tmp_path: Path, words: str, wrong: str, mend: str
-) -> None:
+def test_errors_of_azure_are_explained_with_a_remedy(tmp_path: Path, words: str, wrong: str, mend: str) -> None:
     (tmp_path / "log").write_text(f"ERROR: deployment failed\n  {words}\n")
-    told = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", '. scripts/lib/azure.sh; name=photos; explain "$1"', "deploy", tmp_path / "log"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 1
-    assert wrong in told.stderr
-    assert mend in told.stderr
+    assert result.returncode == 1
+    assert wrong in result.stderr
+    assert mend in result.stderr
 
 
 AFTER = [
@@ -117,20 +115,20 @@ AFTER = [
 
 
 @pytest.mark.parametrize(("call", "words", "wrong", "mend"), AFTER, ids=[each[0] for each in AFTER])
-def test_the_first_failure_stops_it_with_what_mends_it(
+def test_the_first_failure_stops_it_and_names_a_remedy(
     azure: Azure, call: str, words: str, wrong: str, mend: str
 ) -> None:
     azure.change(broken={call: words})
-    told = azure.run("deploy", *TRY)
-    assert told.returncode == 1
-    assert wrong in told.stderr
-    assert mend in told.stderr
+    result = azure.run("deploy", *TRY)
+    assert result.returncode == 1
+    assert wrong in result.stderr
+    assert mend in result.stderr
     order = [each[0] for each in AFTER]
     later = tuple(order[order.index(call) + 1 :])
     assert not later or not [each for each in azure.calls() if each.startswith(later)], "it went on after the failure"
 
 
-def test_a_deployment_that_stopped_half_way_is_finished_by_the_next_one(azure: Azure) -> None:
+def test_the_next_deployment_finishes_an_interrupted_one(azure: Azure) -> None:
     for call in ("azd provision", "az deployment group create"):
         azure.change(broken={call: "something never seen"})
         assert azure.run("deploy", *TRY).returncode == 1
@@ -138,16 +136,16 @@ def test_a_deployment_that_stopped_half_way_is_finished_by_the_next_one(azure: A
     assert azure.run("deploy", "photos", "--yes").returncode == 0
 
 
-def test_an_image_that_cannot_be_built_stops_the_deployment_before_the_pool(azure: Azure) -> None:
+def test_a_failed_image_build_stops_before_the_pool(azure: Azure) -> None:
     azure.change(broken={"az acr build": "TasksOperationsNotAllowed"})
-    told = azure.run("deploy", *TRY, "--preset", "production")
-    assert told.returncode == 1
-    assert "could not be pushed to the registry crimagesabc" in told.stderr
+    result = azure.run("deploy", *TRY, "--preset", "production")
+    assert result.returncode == 1
+    assert "could not be pushed to the registry crimagesabc" in result.stderr
     assert sum(call.startswith("azd provision") for call in azure.changing()) == 1
 
 
-def test_a_photo_that_fails_says_what_the_app_says(azure: Azure) -> None:
+def test_a_failed_photo_shows_the_error_of_the_app(azure: Azure) -> None:
     azure.change(failing="not_an_image")
-    told = azure.run("deploy", *TRY)
-    assert told.returncode == 1
-    assert "the photo failed: the pool refuses the token" in told.stderr
+    result = azure.run("deploy", *TRY)
+    assert result.returncode == 1
+    assert "the photo failed: the pool refuses the token" in result.stderr

@@ -17,7 +17,7 @@ SCHEMA = ROOT.parent / "shared" / "reference" / "host.schema.json"
 
 @pytest.fixture
 def host() -> dict[str, Any]:
-    """The file."""
+    """Read host.json."""
     loaded: dict[str, Any] = json.loads((ROOT / "host.json").read_text())
     return loaded
 
@@ -30,14 +30,14 @@ def test_it_fits_the_published_schema(host: dict[str, Any]) -> None:
     assert not schema.is_valid(host)
 
 
-def test_a_function_may_take_longer_than_everything_in_it(host: dict[str, Any]) -> None:
+def test_the_function_timeout_exceeds_all_timeouts_within(host: dict[str, Any]) -> None:
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     longest = defaults["slot_acquire_timeout"] + defaults["job_timeout"] + defaults["retry_timeout"]
     assert hours * 3600 + minutes * 60 + seconds > longest
 
 
-def test_the_host_does_not_change_the_sizes_by_itself(host: dict[str, Any]) -> None:
-    """The pool has a fixed number of sessions: so have the batches."""
+def test_the_host_keeps_the_batch_sizes_fixed(host: dict[str, Any]) -> None:
+    """The pool has a fixed number of sessions, so the batch sizes are fixed, too."""
     assert host["concurrency"]["dynamicConcurrencyEnabled"] is False
     assert host["extensions"]["queues"]["messageEncoding"] == "base64"

@@ -1,4 +1,4 @@
-"""Settings stand in four places: the code, the templates, the sample for a laptop, the documentation."""
+"""The code, the templates, the sample for a laptop and the documentation have the same settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DERIVED = {"POOL_ENDPOINT", "POOL_MAX_SESSIONS", "POOL_COOLDOWN", "SESSION_CONCU
 
 @pytest.fixture
 def app_settings() -> dict[str, Any]:
-    """The app settings as functions.bicep makes them, with what Azure would fill in."""
+    """Evaluate the app settings of functions.bicep, with values in the place of Azure's."""
     main = variables(File(ROOT / "infra" / "main.bicep"), {"environmentName": "photos", "location": "westus2"})
     functions = File(ROOT / "infra" / "functions.bicep")
     given = {
@@ -52,7 +52,7 @@ def test_the_app_starts_with_the_settings_of_the_templates(app_settings: dict[st
     assert (storage.client_id, storage.connection_string) == ("client-id", None)
 
 
-def test_what_the_templates_make_is_what_the_code_expects_by_default(app_settings: dict[str, Any]) -> None:
+def test_the_templates_use_the_default_settings(app_settings: dict[str, Any]) -> None:
     ours = {name: each for name, each in app_settings.items() if name.startswith(PREFIX)}
     for field, known in Settings.model_fields.items():
         if field.upper() not in DERIVED and variable(field) in ours:
@@ -66,7 +66,7 @@ def test_what_the_templates_make_is_what_the_code_expects_by_default(app_setting
     assert {variable(place) for place in places} <= set(ours)
 
 
-def test_every_container_queue_and_table_of_the_code_is_made_by_the_templates() -> None:
+def test_the_templates_create_all_containers_queues_and_tables() -> None:
     main = variables(File(ROOT / "infra" / "main.bicep"), {"environmentName": "photos", "location": "westus2"})
     storage = File(ROOT / "infra" / "storage.bicep")
     made = variables(storage, {"places": main["places"], "deadLetters": main["deadLetters"]})["containers"]
@@ -78,7 +78,7 @@ def test_every_container_queue_and_table_of_the_code_is_made_by_the_templates() 
     }
 
 
-def test_overridden_numbers_of_the_host_are_there_to_be_overridden(app_settings: dict[str, Any]) -> None:
+def test_overridden_host_settings_exist_in_host_json(app_settings: dict[str, Any]) -> None:
     for name in app_settings:
         place: Any = HOST
         if name.startswith("AzureFunctionsJobHost__"):
@@ -86,37 +86,37 @@ def test_overridden_numbers_of_the_host_are_there_to_be_overridden(app_settings:
                 place = place[step]
 
 
-def test_triggers_connect_as_the_templates_name_the_connection(app_settings: dict[str, Any]) -> None:
-    """A blob trigger needs blobs and queues, and an identity of the user's needs both credential and clientId."""
+def test_trigger_connections_have_all_their_settings(app_settings: dict[str, Any]) -> None:
+    """A blob trigger needs blobs and queues. A user-assigned identity needs both credential and clientId."""
     for connection in ("IMAGES", "AzureWebJobsStorage"):
         for setting in ("blobServiceUri", "queueServiceUri", "tableServiceUri", "credential", "clientId"):
             assert f"{connection}__{setting}" in app_settings
     assert not [name for name, each in app_settings.items() if "AccountKey" in str(each)]
 
 
-def test_the_event_subscription_names_the_function_that_is_there() -> None:
+def test_the_event_subscription_names_an_existing_function() -> None:
     name = File(ROOT / "infra" / "events.bicep").of("param")["functionName"].value
     assert f"async def {literal(name)}(" in (ROOT / "function_app.py").read_text()
 
 
-def test_settings_of_ones_own_exist_and_contradict_nothing_that_is_derived(app_settings: dict[str, Any]) -> None:
+def test_custom_app_settings_are_valid_and_not_derived(app_settings: dict[str, Any]) -> None:
     own = json.loads((ROOT / "infra" / "app-settings.json").read_text())
     Settings.load({**app_settings, **own})
     assert not set(own) & {variable(name.lower()) for name in DERIVED}, "these follow from the pool: azd env set"
 
 
-def test_the_sample_for_a_laptop_holds_settings_that_exist() -> None:
+def test_the_sample_for_a_laptop_has_valid_settings() -> None:
     values = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     Settings.load(values)
     assert StorageAccount.load(values).connection_string
 
 
-def test_the_documentation_lists_every_setting_as_it_is() -> None:
+def test_the_documentation_lists_every_setting() -> None:
     written = (ROOT / "docs" / "settings.md").read_text()
-    assert written == page.as_markdown(), "run: python -m pipeline settings --markdown > docs/settings.md"
+    assert written == page.as_markdown(), "run: image-pipeline settings --markdown > docs/settings.md"
 
 
-def test_the_documentation_names_every_variable_that_can_be_set_for_a_deployment() -> None:
+def test_the_documentation_lists_every_deployment_variable() -> None:
     given = json.loads((ROOT / "infra" / "main.parameters.json").read_text())["parameters"].values()
     variables_of = {each["value"].strip("${}").split("=")[0] for each in given}
     by_azd_and_the_script = {"SESSION_IMAGE", *(name for name in variables_of if name.startswith("AZURE_"))}
@@ -124,7 +124,7 @@ def test_the_documentation_names_every_variable_that_can_be_set_for_a_deployment
     assert not [name for name in variables_of - by_azd_and_the_script if f"`{name}`" not in page_text]
 
 
-def test_every_output_that_the_deployment_reads_is_one_of_the_template() -> None:
+def test_outputs_that_the_deployment_reads_exist() -> None:
     outputs = set(File(ROOT / "infra" / "main.bicep").of("output"))
     scripts = "".join((ROOT / "scripts" / name).read_text() for name in ("deploy", "lib/photo.sh", "lib/azure.sh"))
     read = set(re.findall(r"\$\(setting ([A-Z_]+)\)", scripts))
@@ -132,8 +132,8 @@ def test_every_output_that_the_deployment_reads_is_one_of_the_template() -> None
     assert {name for name in read if f"${{{name}" not in given} - {"AZURE_SUBSCRIPTION_ID"} <= outputs
 
 
-def test_the_command_line_gets_every_setting_that_it_needs_on_azure() -> None:
-    """The outputs are in `azd env get-values`, under the names of the settings."""
+def test_the_outputs_configure_the_command_line() -> None:
+    """`azd env get-values` prints the outputs under the names of the settings."""
     outputs = set(File(ROOT / "infra" / "main.bicep").of("output"))
     assert {variable(name.lower()) for name in DERIVED} <= outputs
     storage = {each: "https://stimages.blob.core.windows.net/" for each in outputs if each.startswith("IMAGES__")}
@@ -147,12 +147,12 @@ def test_the_tutorial_page_links_every_step() -> None:
     assert not [step for step in steps if f"(../scripts/az/{step})" not in page_text]
 
 
-def test_every_file_of_the_templates_is_explained() -> None:
+def test_the_readme_explains_every_template() -> None:
     page_text = (ROOT / "infra" / "README.md").read_text()
     assert not [path.name for path in (ROOT / "infra").glob("*.bicep") if f"`{path.name}`" not in page_text]
 
 
-def test_every_alert_on_a_metric_is_on_the_page_about_operations() -> None:
+def test_the_operations_page_lists_every_metric_alert() -> None:
     metrics = re.findall(r"metric: '(\w+)'", (ROOT / "infra" / "alerts.bicep").read_text())
     assert len(metrics) == 2
     page_text = (ROOT / "docs" / "operations.md").read_text()

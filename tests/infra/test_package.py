@@ -1,4 +1,4 @@
-"""What is deployed: small, and complete."""
+"""The deployed package is small and complete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def git(*arguments: str) -> list[str]:
-    """The lines that git prints."""
+    """Return the output lines of a git command."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no clone of the repository: which files are deployed is asked of git")
+        pytest.skip("not a clone of the repository: git lists the deployed files")
     return subprocess.run(
         ["git", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     ).stdout.splitlines()
 
 
 def deployed() -> list[str]:
-    """The files that are left when .funcignore has been heeded."""
+    """Return the tracked files that .funcignore does not exclude."""
     ignored = git("ls-files", "--cached", "--ignored", "--exclude-from=.funcignore")
     return sorted(set(git("ls-files")) - set(ignored))
 
@@ -37,10 +37,9 @@ def test_the_package_is_smaller_than_a_megabyte() -> None:
     assert 50_000 < len(packed.getvalue()) < 1_000_000
 
 
-def test_only_what_runs_is_in_it() -> None:
-    outside = {name for name in deployed() if not name.startswith("pipeline/")}
-    assert outside == {".funcignore", "function_app.py", "host.json", "recipes.yaml", "requirements.txt"} & outside
-    assert {"function_app.py", "host.json", "recipes.yaml", "requirements.txt"} <= outside
+def test_the_package_holds_only_the_app() -> None:
+    app = set(git("ls-files", "pipeline")) - set(git("ls-files", "pipeline/testing"))
+    assert set(deployed()) == {"function_app.py", "host.json", "recipes.yaml", "requirements.txt"} | app
 
 
 def test_the_app_loads_from_the_package_alone(tmp_path: Path) -> None:
@@ -50,16 +49,16 @@ def test_the_app_loads_from_the_package_alone(tmp_path: Path) -> None:
         target.write_bytes((ROOT / name).read_bytes())
     environ = {"PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1", "IMAGES": "UseDevelopmentStorage=true"}
     code = "import function_app; print(len(function_app.app.get_functions()))"
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
-    assert int(told.stdout) >= 6
+    assert completed.returncode == 0, completed.stderr
+    assert int(completed.stdout) >= 6
 
 
-def test_what_git_leaves_alone_is_not_deployed_either() -> None:
-    lines = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line}
-    ignored = {line.rstrip("/") for line in (ROOT / ".funcignore").read_text().splitlines()}
+def test_files_that_git_ignores_are_not_deployed() -> None:
+    lines = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line}
+    ignored = {line.strip("/") for line in (ROOT / ".funcignore").read_text().splitlines()}
     assert lines <= ignored
 
 

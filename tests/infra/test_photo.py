@@ -1,4 +1,4 @@
-"""scripts/lib/photo.sh, the check at the end of a deployment, with a real app: its photo goes all the way."""
+"""scripts/lib/photo.sh, the check at the end of a deployment, with a real app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from devstack import stack
 
 ROOT = Path(__file__).parents[2]
-# The deployed app speaks https; this one does not.
+# The deployed app serves HTTPS; this one serves HTTP.
 CURL = '#!/bin/bash\nPATH=/usr/bin:/bin exec curl "${@/#https:/http:}"\n'
 # `az storage blob`, for the emulator.
 AZ = f"""#!{sys.executable}
@@ -37,7 +37,7 @@ else:
 
 
 @pytest.mark.timeout(300)
-async def test_the_check_goes_through_a_real_app_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_the_check_passes_with_a_real_app_and_cleans_up(tmp_path: Path) -> None:
     for name, text in {"curl": CURL, "az": AZ}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -64,7 +64,7 @@ async def test_the_check_goes_through_a_real_app_and_leaves_nothing(tmp_path: Pa
 
 
 async def _everything(connection: str) -> list[str]:
-    """The names of all sources and renditions."""
+    """Return the names of all sources and renditions."""
     async with BlobServiceClient.from_connection_string(connection) as service:
         containers = [service.get_container_client(name) for name in ("input", "output", "uploads")]
         return [blob.name for each in containers async for blob in each.list_blobs()]

@@ -1,4 +1,4 @@
-"""The workflow for users: it can be read, and runs what is there."""
+"""The CI workflow is valid, and its commands exist."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 
 @pytest.fixture
 def jobs() -> dict[str, Any]:
-    """The jobs of the workflow."""
+    """Return the jobs of the workflow."""
     loaded: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     return loaded["jobs"]
 
 
 def commands(jobs: dict[str, Any]) -> list[str]:
-    """Everything that its steps run."""
+    """Return the commands of all steps."""
     return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
 
 
@@ -37,13 +37,13 @@ def test_it_lints_tests_compiles_builds_and_deploys(jobs: dict[str, Any]) -> Non
     assert set(jobs["deploy"]["needs"]) == set(jobs) - {"deploy"}
 
 
-def test_it_deploys_with_trust_and_without_a_secret(jobs: dict[str, Any]) -> None:
+def test_it_deploys_by_federated_identity_without_a_secret(jobs: dict[str, Any]) -> None:
     text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert "secrets." not in text
     assert [name for name, job in jobs.items() if "id-token" in job.get("permissions", {})] == ["deploy"]
 
 
-def test_the_scripts_that_it_runs_are_there_and_take_these_options(jobs: dict[str, Any]) -> None:
+def test_its_scripts_exist_and_accept_its_options(jobs: dict[str, Any]) -> None:
     for script in set(re.findall(r"scripts/[a-z-]+", "\n".join(commands(jobs)))):
         assert (ROOT / script).exists()
     deploy = next(command for command in commands(jobs) if "scripts/deploy" in command)
@@ -51,8 +51,8 @@ def test_the_scripts_that_it_runs_are_there_and_take_these_options(jobs: dict[st
     assert not [option for option in re.findall(r"--[a-z-]+", deploy) if f"{option})" not in known]
 
 
-def test_every_variable_of_the_repository_is_a_setting_of_the_deployment(jobs: dict[str, Any], azure: Azure) -> None:
-    """A new runner remembers nothing: what is not handed over would be set back to its default."""
+def test_it_passes_every_deployment_variable(jobs: dict[str, Any], azure: Azure) -> None:
+    """A new runner has no azd environment: a variable that the workflow does not pass would return to its default."""
     (step,) = [step for step in jobs["deploy"]["steps"] if "scripts/deploy" in step.get("run", "")]
     given = json.loads((ROOT / "infra" / "main.parameters.json").read_text())["parameters"].values()
     variables = {re.sub(r"[${}]|=.*", "", each["value"]) for each in given}
@@ -63,28 +63,28 @@ def test_every_variable_of_the_repository_is_a_setting_of_the_deployment(jobs: d
     environ |= {"NAME": "photos", "LOCATION": "westus2", "SUBSCRIPTION": azure.state["subscription"]}
     (azure.place / "step").write_text(f"#!/bin/bash\nset -e\ncd '{ROOT}'\n{step['run']}")
     (azure.place / "step").chmod(0o755)
-    told = azure.run(str(azure.place / "step"), **environ)
-    assert told.returncode == 0, told.stderr
+    result = azure.run(str(azure.place / "step"), **environ)
+    assert result.returncode == 0, result.stderr
     kept = azure.state["environments"]["photos"]
     assert {name: kept[name] for name in handed if kept.get(name)} == wanted
 
 
-def test_the_token_for_the_photo_is_fetched_while_github_still_vouches(jobs: dict[str, Any]) -> None:
+def test_the_token_for_the_photo_is_fetched_in_time(jobs: dict[str, Any]) -> None:
     steps = [step.get("uses", step.get("run", "")) for step in jobs["deploy"]["steps"]]
     login = steps.index("azure/login@v2")
     assert "--resource https://storage.azure.com" in steps[login + 1]
 
 
-def test_sandboxes_may_be_made_before_they_are_tested(jobs: dict[str, Any]) -> None:
+def test_user_namespaces_are_enabled_before_the_tests(jobs: dict[str, Any]) -> None:
     steps = [step.get("run", "") for step in jobs["test"]["steps"]]
     allowed = next(index for index, step in enumerate(steps) if "apparmor_restrict_unprivileged_userns=0" in step)
     assert allowed < steps.index("scripts/test")
 
 
-def test_its_commands_are_clean_shell(jobs: dict[str, Any]) -> None:
+def test_its_commands_pass_shellcheck(jobs: dict[str, Any]) -> None:
     for command in commands(jobs):
         script = re.sub(r"\$\{\{.*?\}\}", "value", command)
-        told = subprocess.run(
+        result = subprocess.run(
             [SHELLCHECK, "--shell=bash", "-"], input=script, capture_output=True, text=True, check=False
         )
-        assert told.returncode == 0, told.stdout
+        assert result.returncode == 0, result.stdout

@@ -1,4 +1,4 @@
-"""Every shell script of the project."""
+"""Every shell script of the project passes shellcheck."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_shell_scripts_are_clean() -> None:
+def test_shell_scripts_pass_shellcheck() -> None:
     scripts = [path for path in (ROOT / "scripts").rglob("*") if path.is_file() and _is_shell(path)]
     assert len(scripts) >= 18
-    told = subprocess.run(
+    result = subprocess.run(
         [
             Path(sys.executable).parent / "shellcheck",
             "--external-sources",
@@ -25,7 +25,7 @@ def test_shell_scripts_are_clean() -> None:
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout
+    assert result.returncode == 0, result.stdout
 
 
 def _is_shell(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Names and numbers that the templates compute, for odd input too: worked out from the templates' own text."""
+"""Names and numbers that the templates compute, evaluated from the templates' text, also for unusual input."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ LIMITS = {
 
 
 def computed(**params: Any) -> dict[str, Any]:
-    """The variables of main.bicep."""
+    """Return the variables of main.bicep."""
     return variables(MAIN, {"environmentName": "photos", "location": "westus2", **params})
 
 
 @pytest.mark.parametrize("environment", ODD)
 @pytest.mark.parametrize("location", ["westus2", "australiasoutheast", "North Central US (Stage)"])
-def test_every_name_is_one_that_azure_takes(environment: str, location: str) -> None:
+def test_every_name_is_valid_on_azure(environment: str, location: str) -> None:
     names = computed(environmentName=environment, location=location)["names"]
     assert set(names) == set(LIMITS)
     assert not {name: names[name] for name, form in LIMITS.items() if not re.fullmatch(form, names[name])}
@@ -54,7 +54,7 @@ def test_two_installations_never_share_a_name() -> None:
 
 
 def test_pools_of_two_kinds_never_share_a_name() -> None:
-    """The kind of a pool cannot be changed: one of another kind is another one."""
+    """Azure cannot change the kind of a pool, so another kind is another pool."""
     python, image = (computed(poolKind=kind)["names"]["pool"] for kind in ("python", "image"))
     assert python != image
     assert computed(preset="production")["names"]["pool"] == image
@@ -68,7 +68,7 @@ def test_pools_of_two_kinds_never_share_a_name() -> None:
         ({"preset": "try"}, False),
     ],
 )
-def test_the_app_is_left_as_it_is_while_its_pool_has_no_image(params: dict[str, Any], waits: bool) -> None:
+def test_the_app_is_not_deployed_before_its_pool_has_an_image(params: dict[str, Any], waits: bool) -> None:
     assert computed(**params)["waits"] is waits
     assert text(MAIN.of("module")["app"].node).startswith("module app 'functions.bicep' = if (!waits) {")
 
@@ -76,20 +76,20 @@ def test_the_app_is_left_as_it_is_while_its_pool_has_no_image(params: dict[str, 
 @pytest.mark.parametrize("sessions", [1, 2, 5, 7, 20, 33, 100, 599, 600])
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
 @pytest.mark.parametrize("least", [1, 40, 1000])
-def test_the_instances_can_fill_every_seat_of_the_pool_and_hardly_more(sessions: int, depth: int, least: int) -> None:
+def test_the_instances_fill_the_pool_and_hardly_more(sessions: int, depth: int, least: int) -> None:
     found = computed(maxSessions=sessions, jobsPerSession=depth, leastInstances=least)
-    instances, each, seats = found["instances"], found["jobsPerInstance"], sessions * depth
+    instances, each, capacity = found["instances"], found["jobsPerInstance"], sessions * depth
     assert max(1, least) <= instances <= 1000
     assert 1 <= each <= 16
-    assert instances * each <= max(seats, instances), "more jobs at once than seats would only wait"
-    assert instances * each > seats - instances, "seats would stay empty"
-    drops = found["uploadsPerInstance"]
-    assert each <= drops
-    assert instances * drops <= max(12 * sessions, instances), "more drops under way than were asked for"
+    assert instances * each <= max(capacity, instances), "more concurrent jobs than the pool can execute"
+    assert instances * each > capacity - instances, "sessions would be idle"
+    uploads = found["uploadsPerInstance"]
+    assert each <= uploads
+    assert instances * uploads <= max(12 * sessions, instances), "more concurrent uploads than requested"
 
 
 @pytest.mark.parametrize("jobs", range(1, 17))
-def test_the_hosts_batch_and_threshold_add_up_to_the_jobs_at_once(jobs: int) -> None:
+def test_batch_size_and_threshold_add_up_to_the_concurrency(jobs: int) -> None:
     settings = variables(FUNCTIONS, {"jobsPerInstance": jobs, "uploadsPerInstance": 6 * jobs})["hostSettings"]
     batch = int(settings["AzureFunctionsJobHost__extensions__queues__batchSize"])
     threshold = int(settings["AzureFunctionsJobHost__extensions__queues__newBatchThreshold"])
@@ -109,8 +109,6 @@ def test_the_hosts_batch_and_threshold_add_up_to_the_jobs_at_once(jobs: int) -> 
         ({"preset": "production", "readySessions": 0}, "image", 20, 0),
     ],
 )
-def test_presets_are_defaults_and_what_is_set_stands_above_them(
-    params: dict[str, Any], kind: str, sessions: int, ready: int
-) -> None:
+def test_explicit_values_override_presets(params: dict[str, Any], kind: str, sessions: int, ready: int) -> None:
     found = computed(**params)
     assert (found["kind"], found["sessions"], found["ready"]) == (kind, sessions, ready)

@@ -1,4 +1,4 @@
-"""The Bicep templates: right in themselves, right for Azure's resource types, and the checks find what is wrong."""
+"""The Bicep templates are valid and fit Azure's resource types, and the checks find errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.events import host_queries, logged_events, queried_events
 from tests.infra.bicep import File, literal, problems, properties, text, walk
 from tests.infra.types import Types
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 FILES = sorted(INFRA.glob("*.bicep"))
 TYPES = ROOT.parent / "shared" / "reference" / "bicep-types"
-# Providers and versions that no description is at hand of.
+# Types without a local description.
 UNDESCRIBED = {
     "Microsoft.Insights/actionGroups@2023-01-01",
     "Microsoft.Insights/diagnosticSettings@2021-05-01-preview",
@@ -27,11 +28,11 @@ UNDESCRIBED = {
     "Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-05-01",
     "Microsoft.Network/virtualNetworks@2024-05-01",
 }
-needs_types = pytest.mark.skipif(not TYPES.exists(), reason="the descriptions of Azure's resource types are not here")
+needs_types = pytest.mark.skipif(not TYPES.exists(), reason="needs the descriptions of Azure's resource types")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_template_is_right_in_itself(path: Path) -> None:
+def test_a_template_has_no_internal_errors(path: Path) -> None:
     assert list(problems(File(path))) == []
 
 
@@ -52,7 +53,7 @@ def test_a_template_fits_azures_resource_types(path: Path) -> None:
         ("var waits = ownImage", "var idle = ownImage\nvar waits = ownImage", "idle is used by nothing"),
     ],
 )
-def test_mistakes_are_found(tmp_path: Path, old: str, new: str, found: str) -> None:
+def test_internal_errors_are_found(tmp_path: Path, old: str, new: str, found: str) -> None:
     changed = tmp_path / "pool.bicep"
     source = (INFRA / "pool.bicep").read_text()
     assert old in source
@@ -76,7 +77,7 @@ def test_mistakes_are_found(tmp_path: Path, old: str, new: str, found: str) -> N
         ("image: sessionImage\n", "image: 5\n", "image of pool.bicep is a string, not a int"),
     ],
 )
-def test_a_module_called_wrongly_is_found(tmp_path: Path, old: str, new: str, found: str) -> None:
+def test_a_wrong_module_call_is_found(tmp_path: Path, old: str, new: str, found: str) -> None:
     for path in FILES:
         (tmp_path / path.name).write_text(path.read_text())
     source = (INFRA / "main.bicep").read_text()
@@ -95,7 +96,7 @@ def test_a_module_called_wrongly_is_found(tmp_path: Path, old: str, new: str, fo
         ("sessionPools@2026-01-01' = if (!own", "sessionPool@2026-01-01' = if (!own", "there is no resource type"),
     ],
 )
-def test_what_azure_would_refuse_is_found(tmp_path: Path, old: str, new: str, found: str) -> None:
+def test_errors_against_resource_types_are_found(tmp_path: Path, old: str, new: str, found: str) -> None:
     changed = tmp_path / "pool.bicep"
     source = (INFRA / "pool.bicep").read_text()
     assert old in source
@@ -103,15 +104,15 @@ def test_what_azure_would_refuse_is_found(tmp_path: Path, old: str, new: str, fo
     assert any(found in problem for problem in Types(TYPES).problems(File(changed)))
 
 
-def test_every_parameter_says_what_it_is_and_can_be_set_from_outside() -> None:
+def test_every_parameter_is_described_and_can_be_set() -> None:
     main = File(INFRA / "main.bicep")
     assert not [name for name in main.of("param") if "description" not in main.decorators(name)]
     given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
     assert set(given) == set(main.of("param"))
 
 
-def test_a_default_outside_is_the_default_inside() -> None:
-    """`${MAX_SESSIONS=0}` in the parameter file and `= 0` in the template are one number written twice."""
+def test_defaults_of_parameter_file_and_template_are_equal() -> None:
+    """`${MAX_SESSIONS=0}` in the parameter file and `= 0` in the template are the same default."""
     main = File(INFRA / "main.bicep")
     given = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
     for name, param in main.of("param").items():
@@ -122,7 +123,7 @@ def test_a_default_outside_is_the_default_inside() -> None:
             assert (variable[2] or "") == inside, name
 
 
-def test_every_role_is_assigned_for_a_reason() -> None:
+def test_every_role_assignment_has_a_reason() -> None:
     assigned = [
         each
         for path in FILES
@@ -136,8 +137,8 @@ def test_every_role_is_assigned_for_a_reason() -> None:
         assert "scope" in properties(each.body), "a role on one resource, never on the group"
 
 
-def test_whoever_deploys_may_do_what_the_command_line_does() -> None:
-    """Blobs, queues and tables: failures, retry and reprocess are answered 403 without one of them."""
+def test_the_deploying_user_gets_the_roles_of_the_cli() -> None:
+    """`failures`, `retry` and `reprocess` need roles for blobs, queues and tables; without one, Azure responds 403."""
     roles = (INFRA / "roles.bicep").read_text()
     for role in ("blobContributor", "queueContributor", "tableContributor", "sessionExecutor"):
         assert re.search(rf"who: person, type: personType, role: {role}\b", roles), role
@@ -163,11 +164,9 @@ def test_no_key_opens_storage_logs_or_the_registry() -> None:
 
 
 def test_alerts_search_for_events_that_the_pipeline_logs() -> None:
-    """The query about poison messages matches a line of the Functions host instead."""
-    written = "\n".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
-    queries = [text(node) for node in walk(File(INFRA / "alerts.bicep").root) if node.type == "string"]
-    phrases = {phrase for query in queries for phrase in re.findall(r'message has "([^"]+)"', query)}
-    events = phrases - {"MaxDequeueCount", "poison"}
-    assert events == {"event=job.failed", "event=job.deferred", "event=run.missed_jobs_found"}
-    assert not [event for event in events if f'"event": "{event.removeprefix("event=")}"' not in written]
-    assert not [query for query in queries if "matches regex" in query]
+    """The query about dead letters matches a line of the Functions host instead."""
+    strings = [text(node).strip("'") for node in walk(File(INFRA / "alerts.bicep").root) if node.type == "string"]
+    queries = [each for each in strings if each.startswith("traces |")]
+    assert len(queries) == 4
+    assert [each for each in queries if not queried_events(each)] == queries[:1] == host_queries()
+    assert {name for each in queries for name in queried_events(each)} <= set(logged_events())

@@ -1,4 +1,4 @@
-"""The tutorial's nine steps in scripts/az: the right calls, and a photo that is really cropped."""
+"""The tutorial's nine steps in scripts/az make the right calls and crop a photo."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.infra.azure import Azure, in_order
 
 def test_the_tutorial_makes_a_pool_step_by_step(azure: Azure) -> None:
     for step in ("01-prepare", "02-build-image", "03-create-environment", "04-create-session-pool"):
-        told = azure.run(f"az/{step}")
-        assert told.returncode == 0, told.stderr
+        result = azure.run(f"az/{step}")
+        assert result.returncode == 0, result.stderr
     changing = azure.changing()
     assert in_order(
         changing,
@@ -40,20 +40,20 @@ def test_the_tutorial_crops_a_photo_in_a_real_session(azure: Azure, session_pool
     out = tmp_path / "cropped.jpg"
     said = ""
     for step, *arguments in (["05-authorize"], ["06-upload-image"], ["07-crop-image"], ["08-download-image", str(out)]):
-        told = azure.run(f"az/{step}", *arguments)
-        assert told.returncode == 0, told.stdout + told.stderr
-        said += told.stdout
+        result = azure.run(f"az/{step}", *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        said += result.stdout
     assert "hello from a session with Pillow" in said
     assert said.count('"Succeeded"') == 2
     assert (form(out.read_bytes()), sides(out.read_bytes())) == ("JPEG", (300, 300))
-    told = azure.run("az/09-clean-up", typed="rg-session-tutorial\n")
-    assert told.returncode == 0, told.stderr
-    assert "stopped" in told.stdout
+    result = azure.run("az/09-clean-up", typed="rg-session-tutorial\n")
+    assert result.returncode == 0, result.stderr
+    assert "stopped" in result.stdout
     assert azure.state["groups"] == {}
     assert "token-of-the-stand-in" not in "".join(azure.calls()), "a token among the arguments of a program"
 
 
-def test_the_tutorial_deletes_nothing_without_a_yes(azure: Azure, session_pool: str) -> None:
+def test_the_tutorial_asks_before_it_deletes(azure: Azure, session_pool: str) -> None:
     azure.real("curl")
     azure.change(pool=session_pool, groups={"rg-session-tutorial": {"location": "westus2", "tag": ""}})
     assert azure.run("az/09-clean-up", typed="no\n").returncode == 1

@@ -1,5 +1,8 @@
-"""Bicep resources held against Microsoft's own descriptions of the resource types (Azure/bicep-types-az), where they
-are at hand: unknown, missing and read-only properties, and literals of the wrong kind."""
+"""Compare Bicep resources with Microsoft's descriptions of the resource types (Azure/bicep-types-az).
+
+The checks need a local copy of the descriptions. They find unknown, missing and read-only properties, and literals of
+the wrong kind.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.infra.bicep import Declaration, File, children, line, literal, proper
 
 Spec = dict[str, Any]
 REQUIRED, READ_ONLY = 1, 2
-# Properties that every resource has, whatever its type.
+# Properties that every resource has.
 OF_THE_LANGUAGE = {"parent", "scope", "dependsOn"}
 SCALARS = {"string": "StringType", "number": "IntegerType", "boolean": "BooleanType"}
 CONTAINERS = {"object": "ObjectType", "array": "ArrayType"}
@@ -31,11 +34,11 @@ class Types:
 
     @property
     def providers(self) -> set[str]:
-        """The providers that are described, in lower case."""
+        """Return the described providers in lower case."""
         return {path.name for path in self.folder.iterdir()}
 
     def problems(self, file: File) -> Iterator[str]:
-        """What is wrong with the resources of a file; those of providers that are not described are passed over."""
+        """Yield the problems of a file's resources. Skip providers without a description."""
         for resource in file.of("resource").values():
             provider, _, version = resource.target.partition("@")
             if (
@@ -45,7 +48,7 @@ class Types:
                 yield from self._resource(resource)
 
     def described(self, resource: Declaration) -> bool:
-        """Whether the resource's type is among them."""
+        """Return whether the resource's type has a description."""
         provider, _, version = resource.target.partition("@")
         return (self.folder / provider.split("/")[0].lower() / version).exists()
 
@@ -79,7 +82,7 @@ class _Check:
     specs: list[Spec]
 
     def value(self, spec: Spec, node: Node, path: str) -> Iterator[str]:
-        """What is wrong with a value; expressions that would have to be evaluated are taken as right."""
+        """Yield the problems of a value. Expressions count as correct."""
         kind = spec["$type"]
         if kind == "DiscriminatedObjectType" and node.type == "object":
             yield from self._discriminated(spec, node, path)

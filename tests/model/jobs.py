@@ -76,7 +76,7 @@ class State:
 class Search:
     """Visits every reachable state and checks the invariants.
 
-    With `merge`, workers with equal fingerprints count as equal, whatever their histories.
+    With `merge`, workers with equal fingerprints count as equal, also after different histories.
     """
 
     bounds: Bounds

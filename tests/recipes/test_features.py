@@ -147,7 +147,7 @@ renditions: {a: {format: png}}
 """)
     assert "user code is not allowed" in problems(text)[0]
     one = recipes.loads(text, allow_code=True).get("web")
-    assert one.needs_code
+    assert one.has_code
     assert one.isolation == "single"
     assert one.steps[0]["params"]["source"] == "def transform(image, params):\n    return image\n"
 

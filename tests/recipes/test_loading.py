@@ -80,7 +80,7 @@ def test_shipped_recipes_load_and_match_uploads() -> None:
             recipe("transforms: [resize: {width: 5}, auto_orient]\nrenditions: {a: {format: png}}"),
             "auto_orient is allowed only at the start",
         ),
-        (recipe("transforms: [{resize: {width: 5}, crop: {}}]"), "as an item of its own"),
+        (recipe("transforms: [{resize: {width: 5}, crop: {}}]"), "one transform per list item"),
         (
             recipe("renditions: {a: {format: jpg}}"),
             "recipes.web.renditions.a: there is no format 'jpg'; did you mean 'jpeg'?",

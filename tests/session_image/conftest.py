@@ -1,4 +1,4 @@
-"""What the tests of the session's image share."""
+"""Fixtures for the tests of the session image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def baked_pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Emulator]:
-    """A pool whose sessions have the engine among their packages, as those of the built image."""
+    """Start a pool whose sessions have the engine among their packages, as in the built image."""
     packages = tmp_path_factory.mktemp("image")
     packages.chmod(0o755)
     bake.bake(ROOT / "pipeline" / "engine", packages)

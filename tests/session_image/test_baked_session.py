@@ -1,4 +1,4 @@
-"""Sessions whose image brings the engine get none shipped; those of an image without it, or with another, do."""
+"""The client installs the engine only in sessions whose image does not contain the right one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.session_pool_emulator.emulator import Emulator
 
 
 class NoDocument:
-    """The document of a slot that is never written."""
+    """The document of a slot, without storage."""
 
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}
@@ -39,7 +39,7 @@ class NoDocument:
 
 @asynccontextmanager
 async def session_of(pool: Emulator, identifier: str) -> AsyncIterator[Session]:
-    """A session that nothing is known of yet."""
+    """Open a session whose state is unknown."""
     client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": pool.url}), token=None)
     try:
         yield Session(
@@ -59,7 +59,7 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def upload_and_run(session: Session) -> SessionReport:
-    """One job, start to end."""
+    """Upload a source and execute one job."""
     with session.workspace({"out": "png"}) as names:
         await session.upload(names.source, len(picture()), chunks)
         made = rendition("out", "png")
@@ -68,13 +68,13 @@ async def upload_and_run(session: Session) -> SessionReport:
 
 
 async def shipped(pool: Emulator, identifier: str) -> bool:
-    """Whether the engine's archive lies in the session."""
+    """Return whether the session has the engine bundle as a file."""
     listed = (await pool.call("GET", "/files", identifier)).json()["value"]
     return engine_bundle.build().name in {entry["name"] for entry in listed}
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(baked_pool: Emulator) -> None:
+async def test_the_engine_of_the_image_is_used(baked_pool: Emulator) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
         for _ in range(2):
@@ -85,7 +85,7 @@ async def test_nothing_is_shipped_to_a_session_whose_image_brings_the_engine(bak
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_again(baked_pool: Emulator) -> None:
+async def test_a_replaced_session_needs_only_its_other_files(baked_pool: Emulator) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
         await session.upload_asset("logo.png", picture())
@@ -99,7 +99,7 @@ async def test_a_session_that_was_replaced_has_the_engine_and_wants_the_rest_aga
         assert names == {"logo.png"}
 
 
-async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(session_pool: str) -> None:
+async def test_an_image_without_the_engine_gets_it_unnoticed(session_pool: str) -> None:
     identifier = f"plain-{secrets.token_hex(8)}"
     client = PoolClient(Settings.load({"PIPELINE_POOL_ENDPOINT": session_pool}), token=None)
     try:
@@ -124,8 +124,8 @@ async def test_an_image_without_the_engine_gets_it_and_the_job_is_not_told(sessi
         ("https://westus2.dynamicsessions.io/subscriptions/s/resourceGroups/g/sessionPools/p", ["engine", "in.bin"]),
     ],
 )
-async def test_only_a_pool_with_its_own_image_is_taken_to_bring_the_engine(endpoint: str, uploads: list[str]) -> None:
-    """Nobody answers at Azure's addresses here: the transport answers, and keeps what it was sent."""
+async def test_only_custom_image_pools_may_contain_the_engine(endpoint: str, uploads: list[str]) -> None:
+    """The transport records the uploads and responds in Azure's place."""
     sent: list[str] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The session's image, as far as it can be looked at without an engine to build it."""
+"""The files of the session image, checked without docker."""
 
 # ruff: noqa: N815 - the keys of the file are camel case
 
@@ -24,27 +24,35 @@ IMAGE = ROOT / "session_image"
 
 
 class Part(BaseModel):
-    """A mapping of the file: nothing but what Microsoft documents, with the bounds that it recommends."""
+    """A mapping of the configuration file, with the documented keys and Microsoft's recommended limits."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Metadata(Part):
+    """The metadata of the configuration."""
+
     name: Literal["code-interpreter"]
 
 
 class Logging(Part):
+    """The logging options."""
+
     logLevel: int = Field(0, ge=0, le=3)
     useISO8601DateFormat: bool = True
 
 
 class Kernel(Part):
+    """The Jupyter kernel."""
+
     name: str
     port: int
     isAsynchronousExecutionSupported: bool = False
 
 
 class HealthProbe(Part):
+    """The health probe and its thresholds in seconds."""
+
     endpoint: str = "/health"
     successfulHealthCheckThresholdSeconds: int = Field(120, le=120)
     initialDelaySeconds: int = Field(0, le=30)
@@ -55,11 +63,15 @@ class HealthProbe(Part):
 
 
 class Injection(Part):
+    """Code that runs before and after each execution."""
+
     preCodeInjectionSnippet: str = ""
     postCodeInjectionSnippet: str = ""
 
 
 class CodeExecution(Part):
+    """The options of executions."""
+
     enableAutoBase64Decoding: bool = True
     defaultTimeoutSeconds: int = Field(120, le=120)
     synchronousExecution: Injection = Injection()
@@ -67,11 +79,15 @@ class CodeExecution(Part):
 
 
 class FileOperation(Part):
+    """The limits and the folder of uploads."""
+
     maxUploadFileSizeLimitInMBs: int = Field(250, ge=1, le=250)
     dataDirectoryPath: str = "/mnt/data"
 
 
 class Spec(Part):
+    """The specification of the code interpreter."""
+
     logging: Logging
     kernel: Kernel
     healthProbe: HealthProbe
@@ -80,7 +96,7 @@ class Spec(Part):
 
 
 class Configuration(Part):
-    """https://github.com/Azure-Samples/container-apps-dynamic-sessions-samples, creating-container-image.md."""
+    """The configuration file, as documented in Azure-Samples/container-apps-dynamic-sessions-samples."""
 
     kind: Literal["CodeInterpreterConfig"]
     apiVersion: Literal["v1"]
@@ -89,12 +105,12 @@ class Configuration(Part):
 
 
 def configuration() -> dict[str, Any]:
-    """The file as it stands."""
+    """Read the configuration file."""
     loaded: dict[str, Any] = yaml.safe_load((IMAGE / "codeInterpreterConf.yaml").read_text())
     return loaded
 
 
-def test_the_configuration_holds_only_what_is_documented() -> None:
+def test_the_configuration_has_only_documented_keys() -> None:
     Configuration.model_validate(configuration())
     mistyped = configuration()
     mistyped["spec"]["kernel"]["prt"] = 6000
@@ -102,7 +118,7 @@ def test_the_configuration_holds_only_what_is_documented() -> None:
         Configuration.model_validate(mistyped)
 
 
-def test_the_configuration_fits_the_dockerfile_the_pool_and_the_pipeline() -> None:
+def test_the_configuration_fits_dockerfile_pool_and_pipeline() -> None:
     spec = Configuration.model_validate(configuration()).spec
     dockerfile = (IMAGE / "Dockerfile").read_text()
     assert f"CODE_INTERPRETER_KERNEL_NAME={spec.kernel.name}" in dockerfile
@@ -115,18 +131,18 @@ def test_the_configuration_fits_the_dockerfile_the_pool_and_the_pipeline() -> No
     assert not spec.codeExecution.enableAutoBase64Decoding
 
 
-def test_the_dockerfile_is_clean() -> None:
-    told = subprocess.run(
+def test_the_dockerfile_passes_hadolint() -> None:
+    result = subprocess.run(
         [Path(sys.executable).parent / "hadolint", "--failure-threshold", "style", "--ignore", "DL3066", "Dockerfile"],
         cwd=IMAGE,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout
+    assert result.returncode == 0, result.stdout
 
 
-def test_the_base_is_pinned_in_one_place_and_every_package_by_its_hash() -> None:
+def test_the_base_and_the_packages_are_pinned() -> None:
     dockerfile = (IMAGE / "Dockerfile").read_text()
     assert len(re.findall(r"\d+\.\d+\.\d+-ubuntu", dockerfile)) == 1
     assert "--require-hashes" in dockerfile
@@ -134,16 +150,14 @@ def test_the_base_is_pinned_in_one_place_and_every_package_by_its_hash() -> None
     assert {line.split("==")[0] for line in pinned} == {"pillow", "pillow-heif"}
 
 
-def test_the_image_and_the_embedded_sessions_decode_with_the_same_versions() -> None:
+def test_image_and_emulator_have_the_same_codecs() -> None:
     wanted = {line for line in (IMAGE / "requirements.in").read_text().splitlines() if "==" in line}
     assert wanted <= set((ROOT / "requirements-dev.in").read_text().splitlines())
     locked = set(re.findall(r"^\S+==[^\s\\]+", (IMAGE / "requirements.txt").read_text(), flags=re.MULTILINE))
     assert wanted == locked
 
 
-def test_what_is_baked_in_is_the_engine_under_the_name_that_a_job_asks_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_baked_engine_has_the_name_that_jobs_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = bake.bake(ROOT / "pipeline" / "engine", tmp_path)
     assert f'importlib.import_module("{name}.execution.jobs")' in engine_bundle.build().program("eyJ4IjoxfQ==")
     monkeypatch.syspath_prepend(tmp_path)
@@ -154,9 +168,9 @@ def test_what_is_baked_in_is_the_engine_under_the_name_that_a_job_asks_for(
     }
 
 
-def test_the_wrong_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    told = subprocess.run(
+def test_a_wrong_folder_gives_a_plain_error(tmp_path: Path) -> None:
+    result = subprocess.run(
         [sys.executable, IMAGE / "bake.py", tmp_path, tmp_path], capture_output=True, text=True, check=False
     )
-    assert told.returncode == 1
-    assert "Traceback" not in told.stderr
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""scripts/image, with a stand-in for the engine whose container is a session of the embedded pool."""
+"""scripts/image with a fake docker, whose container is a session of the emulated pool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ esac
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `docker` is the stand-in."""
+    """Return an environment with a fake `docker`."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "docker").write_text(DOCKER)
     (tmp_path / "bin" / "docker").chmod(0o755)
@@ -32,7 +32,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 async def image(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
-    """The script's exit status, and what it printed on standard output and on standard error."""
+    """Run the script. Return its exit status, its standard output and its standard error."""
     process = await asyncio.create_subprocess_exec(
         ROOT / "scripts" / "image",
         *arguments,
@@ -45,9 +45,7 @@ async def image(environ: dict[str, str], *arguments: str) -> tuple[int, str, str
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_an_image_is_tried_with_the_tutorials_crop_and_the_engine_in_it(
-    environ: dict[str, str], baked_pool: Emulator
-) -> None:
+async def test_scripts_image_tries_the_crop_and_the_engine(environ: dict[str, str], baked_pool: Emulator) -> None:
     environ["ADDRESS"] = baked_pool.url.removeprefix("http://")
     status, out, err = await image(environ, "try")
     assert status == 0, out + err
@@ -59,7 +57,7 @@ async def test_an_image_is_tried_with_the_tutorials_crop_and_the_engine_in_it(
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_an_image_without_the_engine_is_told(environ: dict[str, str], session_pool: str) -> None:
+async def test_scripts_image_reports_a_missing_engine(environ: dict[str, str], session_pool: str) -> None:
     environ["ADDRESS"] = session_pool.removeprefix("http://")
     status, out, err = await image(environ, "try")
     async with httpx.AsyncClient() as http:
@@ -69,7 +67,7 @@ async def test_an_image_without_the_engine_is_told(environ: dict[str, str], sess
     assert "the crop produced no file" in err
 
 
-async def test_the_tag_is_a_hash_of_what_goes_into_the_image(environ: dict[str, str]) -> None:
+async def test_the_tag_is_a_hash_of_the_image_content(environ: dict[str, str]) -> None:
     status, first, _ = await image(environ, "tag")
     assert status == 0
     assert re.fullmatch(r"[0-9a-f]{16}\n", first)
@@ -79,7 +77,7 @@ async def test_the_tag_is_a_hash_of_what_goes_into_the_image(environ: dict[str, 
     assert f"--tag image-pipeline-session:{first.strip()} ." in Path(environ["CALLS"]).read_text()
 
 
-async def test_without_an_engine_it_says_what_to_start(environ: dict[str, str]) -> None:
+async def test_scripts_image_needs_docker_or_podman(environ: dict[str, str]) -> None:
     for program in ("docker", "podman"):
         path = Path(environ["PATH"].split(":")[0]) / program
         path.write_text("#!/bin/sh\nexit 1\n")

@@ -59,7 +59,7 @@ async def test_earlier_tokens_can_be_expired_by_a_fault() -> None:
 
 async def test_https_with_an_existing_certificate(tmp_path: Path) -> None:
     """A restarted emulator keeps the certificate that its clients trust."""
-    certificate = Certificate.made(tmp_path, "kept")
+    certificate = Certificate.create(tmp_path, "kept")
     async with run_emulator("--tls", str(certificate.file), "--tls-key", str(certificate.key), "--spares", "0") as pool:
         context = ssl.create_default_context(cafile=certificate.file)
         async with httpx.AsyncClient(verify=context, trust_env=False, timeout=30) as client:

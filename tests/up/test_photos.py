@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.demo.photos import photos_in_folder
-from devstack.errors import DemoError
+from devstack.errors import DevstackError
 from pipeline.recipes import load
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def test_a_backslash_becomes_a_slash_as_in_storage(tmp_path: Path) -> None:
     (photo,) = photos_in_folder(tmp_path)
     assert (photo.name, photo.size) == ("back/slash.jpg", 1)
     create_files(tmp_path, "back/slash.jpg")
-    with pytest.raises(DemoError, match="two files would become the blob"):
+    with pytest.raises(DevstackError, match="two files would become the blob"):
         photos_in_folder(tmp_path)
 
 

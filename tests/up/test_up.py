@@ -133,6 +133,14 @@ def test_invalid_recipes_are_reported_before_anything_starts(tmp_path: Path) -> 
     assert "session-pool" not in result.stderr
 
 
+def test_unknown_settings_are_reported_before_anything_starts() -> None:
+    argv = [sys.executable, "-m", "devstack", "up", "--in-memory"]
+    environ = {**os.environ, "PIPELINE_INPUT_CONTANER": "x"}
+    result = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    message = "PIPELINE_INPUT_CONTANER is not a setting; did you mean PIPELINE_INPUT_CONTAINER?"
+    assert (result.returncode, message in result.stderr, "session-pool" in result.stderr) == (1, True, False)
+
+
 def test_an_unwritable_folder_is_reported_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     argv = [sys.executable, "-m", "devstack", "azurite", "--data", str(tmp_path / "file" / "data")]

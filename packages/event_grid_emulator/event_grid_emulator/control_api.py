@@ -22,18 +22,22 @@ def control_app(grid: EventGrid, proxy: ASGIApp) -> Starlette:
     """Return the ASGI application of the control API. It passes all paths outside of ROOT to `proxy`."""
 
     async def status(_request: Request) -> Response:
+        """Handle GET on ROOT."""
         return JSONResponse(grid.status())
 
     async def subscribe(request: Request) -> Response:
+        """Create or replace a subscription."""
         subscription = Subscription.from_json(request.path_params["name"], await _json_body(request))
         await grid.subscribe(subscription)
         return JSONResponse(subscription.model_dump(by_alias=True, mode="json"), HTTPStatus.CREATED)
 
     async def unsubscribe(request: Request) -> Response:
+        """Delete a subscription."""
         await grid.unsubscribe(request.path_params["name"])
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def publish(request: Request) -> Response:
+        """Publish one event or a list of events."""
         document = await _json_body(request)
         events = [Event.from_json(each) for each in (document if isinstance(document, list) else [document])]
         for event in events:

@@ -50,6 +50,7 @@ def _run_until_signal(main: Coroutine[Any, Any, None]) -> None:
     """
 
     async def cancel_on_signal() -> None:
+        """Run `main` as a task that signals cancel."""
         task = asyncio.ensure_future(main)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from functions_host.http_triggers import HttpTriggers
 from functions_host.inflight import InFlight
 from functions_host.invocation import Invoker
 from functions_host.leader_election import run_while_leader
-from functions_host.queue_listener import QueueListener, dead_letter_handler, encode_message, queue_trigger_handler
+from functions_host.queue_listener import QueueListener, dead_letter, encode_message, invoke_queue_trigger
 from functions_host.routes import compile_route
 from functions_host.settings import (
     HOST_STORAGE,
@@ -140,8 +141,8 @@ class _Host:
             self.clients.queues(connection).get_queue_client(name),
             self.host_json.queues,
             self.options.visibility_timeout,
-            queue_trigger_handler(function, self.invoke),
-            dead_letter_handler(self.clients, connection, name),
+            partial(invoke_queue_trigger, function, self.invoke),
+            partial(dead_letter, self.clients, connection, name),
             self.inflight,
         ).run()
 
@@ -168,6 +169,7 @@ class _Host:
         )
 
         async def enqueue(message: BlobMessage) -> None:
+            """Send a message and wake the listener."""
             await queue.send_message(encode_message(message.to_json()))
             listener.wake()
 

@@ -174,14 +174,10 @@ class QueueListener:
         delivery.pop_receipt = updated.pop_receipt or ""
 
 
-def queue_trigger_handler(function: Function, invoke: Invoker) -> Handler:
-    """Return the handler that invokes a function with a queue trigger."""
-
-    async def handle(delivery: Delivery) -> None:
-        reason = f"message {delivery.message.id}, attempt {delivery.attempt}"
-        await invoke(function, _argument(function, delivery), reason)
-
-    return handle
+async def invoke_queue_trigger(function: Function, invoke: Invoker, delivery: Delivery) -> None:
+    """Invoke a function that has a queue trigger."""
+    reason = f"message {delivery.message.id}, attempt {delivery.attempt}"
+    await invoke(function, _argument(function, delivery), reason)
 
 
 def _argument(function: Function, delivery: Delivery) -> str | bytes | FunctionMessage:
@@ -202,14 +198,10 @@ def _argument(function: Function, delivery: Delivery) -> str | bytes | FunctionM
     )
 
 
-def dead_letter_handler(clients: StorageClients, connection: str, queue: str) -> Handler:
-    """Return the handler that copies a message unchanged to the dead-letter queue, `<queue>-poison`."""
-
-    async def dead_letter(delivery: Delivery) -> None:
-        client = await ensure_queue(clients, connection, f"{queue}-poison")
-        await client.send_message(delivery.message.content)
-
-    return dead_letter
+async def dead_letter(clients: StorageClients, connection: str, queue: str, delivery: Delivery) -> None:
+    """Copy a message unchanged to the dead-letter queue, `<queue>-poison`."""
+    client = await ensure_queue(clients, connection, f"{queue}-poison")
+    await client.send_message(delivery.message.content)
 
 
 def encode_message(text: str) -> str:

@@ -119,6 +119,7 @@ def resolve_settings(text: str) -> str:
     """
 
     def replacement(match: re.Match[str]) -> str:
+        """Return the value of the variable in a match."""
         value = os.environ.get(match[1])
         if value is None:
             raise HostError(f"'%{match[1]}%' cannot be resolved: set {match[1]} in the environment")

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 _PARTIAL_PREFIX = ".upload-in-progress-"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,14 +51,6 @@ class SessionFiles:
         """Take ownership of the directory descriptor `fd`. New files belong to the user `uid`, if it is not None."""
         self._fd = fd
         self._uid = uid
-
-    def __enter__(self) -> Self:
-        """Return this object."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the descriptor."""
-        self.close()
 
     def close(self) -> None:
         """Close the descriptor."""

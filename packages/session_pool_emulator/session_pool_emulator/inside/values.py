@@ -16,6 +16,7 @@ def install(shell: Any) -> None:  # noqa: ANN401 - IPython has no types
     compute = hook.compute_format_data
 
     def compute_with_value(result: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Add the value to the formats of a result."""
         formats, metadata = compute(result)
         formats[MIME] = describe_value(result)
         return formats, metadata

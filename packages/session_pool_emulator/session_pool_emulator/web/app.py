@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from session_pool_emulator.pool import Pool
-from session_pool_emulator.web import admin, errors, executions, files, management, openapi, status
+from session_pool_emulator.web import admin, errors, executions, files, management, status
 from session_pool_emulator.web.access_log import AccessLogMiddleware
 from session_pool_emulator.web.fault_middleware import FaultMiddleware
 from session_pool_emulator.web.tokens import TokenMiddleware
@@ -56,7 +56,7 @@ def _emulator_routes(*, with_admin: bool) -> list[BaseRoute]:
     """Return the routes that the service does not have."""
     routes: list[BaseRoute] = [
         Route("/", status.get_status, methods=["GET"]),
-        Route("/openapi.json", openapi.get_openapi, methods=["GET"]),
+        Route("/openapi.json", status.get_openapi, methods=["GET"]),
     ]
     if with_admin:
         routes += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from urllib.parse import parse_qs
 
 from starlette.responses import Response
@@ -89,7 +89,7 @@ class _FaultyRequest:
         session = self._pool.find(self._identifier())
         if session is None or not session.interpreter.done():
             return
-        with suppress(SessionFileNotFoundError, SandboxError), session.files() as files:
+        with suppress(SessionFileNotFoundError, SandboxError), closing(session.files()) as files:
             names = [entry.name for entry in files.list_folder([], recursive=False) if not entry.is_directory]
             named = [name for name in names if f"/{name}" in self._scope["path"]]
             if names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -42,22 +42,18 @@ async def upload(request: Request) -> Response:
     """Handle POST /files, and POST /files/upload of the legacy family."""
     context, folder = _context_and_folder(request)
     session, _ = await context.session()
-    with _open_files(session) as files, ExitStack() as stack:
-        names: list[str] = []
+    names: list[str] = []
+    with _open_files(session) as files:
+        with ExitStack() as stack:
 
-        def open_file(name: str) -> int:
-            names.append(parse_file_name(name))
-            return stack.enter_context(files.create(folder, names[0]))
+            def open_file(name: str) -> int:
+                """Create the file below the folder. It appears under its name after the last chunk."""
+                names.append(parse_file_name(name))
+                return stack.enter_context(files.create(folder, names[0]))
 
-        content_type = request.headers.get("content-type", "")
-        try:
-            await MultipartUpload(content_type, context.pool.settings.max_upload_bytes, open_file).read(
-                request.stream()
-            )
-            stack.close()
-        except BaseException as error:
-            stack.__exit__(type(error), error, error.__traceback__)
-            raise
+            content_type = request.headers.get("content-type", "")
+            body = MultipartUpload(content_type, context.pool.settings.max_upload_bytes, open_file)
+            await body.read(request.stream())
         entry = files.stat(folder, names[0])
     return _entry_response(context, entry)
 
@@ -110,7 +106,7 @@ def _boolean_parameter(context: RequestContext, name: str) -> bool:
 def _open_files(session: Session, *, not_found_code: str = "FileNotFound") -> Iterator[SessionFiles]:
     """Yield the files of a session, and convert errors in the block to error responses."""
     try:
-        with session.in_use(), session.files() as files:
+        with session.in_use(), closing(session.files()) as files:
             yield files
     except SessionFileNotFoundError as error:
         raise ApiError(404, not_found_code, f"The file '{error}' does not exist.") from None

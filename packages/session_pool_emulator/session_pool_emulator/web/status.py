@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from session_pool_emulator.log import short_hash
 from session_pool_emulator.pool import Pool
@@ -25,6 +26,11 @@ async def get_status(request: Request) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(_render_page(status))
     return json_response(status)
+
+
+async def get_openapi(_: Request) -> Response:
+    """Handle GET /openapi.json: the OpenAPI description, with the API versions of each operation."""
+    return FileResponse(Path(__file__).with_name("openapi.json"), media_type="application/json; charset=utf-8")
 
 
 def _pool_status(pool: Pool) -> dict[str, Any]:
