@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipeline.engine.protocol import Limits
 from pipeline.engine.revisions import DECODERS
@@ -35,10 +35,8 @@ MIB = 1024 * 1024
 ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$", max_length=63)]
 
 
-class StorageAccount(BaseModel):
+class StorageAccount(BaseModel, frozen=True):
     """Connection to the storage account: a connection string, or three endpoints and a managed identity."""
-
-    model_config = ConfigDict(frozen=True)
 
     connection_string: str | None = Field(default=None, repr=False)
     blob_uri: str | None = None
@@ -67,10 +65,8 @@ class StorageAccount(BaseModel):
         return cls(**uris, client_id=environ.get(f"{CONNECTION}__clientId"))
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """All settings except the storage account. Units: seconds, bytes, and pixels summed over all frames."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipes: Path = Field(Path("recipes.yaml"), description="Path of the recipe file, relative to the app's folder.")
     input_container: ContainerName = Field("input", description="Container for uploaded sources.")

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import PipelineError, RequestError
@@ -176,10 +176,8 @@ def _place(detail: ErrorDetails) -> str:
     return ".".join(path)
 
 
-class Problem(BaseModel):
+class Problem(BaseModel, frozen=True):
     """An error, as RFC 9457 describes it."""
-
-    model_config = ConfigDict(frozen=True)
 
     type: str = Field(pattern=r"^urn:image-pipeline:problem:[a-z_]+$", description="Stable identifier of the error.")
     title: str

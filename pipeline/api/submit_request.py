@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.api.http import Request, Upload
 from pipeline.api.schemas import RecipeName
@@ -29,10 +29,8 @@ class SourceRef(Document):
     name: BlobName
 
 
-class JobRequest(Document):
+class JobRequest(Document, json_schema_extra={"examples": [{"source": "photos/a.jpg", "recipe": "web"}]}):
     """A submission of a job: a source, and a recipe by name or, if the settings allow it, in full."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"source": "photos/a.jpg", "recipe": "web"}]})
 
     source: BlobName | SourceRef
     recipe: RecipeName | None = None

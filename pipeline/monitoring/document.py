@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
-class Document(BaseModel):
+class Document(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """Base of all documents: immutable, without unknown fields, described by the docstrings of its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe, Recipes
@@ -68,15 +68,13 @@ REQUESTS_PER_BATCH = 2
 REQUESTS_PER_PAGE = 5
 
 
-class Estimate(BaseModel):
+class Estimate(BaseModel, frozen=True):
     """The expected duration and cost of a plan or a run.
 
     `timings` is the number of measured jobs behind it; with 0, the times are assumed. `money` holds `sessions`,
     `storage` and their sum `total`, in the currency of the price settings; function instances are not included.
     `minutes` assumes that the whole pool is free for the run.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     minutes: float = 0
     sessions: int = 0

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from pipeline.runs.estimates import Estimate
 from pipeline.runs.selection import Reason, Selection
@@ -71,10 +71,8 @@ class Plan(BaseModel):
         return {**shown, "complete": self.complete}
 
 
-class Progress(BaseModel):
+class Progress(BaseModel, frozen=True):
     """Progress of a run: the jobs by outcome, and the jobs `left`, which were found and have not ended."""
-
-    model_config = ConfigDict(frozen=True)
 
     done: int = 0
     skipped: int = 0

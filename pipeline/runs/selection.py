@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe, Recipes
@@ -51,7 +51,7 @@ def _expand_reasons(value: Any) -> Any:  # noqa: ANN401 - any input of a user
     return tuple(dict.fromkeys(each for word in words if word for each in REASON_ALIASES.get(word, (word,))))
 
 
-class Selection(BaseModel):
+class Selection(BaseModel, frozen=True, extra="forbid"):
     """Filters for the jobs of a plan or a run: sources, recipes and reasons.
 
     Reasons: `new` (never done), `changed` (the source has changed), `recipe_changed` (ended with another recipe
@@ -60,8 +60,6 @@ class Selection(BaseModel):
     seconds since the last write of the source. A recipe without match rules applies to all sources if the selection
     names it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prefix: str = Field("", max_length=1024, pattern=PRINTABLE, description="Only sources whose names start with this.")
     recipes: tuple[str, ...] = Field((), max_length=100, description="Only these recipes; all when empty.")

@@ -6,20 +6,18 @@ import json
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.storage.account import Account, map_errors
 from pipeline.telemetry import traceparent
 
 
-class Message(BaseModel):
+class Message(BaseModel, frozen=True, extra="forbid"):
     """A waiting job. `attempt` counts the attempts so far; `again` executes a job that has ended.
 
     `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str = Field(max_length=100)
     container: str = Field(max_length=63)
@@ -38,10 +36,8 @@ class Message(BaseModel):
             raise RecipeError(f"not a job message: {str(error)[:300]}", kind="bad_message") from None
 
 
-class Item(BaseModel):
+class Item(BaseModel, frozen=True, extra="forbid"):
     """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str = Field(max_length=100)
     name: str = Field(max_length=1024)
@@ -50,13 +46,11 @@ class Item(BaseModel):
     listed: tuple[str, ...] = Field((), max_length=4)
 
 
-class RunWork(BaseModel):
+class RunWork(BaseModel, frozen=True, extra="forbid"):
     """A message of a run: execute the jobs of a `batch`, or, without one, find the next jobs and batch them.
 
     `items` and `etag` repeat the row of a new batch, so that the worker need not read it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str = Field(max_length=60)
     batch: str = Field("", max_length=60)
