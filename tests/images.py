@@ -20,7 +20,7 @@ def image_bytes(
         else red.rotate(seed)
     )
     packed = io.BytesIO()
-    Image.merge("RGB", (red, green, blue)).save(packed, "JPEG" if format == "noise" else format, **options)
+    Image.merge("RGB", (red, green, blue)).save(packed, "JPEG" if image_format == "noise" else image_format, **options)
     return packed.getvalue()
 
 
