@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from devstack import azurite as emulator
 from devstack import subprocesses
-from tests.memory import Memory, opened_in_memory
-from tests.stack import RECIPES, Stack, environment, opened
+from tests.memory import Memory, open_in_memory
+from tests.stack import RECIPES, Stack, environment, open_stack
 
 ROOT = Path(__file__).parent
 STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}
@@ -116,12 +116,12 @@ def stack_environ(request: pytest.FixtureRequest) -> dict[str, str] | None:
 @pytest_asyncio.fixture
 async def stack(stack_environ: dict[str, str] | None, recipe_file: Path) -> AsyncIterator[Stack]:
     """Services on the local stack; in some folders also services in memory."""
-    async with opened(stack_environ) if stack_environ else opened_in_memory(recipe_file.read_text()) as stack:
+    async with open_stack(stack_environ) if stack_environ else open_in_memory(recipe_file.read_text()) as stack:
         yield stack
 
 
 @pytest_asyncio.fixture
 async def memory() -> AsyncIterator[Memory]:
     """Services on in-memory storage and a fake session pool."""
-    async with opened_in_memory() as memory:
+    async with open_in_memory() as memory:
         yield memory

@@ -57,7 +57,7 @@ class Memory(Stack):
 
 
 @asynccontextmanager
-async def opened_in_memory(
+async def open_in_memory(
     recipes: str = RECIPES, account: MemoryAccount | None = None, pool: FakePool | None = None, **settings: Any
 ) -> AsyncIterator[Memory]:
     """Open services on an account and a pool: new ones, or those of another process."""

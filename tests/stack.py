@@ -41,7 +41,7 @@ class Stack:
     services: Services
     environ: dict[str, str]
 
-    async def drop(self, name: str, data: bytes) -> str:
+    async def upload(self, name: str, data: bytes) -> str:
         """Upload a source and return its ETag."""
         container = self.services.account.container(self.services.settings.input_container)
         return str((await container.get_blob_client(name).upload_blob(data, overwrite=True))["etag"]).strip('"')
@@ -71,7 +71,7 @@ class Stack:
             await queue.delete_message(message)
         return [message.content for message in messages]
 
-    async def work_off(self) -> int:
+    async def process_messages(self) -> int:
         """Handle messages of the run queue until it is empty. Return their number."""
         count = 0
         while messages := await self.run_messages():
@@ -79,7 +79,7 @@ class Stack:
             await asyncio.gather(*(self.services.run_worker.handle_message(body) for body in messages))
         return count
 
-    async def waiting(self) -> int:
+    async def waiting_messages(self) -> int:
         """Count the messages of the run queue, the invisible ones included."""
         queue = self.services.account.queue(self.services.settings.job_queue)
         return (await queue.get_queue_properties()).approximate_message_count or 0
@@ -109,7 +109,7 @@ def environment(azurite: str, session_pool: str, recipe_file: Path) -> dict[str,
 
 
 @asynccontextmanager
-async def opened(environ: dict[str, str]) -> AsyncIterator[Stack]:
+async def open_stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
     """Open the services that `environ` configures. End their sessions at the exit."""
     settings = Settings.load(environ)
     services = Services.open(settings, load_recipes(settings), environ)

@@ -15,7 +15,7 @@ import pytest
 
 from devstack import stack
 from pipeline import recipes
-from tests.images import form, sides
+from tests.images import detect_format, size
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def test_the_page_on_the_session_api_works_as_written(session_pool: str, tmp_pat
     assert "Hello from Pillow" in result.stdout
     assert result.stdout.count('"Succeeded"') == 2
     cropped = (tmp_path / "cropped.jpg").read_bytes()
-    assert (form(cropped), sides(cropped)) == ("JPEG", (300, 300))
+    assert (detect_format(cropped), size(cropped)) == ("JPEG", (300, 300))
 
 
 def readme_block(command: str) -> str:
@@ -104,7 +104,7 @@ def stock(folder: Path) -> None:
 
 def picture_of(path: Path) -> tuple[str, tuple[int, int]]:
     """Return the format and the size of an image file."""
-    return form(path.read_bytes()), sides(path.read_bytes())
+    return detect_format(path.read_bytes()), size(path.read_bytes())
 
 
 def test_links_in_the_documentation_have_targets() -> None:
@@ -121,7 +121,7 @@ def test_the_recipe_commands_in_the_readme_work(tmp_path: Path) -> None:
         ["bash", "-euc", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert sides((tmp_path / "preview" / "web" / "photo.jpg" / "thumb.jpg").read_bytes()) == (300, 300)
+    assert size((tmp_path / "preview" / "web" / "photo.jpg" / "thumb.jpg").read_bytes()) == (300, 300)
 
 
 def test_the_page_about_performance_lists_every_metric() -> None:

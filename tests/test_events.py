@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
-from pipeline.telemetry import about_job, logger
+from pipeline.telemetry import job_log_context, logger
 from tests import events
 
 
@@ -75,7 +75,7 @@ def attributes(exporter: InMemoryLogRecordExporter) -> tuple[ReadableLogRecord, 
 
 
 def test_exported_records_have_event_job_and_fields(exported: InMemoryLogRecordExporter) -> None:
-    with about_job("0a1b"):
+    with job_log_context("0a1b"):
         logger("pipeline.tested").warning(
             "failed at %s: %s",
             "execute",

@@ -12,7 +12,7 @@ from pipeline import recipes
 from pipeline.engine.execution.jobs import execute_job
 from pipeline.engine.protocol import Job, Limits
 from pipeline.recipes import explain
-from tests.images import sides
+from tests.images import size
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -57,4 +57,4 @@ def test_each_recipe_renders_the_sample_image(file: str, name: str, tmp_path: Pa
     assert [each["name"] for each in report["renditions"]] == [each.name for each in recipe.renditions]
     if name == "product":
         (zoom,) = [each["file"] for each in report["renditions"] if each["name"] == "zoom"]
-        assert sides((tmp_path / zoom).read_bytes()) == (1600, 1600)
+        assert size((tmp_path / zoom).read_bytes()) == (1600, 1600)

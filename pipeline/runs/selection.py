@@ -14,7 +14,7 @@ from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.storage.blobs import Listed, Renditions, Sources
-from pipeline.storage.entry import Entry, Version
+from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, Version
 from pipeline.storage.keys import JobKey, row_key
 from pipeline.storage.ledger import Ledger
 
@@ -151,7 +151,7 @@ class JobFinder:
         keys = {row_key(self.input_container, one.name): one for one in matching}
         # Tables compare row keys by UTF-16 code units.
         ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-        summaries = self.ledger.scan_summaries(recipe.name, ordered[0], ordered[-1])
+        summaries = self.ledger.scan(recipe.name, ordered[0], ordered[-1], SUMMARY_COLUMNS)
         rows = {entry.key.row: entry async for entry in summaries}
         jobs = []
         for key, source in keys.items():

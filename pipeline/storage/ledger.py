@@ -33,7 +33,7 @@ from azure.data.tables.aio import TableClient
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, IgnoreMissing, map_errors
-from pipeline.storage.entry import LONG_AGO, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version
+from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
@@ -91,15 +91,15 @@ class Ledger:
             return Entry.from_row(await self._table.get_entity(key.partition, key.row))
         return None
 
-    async def scan_summaries(self, recipe: str, first: str, last: str) -> AsyncIterator[Entry]:
-        """Yield the rows of a recipe with row keys in [first, last], with the columns that planning needs.
+    async def scan(self, recipe: str, first: str, last: str, columns: list[str] | None = None) -> AsyncIterator[Entry]:
+        """Yield the rows of a recipe with row keys in [first, last], with all columns or the named ones.
 
         This is a range read within one partition.
         """
         query = "PartitionKey eq @recipe and RowKey ge @first and RowKey le @last"
         values = {"recipe": recipe, "first": first, "last": last}
         with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(query, parameters=values, select=SUMMARY_COLUMNS):
+            async for row in self._table.query_entities(query, parameters=values, select=columns):
                 yield Entry.from_row(row)
 
     async def delete(self, entry: Entry) -> None:

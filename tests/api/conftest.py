@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import pytest
 
 from pipeline.testing import FakePool, MemoryAccount
-from tests.memory import opened_in_memory
-from tests.stack import Stack, opened
+from tests.memory import open_in_memory
+from tests.stack import Stack, open_stack
 
 SLOTS = 2
 
@@ -33,7 +33,7 @@ class MemoryBackend:
     def opened(self, **settings: Any) -> AbstractAsyncContextManager[Stack]:
         """Open services like another process."""
         values = {"pool_max_sessions": SLOTS, **settings}
-        return opened_in_memory(account=self.account, pool=self.pool, **values)
+        return open_in_memory(account=self.account, pool=self.pool, **values)
 
 
 @dataclass
@@ -44,7 +44,9 @@ class LocalBackend:
 
     def opened(self, **settings: Any) -> AbstractAsyncContextManager[Stack]:
         """Open services like another process."""
-        return opened({**self.environ, **{f"PIPELINE_{name.upper()}": str(each) for name, each in settings.items()}})
+        return open_stack(
+            {**self.environ, **{f"PIPELINE_{name.upper()}": str(each) for name, each in settings.items()}}
+        )
 
 
 @pytest.fixture(params=["memory", pytest.param("stack", marks=pytest.mark.stack)])

@@ -12,7 +12,7 @@ from pipeline.recipes import adhoc, loads
 from pipeline.storage.keys import JobKey
 from tests.api.client import call
 from tests.api.conftest import Backend
-from tests.images import form, picture, sides
+from tests.images import detect_format, image_bytes, size
 from tests.stack import Stack
 
 JOBS = "/api/jobs"
@@ -29,7 +29,7 @@ async def open_app(backend: Backend) -> AsyncIterator[Stack]:
 
 
 async def test_adhoc_recipes_are_rejected_unless_allowed(app: Stack) -> None:
-    await app.drop("a.jpg", picture())
+    await app.upload("a.jpg", image_bytes())
     response = await call(app, "POST", JOBS, {"source": "a.jpg", **OWN})
     assert (response.status, response.problem) == (403, "adhoc_not_allowed")
     assert "PIPELINE_ADHOC_RECIPES" in response.json()["detail"]
@@ -38,20 +38,20 @@ async def test_adhoc_recipes_are_rejected_unless_allowed(app: Stack) -> None:
 
 
 async def test_adhoc_renditions_have_their_own_path_prefix(open_app: Stack) -> None:
-    await open_app.drop("photos/a.jpg", picture(800, 600))
+    await open_app.upload("photos/a.jpg", image_bytes(800, 600))
     job = (await call(open_app, "POST", JOBS, {"source": "photos/a.jpg", **OWN})).json()
     assert (job["state"], job["recipe"]) == ("done", adhoc.name_of(OWN))
     ((path, data),) = (await open_app.outputs()).items()
     digest = adhoc.name_of(OWN).removeprefix("_adhoc-")
     assert path == f"adhoc/{digest}/photos/a.jpg/half.png"
-    assert (form(data), sides(data)) == ("PNG", (100, 50))
+    assert (detect_format(data), size(data)) == ("PNG", (100, 50))
     reordered = {"renditions": OWN["renditions"], "transforms": OWN["transforms"], "source": "photos/a.jpg"}
     again = (await call(open_app, "POST", JOBS, reordered)).json()
     assert (again["id"], again["attempts"]) == (job["id"], 1), "the same recipe is the same job and is executed once"
 
 
 async def test_another_process_executes_a_queued_adhoc_job(open_app: Stack, backend: Backend) -> None:
-    await open_app.drop("a.jpg", picture())
+    await open_app.upload("a.jpg", image_bytes())
     response = await call(open_app, "POST", JOBS, {"source": "a.jpg", **OWN}, prefer="respond-async")
     (message,) = await open_app.messages()
     async with backend.opened(adhoc_recipes="on") as another:
@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 async def test_errors_in_an_adhoc_recipe_name_their_position(open_app: Stack) -> None:
-    await open_app.drop("a.jpg", picture())
+    await open_app.upload("a.jpg", image_bytes())
     for case, (document, place) in WRONG.items():
         response = await call(open_app, "POST", JOBS, {"source": "a.jpg", **document})
         assert (response.status, response.problem) == (422, "bad_recipe"), case
@@ -89,11 +89,11 @@ async def test_errors_in_an_adhoc_recipe_name_their_position(open_app: Stack) ->
 
 async def test_code_needs_two_settings(backend: Backend) -> None:
     async with backend.opened(adhoc_recipes="code", allow_code=True) as app:
-        await app.drop("a.jpg", picture(800, 600))
+        await app.upload("a.jpg", image_bytes(800, 600))
         job = (await call(app, "POST", JOBS, {"source": "a.jpg", **CODE})).json()
         assert (job["state"], job["renditions"][0]["width"]) == ("done", 100)
     async with backend.opened(adhoc_recipes="code") as app:
-        await app.drop("a.jpg", picture())
+        await app.upload("a.jpg", image_bytes())
         assert (await call(app, "POST", JOBS, {"source": "a.jpg", **CODE})).problem == "bad_recipe"
 
 

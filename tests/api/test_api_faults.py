@@ -9,14 +9,14 @@ import pytest
 
 from pipeline.testing import FakePool, MemoryAccount, pool
 from tests.api.client import call
-from tests.images import picture
-from tests.memory import Memory, opened_in_memory
+from tests.images import image_bytes
+from tests.memory import Memory, open_in_memory
 
 
 async def failed(memory: Memory, *names: str) -> None:
     """Upload sources that are no images, and handle their events."""
     for name in names:
-        await memory.drop(name, b"no image")
+        await memory.upload(name, b"no image")
         await memory.services.dispatcher.handle_blob("input", name)
 
 
@@ -47,7 +47,7 @@ async def test_an_unknown_job_is_404(memory: Memory, path: str) -> None:
 
 async def test_a_done_job_cannot_be_dismissed(memory: Memory) -> None:
     body = {"source": "photos/a.jpg", "recipe": "web"}
-    await memory.drop("photos/a.jpg", picture(60, 40))
+    await memory.upload("photos/a.jpg", image_bytes(60, 40))
     done = await call(memory, "POST", "/api/jobs", body)
     assert (done.status, done.json()["state"]) == (200, "done")
     refused = await call(memory, "DELETE", f"/api/jobs/{done.json()['id']}")
@@ -67,7 +67,7 @@ async def test_failures_are_grouped_and_retried(memory: Memory) -> None:
 
 
 async def test_a_full_pool_defers_a_request(memory: Memory) -> None:
-    await memory.drop("photos/a.jpg", picture(60, 40))
+    await memory.upload("photos/a.jpg", image_bytes(60, 40))
     memory.pool.fail("POST files", pool.FULL, times=2)
     body = {"source": "photos/a.jpg", "recipe": "web"}
     response = await call(memory, "POST", "/api/jobs", body, prefer="wait=0.2")
@@ -104,8 +104,8 @@ def slots(document: Any) -> list[str]:
 
 async def test_an_idle_session_is_ended_on_request() -> None:
     account, sessions = MemoryAccount(), FakePool()
-    async with opened_in_memory(account=account, pool=sessions) as first:
-        await first.drop("photos/a.jpg", picture(60, 40))
+    async with open_in_memory(account=account, pool=sessions) as first:
+        await first.upload("photos/a.jpg", image_bytes(60, 40))
         await first.services.dispatcher.handle_blob("input", "photos/a.jpg")
         assert "leased" in slots((await call(first, "GET", "/api/pool")).json())
         # Its own slot, in this process.
@@ -115,7 +115,7 @@ async def test_an_idle_session_is_ended_on_request() -> None:
         soon = await call(first, "POST", f"/api/pool/slots/{number}/recycle")
         assert (soon.status, soon.json()["outcome"]) == (202, "draining")
     assert len(sessions.sessions) == 1
-    async with opened_in_memory(account=account, pool=sessions) as second:
+    async with open_in_memory(account=account, pool=sessions) as second:
         assert slots((await call(second, "GET", "/api/pool")).json()).count("dirty") == 1
         ended = await call(second, "POST", f"/api/pool/slots/{number}/recycle")
         assert (ended.status, ended.json()["outcome"]) == (200, "ended")
@@ -128,8 +128,8 @@ async def test_an_idle_session_is_ended_on_request() -> None:
 async def test_another_process_is_asked_to_recycle(monkeypatch: pytest.MonkeyPatch) -> None:
     account, sessions = MemoryAccount(), FakePool()
     async with (
-        opened_in_memory(account=account, pool=sessions, pool_max_sessions=1) as holder,
-        opened_in_memory(account=account, pool=sessions, pool_max_sessions=1) as other,
+        open_in_memory(account=account, pool=sessions, pool_max_sessions=1) as holder,
+        open_in_memory(account=account, pool=sessions, pool_max_sessions=1) as other,
         holder.services.scheduler.acquire_slot("shared"),
     ):
         first = await call(other, "POST", "/api/pool/slots/0/recycle")
@@ -155,7 +155,7 @@ async def test_health_names_what_is_unavailable(memory: Memory) -> None:
 
 
 async def test_health_needs_every_container() -> None:
-    async with opened_in_memory() as memory:
+    async with open_in_memory() as memory:
         await memory.services.account.container("uploads").delete_container()
         response = await call(memory, "GET", "/api/health")
         (bad,) = [each for each in response.json()["dependencies"] if not each["healthy"]]
@@ -165,7 +165,7 @@ async def test_health_needs_every_container() -> None:
 
 async def test_statistics_count_jobs_and_messages(memory: Memory) -> None:
     await failed(memory, "photos/a.jpg")
-    await memory.drop("photos/b.jpg", picture(60, 40))
+    await memory.upload("photos/b.jpg", image_bytes(60, 40))
     await memory.services.dispatcher.handle_blob("input", "photos/b.jpg")
     await memory.services.ledger.metrics.flush()
     (job,) = (await call(memory, "GET", "/api/jobs?state=failed")).json()["jobs"]
@@ -182,9 +182,9 @@ async def test_statistics_count_jobs_and_messages(memory: Memory) -> None:
 
 
 async def test_a_preview_and_a_rendition_of_an_upload(memory: Memory) -> None:
-    image = picture(60, 40)
+    image = image_bytes(60, 40)
     submitted = await call(
-        memory, "POST", "/api/jobs?recipe=tutorial&name=a.jpg", picture(500, 500), content_type="image/jpeg"
+        memory, "POST", "/api/jobs?recipe=tutorial&name=a.jpg", image_bytes(500, 500), content_type="image/jpeg"
     )
     assert submitted.status == 200, submitted.body
     rendition = submitted.json()["renditions"][0]

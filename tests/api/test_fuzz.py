@@ -11,7 +11,7 @@ import pytest
 from devstack import subprocesses
 from pipeline.runs import Selection
 from pipeline.storage.keys import JobKey
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -37,7 +37,7 @@ OF_A_RUN = ("GET /runs/{id}", "POST /runs/{id}/cancel", "POST /runs/{id}/resume"
 
 @pytest.mark.timeout(300)
 async def test_generated_requests_get_only_documented_responses(stack: Stack, tmp_path: Path) -> None:
-    await stack.drop("photos/a.jpg", picture(64, 48))
+    await stack.upload("photos/a.jpg", image_bytes(64, 48))
     key = JobKey.of("web", stack.services.settings.input_container, "photos/a.jpg")
     configuration = tmp_path / "schemathesis.toml"
     run = await stack.services.runs.start(Selection(prefix="photos/"), expected_count=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.api.client import call
-from tests.stack import Stack, opened
+from tests.stack import Stack, open_stack
 
 
 async def test_all_dependencies_are_healthy_on_the_local_stack(app: Stack) -> None:
@@ -14,7 +14,7 @@ async def test_all_dependencies_are_healthy_on_the_local_stack(app: Stack) -> No
 
 
 async def test_unhealthy_dependencies_are_listed_with_reasons(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1"}) as app:
+    async with open_stack({**environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1"}) as app:
         settings = app.services.settings
         await app.services.account.container(settings.output_container).delete_container()
         response = await call(app, "GET", "/api/health")

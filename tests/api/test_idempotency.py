@@ -13,7 +13,7 @@ from pipeline.storage.queue import JobQueue
 from pipeline.storage.run_store import RunStore
 from tests.api.client import call
 from tests.api.conftest import Backend
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 JOBS = "/api/jobs"
@@ -27,7 +27,7 @@ async def count_uploads(app: Stack) -> int:
 
 
 async def test_same_image_with_same_key_is_one_job(app: Stack) -> None:
-    image = picture(640, 480, "PNG")
+    image = image_bytes(640, 480, "PNG")
     responses = [await call(app, "POST", IMAGE, image, content_type=PNG, idempotency_key="k 1") for _ in range(2)]
     assert [response.status for response in responses] == [200, 200]
     first, second = (response.json() for response in responses)
@@ -38,7 +38,7 @@ async def test_same_image_with_same_key_is_one_job(app: Stack) -> None:
 
 
 async def test_concurrent_requests_with_one_key_are_one_job(app: Stack) -> None:
-    image = picture(640, 480, "PNG")
+    image = image_bytes(640, 480, "PNG")
     payload = (call(app, "POST", IMAGE, image, content_type=PNG, idempotency_key="k") for _ in range(4))
     responses = await asyncio.gather(*payload)
     assert {response.json()["id"] for response in responses} == {responses[0].json()["id"]}
@@ -49,31 +49,31 @@ async def test_concurrent_requests_with_one_key_are_one_job(app: Stack) -> None:
 @pytest.mark.parametrize("field", ["source", "recipe", "image"])
 async def test_a_key_with_another_request_is_rejected(app: Stack, field: str) -> None:
     for name in ("a.jpg", "b.jpg"):
-        await app.drop(name, picture())
+        await app.upload(name, image_bytes())
     payload = {"source": "a.jpg", "recipe": "web"}
     later = {"prefer": "respond-async", "idempotency_key": "k"}
     assert (await call(app, "POST", JOBS, payload, **later)).status == 202
     if field == "image":
-        response = await call(app, "POST", IMAGE, picture(), content_type=PNG, **later)
+        response = await call(app, "POST", IMAGE, image_bytes(), content_type=PNG, **later)
     else:
         changed = {**payload, field: {"source": "b.jpg", "recipe": "tutorial"}[field]}
         response = await call(app, "POST", JOBS, changed, **later)
     assert (response.status, response.problem) == (422, "key_reused")
-    assert await app.waiting() == 1
+    assert await app.waiting_messages() == 1
 
 
 async def test_a_rejected_request_does_not_reserve_its_key(app: Stack) -> None:
     payload = {"source": "a.jpg", "recipe": "web"}
     assert (await call(app, "POST", JOBS, payload, idempotency_key="k")).status == 404
-    await app.drop("b.jpg", picture())
+    await app.upload("b.jpg", image_bytes())
     assert (await call(app, "POST", JOBS, {**payload, "source": "b.jpg"}, idempotency_key="k")).status == 200
 
 
 async def test_a_repeated_key_returns_the_job_of_the_old_source(app: Stack) -> None:
     payload = {"source": "a.jpg", "recipe": "web"}
-    etag = await app.drop("a.jpg", picture())
+    etag = await app.upload("a.jpg", image_bytes())
     await call(app, "POST", JOBS, payload, idempotency_key="k")
-    await app.drop("a.jpg", picture(seed=90))
+    await app.upload("a.jpg", image_bytes(seed=90))
     again = (await call(app, "POST", JOBS, payload, idempotency_key="k")).json()
     assert again["source"]["etag"] == etag
     assert (await call(app, "POST", JOBS, payload)).json()["source"]["etag"] != etag
@@ -88,7 +88,7 @@ async def expired_keys(app: Stack) -> int:
 async def test_expired_keys_are_reusable_and_get_deleted(backend: Backend) -> None:
     async with backend.opened() as app:
         for name in ("a.jpg", "b.jpg"):
-            await app.drop(name, picture())
+            await app.upload(name, image_bytes())
         payload = {"prefer": "respond-async", "idempotency_key": "k"}
         assert (await call(app, "POST", JOBS, {"source": "a.jpg", "recipe": "web"}, **payload)).status == 202
         assert await expired_keys(app) == 0
@@ -104,7 +104,7 @@ async def runs_of(app: Stack) -> list[str]:
 
 @pytest.mark.parametrize("planned", [True, False])
 async def test_same_run_with_same_key_starts_once(app: Stack, planned: bool) -> None:
-    await app.drop("photos/a.jpg", picture())
+    await app.upload("photos/a.jpg", image_bytes())
     payload: dict[str, Any] = {"selection": {"prefix": "photos/"}, "expected_count": 1}
     if planned:
         payload = {
@@ -113,7 +113,7 @@ async def test_same_run_with_same_key_starts_once(app: Stack, planned: bool) -> 
     responses = [await call(app, "POST", "/api/runs", payload, idempotency_key="k") for _ in range(2)]
     assert [response.status for response in responses] == [201, 200]
     assert len({response.headers["Location"] for response in responses}) == 1
-    await app.work_off()
+    await app.process_messages()
     later = await call(app, "POST", "/api/runs", payload, idempotency_key="k")
     assert (later.status, later.json()["state"], later.json()["progress"]["done"]) == (200, "done", 1)
     assert await runs_of(app) == [later.json()["id"]]
@@ -130,14 +130,14 @@ async def test_concurrent_starts_with_one_key_are_one_run(app: Stack) -> None:
 
 async def test_a_repeated_key_completes_an_interrupted_start(app: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupt the start before the run is stored, and before its first message is sent."""
-    await app.drop("photos/a.jpg", picture())
+    await app.upload("photos/a.jpg", image_bytes())
     payload = {"selection": {"prefix": "photos/"}, "expected_count": 1}
     for owner, name in ((RunStore, "create"), (JobQueue, "send")):
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, _interrupted)
             assert (await call(app, "POST", "/api/runs", payload, idempotency_key="k")).status == 503
     response = await call(app, "POST", "/api/runs", payload, idempotency_key="k")
-    await app.work_off()
+    await app.process_messages()
     run = (await call(app, "GET", response.json()["href"])).json()
     assert (run["state"], run["progress"]["done"], await runs_of(app)) == ("done", 1, [run["id"]])
 
@@ -147,7 +147,7 @@ async def _interrupted(*_: object, **__: object) -> None:
 
 
 async def test_a_key_belongs_to_one_run(app: Stack) -> None:
-    await app.drop("photos/a.jpg", picture())
+    await app.upload("photos/a.jpg", image_bytes())
     payload: dict[str, Any] = {"selection": {"prefix": "photos/"}, "expected_count": 1_000_000}
     assert (await call(app, "POST", "/api/runs", payload, idempotency_key="k")).problem == "over_cap"
     payload["expected_count"] = 1

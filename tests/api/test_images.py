@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from tests.api.client import ApiResponse, call
 from tests.api.conftest import Backend
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 JOBS = "/api/jobs"
 
 
 async def done(app: Stack, data: bytes, name: str = "photos/a b.jpg") -> dict[str, str]:
-    await app.drop(name, data)
+    await app.upload(name, data)
     response = await call(app, "POST", JOBS, {"source": name, "recipe": "web"})
     urls = {one["name"]: one["href"] for one in response.json().get("renditions", [])}
     job_id = response.json().get("id") or response.json()["job"]
@@ -25,7 +25,7 @@ def is_safe(response: ApiResponse) -> None:
 
 
 async def test_renditions_have_safe_headers_and_support_etags(app: Stack) -> None:
-    urls = await done(app, picture())
+    urls = await done(app, image_bytes())
     response = await call(app, "GET", urls["thumb"])
     is_safe(response)
     assert (response.status, response.headers["Content-Disposition"]) == (200, 'inline; filename="thumb.jpg"')
@@ -44,13 +44,13 @@ async def test_renditions_have_safe_headers_and_support_etags(app: Stack) -> Non
 
 
 async def test_sources_are_returned_only_in_the_version_of_the_job(app: Stack) -> None:
-    data = picture()
+    data = image_bytes()
     url = (await done(app, data))["source"]
     response = await call(app, "GET", url)
     is_safe(response)
     assert (response.body, response.kind) == (data, "image/jpeg")
     assert response.headers["Content-Disposition"] == 'attachment; filename="a-b.jpg"'
-    await app.drop("photos/a b.jpg", picture(seed=90))
+    await app.upload("photos/a b.jpg", image_bytes(seed=90))
     assert (await call(app, "GET", url)).problem == "source_changed"
     container = app.services.account.container(app.services.settings.input_container)
     await container.delete_blob("photos/a b.jpg")
@@ -67,7 +67,7 @@ async def test_other_content_is_sent_as_a_download(app: Stack) -> None:
 
 async def test_images_above_the_response_limit_are_rejected(backend: Backend) -> None:
     async with backend.opened(http_max_response_bytes=1000) as app:
-        urls = await done(app, picture())
+        urls = await done(app, image_bytes())
         for what in ("source", "small"):
             response = await call(app, "GET", urls[what])
             assert (response.status, response.problem) == (422, "response_too_large")

@@ -13,7 +13,7 @@ from pipeline.api.http import Response, respond
 from pipeline.storage.blob_names import safe_file_name
 from tests.api.client import MULTIPART, call, form_body
 from tests.api.conftest import Backend
-from tests.images import form, picture, sides
+from tests.images import detect_format, image_bytes, size
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -26,7 +26,7 @@ async def uploaded(app: Stack) -> list[Any]:
 
 
 async def test_a_job_for_a_blob_returns_its_renditions(app: Stack) -> None:
-    await app.drop("photos/a.jpg", picture(800, 600))
+    await app.upload("photos/a.jpg", image_bytes(800, 600))
     response = await call(app, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"})
     job = response.json()
     assert (response.status, job["state"]) == (200, "done")
@@ -37,11 +37,11 @@ async def test_a_job_for_a_blob_returns_its_renditions(app: Stack) -> None:
     assert "path" not in job["renditions"][0]
     assert (await call(app, "GET", job["href"])).json() == job
     image = await call(app, "GET", job["renditions"][1]["href"])
-    assert (image.kind, sides(image.body)) == ("image/jpeg", (64, 64))
+    assert (image.kind, size(image.body)) == ("image/jpeg", (64, 64))
 
 
 async def test_links_keep_the_path_prefix_of_the_request(app: Stack) -> None:
-    await app.drop("photos/a.jpg", picture())
+    await app.upload("photos/a.jpg", image_bytes())
     request = func.HttpRequest(
         "POST",
         "https://pictures.example/tools/images/v7/jobs?code=secret",
@@ -54,35 +54,35 @@ async def test_links_keep_the_path_prefix_of_the_request(app: Stack) -> None:
 
 
 async def test_a_single_rendition_is_returned_if_accepted(app: Stack) -> None:
-    await app.drop("a.jpg", picture(640, 480))
+    await app.upload("a.jpg", image_bytes(640, 480))
     payload = {"source": "a.jpg", "recipe": "tutorial"}
     response = await call(app, "POST", JOBS, payload, accept="image/*")
     assert (response.status, response.kind) == (200, "image/png")
-    assert (form(response.body), sides(response.body)) == ("PNG", (300, 300))
+    assert (detect_format(response.body), size(response.body)) == ("PNG", (300, 300))
     for accept in ("application/json, image/*", "image/*;q=0.5, application/json", "*/*"):
         assert (await call(app, "POST", JOBS, payload, accept=accept)).kind == "application/json"
 
 
 @pytest.mark.parametrize("kind", [MULTIPART, "image/png"])
 async def test_an_image_can_be_uploaded_in_the_request(app: Stack, kind: str) -> None:
-    image = picture(640, 480, "PNG")
+    image = image_bytes(640, 480, "PNG")
     body = form_body(image, recipe="tutorial") if kind == MULTIPART else image
     query = "" if kind == MULTIPART else "?recipe=tutorial&name=my%20photo.png"
     response = await call(app, "POST", JOBS + query, body, content_type=kind, accept="image/png")
-    assert (response.status, sides(response.body)) == (200, (300, 300))
+    assert (response.status, size(response.body)) == (200, (300, 300))
     (blob,) = await uploaded(app)
     assert blob.name.endswith("/my-photo.png")
 
 
 async def test_only_image_media_types_become_blob_content_types(app: Stack) -> None:
-    body = form_body(picture(640, 480, "PNG"), recipe="tutorial").replace(b"image/png", "imagé/<png>".encode())
+    body = form_body(image_bytes(640, 480, "PNG"), recipe="tutorial").replace(b"image/png", "imagé/<png>".encode())
     assert (await call(app, "POST", JOBS, body, content_type=MULTIPART)).status == 200
     (blob,) = await uploaded(app)
     assert blob.content_settings.content_type == "application/octet-stream"
 
 
 async def test_respond_async_returns_the_url_of_the_job(app: Stack) -> None:
-    await app.drop("photos/a.jpg", picture())
+    await app.upload("photos/a.jpg", image_bytes())
     payload = {"source": "photos/a.jpg", "recipe": "web"}
     response = await call(app, "POST", JOBS, payload, prefer="respond-async")
     assert (response.status, response.headers["Preference-Applied"]) == (202, "respond-async")
@@ -96,11 +96,11 @@ async def test_respond_async_returns_the_url_of_the_job(app: Stack) -> None:
 
 async def test_a_longer_job_continues_and_is_also_queued(backend: Backend) -> None:
     async with backend.opened(http_sync_wait=0.01) as app:
-        await app.drop("photos/a.jpg", picture())
+        await app.upload("photos/a.jpg", image_bytes())
         payload = {"source": "photos/a.jpg", "recipe": "web"}
         response = await call(app, "POST", JOBS, payload, prefer="wait=100")
         assert (response.status, response.headers["Preference-Applied"]) == (202, "wait=0")
-        assert await app.waiting() == 1
+        assert await app.waiting_messages() == 1
         await submit.drain_background_jobs()
         entry = await app.entry("web", "photos/a.jpg")
         assert entry is not None
@@ -109,7 +109,7 @@ async def test_a_longer_job_continues_and_is_also_queued(backend: Backend) -> No
 
 async def test_a_request_waits_for_a_job_of_another_worker(backend: Backend) -> None:
     async with backend.opened() as app, backend.opened() as other:
-        await app.drop("photos/a.jpg", picture(2000, 1500))
+        await app.upload("photos/a.jpg", image_bytes(2000, 1500))
         container = app.services.settings.input_container
         other_job = asyncio.create_task(other.services.dispatcher.handle_blob(container, "photos/a.jpg"))
 
@@ -123,7 +123,7 @@ async def test_a_request_waits_for_a_job_of_another_worker(backend: Backend) -> 
 
 
 async def test_a_failed_job_is_a_problem_with_stage_and_job(app: Stack) -> None:
-    await app.drop("photos/a.jpg", b"no image" * 50)
+    await app.upload("photos/a.jpg", b"no image" * 50)
     response = await call(app, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"})
     assert (response.status, response.problem) == (422, "not_an_image")
     assert (response.json()["stage"], response.json()["job"].split(".")[0]) == ("execute", "web")
@@ -179,7 +179,7 @@ async def test_each_invalid_request_gets_its_own_problem(app: Stack) -> None:
     ],
 )
 async def test_query_parameters_must_be_known_and_fit_the_body(app: Stack, url: str, kind: str, says: str) -> None:
-    image = picture(640, 480, "PNG")
+    image = image_bytes(640, 480, "PNG")
     bodies = {"image/png": image, MULTIPART: form_body(image, recipe="tutorial"), "application/json": b"{}"}
     response = await call(app, "POST", JOBS + url, bodies[kind], content_type=kind)
     assert (response.status, response.problem, says in response.json()["detail"]) == (400, "bad_request", True)

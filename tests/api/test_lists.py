@@ -10,7 +10,7 @@ import pytest
 from pipeline.storage.queue import Message
 from tests.api.client import call
 from tests.api.conftest import Backend
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 OWN = {"renditions": {"a": {"format": "jpeg", "transforms": [{"resize": {"width": 50}}]}}}
@@ -21,8 +21,8 @@ async def busy(backend: Backend) -> AsyncIterator[Stack]:
     """Execute four jobs, one of them ad-hoc; a fifth one has failed, a sixth one is queued."""
     async with backend.opened(adhoc_recipes="on") as app:
         for name in ("photos/a.jpg", "photos/b.jpg", "photos/c/c.jpg", "photos/c/d.jpg"):
-            await app.drop(name, picture(120, 90))
-        await app.drop("photos/bad.jpg", b"no image" * 50)
+            await app.upload(name, image_bytes(120, 90))
+        await app.upload("photos/bad.jpg", b"no image" * 50)
         for name in ("photos/a.jpg", "photos/b.jpg", "photos/c/c.jpg", "photos/bad.jpg"):
             await submit(app, name)
         await call(app, "POST", "/api/jobs", {"source": "photos/a.jpg", **OWN})
@@ -71,7 +71,7 @@ async def test_invalid_queries_are_rejected(app: Stack) -> None:
 
 
 async def test_a_failed_job_can_be_retried(busy: Stack) -> None:
-    await busy.drop("photos/bad.jpg", picture(120, 90))
+    await busy.upload("photos/bad.jpg", image_bytes(120, 90))
     (job,) = (await call(busy, "GET", "/api/jobs?state=failed")).json()["jobs"]
     response = await call(busy, "POST", f"{job['href']}/retry")
     assert (response.status, response.json()["state"], response.headers["Location"]) == (202, "queued", job["href"])
@@ -108,7 +108,7 @@ async def test_only_failed_and_queued_jobs_can_be_dismissed(busy: Stack) -> None
 
 
 async def test_failures_are_counted_and_retried_by_kind(busy: Stack) -> None:
-    await busy.drop("photos/worse.jpg", b"")
+    await busy.upload("photos/worse.jpg", b"")
     await submit(busy, "photos/worse.jpg")
     failures = (await call(busy, "GET", "/api/failures")).json()
     assert {(group["kind"], group["count"], group["example"]) for group in failures["groups"]} == {

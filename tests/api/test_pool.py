@@ -14,7 +14,7 @@ from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from tests.api.client import call
 from tests.api.conftest import Backend
-from tests.images import picture
+from tests.images import image_bytes
 from tests.pool.helpers import another_process
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -28,7 +28,7 @@ async def one_slot(backend: Backend) -> AsyncIterator[Stack]:
 
 async def job(app: Stack, name: str = "photos/a.jpg") -> None:
     services = app.services
-    await app.drop(name, picture())
+    await app.upload(name, image_bytes())
     await services.executor.execute(services.settings.input_container, name, services.recipes.get("web"), again=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.client import MULTIPART, call, form_body
 from tests.api.conftest import Backend
-from tests.images import form, picture, sides
+from tests.images import detect_format, image_bytes, size
 from tests.stack import Stack
 
 PREVIEW = "/api/preview"
@@ -30,11 +30,11 @@ async def open_app(backend: Backend) -> AsyncIterator[Stack]:
 
 
 async def test_a_preview_of_a_yaml_recipe_stores_nothing(open_app: Stack) -> None:
-    body = form_body(picture(640, 480, "PNG"), text=TEXT)
+    body = form_body(image_bytes(640, 480, "PNG"), text=TEXT)
     response = await call(open_app, "POST", PREVIEW, body, content_type=MULTIPART)
     document = response.json()
     made = {each["name"]: base64.b64decode(each["data"]) for each in document["renditions"]}
-    assert {name: (form(data), sides(data)) for name, data in made.items()} == {
+    assert {name: (detect_format(data), size(data)) for name, data in made.items()} == {
         "a": ("PNG", (100, 50)),
         "b": ("JPEG", (50, 25)),
     }
@@ -47,9 +47,9 @@ async def test_a_preview_of_a_yaml_recipe_stores_nothing(open_app: Stack) -> Non
 
 async def test_recipes_of_the_file_can_always_be_previewed(app: Stack) -> None:
     payload = f"{PREVIEW}?recipe=tutorial"
-    response = await call(app, "POST", payload, picture(640, 480), content_type="image/jpeg", accept="image/*")
-    assert (response.kind, sides(response.body)) == ("image/png", (300, 300))
-    rejection = await call(app, "POST", PREVIEW, form_body(picture(), text=TEXT), content_type=MULTIPART)
+    response = await call(app, "POST", payload, image_bytes(640, 480), content_type="image/jpeg", accept="image/*")
+    assert (response.kind, size(response.body)) == ("image/png", (300, 300))
+    rejection = await call(app, "POST", PREVIEW, form_body(image_bytes(), text=TEXT), content_type=MULTIPART)
     assert (rejection.status, rejection.problem) == (403, "adhoc_not_allowed")
 
 
@@ -74,5 +74,5 @@ async def test_invalid_previews_are_explained(open_app: Stack) -> None:
 
 async def test_previews_above_the_response_limit_are_rejected(backend: Backend) -> None:
     async with backend.opened(http_max_response_bytes=1000) as app:
-        response = await call(app, "POST", f"{PREVIEW}?recipe=tutorial", picture(), content_type="image/jpeg")
+        response = await call(app, "POST", f"{PREVIEW}?recipe=tutorial", image_bytes(), content_type="image/jpeg")
         assert response.problem == "response_too_large"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.api.client import ApiResponse, call
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 RUNS = "/api/runs"
@@ -19,7 +19,7 @@ async def plan(app: Stack, **selection: Any) -> Any:
 
 async def upload_sources(app: Stack, count: int = 3) -> None:
     for number in range(count):
-        await app.drop(f"photos/{number}.jpg", picture(120, 90, seed=number))
+        await app.upload(f"photos/{number}.jpg", image_bytes(120, 90, seed=number))
 
 
 async def rejected(app: Stack, path: str, body: Any = None) -> tuple[int, str]:
@@ -36,7 +36,7 @@ async def test_a_run_is_planned_started_followed_and_listed(app: Stack) -> None:
     response = await call(app, "POST", planned["start"], {"plan": planned["id"]})
     run = response.json()
     assert (response.status, response.headers["Location"], run["state"]) == (201, run["href"], "working")
-    await app.work_off()
+    await app.process_messages()
     run = (await call(app, "GET", run["href"])).json()
     assert (run["state"], run["progress"]) == ("done", {"done": 3, "skipped": 0, "failed": 0, "left": 0})
     jobs = (await call(app, "GET", run["jobs"])).json()["jobs"]
@@ -54,11 +54,11 @@ async def test_a_cancelled_run_starts_no_job_until_resumed(app: Stack) -> None:
     run = (await call(app, "POST", RUNS, started)).json()
     cancelled = await call(app, "POST", f"{run['href']}/cancel")
     assert (cancelled.status, cancelled.json()["state"]) == (200, "cancelled")
-    await app.work_off()
+    await app.process_messages()
     assert await app.outputs() == {}
     resumed = await call(app, "POST", f"{run['href']}/resume")
     assert (resumed.status, resumed.json()["state"]) == (202, "working")
-    await app.work_off()
+    await app.process_messages()
     assert (await call(app, "GET", run["href"])).json()["progress"]["done"] == 3
 
 

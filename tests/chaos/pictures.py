@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from tests.images import picture
+from tests.images import image_bytes
 
 GOOD = 24
 # Failure kinds of the invalid files. The pixel limit is lower than this (see `scene.SETTINGS`).
@@ -17,12 +17,12 @@ MARK = re.compile(rb"chaos-mark:([^;]{1,200});")
 
 def pictures() -> dict[str, bytes]:
     """Return every content by name."""
-    good = {f"good-{number:02d}": picture(420 + 12 * number, 320, seed=number * 15) for number in range(GOOD)}
+    good = {f"good-{number:02d}": image_bytes(420 + 12 * number, 320, seed=number * 15) for number in range(GOOD)}
     bad = {
         "text": b"this is text, not a photo\n" * 40,
-        "cut": picture()[:4000],
+        "cut": image_bytes()[:4000],
         "empty": b"",
-        "bomb": picture(1200, 1000, "PNG"),
+        "bomb": image_bytes(1200, 1000, "PNG"),
     }
     return good | bad
 

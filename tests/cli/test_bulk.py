@@ -10,19 +10,19 @@ import pytest
 from pipeline.cli import common
 from pipeline.storage.queue import Message
 from tests.cli.runner import pipeline, pipeline_json
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 
 async def upload(stack: Stack, name: str, data: bytes) -> None:
     """Upload a source and handle its event."""
-    await stack.drop(name, data)
+    await stack.upload(name, data)
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
 async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_path: Path) -> None:
     photo = tmp_path / "ü 1.jpg"
-    photo.write_bytes(picture())
+    photo.write_bytes(image_bytes())
     (submitted,) = await pipeline_json(stack, "submit", "web", photo, "--prefix", "photos/")
     assert submitted["state"] == "queued"
     (message,) = await stack.messages()
@@ -61,7 +61,7 @@ async def test_failures_are_listed_retried_and_dismissed(stack: Stack) -> None:
     assert (await pipeline_json(stack, "job", job, status=3))["error"]["class"] == "SourceError"
     assert [one["state"] for one in await pipeline_json(stack, "dismiss", job)] == ["dismissed"]
     assert await pipeline_json(stack, "retry", "--kind", "not_an_image") == {"retried": 2}
-    assert await stack.waiting() == 2
+    assert await stack.waiting_messages() == 2
     refused = await asyncio.to_thread(pipeline, "retry", **stack.environ)
     assert (refused.exit_code, "--all" in refused.stderr) == (1, True)
 
@@ -86,13 +86,13 @@ async def test_ids_are_unbroken_and_names_on_one_line(stack: Stack, monkeypatch:
 
 async def test_a_run_is_planned_started_followed_and_listed(stack: Stack) -> None:
     for number in range(3):
-        await stack.drop(f"photos/{number}.jpg", picture(60, 40))
-    await stack.drop("photos/bad.jpg", b"not an image")
+        await stack.upload(f"photos/{number}.jpg", image_bytes(60, 40))
+    await stack.upload("photos/bad.jpg", b"not an image")
     plan = await pipeline_json(stack, "plan", "--recipe", "web")
     assert (plan["jobs"], plan["complete"], plan["reasons"]) == (4, True, {"new": 4})
     following = asyncio.create_task(pipeline_json(stack, "reprocess", "--plan", plan["id"], status=3))
     while not following.done():
-        await stack.work_off()
+        await stack.process_messages()
         await asyncio.sleep(0.2)
     run = await following
     assert (run["state"], run["progress"]["done"], run["progress"]["failed"]) == ("done", 3, 1)
@@ -129,7 +129,7 @@ async def test_doctor_finds_no_problem_and_the_pool_is_shown(stack: Stack) -> No
     assert {"clock", "token", "session pool", "failures"} <= {finding["check"] for finding in findings}
     pool = await pipeline_json(stack, "pool")
     assert (pool["capacity"], pool["free"], len(pool["slots"])) == (2, 2, 2)
-    await upload(stack, "photos/a.jpg", picture())
+    await upload(stack, "photos/a.jpg", image_bytes())
     output = (await asyncio.to_thread(pipeline, "pool", **stack.environ)).stdout
     assert ("leased" in output, "USD by default" in output) == (True, True)
 

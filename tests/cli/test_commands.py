@@ -12,7 +12,7 @@ import typer
 
 from pipeline.cli import COMMANDS, build
 from tests.cli.runner import pipeline
-from tests.images import form, picture, sides
+from tests.images import detect_format, image_bytes, size
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -129,12 +129,12 @@ def test_init_creates_missing_resources_and_is_repeatable(environ: dict[str, str
 def test_preview_renders_in_a_local_pool_and_draws_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     photo = tmp_path / "photo.jpg"
-    photo.write_bytes(picture(640, 480))
+    photo.write_bytes(image_bytes(640, 480))
     result = pipeline("preview", "tutorial", photo, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     rendition = (tmp_path / "out" / "tutorial" / "photo.jpg" / "cropped.jpg").read_bytes()
-    assert (form(rendition), sides(rendition)) == ("JPEG", (300, 300))
-    assert sides((tmp_path / "out" / "contact-sheet.png").read_bytes())[0] > 300
+    assert (detect_format(rendition), size(rendition)) == ("JPEG", (300, 300))
+    assert size((tmp_path / "out" / "contact-sheet.png").read_bytes())[0] > 300
 
 
 def test_preview_names_the_file_that_is_not_an_image(tmp_path: Path, session_pool: str) -> None:
@@ -147,7 +147,7 @@ def test_preview_names_the_file_that_is_not_an_image(tmp_path: Path, session_poo
 def test_images_with_the_same_file_name_are_kept_apart(tmp_path: Path, session_pool: str) -> None:
     for folder, seed in (("mine", 1), ("yours", 90)):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.jpg").write_bytes(picture(640, 480, seed=seed))
+        (tmp_path / folder / "a.jpg").write_bytes(image_bytes(640, 480, seed=seed))
     photos = [tmp_path / "mine" / "a.jpg", tmp_path / "mine" / ".." / "yours" / "a.jpg"]
     result = pipeline("preview", "tutorial", *photos, "--out", tmp_path / "out", PIPELINE_POOL_ENDPOINT=session_pool)
     assert result.exit_code == 0, result.stderr
@@ -158,7 +158,7 @@ def test_images_with_the_same_file_name_are_kept_apart(tmp_path: Path, session_p
 @pytest.mark.parametrize("out", ["taken", "taken/below"])
 def test_unusable_output_folder_is_reported(tmp_path: Path, session_pool: str, out: str) -> None:
     (tmp_path / "taken").write_text("a file")
-    (tmp_path / "a.jpg").write_bytes(picture(640, 480))
+    (tmp_path / "a.jpg").write_bytes(image_bytes(640, 480))
     folder, endpoint = tmp_path / out, {"PIPELINE_POOL_ENDPOINT": session_pool}
     result = pipeline("preview", "tutorial", tmp_path / "a.jpg", "--out", folder, **endpoint)
     assert (result.exit_code, result.stderr.startswith(f"file: {folder}")) == (1, True), result.stderr

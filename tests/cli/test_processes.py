@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import __version__
-from tests.images import picture
+from tests.images import image_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +81,7 @@ def test_ctrl_c_exits_with_130_and_without_a_traceback() -> None:
 def test_a_folder_is_processed_by_a_temporary_stack(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    (photos / "a.jpg").write_bytes(picture(500, 500))
+    (photos / "a.jpg").write_bytes(image_bytes(500, 500))
     out = str(tmp_path / "out")
     result = python("-m", "pipeline", "run", str(photos), "--recipe", "tutorial", "--out", out, "--json")
     assert result.returncode == 0, result.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import timeline, trace
 from pipeline.errors import ConfigError
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -63,7 +63,7 @@ async def test_trace_reads_the_spans_from_the_ledger(stack: Stack) -> None:
     with pytest.raises(ConfigError, match="nothing to draw"):
         await trace._reports(services, "", None, 10)
     for name in ("photos/a.jpg", "photos/b.jpg"):
-        await stack.drop(name, picture())
+        await stack.upload(name, image_bytes())
         await services.executor.execute(services.settings.input_container, name, services.recipes.get("web"))
     lanes = timeline.lanes(await trace._reports(services, "", "web", 10))
     assert [lane.name for lane in lanes] == ["photos/a.jpg", "photos/b.jpg"]

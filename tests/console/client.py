@@ -12,7 +12,7 @@ import azure.functions as func
 
 from pipeline.console.dispatch import console_of
 from pipeline.services import Services
-from tests.memory import Memory, opened_in_memory
+from tests.memory import Memory, open_in_memory
 
 HOST = "127.0.0.1"
 
@@ -49,7 +49,7 @@ class ConsoleClient:
 @asynccontextmanager
 async def console_in_memory(recipes: str, **settings: Any) -> AsyncIterator[tuple[ConsoleClient, Memory]]:
     """Open a console on services in memory."""
-    async with opened_in_memory(recipes, console_access="open", **settings) as memory:
+    async with open_in_memory(recipes, console_access="open", **settings) as memory:
         yield ConsoleClient(memory.services), memory
 
 

@@ -16,7 +16,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from devstack import node, subprocesses
 from devstack.state import ROOT
 from tests.console.sources import RECIPES, SOURCES
-from tests.stack import Stack, environment, opened
+from tests.stack import Stack, environment, open_stack
 from tests.waiting import eventually
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -56,7 +56,7 @@ class Site:
 @asynccontextmanager
 async def hosted(environ: dict[str, str]) -> AsyncIterator[Site]:
     """Run a function host with these settings."""
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         argv = [sys.executable, "-m", "devstack", "host", "--app", ROOT, "--port", "0", "--grace", "2"]
         async with subprocesses.running("host", argv, env=environ, cwd=ROOT, grace=10) as host:
             yield Site((await host.wait_for_line(r"function host ready: (\S+)", timeout=90))[1], stack)
@@ -75,7 +75,7 @@ async def site(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPat
         "PIPELINE_SESSION_IDLE_TIMEOUT": "1",
     }
     async with hosted(environ) as site:
-        await asyncio.gather(*(site.stack.drop(name, data) for name, data in SOURCES.items()))
+        await asyncio.gather(*(site.stack.upload(name, data) for name, data in SOURCES.items()))
 
         async def all_ended() -> bool:
             states = [entry.state for entry in (await site.stack.services.ledger.page(limit=100))[0]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.images import picture
+from tests.images import image_bytes
 
 RECIPES = """
 recipes:
@@ -31,10 +31,10 @@ HOSTILE_NAMES = {
 }
 """Names that attack a page, and the text that the page shows for each."""
 SOURCES = {
-    "photos/harbour.jpg": picture(900, 600),
-    "photos/beach.png": picture(320, 480, "PNG"),
+    "photos/harbour.jpg": image_bytes(900, 600),
+    "photos/beach.png": image_bytes(320, 480, "PNG"),
     "photos/broken.jpg": b"no image at all" * 40,
-    "photos/cut.jpg": picture(400, 300)[:4000],
-    "stamped/poster.jpg": picture(300, 200),
-    **{name: picture(120, 80, seed=number) for number, name in enumerate(HOSTILE_NAMES)},
+    "photos/cut.jpg": image_bytes(400, 300)[:4000],
+    "stamped/poster.jpg": image_bytes(300, 200),
+    **{name: image_bytes(120, 80, seed=number) for number, name in enumerate(HOSTILE_NAMES)},
 }

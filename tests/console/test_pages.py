@@ -16,7 +16,7 @@ from pipeline.recipes import loads
 from pipeline.storage.keys import JobKey
 from tests.console.conftest import Pages, Site
 from tests.console.sources import HOSTILE_NAMES
-from tests.images import picture
+from tests.images import image_bytes
 from tests.waiting import eventually
 
 # The first test waits for the host, the jobs and the browser of all.
@@ -93,7 +93,7 @@ async def test_hostile_names_are_displayed_as_text(site: Site, pages: Pages) -> 
 
 async def test_a_preview_of_a_dropped_image_matches_the_yaml(site: Site, pages: Pages) -> None:
     page = await pages.open(f"{site.console}/playground")
-    await drop(page, picture(400, 300, "PNG"))
+    await drop(page, image_bytes(400, 300, "PNG"))
     caption = page.locator("#result figcaption")
     await expect(caption).to_contain_text("400 × 300 · webp")
     await expect(page.locator("#result")).to_contain_text("execution")
@@ -115,7 +115,7 @@ async def test_a_preview_of_a_dropped_image_matches_the_yaml(site: Site, pages: 
 async def test_the_playground_draws_results_undistorted(site: Site, pages: Pages, width: int, height: int) -> None:
     page = await pages.open(f"{site.console}/playground", viewport={"width": width, "height": height})
     for image_width, image_height in SHAPES:
-        await drop(page, picture(image_width, image_height))
+        await drop(page, image_bytes(image_width, image_height))
         await expect(page.locator("#result figcaption")).to_contain_text(f"{image_width} × {image_height}")
         result, pane = page.locator("#result .pane img"), await page.locator("#result .pane").bounding_box()
         await expect(result).to_have_js_property("complete", value=True)
@@ -147,7 +147,7 @@ async def test_playground_errors_keep_the_input(site: Site, pages: Pages) -> Non
     page = await pages.open(f"{site.console}/playground")
     await drop(page, b"no image" * 20)
     await expect(page.locator("#result .problem")).to_contain_text("not an image")
-    await drop(page, picture(100, 80))
+    await drop(page, image_bytes(100, 80))
     await draw(page, (0, 0), (0.5, 0.5))
     await page.fill("#builder [name=step-0-box]", "1, 2, x, 4")
     await page.click("#preview")
@@ -163,7 +163,7 @@ async def test_a_failure_is_retried_and_followed_to_its_end(site: Site, pages: P
     await page.click("#list a:has-text('stamped/poster.jpg')")
     await expect(page.locator(".problem")).to_contain_text("logo.png")
     assets = site.stack.services.account.container(site.stack.services.settings.asset_container)
-    await assets.get_blob_client("logo.png").upload_blob(picture(20, 20, "PNG"), overwrite=True)
+    await assets.get_blob_client("logo.png").upload_blob(image_bytes(20, 20, "PNG"), overwrite=True)
     await page.click("button:has-text('Retry')")
     await expect(page.locator("#notice")).to_have_text("Queued for a retry.")
     await expect(page.locator("#live .state").first).to_have_text("done", timeout=60_000)
@@ -258,7 +258,7 @@ async def test_an_invalid_plan_keeps_the_input(site: Site, pages: Pages) -> None
 async def test_failures_of_a_kind_are_dismissed_together(site: Site, pages: Pages) -> None:
     names = ("photos/empty-1.jpg", "photos/empty-2.jpg")
     for name in names:
-        await site.stack.drop(name, b"")
+        await site.stack.upload(name, b"")
 
     async def have_failed() -> bool:
         entries = [await site.stack.entry("web", name) for name in names]

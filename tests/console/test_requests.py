@@ -26,7 +26,7 @@ async def opened() -> AsyncIterator[tuple[ConsoleClient, Memory]]:
     """A console with two jobs done and two failed."""
     async with console_in_memory(RECIPES, pool_max_sessions=2) as (client, memory):
         for name in NAMES:
-            await memory.drop(name, SOURCES[name])
+            await memory.upload(name, SOURCES[name])
             await memory.services.dispatcher.handle_blob("input", name)
         yield client, memory
 

@@ -15,8 +15,8 @@ import pytest
 from devstack import azurite as emulator
 from devstack import subprocesses
 from pipeline.storage.ledger import Entry
-from tests.images import picture
-from tests.stack import RECIPES, Stack, environment, opened
+from tests.images import image_bytes
+from tests.stack import RECIPES, Stack, environment, open_stack
 from tests.waiting import eventually
 
 PHOTOS = 200
@@ -66,7 +66,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             # A job that waits longer than this is requeued: harmless, but not the subject of these tests.
             "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "200",
         }
-        async with opened(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
+        async with open_stack(environ) as stack, running(environ, "one") as one, running(environ, "two") as two:
             yield Scene(stack, [one, two], log)
 
 
@@ -100,7 +100,7 @@ def uploads(scene: Scene) -> int:
 @pytest.mark.timeout(300)
 async def test_two_hosts_process_every_image_exactly_once(scene: Scene) -> None:
     for number, name in enumerate(NAMES):
-        await scene.stack.drop(name, picture(400, 300, seed=number))
+        await scene.stack.upload(name, image_bytes(400, 300, seed=number))
 
     async def all_done() -> bool:
         return await scene.done() == PHOTOS
@@ -111,7 +111,7 @@ async def test_two_hosts_process_every_image_exactly_once(scene: Scene) -> None:
     assert {entry.attempts for entry in await scene.rows()} == {1}
 
     async def queue_is_empty() -> bool:
-        return await scene.stack.waiting() == 0
+        return await scene.stack.waiting_messages() == 0
 
     await eventually(queue_is_empty, timeout=60, every=0.5)
 
@@ -119,7 +119,7 @@ async def test_two_hosts_process_every_image_exactly_once(scene: Scene) -> None:
 @pytest.mark.timeout(300)
 async def test_a_host_killed_during_its_work_loses_no_image(scene: Scene) -> None:
     for number, name in enumerate(NAMES):
-        await scene.stack.drop(name, picture(400, 300, seed=number))
+        await scene.stack.upload(name, image_bytes(400, 300, seed=number))
 
     async def a_quarter_is_done() -> bool:
         return await scene.done() >= PHOTOS // 4

@@ -15,8 +15,8 @@ from devstack import subprocesses
 from event_grid_emulator.faults import Faults
 from event_grid_emulator.subscription import blob_trigger_subscription
 from tests.event_grid_emulator.conftest import EmulatedAccount, Webhook, emulated_account
-from tests.images import picture
-from tests.stack import Stack, environment, opened
+from tests.images import image_bytes
+from tests.stack import Stack, environment, open_stack
 from tests.waiting import eventually
 
 WEBHOOK_KEY = "the key of the app's blobs extension"
@@ -78,7 +78,7 @@ async def create_setup(azurite: str, session_pool: str, recipe_file: Path, fault
         host_id = account.container.container_name
         env = environ | {"FUNCTIONS_HOST_WEBHOOK_KEY": WEBHOOK_KEY, "AzureFunctionsWebHost__hostid": host_id}
         async with (
-            opened(environ) as stack,
+            open_stack(environ) as stack,
             subprocesses.running("host", argv, env=env, output=log.append) as host,
         ):
             url = (await host.wait_for_line(r"function host ready: (\S+)", 60))[1]
@@ -92,9 +92,9 @@ async def setup(azurite: str, session_pool: str, recipe_file: Path) -> AsyncIter
 
 
 async def test_only_the_event_of_an_upload_starts_a_job(setup: Setup) -> None:
-    await setup.stack.drop("photos/before.jpg", picture(300, 200))
+    await setup.stack.upload("photos/before.jpg", image_bytes(300, 200))
     await setup.subscribe()
-    await setup.stack.drop("photos/ä b#1.jpg", picture(300, 200, seed=2))
+    await setup.stack.upload("photos/ä b#1.jpg", image_bytes(300, 200, seed=2))
     await eventually(lambda: setup.is_done("photos/ä b#1.jpg"), 60)
     assert sorted(await setup.stack.outputs()) == ["web/photos/ä b#1.jpg/small.webp", "web/photos/ä b#1.jpg/thumb.jpg"]
     assert await setup.stack.entry("web", "photos/before.jpg") is None
@@ -104,7 +104,7 @@ async def test_only_the_event_of_an_upload_starts_a_job(setup: Setup) -> None:
 async def test_an_upload_in_blocks_is_one_event_and_one_job(setup: Setup) -> None:
     await setup.subscribe()
     blob = setup.stack.services.account.container(setup.input_container).get_blob_client("photos/blocks.jpg")
-    data = picture(300, 200)
+    data = image_bytes(300, 200)
     for number in range(3):
         await blob.stage_block(f"{number}", data[number * 1000 : None if number == 2 else (number + 1) * 1000])
     await blob.commit_block_list([*"012"])
@@ -117,7 +117,7 @@ async def test_an_event_of_another_container_starts_no_job(setup: Setup) -> None
     outputs = setup.stack.services.settings.output_container
     document = {**blob_trigger_subscription([setup.webhook_url], setup.input_container), "filter": {}}
     await setup.account.put_subscription("images", document)
-    await setup.stack.services.account.container(outputs).upload_blob("photos/loop.jpg", picture(30, 20))
+    await setup.stack.services.account.container(outputs).upload_blob("photos/loop.jpg", image_bytes(30, 20))
     await eventually(lambda: any("event=source.ignored" in line and "photos/loop.jpg" in line for line in setup.log))
     assert await setup.stack.entry("web", "photos/loop.jpg") is None
     assert list(await setup.stack.outputs()) == ["photos/loop.jpg"]
@@ -144,8 +144,8 @@ async def test_duplicate_and_reordered_events_lead_to_one_result(
     async with create_setup(azurite, session_pool, recipe_file, faults) as setup:
         await setup.subscribe()
         for number, name in enumerate(names):
-            await setup.stack.drop(name, picture(200, 100, seed=number))
-            await setup.stack.drop(name, picture(300, 200, seed=number))  # replace it at once
+            await setup.stack.upload(name, image_bytes(200, 100, seed=number))
+            await setup.stack.upload(name, image_bytes(300, 200, seed=number))  # replace it at once
         await eventually(lambda: setup.is_done(*names), 90)
 
         async def is_all_delivered() -> bool:
@@ -163,6 +163,6 @@ async def test_an_event_for_a_stopped_host_goes_to_another_host(setup: Setup) ->
         document = blob_trigger_subscription([stopped.url, setup.webhook_url], setup.input_container)
         assert (await setup.account.put_subscription("images", document)).status_code == 201
     names = [f"photos/{number}.jpg" for number in range(3)]
-    await asyncio.gather(*(setup.stack.drop(name, picture(100, 80, seed=n)) for n, name in enumerate(names)))
+    await asyncio.gather(*(setup.stack.upload(name, image_bytes(100, 80, seed=n)) for n, name in enumerate(names)))
     await eventually(lambda: setup.is_done(*names), 60)
     assert (await setup.account.status("images"))["failed"] >= 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -82,8 +82,8 @@ def test_invalid_settings_are_rejected_by_name(minimal: dict[str, str]) -> None:
 
 async def test_every_trigger_works(stack: Stack) -> None:
     settings = stack.services.settings
-    await stack.drop("photos/a.jpg", picture())
-    await stack.drop("photos/b.jpg", picture(seed=90))
+    await stack.upload("photos/a.jpg", image_bytes())
+    await stack.upload("photos/b.jpg", image_bytes(seed=90))
     message = json.dumps({"recipe": "web", "container": settings.input_container, "name": "photos/b.jpg"})
     body = json.dumps({"source": "photos/a.jpg", "recipe": "tutorial"})
     http = {"method": "POST", "url": "http://x/api/jobs", "headers": {"content-type": "application/json"}, "body": body}
@@ -108,4 +108,4 @@ async def test_every_trigger_works(stack: Stack) -> None:
     for rejected, kind in ((shown, "unknown_job"), (elsewhere, "not_found")):
         problem = json.loads(rejected["returned"]["body"])
         assert (int(rejected["returned"]["status"]), problem["type"].rpartition(":")[2]) == (404, kind)
-    assert await stack.waiting() == 0, "the timer found no due jobs"
+    assert await stack.waiting_messages() == 0, "the timer found no due jobs"

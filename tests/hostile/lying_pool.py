@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.engine import protocol
 from pipeline.engine.protocol import Job
-from tests.images import picture
+from tests.images import image_bytes
 
 Lie = Callable[["Call", asyncio.StreamWriter], Awaitable[None]]
 Twist = Callable[[dict[str, Any], Job], Any]
@@ -63,7 +63,7 @@ class LyingPool:
 
     lies: dict[str, Lie] = field(default_factory=dict)
     twist: Twist | None = None
-    contents: bytes = field(default_factory=lambda: picture(60, 40, "PNG"))
+    contents: bytes = field(default_factory=lambda: image_bytes(60, 40, "PNG"))
     calls: list[Call] = field(default_factory=list)
     port: int = 0
     report: bytes = b""

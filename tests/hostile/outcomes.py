@@ -16,7 +16,7 @@ from pathlib import Path
 from devstack import azurite as emulator
 from devstack import subprocesses
 from pipeline.engine.errors import KINDS
-from tests.stack import Stack, environment, opened
+from tests.stack import Stack, environment, open_stack
 
 RECIPES = """
 recipes:
@@ -85,7 +85,7 @@ async def local_stack(sessions: int) -> AsyncIterator[tuple[Stack, Path]]:
                 "PIPELINE_POOL_MAX_SESSIONS": str(sessions),
                 "PIPELINE_EXECUTION_TIMEOUT": str(EXECUTION_TIMEOUT_SECONDS),
             }
-            async with opened({**environ, **limits}) as stack:
+            async with open_stack({**environ, **limits}) as stack:
                 yield stack, log
 
 
@@ -104,7 +104,7 @@ async def process_all(stack: Stack, log: Path, files: Iterable[tuple[str, bytes]
 
 
 async def _one(stack: Stack, recipe: str, name: str, body: bytes) -> Outcome:
-    await stack.drop(name, body)
+    await stack.upload(name, body)
     services, started = stack.services, time.perf_counter()
     try:
         entry = await services.executor.execute(services.settings.input_container, name, services.recipes.get(recipe))

@@ -14,14 +14,14 @@ from tests.hostile import outcomes
 from tests.hostile.files import generated, mutated, seeds
 from tests.hostile.jobs import JOBS, violation
 from tests.hostile.outcomes import Outcome, Report, process_all
-from tests.stack import Stack, environment, opened
+from tests.stack import Stack, environment, open_stack
 
 
 @pytest_asyncio.fixture
 async def stack(azurite: str, session_pool: str, tmp_path: Path) -> AsyncIterator[Stack]:
     recipe_file = tmp_path / "recipes.yaml"
     recipe_file.write_text(outcomes.RECIPES)
-    async with opened(environment(azurite, session_pool, recipe_file)) as stack:
+    async with open_stack(environment(azurite, session_pool, recipe_file)) as stack:
         yield stack
 
 

@@ -22,8 +22,8 @@ from pipeline.pool import client
 from pipeline.pool.client import PoolClient
 from pipeline.storage.ledger import Entry
 from tests.hostile.lying_pool import Call, Lie, LyingPool, Twist, lying_pool, printed, reply
-from tests.images import picture
-from tests.stack import Stack, environment, opened
+from tests.images import image_bytes
+from tests.stack import Stack, environment, open_stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RECIPES = """
@@ -51,7 +51,7 @@ async def stack(azurite: str, tmp_path_factory: pytest.TempPathFactory) -> Async
     """Services with a lying session pool, and that pool."""
     recipe_file = tmp_path_factory.mktemp("lying-pool") / "recipes.yaml"
     recipe_file.write_text(RECIPES)
-    async with lying_pool() as pool, opened({**environment(azurite, pool.url, recipe_file), **SETTINGS}) as stack:
+    async with lying_pool() as pool, open_stack({**environment(azurite, pool.url, recipe_file), **SETTINGS}) as stack:
         yield stack, pool
         pool.lies, pool.twist = {}, None
 
@@ -66,7 +66,7 @@ class Scene:
     async def process(self, recipe: str = "one", **settings: float) -> Entry:
         """Process a job with its own settings, check the rules that hold for every lie, and return its row."""
         name = f"{next(_numbers)}.png"
-        await self.stack.drop(name, picture(60, 40, "PNG"))
+        await self.stack.upload(name, image_bytes(60, 40, "PNG"))
         services = self.stack.services
         services = replace(services, settings=services.settings.model_copy(update=settings))
         before = await self.stack.outputs()
@@ -111,7 +111,7 @@ class Scene:
 async def scene(stack: tuple[Stack, LyingPool], caplog: pytest.LogCaptureFixture) -> AsyncIterator[Scene]:
     """Job with a lying pool. Afterwards, check the log for identifiers and forged lines."""
     services, pool = stack
-    pool.lies, pool.twist, pool.calls, pool.contents = {}, None, [], picture(60, 40, "PNG")
+    pool.lies, pool.twist, pool.calls, pool.contents = {}, None, [], image_bytes(60, 40, "PNG")
     yield Scene(services, pool)
     identifiers = {call.identifier for call in pool.calls} - {""}
     for record in caplog.records:

@@ -17,7 +17,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from devstack import azurite as emulator
 from devstack import stack
-from tests.images import picture
+from tests.images import image_bytes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATTERNS = {
@@ -90,14 +90,18 @@ def _named_key() -> Any:
 
 
 async def _work(evidence: Evidence, blobs: BlobServiceClient) -> None:
-    for name, body in {"good.jpg": picture(300, 200), "bad.jpg": picture()[:900], "none.jpg": b"no image"}.items():
+    for name, body in {
+        "good.jpg": image_bytes(300, 200),
+        "bad.jpg": image_bytes()[:900],
+        "none.jpg": b"no image",
+    }.items():
         await blobs.get_blob_client("input", name).upload_blob(body)
     for name in ("good.jpg", "bad.jpg", "none.jpg", "missing.jpg"):
         response = await evidence.request("POST", "jobs", json={"source": name, "recipe": "web"})
         await _remember(evidence, blobs)
         if "id" in response.json():
             await evidence.request("GET", f"jobs/{response.json()['id']}")
-    image = {"content": picture(80, 60), "headers": {"Content-Type": "image/jpeg", "Accept": "image/*"}}
+    image = {"content": image_bytes(80, 60), "headers": {"Content-Type": "image/jpeg", "Accept": "image/*"}}
     await evidence.request("POST", "jobs?recipe=tutorial", **image)
     for path in ("jobs", "jobs?state=failed", "health", "openapi.json", "pool", "recipes", "jobs/no.job", "elsewhere"):
         await evidence.request("GET", path)
@@ -105,7 +109,7 @@ async def _work(evidence: Evidence, blobs: BlobServiceClient) -> None:
     await evidence.request("POST", "jobs", json={"source": "https://evil.example/a.jpg?sig=1", "recipe": "web"})
     evidence.azure.processes["session-pool"].kill()
     await evidence.azure.processes["session-pool"].wait_for_exit()
-    await blobs.get_blob_client("input", "late.jpg").upload_blob(picture(200, 100))
+    await blobs.get_blob_client("input", "late.jpg").upload_blob(image_bytes(200, 100))
     await evidence.request("POST", "jobs", json={"source": "late.jpg", "recipe": "web"}, headers={"Prefer": "wait=3"})
 
 

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from pipeline.storage.ledger import Entry
-from tests.images import picture
-from tests.stack import Stack, environment, opened
+from tests.images import image_bytes
+from tests.stack import Stack, environment, open_stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -116,13 +116,13 @@ async def stack(azurite: str, session_pool: str, tmp_path_factory: pytest.TempPa
     recipe_file.write_text(RECIPES)
     environ = environment(azurite, session_pool, recipe_file)
     own = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_ALLOW_CODE": "true"}
-    async with opened({**environ, **own}) as stack:
+    async with open_stack({**environ, **own}) as stack:
         yield stack
 
 
 async def run(stack: Stack, recipe: str) -> Entry:
     name = f"{next(NAMES)}.png"
-    await stack.drop(name, picture(60, 40, "PNG"))
+    await stack.upload(name, image_bytes(60, 40, "PNG"))
     services = stack.services
     return await services.executor.execute(services.settings.input_container, name, services.recipes.get(recipe))
 

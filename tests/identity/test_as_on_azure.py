@@ -18,7 +18,7 @@ from devstack import azurite as emulator
 from devstack import stack
 from devstack.identity.tokens import TokenIssuer
 from tests.identity.issuing import UNREACHABLE_ENDPOINT, issuing
-from tests.images import form, picture, sides
+from tests.images import detect_format, image_bytes, size
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ async def test_an_upload_becomes_renditions_without_any_key(azure: stack.Stack) 
     # The test itself is not the app: it uses the emulator's key.
     url, authorities = azure.settings["IMAGES__blobServiceUri"], azure.settings["SSL_CERT_FILE"]
     async with BlobServiceClient(url, emulator.KEY, connection_verify=authorities) as blobs:
-        await blobs.get_blob_client("input", "sea.jpg").upload_blob(picture(400, 300))
+        await blobs.get_blob_client("input", "sea.jpg").upload_blob(image_bytes(400, 300))
         output = blobs.get_container_client("output")
 
         async def is_complete() -> bool:
@@ -59,7 +59,7 @@ async def test_an_upload_becomes_renditions_without_any_key(azure: stack.Stack) 
 
         await eventually(is_complete, timeout=90)
         thumb = await (await output.download_blob("web/sea.jpg/thumb.jpg")).readall()
-    assert (form(thumb), sides(thumb)) == ("JPEG", (300, 300))
+    assert (detect_format(thumb), size(thumb)) == ("JPEG", (300, 300))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ async def test_the_console_shows_no_blob_of_another_container(azure: stack.Stack
     """A shared key signs the requested URL. A token does not, so it is valid after the URL was normalized."""
     async with httpx.AsyncClient(base_url=f"{azure.hosts[0]}/api/console", timeout=60) as client:
         allowed = await client.get("/images/blob", params={"source": "sea.jpg"})
-        assert (allowed.headers["content-type"], form(allowed.content)) == ("image/jpeg", "JPEG")
+        assert (allowed.headers["content-type"], detect_format(allowed.content)) == ("image/jpeg", "JPEG")
         forbidden = await client.get("/images/blob", params={"source": source})
         assert forbidden.headers["content-type"].startswith("image/svg+xml")
         page = (await client.get("/playground")).text
@@ -101,7 +101,7 @@ async def test_a_token_that_storage_rejects_is_reported_with_the_role(azure: sta
 async def preview(azure: stack.Stack, folder: Path, **variables: str) -> tuple[int | None, str]:
     """Run a command that uses only the pool, without retries."""
     photo = folder / "a.jpg"
-    photo.write_bytes(picture(40, 30))
+    photo.write_bytes(image_bytes(40, 30))
     arguments = ("preview", "web", str(photo), "--out", str(folder))
     return await pipeline(azure, *arguments, PIPELINE_RETRY_MAX_ATTEMPTS="1", **variables)
 

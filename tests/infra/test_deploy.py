@@ -16,7 +16,7 @@ from pipeline.api.preview import PreviewRendition
 from pipeline.api.recipes import RecipeDocument
 from pipeline.api.runs import PlanDocument
 from pipeline.api.schemas import ErrorDocument, JobDocument
-from tests.images import form
+from tests.images import detect_format
 from tests.infra.azure import GOOD, LOOKING, ROOT, TRY, Azure, in_order, subscription
 from tests.infra.bicep import File
 
@@ -95,7 +95,7 @@ def test_the_photo_matches_the_shipped_recipe(first: First) -> None:
     loaded = recipes.load(ROOT / "recipes.yaml")
     (recipe,) = [recipe for recipe in loaded if recipe.matches(source)]
     assert recipe.name == "web"
-    assert form((ROOT / "scripts" / "az" / "photo.jpg").read_bytes()) == "JPEG"
+    assert detect_format((ROOT / "scripts" / "az" / "photo.jpg").read_bytes()) == "JPEG"
 
 
 def test_the_photo_check_awaits_all_renditions_and_cleans_up(azure: Azure) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.images import form, sides
+from tests.images import detect_format, size
 from tests.infra.azure import Azure, in_order
 
 
@@ -45,7 +45,7 @@ def test_the_tutorial_crops_a_photo_in_a_real_session(azure: Azure, session_pool
         said += result.stdout
     assert "hello from a session with Pillow" in said
     assert said.count('"Succeeded"') == 2
-    assert (form(out.read_bytes()), sides(out.read_bytes())) == ("JPEG", (300, 300))
+    assert (detect_format(out.read_bytes()), size(out.read_bytes())) == ("JPEG", (300, 300))
     result = azure.run("az/09-clean-up", typed="rg-session-tutorial\n")
     assert result.returncode == 0, result.stderr
     assert "stopped" in result.stdout

@@ -18,10 +18,10 @@ from azure.core.pipeline.transport import AioHttpTransport
 from pipeline.cli import timeline
 from pipeline.pool.transport import Transport
 from pipeline.storage.ledger import Entry
-from tests.images import picture
+from tests.images import image_bytes
 from tests.pipeline.test_pool_faults import faults
 from tests.session_pool_emulator.emulator import Emulator, run_emulator
-from tests.stack import Stack, environment, opened
+from tests.stack import Stack, environment, open_stack
 
 LEASE_RENEWAL_SECONDS = 20.0
 
@@ -76,13 +76,13 @@ async def upload(stack: Stack, prefix: str, count: int, data: bytes | None = Non
     """Upload images; return their names."""
     names = [f"{prefix}/{number:02}.jpg" for number in range(count)]
     for name in names:
-        await stack.drop(name, data or picture(420, 420))
+        await stack.upload(name, data or image_bytes(420, 420))
     return names
 
 
 async def test_an_image_costs_three_pool_and_three_storage_calls(environ: dict[str, str], calls: Calls) -> None:
     images = 24
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+    async with open_stack({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         await done(stack, await upload(stack, "warm", 2))
         names = await upload(stack, "photos", images)
         calls.clear()
@@ -102,7 +102,7 @@ async def test_an_image_costs_three_pool_and_three_storage_calls(environ: dict[s
 
 async def test_renditions_cost_one_call_to_storage_each(environ: dict[str, str], calls: Calls) -> None:
     images = 8
-    async with opened({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
+    async with open_stack({**environ, "PIPELINE_POOL_MAX_SESSIONS": "1"}) as stack:
         await done(stack, await upload(stack, "warm", 1))
         names = await upload(stack, "photos", images)
         calls.clear()
@@ -122,7 +122,7 @@ async def test_transfers_overlap_with_executions(azurite: str, pool: Emulator, r
     """Executions and transfers take a while here; the spans of the jobs show the overlap."""
     environ = environment(azurite, pool.url, recipe_file)  # type: ignore[arg-type]
     one = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_MICROBATCH_MAX_JOBS": "1"}
-    async with opened({**environ, **one}) as stack:
+    async with open_stack({**environ, **one}) as stack:
         await done(stack, await upload(stack, "warm", 1))
         names = await upload(stack, "photos", 6)
         await faults(stack, "latency:seconds=0.3")
@@ -148,8 +148,8 @@ def _overlap(one: timeline.Lane, stage: str, other: timeline.Lane) -> bool:
 async def test_images_in_flight_are_never_held_whole(environ: dict[str, str]) -> None:
     """Of twelve images of 16 MB, four are uploaded at once; the others wait and are not in memory."""
     size = 16 * 1024 * 1024
-    padded = picture(420, 420) + bytes(size)
-    async with opened(environ) as stack:
+    padded = image_bytes(420, 420) + bytes(size)
+    async with open_stack(environ) as stack:
         await done(stack, await upload(stack, "warm", 2))
         names = await upload(stack, "photos", 12, padded)
         tracemalloc.start(1)

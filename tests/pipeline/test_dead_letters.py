@@ -13,8 +13,8 @@ from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
-from tests.images import picture
-from tests.stack import RECIPES, Stack, opened
+from tests.images import image_bytes
+from tests.stack import RECIPES, Stack, open_stack
 
 
 def body(stack: Stack, recipe: str = "web") -> bytes:
@@ -29,7 +29,7 @@ async def yes() -> bool:
 
 
 async def test_a_dead_letter_becomes_a_failure_that_can_be_retried(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     await stack.services.dead_letters.handle_job_message(body(stack))
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
@@ -38,7 +38,7 @@ async def test_a_dead_letter_becomes_a_failure_that_can_be_retried(stack: Stack)
 
 
 async def test_a_dead_letter_of_an_upload_fails_all_its_jobs(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     container = stack.services.settings.input_container
     blob = {"FunctionId": "Host.Functions.image_uploaded", "ContainerName": container, "BlobName": "photos/a.jpg"}
     await stack.services.dead_letters.handle_blob_message(json.dumps(blob).encode())
@@ -50,7 +50,7 @@ async def test_a_dead_letter_of_an_upload_fails_all_its_jobs(stack: Stack) -> No
 
 
 async def test_a_dead_letter_with_a_held_claim_is_checked_again(stack: Stack) -> None:
-    etag = await stack.drop("photos/a.jpg", picture())
+    etag = await stack.upload("photos/a.jpg", image_bytes())
     container, recipe = stack.services.settings.input_container, stack.services.recipes.get("web")
     key = JobKey.of("web", container, "photos/a.jpg")
     claim = await stack.services.ledger.claim(key, (container, "photos/a.jpg"), Version(etag, recipe.hash), yes)
@@ -78,7 +78,7 @@ async def test_an_unreadable_message_becomes_a_failure(stack: Stack, handler: st
 
 async def test_a_run_ends_although_a_batch_is_a_dead_letter(stack: Stack) -> None:
     for number in range(3):
-        await stack.drop(f"photos/{number}.jpg", picture(60, 40))
+        await stack.upload(f"photos/{number}.jpg", image_bytes(60, 40))
     run = await stack.services.runs.start(runs.Selection(recipes=("web",)), expected_count=3)
     (find,) = await stack.run_messages()
     await stack.services.run_dead_letters.handle_message(find)
@@ -94,10 +94,10 @@ async def test_a_run_ends_although_a_batch_is_a_dead_letter(stack: Stack) -> Non
 
 async def test_a_dead_batch_ends_with_each_job_in_another_state(environ: dict[str, str], recipe_file: Path) -> None:
     """One job was done before the process died, one source is gone, one job has a claim, and one recipe is gone."""
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         services, container = stack.services, stack.services.settings.input_container
         for number in range(4):
-            await stack.drop(f"photos/{number}.jpg", picture(60, 40))
+            await stack.upload(f"photos/{number}.jpg", image_bytes(60, 40))
         run = await services.runs.start(runs.Selection(recipes=("web", "tutorial")), expected_count=8)
         (find,) = await stack.run_messages()
         await services.run_worker.handle_message(find)
@@ -110,7 +110,7 @@ async def test_a_dead_batch_ends_with_each_job_in_another_state(environ: dict[st
         claim = await services.ledger.claim(key, (container, source.name), Version(source.etag, web.hash), yes)
         assert isinstance(claim, Claim)
     recipe_file.write_text(RECIPES.split("  tutorial:")[0])
-    async with opened({**environ, "PIPELINE_CLAIM_TTL": "30"}) as stack:
+    async with open_stack({**environ, "PIPELINE_CLAIM_TTL": "30"}) as stack:
         await stack.services.run_dead_letters.handle_message(batch)
         seen = (await stack.services.runs.get(run.id)).progress
         assert seen == Progress(done=1, skipped=2, failed=4, left=1)

@@ -13,8 +13,8 @@ from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceErro
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
-from tests.images import form, picture, sides
-from tests.stack import Stack, opened
+from tests.images import detect_format, image_bytes, size
+from tests.stack import Stack, open_stack
 
 
 async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> Entry:
@@ -26,7 +26,7 @@ async def run(stack: Stack, name: str, recipe: str = "web", **options: Any) -> E
 
 async def upload_source(stack: Stack, name: str, data: bytes) -> None:
     """Upload a source and handle its event."""
-    await stack.drop(name, data)
+    await stack.upload(name, data)
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
@@ -35,14 +35,17 @@ async def failure(stack: Stack, name: str, recipe: str = "web") -> Entry:
     entry = await stack.entry(recipe, name)
     assert entry is not None
     assert entry.state == "failed"
-    assert await stack.waiting() == 0, "a permanent failure is never retried"
+    assert await stack.waiting_messages() == 0, "a permanent failure is never retried"
     return entry
 
 
 async def test_an_uploaded_image_gets_every_rendition(stack: Stack) -> None:
-    await upload_source(stack, "photos/a b/ü.jpg", picture(800, 600))
+    await upload_source(stack, "photos/a b/ü.jpg", image_bytes(800, 600))
     outputs = await stack.outputs()
-    assert {(form(data), sides(data)) for data in outputs.values()} == {("WEBP", (200, 150)), ("JPEG", (64, 64))}
+    assert {(detect_format(data), size(data)) for data in outputs.values()} == {
+        ("WEBP", (200, 150)),
+        ("JPEG", (64, 64)),
+    }
     entry = await stack.entry("web", "photos/a b/ü.jpg")
     assert entry is not None
     assert (entry.state, entry.attempts) == ("done", 1)
@@ -52,19 +55,19 @@ async def test_an_uploaded_image_gets_every_rendition(stack: Stack) -> None:
 
 
 async def test_the_crop_of_the_tutorial_has_its_exact_size(stack: Stack) -> None:
-    await stack.drop("a.png", picture(640, 480, "PNG"))
+    await stack.upload("a.png", image_bytes(640, 480, "PNG"))
     await run(stack, "a.png", "tutorial")
     (data,) = (await stack.outputs()).values()
-    assert sides(data) == (300, 300)
+    assert size(data) == (300, 300)
 
 
 async def test_a_source_without_a_matching_recipe_creates_nothing(stack: Stack) -> None:
-    await upload_source(stack, "elsewhere/a.jpg", picture())
+    await upload_source(stack, "elsewhere/a.jpg", image_bytes())
     assert await stack.outputs() == {}
 
 
 async def test_a_duplicate_event_creates_one_job(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     first = await asyncio.gather(*(run(stack, "photos/a.jpg") for _ in range(3)))
     entry = await run(stack, "photos/a.jpg")
     assert (entry.state, entry.attempts) == ("done", 1)
@@ -74,7 +77,7 @@ async def test_a_duplicate_event_creates_one_job(stack: Stack) -> None:
 async def test_a_changed_source_is_processed_again(stack: Stack) -> None:
     generations = []
     for seed in (90, 180):
-        etag = await stack.drop("photos/a.jpg", picture(seed=seed))
+        etag = await stack.upload("photos/a.jpg", image_bytes(seed=seed))
         entry = await run(stack, "photos/a.jpg")
         assert (entry.state, entry.version.etag) == ("done", etag)
         generations.append(entry.generation)
@@ -84,9 +87,9 @@ async def test_a_changed_source_is_processed_again(stack: Stack) -> None:
 
 async def test_a_source_overwritten_in_its_job_gets_the_newer_result(stack: Stack) -> None:
     """The older job is superseded at its commit at the latest, in either order."""
-    await stack.drop("photos/a.jpg", picture(400, 300))
+    await stack.upload("photos/a.jpg", image_bytes(400, 300))
     older = asyncio.create_task(run(stack, "photos/a.jpg"))
-    etag = await stack.drop("photos/a.jpg", picture(300, 400))
+    etag = await stack.upload("photos/a.jpg", image_bytes(300, 400))
     newer = await run(stack, "photos/a.jpg")
     await asyncio.gather(older, return_exceptions=True)
     entry = await stack.entry("web", "photos/a.jpg")
@@ -94,21 +97,21 @@ async def test_a_source_overwritten_in_its_job_gets_the_newer_result(stack: Stac
     assert (newer.version.etag, entry.version.etag, entry.state) == (etag, etag, "done")
     outputs = await stack.outputs()
     assert {hashlib.sha256(data).hexdigest() for data in outputs.values()} == {r["sha256"] for r in entry.renditions}
-    assert (200, 267) in map(sides, outputs.values())
+    assert (200, 267) in map(size, outputs.values())
 
 
 async def test_a_deleted_source_creates_no_job(stack: Stack) -> None:
     with pytest.raises(JobSuperseded):
         await run(stack, "photos/gone.jpg")
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/gone.jpg")
-    assert await stack.waiting() == 0
+    assert await stack.waiting_messages() == 0
 
 
 @pytest.mark.parametrize(
     ("data", "kind", "text"),
     [
         (b"this is text, not an image\n" * 20, "not_an_image", ""),
-        (picture()[:5000], "damaged_image", ""),
+        (image_bytes()[:5000], "damaged_image", ""),
         (b"", "empty_source", "no bytes"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "", ""),
     ],
@@ -123,7 +126,7 @@ async def test_a_file_that_is_no_image_fails_with_a_reason(stack: Stack, data: b
 
 
 async def test_a_crop_outside_the_image_fails_with_the_numbers(stack: Stack) -> None:
-    await stack.drop("a.jpg", picture(200, 200))
+    await stack.upload("a.jpg", image_bytes(200, 200))
     entry = await run(stack, "a.jpg", "tutorial")
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "crop_outside", "execute")
     assert "200" in entry.error_message
@@ -131,22 +134,22 @@ async def test_a_crop_outside_the_image_fails_with_the_numbers(stack: Stack) -> 
 
 
 async def test_a_source_over_the_byte_limit_never_reaches_a_session(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_MAX_SOURCE_BYTES": "1000"}) as stack:
-        await upload_source(stack, "photos/a.jpg", picture())
+    async with open_stack({**environ, "PIPELINE_MAX_SOURCE_BYTES": "1000"}) as stack:
+        await upload_source(stack, "photos/a.jpg", image_bytes())
         entry = await failure(stack, "photos/a.jpg")
         assert entry.error_kind == "too_many_bytes"
         assert await stack.services.slot_documents.list_free(2) == ["slots/000.json", "slots/001.json"]
 
 
 async def test_a_decompression_bomb_is_refused_before_decoding(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_MAX_PIXELS": "100000"}) as stack:
-        await upload_source(stack, "photos/a.jpg", picture(1000, 1000))
+    async with open_stack({**environ, "PIPELINE_MAX_PIXELS": "100000"}) as stack:
+        await upload_source(stack, "photos/a.jpg", image_bytes(1000, 1000))
         assert (await failure(stack, "photos/a.jpg")).error_kind == "too_many_pixels"
 
 
 async def test_a_failed_job_leaves_the_session_usable(stack: Stack) -> None:
     await upload_source(stack, "photos/bad.jpg", b"no image at all")
-    await upload_source(stack, "photos/good.jpg", picture())
+    await upload_source(stack, "photos/good.jpg", image_bytes())
     entry = await stack.entry("web", "photos/good.jpg")
     assert entry is not None
     assert entry.state == "done"
@@ -154,17 +157,17 @@ async def test_a_failed_job_leaves_the_session_usable(stack: Stack) -> None:
 
 async def test_concurrent_uploads_are_processed_exactly_once(stack: Stack) -> None:
     names = [f"photos/{number}.jpg" for number in range(24)]
-    await asyncio.gather(*(upload_source(stack, name, picture(300, 200, seed=i)) for i, name in enumerate(names)))
+    await asyncio.gather(*(upload_source(stack, name, image_bytes(300, 200, seed=i)) for i, name in enumerate(names)))
     entries = [await stack.entry("web", name) for name in names]
     assert [(entry.state, entry.attempts) for entry in entries if entry] == [("done", 1)] * 24
     assert len(await stack.outputs()) == 48
 
 
 async def test_a_full_pool_requeues_the_job_without_an_attempt(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1.2"}) as stack:
+    async with open_stack({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "1.2"}) as stack:
         names = await stack.services.slot_documents.list_free(2)
         held = [await stack.services.slot_documents.acquire(name) for name in names]
-        await upload_source(stack, "photos/a.jpg", picture())
+        await upload_source(stack, "photos/a.jpg", image_bytes())
         assert [message.get("attempt", 0) for message in await stack.messages()] == [0]
         entry = await stack.entry("web", "photos/a.jpg")
         assert entry is not None
@@ -189,8 +192,8 @@ async def test_an_unreachable_pool_is_retried_then_named(
         "PIPELINE_MAX_ATTEMPTS": "2",
         "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
     }
-    async with opened({**environ, **quick}) as stack:
-        await upload_source(stack, "photos/a.jpg", picture())
+    async with open_stack({**environ, **quick}) as stack:
+        await upload_source(stack, "photos/a.jpg", image_bytes())
         (message,) = await stack.messages()
         assert message["attempt"] == 1
         await stack.services.dispatcher.execute_message(Message(**message))
@@ -201,7 +204,7 @@ async def test_an_unreachable_pool_is_retried_then_named(
 
 
 async def test_a_final_failure_keeps_the_result_of_another_worker(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     done = await run(stack, "photos/a.jpg")
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
     await stack.services.dispatcher._requeue_or_fail(message, PoolUnavailable("no session pool answers"))
@@ -213,7 +216,7 @@ async def test_a_final_failure_keeps_the_result_of_another_worker(stack: Stack) 
 async def test_a_job_taken_over_without_notice_is_not_executed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a storage outage longer than a claim: no heartbeat has reported that the claim is lost."""
     services, container, name = stack.services, stack.services.settings.input_container, "photos/a.jpg"
-    version = Version(await stack.drop(name, picture()), services.recipes.get("web").hash)
+    version = Version(await stack.upload(name, image_bytes()), services.recipes.get("web").hash)
     monkeypatch.setattr(services.ledger, "_ttl", timedelta(milliseconds=1))
     monkeypatch.setattr(Claim, "heartbeat_interval", 3600)
     upload, execute, executions = services.pool.upload, services.pool.execute, []
@@ -239,7 +242,7 @@ async def test_a_job_taken_over_without_notice_is_not_executed(stack: Stack, mon
 
 
 async def test_an_expired_claim_without_a_takeover_continues(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     monkeypatch.setattr(stack.services.ledger, "_ttl", timedelta(milliseconds=1))
     monkeypatch.setattr(Claim, "heartbeat_interval", 3600)
     entry = await run(stack, "photos/a.jpg")
@@ -249,7 +252,7 @@ async def test_an_expired_claim_without_a_takeover_continues(stack: Stack, monke
 @pytest.mark.parametrize("trigger", ["event", "message"])
 async def test_a_claimed_job_is_checked_again_later(stack: Stack, trigger: str) -> None:
     services = stack.services
-    etag = await stack.drop("photos/a.jpg", picture())
+    etag = await stack.upload("photos/a.jpg", image_bytes())
     container, recipe = services.settings.input_container, services.recipes.get("web")
     key, version = JobKey.of("web", container, "photos/a.jpg"), Version(etag, recipe.hash)
     held = await services.ledger.claim(key, (container, "photos/a.jpg"), version, never)
@@ -259,7 +262,7 @@ async def test_a_claimed_job_is_checked_again_later(stack: Stack, trigger: str) 
     else:
         message = Message(recipe="web", container=container, name="photos/a.jpg")
         await services.dispatcher.handle_message(message.model_dump_json().encode())
-    assert (await stack.waiting(), await stack.messages()) == (1, [])
+    assert (await stack.waiting_messages(), await stack.messages()) == (1, [])
 
 
 async def never() -> bool:
@@ -269,7 +272,7 @@ async def never() -> bool:
 
 async def test_a_missing_output_container_is_named_in_the_failure(stack: Stack) -> None:
     await stack.services.account.container(stack.services.settings.output_container).delete_container()
-    await upload_source(stack, "photos/a.jpg", picture())
+    await upload_source(stack, "photos/a.jpg", image_bytes())
     entry = await failure(stack, "photos/a.jpg")
     assert entry.error_kind == "configuration"
     assert stack.services.settings.output_container in entry.error_message
@@ -278,13 +281,13 @@ async def test_a_missing_output_container_is_named_in_the_failure(stack: Stack) 
 async def test_a_rendition_copied_to_the_input_is_refused(stack: Stack) -> None:
     """Second guard against loops: a rendition is copied together with its metadata."""
     container = stack.services.account.container(stack.services.settings.input_container)
-    await container.upload_blob("photos/a.jpg", picture(), metadata={"pipeline_job": "web.abc"})
+    await container.upload_blob("photos/a.jpg", image_bytes(), metadata={"pipeline_job": "web.abc"})
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     assert (await failure(stack, "photos/a.jpg")).error_kind == "own_rendition"
 
 
 async def test_a_path_of_another_owner_is_left_alone(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     entry = await run(stack, "photos/a.jpg")
     path = entry.renditions[0]["path"]
     container = stack.services.account.container(stack.services.settings.output_container)

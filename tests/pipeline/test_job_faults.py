@@ -12,15 +12,15 @@ from pipeline.jobs.dispatch import MAX_DELAY_SECONDS, retry_delay
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import Message
 from pipeline.testing import NO_RESPONSE, FakePool, MemoryAccount, memory_settings, pool
-from tests.images import picture
-from tests.memory import Memory, opened_in_memory
+from tests.images import image_bytes
+from tests.memory import Memory, open_in_memory
 
 NAME = "photos/a.jpg"
 
 
 async def upload(memory: Memory, data: bytes | None = None) -> Entry | None:
     """Upload a source and handle its event: the row of its job."""
-    await memory.drop(NAME, picture(60, 40) if data is None else data)
+    await memory.upload(NAME, image_bytes(60, 40) if data is None else data)
     await memory.services.dispatcher.handle_blob("input", NAME)
     return await memory.entry("web", NAME)
 
@@ -65,7 +65,7 @@ async def test_a_replaced_session_gets_the_files_again(memory: Memory) -> None:
     await upload(memory)
     memory.pool.calls.clear()
     memory.pool.fail("POST executions", pool.REPLACED)
-    assert state(await upload(memory, picture(50, 40))) == ("done", "", 1)
+    assert state(await upload(memory, image_bytes(50, 40))) == ("done", "", 1)
     # The source before and after the loss, and the engine once.
     assert memory.pool.calls.count("POST files") == 3
 
@@ -85,8 +85,8 @@ async def test_a_full_pool_requeues_without_an_attempt(memory: Memory) -> None:
 async def test_no_free_slot_requeues_without_an_attempt() -> None:
     account, sessions = MemoryAccount(), FakePool()
     async with (
-        opened_in_memory(account=account, pool=sessions, pool_max_sessions=1) as holder,
-        opened_in_memory(account=account, pool=sessions, pool_max_sessions=1, slot_acquire_timeout=0.1) as late,
+        open_in_memory(account=account, pool=sessions, pool_max_sessions=1) as holder,
+        open_in_memory(account=account, pool=sessions, pool_max_sessions=1, slot_acquire_timeout=0.1) as late,
         holder.services.scheduler.acquire_slot("shared"),
     ):
         assert state(await upload(late)) == ("queued", "pool_full", 0)
@@ -113,7 +113,7 @@ async def test_an_unavailable_pool_is_an_attempt(memory: Memory, fault: pool.Fau
 
 
 async def test_the_last_attempt_ends_as_a_failure() -> None:
-    async with opened_in_memory(max_attempts=3) as memory:
+    async with open_in_memory(max_attempts=3) as memory:
         memory.pool.fail("POST files", pool.UNREACHABLE, times=99)
         await upload(memory)
         for attempt in (1, 2):
@@ -232,12 +232,12 @@ async def test_an_internal_error_is_retried(memory: Memory, monkeypatch: pytest.
 
 async def test_a_source_changed_meanwhile_leaves_the_newer_result() -> None:
     """The source is overwritten while its old version is in a session, and the new version is done first."""
-    async with opened_in_memory(session_concurrency=1) as memory:
+    async with open_in_memory(session_concurrency=1) as memory:
 
         async def overwrite() -> None:
-            await upload(memory, picture(90, 40))
+            await upload(memory, image_bytes(90, 40))
 
-        await memory.drop(NAME, picture(60, 40))
+        await memory.upload(NAME, image_bytes(60, 40))
         memory.before_next("POST executions", overwrite)
         await memory.services.dispatcher.handle_blob("input", NAME)
         entry = await row(memory)
@@ -251,7 +251,7 @@ async def test_a_source_deleted_meanwhile_is_superseded(memory: Memory) -> None:
     async def delete() -> None:
         await memory.services.account.container("input").delete_blob(NAME)
 
-    await memory.drop(NAME, bytes(3 * 1024 * 1024))
+    await memory.upload(NAME, bytes(3 * 1024 * 1024))
     memory.before_next("POST files", delete)
     await memory.services.dispatcher.handle_blob("input", NAME)
     assert (await row(memory)).state == "superseded"
@@ -259,7 +259,7 @@ async def test_a_source_deleted_meanwhile_is_superseded(memory: Memory) -> None:
 
 async def test_an_expired_claim_is_dead_only_without_a_source(memory: Memory) -> None:
     """A worker with an expired claim may be slow and about to finish, unless its source is gone."""
-    await memory.drop(NAME, picture(60, 40))
+    await memory.upload(NAME, image_bytes(60, 40))
     message = Message(recipe="web", container="input", name=NAME)
     results = []
 
@@ -281,7 +281,7 @@ async def test_a_job_claimed_elsewhere_is_checked_again(memory: Memory) -> None:
     async def deliver_again() -> None:
         await memory.services.dispatcher.handle_blob("input", NAME)
 
-    await memory.drop(NAME, picture(60, 40))
+    await memory.upload(NAME, image_bytes(60, 40))
     memory.before_next("POST executions", deliver_again)
     await memory.services.dispatcher.handle_blob("input", NAME)
     assert memory.pool.calls.count("POST executions") == 1
@@ -294,8 +294,8 @@ async def test_a_job_claimed_elsewhere_is_checked_again(memory: Memory) -> None:
 
 
 async def test_an_unknown_recipe_is_retried_then_fails() -> None:
-    async with opened_in_memory(max_attempts=2) as memory:
-        await memory.drop(NAME, picture(60, 40))
+    async with open_in_memory(max_attempts=2) as memory:
+        await memory.upload(NAME, image_bytes(60, 40))
         await memory.services.dispatcher.execute_message(Message(recipe="gone", container="input", name=NAME))
         (message,) = await memory.take()
         await memory.run_queued(message)
@@ -319,7 +319,7 @@ async def blob_dead_letter(memory: Memory, name: str = NAME, container: str = "i
 
 
 async def test_a_dead_letter_becomes_a_failure(memory: Memory) -> None:
-    await memory.drop(NAME, picture(60, 40))
+    await memory.upload(NAME, image_bytes(60, 40))
     await blob_dead_letter(memory)
     assert state(await row(memory)) == ("failed", "undeliverable", 1)
 
@@ -331,7 +331,7 @@ async def test_a_dead_letter_without_a_job_is_dropped(memory: Memory, place: tup
 
 
 async def test_a_dead_letter_waits_for_storage(memory: Memory) -> None:
-    await memory.drop(NAME, picture(60, 40))
+    await memory.upload(NAME, image_bytes(60, 40))
     await memory.services.account.queue("webjobs-blobtrigger-poison").create_queue()
     memory.account.fail("row", 503, "ServerBusy")
     await blob_dead_letter(memory)
@@ -358,7 +358,7 @@ async def test_a_dead_letter_of_a_running_job_waits(memory: Memory) -> None:
         await memory.services.dead_letters.handle_job_message(body)
 
     await memory.services.account.queue("jobs-poison").create_queue()
-    await memory.drop(NAME, picture(60, 40))
+    await memory.upload(NAME, image_bytes(60, 40))
     memory.before_next("POST executions", dead_letter)
     await memory.services.dispatcher.handle_blob("input", NAME)
     assert (await row(memory)).state == "done"

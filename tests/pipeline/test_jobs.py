@@ -11,7 +11,7 @@ from pipeline.pool.session import Session
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim
 from pipeline.storage.queue import Message
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -23,7 +23,7 @@ def key(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
 
 async def with_failure(stack: Stack, name: str = "photos/a.jpg") -> JobKey:
     """Upload a source that fails; return the key of its job."""
-    await stack.drop(name, b"not an image")
+    await stack.upload(name, b"not an image")
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
     return key(stack, name)
 
@@ -45,7 +45,7 @@ async def delivered(stack: Stack) -> int:
 
 async def test_a_retried_failure_is_executed_once(stack: Stack) -> None:
     failed = await with_failure(stack)
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     waiting = await stack.services.jobs.retry(failed)
     assert waiting.state == "queued"
     assert waiting.generation > 0
@@ -63,7 +63,7 @@ async def test_a_retried_failure_is_executed_once(stack: Stack) -> None:
 
 async def test_a_cancelled_job_is_not_executed_by_its_old_message(stack: Stack) -> None:
     failed = await with_failure(stack)
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     await stack.services.jobs.retry(failed)
     await stack.services.jobs.dismiss(failed)
     (message,) = await stack.messages()
@@ -81,7 +81,7 @@ async def test_failures_are_retried_by_kind_and_prefix(stack: Stack) -> None:
     assert await stack.services.jobs.retry_failures(kind="too_many_bytes") == 0
     assert await stack.services.jobs.retry_failures(recipe="web", kind="not_an_image", prefix="photos/a/") == 2
     assert await state(stack, "photos/b/1.jpg") == "failed"
-    assert await stack.waiting() == 2
+    assert await stack.waiting_messages() == 2
 
 
 async def test_a_dismissed_failure_stays_in_the_ledger(stack: Stack) -> None:
@@ -91,13 +91,13 @@ async def test_a_dismissed_failure_stays_in_the_ledger(stack: Stack) -> None:
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     assert await state(stack) == "dismissed"
     assert (await stack.services.ledger.page(state="failed"))[0] == []
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     assert await state(stack) == "done", "a new version of the source is another job"
 
 
 async def test_a_dismissed_queued_job_is_not_executed(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg")
     submitted = await stack.services.jobs.submit(message)
     assert await state(stack) == "queued"
@@ -107,7 +107,7 @@ async def test_a_dismissed_queued_job_is_not_executed(stack: Stack) -> None:
 
 
 async def test_done_and_unknown_jobs_cannot_be_dismissed_or_submitted(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     with pytest.raises(StateConflict, match="done"):
         await stack.services.jobs.dismiss(key(stack))
@@ -135,7 +135,7 @@ async def test_a_claim_lost_while_waiting_for_a_session_stops_the_job(
     monkeypatch.setattr(Claim, "renew", watched)
     monkeypatch.setattr(Claim, "heartbeat_interval", 0.05)
     services, container = stack.services, stack.services.settings.input_container
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     async with services.scheduler.acquire_slot(None), services.scheduler.acquire_slot(None):
         recipe = await services.catalog.get("web")
         worker = asyncio.create_task(services.executor.execute(container, "photos/a.jpg", recipe))
@@ -161,7 +161,7 @@ async def test_two_lost_leases_are_no_failure_of_the_source(stack: Stack, monkey
         check(session)
 
     monkeypatch.setattr(Session, "_check", lapsed)
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None

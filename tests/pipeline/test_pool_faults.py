@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from pipeline.storage.ledger import Entry
-from tests.images import picture
+from tests.images import image_bytes
 from tests.session_pool_emulator.emulator import Emulator, run_emulator
-from tests.stack import Stack, environment, opened
+from tests.stack import Stack, environment, open_stack
 from tests.waiting import eventually
 
 NAME = "photos/a.jpg"
@@ -31,7 +31,7 @@ async def stack(azurite: str, pool: Emulator, recipe_file: object) -> AsyncItera
     """Open services with short timeouts on the pool with faults."""
     environ = environment(azurite, pool.url, recipe_file)  # type: ignore[arg-type]
     quick = {"PIPELINE_TRANSFER_TIMEOUT": "2", "PIPELINE_RETRY_TIMEOUT": "20", "PIPELINE_RETRY_MAX_ATTEMPTS": "4"}
-    async with opened({**environ, **quick}) as stack:
+    async with open_stack({**environ, **quick}) as stack:
         yield stack
         await faults(stack)
 
@@ -47,7 +47,7 @@ async def faults(stack: Stack, *wanted: str) -> None:
 
 async def photo(stack: Stack) -> Entry:
     """Upload an image; return the row of its job."""
-    await stack.drop(NAME, picture())
+    await stack.upload(NAME, image_bytes())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, NAME)
     entry = await stack.entry("web", NAME)
     assert entry is not None
@@ -85,7 +85,7 @@ async def test_a_single_fault_costs_no_image(stack: Stack, pool: Emulator, fault
     assert len(pool.events("fault")) > before, "the fault did not happen"
     assert (entry.state, entry.error_kind) == ("done", "")
     assert len(await stack.outputs()) == 2
-    assert await stack.waiting() == 0
+    assert await stack.waiting_messages() == 0
 
 
 async def test_a_hanging_execution_delays_no_other_job(stack: Stack, pool: Emulator) -> None:
@@ -95,7 +95,7 @@ async def test_a_hanging_execution_delays_no_other_job(stack: Stack, pool: Emula
     before = len(pool.events("fault"))
     container, names = stack.services.settings.input_container, [f"photos/{number}.jpg" for number in range(9)]
     for name in names:
-        await stack.drop(name, picture())
+        await stack.upload(name, image_bytes())
     hanging = asyncio.create_task(stack.services.dispatcher.handle_blob(container, names.pop()))
     await eventually(lambda: len(pool.events("fault")) > before)
     await asyncio.gather(*(stack.services.dispatcher.handle_blob(container, name) for name in names))
@@ -112,21 +112,21 @@ async def test_an_image_that_kills_two_sessions_fails(stack: Stack) -> None:
     assert (entry.state, entry.stage) == ("failed", "execute")
     assert entry.error_kind in ("session_died", "execution_interrupted")
     assert "tried in two sessions" in entry.error_message
-    assert await stack.waiting() == 0
+    assert await stack.waiting_messages() == 0
 
 
 async def test_a_full_pool_keeps_the_job_queued(stack: Stack) -> None:
     await faults(stack, f"status:code=429,{UPLOAD}")
     entry = await photo(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_full", 0)
-    assert await stack.waiting() == 1
+    assert await stack.waiting_messages() == 1
 
 
 async def test_an_unavailable_pool_is_retried_later(stack: Stack) -> None:
     await faults(stack, f"status:code=503,{UPLOAD}")
     entry = await photo(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_unavailable", 1)
-    assert await stack.waiting() == 1
+    assert await stack.waiting_messages() == 1
 
 
 async def test_a_slot_cools_down_if_its_session_cannot_be_ended(stack: Stack) -> None:

@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from pipeline.storage.queue import Message
 from pipeline.telemetry import tracer
-from tests.images import picture
+from tests.images import image_bytes
 from tests.pool.helpers import slot_documents
-from tests.stack import Stack, opened
+from tests.stack import Stack, open_stack
 
 STAGES = {"claim", "acquire", "upload", "wait", "execute", "download", "commit", "ledger"}
 # The SDK takes a provider once per process, so these are shared and emptied.
@@ -62,7 +62,7 @@ def totals(name: str) -> dict[frozenset[tuple[str, Any]], float]:
 
 async def test_a_job_is_one_span_with_a_child_for_every_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
     before = totals("pipeline.jobs")
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert job.context is not None
@@ -80,7 +80,7 @@ async def test_a_job_is_one_span_with_a_child_for_every_stage(stack: Stack, span
 
 
 async def test_a_failed_job_is_an_error_span_with_its_stage(stack: Stack, spans: InMemorySpanExporter) -> None:
-    await stack.drop("photos/a.jpg", b"no image")
+    await stack.upload("photos/a.jpg", b"no image")
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     (job,) = named(spans, "job")
     assert (job.status.is_ok, job.status.description) == (False, "execute")
@@ -88,7 +88,7 @@ async def test_a_failed_job_is_an_error_span_with_its_stage(stack: Stack, spans:
 
 async def test_a_trace_continues_after_the_queue(stack: Stack, spans: InMemorySpanExporter) -> None:
     services = stack.services
-    await stack.drop("photos/a.jpg", picture())
+    await stack.upload("photos/a.jpg", image_bytes())
     with tracer.start_as_current_span("request") as request:
         await services.job_queue.send(
             Message(recipe="web", container=services.settings.input_container, name="photos/a.jpg")
@@ -104,7 +104,7 @@ async def test_a_trace_continues_after_the_queue(stack: Stack, spans: InMemorySp
 
 @pytest.mark.parametrize("trace_of", ["", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 async def test_a_message_with_an_invalid_trace_is_processed(stack: Stack, trace_of: str) -> None:
-    await stack.drop("photos/a.jpg", b"no image")
+    await stack.upload("photos/a.jpg", b"no image")
     message = Message(
         recipe="web",
         container=stack.services.settings.input_container,
@@ -121,8 +121,8 @@ async def test_no_span_contains_a_session_identifier(environ: dict[str, str], sp
     """Azure Monitor's package records every call of httpx with its full URL, which contains the identifier."""
     HTTPXClientInstrumentor().instrument()
     try:
-        async with opened(environ) as stack:
-            await stack.drop("photos/a.jpg", picture())
+        async with open_stack(environ) as stack:
+            await stack.upload("photos/a.jpg", image_bytes())
             container = stack.services.settings.input_container
             await stack.services.executor.execute(container, "photos/a.jpg", stack.services.recipes.get("web"))
             identifiers = [each["identifier"] for each in await slot_documents(stack) if each.get("identifier")]

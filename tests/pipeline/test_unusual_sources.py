@@ -20,8 +20,8 @@ from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
 from pipeline.storage.provisioning import create_all
 from pipeline.storage.queue import Message
-from tests.images import picture
-from tests.stack import RECIPES, Stack, opened
+from tests.images import image_bytes
+from tests.stack import RECIPES, Stack, open_stack
 
 
 async def handle_event(stack: Stack, name: str = "photos/a.jpg") -> Entry:
@@ -39,33 +39,33 @@ def source(stack: Stack, name: str = "photos/a.jpg") -> BlobClient:
 
 @pytest.mark.stack
 async def test_an_archived_source_fails_at_once_with_a_reason(stack: Stack) -> None:
-    await stack.drop("photos/a.jpg", picture(60, 40))
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
     await source(stack).set_standard_blob_tier("Archive")
     entry = await handle_event(stack)
     assert (entry.state, entry.error_kind, entry.attempts) == ("failed", "archived", 1)
-    assert await stack.waiting() == 0
+    assert await stack.waiting_messages() == 0
 
 
 @pytest.mark.stack
 async def test_an_archived_source_does_not_block_a_run(stack: Stack) -> None:
     for number in range(3):
-        await stack.drop(f"photos/{number}.jpg", picture(60, 40))
+        await stack.upload(f"photos/{number}.jpg", image_bytes(60, 40))
     await source(stack, "photos/1.jpg").set_standard_blob_tier("Archive")
     run = await stack.services.runs.start(runs.Selection(recipes=("web",)), expected_count=3)
-    await stack.work_off()
+    await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=2, failed=1))
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 async def test_a_wrong_content_encoding_is_ignored(stack: Stack, encoding: str) -> None:
-    await source(stack).upload_blob(picture(60, 40), content_settings=ContentSettings(content_encoding=encoding))
+    await source(stack).upload_blob(image_bytes(60, 40), content_settings=ContentSettings(content_encoding=encoding))
     assert (await handle_event(stack)).state == "done"
 
 
 async def test_a_compressed_source_is_not_an_image(stack: Stack) -> None:
     await source(stack).upload_blob(
-        gzip.compress(picture(60, 40)), content_settings=ContentSettings(content_encoding="gzip")
+        gzip.compress(image_bytes(60, 40)), content_settings=ContentSettings(content_encoding="gzip")
     )
     entry = await handle_event(stack)
     assert (entry.state, entry.error_kind) == ("failed", "not_an_image")
@@ -76,8 +76,8 @@ async def test_a_compressed_source_is_not_an_image(stack: Stack) -> None:
 async def test_a_name_with_dot_segments_is_refused(stack: Stack, name: str) -> None:
     """The blob in the other container exists, and this process may read it."""
     services, elsewhere = stack.services, stack.services.settings.output_container
-    await services.account.container(elsewhere).upload_blob("a.jpg", picture(60, 40))
-    await stack.drop("photos/a.jpg", picture(60, 40))
+    await services.account.container(elsewhere).upload_blob("a.jpg", image_bytes(60, 40))
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
     container, name = services.settings.input_container, name.format(elsewhere)
     for read in (services.sources.open, services.sources.stat):
         with pytest.raises(PermanentError) as caught:
@@ -91,7 +91,7 @@ async def test_a_name_with_dot_segments_is_refused(stack: Stack, name: str) -> N
 
 @pytest.mark.stack
 async def test_unavailable_tags_are_a_transient_error(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stack.drop("photos/a.jpg", picture(60, 40))
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
     found = await stack.services.sources.open(stack.services.settings.input_container, "photos/a.jpg")
     for status, tags in ((503, None), (409, {})):
         monkeypatch.setattr(BlobClient, "get_blob_tags", _refused(HttpResponseError, status, "Whatever"))
@@ -107,7 +107,7 @@ async def test_a_container_being_deleted_counts_as_unavailable(stack: Stack, mon
     services, conflict = stack.services, _refused(ResourceExistsError, 409, "ContainerBeingDeleted")
     monkeypatch.setattr(BlobClient, "upload_blob", conflict)
     with pytest.raises(StorageUnavailable):
-        await services.sources.put(services.settings.upload_container, "a.jpg", picture(60, 40), "image/jpeg")
+        await services.sources.put(services.settings.upload_container, "a.jpg", image_bytes(60, 40), "image/jpeg")
     monkeypatch.setattr(ContainerClient, "create_container", conflict)
     with pytest.raises(StorageUnavailable):
         await create_all(services.account, services.settings)
@@ -115,7 +115,7 @@ async def test_a_container_being_deleted_counts_as_unavailable(stack: Stack, mon
 
 @pytest.mark.stack
 async def test_an_immutable_rendition_fails_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stack.drop("photos/a.jpg", picture(60, 40))
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
     upload, refused = BlobClient.upload_blob, _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy")
 
     async def protected(blob: BlobClient, *arguments: Any, **options: Any) -> Any:
@@ -131,22 +131,22 @@ async def test_too_many_renditions_for_a_row_fail_before_any_commit(environ: dic
     one = "width-{:04d}: {{format: jpeg, transforms: [{{resize: {{width: 8}}}}]}}"
     many = ", ".join(map(one.format, range(50)))
     recipe_file.write_text(f'recipes:\n  web:\n    match: {{include: ["photos/**"]}}\n    renditions: {{{many}}}\n')
-    async with opened({**environ, "PIPELINE_MAX_RENDITIONS": "100"}) as stack:
+    async with open_stack({**environ, "PIPELINE_MAX_RENDITIONS": "100"}) as stack:
         name = "photos/" + "customer-images-2026/" * 22 + "a.jpg"
-        await stack.drop(name, picture(64, 48))
+        await stack.upload(name, image_bytes(64, 48))
         entry = await handle_event(stack, name)
         assert (entry.state, entry.error_kind) == ("failed", "too_many_renditions")
         assert await stack.outputs() == {}
 
 
 async def test_a_new_ledger_replaces_renditions_of_a_lost_one(environ: dict[str, str]) -> None:
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         for seed in (1, 2, 3):
-            await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
+            await stack.upload("photos/a.jpg", image_bytes(60, 40, seed=seed))
             await handle_event(stack)
         before = await stack.outputs()
-        async with opened({**environ, "PIPELINE_LEDGER_TABLE": environ["PIPELINE_LEDGER_TABLE"] + "b"}) as other:
-            await other.drop("photos/a.jpg", picture(60, 40, seed=90))
+        async with open_stack({**environ, "PIPELINE_LEDGER_TABLE": environ["PIPELINE_LEDGER_TABLE"] + "b"}) as other:
+            await other.upload("photos/a.jpg", image_bytes(60, 40, seed=90))
             assert (await handle_event(other)).state == "done"
             after = await other.outputs()
         assert after.keys() == before.keys()
@@ -155,7 +155,7 @@ async def test_a_new_ledger_replaces_renditions_of_a_lost_one(environ: dict[str,
 
 async def test_a_job_survives_an_outage_longer_than_its_attempts(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     services = stack.services
-    await services.sources.put(services.settings.upload_container, "u.jpg", picture(60, 40), "image/jpeg")
+    await services.sources.put(services.settings.upload_container, "u.jpg", image_bytes(60, 40), "image/jpeg")
     message = Message(recipe="tutorial", container=services.settings.upload_container, name="u.jpg", attempt=4)
     key = await services.jobs.submit(message)
     await stack.messages()
@@ -165,9 +165,9 @@ async def test_a_job_survives_an_outage_longer_than_its_attempts(stack: Stack, m
 
     with monkeypatch.context() as outage:
         outage.setattr(services.ledger, "claim", down)
-        waited = await stack.waiting()
+        waited = await stack.waiting_messages()
         assert await services.dispatcher.execute_message(message) is None
-        assert await stack.waiting() == waited + 1, "the job stays queued"
+        assert await stack.waiting_messages() == waited + 1, "the job stays queued"
         queue = services.account.queue(services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
         await queue.create_queue()
         await services.dead_letters.handle_job_message(message.model_dump_json().encode())
@@ -177,15 +177,15 @@ async def test_a_job_survives_an_outage_longer_than_its_attempts(stack: Stack, m
 
 
 async def test_an_unknown_recipe_is_retried_then_fails(environ: dict[str, str], recipe_file: Path) -> None:
-    async with opened(environ) as old:
-        await old.drop("photos/a.jpg", picture(600, 600))
+    async with open_stack(environ) as old:
+        await old.upload("photos/a.jpg", image_bytes(600, 600))
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
-        async with opened(environ) as new:
+        async with open_stack(environ) as new:
             container = new.services.settings.input_container
             key = await new.services.jobs.submit(Message(recipe="fresh", container=container, name="photos/a.jpg"))
             (first,) = await old.messages()
             await old.services.dispatcher.execute_message(Message(**first))
-            assert await old.waiting() == 2
+            assert await old.waiting_messages() == 2
             message = Message(**{**first, "attempt": old.services.settings.max_attempts - 1})
             await old.services.dispatcher.execute_message(message)
             entry = await new.services.jobs.get(key)
@@ -198,7 +198,7 @@ async def test_an_unknown_recipe_is_retried_then_fails(environ: dict[str, str], 
 
 async def test_a_dead_letter_without_a_source_records_nothing(environ: dict[str, str], recipe_file: Path) -> None:
     recipe_file.write_text(RECIPES.replace('include: ["photos/**"]', 'include: ["photos/**"], size: {min: 1}'))
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         mine = stack.services.settings.input_container
         for container in (mine, "other"):
             blob = {"ContainerName": container, "BlobName": "photos/gone.jpg"}

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.storage.ledger import Entry
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 FIRST_SLOT = "slots/000.json"
@@ -18,7 +18,7 @@ FIRST_SLOT = "slots/000.json"
 async def process_image(stack: Stack, name: str = "photos/a.jpg", data: bytes | None = None) -> Entry:
     """Upload an image and process it, even if it was processed before."""
     services = stack.services
-    await stack.drop(name, picture(120, 90) if data is None else data)
+    await stack.upload(name, image_bytes(120, 90) if data is None else data)
     return await services.executor.execute(
         services.settings.input_container, name, services.recipes.get("web"), again=True
     )

@@ -24,8 +24,8 @@ from pipeline.pool.batching import (
 from pipeline.pool.session import BUSY, Session
 from pipeline.storage.ledger import Entry
 from pipeline.testing import pool as faults
-from tests.images import picture
-from tests.memory import Memory, opened_in_memory
+from tests.images import image_bytes
+from tests.memory import Memory, open_in_memory
 from tests.pool.helpers import slot_documents
 from tests.stack import Stack
 
@@ -227,7 +227,7 @@ NAMES = [f"photos/{number:02}.jpg" for number in range(16)]
 async def upload_and_process(stack: Stack, bad: str = "") -> dict[str, Entry | None]:
     """Process 16 small images at once. Returns their rows of the ledger."""
     for number, name in enumerate(NAMES):
-        await stack.drop(name, b"no image" if name == bad else picture(120, 90, seed=number))
+        await stack.upload(name, b"no image" if name == bad else image_bytes(120, 90, seed=number))
     container = stack.services.settings.input_container
     await asyncio.gather(*(stack.services.dispatcher.handle_blob(container, name) for name in NAMES))
     return {name: await stack.entry("web", name) for name in NAMES}
@@ -252,7 +252,7 @@ async def check_one_bad_image_fails_alone(stack: Stack) -> None:
 @pytest.fixture
 async def one_session() -> AsyncIterator[Memory]:
     """Services with a pool of one session."""
-    async with opened_in_memory(pool_max_sessions=1, session_concurrency=4) as memory:
+    async with open_in_memory(pool_max_sessions=1, session_concurrency=4) as memory:
         yield memory
 
 
@@ -282,7 +282,7 @@ async def test_the_next_execution_does_not_delete_a_pack(one_session: Memory) ->
     """Another job runs in the session before the pack is downloaded."""
     services, sizes = one_session.services, dict[str, int]()
     read = services.pool.read
-    await one_session.drop("photos/late.jpg", picture(120, 90))
+    await one_session.upload("photos/late.jpg", image_bytes(120, 90))
 
     async def read_late(identifier: str, name: str, limit: int) -> bytes:
         if not name.endswith("-all.bin"):
@@ -324,8 +324,8 @@ async def test_a_session_that_ends_under_a_microbatch_costs_no_job(one_session: 
 
 
 async def test_the_engine_of_an_image_is_found_by_the_first_execution() -> None:
-    async with opened_in_memory(pool_endpoint="https://p.azurecontainerapps.io") as memory:
-        await memory.drop(NAMES[0], picture(120, 90))
+    async with open_in_memory(pool_endpoint="https://p.azurecontainerapps.io") as memory:
+        await memory.upload(NAMES[0], image_bytes(120, 90))
         await memory.services.dispatcher.handle_blob(memory.services.settings.input_container, NAMES[0])
         entry = await memory.entry("web", NAMES[0])
         assert entry

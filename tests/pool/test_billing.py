@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import PoolUnavailable
 from pipeline.pool.billing import HOUR_SECONDS, BilledHours, SessionLifetime, started_hours
 from pipeline.pool.drain import end_idle_session
-from tests.memory import Memory, opened_in_memory
+from tests.memory import Memory, open_in_memory
 from tests.pool.helpers import FIRST_SLOT, another_process, one_byte, process_image, slot_document
 from tests.waiting import eventually
 
@@ -98,7 +98,7 @@ async def counted(memory: Memory) -> int:
 
 @pytest.mark.usefixtures("short_intervals")
 async def test_sessions_count_from_their_first_job() -> None:
-    async with opened_in_memory(pool_max_sessions=1, session_max_jobs=1) as memory:
+    async with open_in_memory(pool_max_sessions=1, session_max_jobs=1) as memory:
         for number in (1, 2):
             await process_image(memory)
 
@@ -116,7 +116,7 @@ async def test_sessions_count_from_their_first_job() -> None:
 
 @pytest.mark.usefixtures("short_intervals")
 async def test_the_hours_of_a_dead_process_stay_counted() -> None:
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         await process_image(memory)
 
         async def written() -> bool:
@@ -136,7 +136,7 @@ async def test_the_hours_of_a_dead_process_stay_counted() -> None:
 
 
 async def test_an_expired_session_that_returns_empty_counts_again() -> None:
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         await process_image(memory)
         await memory.services.pool.end((await slot_document(memory))["identifier"])
         await process_image(memory)
@@ -145,7 +145,7 @@ async def test_an_expired_session_that_returns_empty_counts_again() -> None:
 
 
 async def test_several_jobs_that_find_a_session_gone_count_it_once() -> None:
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         await process_image(memory)
         await memory.services.pool.end((await slot_document(memory))["identifier"])
         await asyncio.gather(*(process_image(memory, f"photos/{number}.jpg") for number in range(4)))
@@ -159,7 +159,7 @@ async def test_an_unreachable_pool_adds_no_hour_to_an_old_session(monkeypatch: p
     async def unavailable(*_: object) -> None:
         raise PoolUnavailable("down")
 
-    async with opened_in_memory(pool_max_sessions=1, session_max_age=86400) as memory:
+    async with open_in_memory(pool_max_sessions=1, session_max_age=86400) as memory:
         await process_image(memory)
         scheduler, client = memory.services.scheduler, memory.services.pool
         (held,) = scheduler.leases.slots

@@ -10,7 +10,7 @@ import pytest
 from azure.storage.blob.aio import BlobLeaseClient
 
 from pipeline.errors import SessionLost
-from tests.images import picture
+from tests.images import image_bytes
 from tests.pool.helpers import (
     FIRST_SLOT,
     another_process,
@@ -21,7 +21,7 @@ from tests.pool.helpers import (
     slot_documents,
 )
 from tests.pool.test_batching import check_a_session_that_ends_under_a_microbatch, check_one_bad_image_fails_alone
-from tests.stack import Stack, opened
+from tests.stack import Stack, open_stack
 from tests.waiting import eventually
 
 
@@ -29,7 +29,7 @@ from tests.waiting import eventually
 async def one_session(environ: dict[str, str]) -> AsyncIterator[Stack]:
     """Services that use one session."""
     settings = {"PIPELINE_POOL_MAX_SESSIONS": "1", "PIPELINE_SLOT_LEASE_DURATION": "15"}
-    async with opened({**environ, **settings}) as stack:
+    async with open_stack({**environ, **settings}) as stack:
         yield stack
 
 
@@ -85,7 +85,7 @@ async def test_a_session_lost_in_mid_job_costs_one_more_attempt(stack: Stack) ->
             if each.get("identifier"):
                 await stack.services.pool.end(each["identifier"])
 
-    entry, _ = await asyncio.gather(process_image(stack, data=picture(4000, 3000)), end_sessions())
+    entry, _ = await asyncio.gather(process_image(stack, data=image_bytes(4000, 3000)), end_sessions())
     assert entry.state == "done"
 
 

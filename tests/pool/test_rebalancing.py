@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import PoolFull, StorageUnavailable
 from pipeline.pool.rebalancing import SlotDemand, SlotRebalancer, fair_share
 from pipeline.pool.scheduler import SlotScheduler
-from tests.memory import Memory, opened_in_memory
+from tests.memory import Memory, open_in_memory
 from tests.pool.helpers import another_process, documents_of
 from tests.waiting import eventually
 
@@ -33,7 +33,7 @@ def held(scheduler: SlotScheduler) -> int:
 
 @pytest.mark.usefixtures("short_intervals")
 async def test_a_process_that_starts_later_gets_its_share() -> None:
-    async with opened_in_memory(pool_max_sessions=4) as memory, AsyncExitStack() as stack:
+    async with open_in_memory(pool_max_sessions=4) as memory, AsyncExitStack() as stack:
         first, second, stop = memory.services.scheduler, another_process(memory), asyncio.Event()
         stack.push_async_callback(second.close)
         tasks = [asyncio.create_task(run_jobs(first, stop)) for _ in range(12)]
@@ -47,7 +47,7 @@ async def test_a_process_that_starts_later_gets_its_share() -> None:
 @pytest.mark.usefixtures("short_intervals")
 async def test_the_whole_surplus_is_handed_over_at_once() -> None:
     """Not slot by slot: four processes that start together share twelve slots after one or two rounds."""
-    async with opened_in_memory(pool_max_sessions=12) as memory, AsyncExitStack() as stack:
+    async with open_in_memory(pool_max_sessions=12) as memory, AsyncExitStack() as stack:
         first, stop = memory.services.scheduler, asyncio.Event()
         others = [another_process(memory) for _ in range(3)]
         for other in others:

@@ -18,7 +18,7 @@ from pipeline.pool.slot import SlotState
 from pipeline.storage.leased_documents import LeasedDocument
 from pipeline.testing import FakePool, memory_settings
 from pipeline.testing import pool as faults
-from tests.memory import Memory, opened_in_memory
+from tests.memory import Memory, open_in_memory
 from tests.pool.helpers import FIRST_SLOT, another_process, documents_of, one_byte, process_image, slot_document
 from tests.waiting import eventually
 
@@ -42,7 +42,7 @@ async def test_one_session_serves_job_after_job(memory: Memory) -> None:
 
 
 async def test_a_session_is_recycled_after_its_number_of_jobs() -> None:
-    async with opened_in_memory(session_max_jobs=2, pool_max_sessions=1) as memory:
+    async with open_in_memory(session_max_jobs=2, pool_max_sessions=1) as memory:
         identifiers = set()
         for _ in range(5):
             assert (await process_image(memory)).state == "done"
@@ -57,7 +57,7 @@ async def test_a_session_is_recycled_after_its_number_of_jobs() -> None:
 
 
 async def test_a_returned_session_is_clean_and_used_again() -> None:
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         await process_image(memory)
         await memory.services.scheduler.close()
         returned = await slot_document(memory)
@@ -76,7 +76,7 @@ async def test_a_session_that_cannot_be_cleaned_is_ended_next(monkeypatch: pytes
     async def refused(*_: object) -> None:
         raise PoolUnavailable("the session pool refuses the sign-in")
 
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         services = memory.services
         await process_image(memory)
         before = await slot_document(memory)
@@ -97,7 +97,7 @@ async def test_a_slot_that_cannot_be_written_is_free_at_once(monkeypatch: pytest
     async def unavailable(*_: object) -> None:
         raise StorageUnavailable("writing a slot: the storage account does not respond")
 
-    async with opened_in_memory(pool_max_sessions=1, slot_acquire_timeout=0.1) as memory:
+    async with open_in_memory(pool_max_sessions=1, slot_acquire_timeout=0.1) as memory:
         with monkeypatch.context() as patch:
             patch.setattr(LeasedDocument, "write", unavailable)
             with pytest.raises(PoolFull):
@@ -111,7 +111,7 @@ async def test_a_slot_that_cannot_be_written_is_free_at_once(monkeypatch: pytest
 
 
 async def test_a_slot_freed_for_a_cancelled_job_goes_to_the_next() -> None:
-    async with opened_in_memory(pool_max_sessions=1, session_concurrency=1, slot_acquire_timeout=600) as memory:
+    async with open_in_memory(pool_max_sessions=1, session_concurrency=1, slot_acquire_timeout=600) as memory:
         scheduler, leave = memory.services.scheduler, asyncio.Event()
         sessions: dict[str, Any] = {}
 
@@ -134,7 +134,7 @@ async def test_a_slot_freed_for_a_cancelled_job_goes_to_the_next() -> None:
 
 
 async def test_an_idle_slot_is_returned() -> None:
-    async with opened_in_memory(session_idle_timeout=0) as memory:
+    async with open_in_memory(session_idle_timeout=0) as memory:
         await process_image(memory)
         await state_is(memory, "free")
         assert memory.services.scheduler.leases.slots == []
@@ -142,7 +142,7 @@ async def test_an_idle_slot_is_returned() -> None:
 
 async def test_a_slot_of_a_dead_process_gets_a_new_session() -> None:
     """Its document still says `in use`: the session may hold anything."""
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         services = memory.services
         await services.slot_documents.list_free(1)
         dead = await services.slot_documents.acquire(FIRST_SLOT)
@@ -171,7 +171,7 @@ async def test_a_session_lost_in_mid_job_costs_one_more_attempt(memory: Memory) 
 
 
 async def test_a_slot_that_another_process_holds_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened_in_memory(pool_max_sessions=1, slot_lease_duration=15) as memory:
+    async with open_in_memory(pool_max_sessions=1, slot_lease_duration=15) as memory:
         scheduler = memory.services.scheduler
         async with scheduler.acquire_slot() as session:
             (held,) = scheduler.leases.slots
@@ -188,7 +188,7 @@ async def test_a_slot_that_another_process_holds_is_dropped(monkeypatch: pytest.
 
 
 async def test_a_suspended_process_stops_using_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened_in_memory(pool_max_sessions=1) as memory, memory.services.scheduler.acquire_slot() as session:
+    async with open_in_memory(pool_max_sessions=1) as memory, memory.services.scheduler.acquire_slot() as session:
         session._check()
         late = time.monotonic() + memory.services.settings.slot_lease_duration
         with monkeypatch.context() as patch:
@@ -236,7 +236,7 @@ async def test_a_bug_in_maintenance_does_not_keep_a_slot(memory: Memory, caplog:
 
 
 async def test_a_session_that_cannot_be_ended_cools_down() -> None:
-    async with opened_in_memory(pool_max_sessions=1, session_max_jobs=1, slot_acquire_timeout=0.1) as memory:
+    async with open_in_memory(pool_max_sessions=1, session_max_jobs=1, slot_acquire_timeout=0.1) as memory:
         services = memory.services
         memory.pool.fail("DELETE session", faults.THROTTLED)
         await process_image(memory)
@@ -252,7 +252,7 @@ async def test_a_session_that_cannot_be_ended_cools_down() -> None:
 
 
 async def test_an_idle_session_makes_way_for_another_label() -> None:
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         scheduler = memory.services.scheduler
         async with scheduler.acquire_slot("tenant:a") as session:
             first = session.name
@@ -285,7 +285,7 @@ async def test_a_recycle_request_of_this_process_waits_for_jobs(memory: Memory) 
 
 async def test_status_is_published_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.0)
-    async with opened_in_memory(pool_max_sessions=1) as memory:
+    async with open_in_memory(pool_max_sessions=1) as memory:
         table = memory.services.slot_status
         async with memory.services.scheduler.acquire_slot(
             job_label=JobLabel("web", "input", "photos/a.jpg")
@@ -313,7 +313,7 @@ async def test_unleasable_slots_are_a_failure_with_its_reason(memory: Memory) ->
 
 
 async def test_a_process_holds_no_more_slots_than_its_limit() -> None:
-    async with opened_in_memory(
+    async with open_in_memory(
         pool_max_sessions=4, max_slots_per_process=2, session_concurrency=1, slot_acquire_timeout=0.3
     ) as memory:
         scheduler = memory.services.scheduler
@@ -326,7 +326,7 @@ async def test_a_process_holds_no_more_slots_than_its_limit() -> None:
 
 
 async def test_draining_ends_the_sessions_of_free_slots() -> None:
-    async with opened_in_memory(pool=FakePool(), pool_max_sessions=2) as memory:
+    async with open_in_memory(pool=FakePool(), pool_max_sessions=2) as memory:
         services = memory.services
         await process_image(memory)
         held = services.scheduler.leases.slots[0].name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.services import Services
-from tests.images import picture
-from tests.stack import RECIPES, Stack, opened
+from tests.images import image_bytes
+from tests.stack import RECIPES, Stack, open_stack
 
 # Longer than a key: only the row in the ledger holds the full name.
 LONG = "photos/" + "x" * 490 + ".jpg"
@@ -15,7 +15,7 @@ LONG = "photos/" + "x" * 490 + ".jpg"
 async def made(stack: Stack, *names: str) -> None:
     """Upload sources and execute their jobs."""
     for name in names:
-        await stack.drop(name, picture(60, 40))
+        await stack.upload(name, image_bytes(60, 40))
         await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
 
 
@@ -51,7 +51,7 @@ async def test_a_deleted_container_makes_no_orphans(stack: Stack) -> None:
 
 async def test_a_restored_source_replaces_remaining_orphans(stack: Stack) -> None:
     for seed in (1, 2, 3):
-        await stack.drop("photos/a.jpg", picture(60, 40, seed=seed))
+        await stack.upload("photos/a.jpg", image_bytes(60, 40, seed=seed))
         await made(stack)
         await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
     await stack.services.account.container(stack.services.settings.input_container).delete_blob("photos/a.jpg")
@@ -69,14 +69,14 @@ async def test_a_restored_source_keeps_its_renditions(stack: Stack) -> None:
     container = stack.services.account.container(stack.services.settings.input_container)
     await container.delete_blob("photos/a.jpg")
     orphans = [orphan async for orphan in stack.services.orphans.find()]
-    await stack.drop("photos/a.jpg", picture(80, 60))
+    await stack.upload("photos/a.jpg", image_bytes(80, 60))
     assert not any([await stack.services.orphans.delete(orphan) for orphan in orphans])
     assert len(await stack.outputs()) == 2
 
 
 async def test_a_removed_recipe_leaves_orphans(environ: dict[str, str], recipe_file: Path) -> None:
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         await made(stack, "photos/a.jpg")
     recipe_file.write_text(RECIPES.replace("  web:", "  other:"))
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         assert {why for _, why in await found(stack.services)} == {"recipe gone"}

@@ -12,7 +12,7 @@ from pipeline.runs import lifecycle, planning
 from pipeline.runs.model import now
 from pipeline.runs.selection import Selection
 from pipeline.services import Services
-from tests.images import picture
+from tests.images import image_bytes
 from tests.stack import Stack
 
 WEB = Selection(recipes=("web",))
@@ -25,15 +25,15 @@ async def sweep(services: Services) -> int:
 
 
 async def test_retention_deletes_old_plans_and_runs_but_no_jobs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stack.drop("photos/a.jpg", picture(60, 40))
-    await stack.drop("photos/b.jpg", picture(60, 40))
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
+    await stack.upload("photos/b.jpg", image_bytes(60, 40))
     services, table = stack.services, stack.services.run_store
     with monkeypatch.context() as then:
         for module in (lifecycle, planning):
             then.setattr(module, "new_id", lambda: f"{now() - timedelta(days=91):%Y%m%d-%H%M%S}-abc123")
         old_plan = await services.planner.plan(WEB)
         old = await services.runs.start(WEB, expected_count=2)
-        await stack.work_off()
+        await stack.process_messages()
         assert (await services.runs.get(old.id)).state == "done"
         then.setattr(lifecycle, "new_id", lambda: f"{now() - timedelta(days=92):%Y%m%d-%H%M%S}-abc123")
         working = await services.runs.start(WEB, expected_count=2)
@@ -57,9 +57,9 @@ async def test_retention_deletes_old_plans_and_runs_but_no_jobs(stack: Stack, mo
 
 
 async def test_retention_deletes_metrics_after_their_period(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stack.drop("photos/a.jpg", picture(60, 40))
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
     await stack.services.runs.start(WEB, expected_count=1)
-    await stack.work_off()
+    await stack.process_messages()
     figures = stack.services.ledger.metrics
     await figures.flush()
     await sweep(stack.services)

@@ -9,8 +9,8 @@ from pipeline.runs import Run, Selection
 from pipeline.runs.model import Progress
 from pipeline.storage.queue import RunWork
 from pipeline.testing import FakePool, MemoryAccount, pool
-from tests.images import picture
-from tests.memory import Memory, opened_in_memory
+from tests.images import image_bytes
+from tests.memory import Memory, open_in_memory
 
 WEB = Selection(recipes=("web",))
 
@@ -18,7 +18,7 @@ WEB = Selection(recipes=("web",))
 async def started(memory: Memory, count: int = 3) -> Run:
     """Upload sources and start a run of them."""
     for number in range(count):
-        await memory.drop(f"photos/{number}.jpg", picture(60, 40, seed=number))
+        await memory.upload(f"photos/{number}.jpg", image_bytes(60, 40, seed=number))
     return await memory.services.runs.start(WEB, expected_count=count)
 
 
@@ -43,7 +43,7 @@ async def test_a_fault_of_the_pool_is_retried(memory: Memory, fault: pool.Fault)
 
 
 async def test_the_last_attempt_of_a_run_is_a_failure() -> None:
-    async with opened_in_memory(max_attempts=2) as memory:
+    async with open_in_memory(max_attempts=2) as memory:
         run = await started(memory)
         memory.pool.fail("POST files", pool.UNREACHABLE, times=99)
         run = await finish(memory, run)
@@ -104,11 +104,11 @@ async def test_a_job_done_meanwhile_is_skipped(memory: Memory) -> None:
 async def test_a_removed_recipe_stops_the_run() -> None:
     """The process that works on the run has other recipes than the one that started it."""
     account, sessions = MemoryAccount(), FakePool()
-    async with opened_in_memory(account=account, pool=sessions) as memory:
+    async with open_in_memory(account=account, pool=sessions) as memory:
         run = await started(memory)
     other = "recipes: {other: {match: {include: ['photos/**']}, renditions: {a: {format: png}}}}"
-    async with opened_in_memory(other, account=account, pool=sessions) as memory:
-        await memory.work_off()
+    async with open_in_memory(other, account=account, pool=sessions) as memory:
+        await memory.process_messages()
         run = await memory.services.runs.get(run.id)
         assert run.state == "stopped"
         assert "another version of the recipe" in run.why
@@ -119,7 +119,7 @@ async def test_a_removed_recipe_stops_the_run() -> None:
 async def test_a_run_stops_beyond_its_cap(memory: Memory) -> None:
     run = await started(memory)
     for number in range(3, 6):
-        await memory.drop(f"photos/{number}.jpg", picture(60, 40, seed=number))
+        await memory.upload(f"photos/{number}.jpg", image_bytes(60, 40, seed=number))
     run = await finish(memory, run)
     assert (run.state, run.found) == ("stopped", 0)
     await memory.services.runs.resume(run.id, max_jobs=6)

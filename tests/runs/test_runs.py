@@ -18,8 +18,8 @@ from pipeline.runs.estimates import Measured, Pool, Times, duration, estimate, j
 from pipeline.runs.model import Progress
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
-from tests.images import picture
-from tests.stack import RECIPES, Stack, opened
+from tests.images import image_bytes
+from tests.stack import RECIPES, Stack, open_stack
 
 COUNT = 12
 ISOLATED = """
@@ -34,7 +34,7 @@ WEB = runs.Selection(recipes=("web",))
 
 async def upload_images(stack: Stack, count: int = COUNT) -> None:
     """Upload images."""
-    await asyncio.gather(*(stack.drop(f"photos/{n:03d}.jpg", picture(120, 80, seed=n)) for n in range(count)))
+    await asyncio.gather(*(stack.upload(f"photos/{n:03d}.jpg", image_bytes(120, 80, seed=n)) for n in range(count)))
 
 
 async def planned(stack: Stack, **selection: Any) -> runs.Plan:
@@ -46,7 +46,7 @@ async def ran(stack: Stack, **selection: Any) -> runs.Run:
     """Plan, start and finish a run."""
     plan = await planned(stack, **selection)
     run = await stack.services.runs.start(plan_id=plan.id)
-    await stack.work_off()
+    await stack.process_messages()
     return await stack.services.runs.get(run.id)
 
 
@@ -57,12 +57,12 @@ def change_recipe(path: Path) -> None:
 
 async def test_a_run_executes_its_plan_and_the_next_plan_is_empty(stack: Stack) -> None:
     await upload_images(stack)
-    await stack.drop("photos/bad.jpg", b"not an image")
-    await stack.drop("elsewhere/a.jpg", picture())
+    await stack.upload("photos/bad.jpg", b"not an image")
+    await stack.upload("elsewhere/a.jpg", image_bytes())
     plan = await planned(stack)
     assert (plan.jobs, plan.sources, plan.reasons, plan.complete) == (COUNT + 1, COUNT + 2, {"new": COUNT + 1}, True)
     run = await stack.services.runs.start(plan_id=plan.id)
-    await stack.work_off()
+    await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, failed=1))
     assert len(await stack.outputs()) == 2 * COUNT
@@ -74,20 +74,20 @@ async def test_a_run_executes_its_plan_and_the_next_plan_is_empty(stack: Stack) 
 
 
 async def test_a_changed_recipe_makes_exactly_its_jobs_stale(environ: dict[str, str], recipe_file: Path) -> None:
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         await upload_images(stack, 4)
         await ran(stack)
         before = await stack.entry("web", "photos/000.jpg")
         assert before is not None
     change_recipe(recipe_file)
-    async with opened(environ) as stack:
-        await stack.drop("photos/001.jpg", picture(seed=99))
-        await stack.drop("photos/new.jpg", picture(seed=98))
+    async with open_stack(environ) as stack:
+        await stack.upload("photos/001.jpg", image_bytes(seed=99))
+        await stack.upload("photos/new.jpg", image_bytes(seed=98))
         plan = await planned(stack)
         assert plan.reasons == {"recipe_changed": 3, "changed": 1, "new": 1}
         assert (await planned(stack, reasons="stale")).jobs == 4
         run = await stack.services.runs.start(plan_id=plan.id)
-        await stack.work_off()
+        await stack.process_messages()
         assert (await stack.services.runs.get(run.id)).progress == Progress(done=5)
         entry = await stack.entry("web", "photos/000.jpg")
         assert entry is not None
@@ -111,7 +111,7 @@ async def test_duplicate_deliveries_count_once(stack: Stack, duplicate: str) -> 
         await stack.services.run_worker.handle_message(body)
     if duplicate == "all messages":
         await asyncio.gather(*(stack.services.run_worker.handle_message(body) for body in [*bodies, *batches]))
-    await stack.work_off()
+    await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress, seen.found) == ("done", Progress(done=COUNT), COUNT)
     entries, _ = await stack.services.ledger.page(run=run.id)
@@ -128,12 +128,12 @@ async def test_an_interrupted_page_puts_no_job_into_two_batches(stack: Stack) ->
     await stack.services.run_worker.handle_message(bodies[0])
     await stack.run_messages()
     await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/000.jpg")
-    await stack.drop("photos/late.jpg", picture())
+    await stack.upload("photos/late.jpg", image_bytes())
     now = await stack.services.run_store.get("run", _key(run.id))
     assert now is not None
     await stack.services.run_store.replace("run", _key(run.id), now, before.content)
     await stack.services.run_worker.handle_message(bodies[0])
-    await stack.work_off()
+    await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT, skipped=1))
 
@@ -153,7 +153,7 @@ async def test_resume_finishes_a_run_that_lost_its_messages(stack: Stack) -> Non
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("working", Progress(left=COUNT))
     await stack.services.runs.resume(run.id)
-    await stack.work_off()
+    await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=COUNT)
     with pytest.raises(StateConflict):
         await stack.services.runs.resume(run.id)
@@ -165,13 +165,13 @@ async def test_a_cancelled_run_starts_no_job_until_it_is_resumed(stack: Stack) -
     (find,) = await stack.run_messages()
     await stack.services.run_worker.handle_message(find)
     assert (await stack.services.runs.cancel(run.id)).state == "cancelled"
-    await stack.work_off()
+    await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(left=COUNT)
     assert await stack.outputs() == {}
     with pytest.raises(StateConflict, match="cancelled"):
         await stack.services.runs.cancel(run.id)
     await stack.services.runs.resume(run.id)
-    await stack.work_off()
+    await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT))
 
@@ -181,17 +181,17 @@ async def test_a_run_that_exceeds_its_plan_stops(stack: Stack) -> None:
     plan = await planned(stack)
     await upload_images(stack, 9)
     run = await stack.services.runs.start(plan_id=plan.id)
-    await stack.work_off()
+    await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress, await stack.outputs()) == ("stopped", Progress(), {})
     assert "3 were planned" in seen.why
     await stack.services.runs.resume(run.id, max_jobs=9)
-    await stack.work_off()
+    await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=9)
 
 
 async def test_caps_hold_for_plans_and_requests(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_RUN_MAX_JOBS": "5", "PIPELINE_RUN_MAX_COST": "0.05"}) as stack:
+    async with open_stack({**environ, "PIPELINE_RUN_MAX_JOBS": "5", "PIPELINE_RUN_MAX_COST": "0.05"}) as stack:
         await upload_images(stack, 2)
         plan = await planned(stack)
         with pytest.raises(RequestError, match="PIPELINE_RUN_MAX_JOBS"):
@@ -238,7 +238,7 @@ async def test_a_sample_is_spread_evenly_and_executed_exactly(stack: Stack, monk
         plan = await stack.services.planner.plan(WEB, marker=plan.marker, budget_seconds=0)
     assert (plan.sources, plan.jobs, plan.recipes) == (20, 4, {"web": 4})
     run = await stack.services.runs.start(plan_id=plan.id)
-    await stack.work_off()
+    await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=4)
     done = {entry.name for entry in (await stack.services.ledger.page(state="done"))[0]}
     assert done != {f"photos/{n:03d}.jpg" for n in range(4)}
@@ -252,12 +252,12 @@ async def test_deleted_renditions_are_created_again(stack: Stack) -> None:
     plan = await planned(stack, reasons="missing")
     assert (plan.jobs, plan.reasons) == (1, {"missing": 1})
     await stack.services.runs.start(plan_id=plan.id)
-    await stack.work_off()
+    await stack.process_messages()
     assert path in await stack.outputs()
 
 
 async def test_failures_are_selected_by_reason_age_and_prefix(stack: Stack) -> None:
-    await stack.drop("photos/a/bad.jpg", b"not an image")
+    await stack.upload("photos/a/bad.jpg", b"not an image")
     await upload_images(stack, 2)
     await ran(stack)
     assert (await planned(stack)).jobs == 0
@@ -285,7 +285,7 @@ async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     started = await asyncio.gather(*(stack.services.runs.start_scheduled() for _ in range(4)))
     (run,) = [each for each in started if each]
     assert await stack.services.runs.start_scheduled() is None
-    await stack.work_off()
+    await stack.process_messages()
     listed, token = await stack.services.runs.list_runs()
     assert [(each.id, each.state, each.scheduled) for each in listed] == [(run.id, "done", True)]
     assert (listed[0].progress, token) == (Progress(done=2), "")
@@ -298,13 +298,13 @@ async def test_a_scheduled_run_that_lost_its_message_is_resumed(stack: Stack, mo
     assert len(await stack.run_messages()) == 1  # the message is lost
     monkeypatch.setattr(lifecycle, "DUPLICATE_TIMER_SECONDS", 0)
     assert await stack.services.runs.start_scheduled() is None
-    await stack.work_off()
+    await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=1)
     assert await stack.services.runs.start_scheduled() is not None
 
 
 async def test_a_full_pool_leaves_jobs_for_the_next_message(environ: dict[str, str]) -> None:
-    async with opened({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "0.5"}) as stack:
+    async with open_stack({**environ, "PIPELINE_SLOT_ACQUIRE_TIMEOUT": "0.5"}) as stack:
         await upload_images(stack, 2)
         names = await stack.services.slot_documents.list_free(2)
         held = [await stack.services.slot_documents.acquire(name) for name in names]
@@ -317,7 +317,7 @@ async def test_a_full_pool_leaves_jobs_for_the_next_message(environ: dict[str, s
         for document in held:
             assert document is not None
             await document.release()
-        await stack.work_off()
+        await stack.process_messages()
         assert (await stack.services.runs.get(run.id)).progress == Progress(done=2)
 
 
@@ -327,10 +327,10 @@ async def test_an_unavailable_pool_is_retried_then_fails_the_jobs(environ: dict[
         "PIPELINE_MAX_ATTEMPTS": "2",
         "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
     }
-    async with opened({**environ, **away}) as stack:
+    async with open_stack({**environ, **away}) as stack:
         await upload_images(stack, 2)
         run = await stack.services.runs.start(WEB, expected_count=2)
-        await stack.work_off()
+        await stack.process_messages()
         seen = await stack.services.runs.get(run.id)
         assert (seen.state, seen.progress) == ("done", Progress(failed=2))
         entry = await stack.entry("web", "photos/000.jpg")
@@ -377,26 +377,26 @@ def test_a_duration_follows_the_bottleneck(jobs: int, at_once: int, seconds: flo
 
 async def test_a_run_stops_on_other_recipe_versions_with_a_reason(environ: dict[str, str], recipe_file: Path) -> None:
     """Those who plan have read the file anew, the app has not: it would do the jobs as they were done before."""
-    async with opened(environ) as old:
+    async with open_stack(environ) as old:
         await upload_images(old, 2)
         await ran(old)
         change_recipe(recipe_file)
-        async with opened(environ) as new:
+        async with open_stack(environ) as new:
             plan = await planned(new)
             assert plan.reasons == {"recipe_changed": 2}
             run = await new.services.runs.start(plan_id=plan.id)
-            await old.work_off()
+            await old.process_messages()
             seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("stopped", Progress())
             assert "another version of the recipe web" in seen.why
             await new.services.runs.resume(run.id)
             (find,) = await new.run_messages()
             await new.services.run_worker.handle_message(find)
-            await old.work_off()
+            await old.process_messages()
             seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("stopped", Progress(left=2)), "a batch, too"
             await new.services.runs.resume(run.id)
-            await new.work_off()
+            await new.process_messages()
             seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("done", Progress(done=2))
             with pytest.raises(StateConflict):
@@ -404,24 +404,24 @@ async def test_a_run_stops_on_other_recipe_versions_with_a_reason(environ: dict[
 
 
 async def test_a_run_with_an_unknown_recipe_stops_with_a_reason(environ: dict[str, str], recipe_file: Path) -> None:
-    async with opened(environ) as old:
+    async with open_stack(environ) as old:
         await upload_images(old, 1)
         recipe_file.write_text(RECIPES.replace("  tutorial:", "  fresh:"))
-        async with opened(environ) as new:
+        async with open_stack(environ) as new:
             run = await new.services.runs.start(runs.Selection(recipes=("fresh",)), expected_count=1)
-            await old.work_off()
+            await old.process_messages()
             seen = await new.services.runs.get(run.id)
             assert (seen.state, "recipe fresh" in seen.why) == ("stopped", True)
 
 
 async def test_a_dismissed_job_stays_dismissed_under_a_new_recipe(environ: dict[str, str], recipe_file: Path) -> None:
-    async with opened(environ) as stack:
-        await stack.drop("photos/bad.jpg", b"not an image")
+    async with open_stack(environ) as stack:
+        await stack.upload("photos/bad.jpg", b"not an image")
         await ran(stack)
         entry = await stack.entry("web", "photos/bad.jpg")
         assert entry is not None
         await stack.services.jobs.dismiss(entry.key)
     change_recipe(recipe_file)
-    async with opened(environ) as stack:
+    async with open_stack(environ) as stack:
         assert (await planned(stack)).jobs == 0
         assert (await planned(stack, reasons="dismissed")).jobs == 1

@@ -20,7 +20,7 @@ from pipeline.pool.session import REPLACED, Session
 from pipeline.pool.slot import Slot
 from pipeline.settings import Settings
 from tests.engine.conftest import job, rendition
-from tests.images import picture
+from tests.images import image_bytes
 from tests.session_pool_emulator.emulator import Emulator
 
 
@@ -51,7 +51,7 @@ async def session_of(pool: Emulator, identifier: str) -> AsyncIterator[Session]:
 
 
 async def chunks() -> AsyncIterator[bytes]:
-    yield picture()
+    yield image_bytes()
 
 
 async def nothing() -> AsyncIterator[bytes]:
@@ -61,7 +61,7 @@ async def nothing() -> AsyncIterator[bytes]:
 async def upload_and_run(session: Session) -> SessionReport:
     """Upload a source and execute one job."""
     with session.workspace({"out": "png"}) as names:
-        await session.upload(names.source, len(picture()), chunks)
+        await session.upload(names.source, len(image_bytes()), chunks)
         made = rendition("out", "png")
         made["file"] = names.renditions["out"]
         return (await session.execute(WorkItem(job(made, source=names.source, report=names.report), 60))).report
@@ -88,13 +88,13 @@ async def test_the_engine_of_the_image_is_used(baked_pool: Emulator) -> None:
 async def test_a_replaced_session_needs_only_its_other_files(baked_pool: Emulator) -> None:
     identifier = f"baked-{secrets.token_hex(8)}"
     async with session_of(baked_pool, identifier) as session:
-        await session.upload_asset("logo.png", picture())
+        await session.upload_asset("logo.png", image_bytes())
         assert (await upload_and_run(session)).failure is None
         await baked_pool.call("DELETE", "/session", identifier)
         report = (await session.execute(WorkItem(job(rendition()), 60))).report
         assert report.failure is not None
         assert report.failure.kind == "source_missing"
-        await session.upload_asset("logo.png", picture())
+        await session.upload_asset("logo.png", image_bytes())
         names = {entry["name"] for entry in (await baked_pool.call("GET", "/files", identifier)).json()["value"]}
         assert names == {"logo.png"}
 
@@ -138,6 +138,6 @@ async def test_only_custom_image_pools_may_contain_the_engine(endpoint: str, upl
     client = PoolClient(settings, token=None, transport=httpx.MockTransport(answer))
     slot = Slot("00", document=NoDocument(), settings=settings, client=client, leased=time.monotonic())
     slot.new_identity()
-    await slot.session.upload("in.bin", len(picture()), chunks)
+    await slot.session.upload("in.bin", len(image_bytes()), chunks)
     await client.close()
     assert sorted(sent) == uploads

@@ -160,7 +160,7 @@ async def test_a_scan_reads_a_range_of_one_recipe(ledger: Ledger) -> None:
             claim = await ledger.claim(JobKey.of(recipe, "input", name), ("input", name), V1, yes)
             assert isinstance(claim, Claim)
     keys = [JobKey.of("web", "input", name).row for name in ("a", "b")]
-    assert [entry.key.row async for entry in ledger.scan_summaries("web", keys[0], keys[1])] == keys
+    assert [entry.key.row async for entry in ledger.scan("web", keys[0], keys[1])] == keys
 
 
 async def test_a_missing_table_is_a_configuration_error(account: Account) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from devstack.demo.photos import SAMPLE_NAMES, sample_photos
-from tests.images import picture
+from tests.images import image_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_demo_creates_renditions_and_shows_failures(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     (photos / "with space").mkdir(parents=True)
-    (photos / "with space" / "good #1.jpg").write_bytes(picture(400, 300))
+    (photos / "with space" / "good #1.jpg").write_bytes(image_bytes(400, 300))
     (photos / "with space" / f"{'long' * 20}.jpg").write_text("not an image")
     (photos / "notes.txt").write_text("not a photo")
     result = demo(photos, "--out", out)
@@ -40,7 +40,7 @@ def test_the_demo_creates_renditions_and_shows_failures(tmp_path: Path) -> None:
 
 
 def test_a_recipe_without_match_can_be_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(picture(500, 500))
+    (tmp_path / "a.jpg").write_bytes(image_bytes(500, 500))
     result = demo(tmp_path, "--recipe", "tutorial", "--out", tmp_path / "out")
     assert (result.returncode, result.stderr) == (0, "")
     with Image.open(tmp_path / "out/tutorial/a.jpg/cropped.jpg") as cropped:

@@ -15,7 +15,7 @@ import psutil
 from azure.storage.blob.aio import BlobServiceClient
 
 from devstack import azurite, subprocesses
-from tests.images import picture
+from tests.images import image_bytes
 from tests.waiting import eventually
 
 
@@ -35,7 +35,7 @@ class Up:
     async def renditions_of(self, photo: str) -> set[str]:
         """Upload a photo, and wait for its three renditions."""
         async with blob_client(settings(self.env_file)) as blobs:
-            await blobs.get_blob_client("input", photo).upload_blob(picture(400, 300))
+            await blobs.get_blob_client("input", photo).upload_blob(image_bytes(400, 300))
             renditions: set[str] = set()
 
             async def is_complete() -> bool:
