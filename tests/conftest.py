@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from devstack import azurite as emulator
 from devstack import subprocesses
 from tests.memory import Memory, open_in_memory
 from tests.stack import RECIPES, Stack, environment, open_stack
+
+# pytest-xdist sets the width of the terminal for its workers, and rich would wrap the output of commands at it.
+os.environ.pop("COLUMNS", None)
 
 ROOT = Path(__file__).parent
 STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}

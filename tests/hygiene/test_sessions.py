@@ -146,7 +146,7 @@ async def look(stack: Stack) -> dict[str, Any]:
 def assert_no_traces(seen: dict[str, Any]) -> None:
     assert not [path for path in seen["files"] if "MARK" in path or path.endswith((".py", "000000000000.bin"))]
     ours = [path.rpartition("/")[2] for path in seen["files"] if path.startswith("/mnt/data")]
-    assert sorted(name.split("-")[0] for name in ours) in (["in", "transforms"], ["in"])
+    assert sorted(name.split("-")[0] for name in ours) in (["engine", "in"], ["in"])
     assert (seen["marks"], seen["threads"], seen["processes"], seen["patched"]) == ([], 0, [], [])
     assert not seen["cwd"].startswith("/tmp")  # noqa: S108 - in the session
     assert (seen["umask"], seen["term"], seen["open files"]) == (0o22, False, False)
@@ -171,7 +171,7 @@ BREAK_INS = {
     "Pillow": "from PIL import Image; Image.open = lambda *a, **k: Image.new('RGB', (1, 1))",
     "a method": "from PIL import Image; Image.Image.load = lambda self: None",
     "the importer": "import zipimport; zipimport.zipimporter.get_code = None",
-    "the engine": "import sys; [m for n, m in sys.modules.items() if n.endswith('.engine')][0].make = None",
+    "the engine": "import sys; [m for n, m in sys.modules.items() if n.endswith('.execution.jobs')][0].execute_job = None",
 }
 
 

@@ -220,7 +220,7 @@ async def test_a_size_rule_reads_the_blob(stack: Stack) -> None:
 
 async def test_code_is_refused_unless_it_is_allowed(environ: dict[str, str], recipe_file: Path) -> None:
     recipe_file.write_text(CODE)
-    with pytest.raises(ConfigError, match="allow it in the settings"):
+    with pytest.raises(ConfigError, match="allow it with PIPELINE_ALLOW_CODE"):
         async with open_stack(environ):
             pass
 

@@ -38,5 +38,5 @@ def test_a_backslash_becomes_a_slash_as_in_storage(tmp_path: Path) -> None:
     [("IMG_1.HEIC", ["web"]), ("a/b.heif", ["web"]), ("a/.thumbs/t.jpg", []), (".thumbs/t.jpg", []), ("a/.t.jpg", [])],
 )
 def test_the_shipped_recipes_match_photos_but_no_hidden_files(name: str, recipes: list[str]) -> None:
-    shipped = load(ROOT / "recipes.yaml", input_container="input", output_container="output")
+    shipped = load(ROOT / "recipes.yaml")
     assert [recipe.name for recipe in shipped.match(name)] == recipes
