@@ -171,7 +171,7 @@ BREAK_INS = {
     "Pillow": "from PIL import Image; Image.open = lambda *a, **k: Image.new('RGB', (1, 1))",
     "a method": "from PIL import Image; Image.Image.load = lambda self: None",
     "the importer": "import zipimport; zipimport.zipimporter.get_code = None",
-    "the engine": "import sys; [m for n, m in sys.modules.items() if n.endswith('.execution.jobs')][0].execute_job = None",
+    "the engine": "import sys; next(m for n, m in sys.modules.items() if n[-15:] == '.execution.jobs').main = None",
 }
 
 
