@@ -63,11 +63,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(name, ["memory", real] if both else [real], indirect=True)
 
 
+# One test of these takes a minute or more: with several processes, they must not come last.
+LONGEST_PLACES = ("chaos/", "e2e/", "model/test_slots", "console/test_pages", "api/test_fuzz", "up/")
+
+
+def _place(item: pytest.Item) -> str:
+    """Return the path of a test's module below `tests`, or nothing."""
+    return item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else ""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures that they use (`stack`) and by their place (`slow`)."""
+    """Mark tests by the fixtures that they use (`stack`) and by their place (`slow`). Start with the longest modules."""
+    items.sort(key=lambda item: not _place(item).startswith(LONGEST_PLACES))
     for item in items:
-        place = item.path.relative_to(ROOT).as_posix() if item.path.is_relative_to(ROOT) else ""
+        place = _place(item)
         if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("stack")
         if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW_PLACES):

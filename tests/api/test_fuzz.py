@@ -35,6 +35,7 @@ OF_A_JOB = ("GET /jobs/{id}/renditions/{name}", "GET /jobs/{id}/source")
 OF_A_RUN = ("GET /runs/{id}", "POST /runs/{id}/cancel", "POST /runs/{id}/resume")
 
 
+@pytest.mark.stack
 @pytest.mark.timeout(300)
 async def test_generated_requests_get_only_documented_responses(stack: Stack, tmp_path: Path) -> None:
     await stack.upload("photos/a.jpg", image_bytes(64, 48))

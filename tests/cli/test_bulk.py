@@ -111,7 +111,7 @@ async def test_a_run_is_planned_started_followed_and_listed(stack: Stack) -> Non
         ("plan --older-than 7days", 2, "Invalid value for --older-than"),
         ("jobs --state lost", 2, "'dismissed'"),
         ("runs show nonsense", 1, "no run"),
-        ("job nonsense", 1, "not the id"),
+        ("job nonsense", 1, "is not a job id"),
         ("jobs --cursor nonsense", 1, "invalid_cursor"),
         ("reprocess --plan nonsense", 1, "no plan"),
     ],

@@ -50,7 +50,9 @@ def image_path(name: str) -> str:
 
 
 async def entry(memory: Memory, name: str) -> Entry:
-    return memory.now(await memory.entry("web", name))
+    found = await memory.entry("web", name)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ async def test_a_reader_key_allows_no_changes(guarded: Site, pages: Pages) -> No
     page = await pages.open(f"{guarded.console}/jobs?state=done")
     await page.fill("[name=code]", "the-key")
     await page.click("button:has-text('read-only')")
-    await page.click("#list a >> nth=0")
+    await page.click("#list a:has-text('photos/') >> nth=0")
     await expect(page.locator("h1")).to_contain_text("photos/")
     await expect(page.locator("button:has-text('Re-run')")).to_have_count(0)
     await page.goto(f"{guarded.console}/playground?source=photos/harbour.jpg")

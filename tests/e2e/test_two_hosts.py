@@ -14,6 +14,7 @@ import pytest
 
 from devstack import azurite as emulator
 from devstack import subprocesses
+from pipeline.storage.keys import key_range
 from pipeline.storage.ledger import Entry
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, environment, open_stack
@@ -34,8 +35,8 @@ class Scene:
 
     async def rows(self) -> list[Entry]:
         """Return the rows of the ledger."""
-        entries, _ = await self.stack.services.ledger.page(recipe="web", container="input", limit=1000)
-        return entries
+        container = self.stack.services.settings.input_container
+        return [entry async for entry in self.stack.services.ledger.scan("web", *key_range(container, ""))]
 
     async def done(self) -> int:
         """Return the number of jobs that are done."""

@@ -21,7 +21,7 @@ from pipeline.engine.encode.output import Output
 from pipeline.engine.revisions import DECODERS
 from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.runs.selection import reason_for
-from pipeline.storage.entry import BRIEF, Entry, Version
+from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import decide_claim
 
@@ -122,7 +122,7 @@ def rows() -> Iterator[Entry]:
                 source_format=source_format,
                 decoder_revision=DECODERS[source_format],
             )
-            row = {column: value for column, value in entry.to_row().items() if column in BRIEF}
+            row = {column: value for column, value in entry.to_row().items() if column in SUMMARY_COLUMNS}
             yield Entry.from_row(_Row(row))
 
 

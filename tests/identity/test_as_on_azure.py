@@ -94,7 +94,7 @@ async def test_a_token_that_storage_rejects_is_reported_with_the_role(azure: sta
     async with issuing(TokenIssuer(misdirected=True)) as variables:
         status, output = await pipeline(azure, "init", **variables)
     assert status == 1
-    assert output.startswith("storage_denied: making container")
+    assert output.startswith("storage_denied: creating the container")
     assert "Storage Blob Data Owner" in output
 
 
@@ -118,13 +118,13 @@ async def test_an_identity_without_a_token_is_reported(azure: stack.Stack) -> No
     async with issuing(TokenIssuer(refused=("https://storage.azure.com",))) as variables:
         status, output = await pipeline(azure, "init", **variables)
     assert status == 1
-    assert output.startswith("identity_denied: making container")
+    assert output.startswith("identity_denied: creating the container")
 
 
 async def test_an_unreachable_identity_service_is_reported(azure: stack.Stack) -> None:
     status, output = await pipeline(azure, "init", **UNREACHABLE_ENDPOINT)
     assert status == 1
-    assert output.startswith("identity_unavailable: making container")
+    assert output.startswith("identity_unavailable: creating the container")
     assert "the identity service does not respond" in output
 
 

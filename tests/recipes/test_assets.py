@@ -27,7 +27,7 @@ async def stored(azurite: str) -> AsyncIterator[Assets]:
     await account.close()
 
 
-@pytest.mark.parametrize("limit", [("MOST", 3), ("MOST_BYTES", 3300)])
+@pytest.mark.parametrize("limit", [("MAX_CACHED_ASSETS", 3), ("MAX_CACHED_BYTES", 3300)])
 async def test_least_recently_used_assets_are_evicted(
     stored: Assets, limit: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
