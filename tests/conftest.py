@@ -74,7 +74,7 @@ def _place(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures that they use (`stack`) and by their place (`slow`). Start with the longest modules."""
+    """Mark tests by their fixtures (`stack`) and by their place (`slow`). Start with the longest modules."""
     items.sort(key=lambda item: not _place(item).startswith(LONGEST_PLACES))
     for item in items:
         place = _place(item)

@@ -36,4 +36,4 @@ async def test_least_recently_used_assets_are_evicted(
         assert (await stored.get(name)).data == name.encode() * 100
     first = await stored.get(NAMES[0])
     assert await stored.get(NAMES[0]) is first
-    assert list(stored._known) == [NAMES[2], NAMES[5], NAMES[0]]
+    assert list(stored._cache) == [NAMES[2], NAMES[5], NAMES[0]]
