@@ -135,7 +135,7 @@ async def test_a_slot_cools_down_if_its_session_cannot_be_ended(stack: Stack) ->
     container = stack.services.account.container(stack.services.settings.state_container)
 
     async def one_cools() -> bool:
-        blobs = [blob.name async for blob in container.list_blobs()]
+        blobs = [blob.name async for blob in container.list_blobs(name_starts_with="slots/")]
         texts = [await (await container.download_blob(name)).readall() for name in blobs]
         return sum(b'"state": "cooling"' in text for text in texts) == 1
 
