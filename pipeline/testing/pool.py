@@ -153,7 +153,7 @@ def _run(code: str, files: Files) -> str:
 
     archive, jobs = _ARCHIVE.search(code), _JOBS.search(code)
     if not archive or not jobs:
-        raise NotImplementedError("the fake pool runs the pipeline's program and nothing else")
+        raise ValueError("the fake pool executes only the engine's program: use the session pool emulator for others")
     if archive[1] not in files:
         return f"{MISSING}\n"
     with tempfile.TemporaryDirectory() as folder:
