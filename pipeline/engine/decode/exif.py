@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from .. import pil
+from .png_chunks import walk_chunks
 
 
 def exif_of(image: pil.Image.Image) -> pil.Image.Exif:
@@ -19,14 +20,13 @@ def exif_of(image: pil.Image.Image) -> pil.Image.Exif:
 def late_exif(stream: BinaryIO) -> bytes:
     """Return the EXIF block of a PNG whose eXIf chunk follows its pixels, or no bytes. Keep the stream's position.
 
-    The chunks are skipped by their lengths (PNG specification, 5.3), so no pixels are decoded.
+    No pixels are decoded.
     """
-    place, exif = stream.tell(), b""
-    stream.seek(8)
-    while not exif and len(head := stream.read(8)) == 8 and head[4:] != b"IEND":
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            exif = b"Exif\0\0" + stream.read(length)
-        stream.seek(length + 4, 1)
+    place = stream.tell()
+    chunk = next((chunk for chunk in walk_chunks(stream) if chunk.name == b"eXIf"), None)
+    if chunk is None:
+        return b""
+    stream.seek(chunk.offset)
+    exif = stream.read(chunk.length)
     stream.seek(place)
-    return exif
+    return b"Exif\0\0" + exif

@@ -43,7 +43,8 @@ decoding. A smaller scale needs a larger factor, because a decoder at 1/8 knows 
 class Source:
     """An opened source with decoded header and undecoded pixels. `size` is in pixels after orientation.
 
-    `max_pixels` is the limit over all frames.
+    `max_pixels` is the limit over all frames. `dropped` names information of the source that no rendition can carry,
+    for the reports (`encode.dropped`).
     """
 
     stream: BinaryIO
@@ -61,6 +62,7 @@ class Source:
     loop: int | None = None
     shrink_factor: int = 1
     durations: list[int] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
 
     @property
     def animated(self) -> bool:
