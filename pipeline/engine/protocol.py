@@ -92,7 +92,8 @@ class RenditionReport(TypedDict):
     """One rendition as made: size in bytes, sides in pixels, SHA-256 in hexadecimal.
 
     `format` is the written format, also where the recipe leaves the choice open. `extra` goes into the blob's metadata.
-    `offset` is the position in the pack, for a rendition that is in it.
+    `dropped` names information of the source that the rendition does not carry over (`encode.dropped`), in alphabetical
+    order. `offset` is the position in the pack, for a rendition that is in it.
     """
 
     name: str
@@ -104,6 +105,7 @@ class RenditionReport(TypedDict):
     height: int
     ms: float
     extra: dict[str, str]
+    dropped: list[str]
     offset: NotRequired[int | None]
 
 

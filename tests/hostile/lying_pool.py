@@ -113,6 +113,7 @@ def correct_report(job: Job, contents: bytes) -> dict[str, Any]:
             "height": 40,
             "ms": 1.0,
             "extra": {},
+            "dropped": [],
         }
         for each in job["renditions"]
     ]

@@ -8,11 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 
 from .. import pil
+from ..decode.carried import carried_names
 from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
 from ..timing import Timing
 from . import metadata, placeholders, strip
+from .dropped import list_dropped
 from .formats import Auto, Format, Keep
 from .output import Output
 from .quality_search import find_quality
@@ -20,19 +22,35 @@ from .quality_search import find_quality
 
 @dataclass(frozen=True)
 class EncodedRendition:
-    """An encoded rendition: its `format` by the name in recipes, and metadata for the blob in `extra`."""
+    """An encoded rendition: its `format` by the name in recipes, and metadata for the blob in `extra`.
+
+    `dropped` names information of the source that the rendition does not carry over.
+    """
 
     format: str
     body: bytes
     size: tuple[int, int]
     extra: dict[str, str] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CollectedMetadata:
+    """Metadata of one rendition in one format: the `arguments` of Pillow's encoder, and in `held` the names of it.
+
+    The names are those of `encode.dropped`. A step that writes more into the file adds its name.
+    """
+
+    arguments: dict[str, bytes] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class EncodeRequest:
     """What to encode: the frames (one, or all of an animation with its timing), the format, the options and the limits.
 
-    `untouched` is true when no transform changed a pixel of the source.
+    `untouched` is true when no transform changed a pixel of the source. `metadata` holds the collected metadata by the
+    name of the format, so that several encodes collect it once.
     """
 
     name: str
@@ -42,6 +60,7 @@ class EncodeRequest:
     output: Output
     limits: Limits
     untouched: bool
+    metadata: dict[str, CollectedMetadata] = field(default_factory=dict)
 
 
 def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition:
@@ -58,7 +77,15 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
         body = _smaller_source(body, kind, request, source)
     _check_bytes(body, request)
     verify_file(body, kind, request.frames[0])
-    return EncodedRendition(kind.name, body, request.frames[0].size, _extra(request, source))
+    return EncodedRendition(
+        kind.name, body, request.frames[0].size, _extra(request, source), _dropped(kind, request, source)
+    )
+
+
+def _dropped(kind: Format, request: EncodeRequest, source: Source) -> list[str]:
+    """List what the rendition does not carry over."""
+    held = _metadata(kind, request, source).held
+    return list_dropped(carried_names(source), source.dropped, request.output.keep, held)
 
 
 def _keeps_profile(request: EncodeRequest) -> bool:
@@ -137,22 +164,28 @@ def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Encode the frames in one format."""
     timing = request.timing if kind.animates else None
     frames = request.frames if timing else request.frames[:1]
-    return kind.encode(frames, timing, _metadata(kind, request, source))
+    return kind.encode(frames, timing, _metadata(kind, request, source).arguments)
 
 
-def _metadata(kind: Format, request: EncodeRequest, source: Source) -> dict[str, bytes]:
-    """Collect the metadata that the rendition keeps, as arguments of the encoder."""
-    keep = request.output.keep
-    extra: dict[str, bytes] = {}
+def _metadata(kind: Format, request: EncodeRequest, source: Source) -> CollectedMetadata:
+    """Return the metadata that the rendition keeps in the format `kind`; collect it once."""
+    if kind.name not in request.metadata:
+        request.metadata[kind.name] = _collect_metadata(kind, request, source)
+    return request.metadata[kind.name]
+
+
+def _collect_metadata(kind: Format, request: EncodeRequest, source: Source) -> CollectedMetadata:
+    """Collect the metadata that the rendition keeps in the format `kind`."""
+    keep, collected = request.output.keep, CollectedMetadata()
     if "icc" in keep and kind.name != "gif":
         gray = kind.stores_gray and all(frame.mode == "L" for frame in request.frames)
         if not gray:
-            extra["icc_profile"] = source.profile_for(request.frames[0].mode)
+            collected.arguments["icc_profile"] = source.profile_for(request.frames[0].mode)
     room = metadata.ExifLimits(request.frames[0].size, flat=kind.name == "tiff", max_bytes=kind.max_exif_bytes)
-    exif = metadata.kept_exif(source.image, keep, room) if set(keep) - {"icc"} else b""
+    exif = metadata.kept_exif(source.image, keep, room) if set(keep) & metadata.EXIF_KINDS else b""
     if exif and kind.name != "gif":
-        extra["exif"] = exif
-    return extra
+        collected.arguments["exif"] = exif
+    return collected
 
 
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:

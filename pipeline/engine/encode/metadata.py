@@ -9,6 +9,9 @@ from typing import Any
 from .. import pil
 from ..decode.exif import exif_of
 
+EXIF_KINDS = frozenset({"copyright", "exif", "location"})
+"""Kinds of metadata that the EXIF block of a rendition holds."""
+
 COPYRIGHT_TAGS = (0x8298, 0x013B)
 """Copyright and Artist (Exif 2.3, 4.6.4 D)."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from ..constraints import Help, ItemCount, Range
 
-MetadataKind = Literal["icc", "copyright", "exif", "location"]
+MetadataKind = Literal["icc", "copyright", "exif", "location", "xmp_rights", "gain_map"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Output:
     revisions: ClassVar[dict[str, int]] = {
         "max_bytes": 1,
         "keep": 1,
+        "ai_label": 1,
         "animation": 1,
         "if_larger": 1,
         "placeholder": 1,
@@ -29,12 +30,20 @@ class Output:
         Help("largest file in bytes: lower the quality until the file fits, in at most 6 encodes"),
     ] = None
     keep: Annotated[
-        Annotated[list[MetadataKind], ItemCount(0, 4)],
+        Annotated[list[MetadataKind], ItemCount(0, 6)],
         Help(
             "metadata to keep: icc (the color profile; gray files need none), copyright, exif (description and camera "
-            "settings, without location), location"
+            "settings, without location), location, xmp_rights (rights and credits in XMP or IPTC-IIM), gain_map (the "
+            "HDR gain map, from JPEG to JPEG)"
         ),
     ] = field(default_factory=list)
+    ai_label: Annotated[
+        Literal["keep", "drop"],
+        Help(
+            "the label of AI-generated content (IPTC DigitalSourceType): keep: in every format that can hold XMP (all "
+            "but GIF); drop: omit it"
+        ),
+    ] = "keep"
     animation: Annotated[
         Literal["keep", "first", "reject"],
         Help("keep: all frames, if the format can; first: the first frame; reject: fail for animated sources"),

@@ -231,6 +231,7 @@ def _encode_and_write(
         height=made.size[1],
         ms=round((plan.ms + time.perf_counter() - started) * 1000, 2),
         extra=made.extra,
+        dropped=made.dropped,
     )
 
 
