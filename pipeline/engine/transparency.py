@@ -16,6 +16,16 @@ def has_hidden_pixels(image: pil.Image.Image) -> bool:
     return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 0
 
 
+def has_clear_pixels(image: pil.Image.Image) -> bool:
+    """Return True when some pixels are transparent, fully or in part."""
+    return image.mode == "RGBA" and image.getchannel("A").getextrema()[0] != 255
+
+
+def has_partial_alpha(image: pil.Image.Image) -> bool:
+    """Return True when some pixels are neither opaque nor fully transparent."""
+    return image.mode == "RGBA" and any(image.getchannel("A").histogram()[1:255])
+
+
 def bleed_colors(image: pil.Image.Image, reach: float) -> pil.Image.Image:
     """Convert an RGBA image to RGB, with visible colors extended into transparent areas by up to `reach` pixels.
 

@@ -7,10 +7,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import pil
+from ..carried.find import find_carried
+from ..carried.properties import Properties
 from ..errors import EngineError
 from ..image_view import ImageView, Size
 from ..pixel_modes import scale_clear_color
@@ -76,6 +79,11 @@ class Source:
         if self.format == "GIF":
             return Timing(self.durations, 1 if self.loop is None else self.loop + 1 if self.loop else 0)
         return Timing(self.durations, self.loop or 0)
+
+    @cached_property
+    def carried(self) -> tuple[frozenset[str], Properties]:
+        """Names of what the source carries besides its pixels, and the properties that renditions may keep."""
+        return find_carried(self.stream, self.format, self.image)
 
     def read_file(self) -> bytes:
         """Read the whole file."""

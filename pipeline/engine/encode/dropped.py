@@ -59,20 +59,13 @@ MEANINGS: dict[DroppedName, str] = {
 
 NAMES: tuple[DroppedName, ...] = get_args(DroppedName)
 
-PRIVATE = frozenset({"exif", "location"})
-"""Names that are listed only where `keep` names them."""
 
-
-def list_dropped(
-    carried: Collection[str], lost: Collection[str], keep: Collection[str], held: Collection[str]
-) -> list[str]:
+def list_dropped(carried: Collection[str], lost: Collection[str], held: Collection[str]) -> list[str]:
     """List what a rendition does not carry over, by name and in alphabetical order.
 
     Args:
         carried: Information that the source carries and that a rendition may hold.
-        lost: Information that no rendition of this source can hold (`Source.dropped`).
-        keep: Kinds of metadata that the recipe keeps (`Output.keep`).
+        lost: Information that this rendition lacks in any case, such as `Source.dropped`.
         held: Information that the rendition's file holds.
     """
-    missing = {name for name in carried if name not in held and (name not in PRIVATE or name in keep)}
-    return sorted(missing | set(lost))
+    return sorted((set(carried) - set(held)) | set(lost))

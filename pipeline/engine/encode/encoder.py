@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 
 from .. import pil
-from ..decode.carried import carried_names
+from ..carried.packet import build_packet, fit_elements
 from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
 from ..timing import Timing
+from ..transparency import has_clear_pixels, has_partial_alpha
 from . import metadata, placeholders, strip
 from .dropped import list_dropped
 from .formats import Auto, Format, Keep
@@ -36,13 +37,20 @@ class EncodedRendition:
 
 @dataclass(frozen=True)
 class CollectedMetadata:
-    """Metadata of one rendition in one format: the `arguments` of Pillow's encoder, and in `held` the names of it.
+    """Metadata of one rendition in one format.
 
-    The names are those of `encode.dropped`. A step that writes more into the file adds its name.
+    `blocks` holds the color profile and the EXIF block, `elements` the elements of the XMP packet. `held` and `lost`
+    hold names of `encode.dropped`. A step that writes more into the file adds its elements and its name.
     """
 
-    arguments: dict[str, bytes] = field(default_factory=dict)
+    blocks: dict[str, bytes] = field(default_factory=dict)
+    elements: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+
+    def arguments(self) -> dict[str, bytes]:
+        """Return the blocks to write, by Pillow's names: icc_profile, exif, xmp."""
+        return {**self.blocks, "xmp": build_packet(self.elements)} if self.elements else self.blocks
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,21 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
 
 def _dropped(kind: Format, request: EncodeRequest, source: Source) -> list[str]:
     """List what the rendition does not carry over."""
-    held = _metadata(kind, request, source).held
-    return list_dropped(carried_names(source), source.dropped, request.output.keep, held)
+    collected = _metadata(kind, request, source)
+    lost = source.dropped | collected.lost | _lost_pixels(kind, request, source)
+    return list_dropped(source.carried[0], lost, collected.held)
+
+
+def _lost_pixels(kind: Format, request: EncodeRequest, source: Source) -> set[str]:
+    """Return the names of frames and transparency that the rendition does not show."""
+    animated = request.timing is not None and kind.animates
+    lost = {"animation"} if source.animated and not animated else set[str]()
+    frames = request.frames if animated else request.frames[:1]
+    if (not kind.alpha and any(map(has_clear_pixels, frames))) or (
+        kind.name == "gif" and any(map(has_partial_alpha, frames))
+    ):
+        lost.add("transparency")
+    return lost
 
 
 def _keeps_profile(request: EncodeRequest) -> bool:
@@ -164,7 +185,7 @@ def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Encode the frames in one format."""
     timing = request.timing if kind.animates else None
     frames = request.frames if timing else request.frames[:1]
-    return kind.encode(frames, timing, _metadata(kind, request, source).arguments)
+    return kind.encode(frames, timing, _metadata(kind, request, source).arguments())
 
 
 def _metadata(kind: Format, request: EncodeRequest, source: Source) -> CollectedMetadata:
@@ -180,21 +201,47 @@ def _collect_metadata(kind: Format, request: EncodeRequest, source: Source) -> C
     if "icc" in keep and kind.name != "gif":
         gray = kind.stores_gray and all(frame.mode == "L" for frame in request.frames)
         if not gray:
-            collected.arguments["icc_profile"] = source.profile_for(request.frames[0].mode)
-    room = metadata.ExifLimits(request.frames[0].size, flat=kind.name == "tiff", max_bytes=kind.max_exif_bytes)
-    exif = metadata.kept_exif(source.image, keep, room) if set(keep) & metadata.EXIF_KINDS else b""
-    if exif and kind.name != "gif":
-        collected.arguments["exif"] = exif
+            collected.blocks["icc_profile"] = source.profile_for(request.frames[0].mode)
+    room = metadata.ExifLimits(
+        request.frames[0].size, flat=kind.name == "tiff", max_bytes=0 if kind.name == "gif" else kind.max_exif_bytes
+    )
+    kept = metadata.kept_exif(source.image, keep, room)
+    collected.lost.update(kept.lost)
+    if kept.body:
+        collected.blocks["exif"] = kept.body
+    if kind.holds_xmp:
+        _collect_properties(collected, request, source)
     return collected
 
 
+def _collect_properties(collected: CollectedMetadata, request: EncodeRequest, source: Source) -> None:
+    """Collect the elements of the XMP packet: the label of AI-generated content, and rights."""
+    names, properties = source.carried
+    if not names & {"ai_label", "xmp_rights"}:
+        return
+    if properties.label and request.output.ai_label == "keep":
+        collected.elements.append(properties.label)
+        collected.held.add("ai_label")
+    if "xmp_rights" in request.output.keep:
+        elements = fit_elements([*collected.elements, *properties.rights])
+        if "xmp_rights" in properties.complete and len(elements) == len(collected.elements) + len(properties.rights):
+            collected.held.add("xmp_rights")
+        collected.elements[:] = elements
+
+
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:
-    """Use the source's own file without metadata, if it shows the same image and is smaller than the encoded one."""
+    """Use the source's own file, if it shows the same image and is smaller than the encoded one.
+
+    Of its metadata it gets only what the encoded one has, written anew. A gain map is kept in the encoded file only.
+    """
     as_stored = source.orientation == 1 and source.index == 0 and source.frames == 1 and not source.patched
     if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
+    collected = _metadata(kind, request, source)
+    if "gain_map" in collected.held:
+        return body
     try:
-        own = strip.strip_metadata(source.read_file(), source.format)
+        own = strip.strip_metadata(source.read_file(), source.format, collected.arguments())
         verify_file(own, kind, request.frames[0])
     except (strip.StripError, EngineError):
         return body

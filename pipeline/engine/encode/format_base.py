@@ -29,6 +29,7 @@ class FormatFacts(TypedDict, total=False):
     animates: bool
     max_exif_bytes: int
     stores_gray: bool
+    holds_xmp: bool
     decided_late: bool
 
 
@@ -49,6 +50,7 @@ class Format(ABC):
     """Largest EXIF block in bytes, where the format limits it."""
     stores_gray: ClassVar[bool] = False
     """True when the file stores a gray image as gray, for which an RGB profile would be invalid."""
+    holds_xmp: ClassVar[bool] = True
     decided_late: ClassVar[bool] = False
     """True for `auto` and `keep`, which become another format once the source is known."""
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
@@ -83,7 +85,7 @@ class Format(ABC):
             raise EngineError(
                 "rendition_too_large", f"{self.name} holds {self.max_side} pixels per side, not {size}: resize it"
             )
-        extra: dict[str, Any] = dict(metadata or {})
+        extra: dict[str, Any] = self.metadata_arguments(metadata or {})
         if timing is not None:
             extra |= {"save_all": True, "append_images": others, **self.animated(timing)}
         buffer = io.BytesIO()
@@ -94,6 +96,10 @@ class Format(ABC):
         except Exception as error:
             raise EngineError("encode_failed", f"{self.name} could not be encoded: {error}") from error
         return buffer.getvalue()
+
+    def metadata_arguments(self, metadata: Mapping[str, bytes]) -> dict[str, Any]:
+        """Return the arguments of Pillow's encoder for the blocks icc_profile, exif and xmp."""
+        return dict(metadata)
 
     def animated(self, timing: Timing) -> dict[str, Any]:
         """Return the arguments of Pillow's encoder for an animation."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from .. import pil
 from ..canvas import flatten
+from ..carried.tiff import XMP
 from ..constraints import Color, Help, ItemCount, Range, rgba
 from ..errors import EngineError
 from ..timing import MAX_FRAME_MILLISECONDS, MAX_PNG_MILLISECONDS, Timing
@@ -95,6 +96,14 @@ class Png(
         """Return the compression level."""
         return {"compress_level": self.compression}
 
+    def metadata_arguments(self, metadata: Mapping[str, bytes]) -> dict[str, Any]:
+        """Write an XMP packet as an uncompressed text."""
+        arguments: dict[str, Any] = dict(metadata)
+        if "xmp" in arguments:
+            arguments["pnginfo"] = pil.PngImagePlugin.PngInfo()
+            arguments["pnginfo"].add_itxt("XML:com.adobe.xmp", arguments.pop("xmp").decode())
+        return arguments
+
     def animated(self, timing: Timing) -> dict[str, Any]:
         """Write each frame whole: Pillow otherwise omits areas that seem unchanged, and confuses their alpha."""
         return {**super().animated(timing), "blend": 0, "disposal": 0}
@@ -145,7 +154,16 @@ class Avif(
 
 
 @dataclass(frozen=True)
-class Gif(Format, name="gif", pillow="GIF", content_type="image/gif", extension="gif", animates=True, max_side=65_535):
+class Gif(
+    Format,
+    name="gif",
+    pillow="GIF",
+    content_type="image/gif",
+    extension="gif",
+    animates=True,
+    holds_xmp=False,
+    max_side=65_535,
+):
     """GIF: animations for old programs; 256 colors; pixels are transparent or opaque."""
 
     colors: Annotated[Annotated[int, Range(2, 256)], Help("colors in the palette of each frame")] = 256
@@ -194,6 +212,16 @@ class Tiff(
     def arguments(self) -> dict[str, Any]:
         """Return the compression by Pillow's name."""
         return {"compression": {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate", "none": "raw"}[self.compression]}
+
+    def metadata_arguments(self, metadata: Mapping[str, bytes]) -> dict[str, Any]:
+        """Write an XMP packet as a tag among those of EXIF."""
+        arguments: dict[str, Any] = dict(metadata)
+        if "xmp" in arguments:
+            tags = pil.Image.Exif()
+            tags.load(arguments.get("exif", b""))
+            tags[XMP] = arguments.pop("xmp")
+            arguments["exif"] = tags.tobytes()
+        return arguments
 
 
 @dataclass(frozen=True)

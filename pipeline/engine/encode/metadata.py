@@ -52,32 +52,57 @@ class ExifLimits:
     max_bytes: int | None = None
 
 
-def kept_exif(image: pil.Image.Image, keep: Sequence[str], limits: ExifLimits) -> bytes:
-    """Build the EXIF block of a rendition; empty when nothing is left."""
-    exif = pil.Image.Exif()
+@dataclass(frozen=True)
+class KeptExif:
+    """The EXIF block of a rendition, empty when nothing is left, and names (`encode.dropped`) of what it lacks.
+
+    It lacks what `keep` names and the block cannot hold, and the copyright where `keep` does not name it. Descriptions
+    and locations that `keep` does not name are removed by design.
+    """
+
+    body: bytes
+    lost: frozenset[str]
+
+
+def kept_exif(image: pil.Image.Image, keep: Sequence[str], limits: ExifLimits) -> KeptExif:
+    """Build the EXIF block of a rendition. A `max_bytes` of 0 makes none."""
+    kinds, lost = EXIF_KINDS & set(keep), set[str]()
     try:
-        source = exif_of(image)
-        if "exif" in keep:
-            _copy_exif(source, exif, limits)
-        if "exif" in keep or "copyright" in keep:
-            exif.update({tag: source[tag] for tag in COPYRIGHT_TAGS if tag in source})
-        if "location" in keep and not limits.flat:
-            exif.get_ifd(GPS_POINTER).update(source.get_ifd(GPS_POINTER))
+        source, exif = exif_of(image), pil.Image.Exif()
+        rights = {tag: source[tag] for tag in COPYRIGHT_TAGS if tag in source}
+        if rights and not kinds & {"copyright", "exif"}:
+            lost.add("copyright")
+        if not kinds:
+            return KeptExif(b"", frozenset(lost))
+        if "exif" in kinds:
+            _copy_exif(source, exif, limits, lost)
+        if kinds & {"copyright", "exif"}:
+            exif.update(rights)
+        place = source.get_ifd(GPS_POINTER) if "location" in kinds else {}
+        if place and limits.flat:
+            lost.add("location")
+        elif place:
+            exif.get_ifd(GPS_POINTER).update(place)
         anything = len(exif) or exif.get_ifd(EXIF_POINTER) or exif.get_ifd(GPS_POINTER)
-        return _fit(exif, limits.max_bytes) if anything else b""
+        body = _fit(exif, limits.max_bytes, lost) if anything else b""
+        return KeptExif(body, frozenset(lost))
     except Exception:  # noqa: BLE001 - parsers raise many classes on damaged metadata, which is then dropped
-        return b""
+        return KeptExif(b"", frozenset(lost))
 
 
-def _fit(exif: pil.Image.Exif, max_bytes: int | None) -> bytes:
-    """Encode the block without its largest fields, as far as it is too long."""
-    while len(body := exif.tobytes()) > (max_bytes or len(body)):
+def _fit(exif: pil.Image.Exif, max_bytes: int | None, lost: set[str]) -> bytes:
+    """Encode the block without its largest fields, as far as it is too long, and add what is left out to `lost`."""
+    while len(body := exif.tobytes()) > (len(body) if max_bytes is None else max_bytes):
+        details, location = exif.get_ifd(EXIF_POINTER), exif.get_ifd(GPS_POINTER)
         places: list[tuple[MutableMapping[int, Any], int]] = [
             (exif, tag) for tag in exif if tag not in (EXIF_POINTER, GPS_POINTER)
         ]
-        places += [(part, tag) for part in (exif.get_ifd(EXIF_POINTER), exif.get_ifd(GPS_POINTER)) for tag in part]
+        places += [(part, tag) for part in (details, location) for tag in part]
+        if not places:
+            return b""
         fields, largest = max(places, key=lambda place: _length(place[0][place[1]]))
         del fields[largest]
+        lost.add("location" if fields is location else "copyright" if largest in COPYRIGHT_TAGS else "exif")
     return body
 
 
@@ -86,10 +111,12 @@ def _length(value: Any) -> int:  # noqa: ANN401 - a field holds a number, a text
     return len(value) if isinstance(value, (str, bytes)) else 8 * len(value) if isinstance(value, tuple) else 8
 
 
-def _copy_exif(source: pil.Image.Exif, exif: pil.Image.Exif, limits: ExifLimits) -> None:
+def _copy_exif(source: pil.Image.Exif, exif: pil.Image.Exif, limits: ExifLimits, lost: set[str]) -> None:
     """Copy descriptions and camera settings."""
     exif.update({tag: source[tag] for tag in DESCRIPTION_TAGS if tag in source})
     if limits.flat:
+        if source.get_ifd(EXIF_POINTER):
+            lost.add("exif")
         return
     fields: dict[int, Any] = {
         tag: value for tag, value in source.get_ifd(EXIF_POINTER).items() if tag not in DROPPED_EXIF_TAGS

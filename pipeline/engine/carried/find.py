@@ -1,0 +1,54 @@
+"""Find what a source carries besides its pixels. Nothing is decoded, and no damage fails the job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO
+
+from .. import pil
+from .boxes import find_in_boxes
+from .findings import Findings
+from .gif import find_in_gif
+from .jpeg import find_in_jpeg
+from .png import find_in_png
+from .properties import Properties, read_properties
+from .tiff import find_in_tiff
+from .webp import find_in_webp
+
+_FINDERS: dict[str, Callable[[BinaryIO, Findings], None]] = {
+    "JPEG": find_in_jpeg,
+    "PNG": find_in_png,
+    "WEBP": find_in_webp,
+    "GIF": find_in_gif,
+    "TIFF": find_in_tiff,
+    "AVIF": find_in_boxes,
+    "HEIF": find_in_boxes,
+}
+
+_XMP_OF_DECODER = frozenset({"AVIF", "HEIF"})
+"""Formats whose decoders return the XMP packet. Finding it in the boxes takes more code."""
+
+
+def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image) -> tuple[frozenset[str], Properties]:
+    """Return the names (`encode.dropped`) of information in a source, and the properties that renditions may keep.
+
+    Metadata that cannot be parsed counts as carried, but has no properties. The stream keeps its position.
+
+    Args:
+        stream: The source file.
+        found: Its format, by Pillow's name.
+        image: The opened image.
+    """
+    findings, place = Findings(), stream.tell()
+    try:
+        # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
+        with suppress(Exception):
+            if found in _FINDERS:
+                _FINDERS[found](stream, findings)
+        if found in _XMP_OF_DECODER:
+            findings.add_packet(image.info.get("xmp"))
+    finally:
+        stream.seek(place)
+    properties = read_properties(findings.packets, findings.iim)
+    return frozenset(findings.names | properties.names), properties

@@ -1,0 +1,65 @@
+"""PNG: find information in the chunks."""
+
+from __future__ import annotations
+
+import zlib
+from itertools import islice
+from typing import BinaryIO
+
+from ..decode.png_chunks import walk_chunks
+from .findings import MAX_BLOCK_BYTES, Findings
+from .iim import iim_of_resources
+
+XMP_KEYWORD = b"XML:com.adobe.xmp"
+MAX_CHUNKS = 200_000
+MAX_TEXTS = 64
+"""Largest number of texts with metadata. Each may decompress to `MAX_BLOCK_BYTES`."""
+
+_NAMES = {b"caBX": "c2pa", b"gMAP": "gain_map", b"gDAT": "gain_map"}
+
+
+def find_in_png(stream: BinaryIO, findings: Findings) -> None:
+    """Find information in a PNG file."""
+    texts = 0
+    for chunk in islice(walk_chunks(stream), MAX_CHUNKS):
+        if chunk.name in _NAMES:
+            findings.names.add(_NAMES[chunk.name])
+        elif chunk.name == b"IHDR":
+            if stream.read(9)[8:] == b"\x10":
+                findings.names.add("color_precision")
+        elif chunk.name in (b"iTXt", b"tEXt", b"zTXt") and chunk.length <= MAX_BLOCK_BYTES and texts < MAX_TEXTS:
+            texts += 1
+            _find_in_text(chunk.name, stream.read(chunk.length), findings)
+
+
+def _find_in_text(name: bytes, data: bytes, findings: Findings) -> None:
+    """Find XMP and IPTC-IIM in a text chunk, also in the "raw profiles" that ImageMagick writes."""
+    keyword, _, rest = data.partition(b"\0")
+    if keyword == XMP_KEYWORD and name == b"iTXt":
+        flags, text = rest[:2], rest[2:].split(b"\0", 2)[-1]
+        findings.add_packet(_inflate(text) if flags[:1] == b"\x01" else text)
+    elif keyword.startswith(b"Raw profile type "):
+        kind = keyword[17:].strip().lower()
+        if kind not in (b"xmp", b"iptc", b"8bim"):
+            return
+        text = _inflate(rest[1:]) if name == b"zTXt" else rest.split(b"\0", 3)[-1] if name == b"iTXt" else rest
+        profile = _raw_profile(text)
+        if kind == b"xmp":
+            findings.add_packet(profile)
+        elif profile:
+            findings.iim += iim_of_resources(profile) if profile.startswith(b"8BIM") else [profile]
+
+
+def _inflate(data: bytes) -> bytes:
+    """Decompress a text. Return no bytes when it is longer than `MAX_BLOCK_BYTES`."""
+    text = zlib.decompressobj().decompress(data, MAX_BLOCK_BYTES + 1)
+    return text if len(text) <= MAX_BLOCK_BYTES else b""
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """Decode a raw profile: a line with its name, a line with its length in bytes, and hexadecimal digits."""
+    parts = text.split(maxsplit=2)
+    try:
+        return bytes.fromhex(parts[2].decode("ascii"))[: int(parts[1])] if len(parts) == 3 else b""
+    except ValueError:
+        return b""
