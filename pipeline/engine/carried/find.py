@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from .. import pil
@@ -30,17 +31,26 @@ _XMP_OF_DECODER = frozenset({"AVIF", "HEIF"})
 """Formats whose decoders return the XMP packet. Finding it in the boxes takes more code."""
 
 
-def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image) -> tuple[frozenset[str], Properties]:
-    """Return the names (`encode.dropped`) of information in a source, and the properties that renditions may keep.
+@dataclass(frozen=True)
+class Carried:
+    """Information in a source: its names (`encode.dropped`), and the properties that renditions may keep."""
+
+    names: frozenset[str]
+    properties: Properties
+
+
+def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: int) -> Carried:
+    """Find what a source carries.
 
     Metadata that cannot be parsed counts as carried, but has no properties. The stream keeps its position.
 
     Args:
         stream: The source file.
         found: Its format, by Pillow's name.
-        image: The opened image.
+        image: The opened image, before its pixels are decoded.
+        index: The selected frame or page.
     """
-    findings, place = Findings(), stream.tell()
+    findings, place = Findings(index=index), stream.tell()
     try:
         # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
         with suppress(Exception):
@@ -51,4 +61,4 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image) -> tuple[
     finally:
         stream.seek(place)
     properties = read_properties(findings.packets, findings.iim)
-    return frozenset(findings.names | properties.names), properties
+    return Carried(frozenset(findings.names | properties.names), properties)

@@ -46,7 +46,7 @@ def serialize(name: str, node: Node) -> str:
         inner = _checked_text(node, shape)
         if inner and shape.resource:
             return f"<{name} rdf:resource={quoteattr(inner)}/>"
-        inner = _escaped(inner)
+        inner = _escaped(inner.capitalize() if name == "xmpRights:Marked" else inner)
     return f"<{name}>{inner}</{name}>" if inner else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,31 @@ _QUALIFIED = {f"{NAMESPACES[name.split(':')[0]]} {name.split(':')[1]}": name for
 _LABEL_SIGN = LABEL.partition(":")[2].encode()
 _RIGHTS_SIGNS = tuple(sorted({name.partition(":")[2].encode() for name in RIGHTS}))
 """Byte strings without which a packet cannot hold rights. Looking for them is faster than parsing."""
+
+_NAMES_OF_NAMESPACES = {
+    "http://ns.adobe.com/hdr-gain-map/1.0/": "gain_map",
+    "http://ns.apple.com/HDRGainMap/1.0/": "gain_map",
+    "http://ns.google.com/photos/1.0/depthmap/": "depth",
+    "http://ns.google.com/photos/1.0/panorama/": "panorama",
+}
+"""Namespaces of which each property is the sign of further information in the file."""
+
+_NAMES_OF_PROPERTIES = {
+    "http://ns.google.com/photos/1.0/camera/ MotionPhoto": "motion_photo",
+    "http://ns.google.com/photos/1.0/camera/ MicroVideo": "motion_photo",
+    "http://purl.org/dc/terms/ provenance": "c2pa",
+}
+"""Properties that are such a sign, unless their value is 0."""
+
+_OTHER_SIGNS = (
+    *((uri.encode(), name) for uri, name in _NAMES_OF_NAMESPACES.items()),
+    *((key.partition(" ")[2].encode(), name) for key, name in _NAMES_OF_PROPERTIES.items()),
+)
+
+_SEMANTIC = re.compile(rb"Semantic(?:=[\"']|>)\s*(\w{1,40})")
+"""The role of a further image or video in the file (Google's GContainer)."""
+
+_SEMANTICS = {b"GainMap": "gain_map", b"Depth": "depth", b"DepthMap": "depth", b"MotionPhoto": "motion_photo"}
 
 
 @dataclass(frozen=True)
@@ -38,16 +64,21 @@ def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Propertie
     A packet that cannot be parsed has no properties, but its label and rights count as carried. Two different values of
     one property contradict each other, so neither is kept.
     """
-    values, damaged = _parse(packets)
+    names, damaged = set[str](), set[str]()
+    values: dict[str, list[Node]] = {}
+    for packet in packets:
+        found, lost = _parse(packet, values)
+        names |= found
+        damaged |= lost
     for name, node in _iim_properties(iim):
         values.setdefault(name, [node])
-    names = damaged | {_kind(name) for name in values}
     elements: dict[str, str] = {}
     for name in (LABEL, *RIGHTS):
         try:
             elements[name] = _agreed(name, values.get(name, []))
         except PropertyError:
             damaged.add(_kind(name))
+    names |= damaged | {_kind(name) for name, element in elements.items() if element}
     label = "" if "ai_label" in damaged else elements[LABEL]
     rights = tuple(elements[name] for name in RIGHTS if elements.get(name))
     return Properties(frozenset(names), label, rights, frozenset(names - damaged))
@@ -58,17 +89,30 @@ def _kind(name: str) -> str:
     return "ai_label" if name == LABEL else "xmp_rights"
 
 
-def _parse(packets: Sequence[bytes]) -> tuple[dict[str, list[Node]], set[str]]:
-    """Return the values of each property, and the names of what is in damaged packets."""
-    values, damaged = dict[str, list[Node]](), set[str]()
-    for packet in packets:
-        signs = _signs(packet)
-        try:
-            for node in parse_properties(packet, _QUALIFIED) if signs else []:
-                values.setdefault(_QUALIFIED[node.name], []).append(node)
-        except XmpError:
-            damaged |= signs
-    return values, damaged
+def _is_wanted(name: str) -> bool:
+    """Return True for properties that are kept, or that are the sign of further information."""
+    return name in _QUALIFIED or name in _NAMES_OF_PROPERTIES or name.partition(" ")[0] in _NAMES_OF_NAMESPACES
+
+
+def _parse(packet: bytes, values: dict[str, list[Node]]) -> tuple[set[str], set[str]]:
+    """Add the values of a packet to `values`. Return the names of further information, and of what is unreadable."""
+    roles = {found[1] for found in _SEMANTIC.finditer(packet)} if b"Semantic" in packet else set()
+    names, signs = {name for role, name in _SEMANTICS.items() if role in roles}, _signs(packet)
+    if not signs:
+        return names, signs
+    try:
+        nodes = parse_properties(packet, _is_wanted)
+    except XmpError:
+        return names, signs
+    for node in nodes:
+        uri = node.name.partition(" ")[0]
+        if node.name in _QUALIFIED:
+            values.setdefault(_QUALIFIED[node.name], []).append(node)
+        elif node.name not in _NAMES_OF_PROPERTIES:
+            names.add(_NAMES_OF_NAMESPACES[uri])
+        elif node.text.strip() != "0":
+            names.add(_NAMES_OF_PROPERTIES[node.name])
+    return names, set()
 
 
 def _agreed(name: str, nodes: Sequence[Node]) -> str:
@@ -97,5 +141,9 @@ def _signs(packet: bytes) -> set[str]:
     """Return the names of what a packet may hold."""
     if b"\0" in packet[:4]:
         packet = packet.replace(b"\0", b"")  # the same search for UTF-16 and UTF-32
-    found = {"ai_label"} if _LABEL_SIGN in packet else set()
-    return found | ({"xmp_rights"} if any(sign in packet for sign in _RIGHTS_SIGNS) else set())
+    found = {name for sign, name in _OTHER_SIGNS if sign in packet}
+    if _LABEL_SIGN in packet:
+        found.add("ai_label")
+    if any(sign in packet for sign in _RIGHTS_SIGNS):
+        found.add("xmp_rights")
+    return found

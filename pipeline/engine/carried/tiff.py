@@ -85,7 +85,7 @@ class _Reader:
 
 
 def find_in_tiff(stream: BinaryIO, findings: Findings) -> None:
-    """Find information in a TIFF file. The first directory is the image, unless it is a reduced copy."""
+    """Find information in a TIFF file: in the tags of the selected page, and its other pages."""
     reader, pages = _Reader(stream), 0
     for number, fields in enumerate(reader.directories()):
         # Bit 0: a reduced copy of another page. Bit 2: a transparency mask.
@@ -94,7 +94,7 @@ def find_in_tiff(stream: BinaryIO, findings: Findings) -> None:
         pages += not kind & 5 and old != 2
         if pages > 1:
             findings.names.add("other_images")
-        if number == 0:
+        if number == findings.index:
             _find_in_fields(reader, fields, findings)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 from xml.parsers import expat
@@ -31,8 +31,8 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
 
-def parse_properties(packet: bytes, wanted: Collection[str]) -> list[Node]:
-    """Return the values of the properties in `wanted` (`namespace name`), in the order of the packet.
+def parse_properties(packet: bytes, wanted: Callable[[str], bool]) -> list[Node]:
+    """Return the properties whose name (`namespace name`) is `wanted`, in the order of the packet.
 
     Only properties of the image itself count: those directly in an rdf:Description of the packet's rdf:RDF. The same
     names deeper inside describe its ingredients or versions.
@@ -81,7 +81,7 @@ def _in_utf8(packet: bytes) -> bytes:
 class _Handler:
     """Handler of the parser's events: record the elements of wanted properties."""
 
-    def __init__(self, wanted: Collection[str]) -> None:
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
         """Start outside of any element."""
         self.wanted = wanted
         self.found: list[Node] = []
@@ -98,12 +98,12 @@ class _Handler:
             node = Node(name, attributes)
             self.open[-1].children.append(node)
             self.open.append(node)
-        elif self.path[-2:] == [ROOT, DESCRIPTION] and len(self.path) <= 3 and name in self.wanted:
+        elif self.path[-2:] == [ROOT, DESCRIPTION] and len(self.path) <= 3 and self.wanted(name):
             node = Node(name, attributes)
             self.found.append(node)
             self.open.append(node)
         elif name == DESCRIPTION and self.path[-1:] == [ROOT] and len(self.path) <= 2:
-            self.found += [Node(key, text=text) for key, text in attributes.items() if key in self.wanted]
+            self.found += [Node(key, text=text) for key, text in attributes.items() if self.wanted(key)]
         self.path.append(name)
 
     def end(self, name: str) -> None:

@@ -7,13 +7,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import pil
-from ..carried.find import find_carried
-from ..carried.properties import Properties
+from ..carried.find import Carried, find_carried
 from ..errors import EngineError
 from ..image_view import ImageView, Size
 from ..pixel_modes import scale_clear_color
@@ -47,7 +45,7 @@ class Source:
     """An opened source with decoded header and undecoded pixels. `size` is in pixels after orientation.
 
     `max_pixels` is the limit over all frames. `dropped` names information of the source that no rendition can carry,
-    for the reports (`encode.dropped`).
+    for the reports (`encode.dropped`). `carried` describes what the file holds besides its pixels.
     """
 
     stream: BinaryIO
@@ -66,6 +64,7 @@ class Source:
     shrink_factor: int = 1
     durations: list[int] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
+    carried: Carried = field(init=False)
 
     @property
     def animated(self) -> bool:
@@ -80,10 +79,9 @@ class Source:
             return Timing(self.durations, 1 if self.loop is None else self.loop + 1 if self.loop else 0)
         return Timing(self.durations, self.loop or 0)
 
-    @cached_property
-    def carried(self) -> tuple[frozenset[str], Properties]:
-        """Names of what the source carries besides its pixels, and the properties that renditions may keep."""
-        return find_carried(self.stream, self.format, self.image)
+    def __post_init__(self) -> None:
+        """Find what the file carries, before decoding removes metadata from the image."""
+        self.carried = find_carried(self.stream, self.format, self.image, self.index)
 
     def read_file(self) -> bytes:
         """Read the whole file."""
