@@ -41,6 +41,7 @@ class PreviewRendition(RenditionBase):
             sha256=facts.sha256,
             width=facts.width,
             height=facts.height,
+            dropped=facts.dropped,
             data=base64.b64encode(staged.staged).decode(),
         )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints
 
 from pipeline.api.http import Links
+from pipeline.engine.encode.dropped import DroppedName
 from pipeline.monitoring.document import Document
 from pipeline.runs.selection import PRINTABLE
 from pipeline.storage.entry import Entry, State
@@ -39,6 +40,8 @@ class RenditionBase(Document):
     sha256: str
     width: int
     height: int
+    dropped: list[DroppedName] = Field(default_factory=list)
+    """Information of the source that the rendition does not carry over; `docs/recipes.md` explains the names."""
 
 
 class RenditionDocument(RenditionBase):

@@ -263,6 +263,9 @@ def _show(entries: Sequence[Entry], *, as_json: bool = False) -> None:
 def _cells(entry: Entry) -> list[str]:
     """Return the columns of a job, each on one line: blob names and session output may contain control characters."""
     renditions = counted(len(entry.renditions), "rendition")
+    dropped = sorted({name for each in entry.renditions for name in each.get("dropped", ())})
+    if dropped:
+        renditions += f"; not carried over: {', '.join(dropped)}"
     return [
         f"[{STATE_COLORS.get(entry.state, 'dim')}]{entry.state}[/]",
         f"{entry.since:%m-%d %H:%M:%S}",

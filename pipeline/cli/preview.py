@@ -139,6 +139,8 @@ class _Preview:
                 async with self.session.download(reported.file) as chunks:
                     path.write_bytes(b"".join([chunk async for chunk in verification.check_bytes(chunks, reported)]))
                 paths.append(path)
+                if reported.dropped:
+                    typer.echo(f"{path}: not carried over: {', '.join(reported.dropped)}", err=True)
             return paths
 
     async def _upload_assets(self) -> dict[str, str]:

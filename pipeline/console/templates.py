@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from pipeline.console import charts, formatting
 from pipeline.console.auth import CONSOLE_PATH
+from pipeline.engine.encode.dropped import MEANINGS
 
 NOTICES = {
     "retried": "Queued for a retry.",
@@ -110,6 +111,7 @@ def _environment() -> Environment:
         "charts": charts,
         "formatting": formatting,
         "notices": NOTICES,
+        "dropped_meanings": MEANINGS,
     }
     return environment
 

@@ -208,6 +208,8 @@ def _record(rendered: StagedRendition[Staged]) -> dict[str, Any]:
         "sha256": facts.sha256,
         "width": facts.width,
         "height": facts.height,
+        # Empty in most rows, of which there are up to four per job.
+        **({"dropped": facts.dropped} if facts.dropped else {}),
     }
 
 

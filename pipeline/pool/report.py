@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.engine import protocol
+from pipeline.engine.encode.dropped import NAMES, DroppedName
 from pipeline.errors import SessionReplyError
 from pipeline.telemetry import printable
 
@@ -40,7 +41,10 @@ class SourceFacts(_Part):
 
 
 class RenditionFacts(_Part):
-    """Facts about one rendition: size in bytes, sides in pixels, `ms` in milliseconds, `at` its offset in the pack."""
+    """Facts about one rendition: size in bytes, sides in pixels, `ms` in milliseconds, `at` its offset in the pack.
+
+    `dropped` names information of the source that the rendition does not carry over.
+    """
 
     name: Word
     file: Word
@@ -52,6 +56,7 @@ class RenditionFacts(_Part):
     ms: float = Field(0, ge=0)
     offset: int | None = Field(None, ge=0)
     extra: dict[ExtraName, ExtraValue] = Field(default_factory=dict, max_length=10)
+    dropped: list[DroppedName] = Field(default_factory=list, max_length=len(NAMES))
 
     @property
     def as_reported(self) -> protocol.RenditionReport:

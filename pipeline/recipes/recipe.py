@@ -70,12 +70,15 @@ class Rendition:
 
     def revisions(self) -> dict[str, int]:
         """Return the revisions of the encoders that may write the rendition, and of the options that it sets."""
-        ours, defaults = asdict(self.output), asdict(Output())
-        options = [name for name in Output.revisions if ours[name] != defaults[name]]
         return {
             **{f"encoder {name}": FORMATS[name].revision for name in (self.format, *self.formats)},
-            **{f"option {name}": Output.revisions[name] for name in options},
+            **{f"option {name}": Output.revisions[name] for name in self.chosen()},
         }
+
+    def chosen(self) -> dict[str, object]:
+        """Return the options of `Output` that differ from their defaults: a new option changes no hash."""
+        defaults = asdict(Output())
+        return {name: value for name, value in asdict(self.output).items() if value != defaults[name]}
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ class Recipe:
             "on_truncated": self.on_truncated,
             "carry": self.carry,
             "renditions": [
-                [each.name, each.format, each.options(), asdict(each.output), each.steps, each.path, each.cache_control]
+                [each.name, each.format, each.options(), each.chosen(), each.steps, each.path, each.cache_control]
                 for each in sorted(self.renditions, key=lambda rendition: rendition.name)
             ],
         }

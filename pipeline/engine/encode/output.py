@@ -19,7 +19,7 @@ class Output:
         "keep": 1,
         "ai_label": 1,
         "animation": 1,
-        "if_larger": 1,
+        "if_larger": 2,
         "placeholder": 1,
         "dominant_color": 1,
     }
@@ -50,7 +50,7 @@ class Output:
     ] = "keep"
     if_larger: Annotated[
         Literal["keep", "source"],
-        Help("source: use the source's own file, without metadata, if no pixel changed and it is smaller"),
+        Help("source: use the source's own file, with no other metadata, if no pixel changed and it is smaller"),
     ] = "keep"
     placeholder: Annotated[
         Literal["thumbhash", "blurhash"] | None,
