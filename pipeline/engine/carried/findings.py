@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 MAX_BLOCK_BYTES = 16 * 1024 * 1024
 """Longest block of metadata that is searched. Longer blocks count as absent."""
 
+MAX_PACKETS = 8
+"""Largest number of XMP packets. Files have one, and a JPEG with a long one has its extension, too."""
+
 
 @dataclass
 class Findings:
@@ -21,6 +24,6 @@ class Findings:
     iim: list[bytes] = field(default_factory=list)
 
     def add_packet(self, packet: object) -> None:
-        """Add an XMP packet, if it is one, and not too long."""
-        if isinstance(packet, bytes) and 0 < len(packet) <= MAX_BLOCK_BYTES:
+        """Add an XMP packet, if it is one, and within the limits."""
+        if isinstance(packet, bytes) and 0 < len(packet) <= MAX_BLOCK_BYTES and len(self.packets) < MAX_PACKETS:
             self.packets.append(packet)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from .iim import iim_texts
 from .packet import PropertyError, serialize
-from .vocabulary import IIM_PROPERTIES, LABEL, NAMESPACES, RDF, RIGHTS
-from .xmp_reader import Node, XmpError, parse_properties
+from .vocabulary import IIM_PROPERTIES, LABEL, MAX_ITEMS, NAMESPACES, RDF, RIGHTS
+from .xmp_reader import MAX_XMP_BYTES, Node, XmpError, parse_properties, to_utf8
 
 _QUALIFIED = {f"{NAMESPACES[name.split(':')[0]]} {name.split(':')[1]}": name for name in (*RIGHTS, LABEL)}
 """Name with the usual prefix, by namespace and name."""
@@ -64,10 +64,14 @@ def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Propertie
     A packet that cannot be parsed has no properties, but its label and rights count as carried. Two different values of
     one property contradict each other, so neither is kept.
     """
+    if not packets and not iim:
+        return Properties()
     names, damaged = set[str](), set[str]()
     values: dict[str, list[Node]] = {}
-    for packet in packets:
-        found, lost = _parse(packet, values)
+    limit = MAX_XMP_BYTES  # for all packets together
+    for packet in map(to_utf8, packets):
+        found, lost = _parse(packet, values, limit)
+        limit -= len(packet) if len(packet) <= limit else 0
         names |= found
         damaged |= lost
     for name, node in _iim_properties(iim):
@@ -94,14 +98,14 @@ def _is_wanted(name: str) -> bool:
     return name in _QUALIFIED or name in _NAMES_OF_PROPERTIES or name.partition(" ")[0] in _NAMES_OF_NAMESPACES
 
 
-def _parse(packet: bytes, values: dict[str, list[Node]]) -> tuple[set[str], set[str]]:
+def _parse(packet: bytes, values: dict[str, list[Node]], limit: int) -> tuple[set[str], set[str]]:
     """Add the values of a packet to `values`. Return the names of further information, and of what is unreadable."""
     roles = {found[1] for found in _SEMANTIC.finditer(packet)} if b"Semantic" in packet else set()
     names, signs = {name for role, name in _SEMANTICS.items() if role in roles}, _signs(packet)
     if not signs:
         return names, signs
     try:
-        nodes = parse_properties(packet, _is_wanted)
+        nodes = parse_properties(packet, _is_wanted, limit)
     except XmpError:
         return names, signs
     for node in nodes:
@@ -121,8 +125,8 @@ def _agreed(name: str, nodes: Sequence[Node]) -> str:
     Raises:
         PropertyError: a value is invalid, or the values differ.
     """
-    elements = {element for node in nodes if (element := serialize(name, node))}
-    if len(elements) > 1:
+    elements = {element for node in nodes[:MAX_ITEMS] if (element := serialize(name, node))}
+    if len(elements) > 1 or len(nodes) > MAX_ITEMS:
         raise PropertyError(f"the values of {name} contradict each other")
     return next(iter(elements), "")
 
@@ -139,8 +143,6 @@ def _iim_properties(blocks: Sequence[bytes]) -> Iterator[tuple[str, Node]]:
 
 def _signs(packet: bytes) -> set[str]:
     """Return the names of what a packet may hold."""
-    if b"\0" in packet[:4]:
-        packet = packet.replace(b"\0", b"")  # the same search for UTF-16 and UTF-32
     found = {name for sign, name in _OTHER_SIGNS if sign in packet}
     if _LABEL_SIGN in packet:
         found.add("ai_label")

@@ -31,17 +31,41 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
 
-def parse_properties(packet: bytes, wanted: Callable[[str], bool]) -> list[Node]:
-    """Return the properties whose name (`namespace name`) is `wanted`, in the order of the packet.
+_ENCODINGS = (
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+"""First bytes of packets that are not in UTF-8 (XMP specification, part 1, 7.1)."""
+
+
+def to_utf8(packet: bytes) -> bytes:
+    """Convert a packet to UTF-8 without padding. Of a damaged one, remove the zeros."""
+    encoding = next((encoding for start, encoding in _ENCODINGS if packet.startswith(start)), "")
+    if encoding:
+        try:
+            packet = packet.decode(encoding).encode()
+        except UnicodeError:
+            packet = packet.replace(b"\0", b"")
+    return packet.strip(b"\0 \t\r\n")
+
+
+def parse_properties(packet: bytes, wanted: Callable[[str], bool], limit: int = MAX_XMP_BYTES) -> list[Node]:
+    """Return the properties of a packet in UTF-8 whose name (`namespace name`) is `wanted`, in its order.
 
     Only properties of the image itself count: those directly in an rdf:Description of the packet's rdf:RDF. The same
     names deeper inside describe its ingredients or versions.
 
     Raises:
-        XmpError: the packet is damaged or too large.
+        XmpError: the packet is damaged, or has more than `limit` bytes.
     """
-    if len(packet) > MAX_XMP_BYTES:
-        raise XmpError(f"the XMP packet has more than {MAX_XMP_BYTES:,} bytes")
+    if len(packet) > limit:
+        raise XmpError(f"the XMP packet has more than {limit:,} bytes")
     handler = _Handler(wanted)
     parser = expat.ParserCreate("utf-8", _SEPARATOR)
     parser.buffer_text = True
@@ -51,8 +75,8 @@ def parse_properties(packet: bytes, wanted: Callable[[str], bool]) -> list[Node]
     parser.EndElementHandler = handler.end
     parser.CharacterDataHandler = handler.characters
     try:
-        parser.Parse(_in_utf8(packet), True)
-    except (expat.ExpatError, UnicodeError) as error:
+        parser.Parse(packet, True)
+    except expat.ExpatError as error:
         raise XmpError(str(error)) from error
     return handler.found
 
@@ -60,22 +84,6 @@ def parse_properties(packet: bytes, wanted: Callable[[str], bool]) -> list[Node]
 def _refuse(*_: object) -> NoReturn:
     """Refuse document types: they declare entities, which can expand without bound."""
     raise XmpError("the XMP packet declares a document type or an entity")
-
-
-def _in_utf8(packet: bytes) -> bytes:
-    """Convert a packet to UTF-8, and remove padding."""
-    head = packet[:4]
-    for mark, encoding in ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32")):
-        if head == mark:
-            return packet.decode(encoding).encode()
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return packet.decode("utf-16").encode()
-    for mark, encoding in ((b"<\0\0\0", "utf-32-le"), (b"\0\0\0<", "utf-32-be"), (b"<\0", "utf-16-le")):
-        if head.startswith(mark):
-            return packet.decode(encoding).encode()
-    if head.startswith(b"\0<"):
-        return packet.decode("utf-16-be").encode()
-    return packet.strip(b"\0 \t\r\n")
 
 
 class _Handler:
