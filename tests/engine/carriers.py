@@ -33,7 +33,8 @@ PREFIXES = {
 
 def xmp(attributes: str = "", elements: str = "", more: str = "") -> bytes:
     """Build a packet as Adobe writes it: properties as attributes and as elements of one rdf:Description."""
-    namespaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in PREFIXES.items())
+    used = [prefix for prefix in PREFIXES if f"{prefix}:" in attributes + elements + more]
+    namespaces = " ".join(f'xmlns:{prefix}="{PREFIXES[prefix]}"' for prefix in used)
     rdf = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
     return (
         f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="t">\n'
