@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import BinaryIO
 
 from .. import pil
+from ..information import Information
 from .boxes import find_in_boxes
 from .findings import Findings
 from .gif import find_in_gif
 from .jpeg import find_in_jpeg
 from .png import find_in_png
-from .properties import Properties, read_properties
+from .properties import read_properties
 from .tiff import find_in_tiff
 from .webp import find_in_webp
 
@@ -31,18 +32,11 @@ _XMP_OF_DECODER = frozenset({"AVIF", "HEIF"})
 """Formats whose decoders return the XMP packet. Finding it in the boxes takes more code."""
 
 
-@dataclass(frozen=True)
-class Carried:
-    """Information in a source: its names (`encode.dropped`), and the properties that renditions may keep."""
-
-    names: frozenset[str]
-    properties: Properties
-
-
-def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: int) -> Carried:
+def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: int) -> Information:
     """Find what a source carries.
 
-    Metadata that cannot be parsed counts as carried, but has no properties. The stream keeps its position.
+    Metadata that cannot be parsed counts as carried, but cannot be kept. The stream keeps its position. Call this before
+    decoding, which removes metadata from the image.
 
     Args:
         stream: The source file.
@@ -60,5 +54,5 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: in
             findings.add_packet(image.info.get("xmp"))
     finally:
         stream.seek(place)
-    properties = read_properties(findings.packets, findings.iim)
-    return Carried(frozenset(findings.names | properties.names), properties)
+    information = read_properties(findings.packets, findings.iim)
+    return replace(information, names=information.names | findings.names)

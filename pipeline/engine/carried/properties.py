@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from ..information import Information
 from .iim import iim_texts
 from .packet import PropertyError, serialize
 from .vocabulary import IIM_PROPERTIES, LABEL, MAX_ITEMS, NAMESPACES, RDF, RIGHTS
@@ -44,28 +44,14 @@ _SEMANTIC = re.compile(rb"Semantic(?:=[\"']|>)\s*(\w{1,40})")
 _SEMANTICS = {b"GainMap": "gain_map", b"Depth": "depth", b"DepthMap": "depth", b"MotionPhoto": "motion_photo"}
 
 
-@dataclass(frozen=True)
-class Properties:
-    """Properties of a source that renditions may keep, as elements of a new packet.
-
-    `names` holds the names (`encode.dropped`) of all that the source carries, also where it cannot be kept. `complete`
-    holds those of which everything can be kept.
-    """
-
-    names: frozenset[str] = frozenset()
-    label: str = ""
-    rights: tuple[str, ...] = ()
-    complete: frozenset[str] = frozenset()
-
-
-def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Properties:
+def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Information:
     """Read label and rights from the XMP packets and IPTC-IIM blocks of a source.
 
     A packet that cannot be parsed has no properties, but its label and rights count as carried. Two different values of
     one property contradict each other, so neither is kept.
     """
     if not packets and not iim:
-        return Properties()
+        return Information()
     names, damaged = set[str](), set[str]()
     values: dict[str, list[Node]] = {}
     limit = MAX_XMP_BYTES  # for all packets together
@@ -85,7 +71,7 @@ def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Propertie
     names |= damaged | {_kind(name) for name, element in elements.items() if element}
     label = "" if "ai_label" in damaged else elements[LABEL]
     rights = tuple(elements[name] for name in RIGHTS if elements.get(name))
-    return Properties(frozenset(names), label, rights, frozenset(names - damaged))
+    return Information(frozenset(names), label, rights, frozenset(names - damaged))
 
 
 def _kind(name: str) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import pil
-from ..carried.find import Carried, find_carried
 from ..errors import EngineError
 from ..image_view import ImageView, Size
+from ..information import Information
 from ..pixel_modes import scale_clear_color
 from ..protocol import Limits, SourceReport
 from ..timing import MAX_FRAME_MILLISECONDS, Timing
@@ -45,7 +45,7 @@ class Source:
     """An opened source with decoded header and undecoded pixels. `size` is in pixels after orientation.
 
     `max_pixels` is the limit over all frames. `dropped` names information of the source that no rendition can carry,
-    for the reports (`encode.dropped`). `carried` describes what the file holds besides its pixels.
+    for the reports (`encode.dropped`). `information` is what the file carries besides its pixels.
     """
 
     stream: BinaryIO
@@ -64,7 +64,7 @@ class Source:
     shrink_factor: int = 1
     durations: list[int] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
-    carried: Carried = field(init=False)
+    information: Information = field(default_factory=Information)
 
     @property
     def animated(self) -> bool:
@@ -78,10 +78,6 @@ class Source:
         if self.format == "GIF":
             return Timing(self.durations, 1 if self.loop is None else self.loop + 1 if self.loop else 0)
         return Timing(self.durations, self.loop or 0)
-
-    def __post_init__(self) -> None:
-        """Find what the file carries, before decoding removes metadata from the image."""
-        self.carried = find_carried(self.stream, self.format, self.image, self.index)
 
     def read_file(self) -> bytes:
         """Read the whole file."""

@@ -94,7 +94,7 @@ def _dropped(kind: Format, request: EncodeRequest, source: Source) -> list[str]:
     """List what the rendition does not carry over."""
     collected = _metadata(kind, request, source)
     lost = source.dropped | collected.lost | _lost_pixels(kind, request, source)
-    return list_dropped(source.carried.names, lost, collected.held)
+    return list_dropped(source.information.names, lost, collected.held)
 
 
 def _lost_pixels(kind: Format, request: EncodeRequest, source: Source) -> set[str]:
@@ -216,7 +216,7 @@ def _collect_metadata(kind: Format, request: EncodeRequest, source: Source) -> C
 
 def _collect_properties(collected: CollectedMetadata, request: EncodeRequest, source: Source) -> None:
     """Collect the elements of the XMP packet: the label of AI-generated content, and rights."""
-    properties = source.carried.properties
+    properties = source.information
     if properties.label and request.output.ai_label == "keep":
         collected.elements.append(properties.label)
         collected.held.add("ai_label")

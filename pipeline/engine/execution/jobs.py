@@ -20,6 +20,7 @@ from pathlib import Path
 
 from .. import pil, protocol
 from ..base import Transform, TransformContext
+from ..carried.find import find_carried
 from ..decode import sniff
 from ..decode.guard import pixel_limit
 from ..decode.plan import forecast_size, min_decode_scale, rows_needed
@@ -146,6 +147,7 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
         source = record.hold.enter_context(
             open_source(directory / job["source"], job["formats"], job["limits"], index or 0)
         )
+        source.information = find_carried(source.stream, source.format, source.image, source.index)
     record.source = source.report()
     count = _count_frames(source, plans) if index is None else 1
     chains = [[*shared, *plan.steps] for plan in plans]
