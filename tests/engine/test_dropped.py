@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pipeline.engine.carried import vocabulary
 from pipeline.engine.carried.boxes import find_in_boxes
 from pipeline.engine.carried.findings import Findings
 from pipeline.engine.encode.dropped import MEANINGS, NAMES
@@ -505,3 +507,14 @@ def test_a_job_of_two_renditions_lists_each(run: Run) -> None:
     body = with_xmp(xmp(LABEL), "JPEG")
     report = run(body, job(rendition("one", "gif"), rendition("two", "webp")))
     assert [made["dropped"] for made in report["renditions"]] == [["ai_label"], []]
+
+
+def test_the_documentation_lists_all_names_and_properties() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    section = page.partition("## What a rendition does not carry over\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.MULTILINE))
+    assert rows == MEANINGS
+    rights = page.partition("`xmp_rights` keeps these properties")[2].partition("Only these")[0]
+    named = {f"{prefix}:{name}" for prefix, rest in re.findall(r"^\| `(\w+)` \| (.+) \|$", rights, re.MULTILINE)
+             for name in re.findall(r"`(\w+)`", rest)}  # fmt: skip
+    assert named == set(vocabulary.RIGHTS)

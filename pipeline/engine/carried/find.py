@@ -35,7 +35,7 @@ _XMP_OF_DECODER = frozenset({"AVIF", "HEIF"})
 def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: int) -> Information:
     """Find what a source carries.
 
-    Metadata that cannot be parsed counts as carried, but cannot be kept. The stream keeps its position. Call this before
+    Metadata that cannot be parsed counts as carried, but cannot be kept. The stream keeps its position. Call it before
     decoding, which removes metadata from the image.
 
     Args:
