@@ -34,7 +34,11 @@ def _job(*renditions: RenditionJob, shared: tuple[Step, ...] = (), **more: Any) 
 
 _SMALL = Step(name="resize", params={"width": 20})
 _SQUARE = Step(name="resize", params={"width": 16, "height": 16, "mode": "cover"})
-_KEEP = {"keep": ["icc", "copyright", "exif", "location"], "placeholder": "thumbhash", "dominant_color": True}
+_KEEP = {
+    "keep": ["icc", "copyright", "exif", "location", "xmp_rights", "gain_map"],
+    "placeholder": "thumbhash",
+    "dominant_color": True,
+}
 
 JOBS: tuple[Job, ...] = (
     _job(_rendition(0, "webp", _SMALL), _rendition(1, "jpeg", _SQUARE)),
