@@ -30,6 +30,7 @@ from pipeline.engine.revisions import decoder_revision
 from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.recipes import Recipe
 
+from .carriers import LABEL, with_xmp, xmp
 from .conftest import LIMITS, encoded, gradient, noise
 from .profiles import display_p3, dull_cmyk, linear_gray
 
@@ -150,6 +151,11 @@ def oriented(orientation: int) -> Callable[[], bytes]:
     return build
 
 
+def labelled(kind: str) -> Callable[[], bytes]:
+    """Return a function that encodes a source with a label of AI-generated content and a credit."""
+    return lambda: with_xmp(xmp(f'{LABEL} photoshop:Credit="the owner"'), kind, image("RGB"), quality=90)
+
+
 def large_jpeg() -> bytes:
     """Encode a JPEG that the engine decodes at a fraction of its size."""
     return encoded(image("RGB", (960, 640)), "JPEG", quality=90)
@@ -241,9 +247,16 @@ def _options() -> Iterator[tuple[str, Case]]:
     for kind in ("jpeg", "png", "webp", "avif", "tiff"):
         yield f"keep metadata in {kind}", Case(oriented(1), "JPEG", ({"format": kind, "keep": ["exif", "location"]},))
         yield f"keep copyright in {kind}", Case(oriented(1), "JPEG", ({"format": kind, "keep": ["copyright", "icc"]},))
+        yield (
+            f"keep label and rights in {kind}",
+            Case(labelled("PNG"), "PNG", ({"format": kind, "keep": ["xmp_rights"]},)),
+        )
     for name in ("JPEG", "PNG", "WEBP"):
         own = Case(file("RGB", name), name, ({"format": name.lower(), "if_larger": "source"},))
         yield f"the source itself {name}", own
+        options = {"format": name.lower(), "if_larger": "source", "keep": ["xmp_rights"]}
+        yield f"the source itself with a label {name}", Case(labelled(name), name, (options,))
+        yield f"drop the label of {name}", Case(labelled(name), name, ({"format": "webp", "ai_label": "drop"},))
 
 
 def _animations() -> Iterator[tuple[str, Case]]:
