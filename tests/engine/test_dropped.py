@@ -6,6 +6,9 @@ import io
 import random
 import re
 import struct
+import time
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from PIL import Image
 
 from pipeline.engine.carried import vocabulary
 from pipeline.engine.carried.boxes import find_in_boxes
+from pipeline.engine.carried.find import find_carried
 from pipeline.engine.carried.findings import Findings
 from pipeline.engine.encode.dropped import MEANINGS, NAMES
 from pipeline.engine.protocol import Job
@@ -482,8 +486,6 @@ def test_extra_channels_are_listed(run: Run) -> None:
 
 def test_damaged_containers_never_fail_the_search() -> None:
     """Damage in metadata is no damage of the image: the search ends where it is."""
-    from pipeline.engine.carried.find import find_carried
-
     image, chance = Image.new("L", (1, 1)), random.Random(15)
     bodies = {name: body for name, (body, _) in SIGNS.items()} | {
         f"xmp {kind}": with_xmp(xmp(LABEL, RIGHTS[1]), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF")
@@ -501,6 +503,34 @@ def test_damaged_containers_never_fail_the_search() -> None:
                 found = find_carried(stream, kind, image, 0)
                 assert found.names <= set(NAMES)
                 assert stream.tell() == 1
+
+
+def hostile() -> Iterator[tuple[str, bytes]]:
+    """Yield files that make the search expensive, with their formats."""
+    yield "JPEG", b"\xff\xd8" + b"\xff" * 5_000_000
+    yield "JPEG", b"\xff\xd8" + b"\xff\xe1\0\2" * 500_000
+    index = multi_picture(plain(), *[(0, plain())] * 40)
+    yield "JPEG", index[:2] + index[2 : 4 + int.from_bytes(index[4:6], "big")] * 2000
+    yield "JPEG", b"\xff\xd8" + jpeg_segment(0xED, b"Photoshop 3.0\0" + (b"8BIM" + b"\0" * 8) * 5000) * 100
+    bomb = png_chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(b"\niptc\n 99999999\n" + b"0" * 20_000_000))
+    yield "PNG", with_chunks(plain("PNG"), bomb * 50)
+    bomb = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp(LABEL) + b" " * 20_000_000))
+    yield "PNG", with_chunks(plain("PNG"), bomb * 50)
+    yield "WEBP", b"RIFF\xff\xff\xff\xffWEBP" + riff_chunk(b"abcd", b"") * 300_000
+    fields = struct.pack("<H", 4096) + struct.pack("<HHII", 254, 4, 1, 1) * 4096
+    pages = (fields + struct.pack("<I", 8 + (len(fields) + 4) * (number + 1)) for number in range(300))
+    yield "TIFF", b"II*\0\x08\0\0\0" + b"".join(pages)
+    yield "HEIF", box(b"meta", b"\0\0\0\0", box(b"iinf", b"\0\0\0\0\0\1") * 200_000)
+    association = box(b"ipma", b"\0\0\0\0\0\x0f\0\0" + b"\0\1\xff" * 300_000)
+    yield "HEIF", box(b"meta", b"\0\0\0\0", box(b"iprp", association))
+    yield "GIF", b"GIF89a" + b"\x21\xff\x0bXMP DataXMP" * 100_000
+
+
+def test_no_file_makes_the_search_expensive() -> None:
+    for kind, body in hostile():
+        began = time.process_time()
+        find_carried(io.BytesIO(body), kind, Image.new("L", (1, 1)), 0)
+        assert time.process_time() - began < 2, kind
 
 
 def test_a_job_of_two_renditions_lists_each(run: Run) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
-from .findings import MAX_BLOCK_BYTES, Findings
+from .findings import Findings
 
 C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+MAX_META_BYTES = 4 * 1024 * 1024
 MAX_BOXES = 10_000
 MAX_ITEMS = 10_000
 
@@ -57,9 +58,9 @@ def find_in_boxes(stream: BinaryIO, findings: Findings) -> None:
             findings.names.add("animation")
         elif name == b"mpvd":
             findings.names.add("motion_photo")
-        elif name == b"meta" and size <= MAX_BLOCK_BYTES:
+        elif name == b"meta" and size <= MAX_META_BYTES:
             stream.seek(at + start + 4)
-            _find_in_items(_items(stream.read((size or MAX_BLOCK_BYTES) - start - 4)), findings)
+            _find_in_items(_items(stream.read((size or MAX_META_BYTES) - start - 4)), findings)
         if size < start:  # to the end of the file, or damage
             return
         at += size

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 MAX_BLOCK_BYTES = 16 * 1024 * 1024
-"""Longest block of metadata that is searched. Longer blocks count as absent."""
+"""Length of a block of metadata that is read. The rest of a longer block is not searched."""
 
 MAX_PACKETS = 8
-"""Largest number of XMP packets. Files have one, and a JPEG with a long one has its extension, too."""
+"""Largest number of XMP packets, and of IPTC-IIM blocks. Files have one or two."""
+
+MAX_IIM_BYTES = 1024 * 1024
 
 
 @dataclass
@@ -24,6 +26,10 @@ class Findings:
     iim: list[bytes] = field(default_factory=list)
 
     def add_packet(self, packet: object) -> None:
-        """Add an XMP packet, if it is one, and within the limits."""
-        if isinstance(packet, bytes) and 0 < len(packet) <= MAX_BLOCK_BYTES and len(self.packets) < MAX_PACKETS:
-            self.packets.append(packet)
+        """Add an XMP packet, if it is one."""
+        if isinstance(packet, bytes) and packet and len(self.packets) < MAX_PACKETS:
+            self.packets.append(packet[:MAX_BLOCK_BYTES])
+
+    def add_iim(self, *blocks: bytes) -> None:
+        """Add IPTC-IIM blocks."""
+        self.iim += [block[:MAX_IIM_BYTES] for block in blocks if block][: MAX_PACKETS - len(self.iim)]

@@ -13,8 +13,10 @@ IIM_RESOURCE = 0x0404
 
 def iim_of_resources(body: bytes) -> list[bytes]:
     """Return the IPTC-IIM blocks among Photoshop's image resources."""
-    found, at = [], 0
-    while body[at : at + 4] == b"8BIM" and at + 12 <= len(body):
+    found, at = list[bytes](), 0
+    for _ in range(MAX_FIELDS):
+        if body[at : at + 4] != b"8BIM" or at + 12 > len(body):
+            break
         kind, name = int.from_bytes(body[at + 4 : at + 6], "big"), body[at + 6]
         at += 7 + name + (1 - name % 2)
         length = int.from_bytes(body[at : at + 4], "big")

@@ -39,19 +39,21 @@ def find_in_jpeg(stream: BinaryIO, findings: Findings) -> None:
     """Find information in a JPEG file."""
     extended: dict[bytes, list[tuple[int, bytes]]] = {}
     resources: list[bytes] = []
+    indexed = False
     for marker, start, data in _segments(stream):
         if marker == 0xE1 and data.startswith(XMP_MARK):
             findings.add_packet(data[len(XMP_MARK) :])
         elif marker == 0xE1 and data.startswith(EXTENDED_XMP_MARK):
             guid, offset = data[35:67], int.from_bytes(data[71:75], "big")
             extended.setdefault(guid, []).append((offset, data[75:]))
-        elif marker == 0xE2 and data.startswith(MPF_MARK):
+        elif marker == 0xE2 and data.startswith(MPF_MARK) and not indexed:
+            indexed = True
             _find_further_images(stream, start + len(MPF_MARK), data[len(MPF_MARK) :], findings)
         elif marker == 0xED and data.startswith(PHOTOSHOP_MARK):
             resources.append(data[len(PHOTOSHOP_MARK) :])
         else:
             findings.names.update(name for code, name, fits in _SIGNS if marker == code and fits(data))
-    findings.iim += iim_of_resources(b"".join(resources))
+    findings.add_iim(*iim_of_resources(b"".join(resources)))
     main = b"".join(findings.packets)
     for guid, parts in extended.items():
         if guid in main:

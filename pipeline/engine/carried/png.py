@@ -11,8 +11,9 @@ from .findings import MAX_BLOCK_BYTES, Findings
 from .iim import iim_of_resources
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
+RAW_PROFILE = b"Raw profile type "
 MAX_CHUNKS = 200_000
-MAX_TEXTS = 64
+MAX_TEXTS = 16
 """Largest number of texts with metadata. Each may decompress to `MAX_BLOCK_BYTES`."""
 
 _NAMES = {b"caBX": "c2pa", b"gMAP": "gain_map", b"gDAT": "gain_map"}
@@ -27,9 +28,11 @@ def find_in_png(stream: BinaryIO, findings: Findings) -> None:
         elif chunk.name == b"IHDR":
             if stream.read(9)[8:] == b"\x10":
                 findings.names.add("color_precision")
-        elif chunk.name in (b"iTXt", b"tEXt", b"zTXt") and chunk.length <= MAX_BLOCK_BYTES and texts < MAX_TEXTS:
-            texts += 1
-            _find_in_text(chunk.name, stream.read(chunk.length), findings)
+        elif chunk.name in (b"iTXt", b"tEXt", b"zTXt") and texts < MAX_TEXTS:
+            data = stream.read(min(chunk.length, MAX_BLOCK_BYTES))
+            if data.startswith((XMP_KEYWORD, RAW_PROFILE)):
+                texts += 1
+                _find_in_text(chunk.name, data, findings)
 
 
 def _find_in_text(name: bytes, data: bytes, findings: Findings) -> None:
@@ -38,22 +41,21 @@ def _find_in_text(name: bytes, data: bytes, findings: Findings) -> None:
     if keyword == XMP_KEYWORD and name == b"iTXt":
         flags, text = rest[:2], rest[2:].split(b"\0", 2)[-1]
         findings.add_packet(_inflate(text) if flags[:1] == b"\x01" else text)
-    elif keyword.startswith(b"Raw profile type "):
-        kind = keyword[17:].strip().lower()
+    elif keyword.startswith(RAW_PROFILE):
+        kind = keyword.removeprefix(RAW_PROFILE).strip().lower()
         if kind not in (b"xmp", b"iptc", b"8bim"):
             return
         text = _inflate(rest[1:]) if name == b"zTXt" else rest.split(b"\0", 3)[-1] if name == b"iTXt" else rest
         profile = _raw_profile(text)
         if kind == b"xmp":
             findings.add_packet(profile)
-        elif profile:
-            findings.iim += iim_of_resources(profile) if profile.startswith(b"8BIM") else [profile]
+        else:
+            findings.add_iim(*(iim_of_resources(profile) if profile.startswith(b"8BIM") else [profile]))
 
 
 def _inflate(data: bytes) -> bytes:
-    """Decompress a text. Return no bytes when it is longer than `MAX_BLOCK_BYTES`."""
-    text = zlib.decompressobj().decompress(data, MAX_BLOCK_BYTES + 1)
-    return text if len(text) <= MAX_BLOCK_BYTES else b""
+    """Decompress the first `MAX_BLOCK_BYTES` of a text."""
+    return zlib.decompressobj().decompress(data, MAX_BLOCK_BYTES)
 
 
 def _raw_profile(text: bytes) -> bytes:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from .findings import MAX_BLOCK_BYTES, Findings
 from .iim import iim_of_resources
 
-MAX_DIRECTORIES = 1000
-MAX_FIELDS = 4096
+MAX_DIRECTORIES = 200
+MAX_FIELDS = 1024
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8}
 
@@ -19,6 +19,9 @@ SUBFILE_TYPE, OLD_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES = 254,
 XMP, IIM, RESOURCES, LAYERS, C2PA = 700, 33723, 34377, 37724, 52545
 
 _NAMES = {LAYERS: "layers", C2PA: "c2pa", 33550: "georeference", 33922: "georeference", 34264: "georeference"}
+_TAGS = frozenset({SUBFILE_TYPE, OLD_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES, XMP, IIM, RESOURCES})
+_TAGS |= _NAMES.keys()
+
 _COLOR_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 """Number of color channels by PhotometricInterpretation."""
 
@@ -61,6 +64,8 @@ class _Reader:
             fields: dict[int, _Field] = {}
             rows = struct.iter_unpack(f"{self.order}HH{kind}{kind}", body[: count * entry])
             for number, (tag, value_type, values, place) in enumerate(rows):
+                if tag not in _TAGS:
+                    continue
                 inline = _TYPE_BYTES.get(value_type, 8) * values <= word
                 here = at + width + (number + 1) * entry - word
                 fields[tag] = _Field(value_type, values, here if inline else place)
@@ -68,12 +73,11 @@ class _Reader:
             at = self.unpack(kind, body[count * entry :])
 
     def read(self, field: _Field | None) -> bytes:
-        """Read the bytes of a field; no bytes when there is none, or too many."""
-        length = field.count * _TYPE_BYTES.get(field.kind, 1) if field else 0
-        if field is None or length > MAX_BLOCK_BYTES:
+        """Read the bytes of a field, up to `MAX_BLOCK_BYTES`; no bytes when there is none."""
+        if field is None:
             return b""
         self.stream.seek(field.offset)
-        return self.stream.read(length)
+        return self.stream.read(min(field.count * _TYPE_BYTES.get(field.kind, 1), MAX_BLOCK_BYTES))
 
     def numbers(self, field: _Field | None) -> list[int]:
         """Read the first values of a field of whole numbers."""
@@ -96,6 +100,8 @@ def find_in_tiff(stream: BinaryIO, findings: Findings) -> None:
             findings.names.add("other_images")
         if number == findings.index:
             _find_in_fields(reader, fields, findings)
+        if number >= findings.index and pages > 1:
+            return
 
 
 def _find_in_fields(reader: _Reader, fields: dict[int, _Field], findings: Findings) -> None:
@@ -110,7 +116,4 @@ def _find_in_fields(reader: _Reader, fields: dict[int, _Field], findings: Findin
     if samples - colors - alpha > 0:
         findings.names.add("extra_channels")
     findings.add_packet(reader.read(fields.get(XMP)))
-    if IIM in fields:
-        findings.iim.append(reader.read(fields[IIM]))
-    if RESOURCES in fields:
-        findings.iim += iim_of_resources(reader.read(fields[RESOURCES]))
+    findings.add_iim(reader.read(fields.get(IIM)), *iim_of_resources(reader.read(fields.get(RESOURCES))))

@@ -19,8 +19,8 @@ def find_in_webp(stream: BinaryIO, findings: Findings) -> None:
         if len(head) < 8 or at >= end:
             return
         name, length = head[:4], int.from_bytes(head[4:], "little")
-        if name == b"XMP " and length <= MAX_BLOCK_BYTES:
-            findings.add_packet(stream.read(length))
+        if name == b"XMP ":
+            findings.add_packet(stream.read(min(length, MAX_BLOCK_BYTES)))
         elif name == b"C2PA":
             findings.names.add("c2pa")
         at += 8 + length + length % 2
