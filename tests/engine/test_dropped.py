@@ -303,10 +303,43 @@ def samsung(kind: int) -> bytes:
     return b"v" * 20 + directory + struct.pack("<I", len(directory)) + b"SEFT"
 
 
-def c2pa_segment() -> bytes:
-    """Build the segment of a C2PA manifest: a JUMBF box with a description box."""
+def manifests(*histories: tuple[str, ...]) -> bytes:
+    """Build a C2PA manifest store with a manifest for each history of source types; the last one is active."""
     described = box(b"jumd", b"c2pa\0\x11\0\x10\x80\0\0\xaa\0\x38\x9b\x71\3c2pa\0")
-    return jpeg_segment(0xEB, b"JP\0\1\0\0\0\1" + box(b"jumb", described))
+    actions = (
+        b"".join(b"\x71digitalSourceType\x78" + bytes([len(label)]) + label.encode() for label in history)
+        for history in histories
+    )
+    return box(b"jumb", described, *(box(b"jumb", box(b"cbor", each)) for each in actions))
+
+
+def c2pa_segments(store: bytes, length: int = 60_000) -> bytes:
+    """Split a manifest store into segments of a JPEG, each of which repeats the header of the box."""
+    header, content = store[:8], store[8:]
+    parts = [content[at : at + length] for at in range(0, len(content), length)]
+    return b"".join(
+        jpeg_segment(0xEB, b"JP\0\1" + struct.pack(">I", number + 1) + header + part)
+        for number, part in enumerate(parts)
+    )
+
+
+def signed(kind: str, store: bytes) -> bytes:
+    """Put a manifest store into an image."""
+    body = plain(kind)
+    if kind == "JPEG":
+        return with_segments(body, c2pa_segments(store, 50))
+    if kind == "PNG":
+        return with_chunks(body, png_chunk(b"caBX", store))
+    if kind == "WEBP":
+        body += riff_chunk(b"C2PA", store)
+        return body[:4] + struct.pack("<I", len(body) - 8) + body[8:]
+    if kind == "TIFF":
+        return encoded(gradient(40, 30), "TIFF", tiffinfo={52545: store})
+    if kind == "GIF":
+        blocks = b"".join(bytes([len(store[at : at + 255])]) + store[at : at + 255] for at in range(0, len(store), 255))
+        return body[:-1] + b"\x21\xff\x0bC2PA_GIF\1\0\0" + blocks + b"\0\x3b"
+    uuid = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+    return body + box(b"uuid", uuid, b"\0\0\0\0manifest\0" + b"\0" * 8, store)
 
 
 def plain(kind: str = "JPEG") -> bytes:
@@ -330,12 +363,6 @@ SIGNS: dict[str, tuple[bytes, list[str]]] = {
     "stereo": (multi_picture(plain(), (0x020002, plain())), ["other_images"]),
     "large preview": (multi_picture(plain(), (0x010002, plain())), []),
     "an index that lies": (multi_picture(plain(), (0x020002, plain()))[: -len(plain())], []),
-    "C2PA in JPEG": (with_segments(plain(), c2pa_segment()), ["c2pa"]),
-    "C2PA in PNG": (with_chunks(plain("PNG"), png_chunk(b"caBX", b"jumb")), ["c2pa"]),
-    "C2PA in WebP": (plain("WEBP") + riff_chunk(b"C2PA", b"jumb"), ["c2pa"]),
-    "C2PA in TIFF": (encoded(gradient(40, 30), "TIFF", tiffinfo={52545: b"jumb"}), ["c2pa"]),
-    "C2PA in GIF": (plain("GIF")[:-1] + b"\x21\xff\x0bC2PA_GIF\1\0\0\4jumb\0\x3b", ["c2pa"]),
-    "C2PA in AVIF": (plain("AVIF") + box(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481"), b"x"), ["c2pa"]),
     "motion photo": (with_xmp(xmp('GCamera:MotionPhoto="1"'), "JPEG") + b"video", ["motion_photo"]),
     "no motion photo": (with_xmp(xmp('GCamera:MotionPhoto="0"'), "JPEG"), []),
     "Samsung's motion photo": (plain() + samsung(0x0A30), ["motion_photo"]),
@@ -356,9 +383,31 @@ SIGNS: dict[str, tuple[bytes, list[str]]] = {
 @pytest.mark.parametrize("name", SIGNS)
 def test_information_is_found_and_listed(run: Run, name: str) -> None:
     body, expected = SIGNS[name]
-    if body[8:12] == b"WEBP":
-        body = body[:4] + struct.pack("<I", len(body) - 8) + body[8:]
     assert dropped(run, body) == expected
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF"])
+def test_a_manifest_is_found_and_its_label_kept(run: Run, tmp_path: Path, kind: str) -> None:
+    capture, composite = AI.replace("trainedA", "digitalCaptureA"), AI.replace("trained", "compositeWithTrained")
+    assert dropped(run, signed(kind, manifests(()))) == ["c2pa"]
+    for history, expected in (
+        ((AI,), AI),
+        ((capture,), capture),
+        ((capture, composite, capture), composite),
+    ):
+        body = signed(kind, manifests((capture, AI), history))
+        assert dropped(run, body, making("jpeg")) == ["c2pa"]
+        assert f">{expected}<".encode() in xmp_of((tmp_path / "out").read_bytes())
+        assert dropped(run, body, making("gif")) == ["ai_label", "c2pa"]
+    assert dropped(run, signed(kind, manifests(("http://c2pa.org/digitalsourcetype/empty",)))) == ["ai_label", "c2pa"]
+    assert dropped(run, signed(kind, manifests((AI,))[:-30])) == ["c2pa"]
+
+
+def test_a_label_in_xmp_counts_before_that_of_a_manifest(run: Run, tmp_path: Path) -> None:
+    other = AI.replace("trainedAlgorithmicMedia", "digitalArt")
+    body = with_chunks(with_xmp(xmp(LABEL.replace(AI, other)), "PNG"), png_chunk(b"caBX", manifests((AI,))))
+    assert dropped(run, body, making("webp")) == ["c2pa"]
+    assert other.encode() in xmp_of((tmp_path / "out").read_bytes())
 
 
 def test_a_still_of_an_animation_drops_it(run: Run) -> None:
@@ -451,7 +500,6 @@ def reference(kind: bytes, source: int, *targets: int) -> bytes:
         (heif(b"hvc1", auxiliary="urn:com:apple:photo:2018:aux:portraiteffectsmatte"), {"auxiliary_images"}),
         (heif(b"hvc1") + box(b"mpvd", b"video"), {"motion_photo"}),
         (box(b"ftyp", b"hevc\0\0\0\0msf1hevc") + box(b"moov", b""), {"animation"}),
-        (heif(b"hvc1") + box(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481")), {"c2pa"}),
     ],
 )
 def test_boxes_name_what_else_a_file_holds(body: bytes, expected: set[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
-from .findings import Findings
+from .findings import MAX_MANIFEST_BYTES, Findings
 
 C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 MAX_META_BYTES = 4 * 1024 * 1024
@@ -50,7 +50,7 @@ def find_in_boxes(stream: BinaryIO, findings: Findings) -> None:
         start = 16 if size == 1 else 8
         size = int.from_bytes(head[8:16], "big") if size == 1 else size
         if name == b"uuid" and head[start : start + 16] == C2PA_UUID:
-            findings.names.add("c2pa")
+            _find_manifests(stream, at + start + 16, size - start - 16, findings)
         elif name == b"ftyp":
             brands = {head[place : place + 4] for place in range(8, min(size, 64), 4)}
             sequence = bool(brands & {b"hevc", b"hevx", b"msf1"}) and b"avis" not in brands
@@ -64,6 +64,14 @@ def find_in_boxes(stream: BinaryIO, findings: Findings) -> None:
         if size < start:  # to the end of the file, or damage
             return
         at += size
+
+
+def _find_manifests(stream: BinaryIO, at: int, length: int, findings: Findings) -> None:
+    """Read the manifest store of a C2PA box: version and flags, a purpose, an offset, and the store (C2PA, A.5.1)."""
+    stream.seek(at)
+    body = stream.read(min(max(0, length), MAX_MANIFEST_BYTES))
+    purpose, _, rest = body[4:].partition(b"\0")
+    findings.add_manifests(rest[8:] if purpose == b"manifest" else b"")
 
 
 def _boxes(body: bytes, at: int = 0) -> Iterator[tuple[bytes, bytes]]:

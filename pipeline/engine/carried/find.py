@@ -10,6 +10,7 @@ from typing import BinaryIO
 from .. import pil
 from ..information import Information
 from .boxes import find_in_boxes
+from .c2pa import label_of_manifest
 from .findings import Findings
 from .gif import find_in_gif
 from .jpeg import find_in_jpeg
@@ -54,5 +55,5 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: in
             findings.add_packet(image.info.get("xmp"))
     finally:
         stream.seek(place)
-    information = read_properties(findings.packets, findings.iim)
+    information = read_properties(findings.packets, findings.iim, label_of_manifest(findings.manifests))
     return replace(information, names=information.names | findings.names)

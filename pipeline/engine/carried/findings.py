@@ -10,12 +10,13 @@ MAX_BLOCK_BYTES = 16 * 1024 * 1024
 MAX_PACKETS = 8
 """Largest number of XMP packets, and of IPTC-IIM blocks. Files have one or two."""
 
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_IIM_BYTES = 1024 * 1024
 
 
 @dataclass
 class Findings:
-    """Names (`encode.dropped`) of information in a source, and its XMP packets and IPTC-IIM blocks.
+    """Names (`encode.dropped`) of information in a source, its XMP packets, IPTC-IIM blocks and C2PA manifest store.
 
     `index` is the selected frame or page.
     """
@@ -24,11 +25,17 @@ class Findings:
     names: set[str] = field(default_factory=set)
     packets: list[bytes] = field(default_factory=list)
     iim: list[bytes] = field(default_factory=list)
+    manifests: bytes = b""
 
     def add_packet(self, packet: object) -> None:
         """Add an XMP packet, if it is one."""
         if isinstance(packet, bytes) and packet and len(self.packets) < MAX_PACKETS:
             self.packets.append(packet[:MAX_BLOCK_BYTES])
+
+    def add_manifests(self, store: bytes) -> None:
+        """Add the C2PA manifest store. A file has one; the first counts."""
+        self.names.add("c2pa")
+        self.manifests = self.manifests or store[:MAX_MANIFEST_BYTES]
 
     def add_iim(self, *blocks: bytes) -> None:
         """Add IPTC-IIM blocks."""

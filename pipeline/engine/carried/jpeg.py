@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from .findings import MAX_BLOCK_BYTES, Findings
@@ -39,6 +39,7 @@ def find_in_jpeg(stream: BinaryIO, findings: Findings) -> None:
     """Find information in a JPEG file."""
     extended: dict[bytes, list[tuple[int, bytes]]] = {}
     resources: list[bytes] = []
+    boxes: dict[bytes, list[bytes]] = {}
     indexed = False
     for marker, start, data in _segments(stream):
         if marker == 0xE1 and data.startswith(XMP_MARK):
@@ -51,8 +52,11 @@ def find_in_jpeg(stream: BinaryIO, findings: Findings) -> None:
             _find_further_images(stream, start + len(MPF_MARK), data[len(MPF_MARK) :], findings)
         elif marker == 0xED and data.startswith(PHOTOSHOP_MARK):
             resources.append(data[len(PHOTOSHOP_MARK) :])
-        else:
-            findings.names.update(name for code, name, fits in _SIGNS if marker == code and fits(data))
+        elif marker == 0xE2 and data.startswith(GAIN_MAP_MARK):
+            findings.names.add("gain_map")
+        elif marker == 0xEB and data.startswith(b"JP"):
+            boxes.setdefault(data[2:4], []).append(data)
+    _find_manifests(boxes, findings)
     findings.add_iim(*iim_of_resources(b"".join(resources)))
     main = b"".join(findings.packets)
     for guid, parts in extended.items():
@@ -61,11 +65,14 @@ def find_in_jpeg(stream: BinaryIO, findings: Findings) -> None:
     _find_samsung_trailer(stream, findings)
 
 
-_SIGNS: tuple[tuple[int, str, Callable[[bytes], bool]], ...] = (
-    (0xE2, "gain_map", lambda data: data.startswith(GAIN_MAP_MARK)),
-    (0xEB, "c2pa", lambda data: data.startswith(b"JP") and b"jumb" in data[:32] and b"c2pa" in data[:80]),
-)
-"""Segments that are the sign of information: marker, name and test."""
+def _find_manifests(boxes: dict[bytes, list[bytes]], findings: Findings) -> None:
+    """Join the segments of each JUMBF box, and find the C2PA manifest store (ISO/IEC 19566-5, D.2).
+
+    A segment has a mark, the number of its box and its own number, then the header of the box and a part of the box.
+    """
+    for first, *others in boxes.values():
+        if b"jumb" in first[:32] and b"c2pa" in first[:80]:
+            findings.add_manifests(first[8:] + b"".join(part[16:] for part in others))
 
 
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:

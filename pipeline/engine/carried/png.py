@@ -7,7 +7,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from ..decode.png_chunks import walk_chunks
-from .findings import MAX_BLOCK_BYTES, Findings
+from .findings import MAX_BLOCK_BYTES, MAX_MANIFEST_BYTES, Findings
 from .iim import iim_of_resources
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -16,7 +16,7 @@ MAX_CHUNKS = 200_000
 MAX_TEXTS = 16
 """Largest number of texts with metadata. Each may decompress to `MAX_BLOCK_BYTES`."""
 
-_NAMES = {b"caBX": "c2pa", b"gMAP": "gain_map", b"gDAT": "gain_map"}
+_NAMES = {b"gMAP": "gain_map", b"gDAT": "gain_map"}
 
 
 def find_in_png(stream: BinaryIO, findings: Findings) -> None:
@@ -25,6 +25,8 @@ def find_in_png(stream: BinaryIO, findings: Findings) -> None:
     for chunk in islice(walk_chunks(stream), MAX_CHUNKS):
         if chunk.name in _NAMES:
             findings.names.add(_NAMES[chunk.name])
+        elif chunk.name == b"caBX":
+            findings.add_manifests(stream.read(min(chunk.length, MAX_MANIFEST_BYTES)))
         elif chunk.name == b"IHDR":
             if stream.read(9)[8:] == b"\x10":
                 findings.names.add("color_precision")

@@ -44,13 +44,18 @@ _SEMANTIC = re.compile(rb"Semantic(?:=[\"']|>)\s*(\w{1,40})")
 _SEMANTICS = {b"GainMap": "gain_map", b"Depth": "depth", b"DepthMap": "depth", b"MotionPhoto": "motion_photo"}
 
 
-def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Information:
-    """Read label and rights from the XMP packets and IPTC-IIM blocks of a source.
+def read_properties(packets: Sequence[bytes], iim: Sequence[bytes], manifest_label: str = "") -> Information:
+    """Read label and rights from the XMP packets of a source, and what these lack from its other blocks.
 
     A packet that cannot be parsed has no properties, but its label and rights count as carried. Two different values of
     one property contradict each other, so neither is kept.
+
+    Args:
+        packets: The XMP packets.
+        iim: The IPTC-IIM blocks.
+        manifest_label: The label in the C2PA manifest.
     """
-    if not packets and not iim:
+    if not packets and not iim and not manifest_label:
         return Information()
     names, damaged = set[str](), set[str]()
     values: dict[str, list[Node]] = {}
@@ -62,6 +67,8 @@ def read_properties(packets: Sequence[bytes], iim: Sequence[bytes]) -> Informati
         damaged |= lost
     for name, node in _iim_properties(iim):
         values.setdefault(name, [node])
+    if manifest_label:
+        values.setdefault(LABEL, [Node(LABEL, text=manifest_label)])
     elements: dict[str, str] = {}
     for name in (LABEL, *RIGHTS):
         try:

@@ -18,8 +18,10 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8}
 SUBFILE_TYPE, OLD_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES = 254, 255, 258, 262, 277, 338
 XMP, IIM, RESOURCES, LAYERS, C2PA = 700, 33723, 34377, 37724, 52545
 
-_NAMES = {LAYERS: "layers", C2PA: "c2pa", 33550: "georeference", 33922: "georeference", 34264: "georeference"}
-_TAGS = frozenset({SUBFILE_TYPE, OLD_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES, XMP, IIM, RESOURCES})
+_NAMES = {LAYERS: "layers", 33550: "georeference", 33922: "georeference", 34264: "georeference"}
+_TAGS = frozenset(
+    {SUBFILE_TYPE, OLD_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES, XMP, IIM, RESOURCES, C2PA}
+)
 _TAGS |= _NAMES.keys()
 
 _COLOR_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
@@ -116,4 +118,6 @@ def _find_in_fields(reader: _Reader, fields: dict[int, _Field], findings: Findin
     if samples - colors - alpha > 0:
         findings.names.add("extra_channels")
     findings.add_packet(reader.read(fields.get(XMP)))
+    if C2PA in fields:
+        findings.add_manifests(reader.read(fields[C2PA]))
     findings.add_iim(reader.read(fields.get(IIM)), *iim_of_resources(reader.read(fields.get(RESOURCES))))

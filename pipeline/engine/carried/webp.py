@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from .findings import MAX_BLOCK_BYTES, Findings
+from .findings import MAX_BLOCK_BYTES, MAX_MANIFEST_BYTES, Findings
 
 MAX_CHUNKS = 100_000
 
@@ -22,5 +22,5 @@ def find_in_webp(stream: BinaryIO, findings: Findings) -> None:
         if name == b"XMP ":
             findings.add_packet(stream.read(min(length, MAX_BLOCK_BYTES)))
         elif name == b"C2PA":
-            findings.names.add("c2pa")
+            findings.add_manifests(stream.read(min(length, MAX_MANIFEST_BYTES)))
         at += 8 + length + length % 2

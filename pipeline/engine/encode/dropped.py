@@ -38,7 +38,7 @@ MEANINGS: dict[DroppedName, str] = {
     "ai_label": "the label of AI-generated content (IPTC DigitalSourceType)",
     "animation": "all frames but one",
     "auxiliary_images": "mattes and other auxiliary images of a HEIC or AVIF file",
-    "c2pa": "content credentials (a C2PA manifest), with the labels in them",
+    "c2pa": "content credentials: a C2PA manifest",
     "color_precision": "more than 8 bits per channel",
     "copyright": "copyright and artist in EXIF",
     "depth": "a depth or disparity map",
