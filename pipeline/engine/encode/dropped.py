@@ -19,6 +19,7 @@ DroppedName = Literal[
     "c2pa",
     "color_precision",
     "copyright",
+    "damaged_metadata",
     "depth",
     "exif",
     "extra_channels",
@@ -41,6 +42,7 @@ MEANINGS: dict[DroppedName, str] = {
     "c2pa": "content credentials: a C2PA manifest",
     "color_precision": "more than 8 bits per channel",
     "copyright": "copyright and artist in EXIF",
+    "damaged_metadata": "metadata and color information that is damaged, such as a PNG chunk with a wrong checksum",
     "depth": "a depth or disparity map",
     "exif": "descriptions and camera settings that `keep` names and the format cannot hold",
     "extra_channels": "channels of a TIFF beside color and alpha: spot colors, masks",
@@ -52,7 +54,7 @@ MEANINGS: dict[DroppedName, str] = {
     "motion_photo": "the video of a motion photo",
     "other_images": "other pages of a TIFF, other images of a HEIC, AVIF or multi-picture JPEG file",
     "panorama": "the projection of a panorama (GPano)",
-    "transparency": "transparent pixels, filled with the background color",
+    "transparency": "transparency that the format cannot hold, or that is damaged",
     "xmp_rights": "rights and credits in XMP or IPTC-IIM",
 }
 """Meaning of each name, for the docs and the interfaces."""
