@@ -264,6 +264,15 @@ def test_rights_that_are_too_long_are_left_out_and_listed(run: Run, tmp_path: Pa
     assert AI.encode() in kept
 
 
+@pytest.mark.parametrize("kind", ["webp", "auto", "png"])
+def test_a_tiny_file_leaves_the_label_out_instead_of_failing(run: Run, tmp_path: Path, kind: str) -> None:
+    body = with_xmp(xmp(LABEL), "PNG", Image.new("RGB", (8, 8), "red"))
+    assert dropped(run, body, making(kind, max_bytes=350)) == ["ai_label"]
+    assert (tmp_path / "out").stat().st_size <= 350
+    assert dropped(run, body, making(kind, max_bytes=1000)) == []
+    assert run(body, making("webp", ("resize", {"width": 900, "enlarge": True}), max_bytes=200))["failure"] is not None
+
+
 def test_structures_are_kept_by_field(run: Run, tmp_path: Path) -> None:
     licensor = (
         '<plus:Licensor><rdf:Seq><rdf:li rdf:parseType="Resource"><plus:LicensorName>Ann</plus:LicensorName>'
