@@ -47,7 +47,17 @@ async def test_every_interface_lists_what_a_rendition_lacks() -> None:
         assert page.count("Not carried over") == 2
         assert "content credentials: a C2PA manifest" in page
         page = text_of(await client.get(f"/jobs/{JobKey.of('web', 'input', 'photos/plain.png').id}"))
+        assert "photos/plain.png/small.webp" in page
         assert "Not carried over" not in page
+
+
+async def test_the_playground_lists_what_a_rendition_lacks() -> None:
+    async with console_in_memory(RECIPES) as (client, memory):
+        await memory.upload("photos/signed.png", SIGNED)
+        form = {"csrf_token": await client.csrf_token("/playground"), "mode": "recipe", "recipe": "web"}
+        page = text_of(await client.post("/playground", {**form, "source": "input/photos/signed.png"}))
+        assert page.count("Not carried over") == 2
+        assert ">ai label<" in page
 
 
 async def test_a_preview_lists_what_a_rendition_lacks() -> None:
