@@ -25,6 +25,7 @@ from pipeline.engine.protocol import Job
 from .carriers import (
     AI,
     LABEL,
+    PREFIXES,
     box,
     iim,
     jpeg_segment,
@@ -208,6 +209,44 @@ def test_a_packet_of_ten_megabytes_costs_little(run: Run) -> None:
         assert dropped(run, with_xmp(long, kind), making("jpeg")) == ["ai_label", "xmp_rights"]
     padded = xmp(LABEL) + b" " * 10_000_000
     assert dropped(run, with_xmp(padded, "WEBP"), making("jpeg")) == []
+
+
+def packets() -> Iterator[tuple[str, bytes]]:
+    """Yield sources with a labelled packet at an unusual place or in an unusual form, with their formats."""
+    packet, keyword = xmp(LABEL), b"XML:com.adobe.xmp\0"
+    text = png_chunk(b"iTXt", keyword + b"\0" * 4 + packet)
+    yield "PNG", with_chunks(plain("PNG"), text, late=True)
+    yield "PNG", with_chunks(plain("PNG"), png_chunk(b"iTXt", keyword + b"\1\0\0\0" + zlib.compress(packet)))
+    raw = b"\nxmp\n" + str(len(packet)).encode() + b"\n" + re.sub(rb"(.{72})", rb"\1\n", packet.hex().encode()) + b"\n"
+    yield "PNG", with_chunks(plain("PNG"), png_chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(raw)))
+    yield "PNG", with_chunks(plain("PNG"), png_chunk(b"tEXt", b"Raw profile type xmp\0" + raw))
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"):
+        yield "TIFF", encoded(gradient(40, 30), "TIFF", tiffinfo={700: packet.decode().encode(encoding)})
+    yield "TIFF", encoded(gradient(40, 30), "TIFF", tiffinfo={700: packet}, big_tiff=True)
+    yield "TIFF", encoded(Image.new("I;16B", (9, 9)), "TIFF", tiffinfo={700: packet})
+    segment = jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)
+    yield "JPEG", with_segments(plain(), jpeg_segment(0xFE, b"a"), b"\xff\xff\xff", segment, segment)
+    yield (
+        "JPEG",
+        with_segments(plain(), jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet.strip() + b"\0\0")),
+    )
+    other = (
+        f"<Iptc4xmpExt:DigitalSourceType><rdf:Bag><rdf:li> {AI}\n</rdf:li></rdf:Bag></Iptc4xmpExt:DigitalSourceType>"
+    )
+    yield "WEBP", with_xmp(xmp("", other), "WEBP")
+    yield "WEBP", with_xmp(xmp("", f'<Iptc4xmpExt:DigitalSourceType rdf:resource="{AI}"/>'), "WEBP")
+    own = '<d:Description xmlns:d="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:x="{}" x:DigitalSourceType="{}"/>'
+    yield "WEBP", with_xmp(xmp("", "", own.format(PREFIXES["Iptc4xmpExt"], AI)), "WEBP")
+    default = '<DigitalSourceType xmlns="{}">{}</DigitalSourceType>'
+    yield "WEBP", with_xmp(xmp("", default.format(PREFIXES["Iptc4xmpExt"], AI)), "WEBP")
+
+
+def test_a_label_is_found_in_every_form() -> None:
+    for number, (kind, body) in enumerate(packets()):
+        with Image.open(io.BytesIO(body)) as image:
+            found = find_carried(io.BytesIO(body), kind, image, 0)
+        assert f">{AI}<" in found.label, (number, kind)
+        assert found.complete == {"ai_label"}, (number, kind)
 
 
 def test_the_extension_of_a_long_jpeg_packet_is_read(run: Run, tmp_path: Path) -> None:
