@@ -294,6 +294,15 @@ def test_rights_of_the_older_block_are_kept_as_xmp(run: Run, tmp_path: Path) -> 
     assert "© Ann".encode() in xmp_of((tmp_path / "out").read_bytes())
 
 
+def test_control_characters_of_the_older_block_are_left_out(run: Run, tmp_path: Path) -> None:
+    block = iim((80, b"An\x01n"), (110, b"Agency"))
+    body = with_segments(plain(), jpeg_segment(0xED, b"Photoshop 3.0\0" + resources(block)))
+    assert dropped(run, body, making("webp", keep=["xmp_rights"])) == ["xmp_rights"]
+    packet = xmp_of((tmp_path / "out").read_bytes())
+    assert b"<photoshop:Credit>Agency<" in packet
+    assert b"\x01" not in packet
+
+
 def test_rights_that_are_too_long_are_left_out_and_listed(run: Run, tmp_path: Path) -> None:
     packet = xmp(f'{LABEL} photoshop:Credit="{"x" * 3000}" photoshop:Source="Ann"')
     assert dropped(run, with_xmp(packet, "JPEG"), making("png", keep=["xmp_rights"])) == ["xmp_rights"]

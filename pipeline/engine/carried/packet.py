@@ -21,6 +21,9 @@ from .vocabulary import (
 from .xmp_reader import DESCRIPTION, Node
 
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,4}")
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML cannot hold (XML 1.0, 2.2). Texts of IPTC-IIM may have them."""
+
 _CONTAINERS = frozenset({f"{RDF} Alt", f"{RDF} Seq", f"{RDF} Bag"})
 DEFAULT_LANGUAGE = "x-default"
 
@@ -143,9 +146,9 @@ def _checked_text(node: Node, shape: Shape) -> str:
 
 
 def _limited(text: str) -> str:
-    """Return `text`, unless it is too long."""
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise PropertyError(f"a text has more than {MAX_TEXT_CHARACTERS:,} characters")
+    """Return `text`, unless it is too long or has characters that XML cannot hold."""
+    if len(text) > MAX_TEXT_CHARACTERS or _NO_XML.search(text):
+        raise PropertyError(f"a text has more than {MAX_TEXT_CHARACTERS:,} characters, or control characters")
     return text
 
 
