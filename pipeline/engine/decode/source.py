@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import pil
+from ..color.samples import Samples
 from ..errors import EngineError
 from ..image_view import ImageView, Size
 from ..pixel_modes import scale_clear_color
@@ -21,6 +22,8 @@ from ..transforms.to_srgb import ToSrgb, srgb_profile
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
+from .iso_boxes import read_properties
+from .source_colors import SourceColors, of_boxes, of_png
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -43,8 +46,9 @@ decoding. A smaller scale needs a larger factor, because a decoder at 1/8 knows 
 class Source:
     """An opened source with decoded header and undecoded pixels. `size` is in pixels after orientation.
 
-    `max_pixels` is the limit over all frames. `dropped` names information of the source that no rendition can carry,
-    for the reports (`encode.dropped`).
+    `visible_box` is the part of the stored pixels to show, where the decoder does not cut it out. `max_pixels` is the
+    limit over all frames. `dropped` names information of the source that no rendition can carry, for the reports
+    (`encode.dropped`).
     """
 
     stream: BinaryIO
@@ -57,6 +61,8 @@ class Source:
     orientation: int
     profile: bytes | None
     max_pixels: int
+    colors: SourceColors = field(default_factory=SourceColors)
+    visible_box: tuple[int, int, int, int] | None = None
     color_conversion: ToSrgb = field(default_factory=ToSrgb)
     patched: bool = False
     loop: int | None = None
@@ -115,7 +121,7 @@ class Source:
             EngineError: the source is damaged or over a limit.
         """
         self.color_conversion = replace(colors, keep_profile=False)
-        profile, canvas, total = self.profile, self.image.size, 0
+        visible, total = self.visible_box or (0, 0, *self.image.size), 0
         for number in range(self.index, self.index + count):
             with map_decoder_errors(self.format):
                 if number:
@@ -127,10 +133,18 @@ class Source:
             self._load(min_scale, patch=patch)
             self._record_duration(self.image.info)
             # Pillow draws the next frame of an animation over this one, so it must stay unchanged.
-            image = self.image.crop((0, 0, *canvas)) if count > 1 else self.image
-            converted, self.profile = colors.convert(image, profile)
+            image = self.image.crop(visible) if count > 1 or self.visible_box else self.image
+            deep = self._read_deep() if count == 1 else None
+            converted, self.profile = self.colors.convert(image, colors, deep)
             covered = covers(image.size, self.shrink_factor, self.size, self.orientation)
             yield ImageView.from_image(upright(converted, self.orientation), self.size, covered)
+
+    def _read_deep(self) -> Samples | None:
+        """Read the samples of more than 8 bits, where the colors need them."""
+        if self.patched or self.frames > 1:
+            return None
+        with map_decoder_errors(self.format):
+            return self.colors.read_deep(self.stream, self.image)
 
     def _record_duration(self, info: Mapping[Any, Any]) -> None:
         """Record the frame's duration and the loop count, limited to the range of GIF (16 bits of 1/100 s)."""
@@ -219,9 +233,19 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
             image.seek(index)
         _check_pixels(image.size, count, limits)
     orientation, swapped = _orientation(image)
-    size = (image.height, image.width) if swapped else image.size
-    profile = image.info.get("icc_profile") or None
-    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"])
+    colors, visible = SourceColors.of_profile(image), None
+    if found == "PNG":
+        colors = of_png(stream, colors.profile)
+    elif found in {"AVIF", "HEIF"}:
+        properties = read_properties(stream)
+        colors = of_boxes(properties, colors.profile)
+        if found == "AVIF":  # libheif applies them itself
+            visible, orientation = properties.visible_box(image.size), properties.orientation
+            swapped = swaps_sides(orientation)
+    width, height = (visible[2] - visible[0], visible[3] - visible[1]) if visible else image.size
+    size, profile = (height, width) if swapped else (width, height), colors.profile
+    most, mode = limits["max_pixels"], image.mode
+    return Source(stream, image, found, mode, count, index, size, orientation, profile, most, colors, visible)
 
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:

@@ -158,6 +158,7 @@ def _metadata(kind: Format, request: EncodeRequest, source: Source) -> dict[str,
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Use the source's own file without metadata, if it shows the same image and is smaller than the encoded one."""
     as_stored = source.orientation == 1 and source.index == 0 and source.frames == 1 and not source.patched
+    as_stored = as_stored and not source.colors.find_hdr()
     if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
     try:

@@ -37,16 +37,20 @@ class ToSrgb(DecodingTransform, name="to_srgb", example={"intent": "relative"}):
 
     def convert(self, image: pil.Image.Image, profile: bytes | None) -> tuple[pil.Image.Image, bytes | None]:
         """Convert `image` to a working mode in sRGB. Return the profile that still applies as well."""
-        space = _profile_space(profile) if profile else None
-        if profile is None or space is None or image.mode in _UNPROFILED_MODES:
-            return to_working(image), None
+        return (self.convert_by(image, profile) if profile else None) or (to_working(image), None)
+
+    def convert_by(self, image: pil.Image.Image, profile: bytes) -> tuple[pil.Image.Image, bytes | None] | None:
+        """Convert `image` like `convert`. Return None when the profile is damaged or is not for these pixels."""
+        space = _profile_space(profile)
+        if space is None or image.mode in _UNPROFILED_MODES:
+            return None
         gray = space == "GRAY" and _is_gray(image)
         if image.mode not in _PROFILED_MODES or "transparency" in image.info:
             image = to_working(image)
-        if self.keep_profile and space == "RGB " and image.mode in {"RGB", "RGBA"}:
+        if self.keep_profile and space == "RGB " and image.mode in {"RGB", "RGBA"} and is_usable(profile):
             return to_working(image), profile
         converted = self._through_profile(image, profile, space, gray=gray)
-        return to_working(converted or image), None
+        return (to_working(converted), None) if converted else None
 
     def _through_profile(
         self, image: pil.Image.Image, profile: bytes, space: str, *, gray: bool
@@ -83,6 +87,15 @@ class ToSrgb(DecodingTransform, name="to_srgb", example={"intent": "relative"}):
         except (pil.ImageCms.PyCMSError, OSError, ValueError):
             # Damaged profiles are common and harmless: treat the pixels as sRGB, as browsers do.
             return None
+
+
+def is_usable(profile: bytes) -> bool:
+    """Return True when LittleCMS can convert colors by the profile."""
+    space = _profile_space(profile)
+    if space is None:
+        return False
+    tiny = pil.Image.new(MODES_BY_COLOR_SPACE[space][0], (1, 1))
+    return ToSrgb().convert_by(tiny, profile) is not None
 
 
 def srgb_profile() -> bytes:
