@@ -41,10 +41,9 @@ def matrix_profile(space: ColorSpace) -> bytes:
 
 def _parametric(curve: Curve) -> bytes:
     """Encode a curve as parametricCurveType (10.18): a power, a power with a factor, or one with a linear part."""
-    if curve.d:
-        kind, values = 3, (curve.gamma, curve.a, curve.b, curve.c, curve.d)
-    else:
-        kind, values = (0, (curve.gamma,)) if curve.a == 1 else (1, (curve.gamma, curve.a, curve.b))
+    kind, values = 3, [curve.gamma, curve.a, curve.b, curve.c, curve.d]
+    if not curve.d:
+        kind, values = (0, values[:1]) if curve.a == 1 else (1, values[:3])
     return b"para\0\0\0\0" + struct.pack(">HH", kind, 0) + b"".join(map(_fixed, values))
 
 

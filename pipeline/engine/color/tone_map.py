@@ -7,9 +7,10 @@ primaries of sRGB, and clipped.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import exp
+from typing import Any
 
 from .. import pil
 from .samples import LEVELS, Samples, compute
@@ -72,12 +73,18 @@ def _to_light(samples: Samples, space: ColorSpace) -> list[pil.Image.Image]:
     if space.transfer != HLG:
         return light
     weights = space.primaries.to_xyz()[1] if len(light) == 3 else (1.0,)
-    whole = compute(lambda a: a["x"] * weights[0], x=light[0])
+    whole = compute(partial(_weighted, weights[0]), x=light[0])
     for weight, channel in zip(weights[1:], light[1:], strict=True):
-        whole = compute(lambda a, w=weight: a["whole"] + a["x"] * w, whole=whole, x=channel)
+        part = compute(partial(_weighted, weight), x=channel)
+        whole = compute(lambda a: a["x"] + a["y"], x=whole, y=part)
     # The OOTF (BT.2100, table 5): the scene's luminance to the power of gamma - 1.
     gain = compute(lambda a: a["y"] ** (_HLG_GAMMA - 1) * HLG_PEAK, y=whole)
     return [compute(lambda a: a["x"] * a["gain"], x=channel, gain=gain) for channel in light]
+
+
+def _weighted(weight: float, images: dict[str, Any]) -> Any:  # noqa: ANN401 - a type of ImageMath
+    """Return the formula for one image times a number."""
+    return images["x"] * weight
 
 
 def _scale(brightest: pil.Image.Image, peak: float) -> pil.Image.Image:

@@ -51,8 +51,8 @@ def _read_heif(stream: BinaryIO, image: pil.Image.Image) -> Samples | None:
     import pillow_heif  # type: ignore[import-not-found,unused-ignore]
 
     stream.seek(0)
-    opened = pillow_heif.HeifFile(io.BytesIO(stream.read()), convert_hdr_to_8bit=False)
-    found: Any = opened[image.tell()]
+    opened: Any = pillow_heif.open_heif(io.BytesIO(stream.read()), convert_hdr_to_8bit=False)
+    found = opened[image.tell()]
     mode, _, depth = found.mode.partition(";")
     if mode not in {"RGB", "RGBA"} or depth != "16":
         return None

@@ -106,6 +106,23 @@ class Source:
             with map_decoder_errors(self.format):
                 self.image = pil.Image.open(io.BytesIO(short), formats=[self.format])
 
+    def read_declarations(self) -> None:
+        """Read what Pillow does not expose: a color space by numbers, and the geometry in the boxes of AVIF."""
+        if self.format == "PNG":
+            self.colors = of_png(self.stream, self.profile)
+        elif self.format in {"AVIF", "HEIF"}:
+            properties = read_properties(self.stream)
+            self.colors = of_boxes(properties, self.profile)
+            if self.format == "AVIF":  # the decoder of HEIF crops and rotates itself
+                self.visible_box = properties.visible_box(self.image.size)
+                left, top, right, bottom = self.visible_box or (0, 0, *self.image.size)
+                self.orientation = properties.orientation
+                width, height = right - left, bottom - top
+                self.size = (height, width) if swaps_sides(self.orientation) else (width, height)
+        else:
+            self.colors = SourceColors((self.profile,) if self.profile else ())
+        self.profile = self.colors.profile
+
     def report(self) -> SourceReport:
         """Build the report on the source for the host."""
         width, height = self.size
@@ -121,6 +138,7 @@ class Source:
             EngineError: the source is damaged or over a limit.
         """
         self.color_conversion = replace(colors, keep_profile=False)
+        self.dropped |= {"hdr"} if self.colors.find_hdr() else set()
         visible, total = self.visible_box or (0, 0, *self.image.size), 0
         for number in range(self.index, self.index + count):
             with map_decoder_errors(self.format):
@@ -205,7 +223,9 @@ def open_source(file: Path, formats: list[str], limits: Limits, index: int = 0) 
     except FileNotFoundError:
         raise EngineError("source_missing", "the source file is missing in the session") from None
     with stream:
-        yield _open_checked(stream, formats, limits, index)
+        source = _open_checked(stream, formats, limits, index)
+        source.read_declarations()
+        yield source
 
 
 def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -> Source:
@@ -233,19 +253,9 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
             image.seek(index)
         _check_pixels(image.size, count, limits)
     orientation, swapped = _orientation(image)
-    colors, visible = SourceColors.of_profile(image), None
-    if found == "PNG":
-        colors = of_png(stream, colors.profile)
-    elif found in {"AVIF", "HEIF"}:
-        properties = read_properties(stream)
-        colors = of_boxes(properties, colors.profile)
-        if found == "AVIF":  # libheif applies them itself
-            visible, orientation = properties.visible_box(image.size), properties.orientation
-            swapped = swaps_sides(orientation)
-    width, height = (visible[2] - visible[0], visible[3] - visible[1]) if visible else image.size
-    size, profile = (height, width) if swapped else (width, height), colors.profile
-    most, mode = limits["max_pixels"], image.mode
-    return Source(stream, image, found, mode, count, index, size, orientation, profile, most, colors, visible)
+    size = (image.height, image.width) if swapped else image.size
+    profile = image.info.get("icc_profile") or None
+    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"])
 
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:

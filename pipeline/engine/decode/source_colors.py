@@ -42,12 +42,6 @@ class SourceColors:
 
     declared: tuple[Declared, ...] = ()
 
-    @classmethod
-    def of_profile(cls, image: pil.Image.Image) -> SourceColors:
-        """Declare the profile of an opened image, if it has one."""
-        profile = image.info.get("icc_profile")
-        return cls((profile,) if profile else ())
-
     @property
     def profile(self) -> bytes | None:
         """The profile that comes first; None when none does."""
@@ -56,12 +50,10 @@ class SourceColors:
 
     def find_hdr(self) -> ColorSpace | None:
         """Return the color space that counts, if it is PQ or HLG; else None."""
-        for each in self.declared:
-            if isinstance(each, ColorSpace):
-                return each if each.hdr else None
-            if is_usable(each):
-                return None
-        return None
+        *others, last = self.declared or (None,)
+        if not isinstance(last, ColorSpace) or not last.hdr:
+            return None
+        return None if any(isinstance(each, bytes) and is_usable(each) for each in others) else last
 
     def refuse_hdr(self) -> None:
         """Refuse a source in PQ or HLG.
@@ -115,14 +107,14 @@ def of_png(stream: BinaryIO, profile: bytes | None) -> SourceColors:
     srgb = chunks.get(b"sRGB", b"")
     if len(srgb) == 1 and srgb[0] <= _MAX_INTENT:
         return SourceColors(declared)
-    last = _from_gamma(chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")) or (points and points.assumed_hdr())
+    last = _from_gamma(chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")) or (points.assumed_hdr() if points else None)
     return SourceColors((*declared, *_by_numbers(last, peak)))
 
 
 def of_boxes(properties: Properties, profile: bytes | None) -> SourceColors:
     """Combine the profile of an AVIF or HEIF source with the numbers in its boxes; the profile takes precedence."""
     points = properties.color
-    space = points and (points.space() or points.assumed_hdr())
+    space = points.space() or points.assumed_hdr() if points else None
     return SourceColors((*((profile,) if profile else ()), *_by_numbers(space, properties.peak)))
 
 

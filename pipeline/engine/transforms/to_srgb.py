@@ -1,4 +1,4 @@
-"""To sRGB: convert colors by the embedded profile."""
+"""To sRGB: convert colors by a profile, embedded or built from the numbers in the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNPROFILED_MODES = ("LAB", "HSV")
 
 @dataclass(frozen=True)
 class ToSrgb(DecodingTransform, name="to_srgb", example={"intent": "relative"}):
-    """Convert the colors to sRGB by the embedded profile. Always applied; name it to change its options."""
+    """Convert the colors to sRGB from the source's color space. Always applied; name it to change its options."""
 
     intent: Annotated[
         Literal["perceptual", "relative"],
