@@ -7,14 +7,13 @@ primaries of sRGB, and clipped.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from math import exp
-from typing import Any
 
 from .. import pil
 from .samples import LEVELS, Samples, compute
-from .spaces import HLG, SRGB_CURVE, ColorSpace, to_srgb_matrix
+from .spaces import HLG, SRGB_CURVE, ColorSpace, Vector, to_srgb_matrix
 
 REFERENCE_WHITE = 203.0
 """Luminance of the white of sRGB in cd/m² (ITU-R BT.2408, table 1)."""
@@ -24,6 +23,9 @@ HLG_PEAK = 1000.0
 """Luminance in cd/m² of the display for which HLG is rendered: its system gamma is 1.2 (BT.2100, table 5)."""
 
 _HLG_GAMMA = 1.2
+_MIN_LIGHT = 1e-6
+"""Luminance in cd/m² that stands for 0 where luminances divide."""
+
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
 _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 
@@ -39,23 +41,13 @@ def _map_band(samples: Samples, space: ColorSpace) -> pil.Image.Image:
     brightest = light[0]
     for channel in light[1:]:
         brightest = compute(lambda a: a["max"](a["x"], a["y"]), x=brightest, y=channel)
-    scale = _scale(brightest, min(space.peak, HLG_PEAK) if space.transfer == HLG else space.peak)
-    if len(light) == 1:
-        return _to_bytes(compute(lambda a: a["x"] * a["s"], x=light[0], s=scale))
-    red, green, blue = light
-
-    def channel_of(row: tuple[float, float, float]) -> pil.Image.Image:
-        return _to_bytes(
-            compute(
-                lambda a: (a["r"] * row[0] + a["g"] * row[1] + a["b"] * row[2]) * a["s"],
-                r=red,
-                g=green,
-                b=blue,
-                s=scale,
-            )
-        )
-
-    return pil.Image.merge("RGB", [channel_of(row) for row in to_srgb_matrix(space.primaries)])
+    target = _map_light(brightest, min(space.peak, HLG_PEAK) if space.transfer == HLG else space.peak)
+    above_zero = compute(lambda a: a["max"](a["x"], _MIN_LIGHT), x=brightest)
+    # Divide first: the brightest channel then is exactly the target, so equal steps of gray stay in order.
+    mapped = [compute(lambda a: a["x"] / a["m"] * a["t"], x=each, m=above_zero, t=target) for each in light]
+    if len(mapped) == 1:
+        return _to_bytes(mapped[0])
+    return pil.Image.merge("RGB", [_to_bytes(_mix(row, mapped)) for row in to_srgb_matrix(space.primaries)])
 
 
 def _to_light(samples: Samples, space: ColorSpace) -> list[pil.Image.Image]:
@@ -65,34 +57,34 @@ def _to_light(samples: Samples, space: ColorSpace) -> list[pil.Image.Image]:
     for index, high in enumerate(samples.high.split()):
         level = high.point(start, "F")
         if samples.low:
-            low = samples.low.getchannel(index)
-            level = compute(
-                lambda a: a["level"] + a["rise"] * a["low"], level=level, rise=high.point(rise, "F"), low=low
-            )
+            low, slope = samples.low.getchannel(index), high.point(rise, "F")
+            level = compute(lambda a: a["level"] + a["slope"] * a["low"], level=level, slope=slope, low=low)
         light.append(level)
     if space.transfer != HLG:
         return light
-    weights = space.primaries.to_xyz()[1] if len(light) == 3 else (1.0,)
-    whole = compute(partial(_weighted, weights[0]), x=light[0])
-    for weight, channel in zip(weights[1:], light[1:], strict=True):
-        part = compute(partial(_weighted, weight), x=channel)
-        whole = compute(lambda a: a["x"] + a["y"], x=whole, y=part)
+    luminance = _mix(space.primaries.to_xyz()[1], light) if len(light) == 3 else light[0]
     # The OOTF (BT.2100, table 5): the scene's luminance to the power of gamma - 1.
-    gain = compute(lambda a: a["y"] ** (_HLG_GAMMA - 1) * HLG_PEAK, y=whole)
+    gain = compute(lambda a: a["y"] ** (_HLG_GAMMA - 1) * HLG_PEAK, y=luminance)
     return [compute(lambda a: a["x"] * a["gain"], x=channel, gain=gain) for channel in light]
 
 
-def _weighted(weight: float, images: dict[str, Any]) -> Any:  # noqa: ANN401 - a type of ImageMath
-    """Return the formula for one image times a number."""
-    return images["x"] * weight
+def _mix(weights: Vector, channels: list[pil.Image.Image]) -> pil.Image.Image:
+    """Return the weighted sum of three channels."""
+    red, green, blue = channels
+    return compute(lambda a: a["r"] * weights[0] + a["g"] * weights[1] + a["b"] * weights[2], r=red, g=green, b=blue)
 
 
-def _scale(brightest: pil.Image.Image, peak: float) -> pil.Image.Image:
-    """Return the factor for each pixel by its brightest channel, in units of the reference white."""
-    index = compute(lambda a: a["int"](a["x"] * ((LEVELS - 1) / PQ_PEAK) + 0.5), x=brightest)
-    high, low = (index.point(table, "L") for table in _scale_tables(peak))
-    unit = 1 / (65_535 * REFERENCE_WHITE)
-    return compute(lambda a: a["float"](a["high"] * 256 + a["low"]) * unit, high=high, low=low)
+def _map_light(light: pil.Image.Image, peak: float) -> pil.Image.Image:
+    """Apply the EETF to luminances, with the reference white as 1.
+
+    The table holds the upper end of each of its steps. Where the EETF changes nothing, the lesser of table and
+    luminance is the luminance itself, with all its precision.
+    """
+    top = max(peak, REFERENCE_WHITE)
+    index = compute(lambda a: a["int"](a["x"] * ((LEVELS - 1) / top)), x=light)
+    high, low = (index.point(table, "L") for table in _eetf_tables(peak))
+    mapped = compute(lambda a: a["float"](a["high"] * 256 + a["low"]) * (1 / (LEVELS - 1)), high=high, low=low)
+    return compute(lambda a: a["min"](a["x"] * (1 / REFERENCE_WHITE), a["mapped"]), x=light, mapped=mapped)
 
 
 def _to_bytes(light: pil.Image.Image) -> pil.Image.Image:
@@ -148,11 +140,14 @@ def _light_tables(space: ColorSpace, white: int) -> tuple[list[float], list[floa
 
 
 @lru_cache(maxsize=8)
-def _scale_tables(peak: float) -> tuple[bytes, bytes]:
-    """Return the high and the low bytes of 65,535 times the factor, for each luminance from 0 to 10,000 cd/m²."""
-    step = PQ_PEAK / (LEVELS - 1)
-    factors = [65_535] + [round(65_535 * min(eetf(i * step, peak) / (i * step), 1.0)) for i in range(1, LEVELS)]
-    return bytes(factor >> 8 for factor in factors), bytes(factor & 255 for factor in factors)
+def _eetf_tables(peak: float) -> tuple[bytes, bytes]:
+    """Return the high and the low bytes of the EETF in 65,535 steps, from 0 to the peak or the reference white."""
+    step, unit = max(peak, REFERENCE_WHITE) / (LEVELS - 1), (LEVELS - 1) / REFERENCE_WHITE
+    # Between every 16th step the EETF is a straight line, to 0.1 %.
+    nodes = [eetf(i * step, peak) * unit for i in range(1, LEVELS + 17, 16)]
+    lines = ((start, (end - start) / 16) for start, end in pairwise(nodes))
+    levels = [min(round(start + slope * i), LEVELS - 1) for start, slope in lines for i in range(16)]
+    return bytes(level >> 8 for level in levels), bytes(level & 255 for level in levels)
 
 
 @lru_cache(maxsize=1)
