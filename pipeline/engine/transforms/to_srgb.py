@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from .. import pil
@@ -13,6 +14,9 @@ from ..pixel_modes import to_working
 
 MODES_BY_COLOR_SPACE = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
 """A profile may be applied to pixels of these modes only. LittleCMS would read out of bounds for others."""
+
+MAX_CACHED_PROFILE_BYTES = 64 * 1024
+"""Profiles up to this size keep their conversion for later sources of the session."""
 
 _PROFILED_MODES = ("L", "RGB", "RGBA", "CMYK")
 _UNPROFILED_MODES = ("LAB", "HSV")
@@ -70,23 +74,34 @@ class ToSrgb(DecodingTransform, name="to_srgb", example={"intent": "relative"}):
 
     def _convert(self, image: pil.Image.Image, profile: bytes) -> pil.Image.Image | None:
         """Convert colors with LittleCMS. Return None for a damaged profile."""
-        intent = (
-            pil.ImageCms.Intent.PERCEPTUAL if self.intent == "perceptual" else pil.ImageCms.Intent.RELATIVE_COLORIMETRIC
-        )
+        build = _cached_transform if len(profile) <= MAX_CACHED_PROFILE_BYTES else _build_transform
         try:
-            source = pil.ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return pil.ImageCms.profileToProfile(
-                image,
-                source,
-                pil.ImageCms.createProfile("sRGB"),
-                renderingIntent=intent,
-                outputMode="RGB",
-                # Keep shadows distinct when the profile's black is deeper than that of sRGB.
-                flags=pil.ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
+            return pil.ImageCms.applyTransform(image, build(profile, image.mode, self.intent))
         except (pil.ImageCms.PyCMSError, OSError, ValueError):
             # Damaged profiles are common and harmless: treat the pixels as sRGB, as browsers do.
             return None
+
+
+def _build_transform(profile: bytes, mode: str, intent: str) -> pil.ImageCms.ImageCmsTransform:
+    """Build the conversion of pixels in `mode` from a profile to sRGB.
+
+    Raises:
+        PyCMSError, OSError: the profile is damaged.
+    """
+    intents = pil.ImageCms.Intent
+    return pil.ImageCms.buildTransform(
+        pil.ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        pil.ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        renderingIntent=intents.PERCEPTUAL if intent == "perceptual" else intents.RELATIVE_COLORIMETRIC,
+        # Keep shadows distinct when the profile's black is deeper than that of sRGB.
+        flags=pil.ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+
+
+_cached_transform = lru_cache(maxsize=16)(_build_transform)
+"""Building takes about 3 ms, as long as the conversion of 150,000 pixels, and most sources share few profiles."""
 
 
 def is_usable(profile: bytes) -> bool:
