@@ -137,6 +137,31 @@ def test_damaged_compression_of_a_profile_falls_through(made: Made) -> None:
     assert close(shown(made, body), expected("sRGB", arithmetic.power_decode(1)))
 
 
+UNREADABLE = {
+    "gAMA of 1 byte": (b"gAMA", b"\0"),
+    "gAMA without data": (b"gAMA", b""),
+    "gAMA of 9 bytes": (b"gAMA", bytes(9)),
+    "sRGB without data": (b"sRGB", b""),
+    "sRGB of 5 bytes": (b"sRGB", bytes(5)),
+    "cHRM of 16 bytes": (b"cHRM", bytes(16)),
+    "pHYs of 1 byte": (b"pHYs", b"\0"),
+    "iCCP without data": (b"iCCP", b""),
+    "iCCP of a name alone": (b"iCCP", b"name"),
+    "iCCP without a method": (b"iCCP", b"name\0"),
+    "iCCP of another method": (b"iCCP", b"name\0\7xx"),
+    "iCCP without a name": (b"iCCP", b"\0\0" + zlib.compress(bytes(200))),
+    "iCCP of a long name": (b"iCCP", bytes(b"n" * 90) + b"\0\0"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("depth", [8, 16])
+def test_an_unreadable_chunk_falls_through(made: Made, name: str, depth: int) -> None:
+    samples = SAMPLES if depth == 8 else [(r * 257, g * 257, b * 257) for r, g, b in SAMPLES]
+    body = files.png(SIZE, samples, files.chunk(*UNREADABLE[name]), LINEAR, depth=depth)
+    assert close(shown(made, body), expected("sRGB", arithmetic.power_decode(1)))
+
+
 @pytest.mark.parametrize("gamma", [16, 1000, 1_000_000, 625_000_000])
 def test_extreme_exponents_are_no_failure(made: Made, gamma: int) -> None:
     assert len(shown(made, files.png(SIZE, SAMPLES, files.gama(gamma)))) == 4

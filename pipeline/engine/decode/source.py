@@ -23,6 +23,7 @@ from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
 from .iso_boxes import read_properties
+from .png_unreadable import leave_out
 from .source_colors import SourceColors, of_boxes, of_png
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
@@ -223,7 +224,7 @@ def open_source(file: Path, formats: list[str], limits: Limits, index: int = 0) 
     except FileNotFoundError:
         raise EngineError("source_missing", "the source file is missing in the session") from None
     with stream:
-        source = _open_checked(stream, formats, limits, index)
+        source = _open_checked(leave_out(stream), formats, limits, index)
         source.read_declarations()
         yield source
 
