@@ -16,9 +16,10 @@ from benchmarks.quality import color_files as files
 from pipeline.engine.color.samples import BAND_PIXELS, Samples
 from pipeline.engine.color.spaces import CodePoints
 from pipeline.engine.color.tone_map import eetf, light_to_pq, pq_to_light, tone_map
-from pipeline.engine.transforms.to_srgb import srgb_profile
+from pipeline.engine.decode.source import open_source
+from pipeline.engine.transforms.to_srgb import ToSrgb, srgb_profile
 
-from .conftest import Made, Run, encoded, gradient, job, opened, rendition
+from .conftest import LIMITS, Made, Run, encoded, gradient, job, opened, rendition
 
 PQ, HLG = files.cicp(9, 16), files.cicp(9, 18)
 CODES = {"PQ": 16, "HLG": 18}
@@ -294,3 +295,13 @@ def test_a_truncated_hdr_source_is_a_clear_failure_or_patched(run: Run, cut: flo
     report = run(short, job(on_truncated="patch"))
     assert report["failure"] is None
     assert report["renditions"][0]["extra"]["patched"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("chunk", "dropped"), [(PQ, {"hdr"}), (HLG, {"hdr"}), (files.cicp(12, 13), set()), (b"", set())]
+)
+def test_tone_mapping_is_reported_as_dropped(tmp_path: Path, chunk: bytes, dropped: set[str]) -> None:
+    (tmp_path / "in").write_bytes(files.png((2, 1), [(90, 90, 90)] * 2, chunk))
+    with open_source(tmp_path / "in", ["PNG"], LIMITS) as source:
+        list(source.decode_frames(1.0, ToSrgb(), 1, patch=False))
+        assert source.dropped == dropped

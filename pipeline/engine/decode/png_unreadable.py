@@ -6,10 +6,13 @@ A chunk of the wrong length, or a profile without a name, makes no pixel unreada
 from __future__ import annotations
 
 import io
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import BinaryIO
 
 from .png_chunks import Chunk, walk_chunks
+
+MAX_CHUNKS = 10_000
+"""Chunks to look at. An image has a few dozen before its pixels."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LENGTHS = {b"gAMA": 4, b"sRGB": 1, b"cHRM": 32, b"pHYs": 9}
@@ -34,7 +37,7 @@ def leave_out(stream: BinaryIO) -> BinaryIO:
 
 def _find(stream: BinaryIO) -> list[Chunk]:
     """Find the unreadable color chunks before the pixels."""
-    before = list(takewhile(lambda chunk: chunk.name != b"IDAT", walk_chunks(stream)))
+    before = takewhile(lambda chunk: chunk.name != b"IDAT", islice(walk_chunks(stream), MAX_CHUNKS))
     return [
         chunk for chunk in before if chunk.length != _LENGTHS.get(chunk.name, chunk.length) or _nameless(stream, chunk)
     ]
