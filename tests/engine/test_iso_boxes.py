@@ -20,6 +20,7 @@ from .measures import mean
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="Pillow has no AVIF")
 SIZE = (96, 64)
+Box = tuple[int, int, int, int]
 
 
 def clap(*numbers: int) -> bytes:
@@ -66,7 +67,7 @@ def made(run: Run, folder: Path, body: bytes) -> Image.Image:
         ((1, 1, 1, 1, -47, 1, 31, 1), (0, 62, 1, 63)),
     ],
 )
-def test_a_clean_aperture_is_cut_out(run: Run, tmp_path: Path, numbers: tuple[int, ...], box: tuple[int, ...]) -> None:
+def test_a_clean_aperture_is_cut_out(run: Run, tmp_path: Path, numbers: tuple[int, ...], box: Box) -> None:
     whole = made(run, tmp_path, avif())
     cut = made(run, tmp_path, avif(clap(*numbers)))
     assert cut.size == (box[2] - box[0], box[3] - box[1])
