@@ -60,7 +60,7 @@ class Job(TypedDict):
     jobs of the execution, if they are long, and `pack` the file for their small renditions; the values of the first job
     count. `assets` maps the names of images and fonts to files in the session's directory, which stay there. `focal` is
     the source's point of interest as fractions of its width and height after orientation. `on_truncated` is "fail" or
-    "patch".
+    "patch". `hdr` is "tone_map" or "refuse", for sources in PQ or HLG.
     """
 
     version: int
@@ -74,6 +74,7 @@ class Job(TypedDict):
     assets: NotRequired[dict[str, str]]
     focal: NotRequired[list[float] | None]
     on_truncated: NotRequired[str]
+    hdr: NotRequired[str]
     pack: NotRequired[str]
 
 

@@ -54,6 +54,7 @@ class RecipeCompiler:
             renditions=renditions,
             isolation="single" if has_code else _first(model.isolation, defaults.isolation, "shared"),
             on_truncated=_first(model.on_truncated, defaults.on_truncated, "fail"),
+            hdr=_first(model.hdr, defaults.hdr, "tone_map"),
             limits=_limits(defaults.limits) | _limits(model.limits),
             carry=tuple(_first(model.carry, defaults.carry, [])),
             description=model.description or "",

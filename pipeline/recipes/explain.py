@@ -66,6 +66,8 @@ def source_steps(recipe: Recipe) -> Iterator[str]:
     yield f"decode once, as small as the renditions allow (truncated files: {truncated})"
     options = _changed(first["to_srgb"]) if "to_srgb" in first else ""
     yield "convert the colors to sRGB" + (f" ({options})" if options else "")
+    if recipe.hdr == "refuse":
+        yield "refuse HDR images (PQ, HLG)"
     yield "rotate upright by the EXIF orientation"
     yield from (_step(step) for step in recipe.steps if step["name"] not in FIRST)
 

@@ -148,6 +148,8 @@ class _Shared(BaseModel):
     (sources of one top-level folder) or single (no others)."""
     on_truncated: Literal["fail", "patch"] | None = None
     """Handling of truncated files: fail, or patch (fill the rest with gray, and mark the rendition as patched)."""
+    hdr: Literal["tone_map", "refuse"] | None = None
+    """Handling of HDR images in PQ or HLG: tone_map (convert them to sRGB), or refuse (fail)."""
     limits: RecipeLimits | None = None
     carry: Annotated[list[Carried], Field(max_length=20)] | None = None
     """Names of the source blob's metadata that its renditions keep."""

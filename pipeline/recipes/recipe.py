@@ -97,6 +97,7 @@ class Recipe:
         isolation: The jobs that may share a session: "shared", "trusted", "tenant" or "single". User code is always
             "single". "trusted" applies to uploads only, not to images of requests.
         on_truncated: The handling of truncated files: "fail" or "patch".
+        hdr: The handling of sources in PQ or HLG: "tone_map" or "refuse".
         limits: Limits that are tighter than those of the settings, also `max_source_bytes` and `max_seconds`.
         carry: Names of the source blob's metadata that renditions keep.
         description: A description for readers.
@@ -112,6 +113,7 @@ class Recipe:
     exclusive: bool = False
     isolation: str = "shared"
     on_truncated: str = "fail"
+    hdr: str = "tone_map"
     limits: dict[str, float] = field(default_factory=dict)
     carry: tuple[str, ...] = ()
     description: str = ""
@@ -214,6 +216,7 @@ class Recipe:
             assets=dict(assets or {}),
             focal=list(focal) if focal else None,
             on_truncated=self.on_truncated,
+            hdr=self.hdr,
             transforms=list(self.steps),
             renditions=[self._rendition_job(rendition, files[rendition.name]) for rendition in self.renditions],
         )
@@ -255,6 +258,8 @@ class Recipe:
                 for each in sorted(self.renditions, key=lambda rendition: rendition.name)
             ],
         }
+        if self.hdr != "tone_map":
+            document["hdr"] = self.hdr
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -13,17 +13,19 @@ import hashlib
 import io
 import json
 import platform
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import PIL
 from PIL import Image, ImageSequence
 
+from benchmarks.quality import color_files
 from pipeline import recipes
 from pipeline.engine.execution import jobs
 from pipeline.engine.revisions import decoder_revision
@@ -173,7 +175,7 @@ PNG = {"format": "png"}
 
 def cases() -> dict[str, Case]:
     """Return all cases by name."""
-    found = [*_transforms(), *_encoders(), *_options(), *_animations(), *_decoders(), *_scales()]
+    found = [*_transforms(), *_encoders(), *_options(), *_animations(), *_decoders(), *_declared_colors(), *_scales()]
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -309,6 +311,33 @@ def _decoders() -> Iterator[tuple[str, Case]]:
     yield "truncated JPEG", Case(cut, "JPEG", (PNG,), changes=(("on_truncated", "patch"),))
     if pillow_heif is not None:
         yield f"decode HEIF with pillow_heif {pillow_heif.__version__}", Case(heif, "HEIF", (PNG, {"format": "keep"}))
+
+
+def _declared_colors() -> Iterator[tuple[str, Case]]:
+    """Color spaces by numbers, HDR with 8 and 16 bits, and the geometry of AVIF."""
+    chunks = {
+        "P3": [color_files.cicp(12, 13)],
+        "gAMA and cHRM": [color_files.gama(45_455), color_files.chrm("Adobe RGB")],
+        "linear light": [color_files.gama(100_000)],
+        "PQ": [color_files.cicp(9, 16), color_files.clli(600)],
+        "HLG": [color_files.cicp(9, 18)],
+    }
+    for name, several in chunks.items():
+        for depth in (8, 16):
+            yield f"PNG of {depth} bits in {name}", Case(_with_chunks(several, depth), "PNG", (PNG,))
+    aperture = color_files.box(b"clap", struct.pack(">IIIIiIiI", 60, 1, 40, 1, 3, 1, -2, 1))
+    rotation = color_files.box(b"irot", b"\1")
+    for name, primaries, transfer in (("P3", 12, 13), ("PQ", 9, 16)):
+        boxed = partial(color_files.avif, image("RGB"), primaries, transfer, aperture, rotation)
+        yield f"AVIF in {name}, cut and turned", Case(boxed, "AVIF", (PNG,))
+
+
+def _with_chunks(chunks: list[bytes], depth: int) -> Callable[[], bytes]:
+    """Return a function that builds a PNG of 8 or 16 bits with chunks."""
+    body = image("RGB").tobytes()
+    factor = 257 if depth == 16 else 1
+    samples = [(body[i] * factor, body[i + 1] * factor, body[i + 2] * factor) for i in range(0, len(body), 3)]
+    return partial(color_files.png, SIZE, samples, *chunks, depth=depth)
 
 
 def _stored(mode: str, kind: str) -> Callable[[], bytes]:

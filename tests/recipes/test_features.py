@@ -9,6 +9,7 @@ import pytest
 from pipeline import recipes
 from pipeline.engine.protocol import Limits
 from pipeline.recipes import focal_point
+from pipeline.recipes.explain import source_steps
 
 from .test_loading import problems, recipe
 
@@ -213,3 +214,21 @@ def test_loops_are_found_for_every_format_of_auto() -> None:
 )
 def test_focal_points_are_parsed_and_others_are_none(text: str | None, point: tuple[float, float] | None) -> None:
     assert focal_point(text) == point
+
+
+def test_hdr_is_tone_mapped_unless_the_recipe_refuses_it() -> None:
+    template = "{defaults}recipes: {{one: {{{own}renditions: {{a: {{format: webp}}}}}}}}\n"
+
+    def loaded(own: str = "", defaults: str = "") -> recipes.Recipe:
+        return recipes.loads(template.format(own=own, defaults=defaults)).get("one")
+
+    plain, refusing = loaded(), loaded("hdr: refuse, ")
+    files = {"a": "a"}
+    assert plain.job(source="s", report="r", files=files, limits=LIMITS, formats=["PNG"])["hdr"] == "tone_map"
+    assert refusing.job(source="s", report="r", files=files, limits=LIMITS, formats=["PNG"])["hdr"] == "refuse"
+    assert loaded("", "defaults: {hdr: refuse}\n").hdr == "refuse"
+    assert loaded("hdr: tone_map, ", "defaults: {hdr: refuse}\n").hdr == "tone_map"
+    assert plain.hash == loaded("hdr: tone_map, ").hash != refusing.hash
+    assert "refuse HDR images (PQ, HLG)" in list(source_steps(refusing))
+    with pytest.raises(recipes.loading.ConfigError):
+        loaded("hdr: maybe, ")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import pil
+from ..color.samples import Samples
 from ..errors import EngineError
 from ..image_view import ImageView, Size
 from ..information import Information
@@ -22,6 +23,9 @@ from ..transforms.to_srgb import ToSrgb, srgb_profile
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
+from .iso_boxes import read_properties
+from .png_unreadable import leave_out
+from .source_colors import SourceColors, of_boxes, of_png
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -44,8 +48,9 @@ decoding. A smaller scale needs a larger factor, because a decoder at 1/8 knows 
 class Source:
     """An opened source with decoded header and undecoded pixels. `size` is in pixels after orientation.
 
-    `max_pixels` is the limit over all frames. `dropped` names information of the source that no rendition can carry,
-    for the reports (`encode.dropped`). `information` is what the file carries besides its pixels.
+    `visible_box` is the part of the stored pixels to show, where the decoder does not cut it out. `max_pixels` is the
+    limit over all frames. `dropped` names information of the source that no rendition can carry, for the reports
+    (`encode.dropped`). `information` is what the file carries besides its pixels.
     """
 
     stream: BinaryIO
@@ -58,6 +63,8 @@ class Source:
     orientation: int
     profile: bytes | None
     max_pixels: int
+    colors: SourceColors = field(default_factory=SourceColors)
+    visible_box: tuple[int, int, int, int] | None = None
     color_conversion: ToSrgb = field(default_factory=ToSrgb)
     patched: bool = False
     loop: int | None = None
@@ -102,6 +109,23 @@ class Source:
             with map_decoder_errors(self.format):
                 self.image = pil.Image.open(io.BytesIO(short), formats=[self.format])
 
+    def read_declarations(self) -> None:
+        """Read what Pillow does not expose: a color space by numbers, and the geometry in the boxes of AVIF."""
+        if self.format == "PNG":
+            self.colors = of_png(self.stream, self.profile)
+        elif self.format in {"AVIF", "HEIF"}:
+            properties = read_properties(self.stream)
+            self.colors = of_boxes(properties, self.profile)
+            if self.format == "AVIF":  # the decoder of HEIF crops and rotates itself
+                self.visible_box = properties.visible_box(self.image.size)
+                left, top, right, bottom = self.visible_box or (0, 0, *self.image.size)
+                self.orientation = properties.orientation
+                width, height = right - left, bottom - top
+                self.size = (height, width) if swaps_sides(self.orientation) else (width, height)
+        else:
+            self.colors = SourceColors((self.profile,) if self.profile else ())
+        self.profile = self.colors.profile
+
     def report(self) -> SourceReport:
         """Build the report on the source for the host."""
         width, height = self.size
@@ -117,7 +141,8 @@ class Source:
             EngineError: the source is damaged or over a limit.
         """
         self.color_conversion = replace(colors, keep_profile=False)
-        profile, canvas, total = self.profile, self.image.size, 0
+        self.dropped |= {"hdr"} if self.colors.find_hdr() else set()
+        visible, total = self.visible_box or (0, 0, *self.image.size), 0
         for number in range(self.index, self.index + count):
             with map_decoder_errors(self.format):
                 if number:
@@ -129,10 +154,18 @@ class Source:
             self._load(min_scale, patch=patch)
             self._record_duration(self.image.info)
             # Pillow draws the next frame of an animation over this one, so it must stay unchanged.
-            image = self.image.crop((0, 0, *canvas)) if count > 1 else self.image
-            converted, self.profile = colors.convert(image, profile)
+            image = self.image.crop(visible) if count > 1 or self.visible_box else self.image
+            deep = self._read_deep() if count == 1 else None
+            converted, self.profile = self.colors.convert(image, colors, deep)
             covered = covers(image.size, self.shrink_factor, self.size, self.orientation)
             yield ImageView.from_image(upright(converted, self.orientation), self.size, covered)
+
+    def _read_deep(self) -> Samples | None:
+        """Read the samples of more than 8 bits, where the colors need them."""
+        if self.patched or self.frames > 1:
+            return None
+        with map_decoder_errors(self.format):
+            return self.colors.read_deep(self.stream, self.image)
 
     def _record_duration(self, info: Mapping[Any, Any]) -> None:
         """Record the frame's duration and the loop count, limited to the range of GIF (16 bits of 1/100 s)."""
@@ -193,7 +226,9 @@ def open_source(file: Path, formats: list[str], limits: Limits, index: int = 0) 
     except FileNotFoundError:
         raise EngineError("source_missing", "the source file is missing in the session") from None
     with stream:
-        yield _open_checked(stream, formats, limits, index)
+        source = _open_checked(leave_out(stream), formats, limits, index)
+        source.read_declarations()
+        yield source
 
 
 def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -> Source:

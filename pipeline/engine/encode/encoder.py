@@ -250,6 +250,7 @@ def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: S
     Of its metadata it gets only what the encoded one has, written anew. A gain map is kept in the encoded file only.
     """
     as_stored = source.orientation == 1 and source.index == 0 and source.frames == 1 and not source.patched
+    as_stored = as_stored and not source.colors.find_hdr()
     if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
     collected = _metadata(kind, request, source)

@@ -149,6 +149,8 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
         )
         source.information = find_carried(source.stream, source.format, source.image, source.index)
     record.source = source.report()
+    if job.get("hdr") == "refuse":
+        source.colors.refuse_hdr()
     count = _count_frames(source, plans) if index is None else 1
     chains = [[*shared, *plan.steps] for plan in plans]
     source.limit_rows(rows_needed(source.size, chains, FIRST))
