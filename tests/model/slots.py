@@ -25,7 +25,8 @@ from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.testing.clients import NO_RESPONSE, Clients
-from pipeline.testing.store import Op, Response, Store, apply
+from pipeline.testing.operations import apply
+from pipeline.testing.store import Op, Response, Store
 from tests.model.replay import History, Outcome, Replayer, World, world
 from tests.model.search import Violation, changes, explored
 
