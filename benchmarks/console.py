@@ -30,8 +30,7 @@ from azure.data.tables import EntityProperty
 
 from devstack import azurite, subprocesses
 from devstack.state import ROOT
-from pipeline.storage.entry import Entry, Version
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import Entry, JobKey, Version
 
 BAR = 300.0
 BATCH = 33  # each job is three rows, and a transaction takes a hundred

@@ -14,7 +14,7 @@ from typing import Self
 
 import certifi
 
-from session_pool_emulator.tls import write_certificate
+from session_pool_emulator.server import write_certificate
 
 TRUST_BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 

@@ -23,9 +23,8 @@ from pipeline.jobs.dead_letters import (
     DeadLetterHandler,
     DeadLetterQueue,
 )
-from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.dispatch import JobDispatcher, OutcomeRecorder
 from pipeline.jobs.execution import JobExecutor
-from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
 from pipeline.monitoring.health import HealthMonitor
@@ -36,14 +35,12 @@ from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.recipes import Recipes, adhoc, load_recipes
-from pipeline.runs.dead_letters import RunDeadLetterHandler
-from pipeline.runs.estimates import Estimator
-from pipeline.runs.fanout import FanOut
 from pipeline.runs.lifecycle import RunController
+from pipeline.runs.model import Estimator
 from pipeline.runs.orphans import OrphanCollector
 from pipeline.runs.planning import RunPlanner
 from pipeline.runs.selection import JobFinder
-from pipeline.runs.worker import ItemExecutor, RunWorker
+from pipeline.runs.worker import FanOut, ItemExecutor, RunDeadLetterHandler, RunWorker
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import Account
 from pipeline.storage.assets import Assets

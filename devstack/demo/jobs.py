@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import JobKey
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import Message
 

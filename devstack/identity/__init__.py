@@ -15,7 +15,7 @@ import typer
 from devstack.identity.endpoint import TokenEndpoint
 from devstack.identity.tokens import TokenIssuer
 from devstack.run_until_signal import run_until_signal
-from functions_host.http_server import serving
+from functions_host.host import serving
 
 SHUTDOWN_GRACE_SECONDS = 1
 

@@ -13,8 +13,7 @@ from pipeline.errors import StateConflict
 from pipeline.jobs.actions import JobActions
 from pipeline.monitoring.document import Document
 from pipeline.recipes import adhoc
-from pipeline.storage.entry import State
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import JobKey, State
 
 
 class JobsQuery(Document):

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from pipeline.api.handlers import Route
 from pipeline.api.http import MEDIA_TYPE, Links, Problem
-from pipeline.api.route import Route
 from pipeline.monitoring.health import API_VERSION
 from pipeline.recipes import schema as recipe_schema
 

@@ -8,11 +8,10 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from pipeline.api.http import Request, Response
+from pipeline.api.http import Preferences, Request, Response
 from pipeline.api.images import SECURITY_HEADERS
-from pipeline.api.preferences import Preferences
 from pipeline.api.schemas import RenditionBase
-from pipeline.api.submit_request import read_upload
+from pipeline.api.submit import read_upload
 from pipeline.jobs.preview import Preview, Previewer, PreviewSource
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.monitoring.document import Document

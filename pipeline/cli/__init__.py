@@ -29,7 +29,7 @@ COMMANDS = {
     "plan": ("runs:plan", "Plan a bulk run: jobs, reasons, duration and cost."),
     "reprocess": ("runs:reprocess", "Plan and start a bulk run, and follow it."),
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
-    "estimate": ("estimate:command", "Estimate the duration of a bulk run from measured job times."),
+    "estimate": ("runs:estimate", "Estimate the duration of a bulk run from measured job times."),
     "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
     "pool": ("pool:command", "Show the slots of the session pool, and the cost of its sessions."),
     "drain": ("pool:drain", "End all sessions that no running process holds."),

@@ -25,8 +25,7 @@ from pipeline.cli.common import (
 )
 from pipeline.errors import JobSuperseded, RequestError
 from pipeline.services import Services
-from pipeline.storage.entry import Entry, State
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import Entry, JobKey, State
 from pipeline.storage.ledger_queries import FailureGroup
 from pipeline.storage.queue import Message
 from pipeline.telemetry import printable

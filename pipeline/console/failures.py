@@ -19,8 +19,7 @@ from pipeline.console.request import ConsoleRequest
 from pipeline.errors import PipelineError
 from pipeline.jobs.actions import JobActions
 from pipeline.recipes import Recipes
-from pipeline.storage.entry import Entry
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import Entry, JobKey
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.ledger_queries import FailureGroup
 

@@ -18,9 +18,8 @@ from pipeline.console.templates import HASH_DIGITS
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB, Settings
-from pipeline.storage.blob_names import is_blob_name
-from pipeline.storage.blobs import Renditions, Sources
-from pipeline.storage.keys import JobKey
+from pipeline.storage.blobs import Renditions, Sources, is_blob_name
+from pipeline.storage.entry import JobKey
 from pipeline.storage.ledger import Ledger
 
 MAX_IMAGE_BYTES = 32 * MIB

@@ -18,8 +18,7 @@ from pipeline.errors import RequestError
 from pipeline.jobs.actions import JobActions
 from pipeline.recipes import Recipes
 from pipeline.settings import Settings
-from pipeline.storage.entry import STATES, Entry
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import STATES, Entry, JobKey
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.ledger_queries import cursor_before
 

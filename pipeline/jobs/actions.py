@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import StateConflict
 from pipeline.storage.blobs import Sources
-from pipeline.storage.entry import Entry, State, Version
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import Entry, JobKey, State, Version
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue, Message
 

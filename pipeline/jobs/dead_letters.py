@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
-from pipeline.jobs.dispatch import JobDispatcher
-from pipeline.jobs.outcomes import OutcomeRecorder
-from pipeline.storage.entry import UNREADABLE_PARTITION, Entry, Version
-from pipeline.storage.keys import JobKey
+from pipeline.jobs.dispatch import JobDispatcher, OutcomeRecorder
+from pipeline.storage.entry import UNREADABLE_PARTITION, Entry, JobKey, Version
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue, Message
 from pipeline.telemetry import logger

@@ -32,8 +32,7 @@ from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
 from pipeline.storage.blobs import JOB_METADATA_KEY, Ownership, RenditionBlob, Renditions, Source, Sources, Staged
-from pipeline.storage.entry import fits_row
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import JobKey, fits_row
 from pipeline.storage.ledger import Claim, Entry, Ledger, Version
 from pipeline.telemetry import bytes_moved, job_log_context, logger
 

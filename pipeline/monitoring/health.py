@@ -19,7 +19,7 @@ from pipeline.pool import engine_bundle
 from pipeline.pool.client import PoolClient
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import JobKey
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.queue import JobQueue
 from pipeline.storage.run_store import RunStore

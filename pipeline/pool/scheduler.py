@@ -21,11 +21,10 @@ from pipeline.pool.batching import DurationEstimator, Estimate, no_estimate
 from pipeline.pool.client import PoolClient
 from pipeline.pool.lease_keeper import LeaseKeeper
 from pipeline.pool.recycler import SlotRecycler
-from pipeline.pool.requests import JobLabel, Priority, SlotRequest
 from pipeline.pool.session import BUSY, Session
 from pipeline.pool.slot import ACTIVE, Slot, SlotDocuments, SlotState
 from pipeline.pool.status import SlotStatusPublisher, StatusTable, slot_status
-from pipeline.pool.waiting_queue import FairPriorityQueue
+from pipeline.pool.waiting_queue import FairPriorityQueue, JobLabel, Priority, SlotRequest
 from pipeline.settings import Settings
 
 # Seconds between two rounds of maintenance.

@@ -12,10 +12,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe, Recipes
-from pipeline.recipes.error_messages import did_you_mean
+from pipeline.recipes.compiler import did_you_mean
 from pipeline.storage.blobs import Listed, Renditions, Sources
-from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, Version
-from pipeline.storage.keys import JobKey, row_key
+from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, JobKey, Version, row_key
 from pipeline.storage.ledger import Ledger
 
 Reason = Literal["new", "changed", "recipe_changed", "unfinished", "failed", "missing", "done", "dismissed"]

@@ -1,11 +1,11 @@
-"""Clients of the storage account, created once per process, and the mapping of their errors to the pipeline's.
+"""Clients of the storage account, created once per process, provisioning, and the mapping of errors to the pipeline's.
 
 On Azure a managed identity signs in; for the emulator, the key in the connection string does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from types import TracebackType
@@ -35,9 +35,8 @@ from pipeline.errors import (
     StorageUnavailable,
 )
 from pipeline.identity import Identity
-from pipeline.settings import CONNECTION, MIB, StorageAccount
-from pipeline.storage.azure_patches import use_fast_policy
-from pipeline.storage.transport import Transport
+from pipeline.settings import CONNECTION, MIB, Settings, StorageAccount
+from pipeline.storage.transport import Transport, use_fast_policy
 
 # A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
 READ_CHUNK_BYTES = MIB
@@ -233,3 +232,25 @@ def _denied(operation: str, error: HttpResponseError) -> StorageUnavailable:
 
 def _short(error: Exception) -> str:
     return str(error).split("\n", 1)[0][:200]
+
+
+async def create_all(account: Account, settings: Settings) -> list[str]:
+    """Create missing containers, queues and tables. Returns their names, such as `queue jobs`."""
+    containers = {
+        settings.input_container,
+        settings.output_container,
+        settings.upload_container,
+        settings.asset_container,
+        settings.state_container,
+    }
+    creators: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        *((f"container {name}", account.container(name).create_container) for name in sorted(containers)),
+        *((f"queue {name}", account.queue(name).create_queue) for name in (settings.job_queue, settings.run_queue)),
+        *((f"table {name}", account.table(name).create_table) for name in (settings.ledger_table, settings.run_table)),
+    ]
+    created = []
+    for resource, create in creators:
+        with map_errors(f"creating the {resource}"), ignore_existing():
+            await create()
+            created.append(resource)
+    return created

@@ -33,8 +33,7 @@ from azure.data.tables.aio import TableClient
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, IgnoreMissing, map_errors
-from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
-from pipeline.storage.keys import JobKey
+from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, JobKey, State, Version
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
 from pipeline.telemetry import logger

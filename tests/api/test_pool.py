@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.monitoring import pool_overview
 from pipeline.pool import status
-from pipeline.pool.requests import JobLabel
+from pipeline.pool.waiting_queue import JobLabel
 from tests.api.client import call
 from tests.api.conftest import Backend
 from tests.images import image_bytes

@@ -11,10 +11,9 @@ import azure.functions as func
 import httpx
 import pytest
 
-from functions_host.functions import Function
+from functions_host.functions import Function, Invoker
 from functions_host.http_triggers import HttpTriggers
 from functions_host.inflight import InFlight
-from functions_host.invocation import Invoker
 from functions_host.routes import compile_route
 from tests.functions_host.conftest import APPS, Host, HostEnvironment
 

@@ -9,7 +9,7 @@ import pytest
 
 from devstack.identity.endpoint import TokenEndpoint
 from devstack.identity.tokens import TokenIssuer
-from functions_host.http_server import serving
+from functions_host.host import serving
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 HEADER = "known to the app alone"

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from devstack.identity.tokens import TokenIssuer
-from functions_host.http_server import serving
+from functions_host.host import serving
 from pipeline.errors import IdentityUnavailable, PoolUnavailable
 from pipeline.identity import Identity
 from pipeline.pool.auth import SCOPE, PoolToken

@@ -18,9 +18,9 @@ from unittest import mock
 from pipeline.errors import PipelineError
 from pipeline.pool import lease_keeper, rebalancing, recycler, slot
 from pipeline.pool.billing import BilledHours
-from pipeline.pool.requests import SlotRequest
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.slot import LEASE_MARGIN_SECONDS, SlotState
+from pipeline.pool.waiting_queue import SlotRequest
 from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments

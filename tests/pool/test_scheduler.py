@@ -13,8 +13,8 @@ import pytest
 from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnavailable
 from pipeline.pool import lease_keeper, slot, status
 from pipeline.pool.drain import drain, end_idle_session
-from pipeline.pool.requests import JobLabel
 from pipeline.pool.slot import SlotState
+from pipeline.pool.waiting_queue import JobLabel
 from pipeline.storage.leased_documents import LeasedDocument
 from pipeline.testing import FakePool, memory_settings
 from pipeline.testing import pool as faults

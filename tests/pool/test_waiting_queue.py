@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.pool.requests import Priority, SlotRequest
-from pipeline.pool.waiting_queue import FairPriorityQueue
+from pipeline.pool.waiting_queue import FairPriorityQueue, Priority, SlotRequest
 
 
 def request(fairness_key: str = "a", priority: Priority = "upload", label: str | None = "shared") -> SlotRequest[None]:

@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from event_grid_emulator.events import Event
-from event_grid_emulator.operations import BLOB_CREATED
+from event_grid_emulator.events import BLOB_CREATED, Event
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
-from event_grid_emulator.operations import BlobOperation, Exchange
+from event_grid_emulator.events import BlobOperation, Exchange
 from event_grid_emulator.upstream import Upstream
 
 HOP_BY_HOP_HEADERS = {

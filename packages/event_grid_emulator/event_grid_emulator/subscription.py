@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError
 
 from event_grid_emulator.errors import EventGridError
+from event_grid_emulator.events import BLOB_CREATED
 from event_grid_emulator.filters import AzureModel, Filter
-from event_grid_emulator.operations import BLOB_CREATED
 
 # The operations that complete a block blob. An account with hierarchical namespace sends CreateFile while it is empty.
 COMPLETING_APIS = ("PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit")

@@ -18,7 +18,7 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from azure.storage.blob.aio import BlobServiceClient
 
 from event_grid_emulator.errors import EventGridError
-from event_grid_emulator.operations import BlobOperation
+from event_grid_emulator.events import BlobOperation
 from event_grid_emulator.subscription import Subscription
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ from azure.storage.blob import BlobProperties
 from azurefunctions.extensions.bindings import blob as sdk
 
 from functions_host.errors import HostError
-from functions_host.functions import Function
-from functions_host.invocation import Invoker
+from functions_host.functions import Function, Invoker
 from functions_host.queue_listener import Delivery, encode_message
 from functions_host.settings import resolve_settings
 from functions_host.storage import StorageClients, ensure_queue

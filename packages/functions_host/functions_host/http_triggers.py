@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from functions_host.functions import InvocationError, Invoker
 from functions_host.inflight import InFlight
-from functions_host.invocation import InvocationError, Invoker
 from functions_host.routes import Route
 
 log = logging.getLogger(__name__)

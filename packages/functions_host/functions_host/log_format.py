@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from functions_host.invocation import current_invocation
+from functions_host.functions import current_invocation
 
 QUIET_LOGGERS = ("azure", "uvicorn", "asyncio", "urllib3")
 

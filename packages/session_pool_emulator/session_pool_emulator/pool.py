@@ -21,8 +21,7 @@ from session_pool_emulator.faults import FaultInjector
 from session_pool_emulator.interpreter import ABORTED, Interpreter
 from session_pool_emulator.log import AccessLog, short_hash
 from session_pool_emulator.sandbox.bytecode import compile_packages
-from session_pool_emulator.sandbox.host_mounts import find_host_mounts
-from session_pool_emulator.sandbox.launch import SandboxFolder
+from session_pool_emulator.sandbox.launch import SandboxFolder, find_host_mounts
 from session_pool_emulator.sandbox.process import Sandbox, SandboxError
 from session_pool_emulator.sandbox.selection import select_sandbox
 from session_pool_emulator.session import Session

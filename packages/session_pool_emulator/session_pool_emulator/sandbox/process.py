@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from session_pool_emulator.files import SessionFiles
-from session_pool_emulator.sandbox.host_mounts import HostMounts
-from session_pool_emulator.sandbox.launch import SandboxFolder, prepare_launch, session_uid
+from session_pool_emulator.sandbox.launch import HostMounts, SandboxFolder, prepare_launch, session_uid
 from session_pool_emulator.settings import PoolSettings, SandboxKind
 
 _MAX_MESSAGE_BYTES = 4096

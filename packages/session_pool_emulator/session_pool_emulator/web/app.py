@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from session_pool_emulator.pool import Pool
-from session_pool_emulator.web import admin, errors, executions, files, management, status
+from session_pool_emulator.web import admin, executions, files, management, responses
 from session_pool_emulator.web.access_log import AccessLogMiddleware
 from session_pool_emulator.web.fault_middleware import FaultMiddleware
 from session_pool_emulator.web.tokens import TokenMiddleware
@@ -25,7 +25,7 @@ def build_app(pool: Pool) -> Starlette:
     app = Starlette(
         routes=[Mount(_POOL_PATH, routes=routes), *routes, *_emulator_routes(with_admin=pool.settings.admin)],
         middleware=[Middleware(AccessLogMiddleware, log=pool.log), *tokens, Middleware(FaultMiddleware, pool=pool)],
-        exception_handlers={errors.ApiError: errors.handle_error, HTTPException: _handle_unknown_route},
+        exception_handlers={responses.ApiError: responses.handle_error, HTTPException: _handle_unknown_route},
     )
     app.state.pool = pool
     return app
@@ -55,8 +55,8 @@ def _api_routes() -> list[BaseRoute]:
 def _emulator_routes(*, with_admin: bool) -> list[BaseRoute]:
     """Return the routes that the service does not have."""
     routes: list[BaseRoute] = [
-        Route("/", status.get_status, methods=["GET"]),
-        Route("/openapi.json", status.get_openapi, methods=["GET"]),
+        Route("/", admin.get_status, methods=["GET"]),
+        Route("/openapi.json", admin.get_openapi, methods=["GET"]),
     ]
     if with_admin:
         routes += [
@@ -71,5 +71,5 @@ async def _handle_unknown_route(request: Request, error: Exception) -> Response:
     """Respond to an unknown path with 403, as the gateway of the service does, and to a wrong method with 400."""
     message = f"{request.method} {request.url.path} is not an operation of this API."
     if getattr(error, "status_code", 404) == 404:
-        return errors.error_response(errors.ApiError(403, "Forbidden", message))
-    return errors.error_response(errors.bad_request(message, code="SessionRequestNotSupported"))
+        return responses.error_response(responses.ApiError(403, "Forbidden", message))
+    return responses.error_response(responses.bad_request(message, code="SessionRequestNotSupported"))

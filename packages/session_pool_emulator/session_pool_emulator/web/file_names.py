@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from session_pool_emulator.web.errors import ApiError, bad_request
+from session_pool_emulator.web.responses import ApiError, bad_request
 
 ROOT = "/mnt/data"
 _ALLOWED_PUNCTUATION = set("-_ .@$&=;,#%^()")

@@ -14,11 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from session_pool_emulator.files import FileEntry, SessionFileNotFoundError, SessionFiles, StorageFullError
 from session_pool_emulator.sandbox.process import SandboxError
 from session_pool_emulator.session import Session
-from session_pool_emulator.web.errors import ApiError, bad_request
 from session_pool_emulator.web.file_names import parse_file_name, parse_folder
 from session_pool_emulator.web.multipart import MultipartUpload
 from session_pool_emulator.web.request_context import ApiVersion, RequestContext
-from session_pool_emulator.web.responses import format_timestamp, json_response
+from session_pool_emulator.web.responses import ApiError, bad_request, format_timestamp, json_response
 
 _CHUNK_BYTES = 256 << 10
 _DIRECTORY_BYTES = 4096

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from session_pool_emulator.web.errors import ApiError, bad_request
+from session_pool_emulator.web.responses import ApiError, bad_request
 
 _MAX_HEADER_BYTES = 16 << 10
 
