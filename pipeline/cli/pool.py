@@ -7,7 +7,7 @@ from rich.text import Text
 
 from pipeline.cli.common import Json, console, counted, show_json, with_services
 from pipeline.monitoring.pool_overview import SlotOverview
-from pipeline.pool.drain import drain as end_sessions
+from pipeline.pool.recycler import drain as end_sessions
 from pipeline.telemetry import printable
 
 

@@ -18,8 +18,7 @@ import typer
 from pipeline.cli.common import errors_shown
 from pipeline.cli.recipes import File
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.jobs import verification
-from pipeline.jobs.rendering import error_from_report
+from pipeline.jobs.rendering import check_bytes, check_report, error_from_report
 from pipeline.pool.batching import WorkItem
 from pipeline.pool.session import Session
 from pipeline.recipes import Recipe, load_recipes
@@ -130,14 +129,14 @@ class _Preview:
                 error = error_from_report(report.failure)
                 raise type(error)(f"{image}: {error.message}", kind=error.kind)
             formats = {each.name: each.formats for each in recipe.renditions}
-            facts = verification.check_report(report, names.renditions, formats, settings)
+            facts = check_report(report, names.renditions, formats, settings)
             paths = []
             for rendition in recipe.renditions:
                 reported = facts[rendition.name]
                 path = self.out / recipe.output_path(rendition, name, reported.as_reported)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 async with self.session.download(reported.file) as chunks:
-                    path.write_bytes(b"".join([chunk async for chunk in verification.check_bytes(chunks, reported)]))
+                    path.write_bytes(b"".join([chunk async for chunk in check_bytes(chunks, reported)]))
                 paths.append(path)
             return paths
 

@@ -23,9 +23,8 @@ from pipeline.console.auth import (
     sign_cookie,
 )
 from pipeline.console.cache import SWRCache
-from pipeline.console.failures import FailurePages
 from pipeline.console.images import ImageFiles
-from pipeline.console.jobs import JobPages
+from pipeline.console.jobs import FailurePages, JobPages
 from pipeline.console.overview import OverviewPage
 from pipeline.console.playground import PlaygroundPages
 from pipeline.console.pool import PoolPages

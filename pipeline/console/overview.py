@@ -15,9 +15,8 @@ from markupsafe import Markup
 from pipeline.console import charts
 from pipeline.console.auth import CONSOLE_PATH
 from pipeline.console.cache import SWRCache
-from pipeline.console.failures import failure_groups
 from pipeline.console.formatting import duration, percent, plural
-from pipeline.console.jobs import STAGE_COLORS, stage_times
+from pipeline.console.jobs import STAGE_COLORS, failure_groups, stage_times
 from pipeline.console.pool import slot_bar
 from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest

@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from functions_host.functions import Function, Invoker
-from functions_host.http_triggers import HttpTriggers
+from functions_host.http_triggers import HttpTriggers, compile_route
 from functions_host.inflight import InFlight
-from functions_host.routes import compile_route
 from tests.functions_host.conftest import APPS, Host, HostEnvironment
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")

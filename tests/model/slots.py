@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.pool import lease_keeper, rebalancing, recycler, slot
+from pipeline.pool import lease_keeper, recycler, slot
 from pipeline.pool.billing import BilledHours
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.slot import LEASE_MARGIN_SECONDS, SlotState
@@ -253,7 +253,6 @@ def model_clock() -> Iterator[None]:
         mock.patch.object(lease_keeper, "time", now),
         mock.patch.object(recycler, "time", now),
         mock.patch.object(slot, "time", now),
-        mock.patch.object(rebalancing, "time", now),
         mock.patch.object(slot, "secrets", tokens),
         mock.patch.object(leased_documents, "secrets", tokens),
     ):

@@ -18,8 +18,7 @@ from event_grid_emulator.control_api import control_app
 from event_grid_emulator.errors import EventGridError
 from event_grid_emulator.faults import Faults
 from event_grid_emulator.grid import EventGrid
-from event_grid_emulator.proxy import Proxy
-from event_grid_emulator.upstream import Upstream
+from event_grid_emulator.upstream import Proxy, Upstream
 
 LOOPBACK_ADDRESS = "127.0.0.1"
 # Longer than any client keeps an idle connection: a server that closes one first may break a request on its way.

@@ -19,15 +19,21 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from functions_host.blob_scanner import BlobScanner
-from functions_host.blob_triggers import BlobMessage, BlobMessageHandler, BlobTrigger
+from functions_host.blob_triggers import (
+    FUNCTIONS_PATH,
+    WEBHOOK_PATH,
+    BlobMessage,
+    BlobMessageHandler,
+    BlobTrigger,
+    BlobWebhook,
+    list_functions,
+)
 from functions_host.errors import HostError
-from functions_host.event_webhook import FUNCTIONS_PATH, WEBHOOK_PATH, BlobWebhook, list_functions
 from functions_host.functions import Function, Invoker, load_functions
-from functions_host.http_triggers import HttpTriggers
+from functions_host.http_triggers import HttpTriggers, compile_route
 from functions_host.inflight import InFlight
 from functions_host.leader_election import run_while_leader
 from functions_host.queue_listener import QueueListener, dead_letter, encode_message, invoke_queue_trigger
-from functions_host.routes import compile_route
 from functions_host.settings import (
     HOST_STORAGE,
     HostJson,

@@ -17,15 +17,12 @@ from pathlib import Path
 
 import zmq
 
-from session_pool_emulator.faults import FaultInjector
 from session_pool_emulator.interpreter import ABORTED, Interpreter
 from session_pool_emulator.log import AccessLog, short_hash
-from session_pool_emulator.sandbox.bytecode import compile_packages
-from session_pool_emulator.sandbox.launch import SandboxFolder, find_host_mounts
-from session_pool_emulator.sandbox.process import Sandbox, SandboxError
-from session_pool_emulator.sandbox.selection import select_sandbox
+from session_pool_emulator.sandbox.launch import SandboxFolder, compile_packages, find_host_mounts
+from session_pool_emulator.sandbox.process import Sandbox, SandboxError, select_sandbox
 from session_pool_emulator.session import Session
-from session_pool_emulator.settings import PoolSettings, SandboxKind
+from session_pool_emulator.settings import FaultInjector, PoolSettings, SandboxKind
 
 _FOLDER_PREFIX = "session-pool-"
 _MONITOR_INTERVAL_SECONDS = 0.1

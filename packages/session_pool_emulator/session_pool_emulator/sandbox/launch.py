@@ -1,7 +1,13 @@
-"""Commands that start the first process of a sandbox, one for each kind, and the host files that a session can read."""
+"""Commands that start the first process of a sandbox, one for each kind, and the host files that a session can read.
+
+A session cannot write bytecode files, and compiling all packages for each session takes seconds. So the packages that
+a session imports are compiled before.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import os
 import shutil
 import sys
@@ -11,6 +17,26 @@ from pathlib import Path
 
 from session_pool_emulator.inside.config import BootConfig, Limits, Mounts
 from session_pool_emulator.settings import PoolSettings, SandboxKind
+
+_KERNEL_MODULE = "ipykernel.kernelapp"
+
+
+async def compile_packages(preload: tuple[str, ...]) -> None:
+    """Import the packages of a session once, outside a sandbox, if the installer has not compiled them."""
+    if not _bytecode_is_missing():
+        return
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    code = f"import {', '.join((_KERNEL_MODULE, *preload))}"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    await process.wait()
+
+
+def _bytecode_is_missing() -> bool:
+    spec = importlib.util.find_spec(_KERNEL_MODULE.partition(".")[0])
+    return spec is not None and spec.cached is not None and not Path(spec.cached).exists()
+
 
 BOOT_FOLDER = "/opt/session-pool"
 PACKAGES = "/opt/packages"

@@ -11,11 +11,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from session_pool_emulator.faults import Fault
 from session_pool_emulator.log import short_hash
 from session_pool_emulator.pool import Pool
 from session_pool_emulator.session import Session
-from session_pool_emulator.settings import MIB
+from session_pool_emulator.settings import MIB, Fault
 from session_pool_emulator.web.responses import bad_request, json_response
 
 

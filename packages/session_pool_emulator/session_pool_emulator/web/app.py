@@ -11,9 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from session_pool_emulator.pool import Pool
 from session_pool_emulator.web import admin, executions, files, management, responses
-from session_pool_emulator.web.access_log import AccessLogMiddleware
-from session_pool_emulator.web.fault_middleware import FaultMiddleware
-from session_pool_emulator.web.tokens import TokenMiddleware
+from session_pool_emulator.web.middleware import AccessLogMiddleware, FaultMiddleware, TokenMiddleware
 
 _POOL_PATH = "/subscriptions/{subscription}/resourceGroups/{group}/sessionPools/{pool}"
 
