@@ -17,8 +17,8 @@ from pipeline.pool.recycler import drain
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
+from pipeline.storage import Entry
 from pipeline.storage.account import create_all
-from pipeline.storage.ledger import Entry
 
 WARM_UP = 2
 

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.settings import Settings
-from pipeline.storage.json_documents import DocumentStore
+from pipeline.storage import DocumentStore
 
 # Recipes are small, but requests must not be able to fill the memory with them.
 MAX_CACHED_RECIPES = 256

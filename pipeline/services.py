@@ -42,15 +42,18 @@ from pipeline.runs.planning import RunPlanner
 from pipeline.runs.selection import JobFinder
 from pipeline.runs.worker import FanOut, ItemExecutor, RunDeadLetterHandler, RunWorker
 from pipeline.settings import Settings, StorageAccount
-from pipeline.storage.account import Account
-from pipeline.storage.assets import Assets
-from pipeline.storage.blobs import Renditions, Sources
-from pipeline.storage.json_documents import DocumentStore
-from pipeline.storage.leased_documents import LeasedDocuments
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue
-from pipeline.storage.run_store import RunStore
-from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage import (
+    Account,
+    Assets,
+    DocumentStore,
+    JobQueue,
+    LeasedDocuments,
+    Ledger,
+    Renditions,
+    RunStore,
+    SlotStatusTable,
+    Sources,
+)
 
 SLOT_PREFIX = "slots/"
 ADHOC_PREFIX = "adhoc/"

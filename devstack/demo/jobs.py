@@ -17,9 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.entry import JobKey
-from pipeline.storage.ledger import Entry
-from pipeline.storage.queue import Message
+from pipeline.storage import Entry, JobKey, Message
 
 POLL_INTERVAL_SECONDS = 0.2
 # Longer than the longest delay between two attempts of a job.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from pipeline.errors import RequestError
-from pipeline.storage.json_documents import DocumentStore, StoredDocument
+from pipeline.storage import DocumentStore, StoredDocument
 
 MAX_KEY_CHARACTERS = 255
 

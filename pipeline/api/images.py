@@ -14,8 +14,7 @@ from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.jobs.actions import JobActions
 from pipeline.settings import Settings
-from pipeline.storage.blobs import Renditions, Source, Sources, unquoted
-from pipeline.storage.entry import Entry
+from pipeline.storage import Entry, Renditions, Source, Sources, unquoted
 
 ANY_TYPE = "application/octet-stream"
 

@@ -13,7 +13,7 @@ from pipeline.errors import StateConflict
 from pipeline.jobs.actions import JobActions
 from pipeline.monitoring.document import Document
 from pipeline.recipes import adhoc
-from pipeline.storage.entry import JobKey, State
+from pipeline.storage import JobKey, State
 
 
 class JobsQuery(Document):

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from pipeline.api.http import Links
 from pipeline.monitoring.document import Document
 from pipeline.runs.selection import PRINTABLE
-from pipeline.storage.entry import Entry, State
+from pipeline.storage import Entry, State
 
 PrintableText = Annotated[str, Field(max_length=1024, pattern=PRINTABLE)]
 RecipeName = Annotated[

@@ -35,9 +35,7 @@ from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.monitoring.document import Document
 from pipeline.settings import Settings
-from pipeline.storage.blobs import BlobName, safe_file_name
-from pipeline.storage.entry import Entry, JobKey, State
-from pipeline.storage.queue import Message
+from pipeline.storage import BlobName, Entry, JobKey, Message, State, safe_file_name
 
 IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]{1,60}")
 

@@ -20,7 +20,7 @@ from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
 from pipeline.monitoring.health import version_info
 from pipeline.pool.auth import SCOPE
 from pipeline.services import Services
-from pipeline.storage.queue import JobQueue
+from pipeline.storage import JobQueue
 
 Status = Literal["ok", "warning", "error"]
 MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.cli.common import console, with_services
-from pipeline.storage.account import create_all
+from pipeline.storage import create_all
 
 
 def command() -> None:

@@ -25,9 +25,7 @@ from pipeline.cli.common import (
 )
 from pipeline.errors import JobSuperseded, RequestError
 from pipeline.services import Services
-from pipeline.storage.entry import Entry, JobKey, State
-from pipeline.storage.ledger_queries import FailureGroup
-from pipeline.storage.queue import Message
+from pipeline.storage import Entry, FailureGroup, JobKey, Message, State
 from pipeline.telemetry import printable
 
 POLL_INTERVAL_SECONDS = 0.5

@@ -16,7 +16,7 @@ from jinja2 import Template
 from pipeline.cli.common import console, counted, errors_shown, with_services
 from pipeline.errors import ConfigError
 from pipeline.services import Services
-from pipeline.storage.ledger import Entry
+from pipeline.storage import Entry
 
 STAGES = {
     "claim": ("#8d99ae", "open the source, claim the job"),

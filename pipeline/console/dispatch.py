@@ -34,7 +34,7 @@ from pipeline.console.runs import RunPages
 from pipeline.errors import PipelineError, RequestError, TransientError
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.shared_secret import SharedSecret
+from pipeline.storage import SharedSecret
 from pipeline.telemetry import logger
 
 

@@ -18,9 +18,7 @@ from pipeline.console.templates import HASH_DIGITS
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB, Settings
-from pipeline.storage.blobs import Renditions, Sources, is_blob_name
-from pipeline.storage.entry import JobKey
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import JobKey, Ledger, Renditions, Sources, is_blob_name
 
 MAX_IMAGE_BYTES = 32 * MIB
 MAX_THUMBNAIL_BYTES = 2 * MIB

@@ -21,9 +21,7 @@ from pipeline.errors import PipelineError, RequestError
 from pipeline.jobs.actions import JobActions
 from pipeline.recipes import Recipes
 from pipeline.settings import Settings
-from pipeline.storage.entry import STATES, Entry, JobKey
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.ledger_queries import FailureGroup, cursor_before
+from pipeline.storage import STATES, Entry, FailureGroup, JobKey, Ledger, cursor_before
 
 PAGE_SIZE = 40
 MAX_LEDGER_PAGES = 5

@@ -24,10 +24,7 @@ from pipeline.monitoring.health import DependencyHealth, HealthMonitor
 from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview
 from pipeline.runs import Run
 from pipeline.runs.lifecycle import RunController
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.ledger_queries import FailureGroup
-from pipeline.storage.metrics import MinuteMetrics
-from pipeline.storage.queue import JobQueue
+from pipeline.storage import FailureGroup, JobQueue, Ledger, MinuteMetrics
 
 LONG_WAIT_SECONDS = 300.0
 HIGH_FAILURE_SHARE = 0.1

@@ -25,8 +25,7 @@ from pipeline.jobs.preview import Preview, Previewer, PreviewSource
 from pipeline.jobs.rendering import FOCAL_POINT_KEY
 from pipeline.recipes import Recipe, Recipes, focal_point, yaml_loader
 from pipeline.settings import Settings
-from pipeline.storage.blobs import Sources, safe_file_name
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import Ledger, Sources, safe_file_name
 
 FILE_NAME = "draft"
 RECIPE_NAME = "draft"

@@ -23,7 +23,7 @@ from pipeline.monitoring.pool_overview import (
 from pipeline.pool.scheduler import MAX_NAME_CHARACTERS
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.settings import Settings
-from pipeline.storage.entry import JobKey
+from pipeline.storage import JobKey
 
 SLOTS_PER_PAGE, MAX_JOBS_PER_ROW = 30, 3
 

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import StateConflict
-from pipeline.storage.blobs import Sources
-from pipeline.storage.entry import Entry, JobKey, State, Version
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue, Message
+from pipeline.storage import Entry, JobKey, JobQueue, Ledger, Message, Sources, State, Version
 
 PAGE_SIZE = 200
 

@@ -14,9 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
 from pipeline.jobs.dispatch import JobDispatcher, OutcomeRecorder
-from pipeline.storage.entry import UNREADABLE_PARTITION, Entry, JobKey, Version
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue, Message
+from pipeline.storage import UNREADABLE_PARTITION, Entry, JobKey, JobQueue, Ledger, Message, Version
 from pipeline.telemetry import logger
 
 log = logger(__name__)

@@ -16,10 +16,7 @@ from pipeline.jobs.execution import UPLOAD_POLICY, JobExecutor
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage.blobs import Sources
-from pipeline.storage.entry import JobKey
-from pipeline.storage.ledger import Entry, Ledger, Version
-from pipeline.storage.queue import JobQueue, Message
+from pipeline.storage import Entry, JobKey, JobQueue, Ledger, Message, Sources, Version
 from pipeline.telemetry import continue_trace, job_log_context, logger
 
 log = logger(__name__)

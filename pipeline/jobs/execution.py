@@ -31,9 +31,21 @@ from pipeline.pool.report import SessionReport
 from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage.blobs import JOB_METADATA_KEY, Ownership, RenditionBlob, Renditions, Source, Sources, Staged
-from pipeline.storage.entry import JobKey, fits_row
-from pipeline.storage.ledger import Claim, Entry, Ledger, Version
+from pipeline.storage import (
+    JOB_METADATA_KEY,
+    Claim,
+    Entry,
+    JobKey,
+    Ledger,
+    Ownership,
+    RenditionBlob,
+    Renditions,
+    Source,
+    Sources,
+    Staged,
+    Version,
+    fits_row,
+)
 from pipeline.telemetry import bytes_moved, job_log_context, logger
 
 log = logger(__name__)

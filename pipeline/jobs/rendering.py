@@ -29,7 +29,7 @@ from pipeline.pool.slot import TRUSTED
 from pipeline.pool.waiting_queue import PRIORITIES, JobLabel, Priority
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.settings import Settings
-from pipeline.storage.assets import Asset, Assets
+from pipeline.storage import Asset, Assets
 from pipeline.telemetry import logger
 
 SIGNATURE_BYTES = 16

@@ -22,8 +22,7 @@ from pipeline.pool.client import PoolClient
 from pipeline.pool.recycler import end_idle_session
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.settings import Settings
-from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
-from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage import DocumentSummary, LeasedDocuments, SlotStatusTable
 
 SlotState = Literal["free", "leased", "dirty", "cooling"]
 RecycleOutcome = Literal["ended", "no_session", "draining", "requested", "lease_broken"]

@@ -9,8 +9,7 @@ from typing import Self
 
 from pipeline.monitoring.document import Document
 from pipeline.monitoring.pool_overview import PoolMonitor, SlotCounts
-from pipeline.storage.metrics import MetricsStore, MinuteMetrics
-from pipeline.storage.queue import JobQueue
+from pipeline.storage import JobQueue, MetricsStore, MinuteMetrics
 
 
 class MinuteStatistics(Document):

@@ -13,8 +13,7 @@ from pipeline.runs.model import Estimate, Estimator, Progress, Run, is_id, key_o
 from pipeline.runs.planning import RunPlanner, new_id
 from pipeline.runs.selection import JobFinder, Selection
 from pipeline.settings import Settings, variable
-from pipeline.storage.queue import JobQueue, RunWork
-from pipeline.storage.run_store import UNFINISHED, Document, RunStore
+from pipeline.storage import UNFINISHED, Document, JobQueue, RunStore, RunWork
 from pipeline.telemetry import logger
 
 log = logger(__name__)

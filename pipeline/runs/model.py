@@ -20,7 +20,7 @@ from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.runs.selection import PAGE_SIZE, Reason, Selection
 from pipeline.settings import Settings
-from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
+from pipeline.storage import MAX_PERIOD, MetricsStore, MinuteMetrics
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from typing import Literal
 
 from pipeline.errors import ConfigError, JobSuperseded, RecipeError
 from pipeline.recipes import Recipes
-from pipeline.storage.blobs import MarkedBlob, Renditions, Sources
-from pipeline.storage.entry import JobKey, source_of
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import JobKey, Ledger, MarkedBlob, Renditions, Sources, source_of
 from pipeline.telemetry import logger
 
 log = logger(__name__)

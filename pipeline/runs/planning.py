@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.errors import RequestError, StateConflict
 from pipeline.runs.model import Estimator, Plan, is_id, key_of, now
 from pipeline.runs.selection import Due, JobFinder, Reason, Selection
-from pipeline.storage.run_store import Document, RunStore
+from pipeline.storage import Document, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)

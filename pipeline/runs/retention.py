@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pipeline.runs.model import Run, key_of, now
-from pipeline.storage.metrics import MAX_PERIOD, MetricsStore
-from pipeline.storage.run_store import RunStore
+from pipeline.storage import MAX_PERIOD, MetricsStore, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)

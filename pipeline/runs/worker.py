@@ -21,9 +21,19 @@ from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, key_of
 from pipeline.runs.selection import Due, JobFinder
 from pipeline.settings import Settings
-from pipeline.storage.entry import Entry, JobKey, Version
-from pipeline.storage.queue import Item, JobQueue, Message, RunWork
-from pipeline.storage.run_store import UNFINISHED, Batch, Outcome, RunStore
+from pipeline.storage import (
+    UNFINISHED,
+    Batch,
+    Entry,
+    Item,
+    JobKey,
+    JobQueue,
+    Message,
+    Outcome,
+    RunStore,
+    RunWork,
+    Version,
+)
 from pipeline.telemetry import job_log_context, logger
 
 log = logger(__name__)

@@ -39,7 +39,6 @@ from pipeline.storage.metrics import MetricsStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-__all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "decide_claim"]
 GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 

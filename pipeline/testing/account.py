@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from pipeline.storage.account import Account
+from pipeline.storage import Account
 from pipeline.testing.clients import NO_RESPONSE, Clients
 from pipeline.testing.operations import apply
 from pipeline.testing.store import Op, Response, Store

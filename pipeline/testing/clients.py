@@ -25,7 +25,7 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import TableTransactionError
 
-from pipeline.storage.account import READ_CHUNK_BYTES
+from pipeline.storage import READ_CHUNK_BYTES
 from pipeline.testing.operations import MAX_PAGE_ROWS
 from pipeline.testing.store import DEFAULT_HEADERS, MISSING, NONE, Blob, Items, Op, Response, Row
 

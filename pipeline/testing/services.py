@@ -10,7 +10,7 @@ from pipeline.pool.client import PoolClient
 from pipeline.recipes import Recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.account import create_all
+from pipeline.storage import create_all
 from pipeline.testing.account import MemoryAccount
 from pipeline.testing.pool import FakePool
 

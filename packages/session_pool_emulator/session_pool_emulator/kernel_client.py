@@ -3,7 +3,7 @@
 The kernel is untrusted. The client drops messages that are unsigned or malformed. A message above the size limit closes
 the connection. The client never reconnects, because the session could have replaced the socket.
 
-Messages are signed Jupyter messages, protocol 5: the parts that a client for executions needs. `jupyter_client` does the
+Messages are signed Jupyter messages, protocol 5: the parts that executions need. `jupyter_client` does the
 same and more (dates, adapters, replay protection), but takes a third of the time of a warm execution. Reference: "The
 wire protocol" on the messaging page of the Jupyter documentation.
 """
