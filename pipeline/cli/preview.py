@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline.cli.recipes import File
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.jobs.rendering import check_bytes, check_report, error_from_report
 from pipeline.pool.batching import WorkItem
+from pipeline.pool.client import single_chunk
 from pipeline.pool.session import Session
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import pool_client
@@ -115,7 +116,7 @@ class _Preview:
         recipe, settings, data = self.recipe, self.settings, image.read_bytes()  # noqa: ASYNC240 - nothing else runs
         assets = await self._upload_assets()
         with self.session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
-            await self.session.upload(names.source, len(data), lambda: _one_chunk(data))
+            await self.session.upload(names.source, len(data), lambda: single_chunk(data))
             job = recipe.job(
                 source=names.source,
                 report=names.report,
@@ -149,10 +150,6 @@ class _Preview:
                 raise ConfigError(f"there is no asset {name!r} in the folder {self.assets}: name another with --assets")
             await self.session.upload_asset(file, path.read_bytes())
         return files
-
-
-async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _draw_sheet(images: list[Path], rendered: list[list[Path]], out: Path) -> Path:

@@ -43,7 +43,7 @@ class Route:
     """A page or an action: its method, the pattern of its path below the console's, and the required role."""
 
     method: str
-    pattern: re.Pattern[str]
+    pattern: str
     role: Role
     handler: Handler
 
@@ -68,38 +68,34 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
     playground = PlaygroundPages(settings, recipe_file, ledger, services.sources, services.previewer)
     pool = PoolPages(settings, services.pool_monitor)
     return (
-        _route("POST", r"sign-out", "read", _sign_out),
-        _route("GET", r"", "read", overview.show),
-        _route("GET", r"jobs", "read", jobs.index),
-        _route("GET", r"jobs/(?P<id>[^/]+)", "read", jobs.show),
-        _route("POST", r"jobs/(?P<id>[^/]+)/retry", "write", jobs.retry),
-        _route("POST", r"jobs/(?P<id>[^/]+)/dismiss", "write", jobs.dismiss),
-        _route("GET", r"failures", "read", failures.index),
-        _route("POST", r"failures/retry", "write", failures.retry),
-        _route("POST", r"failures/dismiss", "write", failures.dismiss),
-        _route("GET", r"images/blob", "read", images.blob),
-        _route("GET", r"images/(?P<id>[^/]+)/source", "read", images.source),
-        _route("GET", r"images/(?P<id>[^/]+)/rendition/(?P<name>[^/]+)", "read", images.rendition),
-        _route("GET", r"runs", "read", runs.index),
-        _route("GET", r"runs/plan", "write", runs.form),
-        _route("POST", r"runs/plan", "write", runs.plan),
-        _route("GET", r"runs/plans/(?P<id>[^/]+)", "read", runs.review),
-        _route("POST", r"runs/plans/(?P<id>[^/]+)/continue", "write", runs.continue_planning),
-        _route("POST", r"runs/plans/(?P<id>[^/]+)/start", "write", runs.start),
-        _route("GET", r"runs/(?P<id>[^/]+)", "read", runs.show),
-        _route("POST", r"runs/(?P<id>[^/]+)/cancel", "write", runs.cancel),
-        _route("POST", r"runs/(?P<id>[^/]+)/resume", "write", runs.resume),
-        _route("GET", r"recipes", "read", recipes.index),
-        _route("GET", r"recipes/(?P<name>[^/]+)", "read", recipes.show),
-        _route("GET", r"playground", "read", playground.show),
-        _route("POST", r"playground", "write", playground.submit),
-        _route("GET", r"pool", "read", pool.show),
-        _route("POST", r"pool/(?P<number>[0-9]{1,6})/recycle", "write", pool.recycle),
+        Route("POST", r"sign-out", "read", _sign_out),
+        Route("GET", r"", "read", overview.show),
+        Route("GET", r"jobs", "read", jobs.index),
+        Route("GET", r"jobs/(?P<id>[^/]+)", "read", jobs.show),
+        Route("POST", r"jobs/(?P<id>[^/]+)/retry", "write", jobs.retry),
+        Route("POST", r"jobs/(?P<id>[^/]+)/dismiss", "write", jobs.dismiss),
+        Route("GET", r"failures", "read", failures.index),
+        Route("POST", r"failures/retry", "write", failures.retry),
+        Route("POST", r"failures/dismiss", "write", failures.dismiss),
+        Route("GET", r"images/blob", "read", images.blob),
+        Route("GET", r"images/(?P<id>[^/]+)/source", "read", images.source),
+        Route("GET", r"images/(?P<id>[^/]+)/rendition/(?P<name>[^/]+)", "read", images.rendition),
+        Route("GET", r"runs", "read", runs.index),
+        Route("GET", r"runs/plan", "write", runs.form),
+        Route("POST", r"runs/plan", "write", runs.plan),
+        Route("GET", r"runs/plans/(?P<id>[^/]+)", "read", runs.review),
+        Route("POST", r"runs/plans/(?P<id>[^/]+)/continue", "write", runs.continue_planning),
+        Route("POST", r"runs/plans/(?P<id>[^/]+)/start", "write", runs.start),
+        Route("GET", r"runs/(?P<id>[^/]+)", "read", runs.show),
+        Route("POST", r"runs/(?P<id>[^/]+)/cancel", "write", runs.cancel),
+        Route("POST", r"runs/(?P<id>[^/]+)/resume", "write", runs.resume),
+        Route("GET", r"recipes", "read", recipes.index),
+        Route("GET", r"recipes/(?P<name>[^/]+)", "read", recipes.show),
+        Route("GET", r"playground", "read", playground.show),
+        Route("POST", r"playground", "write", playground.submit),
+        Route("GET", r"pool", "read", pool.show),
+        Route("POST", r"pool/(?P<number>[0-9]{1,6})/recycle", "write", pool.recycle),
     )
-
-
-def _route(method: str, pattern: str, role: Role, handler: Handler) -> Route:
-    return Route(method, re.compile(pattern), role, handler)
 
 
 async def _sign_out(request: ConsoleRequest) -> func.HttpResponse:
@@ -155,7 +151,9 @@ class Console:
         path = request.route_params.get("page", "").strip("/")
         if path.startswith("static/"):
             file = templates.static_file(path.removeprefix("static/"))
-            return responses.static_file(file.data, file.content_type, file.digest) if file else _no_file()
+            if file is None:
+                return responses.plain_text(404, "file not found")
+            return responses.static_file(file.data, file.content_type, file.digest)
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS if _method(request) == "GET" else WRITE_TIMEOUT_SECONDS):
                 secret = await self.secret.get()
@@ -173,7 +171,7 @@ class Console:
     async def _dispatch(self, request: ConsoleRequest, path: str, secret: bytes) -> func.HttpResponse:
         """Call the handler of the first route that matches."""
         # In reverse order, so that the first route of a method replaces the others.
-        matches = [(route, match) for route in reversed(self.routes) if (match := route.pattern.fullmatch(path))]
+        matches = [(route, match) for route in reversed(self.routes) if (match := re.fullmatch(route.pattern, path))]
         by_method = {route.method: (route, match) for route, match in matches}
         if not by_method:
             return _error_page(RequestError("This page does not exist.", kind="not_found"), request)
@@ -253,7 +251,3 @@ def _error_page(error: PipelineError, request: ConsoleRequest | None = None, **h
         kind=error.kind,
     )
     return responses.page(html, status, **headers)
-
-
-def _no_file() -> func.HttpResponse:
-    return responses.plain_text(404, "file not found")

@@ -202,8 +202,7 @@ class OverviewPage:
 
     async def show(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET` of the console's root: show the overview."""
-        periods = {str(hours): hours for hours in COLUMN_MINUTES}
-        hours = periods.get(request.query.get("hours", ""), 1)
+        hours = next((each for each in COLUMN_MINUTES if str(each) == request.query.get("hours")), 1)
         now = datetime.now(UTC)
         since = now - timedelta(hours=hours)
         # Concurrent: the page takes as long as the slowest request.

@@ -95,8 +95,7 @@ def body_chunks(response: httpx.Response, seconds: float) -> AsyncIterator[bytes
 
 def is_compressed(response: httpx.Response) -> bool:
     """Return whether the body is compressed."""
-    coding: str = response.headers.get("Content-Encoding", "identity")
-    return coding.strip().lower() != "identity"
+    return bool(response.headers.get("Content-Encoding", "identity").strip().lower() != "identity")
 
 
 async def read_body(response: httpx.Response, seconds: float) -> bytes:

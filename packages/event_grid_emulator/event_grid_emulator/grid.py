@@ -62,12 +62,12 @@ async def _validate(subscription: Subscription, url: str, http: httpx.AsyncClien
 
 def _validation_event(code: str, *, cloud: bool) -> object:
     data = {"validationCode": code, "validationUrl": None}
-    event: dict[str, Any] = {"id": str(uuid.uuid4()), "subject": ""}
+    common = {"id": str(uuid.uuid4()), "subject": ""}
     if cloud:  # as on Azure, the data of this event is a JSON string
-        event |= {"source": RESOURCE_GROUP, "type": VALIDATION_EVENT, "specversion": "1.0", "data": json.dumps(data)}
-        return event
-    event |= {"topic": RESOURCE_GROUP, "eventType": VALIDATION_EVENT, "eventTime": utc_now()}
-    return [{**event, "data": data, "dataVersion": "2", "metadataVersion": "1"}]
+        fields = {"source": RESOURCE_GROUP, "type": VALIDATION_EVENT, "specversion": "1.0", "data": json.dumps(data)}
+        return {**common, **fields}
+    fields = {"topic": RESOURCE_GROUP, "eventType": VALIDATION_EVENT, "eventTime": utc_now()}
+    return [{**common, **fields, "data": data, "dataVersion": "2", "metadataVersion": "1"}]
 
 
 def _handshake_error(subscription: Subscription, reason: str) -> EventGridError:

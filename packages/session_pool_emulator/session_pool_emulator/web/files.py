@@ -51,11 +51,9 @@ def parse_folder(path: str | None) -> list[str]:
 
 def _is_valid(name: str) -> bool:
     """Return whether all characters are allowed and the name has at most 255 bytes in UTF-8."""
-    return len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES and all(map(_is_allowed, name))
-
-
-def _is_allowed(character: str) -> bool:
-    return character.isalnum() or character in _ALLOWED_PUNCTUATION or (character > "\x7f" and character.isprintable())
+    return len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES and all(
+        char.isalnum() or char in _ALLOWED_PUNCTUATION or (char > "\x7f" and char.isprintable()) for char in name
+    )
 
 
 def _invalid_path(path: str, reason: str) -> ApiError:
@@ -192,14 +190,14 @@ def _list_body(context: RequestContext, entries: list[FileEntry]) -> dict[str, A
 
 
 def _file_body(context: RequestContext, entry: FileEntry) -> dict[str, Any]:
-    body: dict[str, Any] = {"name": entry.name}
-    if context.version >= ApiVersion.V2025_10:
-        body["directory"] = entry.folder or "."
-    body["type"] = "directory" if entry.is_directory else "file"
-    body["contentType"] = _content_type(entry)
-    body["sizeInBytes"] = _DIRECTORY_BYTES if entry.is_directory else entry.size
-    body["lastModifiedAt"] = format_timestamp(entry.modified_at)
-    return body
+    return {
+        "name": entry.name,
+        **({"directory": entry.folder or "."} if context.version >= ApiVersion.V2025_10 else {}),
+        "type": "directory" if entry.is_directory else "file",
+        "contentType": _content_type(entry),
+        "sizeInBytes": _DIRECTORY_BYTES if entry.is_directory else entry.size,
+        "lastModifiedAt": format_timestamp(entry.modified_at),
+    }
 
 
 def _legacy_file_body(entry: FileEntry) -> dict[str, Any]:

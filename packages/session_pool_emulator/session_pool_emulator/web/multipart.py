@@ -35,7 +35,16 @@ class MultipartUpload:
         self._in_file = False
         self._header_name = self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
-        self._parser = MultipartParser(options[b"boundary"], self._callbacks())  # type: ignore[arg-type]
+        callbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_name,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+        }
+        self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Read the whole body and write the file.
@@ -59,17 +68,6 @@ class MultipartUpload:
             self._parser.write(chunk)
         except MultipartParseError as error:
             raise bad_request(f"The body is not multipart/form-data: {error}") from None
-
-    def _callbacks(self) -> dict[str, Callable[..., None]]:
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_name,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-        }
 
     def _on_part_begin(self) -> None:
         self._headers = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,19 +24,18 @@ def format_timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
-    """Error response. The body is empty if `code` is None, and has no `error` envelope if `flat` is true."""
+    """Error response with an HTTP status; `target` names the invalid parameter, header or field.
 
-    def __init__(
-        self, status: int, code: str | None, message: str = "", *, target: str = "", flat: bool = False
-    ) -> None:
-        """Describe a response with HTTP status `status`; `target` names the invalid parameter, header or field."""
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.target = target
-        self.flat = flat
+    The body is empty if `code` is None, and has no `error` envelope if `flat` is true.
+    """
+
+    status: int
+    code: str | None
+    message: str = ""
+    target: str = field(default="", kw_only=True)
+    flat: bool = field(default=False, kw_only=True)
 
 
 def bad_request(message: str, *, code: str = "SessionRequestValidationFailed", target: str = "") -> ApiError:
