@@ -28,8 +28,7 @@ from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
 from pipeline.monitoring.health import HealthMonitor
-from pipeline.monitoring.pool_overview import PoolMonitor
-from pipeline.monitoring.statistics import StatisticsCollector
+from pipeline.monitoring.pool_overview import PoolMonitor, StatisticsCollector
 from pipeline.pool import engine_bundle
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient

@@ -12,8 +12,7 @@ from typing import Annotated
 
 import typer
 
-from devstack.identity.endpoint import TokenEndpoint
-from devstack.identity.tokens import TokenIssuer
+from devstack.identity.endpoint import TokenEndpoint, TokenIssuer
 from devstack.run_until_signal import run_until_signal
 from functions_host.host import serving
 

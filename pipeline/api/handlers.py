@@ -8,14 +8,12 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from pipeline.api.failures import FailureHandlers
 from pipeline.api.http import Request, Response
 from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.images import ImageHandlers
-from pipeline.api.jobs import JobHandlers
+from pipeline.api.jobs import FailureHandlers, JobHandlers
 from pipeline.api.monitoring import MonitoringHandlers
-from pipeline.api.preview import PreviewHandlers
-from pipeline.api.recipes import RecipeHandlers
+from pipeline.api.recipes import PreviewHandlers, RecipeHandlers
 from pipeline.api.runs import RunHandlers
 from pipeline.api.submit import SubmitHandlers
 from pipeline.services import Services

@@ -10,8 +10,7 @@ from pydantic import Field
 from pipeline.api.http import RETRY_AFTER_SECONDS, Request, Response
 from pipeline.monitoring.document import Document
 from pipeline.monitoring.health import HealthMonitor, version_info
-from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview, SlotOverview
-from pipeline.monitoring.statistics import StatisticsCollector
+from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview, SlotOverview, StatisticsCollector
 from pipeline.settings import Settings
 
 

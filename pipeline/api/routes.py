@@ -10,15 +10,14 @@ from typing import Any
 
 import azure.functions as func
 
-from pipeline.api import failures, jobs, monitoring, openapi, preview, recipes, runs
+from pipeline.api import jobs, monitoring, openapi, recipes, runs
 from pipeline.api.handlers import Handlers, Route
 from pipeline.api.http import Request, Response, problem, problem_response, respond
 from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
 from pipeline.api.submit import JobRequest
 from pipeline.errors import RequestError
 from pipeline.monitoring.health import Health, VersionInfo
-from pipeline.monitoring.pool_overview import RecycleResult
-from pipeline.monitoring.statistics import Statistics
+from pipeline.monitoring.pool_overview import RecycleResult, Statistics
 from pipeline.services import Services
 
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/gif")
@@ -112,9 +111,9 @@ ROUTES: tuple[Route, ...] = (
         path="failures",
         handler=lambda api: api.failures.show,
         summary="Count the failures by kind, most frequent first.",
-        responses={200: failures.FailuresDocument},
+        responses={200: jobs.FailuresDocument},
         problems=(400, 503),
-        query=failures.FailuresQuery,
+        query=jobs.FailuresQuery,
     ),
     Route(
         name="retry_failures",
@@ -122,9 +121,9 @@ ROUTES: tuple[Route, ...] = (
         path="failures/retry",
         handler=lambda api: api.failures.retry,
         summary="Retry all failures of a kind, up to the limit of one request.",
-        responses={200: failures.RetriedDocument},
+        responses={200: jobs.RetriedDocument},
         problems=(400, 413, 415, 503),
-        body=failures.RetryRequest,
+        body=jobs.RetryRequest,
     ),
     Route(
         name="plan_run",
@@ -207,7 +206,7 @@ ROUTES: tuple[Route, ...] = (
         path="preview",
         handler=lambda api: api.preview.show,
         summary="Preview a recipe on an image; nothing is stored.",
-        responses={200: (preview.PreviewDocument, *IMAGES)},
+        responses={200: (recipes.PreviewDocument, *IMAGES)},
         problems=(400, 403, 404, 413, 415, 422, 503, 504),
         form=("recipe", "text"),
     ),

@@ -13,7 +13,7 @@ from pipeline import __version__
 
 INTERRUPTED = 130
 COMMANDS = {
-    "init": ("init:command", "Create missing containers, queues and tables."),
+    "init": ("doctor:create_resources", "Create missing containers, queues and tables."),
     "doctor": ("doctor:command", "Check settings, dependencies and versions; suggest repairs."),
     "settings": ("settings:command", "Show every setting: value, default and meaning."),
     "recipes": ("recipes:app", "Check and explain recipes."),
@@ -31,8 +31,8 @@ COMMANDS = {
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
     "estimate": ("runs:estimate", "Estimate the duration of a bulk run from measured job times."),
     "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
-    "pool": ("pool:command", "Show the slots of the session pool, and the cost of its sessions."),
-    "drain": ("pool:drain", "End all sessions that no running process holds."),
+    "pool": ("doctor:show_pool", "Show the slots of the session pool, and the cost of its sessions."),
+    "drain": ("doctor:drain", "End all sessions that no running process holds."),
     "trace": ("trace:command", "Draw the timeline of jobs as HTML or SVG."),
 }
 """Module and object of each command, and its line in the help. Only the requested command is imported: loading all

@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from devstack.identity.endpoint import TokenEndpoint
-from devstack.identity.tokens import TokenIssuer
+from devstack.identity.endpoint import TokenEndpoint, TokenIssuer
 from functions_host.host import serving
 
 # Lifetime of a token in seconds: many expire in a run.

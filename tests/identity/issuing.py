@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devstack.identity.endpoint import TokenEndpoint
-from devstack.identity.tokens import TokenIssuer
+from devstack.identity.endpoint import TokenEndpoint, TokenIssuer
 from functions_host.host import serving
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"

@@ -14,7 +14,7 @@ from azure.core.credentials import AccessToken
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from devstack.identity.tokens import TokenIssuer
+from devstack.identity.endpoint import TokenIssuer
 from functions_host.host import serving
 from pipeline.errors import IdentityUnavailable, PoolUnavailable
 from pipeline.identity import Identity

@@ -1,4 +1,7 @@
-"""Load a function app and invoke its functions; reject apps that the Python worker on Azure rejects."""
+"""Load a function app and invoke its functions; reject apps that the Python worker on Azure rejects.
+
+In-flight invocations are tracked, so that a graceful shutdown can wait for them.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ import threading
 import time
 import typing
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import azure.functions as func
 from azure.functions import meta
@@ -30,6 +33,36 @@ from azure.functions.decorators.function_app import Function as RegisteredFuncti
 from azurefunctions.extensions.bindings import blob as sdk
 
 from functions_host.errors import HostError
+
+T = TypeVar("T")
+
+
+class InFlight:
+    """The set of running tasks. A task continues when the coroutine that waits for it is cancelled."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task. The caller handles its result or error, unless the caller is cancelled first."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # mark as retrieved: asyncio warns otherwise when the caller was cancelled
+
+    async def drain(self, grace: float) -> None:
+        """Wait up to `grace` seconds for all tasks, then cancel the others and wait for them to end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in (remaining := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*remaining, return_exceptions=True)
+
 
 RETURN_BINDING = "$return"
 TRIGGER_TYPES = ("blobTrigger", "queueTrigger", "timerTrigger", "httpTrigger")

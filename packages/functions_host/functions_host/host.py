@@ -29,9 +29,8 @@ from functions_host.blob_triggers import (
     list_functions,
 )
 from functions_host.errors import HostError
-from functions_host.functions import Function, Invoker, load_functions
+from functions_host.functions import Function, InFlight, Invoker, load_functions
 from functions_host.http_triggers import HttpTriggers, compile_route
-from functions_host.inflight import InFlight
 from functions_host.leader_election import run_while_leader
 from functions_host.queue_listener import QueueListener, dead_letter, encode_message, invoke_queue_trigger
 from functions_host.settings import (

@@ -19,8 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from functions_host.errors import HostError
-from functions_host.functions import Function, InvocationError, Invoker
-from functions_host.inflight import InFlight
+from functions_host.functions import Function, InFlight, InvocationError, Invoker
 
 CONSTRAINT_PATTERNS = {
     "": r"[^/]+",

@@ -16,8 +16,7 @@ from azure.functions.queue import QueueMessage as FunctionMessage
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from functions_host.functions import Function, InvocationError, Invoker
-from functions_host.inflight import InFlight
+from functions_host.functions import Function, InFlight, InvocationError, Invoker
 from functions_host.settings import QueueOptions
 from functions_host.storage import StorageClients, ensure_queue
 

@@ -14,8 +14,7 @@ from azure.functions.timer import TimerRequest
 from azure.storage.blob.aio import BlobClient
 
 from functions_host.errors import HostError
-from functions_host.functions import Function, InvocationError, Invoker
-from functions_host.inflight import InFlight
+from functions_host.functions import Function, InFlight, InvocationError, Invoker
 from functions_host.ncrontab import parse_schedule
 from functions_host.settings import resolve_settings
 
