@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions_host.timer_triggers import Schedule, parse_schedule
+from functions_host.ncrontab import Schedule, parse_schedule
 
 CASES = json.loads(Path(__file__).with_name("ncrontab.json").read_text())["cases"]
 START = datetime(2026, 11, 30, 23, 59, 58, tzinfo=UTC)
