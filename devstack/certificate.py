@@ -5,8 +5,6 @@ OpenSSL, and with it aiohttp and httpx, read SSL_CERT_FILE; requests reads REQUE
 NODE_EXTRA_CA_CERTS.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Run the whole stack in the foreground: `python -m devstack up`."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated

@@ -4,8 +4,6 @@ An ad-hoc recipe is stored by its content, next to the documents of slots: queue
 another process, or a retry weeks later, needs it too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@
 container: function triggers, routes and commands. Everything below takes its collaborators instead.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from collections.abc import Mapping

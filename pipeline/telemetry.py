@@ -4,8 +4,6 @@ The code uses the API of OpenTelemetry. Without a configured SDK, spans and metr
 on Azure, settings of the platform configure one. No attribute contains a session identifier, a token or a key.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress

@@ -1,7 +1,5 @@
 """The jobs of the demo: plan them, upload their photos, follow them in the ledger, download their renditions."""
 
-from __future__ import annotations
-
 import asyncio
 import mimetypes
 import time

@@ -4,8 +4,6 @@ The Azure SDKs find it by the variables IDENTITY_ENDPOINT and IDENTITY_HEADER. I
 Azurite (`--oauth basic` with https) and the session pool emulator (`--require-token`) accept them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from typing import Annotated

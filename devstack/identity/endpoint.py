@@ -3,8 +3,6 @@
 Its tokens have the claims of Azure's tokens, and no signature.
 """
 
-from __future__ import annotations
-
 import hmac
 import secrets
 import time

@@ -1,7 +1,5 @@
 """Description of a route, and all HTTP handlers of the API, composed from the services of a process."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self

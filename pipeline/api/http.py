@@ -3,8 +3,6 @@
 Within the API, only this module and `routes` use Azure's classes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping

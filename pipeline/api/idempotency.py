@@ -4,8 +4,6 @@ A key is stored before anything starts, with the source and recipe of the job, o
 idempotent by their claim, so neither the response nor a lock is stored.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """HTTP handlers of images: return renditions and sources, with headers that keep browsers from executing them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """HTTP handlers of jobs and failures: show, list page by page with a cursor, retry and dismiss."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """HTTP handlers of monitoring: session pool, health, version and statistics; and recycling a slot."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

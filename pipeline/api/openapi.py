@@ -1,7 +1,5 @@
 """OpenAPI 3.1 document, generated from the routes and from the models of requests and responses."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """HTTP handlers of recipes: list them, show their schema, and preview one on an image. Nothing is stored."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 from typing import Any, Self

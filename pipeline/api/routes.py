@@ -3,8 +3,6 @@
 The function app and the OpenAPI document are generated from the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

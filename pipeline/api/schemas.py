@@ -1,7 +1,5 @@
 """JSON schemas of jobs, and types that several queries share."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any, Self
 

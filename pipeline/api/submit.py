@@ -3,8 +3,6 @@
 A submission is a job for a stored blob, or for an image in the request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Command line `image-pipeline`: works with the settings of the function app, on Azure and on the local stack."""
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib import import_module

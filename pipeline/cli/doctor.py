@@ -1,7 +1,5 @@
 """Commands about the environment: check what jobs need, create resources, show the session pool, end idle sessions."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

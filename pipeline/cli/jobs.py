@@ -1,7 +1,5 @@
 """Commands about jobs: submit and list jobs, show one, list, retry and dismiss failures."""
 
-from __future__ import annotations
-
 import asyncio
 import mimetypes
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Command `preview RECIPE IMAGE…`: render image files in a session, without storage."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Commands about bulk runs: plan, estimate and start runs, list, follow, cancel and resume them; prune renditions."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Contact sheet: images in rows, each with two caption lines, as one PNG. Needs Pillow."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Command `trace`: draw the timeline of jobs, grouped by session, from the spans that the ledger holds for each job."""
 
-from __future__ import annotations
-
 import asyncio
 import statistics
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Charts as SVG, without scripts and inline styles; CSS classes set the colors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Routes of the console, and dispatch of requests: authentication, roles, CSRF check, timeouts and error pages."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from dataclasses import dataclass, replace

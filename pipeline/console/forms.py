@@ -1,7 +1,5 @@
 """Forms from the parameter schemas of transforms and formats: one field per parameter, and parsing of their values."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ A placeholder with the reason replaces an image that is missing, too large, or i
 Size limits hold for every request. The format is detected from the first bytes, not from the name or the stored type.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

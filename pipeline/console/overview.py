@@ -1,7 +1,5 @@
 """Overview page: alerts first, then figures, stages, slots and the latest jobs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence

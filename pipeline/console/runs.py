@@ -1,7 +1,5 @@
 """Run pages: plan, start, show, cancel and resume bulk runs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Actions of users on jobs: submit, retry and dismiss."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass

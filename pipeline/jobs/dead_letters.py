@@ -4,8 +4,6 @@ A message becomes a dead letter after the last of its deliveries was interrupted
 storage did not respond.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A job that ends without an execution is recorded as a failure, or as superseded.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The claim's generation is the fencing token: a commit of an older generation never replaces a newer rendition.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress

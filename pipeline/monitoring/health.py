@@ -1,7 +1,5 @@
 """Health checks of the dependencies that jobs need, and the version of this app."""
 
-from __future__ import annotations
-
 import asyncio
 import platform
 import secrets

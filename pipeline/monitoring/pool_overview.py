@@ -4,8 +4,6 @@ Statistics are the throughput by minute and recipe, queue depths, and the number
 session identifier: an identifier gives access to its session.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time

@@ -3,8 +3,6 @@
 Rebalancing gives processes max-min fair shares: each publishes its demand and hands over its surplus.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,7 +1,5 @@
 """Recycler: open slots, give them new sessions, let sessions cool down, return clean slots, and drain the pool."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress

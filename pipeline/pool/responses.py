@@ -1,7 +1,5 @@
 """Map the session pool's responses to results of executions and to the pipeline's errors."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import AsyncIterator, Iterator

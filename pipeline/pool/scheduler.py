@@ -10,8 +10,6 @@ process can show the whole pool, and can request that the holder of a slot recyc
 these requests as often as it publishes. No call is made for a single job.
 """
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 import time

@@ -1,7 +1,5 @@
 """Fair priority queue of the requests for slots: urgent ones first, recipes and runs in round-robin."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterator

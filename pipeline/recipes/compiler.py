@@ -3,8 +3,6 @@
 Validation errors of pydantic become messages in terms of YAML, with position and remedy.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields

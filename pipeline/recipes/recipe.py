@@ -1,7 +1,5 @@
 """Compiled recipes, as the rest of the pipeline uses them: immutable, with a hash for the recipe version."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Control runs from start to end: start, look up, cancel, resume, and start the scheduled run."""
 
-from __future__ import annotations
-
 import base64
 from collections import Counter
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Collect orphans: find renditions without a source or a recipe, and delete them on request."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal

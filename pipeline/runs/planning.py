@@ -1,7 +1,5 @@
 """Plan runs: compare every source of a selection with the ledger, page by page, without executing any job."""
 
-from __future__ import annotations
-
 import heapq
 import secrets
 import time

@@ -1,7 +1,5 @@
 """Retention: delete old metrics, plans and finished runs. Jobs and their rows in the ledger remain."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from pipeline.runs.model import Run, key_of, now

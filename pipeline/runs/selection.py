@@ -1,7 +1,5 @@
 """Select the jobs of a plan or a run, and determine the reason why each one is due."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

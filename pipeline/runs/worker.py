@@ -5,8 +5,6 @@ is killed in between, repeating the page finds the stored batches, and no job is
 records its jobs as failures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 On Azure a managed identity signs in; for the emulator, the key in the connection string does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException

@@ -3,8 +3,6 @@
 A lease that its holder does not renew expires within 60 s, so a dead process blocks no document for longer.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Queues of waiting jobs: for another attempt, for a free session, or as part of a run."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import Self

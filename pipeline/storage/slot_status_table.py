@@ -3,8 +3,6 @@
 Each slot has one row, which the holder of its lease replaces. One further row holds all requests.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ read. That took a seventh of the CPU time of a job. The package's older policy d
 same bytes; a test compares them. `use_fast_policy` patches azure-core with that policy.
 """
 
-from __future__ import annotations
-
 from email.policy import Compat32
 from typing import Any
 from urllib.parse import unquote, urlsplit

@@ -1,7 +1,5 @@
 """In-memory storage account with the interface of `pipeline.storage.account.Account`, a clock and fault injection."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import replace

@@ -4,8 +4,6 @@ An operation is a tuple, so that a test can keep, compare, repeat or drop it. `a
 response. tests/testing makes the same calls on this and on Azurite.
 """
 
-from __future__ import annotations
-
 import operator
 from dataclasses import replace
 from typing import Any

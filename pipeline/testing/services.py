@@ -1,7 +1,5 @@
 """The pipeline's services on in-memory storage and a fake session pool."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 

@@ -1,7 +1,5 @@
 """Command line of the Event Grid emulator."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import signal

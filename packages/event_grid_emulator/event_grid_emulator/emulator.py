@@ -1,7 +1,5 @@
 """Compose and serve the emulator: proxy, control API and Event Grid."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

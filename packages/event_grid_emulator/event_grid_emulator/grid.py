@@ -4,8 +4,6 @@ An endpoint must accept a subscription in a handshake before it receives events.
 lose events, or add events with another `data.api`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random

@@ -1,7 +1,5 @@
 """Event subscriptions and their filters, with the `properties` of Azure's templates."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

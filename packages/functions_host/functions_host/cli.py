@@ -1,7 +1,5 @@
 """Command line of the function host, and the format of its log lines on standard error."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import signal

@@ -3,8 +3,6 @@
 In-flight invocations are tracked, so that a graceful shutdown can wait for them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import importlib

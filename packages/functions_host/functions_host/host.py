@@ -1,7 +1,5 @@
 """Compose the function host: load the app, run its triggers, serve HTTP, shut down gracefully."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -3,8 +3,6 @@
 As in ASP.NET, matching ignores case.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re

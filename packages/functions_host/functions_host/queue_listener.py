@@ -1,7 +1,5 @@
 """Listen to a queue as Azure does: batches, visibility renewal, retries, dead letters."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

@@ -1,7 +1,5 @@
 """Timer triggers: only the leader runs a timer. A run that was missed while no host was up is made up for once."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Command line of the emulator."""
 
-from __future__ import annotations
-
 import gc
 from pathlib import Path
 from typing import Annotated

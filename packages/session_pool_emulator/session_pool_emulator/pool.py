@@ -1,7 +1,5 @@
 """Pool: maps identifiers to sessions, enforces the limits and keeps warm interpreters for new sessions."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import mimetypes

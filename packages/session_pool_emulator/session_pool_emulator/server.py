@@ -1,7 +1,5 @@
 """HTTP server of a pool: announces that it is ready, shuts down cleanly on SIGINT and SIGTERM, signs certificates."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ipaddress

@@ -4,8 +4,6 @@ A session cannot write bytecode files, and compiling all packages for each sessi
 a session imports are compiled before.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """Running sandbox, its control socket and folders; and the selection of the first kind that starts on this machine."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """Handlers that the service lacks: status of the pool, and `/.admin/faults`, which exists only with `--admin`."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from html import escape

@@ -1,7 +1,5 @@
 """Application: routes at the root and below the base path of real endpoints, and the middleware around them."""
 
-from __future__ import annotations
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware

@@ -1,7 +1,5 @@
 """Handlers of executions, and the conversion between their JSON and the objects of the pool."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

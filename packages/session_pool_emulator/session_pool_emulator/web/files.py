@@ -1,7 +1,5 @@
 """Handlers of files: list, upload, describe, download, delete; and validation of names below `/mnt/data`."""
 
-from __future__ import annotations
-
 import mimetypes
 import os
 from collections.abc import AsyncIterator, Iterator

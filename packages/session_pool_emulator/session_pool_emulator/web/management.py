@@ -1,7 +1,5 @@
 """Handlers of sessions, pool metadata and health."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable
 from functools import cache

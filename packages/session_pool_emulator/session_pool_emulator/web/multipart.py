@@ -1,7 +1,5 @@
 """Streaming parser for multipart uploads. It writes the part named `file` to a descriptor and never buffers it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Callable
 

@@ -1,7 +1,5 @@
 """JSON responses, and error responses in the form of the service: status, code and body."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Mapping
