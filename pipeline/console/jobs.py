@@ -1,13 +1,11 @@
 """Job pages: a list with filters, the details of one job, and failures grouped by kind with their remedy."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import azure.functions as func
@@ -73,7 +71,7 @@ class JobFilter:
     run: str
 
     @classmethod
-    def parse(cls, query: Mapping[str, str], settings: Settings) -> JobFilter:
+    def parse(cls, query: Mapping[str, str], settings: Settings) -> Self:
         """Parse the query of a URL. Raises RequestError if it is invalid."""
         state, name, container = query.get("state", ""), query.get("name", "").strip(), query.get("container", "")
         if state and state not in STATES:

@@ -3,8 +3,6 @@
 A draft is validated like a recipe file; its form and the recipe file convert to each other.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time
@@ -211,7 +209,7 @@ class PlaygroundState:
     result: PlaygroundResult | None = None
 
     @classmethod
-    def from_form(cls, form: dict[str, str]) -> PlaygroundState:
+    def from_form(cls, form: dict[str, str]) -> Self:
         """Parse the form. Raises RequestError if it names an unknown transform or format."""
         return cls(
             mode="recipe" if form.get("mode") == "recipe" else "build",

@@ -4,8 +4,6 @@ An estimate gives minutes, session-hours, storage transactions and money of a nu
 The duration comes from a closed formula.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -310,9 +308,9 @@ class Progress(BaseModel, frozen=True):
         """Count the outcome letters of batches."""
         return cls(done=letters["d"], skipped=letters["s"], failed=letters["f"], left=letters["."])
 
-    def plus(self, other: Progress) -> Progress:
+    def plus(self, other: Self) -> Self:
         """Return the sum of both."""
-        return Progress(
+        return type(self)(
             done=self.done + other.done,
             skipped=self.skipped + other.skipped,
             failed=self.failed + other.failed,

@@ -1,7 +1,5 @@
 """Sources and renditions: blob names, streamed reads, and conditional commits fenced by the generation."""
 
-from __future__ import annotations
-
 import base64
 import re
 import secrets
@@ -234,6 +232,54 @@ class MarkedBlob:
     job: str
 
 
+class Staged:
+    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
+
+    def __init__(self, blob: BlobClient) -> None:
+        self._blob = blob
+        self._buffer = bytearray()
+        self._blocks: list[BlobBlock] = []
+        self._writer = secrets.token_hex(8)
+
+    async def add(self, chunk: bytes) -> None:
+        """Append bytes; store full blocks."""
+        self._buffer += chunk
+        while len(self._buffer) > BLOCK_BYTES:
+            await self._stage()
+
+    async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
+        """Commit under an ETag condition. Returns False if the condition does not hold."""
+        options = {
+            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
+            "metadata": {**blob.metadata, **owner.metadata()},
+            **condition,
+        }
+        try:
+            if not self._blocks:
+                await self._blob.upload_blob(bytes(self._buffer), **options)
+            else:
+                if self._buffer:
+                    await self._stage()
+                await self._blob.commit_block_list(self._blocks, **options)
+        except ResourceModifiedError:
+            return False
+        except HttpResponseError as error:
+            if already_exists(error):
+                return False
+            if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
+                # The other writer may be an older generation of this job. The retry decides by the generation.
+                raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
+            raise
+        return True
+
+    async def _stage(self) -> None:
+        # All block ids of a blob must have the same length. The random part separates concurrent writers.
+        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
+        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
+        self._blocks.append(BlobBlock(name))
+        del self._buffer[:BLOCK_BYTES]
+
+
 class Renditions:
     """Renditions in the output container. Commits are conditional: an older job never overwrites a newer result."""
 
@@ -321,51 +367,3 @@ class Renditions:
         if int(metadata.get(GENERATION_METADATA_KEY, "0")) > owner.generation:
             raise JobSuperseded(f"a newer generation of {path} has been committed")
         return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}
-
-
-class Staged:
-    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
-
-    def __init__(self, blob: BlobClient) -> None:
-        self._blob = blob
-        self._buffer = bytearray()
-        self._blocks: list[BlobBlock] = []
-        self._writer = secrets.token_hex(8)
-
-    async def add(self, chunk: bytes) -> None:
-        """Append bytes; store full blocks."""
-        self._buffer += chunk
-        while len(self._buffer) > BLOCK_BYTES:
-            await self._stage()
-
-    async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
-        """Commit under an ETag condition. Returns False if the condition does not hold."""
-        options = {
-            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
-            "metadata": {**blob.metadata, **owner.metadata()},
-            **condition,
-        }
-        try:
-            if not self._blocks:
-                await self._blob.upload_blob(bytes(self._buffer), **options)
-            else:
-                if self._buffer:
-                    await self._stage()
-                await self._blob.commit_block_list(self._blocks, **options)
-        except ResourceModifiedError:
-            return False
-        except HttpResponseError as error:
-            if already_exists(error):
-                return False
-            if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
-                # The other writer may be an older generation of this job. The retry decides by the generation.
-                raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
-            raise
-        return True
-
-    async def _stage(self) -> None:
-        # All block ids of a blob must have the same length. The random part separates concurrent writers.
-        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
-        self._blocks.append(BlobBlock(name))
-        del self._buffer[:BLOCK_BYTES]

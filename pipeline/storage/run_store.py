@@ -4,8 +4,6 @@ A document is replaced by optimistic concurrency. The batches of a run form a pa
 every job in the batch, so that a message delivered twice counts once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time
@@ -13,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -58,7 +56,7 @@ class Batch:
         """The indexes of the unfinished jobs."""
         return [index for index, letter in enumerate(self.outcomes) if letter == UNFINISHED]
 
-    def with_outcomes(self, outcomes: dict[int, Outcome]) -> Batch:
+    def with_outcomes(self, outcomes: dict[int, Outcome]) -> Self:
         """Add outcomes by index; existing outcomes stay."""
         letters = [
             OUTCOME_LETTERS[outcomes[index]] if letter == UNFINISHED and index in outcomes else letter

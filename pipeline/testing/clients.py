@@ -206,57 +206,44 @@ def _message(message: Any) -> Any:
     )
 
 
-class Container(_Client):
-    """In-memory ContainerClient."""
+class Lease(_Client):
+    """In-memory BlobLeaseClient."""
 
-    async def create_container(self) -> None:
-        """Create the container."""
-        await self._call("place.create", "Container")
+    def __init__(self, clients: Clients, name: str, lease_id: str, seconds: int) -> None:
+        super().__init__(clients, name)
+        self.id, self._seconds = lease_id, seconds
 
-    async def delete_container(self) -> None:
-        """Delete the container with its blobs."""
-        await self._call("place.delete", "Container")
+    async def renew(self) -> None:
+        """Renew the lease."""
+        await self._call("lease.renew", self.id, self._seconds)
 
-    async def get_container_properties(self) -> Any:
-        """Check that the container exists."""
-        await self._clients.call(("blob.list", f"{self._name}/", 1))
-        return SimpleNamespace(name=self._name)
+    async def release(self) -> None:
+        """Release the lease."""
+        await self._call("lease.release", self.id)
+        self.id = ""  # as the SDK does
 
-    def get_blob_client(self, name: str) -> BlobClient:
-        """Return the client of a blob."""
-        return BlobClient(self._clients, f"{self._name}/{name}")
 
-    async def upload_blob(self, name: str, data: bytes, **options: Any) -> BlobClient:
-        """Write a whole blob, under a condition or a lease if given."""
-        blob = self.get_blob_client(name)
-        await blob.upload_blob(data, **options)
-        return blob
+class Download(_Client):
+    """In-memory StorageStreamDownloader: the first part comes with the first call, each other part with one of its own.
 
-    async def download_blob(self, name: str, **options: Any) -> Download:
-        """Download a blob, under a condition if given."""
-        return await self.get_blob_client(name).download_blob(**options)
+    A blob that changes between two parts raises ResourceModifiedError.
+    """
 
-    async def delete_blob(self, name: str, **condition: Any) -> None:
-        """Delete a blob, under a condition if given."""
-        await self.get_blob_client(name).delete_blob(**condition)
+    def __init__(self, clients: Clients, name: str, blob: Blob) -> None:
+        super().__init__(clients, name)
+        self.properties, self._data = _properties(name, blob), blob.data or b""
+        self.size = self.properties.size
 
-    def list_blobs(
-        self, name_starts_with: str | None = None, include: list[str] | None = None, results_per_page: int = 5000
-    ) -> AsyncItemPaged[Any]:
-        """List blobs in order, in pages."""
+    async def readall(self) -> bytes:
+        """Return the whole content."""
+        return b"".join([chunk async for chunk in self.chunks()])
 
-        async def page(token: str | None) -> tuple[str | None, list[Any]]:
-            op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
-            found, start = await self._clients.call(op)
-            return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
-
-        return _paged(page)
-
-    def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
-        facts = _properties(path, blob)
-        facts.etag, facts.lease = blob.etag.strip('"'), SimpleNamespace(status="locked" if leased else "unlocked")
-        facts.metadata = facts.metadata if with_metadata else {}
-        return facts
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content in parts of at most 1 MiB."""
+        for start in range(0, self.size, READ_CHUNK_BYTES):
+            if start:
+                await self._call("blob.get", ("match", self.properties.etag))
+            yield self._data[start : start + READ_CHUNK_BYTES]
 
 
 class BlobClient(_Client):
@@ -342,44 +329,57 @@ class BlobClient(_Client):
         return {}
 
 
-class Lease(_Client):
-    """In-memory BlobLeaseClient."""
+class Container(_Client):
+    """In-memory ContainerClient."""
 
-    def __init__(self, clients: Clients, name: str, lease_id: str, seconds: int) -> None:
-        super().__init__(clients, name)
-        self.id, self._seconds = lease_id, seconds
+    async def create_container(self) -> None:
+        """Create the container."""
+        await self._call("place.create", "Container")
 
-    async def renew(self) -> None:
-        """Renew the lease."""
-        await self._call("lease.renew", self.id, self._seconds)
+    async def delete_container(self) -> None:
+        """Delete the container with its blobs."""
+        await self._call("place.delete", "Container")
 
-    async def release(self) -> None:
-        """Release the lease."""
-        await self._call("lease.release", self.id)
-        self.id = ""  # as the SDK does
+    async def get_container_properties(self) -> Any:
+        """Check that the container exists."""
+        await self._clients.call(("blob.list", f"{self._name}/", 1))
+        return SimpleNamespace(name=self._name)
 
+    def get_blob_client(self, name: str) -> BlobClient:
+        """Return the client of a blob."""
+        return BlobClient(self._clients, f"{self._name}/{name}")
 
-class Download(_Client):
-    """In-memory StorageStreamDownloader: the first part comes with the first call, each other part with one of its own.
+    async def upload_blob(self, name: str, data: bytes, **options: Any) -> BlobClient:
+        """Write a whole blob, under a condition or a lease if given."""
+        blob = self.get_blob_client(name)
+        await blob.upload_blob(data, **options)
+        return blob
 
-    A blob that changes between two parts raises ResourceModifiedError.
-    """
+    async def download_blob(self, name: str, **options: Any) -> Download:
+        """Download a blob, under a condition if given."""
+        return await self.get_blob_client(name).download_blob(**options)
 
-    def __init__(self, clients: Clients, name: str, blob: Blob) -> None:
-        super().__init__(clients, name)
-        self.properties, self._data = _properties(name, blob), blob.data or b""
-        self.size = self.properties.size
+    async def delete_blob(self, name: str, **condition: Any) -> None:
+        """Delete a blob, under a condition if given."""
+        await self.get_blob_client(name).delete_blob(**condition)
 
-    async def readall(self) -> bytes:
-        """Return the whole content."""
-        return b"".join([chunk async for chunk in self.chunks()])
+    def list_blobs(
+        self, name_starts_with: str | None = None, include: list[str] | None = None, results_per_page: int = 5000
+    ) -> AsyncItemPaged[Any]:
+        """List blobs in order, in pages."""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the content in parts of at most 1 MiB."""
-        for start in range(0, self.size, READ_CHUNK_BYTES):
-            if start:
-                await self._call("blob.get", ("match", self.properties.etag))
-            yield self._data[start : start + READ_CHUNK_BYTES]
+        async def page(token: str | None) -> tuple[str | None, list[Any]]:
+            op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
+            found, start = await self._clients.call(op)
+            return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
+
+        return _paged(page)
+
+    def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
+        facts = _properties(path, blob)
+        facts.etag, facts.lease = blob.etag.strip('"'), SimpleNamespace(status="locked" if leased else "unlocked")
+        facts.metadata = facts.metadata if with_metadata else {}
+        return facts
 
 
 def _properties(path: str, blob: Blob) -> Any:

@@ -3,12 +3,10 @@
 `pipeline.testing.operations` carries out operations on it.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 Op = tuple[Any, ...]
 Items = tuple[tuple[str, Any], ...]
@@ -116,15 +114,15 @@ class Store:
         """Return the blob at `container/name`, also a deleted one, with `data` None."""
         return _find(self.blobs, path) or Blob(0, None)
 
-    def later(self, seconds: float) -> Store:
+    def later(self, seconds: float) -> Self:
         """Move the clock forward."""
         return replace(self, clock=self.clock + seconds)
 
-    def put_blob(self, path: str, blob: Blob) -> Store:
+    def put_blob(self, path: str, blob: Blob) -> Self:
         """Set a blob without any check."""
         return replace(self, blobs=with_value(self.blobs, path, blob))
 
-    def put_row(self, key: RowKey, items: Items) -> tuple[Store, str]:
+    def put_row(self, key: RowKey, items: Items) -> tuple[Self, str]:
         """Set a row without any check. Returns the next state and the ETag."""
         there = self.row(*key)
         row = Row(self.next_version(there.version if there else 0), items, self.wall)
@@ -134,7 +132,7 @@ class Store:
         """Return a version that nothing has had."""
         return max(version, self.serial) + 1
 
-    def written(self, path: str, data: bytes | None, metadata: Mapping[str, str] | Items = ()) -> Store:
+    def written(self, path: str, data: bytes | None, metadata: Mapping[str, str] | Items = ()) -> Self:
         """Overwrite a blob without any condition, or delete it when `data` is None."""
         version = self.next_version(self.last(path).version)
         return self.put_blob(path, Blob(version, data, tuple(sorted(dict(metadata).items())), modified=self.wall))
@@ -143,17 +141,17 @@ class Store:
         """Return the messages that can be received now."""
         return [message for message in self.messages if message.visible <= self.clock]
 
-    def without(self, message: Message) -> Store:
+    def without(self, message: Message) -> Self:
         """Delete a message."""
         index = self.messages.index(message)
         return replace(self, messages=self.messages[:index] + self.messages[index + 1 :])
 
-    def sent(self, queue: str, body: bytes, delay: float = 0) -> Store:
+    def sent(self, queue: str, body: bytes, delay: float = 0) -> Self:
         """Add a message. One that can be received at once counts as visible since 0, to keep equal states equal."""
         visible = self.clock + delay if delay else 0
         return self.with_message(Message(visible, self.serial, body, queue, self.wall))
 
-    def with_message(self, message: Message) -> Store:
+    def with_message(self, message: Message) -> Self:
         """Add a message as it is."""
         return replace(self, messages=tuple(sorted([*self.messages, message])))
 

@@ -1,7 +1,5 @@
 """Storage events: recognize requests that write or delete a blob, and describe them in both schemas of Event Grid."""
 
-from __future__ import annotations
-
 import itertools
 import time
 import uuid
@@ -152,10 +150,6 @@ class Event:
             return replace(event, id=fields.get("id") or event.id, time=fields.get(time_key) or event.time)
         except (TypeError, KeyError, AttributeError):
             raise EventGridError("an event must be an object with subject, data, and eventType or type") from None
-
-    def with_api(self, api: str) -> Event:
-        """Return another event of the same write. Accounts with hierarchical namespace send several per upload."""
-        return replace(self, id=str(uuid.uuid4()), data={**self.data, "api": api})
 
     def to_json(self, *, cloud: bool) -> dict[str, Any]:
         """Serialize the event as CloudEvents 1.0, or in Event Grid's own schema."""

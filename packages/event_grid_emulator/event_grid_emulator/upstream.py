@@ -1,7 +1,5 @@
 """Reverse proxy for the storage emulator: forward requests, report blob operations, write dead letters."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json
@@ -38,46 +36,6 @@ HOP_BY_HOP_HEADERS = {
     "expect",
 }
 CHUNK_BYTES = 1 << 18
-
-
-class Proxy:
-    """ASGI application. It calls `on_operation` with each blob operation before the client gets the response.
-
-    Shared key signatures stay valid: they cover the path, which is unchanged, and not the host.
-    """
-
-    def __init__(self, upstream: Upstream, on_operation: Callable[[BlobOperation, str], None]) -> None:
-        self._upstream, self._on_operation = upstream, on_operation
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward one request."""
-        request = Request(scope, receive)
-        path, query = scope["raw_path"].decode("ascii").partition("?")[0], scope["query_string"].decode("ascii")
-        url = URL(f"{self._upstream.url}{path}{'?' + query if query else ''}", encoded=True)
-        forwarded = self._upstream.session.request(
-            request.method,
-            url,
-            headers=_end_to_end_headers(scope["headers"]),
-            data=_body(request),
-            allow_redirects=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
-        try:
-            response = await forwarded
-        except aiohttp.ClientError as error:  # also when the client has disconnected
-            message = f"the emulator does not respond: {error}"
-            await PlainTextResponse(message, HTTPStatus.BAD_GATEWAY)(scope, receive, send)
-            return
-        async with response:
-            self._report(request, path, query, response)
-            await _send_response(response, send)
-
-    def _report(self, request: Request, path: str, query: str, response: aiohttp.ClientResponse) -> None:
-        response_headers = {name.lower(): value for name, value in response.headers.items()}
-        exchange = Exchange(request.method, path, query, request.headers, response.status, response_headers)
-        operation = BlobOperation.from_exchange(exchange)
-        if operation:
-            self._on_operation(operation, f"{request.url.scheme}://{request.url.netloc}")
 
 
 def _end_to_end_headers(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
@@ -175,3 +133,43 @@ class Upstream:
                 await container.upload_blob(name, text)
         except AzureError as error:
             log.error("cannot write the dead letter %s: %s", name, str(error).partition("\n")[0])  # noqa: TRY400
+
+
+class Proxy:
+    """ASGI application. It calls `on_operation` with each blob operation before the client gets the response.
+
+    Shared key signatures stay valid: they cover the path, which is unchanged, and not the host.
+    """
+
+    def __init__(self, upstream: Upstream, on_operation: Callable[[BlobOperation, str], None]) -> None:
+        self._upstream, self._on_operation = upstream, on_operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward one request."""
+        request = Request(scope, receive)
+        path, query = scope["raw_path"].decode("ascii").partition("?")[0], scope["query_string"].decode("ascii")
+        url = URL(f"{self._upstream.url}{path}{'?' + query if query else ''}", encoded=True)
+        forwarded = self._upstream.session.request(
+            request.method,
+            url,
+            headers=_end_to_end_headers(scope["headers"]),
+            data=_body(request),
+            allow_redirects=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+        try:
+            response = await forwarded
+        except aiohttp.ClientError as error:  # also when the client has disconnected
+            message = f"the emulator does not respond: {error}"
+            await PlainTextResponse(message, HTTPStatus.BAD_GATEWAY)(scope, receive, send)
+            return
+        async with response:
+            self._report(request, path, query, response)
+            await _send_response(response, send)
+
+    def _report(self, request: Request, path: str, query: str, response: aiohttp.ClientResponse) -> None:
+        response_headers = {name.lower(): value for name, value in response.headers.items()}
+        exchange = Exchange(request.method, path, query, request.headers, response.status, response_headers)
+        operation = BlobOperation.from_exchange(exchange)
+        if operation:
+            self._on_operation(operation, f"{request.url.scheme}://{request.url.netloc}")

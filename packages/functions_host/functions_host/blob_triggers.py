@@ -4,8 +4,6 @@ As on Azure, the Event Grid webhook (`/runtime/webhooks/blobs`) only sends messa
 app share. The list of functions is at `/admin/functions`.
 """
 
-from __future__ import annotations
-
 import hmac
 import ipaddress
 import json
@@ -14,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -46,7 +44,7 @@ class BlobTrigger:
     name_pattern: re.Pattern[str]
 
     @classmethod
-    def from_function(cls, function: Function) -> BlobTrigger:
+    def from_function(cls, function: Function) -> Self:
         """Parse the trigger's path: a container, or a container and a pattern such as `in/{name}.{extension}`.
 
         Raises:
@@ -93,7 +91,7 @@ class BlobMessage:
         )
 
     @classmethod
-    def from_json(cls, text: bytes) -> BlobMessage:
+    def from_json(cls, text: bytes) -> Self:
         """Parse the output of `to_json`."""
         document = json.loads(text)
         function_name = document["FunctionId"].removeprefix(FUNCTION_ID_PREFIX)

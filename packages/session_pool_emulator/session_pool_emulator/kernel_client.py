@@ -8,8 +8,6 @@ same and more (dates, adapters, replay protection), but takes a third of the tim
 wire protocol" on the messaging page of the Jupyter documentation.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import hmac
@@ -109,6 +107,16 @@ class KernelLostError(Exception):
     """Raised if the kernel has ended or no longer follows the protocol."""
 
 
+@dataclass(frozen=True)
+class ExpressionValue:
+    """Value of the last expression: its `repr` as `text`, and its JSON form if it has one."""
+
+    text: str = ""
+    json: Any = None
+    has_json: bool = False
+    primitive: bool = False
+
+
 @dataclass
 class ExecutionResult:
     """Result of one execution. `value` is the value of the last expression, `duration_ms` the wall-clock time."""
@@ -118,16 +126,6 @@ class ExecutionResult:
     value: ExpressionValue | None = None
     succeeded: bool = True
     duration_ms: int = 0
-
-
-@dataclass(frozen=True)
-class ExpressionValue:
-    """Value of the last expression: its `repr` as `text`, and its JSON form if it has one."""
-
-    text: str = ""
-    json: Any = None
-    has_json: bool = False
-    primitive: bool = False
 
 
 @dataclass

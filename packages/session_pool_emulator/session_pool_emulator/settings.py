@@ -1,13 +1,11 @@
 """All settings of the emulator, and fault injection: kinds, options, and the seeded choice of the requests to hit."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from typing_extensions import override
 
@@ -53,7 +51,7 @@ class Fault:
     before: float = 0.0
 
     @classmethod
-    def parse(cls, text: str) -> Fault:
+    def parse(cls, text: str) -> Self:
         """Parse `KIND` or `KIND:key=value,key=value`.
 
         Raises:
@@ -68,7 +66,7 @@ class Fault:
             values[key] = _convert_option(key, value)
         return cls(FaultKind(kind), **values)._validated()
 
-    def _validated(self) -> Fault:
+    def _validated(self) -> Self:
         """Return this fault if all numbers are in range; raise ValueError otherwise."""
         if not 0 <= self.rate <= 1 or not 200 <= self.code <= 599 or min(self.next, self.sessions, self.seconds) < 0:
             raise ValueError("rate must be from 0 to 1, code from 200 to 599, and every other number at least 0")

@@ -4,8 +4,6 @@ The access log has one line for each request. Audience and expiry of tokens are 
 because the emulator has no issuer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii
@@ -23,6 +21,29 @@ from session_pool_emulator.log import AccessLog, short_hash
 from session_pool_emulator.pool import Pool
 from session_pool_emulator.sandbox.process import SandboxError
 from session_pool_emulator.settings import Fault, FaultKind
+
+
+class _ByteCounter:
+    """Count the bytes of a request and of its response."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.status = 0
+        self.bytes_in = self.bytes_out = 0
+
+    async def receive(self) -> Message:
+        """Receive a message and count the bytes of its body."""
+        message = await self._receive()
+        self.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message; note the status and count the bytes of its body."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.bytes_out += len(message.get("body", b""))
+        await self._send(message)
 
 
 class AccessLogMiddleware:
@@ -61,29 +82,6 @@ class AccessLogMiddleware:
             "out": counter.bytes_out,
         }
         self._log.write("call", **fields | scope.get("state", {}).get("log_fields", {}))
-
-
-class _ByteCounter:
-    """Count the bytes of a request and of its response."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self.status = 0
-        self.bytes_in = self.bytes_out = 0
-
-    async def receive(self) -> Message:
-        """Receive a message and count the bytes of its body."""
-        message = await self._receive()
-        self.bytes_in += len(message.get("body", b""))
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Send a message; note the status and count the bytes of its body."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        self.bytes_out += len(message.get("body", b""))
-        await self._send(message)
 
 
 AUDIENCE = "https://dynamicsessions.io"
