@@ -9,6 +9,7 @@ from http.client import HTTPException
 from types import TracebackType
 from typing import Any, Self
 
+from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -17,7 +18,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.data.tables import TableTransactionError
+from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
@@ -139,6 +140,11 @@ def map_errors(operation: str) -> Iterator[None]:
     except HTTPException as error:
         # The SDK cannot parse the response to a transaction. The transaction may have been carried out.
         raise StorageUnavailable(f"{operation}: malformed response of storage ({type(error).__name__})") from error
+
+
+def if_unchanged(etag: str) -> dict[str, Any]:
+    """Return the options that replace a row only if it still has this ETag (optimistic concurrency)."""
+    return {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
-from pipeline.storage.account import Account, IgnoreMissing, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, map_errors
 from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, JobKey, State, Version
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
@@ -360,10 +360,7 @@ def _is_conflict(error: HttpResponseError) -> bool:
 
 def _unchanged(entry: Entry) -> dict[str, Any]:
     """Return the ETag condition for replacing a row; empty for a new row."""
-    if not entry.row_etag:
-        return {}
-    condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
-    return {"mode": UpdateMode.REPLACE, **condition}
+    return if_unchanged(entry.row_etag) if entry.row_etag else {}
 
 
 def _next(generation: int, now: datetime) -> int:

@@ -33,12 +33,7 @@ Send = Callable[[Op], Awaitable[Response]]
 LONGEST_LEASE = 60
 NO_RESPONSE = 0
 """Status of a response that never arrived, although the service may have carried the operation out."""
-_ERRORS: dict[int, type[HttpResponseError]] = {
-    304: ResourceModifiedError,
-    404: ResourceNotFoundError,
-    409: ResourceExistsError,
-    412: ResourceModifiedError,
-}
+_ERRORS = {304: ResourceModifiedError, 404: ResourceNotFoundError, 409: ResourceExistsError, 412: ResourceModifiedError}
 
 
 class Clients:
@@ -93,7 +88,7 @@ class Entity(dict[str, Any]):
     def __init__(self, row: Row, select: list[str] | None = None) -> None:
         values = dict(row.items)
         super().__init__({name: values.get(name) for name in select} if select else values)
-        self.metadata = {"etag": row.etag, "timestamp": _time(row.modified)}
+        self.metadata = {"etag": row.etag, "timestamp": datetime.fromtimestamp(row.modified, UTC)}
 
 
 class Table(_Client):
@@ -125,11 +120,9 @@ class Table(_Client):
 
     async def submit_transaction(self, changes: list[tuple[Any, ...]]) -> list[dict[str, str]]:
         """Carry out changes of one partition, all or none; return their ETags."""
-        asked = tuple(
-            (verb, tuple(row.items()), (more[0] if more else {}).get("etag", "")) for verb, row, *more in changes
-        )
+        ops = tuple((verb, tuple(row.items()), more[0].get("etag", "") if more else "") for verb, row, *more in changes)
         try:
-            return [{"etag": etag} for etag in await self._call("rows", asked)]
+            return [{"etag": etag} for etag in await self._call("rows", ops)]
         except HttpResponseError as error:
             refused = TableTransactionError(message=f"{error.response}:{error}")
             vars(refused).update(status_code=error.status_code, error_code=vars(error)["error_code"])
@@ -152,14 +145,11 @@ class Table(_Client):
             following = {"PartitionKey": key[0], "RowKey": key[1]} if key else None
             return following, [Entity(row, select) for row in rows]
 
-        return _paged(page)
+        return AsyncItemPaged(page, _cursor_and_items)
 
 
-def _paged(page: Callable[[Any], Awaitable[tuple[Any, list[Any]]]]) -> AsyncItemPaged[Any]:
-    async def items(page: tuple[Any, list[Any]]) -> Any:
-        return page
-
-    return AsyncItemPaged(page, items)
+async def _cursor_and_items(page: tuple[Any, list[Any]]) -> Any:
+    return page
 
 
 class Queue(_Client):
@@ -184,7 +174,7 @@ class Queue(_Client):
             received = await self._call("queue.receive", messages_per_page, visibility_timeout)
             return bool(received) or None, list(map(_message, received))
 
-        return _paged(page)
+        return AsyncItemPaged(page, _cursor_and_items)
 
     async def delete_message(self, message: Any) -> None:
         """Delete a message by its last receipt."""
@@ -200,7 +190,7 @@ def _message(message: Any) -> Any:
     return SimpleNamespace(
         id=str(message.number),
         content=message.body,
-        inserted_on=_time(message.inserted),
+        inserted_on=datetime.fromtimestamp(message.inserted, UTC),
         dequeue_count=message.deliveries,
         pop_receipt=message.receipt,
     )
@@ -373,7 +363,7 @@ class Container(_Client):
             found, start = await self._clients.call(op)
             return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
 
-        return _paged(page)
+        return AsyncItemPaged(page, _cursor_and_items)
 
     def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
         facts = _properties(path, blob)
@@ -390,12 +380,8 @@ def _properties(path: str, blob: Blob) -> Any:
         size=len(blob.data or b""),
         content_settings=SimpleNamespace(content_type=content_type, cache_control=cache_control),
         metadata=dict(blob.metadata),
-        last_modified=_time(blob.modified),
+        last_modified=datetime.fromtimestamp(blob.modified, UTC),
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _headers(settings: Any) -> tuple[str, str | None]:

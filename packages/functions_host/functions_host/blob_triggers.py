@@ -59,11 +59,6 @@ class BlobTrigger:
         regex = re.escape(literal) + "".join(f"(?P<{name}>.+){re.escape(after)}" for name, after in pairs)
         return cls(function, container, literal, re.compile(regex, re.DOTALL))
 
-    @property
-    def uses_event_grid(self) -> bool:
-        """True if the source is Event Grid; otherwise a scan finds the blobs."""
-        return self.function.trigger.get("source") == "EventGrid"
-
     def matches(self, blob_name: str) -> bool:
         """Return whether a blob of the container triggers the function."""
         return self.name_pattern.fullmatch(blob_name) is not None

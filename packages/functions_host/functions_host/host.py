@@ -222,7 +222,12 @@ class _Host:
             listener.wake()
 
         self.http.add_endpoint(WEBHOOK_PATH, BlobWebhook(triggers, enqueue, self.options.webhook_key))
-        scanned = [each for each in triggers if not (self.options.event_grid and each.uses_event_grid)]
+        # Event Grid reports the blobs of its triggers; a scan finds those of all others.
+        scanned = [
+            each
+            for each in triggers
+            if not (self.options.event_grid and each.function.trigger.get("source") == "EventGrid")
+        ]
         if not scanned:
             return [listener.run()]
         folder, interval = f"blobscan/{app_id}", self.options.scan_interval

@@ -85,7 +85,8 @@ class Pool:
         await compile_packages(self.settings.preload)
         self.sandbox_kind, first = await select_sandbox(self.settings.sandbox, self._start_interpreter)
         if self.settings.spares:
-            self._spares.append(asyncio.create_task(_completed(first)))
+            # All spares are tasks: this one ends at once, with the interpreter that is started already.
+            self._spares.append(asyncio.create_task(asyncio.sleep(0, first)))
         else:
             await first.stop()
         self._refill_spares()
@@ -171,12 +172,11 @@ class Pool:
             return
         finally:
             self._refill_spares()
-        interpreter.on_restart = lambda cause: self._log_restart(session, cause)
+        interpreter.on_restart = lambda cause: self.log.write(
+            "kernel-restarted", session=short_hash(session.identifier), cause=cause
+        )
         session.allocation_seconds = time.monotonic() - started
         session.interpreter.set_result(interpreter)
-
-    def _log_restart(self, session: Session, cause: str) -> None:
-        self.log.write("kernel-restarted", session=short_hash(session.identifier), cause=cause)
 
     async def _take_interpreter(self) -> Interpreter:
         """Take a ready spare, else one that is starting, else start an interpreter."""
@@ -249,11 +249,6 @@ class Pool:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-async def _completed(interpreter: Interpreter) -> Interpreter:
-    """Return `interpreter`: wraps a started interpreter in a task, as all spares are tasks."""
-    return interpreter
 
 
 def _is_ready(spare: asyncio.Task[Interpreter]) -> bool:

@@ -16,10 +16,9 @@ _POOL_PATH = "/subscriptions/{subscription}/resourceGroups/{group}/sessionPools/
 
 def build_app(pool: Pool) -> Starlette:
     """Return the application for `pool`. The caller starts and closes the pool."""
-    routes = _api_routes()
     tokens = [Middleware(TokenMiddleware, pool=pool)] if pool.settings.require_token else []
     app = Starlette(
-        routes=[Mount(_POOL_PATH, routes=routes), *routes, *_emulator_routes(with_admin=pool.settings.admin)],
+        routes=[Mount(_POOL_PATH, routes=_API_ROUTES), *_API_ROUTES, *_emulator_routes(with_admin=pool.settings.admin)],
         middleware=[Middleware(AccessLogMiddleware, log=pool.log), *tokens, Middleware(FaultMiddleware, pool=pool)],
         exception_handlers={responses.ApiError: responses.handle_error, HTTPException: _handle_unknown_route},
     )
@@ -27,25 +26,24 @@ def build_app(pool: Pool) -> Starlette:
     return app
 
 
-def _api_routes() -> list[BaseRoute]:
-    return [
-        Route("/executions", executions.execute, methods=["POST"]),
-        Route("/executions/{execution_id}", executions.get_execution, methods=["GET"]),
-        Route("/code/execute", executions.execute_legacy, methods=["POST"]),
-        Route("/files", files.list_files, methods=["GET"]),
-        Route("/files", files.upload, methods=["POST"]),
-        Route("/files/upload", files.upload, methods=["POST"]),
-        Route("/files/{rest:path}", files.get_file, methods=["GET"]),
-        Route("/files/{rest:path}", files.delete_file, methods=["DELETE"]),
-        Route("/session", management.get_session, methods=["GET"]),
-        Route("/session", management.delete_session, methods=["DELETE"]),
-        Route("/listSessions", management.list_sessions, methods=["GET"]),
-        Route("/metadata", management.get_metadata, methods=["GET"]),
-        Route("/.management/getSession", management.post_get_session, methods=["POST"]),
-        Route("/.management/listSessions", management.post_list_sessions, methods=["POST"]),
-        Route("/.management/stopSession", management.post_stop_session, methods=["POST"]),
-        Route("/health", management.get_health, methods=["GET"]),
-    ]
+_API_ROUTES = [
+    Route("/executions", executions.execute, methods=["POST"]),
+    Route("/executions/{execution_id}", executions.get_execution, methods=["GET"]),
+    Route("/code/execute", executions.execute_legacy, methods=["POST"]),
+    Route("/files", files.list_files, methods=["GET"]),
+    Route("/files", files.upload, methods=["POST"]),
+    Route("/files/upload", files.upload, methods=["POST"]),
+    Route("/files/{rest:path}", files.get_file, methods=["GET"]),
+    Route("/files/{rest:path}", files.delete_file, methods=["DELETE"]),
+    Route("/session", management.get_session, methods=["GET"]),
+    Route("/session", management.delete_session, methods=["DELETE"]),
+    Route("/listSessions", management.list_sessions, methods=["GET"]),
+    Route("/metadata", management.get_metadata, methods=["GET"]),
+    Route("/.management/getSession", management.post_get_session, methods=["POST"]),
+    Route("/.management/listSessions", management.post_list_sessions, methods=["POST"]),
+    Route("/.management/stopSession", management.post_stop_session, methods=["POST"]),
+    Route("/health", management.get_health, methods=["GET"]),
+]
 
 
 def _emulator_routes(*, with_admin: bool) -> list[BaseRoute]:

@@ -182,9 +182,12 @@ def _entry_response(context: RequestContext, entry: FileEntry) -> Response:
 def _list_body(context: RequestContext, entries: list[FileEntry]) -> dict[str, Any]:
     if not context.version.is_legacy:
         return {"value": [_file_body(context, entry) for entry in entries]}
-    numbered = enumerate(entries, start=1)
-    value = [{"$id": str(2 * n), "properties": {"$id": str(2 * n + 1)} | _legacy_file_body(e)} for n, e in numbered]
-    return {"$id": "1", "value": value}
+    files = [
+        {"filename": entry.name, "size": entry.size, "lastModifiedTime": format_timestamp(entry.modified_at)}
+        for entry in entries
+    ]
+    numbered = enumerate(files, start=1)
+    return {"$id": "1", "value": [{"$id": str(2 * n), "properties": {"$id": str(2 * n + 1), **e}} for n, e in numbered]}
 
 
 def _file_body(context: RequestContext, entry: FileEntry) -> dict[str, Any]:
@@ -196,10 +199,6 @@ def _file_body(context: RequestContext, entry: FileEntry) -> dict[str, Any]:
         "sizeInBytes": _DIRECTORY_BYTES if entry.is_directory else entry.size,
         "lastModifiedAt": format_timestamp(entry.modified_at),
     }
-
-
-def _legacy_file_body(entry: FileEntry) -> dict[str, Any]:
-    return {"filename": entry.name, "size": entry.size, "lastModifiedTime": format_timestamp(entry.modified_at)}
 
 
 def _content_type(entry: FileEntry) -> str:
