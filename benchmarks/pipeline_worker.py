@@ -13,7 +13,7 @@ from benchmarks.meter import Measurement, Meter, execute_concurrently
 from benchmarks.testbed import source_name
 from pipeline.engine import package_files
 from pipeline.pool import engine_bundle
-from pipeline.pool.recycler import drain
+from pipeline.pool.drain import drain
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings

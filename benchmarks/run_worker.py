@@ -17,7 +17,7 @@ from typing_extensions import override
 from benchmarks.meter import Measurement, Meter, execute_concurrently
 from benchmarks.testbed import source_name
 from pipeline import runs
-from pipeline.pool import scheduler
+from pipeline.pool import status
 from pipeline.runs import worker
 from pipeline.services import Services, ServicesProvider
 from pipeline.storage import metrics
@@ -90,7 +90,7 @@ async def run(recipe: str, numbers: range, at_once: int, _: float) -> Measuremen
     Calls that depend on time stay out of the count: metrics, slot status, and the check for a cancelled run.
     """
     metrics.WRITE_INTERVAL_SECONDS = worker.RUN_STATE_CACHE_SECONDS = 3600
-    scheduler.PUBLISH_INTERVAL_SECONDS = inf
+    status.PUBLISH_INTERVAL_SECONDS = inf
     async with open_services() as services:
         warm = runs.Selection(recipes=(recipe,), prefix=f"{recipe}/0000")
         await _drain_queue(services, await services.runs.start(warm, expected_count=10), at_once, Calls())

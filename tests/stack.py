@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PoolUnavailable
-from pipeline.pool.recycler import drain
+from pipeline.pool.drain import drain
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings

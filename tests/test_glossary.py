@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from pipeline.pool.waiting_queue import Priority
+from pipeline.pool.requests import Priority
 from pipeline.recipes import model
 from pipeline.runs.model import RunState
 from pipeline.runs.selection import Reason

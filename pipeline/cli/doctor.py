@@ -20,7 +20,7 @@ from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
 from pipeline.monitoring.health import version_info
 from pipeline.monitoring.pool_overview import SlotOverview
 from pipeline.pool.auth import SCOPE
-from pipeline.pool.recycler import drain as end_sessions
+from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
 from pipeline.storage import JobQueue, create_all
 from pipeline.telemetry import printable

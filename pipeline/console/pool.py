@@ -20,8 +20,8 @@ from pipeline.monitoring.pool_overview import (
     SlotJob,
     SlotOverview,
 )
-from pipeline.pool.scheduler import MAX_NAME_CHARACTERS
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
+from pipeline.pool.status import MAX_NAME_CHARACTERS
 from pipeline.settings import Settings
 from pipeline.storage import JobKey
 

@@ -23,10 +23,10 @@ from pipeline.jobs.timings import JobTimer
 from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
 from pipeline.pool.client import retry_attempts, single_chunk
 from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
+from pipeline.pool.requests import PRIORITIES, JobLabel, Priority
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.session import BUSY, REPLACED, Session, Workspace
 from pipeline.pool.slot import TRUSTED
-from pipeline.pool.waiting_queue import PRIORITIES, JobLabel, Priority
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.settings import Settings
 from pipeline.storage import Asset, Assets

@@ -18,7 +18,7 @@ from pipeline.errors import JobSuperseded
 from pipeline.monitoring.document import Document
 from pipeline.pool.billing import BilledHours, SessionLifetime
 from pipeline.pool.client import PoolClient
-from pipeline.pool.recycler import end_idle_session
+from pipeline.pool.drain import end_idle_session
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.settings import Settings
 from pipeline.storage import DocumentSummary, JobQueue, LeasedDocuments, MetricsStore, MinuteMetrics, SlotStatusTable

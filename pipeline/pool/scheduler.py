@@ -1,21 +1,16 @@
-"""Slot scheduler: assign waiting jobs to the sessions of the slots that this process leases, and publish their status.
+"""Slot scheduler: assign waiting jobs to the sessions of the slots that this process leases.
 
 Leased documents divide the pool's capacity into slots, which all processes share. A document names the identifier of
 its session before the session is first used, and says `in use` while a process holds the slot. So a slot names every
 session that exists, there are never more sessions than slots, and a process that takes over a slot from a dead one
 finds `in use` and starts with a new session.
-
-The status of each slot (its running jobs) is written to a table, at most every 10 s and only when it changed. So every
-process can show the whole pool, and can request that the holder of a slot recycles its session. The publisher reads
-these requests as often as it publishes. No call is made for a single job.
 """
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline import telemetry
 from pipeline.concurrency import BackgroundTasks
@@ -24,78 +19,12 @@ from pipeline.pool.batching import DurationEstimator, Estimate, no_estimate
 from pipeline.pool.client import PoolClient
 from pipeline.pool.lease_keeper import LeaseKeeper
 from pipeline.pool.recycler import SlotRecycler
+from pipeline.pool.requests import JobLabel, Priority, SlotRequest
 from pipeline.pool.session import BUSY, Session
 from pipeline.pool.slot import ACTIVE, Slot, SlotDocuments, SlotState
-from pipeline.pool.waiting_queue import FairPriorityQueue, JobLabel, Priority, SlotRequest
+from pipeline.pool.status import SlotStatusPublisher, StatusTable, slot_status
+from pipeline.pool.waiting_queue import FairPriorityQueue
 from pipeline.settings import Settings
-from pipeline.telemetry import logger
-
-log = logger(__name__)
-PUBLISH_INTERVAL_SECONDS = 10.0
-# Publish at most this many jobs of a slot, and this many characters of a source's name.
-MAX_JOBS_PER_SLOT, MAX_NAME_CHARACTERS = 4, 200
-
-
-class StatusTable(Protocol):
-    """Table of the slots' status."""
-
-    async def publish(self, rows: Mapping[str, dict[str, Any]]) -> None:
-        """Replace the rows of these slots, by slot name."""
-
-    async def recycle_requests(self) -> dict[str, int]:
-        """Return the slots whose sessions users want recycled, and the generations of those sessions."""
-
-
-class SlotStatusPublisher:
-    """Publisher of the status of this process's slots.
-
-    Attributes:
-        holder: Name of this process in the documents of its slots. It tells current rows from those of a past holder.
-    """
-
-    def __init__(self, board: StatusTable) -> None:
-        """Create a publisher with a random holder name."""
-        self._board = board
-        self._published: dict[str, dict[str, Any]] = {}
-        self._last_published = 0.0
-        self.holder = secrets.token_hex(4)
-
-    async def publish(self, slots: Sequence[Slot]) -> None:
-        """Handle recycle requests and publish changed rows, if the interval has passed."""
-        now = time.monotonic()
-        if not slots or now - self._last_published < PUBLISH_INTERVAL_SECONDS:
-            return
-        self._last_published = now
-        try:
-            requests = await self._board.recycle_requests()
-            for slot in slots:
-                if requests.get(slot.name) == slot.generation:
-                    slot.taint("requested")
-            rows = {slot.name: slot_status(slot, self.holder) for slot in slots}
-            changed = {name: row for name, row in rows.items() if self._published.get(name) != row}
-            if changed:
-                await self._board.publish(changed)
-            self._published = rows
-        except PipelineError as error:
-            log.warning("cannot publish the status of slots: %s", error, extra={"event": "slot.status_unpublished"})
-
-
-def slot_status(slot: Slot, holder: str = "") -> dict[str, Any]:
-    """Return the status row of a slot. Times are seconds since 1970."""
-    return {
-        "holder": holder,
-        "generation": slot.generation,
-        "uses": slot.jobs_served,
-        "born": slot.lifetime.started,
-        "count": slot.jobs,
-        "draining": bool(slot.in_doubt) and slot.jobs > 0,
-        "jobs": [
-            [label.recipe, label.container, label.name[:MAX_NAME_CHARACTERS], round(request.started, 1)]
-            for request in slot.requests
-            if (label := request.job_label)
-        ][:MAX_JOBS_PER_SLOT],
-    }
-
 
 # Seconds between two rounds of maintenance.
 MAINTENANCE_INTERVAL_SECONDS = 1.0

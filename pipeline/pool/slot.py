@@ -14,8 +14,8 @@ from pipeline.pool import engine_bundle
 from pipeline.pool.batching import BatchLimits
 from pipeline.pool.billing import BilledHours, SessionLifetime
 from pipeline.pool.client import PoolClient
+from pipeline.pool.requests import SlotRequest
 from pipeline.pool.session import Session
-from pipeline.pool.waiting_queue import SlotRequest
 from pipeline.settings import Settings
 
 # Isolation label of jobs whose images all belong to the operator. Their sessions are recycled by age, and after this

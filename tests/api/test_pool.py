@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.monitoring import pool_overview
-from pipeline.pool import scheduler
-from pipeline.pool.waiting_queue import JobLabel
+from pipeline.pool import status
+from pipeline.pool.requests import JobLabel
 from tests.api.client import call
 from tests.api.conftest import Backend
 from tests.images import image_bytes
@@ -81,7 +81,7 @@ async def test_free_slots_are_recycled_at_once(one_slot: Stack) -> None:
 @pytest.fixture
 def _frequent_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let processes publish their status, and read recycle requests, five times a second."""
-    monkeypatch.setattr(scheduler, "PUBLISH_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("_frequent_status")
@@ -123,7 +123,7 @@ async def test_a_holder_that_does_not_react_loses_its_slot(
     one_slot: Stack, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await job(one_slot)
-    monkeypatch.setattr(scheduler, "PUBLISH_INTERVAL_SECONDS", math.inf)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", math.inf)
     async with backend.opened(pool_max_sessions=1) as other:
         for _ in range(2):
             response = await call(other, "POST", "/api/pool/slots/0/recycle")

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from pipeline.pool import scheduler
-from pipeline.pool.waiting_queue import JobLabel
+from pipeline.pool import status
+from pipeline.pool.requests import JobLabel
 from pipeline.recipes import loads
 from pipeline.storage.entry import JobKey
 from tests.console.conftest import Pages, Site
@@ -202,7 +202,7 @@ async def test_a_run_is_planned_started_cancelled_and_resumed(site: Site, pages:
 async def test_the_pool_page_shows_and_recycles_slots_of_others(
     site: Site, pages: Pages, axe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "PUBLISH_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.2)
     services = site.stack.services
     source = "photos/<img src=x onerror=alert(1)>\u202e.jpg"
     label = JobLabel("web", services.settings.input_container, source)

@@ -7,7 +7,7 @@ import re
 import time
 
 from pipeline.pool.billing import BilledHours
-from pipeline.pool.scheduler import MAX_NAME_CHARACTERS
+from pipeline.pool.status import MAX_NAME_CHARACTERS
 from tests.console.client import console_in_memory, text_of
 from tests.stack import RECIPES
 

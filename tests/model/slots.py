@@ -16,11 +16,11 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.pool import lease_keeper, recycler, slot
+from pipeline.pool import lease_keeper, rebalancing, recycler, slot
 from pipeline.pool.billing import BilledHours
+from pipeline.pool.requests import SlotRequest
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.slot import LEASE_MARGIN_SECONDS, SlotState
-from pipeline.pool.waiting_queue import SlotRequest
 from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
@@ -251,6 +251,7 @@ def model_clock() -> Iterator[None]:
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
         mock.patch.object(lease_keeper, "time", now),
+        mock.patch.object(rebalancing, "time", now),
         mock.patch.object(recycler, "time", now),
         mock.patch.object(slot, "time", now),
         mock.patch.object(slot, "secrets", tokens),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PoolUnavailable
 from pipeline.pool.billing import HOUR_SECONDS, BilledHours, SessionLifetime, started_hours
-from pipeline.pool.recycler import end_idle_session
+from pipeline.pool.drain import end_idle_session
 from tests.memory import Memory, open_in_memory
 from tests.pool.helpers import FIRST_SLOT, another_process, one_byte, process_image, slot_document
 from tests.waiting import eventually

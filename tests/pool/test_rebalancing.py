@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PoolFull, StorageUnavailable
-from pipeline.pool.lease_keeper import SlotDemand, SlotRebalancer, fair_share
+from pipeline.pool.rebalancing import SlotDemand, SlotRebalancer, fair_share
 from pipeline.pool.scheduler import SlotScheduler
 from tests.memory import Memory, open_in_memory
 from tests.pool.helpers import another_process, documents_of

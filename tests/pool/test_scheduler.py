@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnavailable
-from pipeline.pool import lease_keeper, scheduler, slot
-from pipeline.pool.recycler import drain, end_idle_session
+from pipeline.pool import lease_keeper, slot, status
+from pipeline.pool.drain import drain, end_idle_session
+from pipeline.pool.requests import JobLabel
 from pipeline.pool.slot import SlotState
-from pipeline.pool.waiting_queue import JobLabel
 from pipeline.storage.leased_documents import LeasedDocument
 from pipeline.testing import FakePool, memory_settings
 from pipeline.testing import pool as faults
@@ -284,7 +284,7 @@ async def test_a_recycle_request_of_this_process_waits_for_jobs(memory: Memory) 
 
 
 async def test_status_is_published_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "PUBLISH_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.0)
     async with open_in_memory(pool_max_sessions=1) as memory:
         table = memory.services.slot_status
         async with memory.services.scheduler.acquire_slot(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.pool.requests import SlotRequest
 from pipeline.pool.slot import ACTIVE, FINAL, TRANSITIONS, Slot, SlotState
-from pipeline.pool.waiting_queue import SlotRequest
 from pipeline.settings import Settings
 
 S = SlotState

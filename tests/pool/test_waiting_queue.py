@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.pool.waiting_queue import FairPriorityQueue, Priority, SlotRequest
+from pipeline.pool.requests import Priority, SlotRequest
+from pipeline.pool.waiting_queue import FairPriorityQueue
 
 
 def request(fairness_key: str = "a", priority: Priority = "upload", label: str | None = "shared") -> SlotRequest[None]:
