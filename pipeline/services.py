@@ -21,8 +21,9 @@ from pipeline.jobs.dead_letters import (
     DeadLetterHandler,
     DeadLetterQueue,
 )
-from pipeline.jobs.dispatch import JobDispatcher, OutcomeRecorder
+from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
 from pipeline.monitoring.health import HealthMonitor

@@ -16,7 +16,8 @@ import typer
 from pipeline.cli.common import errors_shown
 from pipeline.cli.recipes import File
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.jobs.rendering import check_bytes, check_report, error_from_report
+from pipeline.jobs.rendering import error_from_report
+from pipeline.jobs.verification import check_bytes, check_report
 from pipeline.pool.batching import WorkItem
 from pipeline.pool.client import single_chunk
 from pipeline.pool.session import Session

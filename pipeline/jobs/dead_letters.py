@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
-from pipeline.jobs.dispatch import JobDispatcher, OutcomeRecorder
+from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.storage import UNREADABLE_PARTITION, Entry, JobKey, JobQueue, Ledger, Message, Version
 from pipeline.telemetry import logger
 

@@ -1,86 +1,20 @@
-"""Dispatch uploads and queue messages to the executor: retry policy, backpressure, and takeover from dead workers.
-
-A job that ends without an execution is recorded as a failure, or as superseded.
-"""
+"""Dispatch uploads and queue messages to the executor: retry policy, backpressure, and takeover from dead workers."""
 
 import asyncio
 import random
 from dataclasses import dataclass
-from functools import partial
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import JobSuperseded, PermanentError, PipelineError, PoolFull, RecipeError, TransientError
 from pipeline.jobs.execution import UPLOAD_POLICY, JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage import Entry, JobKey, JobQueue, Ledger, Message, Sources, Version
+from pipeline.storage import Entry, JobKey, JobQueue, Message, Sources
 from pipeline.telemetry import continue_trace, job_log_context, logger
 
 log = logger(__name__)
-
-
-@dataclass(frozen=True)
-class OutcomeRecorder:
-    """Write outcomes to the ledger, without overwriting the result of another worker."""
-
-    ledger: Ledger
-    sources: Sources
-    catalog: RecipeCatalog
-
-    async def record_failure(self, message: Message, error: PermanentError | TransientError, run: str = "") -> Entry:
-        """Record that a job cannot be done, or has used up its attempts. The source need not be readable.
-
-        Returns:
-            The job's row: the recorded failure, or the row of another worker that has executed the job or holds its
-            claim by now.
-
-        Raises:
-            JobSuperseded: The source is gone or has changed.
-            TransientError: Storage is unavailable; nothing is recorded.
-        """
-        place = (message.container, message.name)
-        source = await self.sources.stat(*place)
-        key = JobKey.of(message.recipe, *place)
-        version = Version(source.etag, await self._recipe_hash(message.recipe, key))
-        current = partial(self.sources.is_current, *place, source.etag)
-        # The claim makes sure that the result of another worker stands.
-        claim = await self.ledger.claim(key, place, version, current, again=message.again, seen=message.seen, run=run)
-        if isinstance(claim, Entry):
-            return claim
-        if isinstance(error, PermanentError):
-            log.warning("failed: %s", error, extra={"event": "job.failed", "kind": error.kind})
-            return await claim.fail(error, "claim")
-        attempts = message.attempt + 1
-        log.error("failed after %d attempts: %s", attempts, error, extra={"event": "job.failed", "kind": error.kind})
-        final = f"{error.message}; given up after {attempts} attempts"
-        return await claim.fail(type(error)(final, kind=error.kind, stderr_tail=error.stderr_tail), "queue")
-
-    async def mark_superseded(self, message: Message, error: JobSuperseded) -> bool:
-        """Mark a job whose source is gone or has changed as superseded, if no worker can still finish it.
-
-        A claim that has expired belongs to a dead worker only if the source is gone; otherwise the worker may be slow
-        and about to finish.
-
-        Returns:
-            True if a worker may still finish the job; the caller checks again after the claim expires.
-        """
-        entry = await self.ledger.get(JobKey.of(message.recipe, message.container, message.name))
-        if entry and entry.state == "running" and (entry.is_running or error.kind != "source_gone"):
-            return True
-        if entry and entry.state in ("queued", "running"):
-            await self.ledger.transition(entry, "superseded")
-        return False
-
-    async def _recipe_hash(self, recipe: str, key: JobKey) -> str:
-        """Return the recipe's hash; for a recipe unknown to this process, the hash in the job's row."""
-        try:
-            return (await self.catalog.get(recipe)).hash
-        except RecipeError:
-            entry = await self.ledger.get(key)
-            return entry.version.recipe_hash if entry else ""
-
-
 MAX_DELAY_SECONDS = 3600.0
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from pipeline.errors import JobSuperseded, PermanentError, PoolFull, RecipeError, TransientError
 from pipeline.jobs.dead_letters import DeadLetterQueue, undeliverable
-from pipeline.jobs.dispatch import OutcomeRecorder, internal_error, retry_delay
+from pipeline.jobs.dispatch import internal_error, retry_delay
 from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipes
 from pipeline.runs.lifecycle import RunController

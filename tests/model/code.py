@@ -14,8 +14,9 @@ from unittest import mock
 from pipeline import recipes
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.jobs import dispatch, execution
-from pipeline.jobs.dispatch import JobDispatcher, OutcomeRecorder
+from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
