@@ -33,12 +33,13 @@ from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.recipes import Recipes, adhoc, load_recipes
+from pipeline.runs.dead_letters import RunDeadLetterHandler
+from pipeline.runs.estimates import Estimator
 from pipeline.runs.lifecycle import RunController
-from pipeline.runs.model import Estimator
 from pipeline.runs.orphans import OrphanCollector
 from pipeline.runs.planning import RunPlanner
 from pipeline.runs.selection import JobFinder
-from pipeline.runs.worker import FanOut, ItemExecutor, RunDeadLetterHandler, RunWorker
+from pipeline.runs.worker import FanOut, ItemExecutor, RunWorker
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage import (
     Account,

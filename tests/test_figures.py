@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs.model import Estimate, Measured, estimate
+from pipeline.runs.estimates import Estimate, Measured, estimate
 from pipeline.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.errors import PipelineError, RequestError
-from pipeline.recipes.compiler import did_you_mean
+from pipeline.recipes.error_messages import did_you_mean
 from pipeline.settings import MIB, Settings
 from pipeline.telemetry import logger
 

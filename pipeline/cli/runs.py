@@ -10,20 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipeline.cli.common import (
-    FAILED,
-    Json,
-    console,
-    counted,
-    errors_shown,
-    show_cursor,
-    show_json,
-    with_services,
-)
+from pipeline.cli.common import FAILED, Json, console, counted, errors_shown, show_cursor, show_json, with_services
 from pipeline.cli.recipes import settings as load_settings
 from pipeline.errors import RequestError
 from pipeline.runs import Orphan, Plan, Run, Selection
-from pipeline.runs.model import ASSUMED_TIMES, Measured, Pool, Times, duration
+from pipeline.runs.estimates import ASSUMED_TIMES, Measured, Pool, Times, duration
 from pipeline.services import Services
 from pipeline.settings import CONNECTION
 from pipeline.telemetry import printable

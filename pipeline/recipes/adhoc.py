@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.recipes import conflicts
-from pipeline.recipes.compiler import RecipeCompiler, explain
+from pipeline.recipes.compiler import RecipeCompiler
+from pipeline.recipes.error_messages import explain
 from pipeline.recipes.loading import Recipes
 from pipeline.recipes.model import FileModel
 from pipeline.recipes.recipe import Recipe

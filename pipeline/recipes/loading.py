@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from pipeline.errors import ConfigError, RecipeError
 from pipeline.recipes import conflicts
-from pipeline.recipes.compiler import RecipeCompiler, did_you_mean, explain
+from pipeline.recipes.compiler import RecipeCompiler
+from pipeline.recipes.error_messages import did_you_mean, explain
 from pipeline.recipes.model import FileModel
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.yaml_loader import Document, Problems, parse

@@ -1,6 +1,7 @@
 """Bulk runs: plan, estimate, start, follow, cancel and resume a selection of jobs."""
 
-from pipeline.runs.model import Estimate, Plan, Progress, Run
+from pipeline.runs.estimates import Estimate
+from pipeline.runs.model import Plan, Progress, Run
 from pipeline.runs.orphans import Orphan
 from pipeline.runs.retention import apply_retention
 from pipeline.runs.selection import DUE, REASONS, Reason, Selection

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.concurrency import gather_or_cancel
 from pipeline.errors import RequestError, StateConflict
-from pipeline.runs.model import Estimate, Estimator, Progress, Run, is_id, key_of, now
+from pipeline.runs.estimates import Estimate, Estimator
+from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import RunPlanner, new_id
 from pipeline.runs.selection import JobFinder, Selection
 from pipeline.settings import Settings, variable

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.errors import RequestError, StateConflict
-from pipeline.runs.model import Estimator, Plan, is_id, key_of, now
+from pipeline.runs.estimates import Estimator
+from pipeline.runs.model import Plan, is_id, key_of, now
 from pipeline.runs.selection import Due, JobFinder, Reason, Selection
 from pipeline.storage import Document, RunStore
 from pipeline.telemetry import logger

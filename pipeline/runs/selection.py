@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe, Recipes
-from pipeline.recipes.compiler import did_you_mean
+from pipeline.recipes.error_messages import did_you_mean
 from pipeline.storage import SUMMARY_COLUMNS, Entry, JobKey, Ledger, Listed, Renditions, Sources, Version, row_key
 
 Reason = Literal["new", "changed", "recipe_changed", "unfinished", "failed", "missing", "done", "dismissed"]

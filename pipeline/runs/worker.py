@@ -1,8 +1,7 @@
 """Work on runs: fan out a run in batches, execute the jobs of a batch concurrently, and write their outcomes once.
 
 A page's batches are stored before their messages are sent, and the run's document advances after that. If the process
-is killed in between, repeating the page finds the stored batches, and no job is in two of them. A dead letter of a run
-records its jobs as failures.
+is killed in between, repeating the page finds the stored batches, and no job is in two of them.
 """
 
 import asyncio
@@ -10,7 +9,6 @@ import time
 from dataclasses import dataclass
 
 from pipeline.errors import JobSuperseded, PermanentError, PoolFull, RecipeError, TransientError
-from pipeline.jobs.dead_letters import DeadLetterQueue, undeliverable
 from pipeline.jobs.dispatch import internal_error, retry_delay
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
@@ -357,40 +355,3 @@ def _result(entry: Entry | None, run: str) -> ItemResult:
         return ItemResult(waits=True)
     outcomes: dict[str, Outcome] = {"done": "done", "failed": "failed"}
     return ItemResult(outcomes.get(entry.state, "skipped") if entry.run == run else "skipped")
-
-
-@dataclass(frozen=True)
-class RunDeadLetterHandler:
-    """Record the dead letters of the run queue."""
-
-    store: RunStore
-    controller: RunController
-    items: ItemExecutor
-    dead_letters: DeadLetterQueue
-    queue: JobQueue
-
-    async def handle_message(self, body: bytes) -> None:
-        """Fail the unfinished jobs of a batch; stop a run that cannot find its jobs."""
-
-        async def record() -> None:
-            work = RunWork.parse(body)
-            if not work.batch:
-                reason = "every attempt to find its jobs was interrupted; the log has the reason; resume the run"
-                await self.controller.stop(work.run, reason)
-                return
-            batch = await self.store.batch(work.run, work.batch)
-            if batch is None:
-                return
-            outcomes: dict[int, Outcome] = {}
-            for index in batch.unfinished:
-                result = await self.items.record_failure(
-                    work.run, batch.items[index], attempt=work.attempt, error=undeliverable()
-                )
-                if result.outcome:
-                    outcomes[index] = result.outcome
-            batch = await self.store.settle(batch, outcomes)
-            if batch.unfinished:
-                # Another worker may hold a claim; check again after it expires.
-                await self.queue.send(RunWork(run=work.run, batch=work.batch), self.dead_letters.retry_seconds)
-
-        await self.dead_letters.record(body, record)

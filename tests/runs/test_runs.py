@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pipeline import recipes, runs
 from pipeline.errors import RequestError, StateConflict
 from pipeline.runs import lifecycle
-from pipeline.runs.model import Measured, Pool, Progress, Times, duration, estimate, jobs_per_session
+from pipeline.runs.estimates import Measured, Pool, Times, duration, estimate, jobs_per_session
+from pipeline.runs.model import Progress
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import image_bytes
