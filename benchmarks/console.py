@@ -30,7 +30,8 @@ from azure.data.tables import EntityProperty
 
 from devstack import azurite, subprocesses
 from devstack.state import ROOT
-from pipeline.storage.entry import Entry, JobKey, Version
+from pipeline.storage.entry import Entry, Version
+from pipeline.storage.keys import JobKey
 
 BAR = 300.0
 BATCH = 33  # each job is three rows, and a transaction takes a hundred

@@ -23,7 +23,7 @@ from devstack import stack
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 
 OVERHEAD_MS = 120
 

@@ -22,7 +22,8 @@ from pipeline.runs import worker
 from pipeline.services import Services, ServicesProvider
 from pipeline.storage import metrics
 from pipeline.storage.account import create_all
-from pipeline.storage.entry import Entry, JobKey, Version
+from pipeline.storage.entry import Entry, Version
+from pipeline.storage.keys import JobKey
 
 # A transaction holds 100 rows: 25 jobs with one row each and their list rows.
 CHUNK = 25

@@ -17,7 +17,7 @@ from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage.account import create_all
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
 
 RECIPES = """

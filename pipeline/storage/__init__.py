@@ -20,19 +20,9 @@ from pipeline.storage.blobs import (
     safe_file_name,
     unquoted,
 )
-from pipeline.storage.entry import (
-    STATES,
-    SUMMARY_COLUMNS,
-    UNREADABLE_PARTITION,
-    Entry,
-    JobKey,
-    State,
-    Version,
-    fits_row,
-    row_key,
-    source_of,
-)
+from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
 from pipeline.storage.json_documents import DocumentStore, StoredDocument
+from pipeline.storage.keys import JobKey, row_key, source_of
 from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
 from pipeline.storage.ledger import Claim, Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before

@@ -21,19 +21,15 @@ from http.client import HTTPException
 from typing import Any, Literal
 
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
 from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, map_errors
-from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, JobKey, State, Version
+from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
 from pipeline.telemetry import logger

@@ -18,13 +18,13 @@ from pipeline.storage.entry import (
     LIST_MARK,
     Entry,
     State,
-    key_range,
     list_position,
     older_position,
     position_at,
     run_list_prefix,
     state_list_prefix,
 )
+from pipeline.storage.keys import key_range
 
 # Storage returns at most this many rows per request.
 MAX_PAGE_ROWS = 1000

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import ConfigError, RecipeError
 from pipeline.recipes import adhoc, loads
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from tests.api.client import call
 from tests.api.conftest import Backend
 from tests.images import detect_format, image_bytes, size

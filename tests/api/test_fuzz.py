@@ -10,7 +10,7 @@ import pytest
 
 from devstack import subprocesses
 from pipeline.runs import Selection
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from tests.images import image_bytes
 from tests.stack import Stack
 from tests.waiting import eventually

@@ -13,7 +13,7 @@ from playwright.async_api import Locator, Page, expect
 from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
 from pipeline.recipes import loads
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from tests.console.conftest import Pages, Site
 from tests.console.sources import HOSTILE_NAMES
 from tests.images import image_bytes

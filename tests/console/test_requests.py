@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from pipeline.console import templates
-from pipeline.storage.entry import Entry, JobKey, source_of
+from pipeline.storage.entry import Entry
+from pipeline.storage.keys import JobKey, source_of
 from tests.console.client import ConsoleClient, console_in_memory, text_of
 from tests.console.sources import RECIPES, SOURCES
 from tests.memory import Memory

@@ -14,7 +14,7 @@ import pytest
 
 from devstack import azurite as emulator
 from devstack import subprocesses
-from pipeline.storage.entry import key_range
+from pipeline.storage.keys import key_range
 from pipeline.storage.ledger import Entry
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, environment, open_stack

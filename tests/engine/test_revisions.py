@@ -21,7 +21,8 @@ from pipeline.engine.encode.output import Output
 from pipeline.engine.revisions import DECODERS
 from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.runs.selection import reason_for
-from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, JobKey, Version
+from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, Version
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import decide_claim
 
 ROOT = Path(__file__).parents[2]

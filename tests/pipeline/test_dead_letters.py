@@ -11,7 +11,7 @@ import pytest
 from pipeline import runs
 from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, open_stack

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceError
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
 from tests.images import detect_format, image_bytes, size

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import JobSuperseded, StateConflict
 from pipeline.pool.session import Session
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim
 from pipeline.storage.queue import Message
 from tests.images import image_bytes

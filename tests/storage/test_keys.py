@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecipeError
-from pipeline.storage.entry import MAX_KEY_UNITS, JobKey, row_key
+from pipeline.storage.keys import MAX_KEY_UNITS, JobKey, row_key
 
 FORBIDDEN = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 LONG = "web." + "YWFh" * 400

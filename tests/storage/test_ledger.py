@@ -15,7 +15,7 @@ from azure.data.tables import TableEntity
 from pipeline.errors import ConfigError, JobSuperseded, PoolFull, SourceError
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
-from pipeline.storage.entry import JobKey
+from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Ledger, Version
 
 SOURCE = ("input", "a b/ü#?.jpg")

@@ -14,7 +14,8 @@ import pytest_asyncio
 from pipeline.errors import InvalidCursor, SourceError
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
-from pipeline.storage.entry import Entry, JobKey, State, key_range, row_key
+from pipeline.storage.entry import Entry, State
+from pipeline.storage.keys import JobKey, key_range, row_key
 from pipeline.storage.ledger import Claim, Ledger, Version
 
 V1 = Version("0x1", "hash")
