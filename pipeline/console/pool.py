@@ -13,13 +13,7 @@ from pipeline.console.auth import CONSOLE_PATH
 from pipeline.console.formatting import plural
 from pipeline.console.request import ConsoleRequest
 from pipeline.jobs.preview import PREVIEW_CONTAINER
-from pipeline.monitoring.pool_overview import (
-    RECYCLE_TIMEOUT_SECONDS,
-    PoolMonitor,
-    SlotCounts,
-    SlotJob,
-    SlotOverview,
-)
+from pipeline.monitoring.pool_overview import RECYCLE_TIMEOUT_SECONDS, PoolMonitor, SlotCounts, SlotJob, SlotOverview
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.pool.status import MAX_NAME_CHARACTERS
 from pipeline.settings import Settings

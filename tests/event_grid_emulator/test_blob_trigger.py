@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devstack import subprocesses
-from event_grid_emulator.grid import Faults
+from event_grid_emulator.faults import Faults
 from event_grid_emulator.subscription import blob_trigger_subscription
 from tests.event_grid_emulator.conftest import EmulatedAccount, Webhook, emulated_account
 from tests.images import image_bytes

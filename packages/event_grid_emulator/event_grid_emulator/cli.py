@@ -18,7 +18,7 @@ from event_grid_emulator.emulator import (
     running,
 )
 from event_grid_emulator.errors import EventGridError
-from event_grid_emulator.grid import Faults
+from event_grid_emulator.faults import Faults
 from event_grid_emulator.subscription import Subscription, blob_trigger_subscription, load_subscription
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 
 from event_grid_emulator.control_api import control_app
 from event_grid_emulator.errors import EventGridError
-from event_grid_emulator.grid import EventGrid, Faults
+from event_grid_emulator.faults import Faults
+from event_grid_emulator.grid import EventGrid
 from event_grid_emulator.upstream import Proxy, Upstream
 
 LOOPBACK_ADDRESS = "127.0.0.1"
