@@ -6,9 +6,9 @@ import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
 from pipeline import runs
-from pipeline.api import http_trigger
+from pipeline.api import routes
+from pipeline.api.handlers import Route
 from pipeline.api.idempotency import IdempotencyKeys
-from pipeline.api.route import Route
 from pipeline.api.routes import ROUTES
 from pipeline.console.dispatch import console_of
 from pipeline.jobs import dead_letters
@@ -82,7 +82,7 @@ def serve(route: Route) -> None:
     @app.route(route.path, methods=[*route.methods])
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
         """Serve a request on the route."""
-        return await http_trigger.handle(route, process.services, req)
+        return await routes.handle(route, process.services, req)
 
 
 for each in ROUTES:
@@ -110,4 +110,4 @@ async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("{*path}")
 async def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
     """Respond with 404 to every URL without a route; all other routes take precedence."""
-    return await http_trigger.handle_unknown(req)
+    return await routes.handle_unknown(req)

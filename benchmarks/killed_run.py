@@ -30,7 +30,7 @@ from pipeline import runs
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.provisioning import create_all
+from pipeline.storage.account import create_all
 
 RECIPE = """
 recipes:

@@ -17,8 +17,8 @@ from pipeline.pool.drain import drain
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.ledger import Entry
-from pipeline.storage.provisioning import create_all
+from pipeline.storage import Entry
+from pipeline.storage.account import create_all
 
 WARM_UP = 2
 

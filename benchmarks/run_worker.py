@@ -21,9 +21,9 @@ from pipeline.pool import status
 from pipeline.runs import worker
 from pipeline.services import Services, ServicesProvider
 from pipeline.storage import metrics
+from pipeline.storage.account import create_all
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.provisioning import create_all
 
 # A transaction holds 100 rows: 25 jobs with one row each and their list rows.
 CHUNK = 25

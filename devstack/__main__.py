@@ -1,7 +1,5 @@
 """Run the local stack or one of its parts: `python -m devstack COMMAND`."""
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 

@@ -1,7 +1,5 @@
 """Run Azurite, the storage emulator: blobs, queues and tables on 127.0.0.1."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import fcntl

@@ -5,8 +5,6 @@ OpenSSL, and with it aiohttp and httpx, read SSL_CERT_FILE; requests reads REQUE
 NODE_EXTRA_CA_CERTS.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Self
 
 import certifi
 
-from session_pool_emulator.tls import write_certificate
+from session_pool_emulator.server import write_certificate
 
 TRUST_BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 

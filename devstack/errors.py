@@ -1,7 +1,5 @@
 """Errors of the local stack. Every message says how to correct the problem."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 

@@ -4,8 +4,6 @@ The Node.js of the machine is used if it is recent enough for the packages, else
 installs from PyPI. The packages are installed once per content of the lock file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

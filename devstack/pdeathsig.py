@@ -8,8 +8,6 @@ send that signal: it would send one per thread of the parent, and Azurite discar
 The watcher sends SIGKILL after ORPHAN_GRACE seconds, because Azurite ignores SIGTERM while a request is incomplete.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -1,7 +1,5 @@
 """Run a command in the foreground until Ctrl-C, SIGTERM or an error."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Coroutine

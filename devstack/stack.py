@@ -1,7 +1,5 @@
 """Compose the local stack: start storage, session pool and function hosts, and stop them in reverse order."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

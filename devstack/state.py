@@ -1,7 +1,5 @@
 """Locate the files of the local stack."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,7 +1,5 @@
 """Run programs as subprocesses that end with this process; wait for their output and stop them."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

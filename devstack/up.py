@@ -1,7 +1,5 @@
 """Run the whole stack in the foreground: `python -m devstack up`."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +49,7 @@ def command(
 
 async def _serve(options: stack.StackOptions, env_file: Path) -> None:
     await stack.check_recipes(options.app)
-    async with stack.running(options, _print_line) as running:
+    async with stack.running(options, lambda part, line: typer.echo(f"{part:>12} | {line}", err=True)) as running:
         with stack.environment_file(running.settings, env_file) as file:
             functions = ", ".join(running.hosts)
             if (options.app / "pipeline" / "console").is_dir():
@@ -60,7 +58,3 @@ async def _serve(options: stack.StackOptions, env_file: Path) -> None:
                 f"stack ready: functions {functions}; session pool {running.pool}; settings in {short_path(file)}"
             )
             raise await running.failure()
-
-
-def _print_line(part: str, line: str) -> None:
-    typer.echo(f"{part:>12} | {line}", err=True)

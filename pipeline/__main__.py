@@ -1,7 +1,5 @@
 """Entry point of `image-pipeline` and of `python -m pipeline`."""
 
-from __future__ import annotations
-
 import sys
 
 from pipeline import __version__

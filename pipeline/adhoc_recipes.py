@@ -4,8 +4,6 @@ An ad-hoc recipe is stored by its content, next to the documents of slots: queue
 another process, or a retry weeks later, needs it too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.recipes import Recipe, Recipes, adhoc
 from pipeline.settings import Settings
-from pipeline.storage.json_documents import DocumentStore
+from pipeline.storage import DocumentStore
 
 # Recipes are small, but requests must not be able to fill the memory with them.
 MAX_CACHED_RECIPES = 256

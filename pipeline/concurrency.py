@@ -1,7 +1,5 @@
 """Helpers for concurrent coroutines: gather with cancellation, and background tasks."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from contextvars import Context

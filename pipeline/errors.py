@@ -22,8 +22,6 @@ Every message names the problem, the object and the remedy. `kind` is a short, s
 responses and log events contain it.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 # HTTP status and title of the kinds that differ from their class.

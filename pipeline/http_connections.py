@@ -1,7 +1,5 @@
 """Factory of outgoing HTTP connections: kept alive, unlimited in number, without cookies."""
 
-from __future__ import annotations
-
 import ssl
 from urllib.request import getproxies
 

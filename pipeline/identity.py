@@ -1,7 +1,5 @@
 """Identity of the app: one credential, and its tokens, for storage and the session pool."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus

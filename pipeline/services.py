@@ -4,8 +4,6 @@
 container: function triggers, routes and commands. Everything below takes its collaborators instead.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from collections.abc import Mapping
@@ -29,8 +27,7 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
 from pipeline.monitoring.health import HealthMonitor
-from pipeline.monitoring.pool_overview import PoolMonitor
-from pipeline.monitoring.statistics import StatisticsCollector
+from pipeline.monitoring.pool_overview import PoolMonitor, StatisticsCollector
 from pipeline.pool import engine_bundle
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
@@ -38,22 +35,24 @@ from pipeline.pool.scheduler import SlotScheduler
 from pipeline.recipes import Recipes, adhoc, load_recipes
 from pipeline.runs.dead_letters import RunDeadLetterHandler
 from pipeline.runs.estimates import Estimator
-from pipeline.runs.fanout import FanOut
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.orphans import OrphanCollector
 from pipeline.runs.planning import RunPlanner
 from pipeline.runs.selection import JobFinder
-from pipeline.runs.worker import ItemExecutor, RunWorker
+from pipeline.runs.worker import FanOut, ItemExecutor, RunWorker
 from pipeline.settings import Settings, StorageAccount
-from pipeline.storage.account import Account
-from pipeline.storage.assets import Assets
-from pipeline.storage.blobs import Renditions, Sources
-from pipeline.storage.json_documents import DocumentStore
-from pipeline.storage.leased_documents import LeasedDocuments
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue
-from pipeline.storage.run_store import RunStore
-from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage import (
+    Account,
+    Assets,
+    DocumentStore,
+    JobQueue,
+    LeasedDocuments,
+    Ledger,
+    Renditions,
+    RunStore,
+    SlotStatusTable,
+    Sources,
+)
 
 SLOT_PREFIX = "slots/"
 ADHOC_PREFIX = "adhoc/"

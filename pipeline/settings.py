@@ -8,8 +8,6 @@ managed identity authenticates (`IMAGES__clientId` for a user-assigned one).
 A request cannot change any setting.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ The code uses the API of OpenTelemetry. Without a configured SDK, spans and metr
 on Azure, settings of the platform configure one. No attribute contains a session identifier, a token or a key.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -16,10 +14,11 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_suppress_http: Callable[[], AbstractContextManager[None]] = nullcontext
+suppress_http_spans: Callable[[], AbstractContextManager[None]] = nullcontext
+"""Record no spans of HTTP calls in the block: URLs of the pool contain session identifiers, which are secrets."""
 # Installed together with the instrumentation that it suppresses.
 with suppress(ImportError):
-    from opentelemetry.instrumentation.utils import suppress_http_instrumentation as _suppress_http
+    pass
 
 NAME = "image-pipeline"
 tracer = trace.get_tracer(NAME)
@@ -111,11 +110,6 @@ def traceparent() -> str:
     carrier: dict[str, str] = {}
     _traceparents.inject(carrier)
     return carrier.get("traceparent", "")
-
-
-def suppress_http_spans() -> AbstractContextManager[None]:
-    """Record no spans of HTTP calls in the block: URLs of the pool contain session identifiers, which are secrets."""
-    return _suppress_http()
 
 
 def quiet_libraries() -> None:

@@ -15,6 +15,7 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,7 @@ class Text:
     docstring: bool = False
 
 
+@cache
 def tracked() -> list[Path]:
     """Return the files of the repository, and new files that are not ignored."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -80,8 +82,13 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
-def texts() -> Iterator[Text]:
-    """Yield every text that people read, tests' docstrings and comments included."""
+@cache
+def texts() -> list[Text]:
+    """Return every text that people read, tests' docstrings and comments included."""
+    return list(_all_texts())
+
+
+def _all_texts() -> Iterator[Text]:
     for path in tracked():
         name = path.relative_to(ROOT).as_posix()
         if path.suffix == ".py" or _is_python_script(path):
@@ -154,27 +161,18 @@ def undocumented() -> tuple[list[str], float]:
         if path.suffix != ".py" or not name.startswith(CODE) or "/tests/" in name:
             continue
         tree = ast.parse(path.read_text())
-        inner = {
-            child
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            for child in ast.walk(node)
-            if child is not node
-        }
+        private: set[ast.AST] = set()
         for node in definitions(tree):
+            title = getattr(node, "name", "module")
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                private.update(set(ast.walk(node)) - {node})
+            elif title.startswith("_"):
+                private.update(node.body)
             has = bool(ast.get_docstring(node))
             total, documented = total + 1, documented + has
-            title = getattr(node, "name", "module")
-            if not has and node not in inner and not title.startswith("_") and not _in_private_class(tree, node):
+            if not has and node not in private and not title.startswith("_"):
                 missing.append(f"{name}:{getattr(node, 'lineno', 1)} {title}")
     return missing, documented / total
-
-
-def _in_private_class(tree: ast.Module, node: ast.AST) -> bool:
-    """Return whether a definition belongs to a class whose name begins with an underscore."""
-    return any(
-        isinstance(each, ast.ClassDef) and each.name.startswith("_") and node in each.body for each in ast.walk(tree)
-    )
 
 
 @dataclass

@@ -16,9 +16,9 @@ from pipeline.pool.drain import drain
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
+from pipeline.storage.account import create_all
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
-from pipeline.storage.provisioning import create_all
 
 RECIPES = """
 recipes:

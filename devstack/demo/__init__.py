@@ -1,7 +1,5 @@
 """Run the demo (`scripts/demo`): upload photos to a temporary local stack and download their renditions."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

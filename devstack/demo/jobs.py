@@ -1,7 +1,5 @@
 """The jobs of the demo: plan them, upload their photos, follow them in the ledger, download their renditions."""
 
-from __future__ import annotations
-
 import asyncio
 import mimetypes
 import time
@@ -17,9 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Entry
-from pipeline.storage.queue import Message
+from pipeline.storage import Entry, JobKey, Message
 
 POLL_INTERVAL_SECONDS = 0.2
 # Longer than the longest delay between two attempts of a job.

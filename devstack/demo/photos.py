@@ -1,7 +1,5 @@
 """The input of the demo: the photos of a folder, or sample photos in the public domain."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys

@@ -4,18 +4,15 @@ The Azure SDKs find it by the variables IDENTITY_ENDPOINT and IDENTITY_HEADER. I
 Azurite (`--oauth basic` with https) and the session pool emulator (`--require-token`) accept them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from typing import Annotated
 
 import typer
 
-from devstack.identity.endpoint import TokenEndpoint
-from devstack.identity.tokens import TokenIssuer
+from devstack.identity.endpoint import TokenEndpoint, TokenIssuer
 from devstack.run_until_signal import run_until_signal
-from functions_host.http_server import serving
+from functions_host.host import serving
 
 SHUTDOWN_GRACE_SECONDS = 1
 

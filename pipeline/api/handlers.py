@@ -1,17 +1,17 @@
-"""All HTTP handlers of the API, composed from the services of a process."""
+"""Description of a route, and all HTTP handlers of the API, composed from the services of a process."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
-from pipeline.api.failures import FailureHandlers
+from pydantic import BaseModel
+
+from pipeline.api.http import Request, Response
 from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.images import ImageHandlers
-from pipeline.api.jobs import JobHandlers
+from pipeline.api.jobs import FailureHandlers, JobHandlers
 from pipeline.api.monitoring import MonitoringHandlers
-from pipeline.api.preview import PreviewHandlers
-from pipeline.api.recipes import RecipeHandlers
+from pipeline.api.recipes import PreviewHandlers, RecipeHandlers
 from pipeline.api.runs import RunHandlers
 from pipeline.api.submit import SubmitHandlers
 from pipeline.services import Services
@@ -46,3 +46,28 @@ class Handlers:
             preview=PreviewHandlers(settings, services.previewer),
             monitoring=MonitoringHandlers(settings, services.pool_monitor, services.health, services.statistics),
         )
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One endpoint. `responses` are documents or media types by status; `problems` are the statuses of problems."""
+
+    name: str
+    method: str
+    path: str
+    handler: Callable[[Handlers], Handler]
+    summary: str
+    responses: Mapping[int, type[BaseModel] | tuple[type[BaseModel] | str, ...]]
+    problems: tuple[int, ...] = ()
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    form: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The HTTP methods that the endpoint allows: GET implies HEAD."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)

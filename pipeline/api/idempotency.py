@@ -4,15 +4,13 @@ A key is stored before anything starts, with the source and recipe of the job, o
 idempotent by their claim, so neither the response nor a lock is stored.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from pipeline.errors import RequestError
-from pipeline.storage.json_documents import DocumentStore, StoredDocument
+from pipeline.storage import DocumentStore, StoredDocument
 
 MAX_KEY_CHARACTERS = 255
 

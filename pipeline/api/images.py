@@ -1,7 +1,5 @@
 """HTTP handlers of images: return renditions and sources, with headers that keep browsers from executing them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +7,14 @@ from typing import Any
 
 from pipeline.api.http import Links, Request, Response
 from pipeline.api.jobs import job_key
-from pipeline.api.submit_request import ANY_TYPE
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.jobs.actions import JobActions
 from pipeline.settings import Settings
-from pipeline.storage.blobs import Renditions, Source, Sources, unquoted
-from pipeline.storage.entry import Entry
+from pipeline.storage import Entry, Renditions, Source, Sources, unquoted
+
+ANY_TYPE = "application/octet-stream"
 
 # A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
 SECURITY_HEADERS = {

@@ -1,7 +1,5 @@
 """HTTP handlers of monitoring: session pool, health, version and statistics; and recycling a slot."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,8 +8,7 @@ from pydantic import Field
 from pipeline.api.http import RETRY_AFTER_SECONDS, Request, Response
 from pipeline.monitoring.document import Document
 from pipeline.monitoring.health import HealthMonitor, version_info
-from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview, SlotOverview
-from pipeline.monitoring.statistics import StatisticsCollector
+from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview, SlotOverview, StatisticsCollector
 from pipeline.settings import Settings
 
 

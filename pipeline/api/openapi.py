@@ -1,7 +1,5 @@
 """OpenAPI 3.1 document, generated from the routes and from the models of requests and responses."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from pipeline.api.handlers import Route
 from pipeline.api.http import MEDIA_TYPE, Links, Problem
-from pipeline.api.route import Route
 from pipeline.monitoring.health import API_VERSION
 from pipeline.recipes import schema as recipe_schema
 

@@ -1,15 +1,22 @@
-"""Table of all routes of the API. The function app and the OpenAPI document are generated from it."""
+"""Table of all routes of the API, and the entry points of the HTTP triggers.
 
-from __future__ import annotations
+The function app and the OpenAPI document are generated from the table.
+"""
 
-from pipeline.api import failures, jobs, monitoring, openapi, preview, recipes, runs
-from pipeline.api.http import Request, Response
-from pipeline.api.route import Route
+from collections.abc import Callable
+from typing import Any
+
+import azure.functions as func
+
+from pipeline.api import jobs, monitoring, openapi, recipes, runs
+from pipeline.api.handlers import Handlers, Route
+from pipeline.api.http import Request, Response, problem, problem_response, respond
 from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
-from pipeline.api.submit_request import JobRequest
+from pipeline.api.submit import JobRequest
+from pipeline.errors import RequestError
 from pipeline.monitoring.health import Health, VersionInfo
-from pipeline.monitoring.pool_overview import RecycleResult
-from pipeline.monitoring.statistics import Statistics
+from pipeline.monitoring.pool_overview import RecycleResult, Statistics
+from pipeline.services import Services
 
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/gif")
 SOURCES = (*IMAGES, "image/tiff", "image/bmp", "image/heif", "application/octet-stream")
@@ -102,9 +109,9 @@ ROUTES: tuple[Route, ...] = (
         path="failures",
         handler=lambda api: api.failures.show,
         summary="Count the failures by kind, most frequent first.",
-        responses={200: failures.FailuresDocument},
+        responses={200: jobs.FailuresDocument},
         problems=(400, 503),
-        query=failures.FailuresQuery,
+        query=jobs.FailuresQuery,
     ),
     Route(
         name="retry_failures",
@@ -112,9 +119,9 @@ ROUTES: tuple[Route, ...] = (
         path="failures/retry",
         handler=lambda api: api.failures.retry,
         summary="Retry all failures of a kind, up to the limit of one request.",
-        responses={200: failures.RetriedDocument},
+        responses={200: jobs.RetriedDocument},
         problems=(400, 413, 415, 503),
-        body=failures.RetryRequest,
+        body=jobs.RetryRequest,
     ),
     Route(
         name="plan_run",
@@ -197,7 +204,7 @@ ROUTES: tuple[Route, ...] = (
         path="preview",
         handler=lambda api: api.preview.show,
         summary="Preview a recipe on an image; nothing is stored.",
-        responses={200: (preview.PreviewDocument, *IMAGES)},
+        responses={200: (recipes.PreviewDocument, *IMAGES)},
         problems=(400, 403, 404, 413, 415, 422, 503, 504),
         form=("recipe", "text"),
     ),
@@ -254,3 +261,27 @@ ROUTES: tuple[Route, ...] = (
         responses={200: openapi.OpenApiDocument},
     ),
 )
+
+
+async def handle(route: Route, services: Callable[[], Services], request: func.HttpRequest) -> func.HttpResponse:
+    """Handle a request on a route. HEAD gets the response to GET; the host omits its body."""
+    fields: dict[str, Any] = {"job": request.route_params["id"]} if route.path.startswith("jobs/{id}") else {}
+    return await respond(lambda: route.handler(Handlers.of(services()))(Request(request, route.path)), **fields)
+
+
+async def handle_unknown(request: func.HttpRequest) -> func.HttpResponse:
+    """Respond with 404 to a request on no route, or with 405 if the URL exists with another method."""
+    segments = (request.route_params.get("path") or "").strip("/").lower().split("/")
+    matching = [route for route in ROUTES if _matches(route.path.lower().split("/"), segments)]
+    methods = ", ".join(sorted(method for route in matching for method in route.methods))
+    if methods:
+        error = RequestError(f"{request.method} is not allowed. Allowed: {methods}", kind="method_not_allowed")
+        return problem_response(problem(error), Allow=methods).http()
+    error = RequestError("this URL does not exist; openapi.json lists all endpoints", kind="not_found")
+    return problem_response(problem(error)).http()
+
+
+def _matches(path: list[str], segments: list[str]) -> bool:
+    return len(path) == len(segments) and all(
+        part.startswith("{") or part == segment for part, segment in zip(path, segments, strict=True)
+    )

@@ -1,7 +1,5 @@
 """HTTP handlers of runs: plan, start, follow, list with a cursor, cancel and resume."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime

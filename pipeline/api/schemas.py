@@ -1,7 +1,5 @@
 """JSON schemas of jobs, and types that several queries share."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -11,7 +9,7 @@ from pipeline.api.http import Links
 from pipeline.engine.encode.dropped import DroppedName
 from pipeline.monitoring.document import Document
 from pipeline.runs.selection import PRINTABLE
-from pipeline.storage.entry import Entry, State
+from pipeline.storage import Entry, State
 
 PrintableText = Annotated[str, Field(max_length=1024, pattern=PRINTABLE)]
 RecipeName = Annotated[

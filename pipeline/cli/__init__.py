@@ -1,7 +1,5 @@
 """Command line `image-pipeline`: works with the settings of the function app, on Azure and on the local stack."""
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib import import_module
@@ -13,7 +11,7 @@ from pipeline import __version__
 
 INTERRUPTED = 130
 COMMANDS = {
-    "init": ("init:command", "Create missing containers, queues and tables."),
+    "init": ("doctor:create_resources", "Create missing containers, queues and tables."),
     "doctor": ("doctor:command", "Check settings, dependencies and versions; suggest repairs."),
     "settings": ("settings:command", "Show every setting: value, default and meaning."),
     "recipes": ("recipes:app", "Check and explain recipes."),
@@ -29,10 +27,10 @@ COMMANDS = {
     "plan": ("runs:plan", "Plan a bulk run: jobs, reasons, duration and cost."),
     "reprocess": ("runs:reprocess", "Plan and start a bulk run, and follow it."),
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
-    "estimate": ("estimate:command", "Estimate the duration of a bulk run from measured job times."),
+    "estimate": ("runs:estimate", "Estimate the duration of a bulk run from measured job times."),
     "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
-    "pool": ("pool:command", "Show the slots of the session pool, and the cost of its sessions."),
-    "drain": ("pool:drain", "End all sessions that no running process holds."),
+    "pool": ("doctor:show_pool", "Show the slots of the session pool, and the cost of its sessions."),
+    "drain": ("doctor:drain", "End all sessions that no running process holds."),
     "trace": ("trace:command", "Draw the timeline of jobs as HTML or SVG."),
 }
 """Module and object of each command, and its line in the help. Only the requested command is imported: loading all

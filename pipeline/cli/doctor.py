@@ -1,6 +1,4 @@
-"""Command `doctor`: check everything that jobs need, and suggest a remedy for each problem."""
-
-from __future__ import annotations
+"""Commands about the environment: check what jobs need, create resources, show the session pool, end idle sessions."""
 
 import asyncio
 import time
@@ -13,14 +11,19 @@ from typing import Literal
 import httpx
 import typer
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
-from pipeline.cli.common import Json, console, counted, services_provider, show_json
+from pipeline.cli.common import Json, console, counted, services_provider, show_json, with_services
 from pipeline.errors import PipelineError
 from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
 from pipeline.monitoring.health import version_info
+from pipeline.monitoring.pool_overview import SlotOverview
 from pipeline.pool.auth import SCOPE
+from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
-from pipeline.storage.queue import JobQueue
+from pipeline.storage import JobQueue, create_all
+from pipeline.telemetry import printable
 
 Status = Literal["ok", "warning", "error"]
 MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
@@ -150,3 +153,50 @@ async def _failures(services: Services) -> list[Finding]:
     kinds = ", ".join(f"{group.count} {group.kind}" for group in groups[:3])
     shown = f"{count}{' or more' if count >= MAX_COUNTED_FAILURES else ''}"
     return [Finding("failures", "warning", f"{shown} ({kinds}): see `image-pipeline failures`")]
+
+
+def show_pool(as_json: Json = False) -> None:
+    """Show the slots of the session pool, and the cost of its sessions."""
+    pool = with_services(lambda services: services.pool_monitor.overview())
+    if as_json:
+        show_json(pool.model_dump())
+        return
+    table = Table("slot", "state", "generation", "jobs served", "age", "running", box=None)
+    for slot in pool.slots:
+        age = "" if slot.age is None else f"{slot.age:.0f} s"
+        table.add_row(str(slot.number), slot.state, str(slot.generation), str(slot.uses), age, _running(slot))
+    console.print(table)
+    console.print(
+        f"{pool.capacity} slots: {pool.free} free, {pool.leased} leased, {pool.dirty} dirty, {pool.cooling} cooling; "
+        f"saturation {pool.saturation:.0%}"
+    )
+    hours, price = pool.hours, pool.hours.price
+    cost = (
+        f"; they cost {hours.today * price:.2f} and {hours.month * price:.2f}, in the currency of "
+        "PIPELINE_PRICE_SESSION_HOUR (USD by default)"
+        if price is not None
+        else ""
+    )
+    console.print(f"started session-hours: {hours.today} today, {hours.month} this month (UTC){cost}")
+
+
+def _running(slot: SlotOverview) -> Text:
+    """Describe the running jobs of a slot: the first one, and the number of others. Names are shown without markup."""
+    if slot.jobs:
+        others = (slot.count or 0) - 1
+        return Text(f"{slot.jobs[0].recipe} {printable(slot.jobs[0].source)}" + (f" +{others}" if others > 0 else ""))
+    if slot.state != "leased":
+        return Text("")
+    return Text("unknown: not published yet" if slot.count is None else "idle")
+
+
+def drain() -> None:
+    """End all sessions that no running process holds."""
+    ended = with_services(lambda services: end_sessions(services.settings, services.slot_documents, services.pool))
+    console.print(f"{counted(ended, 'session')} ended")
+
+
+def create_resources() -> None:
+    """Create missing containers, queues and tables."""
+    created = with_services(lambda services: create_all(services.account, services.settings))
+    console.print(f"created {', '.join(created)}" if created else "nothing to create: everything exists")

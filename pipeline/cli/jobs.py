@@ -1,7 +1,5 @@
 """Commands about jobs: submit and list jobs, show one, list, retry and dismiss failures."""
 
-from __future__ import annotations
-
 import asyncio
 import mimetypes
 from collections.abc import Sequence
@@ -25,10 +23,7 @@ from pipeline.cli.common import (
 )
 from pipeline.errors import JobSuperseded, RequestError
 from pipeline.services import Services
-from pipeline.storage.entry import Entry, State
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger_queries import FailureGroup
-from pipeline.storage.queue import Message
+from pipeline.storage import Entry, FailureGroup, JobKey, Message, State
 from pipeline.telemetry import printable
 
 POLL_INTERVAL_SECONDS = 0.5

@@ -1,13 +1,11 @@
 """Command `preview RECIPE IMAGE…`: render image files in a session, without storage."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,10 @@ import typer
 from pipeline.cli.common import errors_shown
 from pipeline.cli.recipes import File
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.jobs import verification
 from pipeline.jobs.rendering import error_from_report
+from pipeline.jobs.verification import check_bytes, check_report
 from pipeline.pool.batching import WorkItem
+from pipeline.pool.client import single_chunk
 from pipeline.pool.session import Session
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.services import pool_client
@@ -116,7 +115,7 @@ class _Preview:
         recipe, settings, data = self.recipe, self.settings, image.read_bytes()  # noqa: ASYNC240 - nothing else runs
         assets = await self._upload_assets()
         with self.session.workspace({each.name: each.extension or "bin" for each in recipe.renditions}) as names:
-            await self.session.upload(names.source, len(data), lambda: _one_chunk(data))
+            await self.session.upload(names.source, len(data), lambda: single_chunk(data))
             job = recipe.job(
                 source=names.source,
                 report=names.report,
@@ -130,14 +129,14 @@ class _Preview:
                 error = error_from_report(report.failure)
                 raise type(error)(f"{image}: {error.message}", kind=error.kind)
             formats = {each.name: each.formats for each in recipe.renditions}
-            facts = verification.check_report(report, names.renditions, formats, settings)
+            facts = check_report(report, names.renditions, formats, settings)
             paths = []
             for rendition in recipe.renditions:
                 reported = facts[rendition.name]
                 path = self.out / recipe.output_path(rendition, name, reported.as_reported)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 async with self.session.download(reported.file) as chunks:
-                    path.write_bytes(b"".join([chunk async for chunk in verification.check_bytes(chunks, reported)]))
+                    path.write_bytes(b"".join([chunk async for chunk in check_bytes(chunks, reported)]))
                 paths.append(path)
                 if reported.dropped:
                     typer.echo(f"{path}: not carried over: {', '.join(reported.dropped)}", err=True)
@@ -152,10 +151,6 @@ class _Preview:
                 raise ConfigError(f"there is no asset {name!r} in the folder {self.assets}: name another with --assets")
             await self.session.upload_asset(file, path.read_bytes())
         return files
-
-
-async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _draw_sheet(images: list[Path], rendered: list[list[Path]], out: Path) -> Path:

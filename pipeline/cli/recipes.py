@@ -1,7 +1,5 @@
 """Commands `recipes …` and `transforms`: check, explain and document recipes. They need neither services nor a pool."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

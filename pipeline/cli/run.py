@@ -1,7 +1,5 @@
 """Command `run FOLDER`: process a folder of images with a temporary local stack."""
 
-from __future__ import annotations
-
 import importlib.util
 import subprocess
 import sys

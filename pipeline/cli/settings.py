@@ -1,7 +1,5 @@
 """Command `settings`: show the current values, or print the page docs/settings.md."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Contact sheet: images in rows, each with two caption lines, as one PNG. Needs Pillow."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from dataclasses import dataclass
@@ -51,7 +49,7 @@ def _draw_cell(sheet: Image.Image, cell: Cell, left: int, top: int) -> None:
     else:
         canvas.text((left + 12, top + 12), "cannot be shown", DETAIL_COLOR, ImageFont.load_default(14))
     font = ImageFont.load_default(15)
-    canvas.text((left, top + CELL[1] + 4), _fit(_drawable(cell.title), font), TEXT_COLOR, font)
+    canvas.text((left, top + CELL[1] + 4), _fit(cell.title, font), TEXT_COLOR, font)
     canvas.text((left, top + CELL[1] + 23), cell.detail, DETAIL_COLOR, ImageFont.load_default(12))
 
 
@@ -78,14 +76,12 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return (converted or image).convert("RGBA")
 
 
-def _drawable(text: str) -> str:
-    """Return the text on one line in ASCII, with escapes: Pillow's own font has few other letters."""
-    return printable(text).encode("ascii", "backslashreplace").decode()
-
-
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return the text, or the longest end of it that fits under a cell."""
-    shown = text
+    """Return the text on one line in ASCII, or the longest end of it that fits under a cell.
+
+    Other characters are escaped: Pillow's own font has few other letters.
+    """
+    shown = text = printable(text).encode("ascii", "backslashreplace").decode()
     while font.getlength(shown) > CELL[0] and len(text) > 1:
         text = text[1:]
         shown = f"...{text}"

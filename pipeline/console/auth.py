@@ -5,8 +5,6 @@ for a function key (`keys`), the headers of App Service authentication (`app_ser
 loopback host name (`open`).
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib

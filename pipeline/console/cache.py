@@ -1,7 +1,5 @@
 """Stale-while-revalidate cache for figures that many viewers load."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Charts as SVG, without scripts and inline styles; CSS classes set the colors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +35,9 @@ def columns(title: str, moments: Sequence[datetime], series: Sequence[Series]) -
     ends = ((LEFT, "start", moments[0]), (WIDTH, "end", moments[-1])) if moments else ()
     parts += [_clock(x, HEIGHT - 4, moment, anchor) for x, anchor, moment in ends]
     sums = ", ".join(f"{sum(each.values):,.0f} {each.name}" for each in series)
-    return _svg(f"{title}: {sums} in total", WIDTH, HEIGHT, parts)
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, escape(f"{title}: {sums} in total"), Markup().join(parts)
+    )
 
 
 def bar(title: str, parts: Sequence[tuple[str, str, float]]) -> Markup:
@@ -118,10 +118,4 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
 def _clock(x: float, y: float, moment: datetime, anchor: str) -> Markup:
     return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" data-clock="{}">{:%H:%M} UTC</text>').format(
         x, y, anchor, moment.isoformat(), moment
-    )
-
-
-def _svg(title: str, width: int, height: int, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, escape(title), Markup().join(parts)
     )

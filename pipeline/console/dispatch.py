@@ -1,8 +1,7 @@
-"""Dispatch of requests to the pages: authentication, roles, CSRF check, timeouts and error pages."""
-
-from __future__ import annotations
+"""Routes of the console, and dispatch of requests: authentication, roles, CSRF check, timeouts and error pages."""
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
@@ -22,13 +21,85 @@ from pipeline.console.auth import (
     sign_cookie,
 )
 from pipeline.console.cache import SWRCache
-from pipeline.console.request import ConsoleRequest
-from pipeline.console.routes import Route, routes
+from pipeline.console.images import ImageFiles
+from pipeline.console.jobs import FailurePages, JobPages
+from pipeline.console.overview import OverviewPage
+from pipeline.console.playground import PlaygroundPages
+from pipeline.console.pool import PoolPages
+from pipeline.console.recipes import RecipePages
+from pipeline.console.request import ConsoleRequest, Handler
+from pipeline.console.runs import RunPages
 from pipeline.errors import PipelineError, RequestError, TransientError
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.shared_secret import SharedSecret
+from pipeline.storage import SharedSecret
 from pipeline.telemetry import logger
+
+
+@dataclass(frozen=True)
+class Route:
+    """A page or an action: its method, the pattern of its path below the console's, and the required role."""
+
+    method: str
+    pattern: str
+    role: Role
+    handler: Handler
+
+
+def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
+    """Compose the pages, and return their routes. The first route that matches a request handles it."""
+    settings, recipe_file, ledger = services.settings, services.recipes, services.ledger
+    overview = OverviewPage(
+        settings.input_container,
+        ledger,
+        services.job_queue,
+        services.runs,
+        services.pool_monitor,
+        services.health,
+        cache,
+    )
+    jobs = JobPages(settings, recipe_file, ledger, services.jobs)
+    failures = FailurePages(recipe_file, ledger, services.jobs, cache)
+    images = ImageFiles(settings, ledger, services.sources, services.renditions)
+    runs = RunPages(settings, recipe_file, services.runs, services.planner)
+    recipes = RecipePages(recipe_file, ledger)
+    playground = PlaygroundPages(settings, recipe_file, ledger, services.sources, services.previewer)
+    pool = PoolPages(settings, services.pool_monitor)
+    return (
+        Route("POST", r"sign-out", "read", _sign_out),
+        Route("GET", r"", "read", overview.show),
+        Route("GET", r"jobs", "read", jobs.index),
+        Route("GET", r"jobs/(?P<id>[^/]+)", "read", jobs.show),
+        Route("POST", r"jobs/(?P<id>[^/]+)/retry", "write", jobs.retry),
+        Route("POST", r"jobs/(?P<id>[^/]+)/dismiss", "write", jobs.dismiss),
+        Route("GET", r"failures", "read", failures.index),
+        Route("POST", r"failures/retry", "write", failures.retry),
+        Route("POST", r"failures/dismiss", "write", failures.dismiss),
+        Route("GET", r"images/blob", "read", images.blob),
+        Route("GET", r"images/(?P<id>[^/]+)/source", "read", images.source),
+        Route("GET", r"images/(?P<id>[^/]+)/rendition/(?P<name>[^/]+)", "read", images.rendition),
+        Route("GET", r"runs", "read", runs.index),
+        Route("GET", r"runs/plan", "write", runs.form),
+        Route("POST", r"runs/plan", "write", runs.plan),
+        Route("GET", r"runs/plans/(?P<id>[^/]+)", "read", runs.review),
+        Route("POST", r"runs/plans/(?P<id>[^/]+)/continue", "write", runs.continue_planning),
+        Route("POST", r"runs/plans/(?P<id>[^/]+)/start", "write", runs.start),
+        Route("GET", r"runs/(?P<id>[^/]+)", "read", runs.show),
+        Route("POST", r"runs/(?P<id>[^/]+)/cancel", "write", runs.cancel),
+        Route("POST", r"runs/(?P<id>[^/]+)/resume", "write", runs.resume),
+        Route("GET", r"recipes", "read", recipes.index),
+        Route("GET", r"recipes/(?P<name>[^/]+)", "read", recipes.show),
+        Route("GET", r"playground", "read", playground.show),
+        Route("POST", r"playground", "write", playground.submit),
+        Route("GET", r"pool", "read", pool.show),
+        Route("POST", r"pool/(?P<number>[0-9]{1,6})/recycle", "write", pool.recycle),
+    )
+
+
+async def _sign_out(request: ConsoleRequest) -> func.HttpResponse:
+    """`POST sign-out`: delete the cookie."""
+    return responses.redirect(CONSOLE_PATH, Set_Cookie=cookie_header("", request.http, 0))
+
 
 log = logger(__name__)
 SECRET_BLOB = "console/secret"  # noqa: S105 - the name of the blob, not the secret
@@ -78,7 +149,9 @@ class Console:
         path = request.route_params.get("page", "").strip("/")
         if path.startswith("static/"):
             file = templates.static_file(path.removeprefix("static/"))
-            return responses.static_file(file.data, file.content_type, file.digest) if file else _no_file()
+            if file is None:
+                return responses.plain_text(404, "file not found")
+            return responses.static_file(file.data, file.content_type, file.digest)
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS if _method(request) == "GET" else WRITE_TIMEOUT_SECONDS):
                 secret = await self.secret.get()
@@ -96,7 +169,7 @@ class Console:
     async def _dispatch(self, request: ConsoleRequest, path: str, secret: bytes) -> func.HttpResponse:
         """Call the handler of the first route that matches."""
         # In reverse order, so that the first route of a method replaces the others.
-        matches = [(route, match) for route in reversed(self.routes) if (match := route.pattern.fullmatch(path))]
+        matches = [(route, match) for route in reversed(self.routes) if (match := re.fullmatch(route.pattern, path))]
         by_method = {route.method: (route, match) for route, match in matches}
         if not by_method:
             return _error_page(RequestError("This page does not exist.", kind="not_found"), request)
@@ -176,7 +249,3 @@ def _error_page(error: PipelineError, request: ConsoleRequest | None = None, **h
         kind=error.kind,
     )
     return responses.page(html, status, **headers)
-
-
-def _no_file() -> func.HttpResponse:
-    return responses.plain_text(404, "file not found")

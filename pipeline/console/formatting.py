@@ -1,7 +1,5 @@
 """Formatting of numbers, sizes, times and names for readers."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Forms from the parameter schemas of transforms and formats: one field per parameter, and parsing of their values."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
@@ -163,6 +161,5 @@ def _control(schema: Schema, *, is_single_type: bool, options: list[str]) -> Con
         return "check"
     if kind in ("integer", "number") and is_single_type:
         return "number"
-    is_long_text = kind == "string" and "pattern" not in schema
-    is_long_text = is_long_text and schema.get("maxLength", 0) > MAX_SINGLE_LINE_CHARACTERS
-    return "area" if kind == "object" or is_long_text else "text"
+    is_long = "pattern" not in schema and schema.get("maxLength", 0) > MAX_SINGLE_LINE_CHARACTERS
+    return "area" if kind == "object" or (kind == "string" and is_long) else "text"

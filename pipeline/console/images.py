@@ -4,8 +4,6 @@ A placeholder with the reason replaces an image that is missing, too large, or i
 Size limits hold for every request. The format is detected from the first bytes, not from the name or the stored type.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 
@@ -18,10 +16,7 @@ from pipeline.console.templates import HASH_DIGITS
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB, Settings
-from pipeline.storage.blob_names import is_blob_name
-from pipeline.storage.blobs import Renditions, Sources
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import JobKey, Ledger, Renditions, Sources, is_blob_name
 
 MAX_IMAGE_BYTES = 32 * MIB
 MAX_THUMBNAIL_BYTES = 2 * MIB

@@ -1,29 +1,129 @@
 """Overview page: alerts first, then figures, stages, slots and the latest jobs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import azure.functions as func
 from markupsafe import Markup
 
 from pipeline.console import charts
-from pipeline.console.alerts import PipelineState, alerts
+from pipeline.console.auth import CONSOLE_PATH
 from pipeline.console.cache import SWRCache
-from pipeline.console.failures import failure_groups
-from pipeline.console.jobs import STAGE_COLORS, stage_times
+from pipeline.console.formatting import duration, percent, plural
+from pipeline.console.jobs import STAGE_COLORS, failure_groups, stage_times
 from pipeline.console.pool import slot_bar
+from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest
-from pipeline.monitoring.health import HealthMonitor
-from pipeline.monitoring.pool_overview import PoolMonitor
+from pipeline.monitoring.health import DependencyHealth, HealthMonitor
+from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview
+from pipeline.runs import Run
 from pipeline.runs.lifecycle import RunController
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.metrics import MinuteMetrics
-from pipeline.storage.queue import JobQueue
+from pipeline.storage import FailureGroup, JobQueue, Ledger, MinuteMetrics
+
+LONG_WAIT_SECONDS = 300.0
+HIGH_FAILURE_SHARE = 0.1
+MIN_JOBS_FOR_FAILURE_SHARE = 10
+RECENT_FAILURE_SECONDS = 24 * 3600.0
+MAX_FAILURE_ALERTS = 3
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """State of the pipeline at one moment. `done` and `failed` count the jobs of the period that the page shows."""
+
+    done: int
+    failed: int
+    queued: int
+    oldest_queued: datetime | None
+    pool: PoolOverview
+    failures: Sequence[FailureGroup]
+    run: Run | None
+    unhealthy: Sequence[DependencyHealth]
+    has_jobs: bool
+    now: datetime
+
+    @property
+    def wait_seconds(self) -> float:
+        """Waiting time of the oldest queued job in seconds; 0 if the queue is empty."""
+        return (self.now - self.oldest_queued).total_seconds() if self.oldest_queued else 0.0
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert: its severity, the problem, the remedy, and a link."""
+
+    level: Literal["bad", "warn", "good", "info"]
+    title: str
+    remedy: str
+    url: str = ""
+    link_label: str = ""
+
+
+def alerts(state: PipelineState) -> list[Alert]:
+    """Return all alerts; a positive one if there is no problem."""
+    result = sorted(_problems(state), key=lambda alert: alert.level != "bad")
+    if not result and state.has_jobs:
+        result = [Alert("good", "No problems", "No job failed within 24 h, and no job waits for long.")]
+    if state.run:
+        result.append(_run_alert(state.run))
+    return result
+
+
+def _problems(state: PipelineState) -> Iterator[Alert]:
+    for each in state.unhealthy:
+        yield Alert("bad", f"Unhealthy: {each.name}", each.reason or "It does not respond.")
+    ended = state.done + state.failed
+    if ended >= MIN_JOBS_FOR_FAILURE_SHARE and state.failed / ended > HIGH_FAILURE_SHARE:
+        yield Alert(
+            "bad",
+            f"{percent(state.failed, ended)} of the jobs failed",
+            "This is unusually high. Check the most frequent reason first.",
+            f"{CONSOLE_PATH}/failures",
+            "View failures",
+        )
+    if state.queued and state.wait_seconds > LONG_WAIT_SECONDS:
+        yield _queue_alert(state)
+    for group in list(state.failures)[:MAX_FAILURE_ALERTS]:
+        if (state.now - group.newest).total_seconds() < RECENT_FAILURE_SECONDS:
+            help_text = remediation(group.kind)
+            url = f"{CONSOLE_PATH}/failures?kind={group.kind}"
+            yield Alert("warn", help_text.title(group.count), help_text.action, url, "View")
+    if state.pool.cooling:
+        yield Alert(
+            "warn",
+            f"{state.pool.cooling} of {plural(state.pool.capacity, 'slot')} cooling down",
+            "The pool rejected the request to end their sessions, or did not respond. The slots become free when these "
+            "sessions expire.",
+            f"{CONSOLE_PATH}/pool",
+            "View pool",
+        )
+
+
+def _run_alert(run: Run) -> Alert:
+    ended = run.progress.total - run.progress.left
+    total = run.expected or run.found
+    title = f"A run is in progress: {percent(ended, total)} of {plural(total, 'job')}"
+    return Alert("info", title, "Uploads and requests have priority over it.", f"{CONSOLE_PATH}/runs/{run.id}", "View")
+
+
+def _queue_alert(state: PipelineState) -> Alert:
+    title = f"{plural(state.queued, 'job')} in the queue, the oldest for {duration(state.wait_seconds)}"
+    is_full = state.pool.leased + state.pool.cooling >= state.pool.capacity
+    if is_full:
+        remedy = "All slots are leased. A larger pool (PIPELINE_POOL_MAX_SESSIONS) processes the queue sooner."
+    elif not state.pool.leased:
+        remedy = (
+            "No instance processes them. Check that the function app runs and that its queue trigger reads this queue."
+        )
+    else:
+        remedy = "Some slots are free. The app leases more as it scales out, or the jobs wait for their next attempt."
+    level: Literal["bad", "warn"] = "warn" if is_full or state.pool.leased else "bad"
+    return Alert(level, title, remedy, f"{CONSOLE_PATH}/jobs?state=queued", "View queue")
+
 
 COLUMN_MINUTES = {1: 1, 6: 5, 24: 20}
 """The periods of the chart in hours, each with the width of its columns in minutes."""
@@ -100,8 +200,7 @@ class OverviewPage:
 
     async def show(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET` of the console's root: show the overview."""
-        periods = {str(hours): hours for hours in COLUMN_MINUTES}
-        hours = periods.get(request.query.get("hours", ""), 1)
+        hours = next((each for each in COLUMN_MINUTES if str(each) == request.query.get("hours")), 1)
         now = datetime.now(UTC)
         since = now - timedelta(hours=hours)
         # Concurrent: the page takes as long as the slowest request.

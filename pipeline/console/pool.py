@@ -13,17 +13,11 @@ from pipeline.console.auth import CONSOLE_PATH
 from pipeline.console.formatting import plural
 from pipeline.console.request import ConsoleRequest
 from pipeline.jobs.preview import PREVIEW_CONTAINER
-from pipeline.monitoring.pool_overview import (
-    RECYCLE_TIMEOUT_SECONDS,
-    PoolMonitor,
-    SlotCounts,
-    SlotJob,
-    SlotOverview,
-)
+from pipeline.monitoring.pool_overview import RECYCLE_TIMEOUT_SECONDS, PoolMonitor, SlotCounts, SlotJob, SlotOverview
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.pool.status import MAX_NAME_CHARACTERS
 from pipeline.settings import Settings
-from pipeline.storage.keys import JobKey
+from pipeline.storage import JobKey
 
 SLOTS_PER_PAGE, MAX_JOBS_PER_ROW = 30, 3
 

@@ -9,8 +9,7 @@ import azure.functions as func
 
 from pipeline.console.request import ConsoleRequest
 from pipeline.recipes import Recipe, Recipes, explain
-from pipeline.storage.entry import Entry
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import Entry, Ledger
 
 
 @dataclass(frozen=True)

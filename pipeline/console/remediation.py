@@ -1,7 +1,5 @@
 """Remediation hints: the meaning of each kind of failure, and its remedy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 _SOURCE = (

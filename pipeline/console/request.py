@@ -1,7 +1,5 @@
 """Request to a page of the console, with its user, its query and its form."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """HTTP responses of the console, with headers that restrict the browser."""
 
-from __future__ import annotations
-
 import azure.functions as func
 
 # Only files of the console; no inline scripts or styles; no frames; forms submit only to the console. Results of the

@@ -1,7 +1,5 @@
 """Run pages: plan, start, show, cancel and resume bulk runs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,9 +84,11 @@ class RunPages:
             return self._form(request, request.form, error.message)
         return responses.redirect(f"{CONSOLE_PATH}/runs/plans/{plan.id}")
 
-    async def review(self, request: ConsoleRequest) -> func.HttpResponse:
+    async def review(self, request: ConsoleRequest, error: str = "") -> func.HttpResponse:
         """`GET runs/plans/{id}`: show a plan: its jobs, their reasons, the estimated duration and cost."""
-        return await self._review(request)
+        plan = await self.planner.get(request.parts["id"])
+        status = 422 if error else 200
+        return request.render("plan.html", status, plan=plan, reasons=REASONS, error=error, settings=self.settings)
 
     async def continue_planning(self, request: ConsoleRequest) -> func.HttpResponse:
         """`POST runs/plans/{id}/continue`: continue planning where the last request stopped."""
@@ -102,7 +102,7 @@ class RunPages:
         try:
             run = await self.runs.start(plan_id=request.parts["id"])
         except PipelineError as error:
-            return await self._review(request, error.message)
+            return await self.review(request, error.message)
         return responses.redirect(f"{CONSOLE_PATH}/runs/{run.id}?notice=started")
 
     async def cancel(self, request: ConsoleRequest) -> func.HttpResponse:
@@ -126,11 +126,6 @@ class RunPages:
             labels=FIELD_LABELS,
             container=self.settings.input_container,
         )
-
-    async def _review(self, request: ConsoleRequest, error: str = "") -> func.HttpResponse:
-        plan = await self.planner.get(request.parts["id"])
-        status = 422 if error else 200
-        return request.render("plan.html", status, plan=plan, reasons=REASONS, error=error, settings=self.settings)
 
 
 def parse_selection(form: Mapping[str, str], recipes: list[str]) -> Selection:

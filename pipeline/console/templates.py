@@ -1,7 +1,5 @@
 """Jinja templates with automatic escaping, and static files."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Mapping

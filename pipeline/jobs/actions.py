@@ -1,18 +1,12 @@
 """Actions of users on jobs: submit, retry and dismiss."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import StateConflict
-from pipeline.storage.blobs import Sources
-from pipeline.storage.entry import Entry, State, Version
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue, Message
+from pipeline.storage import Entry, JobKey, JobQueue, Ledger, Message, Sources, State, Version
 
 PAGE_SIZE = 200
 

@@ -4,8 +4,6 @@ A message becomes a dead letter after the last of its deliveries was interrupted
 storage did not respond.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,10 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.outcomes import OutcomeRecorder
-from pipeline.storage.entry import UNREADABLE_PARTITION, Entry, Version
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue, Message
+from pipeline.storage import UNREADABLE_PARTITION, Entry, JobKey, JobQueue, Ledger, Message, Version
 from pipeline.telemetry import logger
 
 log = logger(__name__)

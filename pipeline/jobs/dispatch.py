@@ -1,7 +1,5 @@
 """Dispatch uploads and queue messages to the executor: retry policy, backpressure, and takeover from dead workers."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from dataclasses import dataclass
@@ -13,10 +11,7 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage.blobs import Sources
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Entry
-from pipeline.storage.queue import JobQueue, Message
+from pipeline.storage import Entry, JobKey, JobQueue, Message, Sources
 from pipeline.telemetry import continue_trace, job_log_context, logger
 
 log = logger(__name__)

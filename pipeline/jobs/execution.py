@@ -3,8 +3,6 @@
 The claim's generation is the fencing token: a commit of an older generation never replaces a newer rendition.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -31,10 +29,21 @@ from pipeline.pool.report import SessionReport
 from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage.blobs import JOB_METADATA_KEY, Ownership, RenditionBlob, Renditions, Source, Sources, Staged
-from pipeline.storage.entry import fits_row
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Claim, Entry, Ledger, Version
+from pipeline.storage import (
+    JOB_METADATA_KEY,
+    Claim,
+    Entry,
+    JobKey,
+    Ledger,
+    Ownership,
+    RenditionBlob,
+    Renditions,
+    Source,
+    Sources,
+    Staged,
+    Version,
+    fits_row,
+)
 from pipeline.telemetry import bytes_moved, job_log_context, logger
 
 log = logger(__name__)

@@ -1,16 +1,11 @@
 """Record the outcome of a job that ends without an execution: a failure, or a superseded source."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import JobSuperseded, PermanentError, RecipeError, TransientError
-from pipeline.storage.blobs import Sources
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Entry, Ledger, Version
-from pipeline.storage.queue import Message
+from pipeline.storage import Entry, JobKey, Ledger, Message, Sources, Version
 from pipeline.telemetry import logger
 
 log = logger(__name__)

@@ -1,7 +1,5 @@
 """Previews: render an image in memory, in a real session of the pool. Nothing is stored."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field

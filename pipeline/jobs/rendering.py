@@ -17,8 +17,8 @@ from pipeline.concurrency import gather_or_cancel
 from pipeline.engine.errors import KINDS
 from pipeline.engine.protocol import Job
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
-from pipeline.jobs import verification
 from pipeline.jobs.timings import JobTimer
+from pipeline.jobs.verification import check_bytes, check_report
 from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
 from pipeline.pool.client import retry_attempts, single_chunk
 from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
@@ -28,7 +28,7 @@ from pipeline.pool.session import BUSY, REPLACED, Session, Workspace
 from pipeline.pool.slot import TRUSTED
 from pipeline.recipes import Recipe, Rendition, focal_point
 from pipeline.settings import Settings
-from pipeline.storage.assets import Asset, Assets
+from pipeline.storage import Asset, Assets
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -267,19 +267,19 @@ class Renderer:
     ) -> list[StagedRendition[T]]:
         """Download and verify every declared rendition; other files of the session are ignored."""
         formats = {each.name: each.formats for each in request.recipe.renditions}
-        reported = verification.check_report(result.report, names.renditions, formats, self.settings)
+        reported = check_report(result.report, names.renditions, formats, self.settings)
 
         async def download(rendition: Rendition) -> StagedRendition[T]:
             facts = reported[rendition.name]
             path = _path(request, rendition, facts)
             packed = result.packed(facts)
             if packed is not None:
-                staged = await sink(path, verification.check_bytes(single_chunk(packed), facts))
+                staged = await sink(path, check_bytes(single_chunk(packed), facts))
                 return StagedRendition(rendition, facts, path, staged)
             async for attempt in retry_attempts(self.settings):
                 with attempt:
                     async with session.download(facts.file) as chunks:
-                        staged = await sink(path, verification.check_bytes(chunks, facts))
+                        staged = await sink(path, check_bytes(chunks, facts))
             return StagedRendition(rendition, facts, path, staged)
 
         return await gather_or_cancel(*map(download, request.recipe.renditions))

@@ -1,7 +1,5 @@
 """Time the stages of a job, for the ledger, for traces and for metrics."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager

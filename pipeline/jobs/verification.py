@@ -1,7 +1,5 @@
 """Verify the output of a session: only declared renditions within the limits, with matching bytes, are accepted."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import AsyncIterator
 

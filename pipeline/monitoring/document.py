@@ -1,7 +1,5 @@
 """Base class of documents: data that the API returns as JSON and that the command line and the console show."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 
 

@@ -1,7 +1,5 @@
 """Health checks of the dependencies that jobs need, and the version of this app."""
 
-from __future__ import annotations
-
 import asyncio
 import platform
 import secrets
@@ -18,11 +16,7 @@ from pipeline.monitoring.document import Document
 from pipeline.pool import engine_bundle
 from pipeline.pool.client import PoolClient
 from pipeline.settings import Settings
-from pipeline.storage.account import Account
-from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Ledger
-from pipeline.storage.queue import JobQueue
-from pipeline.storage.run_store import RunStore
+from pipeline.storage import Account, JobKey, JobQueue, Ledger, RunStore
 
 API_VERSION = "1"
 CHECK_TIMEOUT_SECONDS = 10.0

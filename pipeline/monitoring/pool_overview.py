@@ -1,17 +1,16 @@
-"""Pool overview: the state of every slot, the jobs in its session, the billed session-hours; and recycling a slot.
+"""Pool overview: slots, running jobs, billed session-hours, statistics of the pipeline; and recycling a slot.
 
-No document holds a session identifier: an identifier gives access to its session.
+Statistics are the throughput by minute and recipe, queue depths, and the number of slots by state. No document holds a
+session identifier: an identifier gives access to its session.
 """
-
-from __future__ import annotations
 
 import asyncio
 import re
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -22,8 +21,7 @@ from pipeline.pool.client import PoolClient
 from pipeline.pool.drain import end_idle_session
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.settings import Settings
-from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
-from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage import DocumentSummary, JobQueue, LeasedDocuments, MetricsStore, MinuteMetrics, SlotStatusTable
 
 SlotState = Literal["free", "leased", "dirty", "cooling"]
 RecycleOutcome = Literal["ended", "no_session", "draining", "requested", "lease_broken"]
@@ -261,3 +259,82 @@ class PoolMonitor:
             self.settings.pool_cooldown,
             time.time(),
         )
+
+
+class MinuteStatistics(Document):
+    """Jobs of one recipe that ended within one minute. The recipe `_adhoc` stands for all recipes of requests."""
+
+    at: datetime
+    """Start of the minute."""
+    recipe: str
+    done: int
+    failed: int
+    superseded: int
+    bytes_in: int
+    bytes_out: int
+    ms: dict[str, float]
+    """Mean milliseconds per stage, over the jobs that are done."""
+
+    @classmethod
+    def of(cls, minute: MinuteMetrics) -> Self:
+        """Convert the metrics of a minute; sums of milliseconds become means."""
+        return cls(
+            at=minute.at,
+            recipe=minute.recipe,
+            done=minute.done,
+            failed=minute.failed,
+            superseded=minute.superseded,
+            bytes_in=minute.bytes_in,
+            bytes_out=minute.bytes_out,
+            ms={stage: round(total / minute.timed, 1) for stage, total in minute.ms.items()} if minute.timed else {},
+        )
+
+
+class QueueStatistics(Document):
+    """Depth and age of a queue."""
+
+    depth: int
+    """Approximate number of messages, including delayed ones."""
+    oldest: float | None
+    """Seconds that the oldest visible message has waited; null if there is none."""
+
+
+class Statistics(Document):
+    """Statistics of a period, and the state of queues and slots at its end."""
+
+    now: datetime
+    minutes: list[MinuteStatistics]
+    """Oldest first. Minutes without ended jobs are left out."""
+    queue: QueueStatistics
+    """Queue of jobs."""
+    run_queue: QueueStatistics
+    """Queue of runs."""
+    pool: SlotCounts
+
+
+@dataclass(frozen=True)
+class StatisticsCollector:
+    """Collect statistics from the metrics store, the queues and the slots."""
+
+    metrics: MetricsStore
+    job_queue: JobQueue
+    run_queue: JobQueue
+    pool: PoolMonitor
+
+    async def collect(self, minutes: int) -> Statistics:
+        """Return the statistics of the last `minutes` minutes."""
+        now = datetime.now(UTC)
+        metrics, queue, run_queue, overview = await asyncio.gather(
+            self.metrics.minutes(now - timedelta(minutes=minutes)),
+            _queue_statistics(self.job_queue, now),
+            _queue_statistics(self.run_queue, now),
+            self.pool.overview(),
+        )
+        rows = [MinuteStatistics.of(minute) for minute in metrics]
+        return Statistics(now=now, minutes=rows, queue=queue, run_queue=run_queue, pool=overview)
+
+
+async def _queue_statistics(queue: JobQueue, now: datetime) -> QueueStatistics:
+    depth, oldest = await asyncio.gather(queue.length(), queue.oldest())
+    age = None if oldest is None else max(0.0, (now - oldest).total_seconds())
+    return QueueStatistics(depth=depth, oldest=age)

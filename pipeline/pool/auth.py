@@ -1,7 +1,5 @@
 """Bearer token cache of the session pool's client: one token per process, refreshed in the background, never logged."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextvars import Context

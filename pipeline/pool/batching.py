@@ -1,13 +1,11 @@
 """Microbatches: several small jobs in one execution, chosen by limits and by the moving average of durations."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
+from typing import Protocol, Self
 
 from pipeline.engine.protocol import Job
 from pipeline.errors import PipelineError, SessionLost, SessionReplyError
@@ -84,6 +82,43 @@ class PendingWork:
     result: asyncio.Future[ExecutionResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+class Sized(Protocol):
+    """Job that takes time and bytes in a session."""
+
+    @property
+    def estimate(self) -> Estimate:
+        """Return a function that estimates the duration in seconds."""
+
+    @property
+    def size(self) -> int:
+        """Size of the source in bytes."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """Limits of one microbatch: jobs, seconds, and bytes of their sources."""
+
+    jobs: int
+    seconds: float
+    size: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the limits from the settings."""
+        return cls(settings.microbatch_max_jobs, settings.microbatch_max_seconds, settings.microbatch_max_bytes)
+
+    def scaled(self, number: int) -> Self:
+        """Return the limits of `number` executions together."""
+        return type(self)(self.jobs * number, self.seconds * number, self.size * number)
+
+    def fits(self, taken: Sequence[Sized], more: Sized) -> bool:
+        """Return whether `more` fits in addition to `taken`. Jobs without an estimate are never batched."""
+        if len(taken) >= self.jobs or more.size + sum(each.size for each in taken) > self.size:
+            return False
+        total = _total_estimate((*taken, more))
+        return total is not None and total <= self.seconds
+
+
 class ExecutionBatcher:
     """Queue of the jobs whose sources are in the session; it forms the microbatches."""
 
@@ -142,43 +177,6 @@ class ExecutionBatcher:
         """Remove and return all jobs."""
         taken, self._pending = self._pending, []
         return taken
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """Limits of one microbatch: jobs, seconds, and bytes of their sources."""
-
-    jobs: int
-    seconds: float
-    size: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> BatchLimits:
-        """Return the limits from the settings."""
-        return cls(settings.microbatch_max_jobs, settings.microbatch_max_seconds, settings.microbatch_max_bytes)
-
-    def scaled(self, number: int) -> BatchLimits:
-        """Return the limits of `number` executions together."""
-        return BatchLimits(self.jobs * number, self.seconds * number, self.size * number)
-
-    def fits(self, taken: Sequence[Sized], more: Sized) -> bool:
-        """Return whether `more` fits in addition to `taken`. Jobs without an estimate are never batched."""
-        if len(taken) >= self.jobs or more.size + sum(each.size for each in taken) > self.size:
-            return False
-        total = _total_estimate((*taken, more))
-        return total is not None and total <= self.seconds
-
-
-class Sized(Protocol):
-    """Job that takes time and bytes in a session."""
-
-    @property
-    def estimate(self) -> Estimate:
-        """Return a function that estimates the duration in seconds."""
-
-    @property
-    def size(self) -> int:
-        """Size of the source in bytes."""
 
 
 def _total_estimate(jobs: Sequence[Sized]) -> float | None:

@@ -5,8 +5,6 @@ costs at most one write per session and hour. A killed process loses the hours t
 so the count is a lower bound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -43,7 +41,7 @@ class BilledHours:
     total: int = 0
     since: str = ""
 
-    def plus_hour(self, moment: float) -> BilledHours:
+    def plus_hour(self, moment: float) -> Self:
         """Return the count with one more hour, which started at `moment` (seconds since 1970)."""
         day = _utc_day(moment)
         later = max(day, self.day)
@@ -56,7 +54,7 @@ class BilledHours:
             since=self.since or day,
         )
 
-    def as_of(self, day: str) -> BilledHours:
+    def as_of(self, day: str) -> Self:
         """Return the count on a later day, on which no hour has started yet."""
         if day <= self.day:
             return self
@@ -75,7 +73,7 @@ class BilledHours:
         return cls()
 
     @classmethod
-    def sum(cls, counts: Iterable[BilledHours], now: float) -> Self:
+    def sum(cls, counts: Iterable[Self], now: float) -> Self:
         """Add the counts of several slots, as of the day of `now` (seconds since 1970)."""
         day = _utc_day(now)
         each = [count.as_of(day) for count in counts if count.total]

@@ -1,7 +1,5 @@
 """End sessions outside of any job: those of all slots that no process holds, or the session of one slot."""
 
-from __future__ import annotations
-
 import time
 from typing import Literal
 

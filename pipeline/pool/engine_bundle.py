@@ -1,7 +1,5 @@
 """Engine bundle: the engine as an archive named by its hash, and the constant program that runs it in a session."""
 
-from __future__ import annotations
-
 import io
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """Lease keeper: acquire slots, renew their leases by heartbeat, rebalance them among processes, and release them."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Awaitable, Callable

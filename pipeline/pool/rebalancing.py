@@ -1,7 +1,5 @@
 """Rebalance slots among processes by max-min fair shares: each publishes its demand and hands over its surplus."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from math import ceil

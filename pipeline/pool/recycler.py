@@ -1,7 +1,5 @@
 """Recycler: open slots, give them new sessions, let sessions cool down, and return clean slots."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress

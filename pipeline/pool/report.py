@@ -1,7 +1,5 @@
 """Validate the session's report: every field has a type and a limit; unknown fields are dropped."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Literal, Self, cast
 

@@ -1,7 +1,5 @@
 """Requests for a slot: priority, fairness key, isolation label, and the job that waits."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar

@@ -1,7 +1,5 @@
 """Map the session pool's responses to results of executions and to the pipeline's errors."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -95,8 +93,7 @@ def body_chunks(response: httpx.Response, seconds: float) -> AsyncIterator[bytes
 
 def is_compressed(response: httpx.Response) -> bool:
     """Return whether the body is compressed."""
-    coding: str = response.headers.get("Content-Encoding", "identity")
-    return coding.strip().lower() != "identity"
+    return bool(response.headers.get("Content-Encoding", "identity").strip().lower() != "identity")
 
 
 async def read_body(response: httpx.Response, seconds: float) -> bytes:

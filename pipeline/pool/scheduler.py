@@ -6,8 +6,6 @@ session that exists, there are never more sessions than slots, and a process tha
 finds `in use` and starts with a new session.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

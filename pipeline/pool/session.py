@@ -1,7 +1,5 @@
 """Leased session: install the engine once, transfer files of several jobs at a time, run one microbatch at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 import time
@@ -10,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Protocol
+from typing import Protocol, Self
 
 from pipeline import telemetry
 from pipeline.concurrency import BackgroundTasks, gather_or_cancel
@@ -47,7 +45,7 @@ class Workspace:
     renditions: dict[str, str]
 
     @classmethod
-    def fresh(cls, renditions: dict[str, str]) -> Workspace:
+    def fresh(cls, renditions: dict[str, str]) -> Self:
         """Generate the names for a job. `renditions` maps rendition names to file extensions."""
         token = secrets.token_hex(6)
         outputs = {name: f"out-{token}-{i}.{extension}" for i, (name, extension) in enumerate(renditions.items())}

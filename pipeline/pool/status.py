@@ -4,8 +4,6 @@ So every process can show the whole pool, and can request that the holder of a s
 reads these requests as often as it publishes. No call is made for a single job.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Stall timeouts with backpressure: end a transfer that makes no progress, never one that is merely slow."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress

@@ -4,8 +4,6 @@ httpx's own transport inspects every idle connection for every call. With dozens
 the call (docs/performance.md, "Profiles").
 """
 
-from __future__ import annotations
-
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport

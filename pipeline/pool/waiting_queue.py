@@ -1,6 +1,4 @@
-"""Fair queue with priorities: waiting slot requests, urgent ones first, recipes and runs in round-robin."""
-
-from __future__ import annotations
+"""Fair priority queue of the requests for slots: urgent ones first, recipes and runs in round-robin."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ An ad-hoc recipe is named by a digest of its content. The same content gives the
 a folder of that name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

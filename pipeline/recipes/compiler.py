@@ -1,7 +1,5 @@
 """Compile the validated model of a recipe file to recipes: fill in defaults, insert blocks, expand widths."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Conflicts between recipes: outputs that match a recipe again, and renditions with the same output path."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

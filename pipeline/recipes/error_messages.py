@@ -1,7 +1,5 @@
 """Error messages for recipe files: pydantic's validation errors in terms of YAML, with position and remedy."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from dataclasses import fields

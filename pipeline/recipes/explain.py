@@ -1,7 +1,5 @@
 """Explain a recipe: its steps in their order, and the job document of a session."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields

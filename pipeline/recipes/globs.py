@@ -5,8 +5,6 @@ slash, `[a-z]` and `[!a-z]` one character of a set, `{jpg,png}` one of the alter
 cameras write `.JPG`.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 

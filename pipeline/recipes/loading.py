@@ -1,7 +1,5 @@
 """Load a recipe file. All its errors are reported at once."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ A blob name has at most 1,024 characters, and should have no empty segment and n
 Such parts are percent-encoded, so that two sources never have the same output path.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 

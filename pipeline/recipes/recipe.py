@@ -1,7 +1,5 @@
 """Compiled recipes, as the rest of the pipeline uses them: immutable, with a hash for the recipe version."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -218,17 +216,17 @@ class Recipe:
             on_truncated=self.on_truncated,
             hdr=self.hdr,
             transforms=list(self.steps),
-            renditions=[self._rendition_job(rendition, files[rendition.name]) for rendition in self.renditions],
-        )
-
-    def _rendition_job(self, rendition: Rendition, file: str) -> RenditionJob:
-        return RenditionJob(
-            name=rendition.name,
-            file=file,
-            format=rendition.format,
-            options=rendition.options(),
-            transforms=list(rendition.steps),
-            output=asdict(rendition.output),
+            renditions=[
+                RenditionJob(
+                    name=each.name,
+                    file=files[each.name],
+                    format=each.format,
+                    options=each.options(),
+                    transforms=list(each.steps),
+                    output=asdict(each.output),
+                )
+                for each in self.renditions
+            ],
         )
 
     def revisions(self) -> dict[str, int]:

@@ -1,7 +1,5 @@
 """Reference of transforms and formats: parameters and examples, generated from the classes of the engine."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pydantic models of the transforms in a recipe file, created from the classes of the engine."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from functools import reduce
 from operator import or_

@@ -1,14 +1,11 @@
-"""Dead-letter handling of runs: record the jobs of a poison message as failures."""
-
-from __future__ import annotations
+"""Handle the dead letters of runs: record their jobs as failures."""
 
 from dataclasses import dataclass
 
 from pipeline.jobs.dead_letters import DeadLetterQueue, undeliverable
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.worker import ItemExecutor
-from pipeline.storage.queue import JobQueue, RunWork
-from pipeline.storage.run_store import Outcome, RunStore
+from pipeline.storage import JobQueue, Outcome, RunStore, RunWork
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 The duration comes from a closed formula.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.runs.selection import PAGE_SIZE
 from pipeline.settings import Settings
-from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
+from pipeline.storage import MAX_PERIOD, MetricsStore, MinuteMetrics
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Control runs from start to end: start, look up, cancel, resume, and start the scheduled run."""
 
-from __future__ import annotations
-
 import base64
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -14,8 +12,7 @@ from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import RunPlanner, new_id
 from pipeline.runs.selection import JobFinder, Selection
 from pipeline.settings import Settings, variable
-from pipeline.storage.queue import JobQueue, RunWork
-from pipeline.storage.run_store import UNFINISHED, Document, RunStore
+from pipeline.storage import UNFINISHED, Document, JobQueue, RunStore, RunWork
 from pipeline.telemetry import logger
 
 log = logger(__name__)

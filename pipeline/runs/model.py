@@ -1,7 +1,5 @@
 """Data models of plans and runs, as stored and as shown."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -84,9 +82,9 @@ class Progress(BaseModel, frozen=True):
         """Count the outcome letters of batches."""
         return cls(done=letters["d"], skipped=letters["s"], failed=letters["f"], left=letters["."])
 
-    def plus(self, other: Progress) -> Progress:
+    def plus(self, other: Self) -> Self:
         """Return the sum of both."""
-        return Progress(
+        return type(self)(
             done=self.done + other.done,
             skipped=self.skipped + other.skipped,
             failed=self.failed + other.failed,

@@ -1,16 +1,12 @@
 """Collect orphans: find renditions without a source or a recipe, and delete them on request."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import ConfigError, JobSuperseded, RecipeError
 from pipeline.recipes import Recipes
-from pipeline.storage.blobs import MarkedBlob, Renditions, Sources
-from pipeline.storage.keys import JobKey, source_of
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import JobKey, Ledger, MarkedBlob, Renditions, Sources, source_of
 from pipeline.telemetry import logger
 
 log = logger(__name__)

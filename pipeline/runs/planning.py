@@ -1,7 +1,5 @@
 """Plan runs: compare every source of a selection with the ledger, page by page, without executing any job."""
 
-from __future__ import annotations
-
 import heapq
 import secrets
 import time
@@ -12,7 +10,7 @@ from pipeline.errors import RequestError, StateConflict
 from pipeline.runs.estimates import Estimator
 from pipeline.runs.model import Plan, is_id, key_of, now
 from pipeline.runs.selection import Due, JobFinder, Reason, Selection
-from pipeline.storage.run_store import Document, RunStore
+from pipeline.storage import Document, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)

@@ -1,12 +1,9 @@
 """Retention: delete old metrics, plans and finished runs. Jobs and their rows in the ledger remain."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from pipeline.runs.model import Run, key_of, now
-from pipeline.storage.metrics import MAX_PERIOD, MetricsStore
-from pipeline.storage.run_store import RunStore
+from pipeline.storage import MAX_PERIOD, MetricsStore, RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)

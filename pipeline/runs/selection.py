@@ -1,7 +1,5 @@
 """Select the jobs of a plan or a run, and determine the reason why each one is due."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pipeline.engine.revisions import DECODERS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
-from pipeline.storage.blobs import Listed, Renditions, Sources
-from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, Version
-from pipeline.storage.keys import JobKey, row_key
-from pipeline.storage.ledger import Ledger
+from pipeline.storage import SUMMARY_COLUMNS, Entry, JobKey, Ledger, Listed, Renditions, Sources, Version, row_key
 
 Reason = Literal["new", "changed", "recipe_changed", "unfinished", "failed", "missing", "done", "dismissed"]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)

@@ -1,1 +1,86 @@
-"""Clients of Azure Storage: sources and renditions, ledger, queues, runs, leased documents."""
+"""Clients of Azure Storage: sources and renditions, ledger, queues, runs, leased documents.
+
+Other folders import from here, not from the modules.
+"""
+
+from pipeline.storage.account import READ_CHUNK_BYTES, Account, create_all
+from pipeline.storage.assets import Asset, Assets
+from pipeline.storage.blobs import (
+    JOB_METADATA_KEY,
+    BlobName,
+    Listed,
+    MarkedBlob,
+    Ownership,
+    RenditionBlob,
+    Renditions,
+    Source,
+    Sources,
+    Staged,
+    is_blob_name,
+    safe_file_name,
+    unquoted,
+)
+from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
+from pipeline.storage.json_documents import DocumentStore, StoredDocument
+from pipeline.storage.keys import JobKey, row_key, source_of
+from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
+from pipeline.storage.ledger import Claim, Ledger
+from pipeline.storage.ledger_queries import FailureGroup, cursor_before
+from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
+from pipeline.storage.queue import Item, JobQueue, Message, RunWork
+from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, RunStore
+from pipeline.storage.shared_secret import SharedSecret
+from pipeline.storage.slot_status_table import SlotStatusTable
+
+__all__ = [
+    "JOB_METADATA_KEY",
+    "MAX_PERIOD",
+    "READ_CHUNK_BYTES",
+    "STATES",
+    "SUMMARY_COLUMNS",
+    "UNFINISHED",
+    "UNREADABLE_PARTITION",
+    "Account",
+    "Asset",
+    "Assets",
+    "Batch",
+    "BlobName",
+    "Claim",
+    "Document",
+    "DocumentStore",
+    "DocumentSummary",
+    "Entry",
+    "FailureGroup",
+    "Item",
+    "JobKey",
+    "JobQueue",
+    "LeasedDocuments",
+    "Ledger",
+    "Listed",
+    "MarkedBlob",
+    "Message",
+    "MetricsStore",
+    "MinuteMetrics",
+    "Outcome",
+    "Ownership",
+    "RenditionBlob",
+    "Renditions",
+    "RunStore",
+    "RunWork",
+    "SharedSecret",
+    "SlotStatusTable",
+    "Source",
+    "Sources",
+    "Staged",
+    "State",
+    "StoredDocument",
+    "Version",
+    "create_all",
+    "cursor_before",
+    "fits_row",
+    "is_blob_name",
+    "row_key",
+    "safe_file_name",
+    "source_of",
+    "unquoted",
+]

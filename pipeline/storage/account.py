@@ -1,16 +1,15 @@
-"""Clients of the storage account, created once per process, and the mapping of their errors to the pipeline's.
+"""Clients of the storage account, created once per process, provisioning, and the mapping of errors to the pipeline's.
 
 On Azure a managed identity signs in; for the emulator, the key in the connection string does.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from types import TracebackType
 from typing import Any, Self
 
+from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -19,7 +18,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.data.tables import TableTransactionError
+from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
@@ -35,9 +34,8 @@ from pipeline.errors import (
     StorageUnavailable,
 )
 from pipeline.identity import Identity
-from pipeline.settings import CONNECTION, MIB, StorageAccount
-from pipeline.storage.azure_patches import use_fast_policy
-from pipeline.storage.transport import Transport
+from pipeline.settings import CONNECTION, MIB, Settings, StorageAccount
+from pipeline.storage.transport import Transport, use_fast_policy
 
 # A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
 READ_CHUNK_BYTES = MIB
@@ -144,6 +142,11 @@ def map_errors(operation: str) -> Iterator[None]:
         raise StorageUnavailable(f"{operation}: malformed response of storage ({type(error).__name__})") from error
 
 
+def if_unchanged(etag: str) -> dict[str, Any]:
+    """Return the options that replace a row only if it still has this ETag (optimistic concurrency)."""
+    return {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+
 async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:
     """Delete all rows that match a query, also if another process deletes them at the same time."""
     rows: list[dict[str, str]] = []
@@ -233,3 +236,25 @@ def _denied(operation: str, error: HttpResponseError) -> StorageUnavailable:
 
 def _short(error: Exception) -> str:
     return str(error).split("\n", 1)[0][:200]
+
+
+async def create_all(account: Account, settings: Settings) -> list[str]:
+    """Create missing containers, queues and tables. Returns their names, such as `queue jobs`."""
+    containers = {
+        settings.input_container,
+        settings.output_container,
+        settings.upload_container,
+        settings.asset_container,
+        settings.state_container,
+    }
+    creators: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+        *((f"container {name}", account.container(name).create_container) for name in sorted(containers)),
+        *((f"queue {name}", account.queue(name).create_queue) for name in (settings.job_queue, settings.run_queue)),
+        *((f"table {name}", account.table(name).create_table) for name in (settings.ledger_table, settings.run_table)),
+    ]
+    created = []
+    for resource, create in creators:
+        with map_errors(f"creating the {resource}"), ignore_existing():
+            await create()
+            created.append(resource)
+    return created

@@ -1,7 +1,5 @@
 """Cache of assets: images and fonts that recipes use, read from blobs and checked for changes once a minute."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from dataclasses import dataclass

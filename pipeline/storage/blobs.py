@@ -1,22 +1,62 @@
-"""Sources and renditions: streamed reads, and conditional commits fenced by the generation."""
-
-from __future__ import annotations
+"""Sources and renditions: blob names, streamed reads, and conditional commits fenced by the generation."""
 
 import base64
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import unquote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
 from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, already_exists, ignore_existing, map_errors
+
+MAX_FILE_NAME_CHARACTERS = 100
+
+
+def _within_container(name: str) -> str:
+    """Reject URLs and path traversal: HTTP clients resolve `.` and `..`, encoded or not, to the URL of another blob."""
+    if "://" in name:
+        raise ValueError("a source is named by container and blob name, not by a URL")
+    if name.startswith("/") or "\\" in name:
+        raise ValueError("a blob name has no slash at its start and no backslash")
+    if {".", ".."} & {unquote(part) for part in name.split("/")}:
+        raise ValueError("no part of a blob name may be '.' or '..'")
+    return name
+
+
+BlobName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    AfterValidator(_within_container),
+    Field(description="Name of the blob in its container.", examples=["photos/a.jpg"]),
+]
+_BLOB_NAME = TypeAdapter(BlobName)
+
+
+def is_blob_name(name: str) -> bool:
+    """Tell if `name` names one blob in its own container, however HTTP clients normalize the URL."""
+    try:
+        _BLOB_NAME.validate_python(name)
+    except ValidationError:
+        return False
+    return True
+
+
+def safe_file_name(name: str) -> str:
+    """Reduce a file name to its last part, with letters, digits and `-_.` only; `image` if nothing is left."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip(".-")[-MAX_FILE_NAME_CHARACTERS:] or "image"
+
 
 # Metadata keys of every rendition. They guard against loops, and they decide conditional commits.
 JOB_METADATA_KEY = "pipeline_job"
@@ -192,6 +232,54 @@ class MarkedBlob:
     job: str
 
 
+class Staged:
+    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
+
+    def __init__(self, blob: BlobClient) -> None:
+        self._blob = blob
+        self._buffer = bytearray()
+        self._blocks: list[BlobBlock] = []
+        self._writer = secrets.token_hex(8)
+
+    async def add(self, chunk: bytes) -> None:
+        """Append bytes; store full blocks."""
+        self._buffer += chunk
+        while len(self._buffer) > BLOCK_BYTES:
+            await self._stage()
+
+    async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
+        """Commit under an ETag condition. Returns False if the condition does not hold."""
+        options = {
+            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
+            "metadata": {**blob.metadata, **owner.metadata()},
+            **condition,
+        }
+        try:
+            if not self._blocks:
+                await self._blob.upload_blob(bytes(self._buffer), **options)
+            else:
+                if self._buffer:
+                    await self._stage()
+                await self._blob.commit_block_list(self._blocks, **options)
+        except ResourceModifiedError:
+            return False
+        except HttpResponseError as error:
+            if already_exists(error):
+                return False
+            if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
+                # The other writer may be an older generation of this job. The retry decides by the generation.
+                raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
+            raise
+        return True
+
+    async def _stage(self) -> None:
+        # All block ids of a blob must have the same length. The random part separates concurrent writers.
+        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
+        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
+        self._blocks.append(BlobBlock(name))
+        del self._buffer[:BLOCK_BYTES]
+
+
 class Renditions:
     """Renditions in the output container. Commits are conditional: an older job never overwrites a newer result."""
 
@@ -279,51 +367,3 @@ class Renditions:
         if int(metadata.get(GENERATION_METADATA_KEY, "0")) > owner.generation:
             raise JobSuperseded(f"a newer generation of {path} has been committed")
         return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}
-
-
-class Staged:
-    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
-
-    def __init__(self, blob: BlobClient) -> None:
-        self._blob = blob
-        self._buffer = bytearray()
-        self._blocks: list[BlobBlock] = []
-        self._writer = secrets.token_hex(8)
-
-    async def add(self, chunk: bytes) -> None:
-        """Append bytes; store full blocks."""
-        self._buffer += chunk
-        while len(self._buffer) > BLOCK_BYTES:
-            await self._stage()
-
-    async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
-        """Commit under an ETag condition. Returns False if the condition does not hold."""
-        options = {
-            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
-            "metadata": {**blob.metadata, **owner.metadata()},
-            **condition,
-        }
-        try:
-            if not self._blocks:
-                await self._blob.upload_blob(bytes(self._buffer), **options)
-            else:
-                if self._buffer:
-                    await self._stage()
-                await self._blob.commit_block_list(self._blocks, **options)
-        except ResourceModifiedError:
-            return False
-        except HttpResponseError as error:
-            if already_exists(error):
-                return False
-            if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
-                # The other writer may be an older generation of this job. The retry decides by the generation.
-                raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
-            raise
-        return True
-
-    async def _stage(self) -> None:
-        # All block ids of a blob must have the same length. The random part separates concurrent writers.
-        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
-        self._blocks.append(BlobBlock(name))
-        del self._buffer[:BLOCK_BYTES]

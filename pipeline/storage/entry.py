@@ -1,7 +1,5 @@
 """Rows of the ledger: the row of a job, and its list rows, which list the job by state and by run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Store of small JSON documents that are written once and read by name: idempotency keys and ad-hoc recipes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Table keys must not hold `/ \ # ?` or control characters, and have at most 1 KiB
 prefix of the key.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re
@@ -28,15 +26,6 @@ def row_key(container: str, name: str, limit: int = MAX_KEY_UNITS) -> str:
         return key
     digest = hashlib.sha256(f"{container}/{name}".encode()).hexdigest()
     return f"{_cut(key)}!~{digest}"
-
-
-def source_of(key: JobKey) -> tuple[str, str] | None:
-    """Return container and name of a job's source; None if the key holds only the beginning of the name."""
-    row = key.row.partition("~")[2] if key.is_grouped else key.row
-    if re.search(r"!~[0-9a-f]{64}$", row):
-        return None
-    container, _, name = re.sub(r"!([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), row).partition("/")
-    return container, name
 
 
 def key_range(container: str, prefix: str) -> tuple[str, str]:
@@ -122,3 +111,12 @@ class JobKey:
         if not (_is_key(partition) and _is_key(row)):
             raise RecipeError(f"{job_id[:100]!r} is not a job id", kind="unknown_job")
         return cls(partition, row)
+
+
+def source_of(key: JobKey) -> tuple[str, str] | None:
+    """Return container and name of a job's source; None if the key holds only the beginning of the name."""
+    row = key.row.partition("~")[2] if key.is_grouped else key.row
+    if re.search(r"!~[0-9a-f]{64}$", row):
+        return None
+    container, _, name = re.sub(r"!([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), row).partition("/")
+    return container, name

@@ -3,11 +3,10 @@
 A lease that its holder does not renew expires within 60 s, so a dead process blocks no document for longer.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -34,6 +33,18 @@ class LeaseLost(StorageUnavailable, kind="lease_lost"):
     """The lease has expired, or another process holds it."""
 
 
+@contextmanager
+def _map_lease_errors(operation: str) -> Iterator[None]:
+    """Raise LeaseLost if the service refuses the lease; map all other errors of storage."""
+    with map_errors(operation):
+        try:
+            yield
+        except HttpResponseError as error:
+            if error.status_code not in LEASE_LOST_STATUSES:
+                raise
+            raise LeaseLost("this process no longer holds the slot") from error
+
+
 class LeasedDocument:
     """A document held by this process, with its content as last read or written."""
 
@@ -45,29 +56,19 @@ class LeasedDocument:
         """Replace the content. Raises LeaseLost if this process no longer holds the document."""
         data = json.dumps(content).encode()
         metadata = {name: str(content[name]) for name in METADATA_FIELDS if content.get(name)}
-        with map_errors("writing a slot"):
-            try:
-                await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=metadata)
-            except HttpResponseError as error:
-                raise _lost(error) from error
+        with _map_lease_errors("writing a slot"):
+            await self._blob.upload_blob(data, overwrite=True, lease=self._lease, metadata=metadata)
         self.content = content
 
     async def renew(self) -> None:
         """Renew the lease (heartbeat). Raises LeaseLost if this process no longer holds the document."""
-        with map_errors("renewing a slot"):
-            try:
-                await self._lease.renew()
-            except HttpResponseError as error:
-                raise _lost(error) from error
+        with _map_lease_errors("renewing a slot"):
+            await self._lease.renew()
 
     async def release(self) -> None:
         """Release the lease, if this process still holds it."""
-        with map_errors("releasing a slot"):
-            try:
-                await self._lease.release()
-            except HttpResponseError as error:
-                if error.status_code not in LEASE_LOST_STATUSES:
-                    raise
+        with suppress(LeaseLost), _map_lease_errors("releasing a slot"):
+            await self._lease.release()
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,8 @@ class LeasedDocuments:
 
     async def break_lease(self, name: str) -> None:
         """Break the lease of a document: its holder keeps it until it expires and cannot renew it."""
-        with map_errors("breaking the lease of a slot"):
-            try:
-                await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
-            except HttpResponseError as error:
-                if error.status_code not in LEASE_LOST_STATUSES:
-                    raise
+        with suppress(LeaseLost), _map_lease_errors("breaking the lease of a slot"):
+            await BlobLeaseClient(self._container.get_blob_client(name)).break_lease()
 
     async def acquire(self, name: str) -> LeasedDocument | None:
         """Lease a document and read it; None if another process holds it."""
@@ -181,7 +178,3 @@ def _read(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _lost(error: HttpResponseError) -> Exception:
-    return LeaseLost("this process no longer holds the slot") if error.status_code in LEASE_LOST_STATUSES else error

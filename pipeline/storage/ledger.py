@@ -21,18 +21,13 @@ from http.client import HTTPException
 from typing import Any, Literal
 
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
-from pipeline.storage.account import Account, IgnoreMissing, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, map_errors
 from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
@@ -40,7 +35,6 @@ from pipeline.storage.metrics import MetricsStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-__all__ = ["LONG_AGO", "Claim", "Entry", "Ledger", "State", "Version", "decide_claim"]
 GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
@@ -362,10 +356,7 @@ def _is_conflict(error: HttpResponseError) -> bool:
 
 def _unchanged(entry: Entry) -> dict[str, Any]:
     """Return the ETag condition for replacing a row; empty for a new row."""
-    if not entry.row_etag:
-        return {}
-    condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
-    return {"mode": UpdateMode.REPLACE, **condition}
+    return if_unchanged(entry.row_etag) if entry.row_etag else {}
 
 
 def _next(generation: int, now: datetime) -> int:

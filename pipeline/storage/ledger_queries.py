@@ -1,7 +1,5 @@
 """Cursor pagination over the ledger: each page takes a few range reads, however many rows there are."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json

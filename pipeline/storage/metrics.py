@@ -8,8 +8,6 @@ The rows of an hour form a partition (`~minutes~2026112418`, which no recipe can
 hours takes as many range reads.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import secrets

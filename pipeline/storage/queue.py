@@ -1,30 +1,20 @@
 """Queues of waiting jobs: for another attempt, for a free session, or as part of a run."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from pipeline.errors import RecipeError
 from pipeline.storage.account import Account, map_errors
 from pipeline.telemetry import traceparent
 
 
-class Message(BaseModel, frozen=True, extra="forbid"):
-    """A waiting job. `attempt` counts the attempts so far; `again` executes a job that has ended.
+class QueueMessage(BaseModel, frozen=True, extra="forbid"):
+    """A message; `attempt` counts the attempts so far."""
 
-    `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
-    """
-
-    recipe: str = Field(max_length=100)
-    container: str = Field(max_length=63)
-    name: str = Field(max_length=1024)
     attempt: int = Field(0, ge=0)
-    again: bool = False
-    seen: int | None = Field(None, ge=0)
     traceparent: str = Field("", max_length=100, description="The W3C trace context of the sender.")
 
     @classmethod
@@ -32,8 +22,21 @@ class Message(BaseModel, frozen=True, extra="forbid"):
         """Parse the body of a message. Raises RecipeError of kind `bad_message` if it is invalid."""
         try:
             return cls.model_validate(json.loads(body))
-        except (ValueError, ValidationError) as error:
-            raise RecipeError(f"not a job message: {str(error)[:300]}", kind="bad_message") from None
+        except ValueError as error:
+            raise RecipeError(f"not a {cls.model_config['title']}: {str(error)[:300]}", kind="bad_message") from None
+
+
+class Message(QueueMessage, title="job message"):
+    """A waiting job; `again` executes a job that has ended.
+
+    `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
+    """
+
+    recipe: str = Field(max_length=100)
+    container: str = Field(max_length=63)
+    name: str = Field(max_length=1024)
+    again: bool = False
+    seen: int | None = Field(None, ge=0)
 
 
 class Item(BaseModel, frozen=True, extra="forbid"):
@@ -46,7 +49,7 @@ class Item(BaseModel, frozen=True, extra="forbid"):
     listed: tuple[str, ...] = Field((), max_length=4)
 
 
-class RunWork(BaseModel, frozen=True, extra="forbid"):
+class RunWork(QueueMessage, title="run message"):
     """A message of a run: execute the jobs of a `batch`, or, without one, find the next jobs and batch them.
 
     `items` and `etag` repeat the row of a new batch, so that the worker need not read it.
@@ -56,16 +59,6 @@ class RunWork(BaseModel, frozen=True, extra="forbid"):
     batch: str = Field("", max_length=60)
     etag: str = Field("", max_length=200)
     items: list[Item] = Field(default_factory=list, max_length=100)
-    attempt: int = Field(0, ge=0)
-    traceparent: str = Field("", max_length=100)
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Parse the body of a message. Raises RecipeError of kind `bad_message` if it is invalid."""
-        try:
-            return cls.model_validate(json.loads(body))
-        except (ValueError, ValidationError) as error:
-            raise RecipeError(f"not a run message: {str(error)[:300]}", kind="bad_message") from None
 
 
 class JobQueue:

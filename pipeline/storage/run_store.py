@@ -4,8 +4,6 @@ A document is replaced by optimistic concurrency. The batches of a run form a pa
 every job in the batch, so that a message delivered twice counts once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time
@@ -13,14 +11,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, IgnoreMissing, delete_rows, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, delete_rows, if_unchanged, map_errors
 from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
@@ -58,7 +55,7 @@ class Batch:
         """The indexes of the unfinished jobs."""
         return [index for index, letter in enumerate(self.outcomes) if letter == UNFINISHED]
 
-    def with_outcomes(self, outcomes: dict[int, Outcome]) -> Batch:
+    def with_outcomes(self, outcomes: dict[int, Outcome]) -> Self:
         """Add outcomes by index; existing outcomes stay."""
         letters = [
             OUTCOME_LETTERS[outcomes[index]] if letter == UNFINISHED and index in outcomes else letter
@@ -103,7 +100,7 @@ class RunStore:
     async def replace(self, kind: Kind, key: str, before: Document, content: dict[str, Any]) -> Document | None:
         """Replace a document; None if it has changed since it was read."""
         with map_errors(_OPERATION), suppress(ResourceModifiedError, ResourceNotFoundError):
-            written = await self._table.update_entity(_row(kind, key, content), **_unchanged(before.etag))
+            written = await self._table.update_entity(_row(kind, key, content), **if_unchanged(before.etag))
             return Document(content, str(written["etag"]))
         return None
 
@@ -184,7 +181,7 @@ class RunStore:
 
     async def _replace_batch(self, batch: Batch) -> Batch | None:
         with map_errors(_OPERATION), suppress(ResourceModifiedError, ResourceNotFoundError):
-            written = await self._table.update_entity(_batch_row(batch), **_unchanged(batch.etag))
+            written = await self._table.update_entity(_batch_row(batch), **if_unchanged(batch.etag))
             return replace(batch, etag=str(written["etag"]))
         return None
 
@@ -206,10 +203,6 @@ def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
         size += row_size
     if chunk:
         yield chunk
-
-
-def _unchanged(etag: str) -> dict[str, Any]:
-    return {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def _partition(run: str) -> str:

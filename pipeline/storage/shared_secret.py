@@ -1,7 +1,5 @@
 """Secret shared by all processes, in the state container; the first process that needs it generates it."""
 
-from __future__ import annotations
-
 import secrets
 import time
 

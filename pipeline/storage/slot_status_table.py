@@ -3,20 +3,17 @@
 Each slot has one row, which the holder of its lease replaces. One further row holds all requests.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, IgnoreMissing, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, map_errors
 
 PARTITION, REQUESTS_KEY = "~slots~", "asked"
 # Requests older than this are dropped.
@@ -77,7 +74,7 @@ class SlotStatusTable:
             row = {**_key(REQUESTS_KEY), "status": json.dumps({**recent, name: (generation, now)})}
             with map_errors(_OPERATION):
                 try:
-                    await self._table.update_entity(row, mode=UpdateMode.REPLACE, **condition)
+                    await self._table.update_entity(row, **condition)
                 except (ResourceModifiedError, ResourceNotFoundError):
                     continue
             return now
@@ -88,8 +85,7 @@ class SlotStatusTable:
             with map_errors(_OPERATION):
                 with IgnoreMissing():
                     row = await self._table.get_entity(PARTITION, REQUESTS_KEY)
-                    unchanged = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
-                    return _read(json.loads(row["status"])), unchanged
+                    return _read(json.loads(row["status"])), if_unchanged(str(row.metadata["etag"]))
                 with suppress(ResourceExistsError):
                     await self._table.create_entity({**_key(REQUESTS_KEY), "status": "{}"})
 

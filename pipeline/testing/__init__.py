@@ -34,8 +34,6 @@ To inject faults, pass an account or a pool, and name the operations that fail:
     >>> sessions.fail("POST executions", pool.TIMED_OUT, times=2)
 """
 
-from __future__ import annotations
-
 from pipeline.testing.account import MemoryAccount
 from pipeline.testing.clients import NO_RESPONSE
 from pipeline.testing.pool import FakePool

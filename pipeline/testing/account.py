@@ -1,20 +1,18 @@
 """In-memory storage account with the interface of `pipeline.storage.account.Account`, a clock and fault injection."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from typing_extensions import override
 
-from pipeline.storage.account import Account
+from pipeline.storage import Account
 from pipeline.testing.clients import NO_RESPONSE, Clients
-from pipeline.testing.store import Op, Response, Store, apply
+from pipeline.testing.operations import apply
+from pipeline.testing.store import Op, Response, Store
 
 
-class MemoryAccount(Account):
+class MemoryAccount(Clients, Account):
     """A storage account in this process's memory, on which all of `pipeline.storage` runs unchanged.
 
     `operations` are all operations so far, in order, such as `("blob.get", "input/a.jpg", …)`. `store` is the state.
@@ -24,7 +22,7 @@ class MemoryAccount(Account):
         self.store = Store(places=frozenset())
         self.operations: list[Op] = []
         self._clock, self._advanced = clock, 0.0
-        self._clients = Clients(self._send)
+        Clients.__init__(self, self._carry_out)
         self._faults: list[tuple[str, Response]] = []
 
     def fail(self, operation: str, status: int, code: str = "", *, times: int = 1) -> None:
@@ -45,25 +43,10 @@ class MemoryAccount(Account):
         return "memory://"
 
     @override
-    def container(self, name: str) -> Any:
-        """Return the client of a container."""
-        return self._clients.container(name)
-
-    @override
-    def queue(self, name: str) -> Any:
-        """Return the client of a queue."""
-        return self._clients.queue(name)
-
-    @override
-    def table(self, name: str) -> Any:
-        """Return the client of a table."""
-        return self._clients.table(name)
-
-    @override
     async def close(self) -> None:
         """Keep everything: another `Services` may go on with this account."""
 
-    async def _send(self, op: Op) -> Response:
+    async def _carry_out(self, op: Op) -> Response:
         self.operations.append(op)
         now = self._clock() + self._advanced
         store = replace(self.store, clock=now, wall=now, serial=self.store.serial + 1)

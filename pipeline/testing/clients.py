@@ -25,49 +25,55 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import TableTransactionError
 
-from pipeline.storage.account import READ_CHUNK_BYTES
-from pipeline.testing.store import DEFAULT_HEADERS, MAX_PAGE_ROWS, MISSING, NONE, Blob, Items, Op, Response, Row
+from pipeline.storage import READ_CHUNK_BYTES
+from pipeline.testing.operations import MAX_PAGE_ROWS
+from pipeline.testing.store import DEFAULT_HEADERS, MISSING, NONE, Blob, Items, Op, Response, Row
 
 Send = Callable[[Op], Awaitable[Response]]
 LONGEST_LEASE = 60
 NO_RESPONSE = 0
 """Status of a response that never arrived, although the service may have carried the operation out."""
-_ERRORS: dict[int, type[HttpResponseError]] = {
-    304: ResourceModifiedError,
-    404: ResourceNotFoundError,
-    409: ResourceExistsError,
-    412: ResourceModifiedError,
-}
+_ERRORS = {304: ResourceModifiedError, 404: ResourceNotFoundError, 409: ResourceExistsError, 412: ResourceModifiedError}
 
 
 class Clients:
     """Clients of one account. `send` runs an operation; `token` gives the ids of leases."""
 
     def __init__(self, send: Send, token: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
-        self._send, self._token = send, token
+        self._send, self.new_token = send, token
 
-    def container(self, name: str) -> Container:
+    def container(self, name: str) -> Any:
         """Return the client of a container."""
-        return Container(self._send, name, self._token)
+        return Container(self, name)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> Any:
         """Return the client of a table."""
-        return Table(self._send, name)
+        return Table(self, name)
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> Any:
         """Return the client of a queue."""
-        return Queue(self._send, name)
+        return Queue(self, name)
+
+    async def call(self, op: Op) -> Any:
+        """Run an operation: return the value of its response, or raise the SDK's error."""
+        response = await self._send(op)
+        if response.status == NO_RESPONSE:
+            raise ServiceResponseError("the connection broke off")
+        if response.status != 200:
+            lease = response.status == 412 and response.code.startswith("Lease")
+            cls = HttpResponseError if lease else _ERRORS.get(response.status, HttpResponseError)
+            raise _error(cls, response.status, response.code, response.value)
+        return response.value
 
 
-async def _value(send: Send, op: Op) -> Any:
-    response = await send(op)
-    if response.status == NO_RESPONSE:
-        raise ServiceResponseError("the connection broke off")
-    if response.status != 200:
-        lease = response.status == 412 and response.code.startswith("Lease")
-        cls = HttpResponseError if lease else _ERRORS.get(response.status, HttpResponseError)
-        raise _error(cls, response.status, response.code, response.value)
-    return response.value
+class _Client:
+    """Client of one container, blob, table or queue."""
+
+    def __init__(self, clients: Clients, name: str) -> None:
+        self._clients, self._name = clients, name
+
+    async def _call(self, operation: str, *arguments: Any) -> Any:
+        return await self._clients.call((operation, self._name, *arguments))
 
 
 def _error(cls: type[HttpResponseError], status: int, code: str, response: Any = None) -> HttpResponseError:
@@ -82,46 +88,41 @@ class Entity(dict[str, Any]):
     def __init__(self, row: Row, select: list[str] | None = None) -> None:
         values = dict(row.items)
         super().__init__({name: values.get(name) for name in select} if select else values)
-        self.metadata = {"etag": row.etag, "timestamp": _time(row.modified)}
+        self.metadata = {"etag": row.etag, "timestamp": datetime.fromtimestamp(row.modified, UTC)}
 
 
-class Table:
+class Table(_Client):
     """In-memory TableClient."""
-
-    def __init__(self, send: Send, name: str) -> None:
-        self._send, self._name = send, name
 
     async def create_table(self) -> None:
         """Create the table."""
-        await _value(self._send, ("place.create", self._name, "Table"))
+        await self._call("place.create", "Table")
 
     async def get_entity(self, partition: str, key: str) -> Entity:
         """Return a row, or raise ResourceNotFoundError."""
-        return Entity(await _value(self._send, ("row.get", self._name, partition, key)))
+        return Entity(await self._call("row.get", partition, key))
 
     async def create_entity(self, entity: dict[str, Any]) -> dict[str, str]:
         """Create a row; return its ETag."""
-        return {"etag": await _value(self._send, ("row.create", self._name, tuple(entity.items())))}
+        return {"etag": await self._call("row.create", tuple(entity.items()))}
 
     async def update_entity(
         self, entity: dict[str, Any], mode: Any, etag: str, match_condition: MatchConditions
     ) -> dict[str, str]:
         """Replace a row with this ETag; return the new ETag."""
-        return {"etag": await _value(self._send, ("row.update", self._name, tuple(entity.items()), etag))}
+        return {"etag": await self._call("row.update", tuple(entity.items()), etag)}
 
     async def delete_entity(self, partition: str, key: str) -> None:
         """Delete a row, if it exists."""
         with suppress(ResourceNotFoundError):
             keys = (("PartitionKey", partition), ("RowKey", key))
-            await _value(self._send, ("row.delete", self._name, keys, ""))
+            await self._call("row.delete", keys, "")
 
     async def submit_transaction(self, changes: list[tuple[Any, ...]]) -> list[dict[str, str]]:
         """Carry out changes of one partition, all or none; return their ETags."""
-        asked = tuple(
-            (verb, tuple(row.items()), (more[0] if more else {}).get("etag", "")) for verb, row, *more in changes
-        )
+        ops = tuple((verb, tuple(row.items()), more[0].get("etag", "") if more else "") for verb, row, *more in changes)
         try:
-            return [{"etag": etag} for etag in await _value(self._send, ("rows", self._name, asked))]
+            return [{"etag": etag} for etag in await self._call("rows", ops)]
         except HttpResponseError as error:
             refused = TableTransactionError(message=f"{error.response}:{error}")
             vars(refused).update(status_code=error.status_code, error_code=vars(error)["error_code"])
@@ -140,56 +141,48 @@ class Table:
 
         async def page(token: dict[str, str] | None) -> tuple[Any, list[Entity]]:
             start = (token["PartitionKey"], token["RowKey"]) if token else ("", "")
-            op = ("row.query", self._name, wanted, results_per_page, start)
-            rows, key = await _value(self._send, op)
-            token = {"PartitionKey": key[0], "RowKey": key[1]} if key else None
-            return token, [Entity(row, select) for row in rows]
+            rows, key = await self._call("row.query", wanted, results_per_page, start)
+            following = {"PartitionKey": key[0], "RowKey": key[1]} if key else None
+            return following, [Entity(row, select) for row in rows]
 
-        return _paged(page)
-
-
-def _paged(page: Callable[[Any], Awaitable[tuple[Any, list[Any]]]]) -> AsyncItemPaged[Any]:
-    async def items(page: tuple[Any, list[Any]]) -> Any:
-        return page
-
-    return AsyncItemPaged(page, items)
+        return AsyncItemPaged(page, _cursor_and_items)
 
 
-class Queue:
+async def _cursor_and_items(page: tuple[Any, list[Any]]) -> Any:
+    return page
+
+
+class Queue(_Client):
     """In-memory QueueClient."""
-
-    def __init__(self, send: Send, name: str) -> None:
-        self._send, self._name = send, name
 
     async def create_queue(self) -> None:
         """Create the queue."""
-        await _value(self._send, ("place.create", self._name, "Queue"))
+        await self._call("place.create", "Queue")
 
     async def send_message(self, content: bytes, visibility_timeout: int = 0, time_to_live: int = -1) -> None:
         """Send a message that becomes visible after the timeout in seconds."""
-        await _value(self._send, ("queue.send", self._name, content, visibility_timeout))
+        await self._call("queue.send", content, visibility_timeout)
 
     async def peek_messages(self, max_messages: int = 1) -> list[Any]:
         """Return visible messages without hiding them."""
-        return [_message(each) for each in await _value(self._send, ("queue.peek", self._name, max_messages))]
+        return [_message(each) for each in await self._call("queue.peek", max_messages)]
 
     def receive_messages(self, messages_per_page: int = 1, visibility_timeout: int = 30) -> AsyncItemPaged[Any]:
         """Receive messages and hide them for the timeout in seconds."""
 
         async def page(_: Any) -> tuple[Any, list[Any]]:
-            op = ("queue.receive", self._name, messages_per_page, visibility_timeout)
-            messages = [_message(each) for each in await _value(self._send, op)]
-            return bool(messages) or None, messages
+            received = await self._call("queue.receive", messages_per_page, visibility_timeout)
+            return bool(received) or None, list(map(_message, received))
 
-        return _paged(page)
+        return AsyncItemPaged(page, _cursor_and_items)
 
     async def delete_message(self, message: Any) -> None:
         """Delete a message by its last receipt."""
-        await _value(self._send, ("queue.delete", self._name, int(message.id), message.pop_receipt))
+        await self._call("queue.delete", int(message.id), message.pop_receipt)
 
     async def get_queue_properties(self) -> Any:
         """Return the approximate number of messages."""
-        count = await _value(self._send, ("queue.count", self._name))
+        count = await self._call("queue.count")
         return SimpleNamespace(name=self._name, approximate_message_count=count)
 
 
@@ -197,34 +190,154 @@ def _message(message: Any) -> Any:
     return SimpleNamespace(
         id=str(message.number),
         content=message.body,
-        inserted_on=_time(message.inserted),
+        inserted_on=datetime.fromtimestamp(message.inserted, UTC),
         dequeue_count=message.deliveries,
         pop_receipt=message.receipt,
     )
 
 
-class Container:
-    """In-memory ContainerClient."""
+class Lease(_Client):
+    """In-memory BlobLeaseClient."""
 
-    def __init__(self, send: Send, name: str, token: Callable[[], str]) -> None:
-        self._send, self._name, self._token = send, name, token
+    def __init__(self, clients: Clients, name: str, lease_id: str, seconds: int) -> None:
+        super().__init__(clients, name)
+        self.id, self._seconds = lease_id, seconds
+
+    async def renew(self) -> None:
+        """Renew the lease."""
+        await self._call("lease.renew", self.id, self._seconds)
+
+    async def release(self) -> None:
+        """Release the lease."""
+        await self._call("lease.release", self.id)
+        self.id = ""  # as the SDK does
+
+
+class Download(_Client):
+    """In-memory StorageStreamDownloader: the first part comes with the first call, each other part with one of its own.
+
+    A blob that changes between two parts raises ResourceModifiedError.
+    """
+
+    def __init__(self, clients: Clients, name: str, blob: Blob) -> None:
+        super().__init__(clients, name)
+        self.properties, self._data = _properties(name, blob), blob.data or b""
+        self.size = self.properties.size
+
+    async def readall(self) -> bytes:
+        """Return the whole content."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content in parts of at most 1 MiB."""
+        for start in range(0, self.size, READ_CHUNK_BYTES):
+            if start:
+                await self._call("blob.get", ("match", self.properties.etag))
+            yield self._data[start : start + READ_CHUNK_BYTES]
+
+
+class BlobClient(_Client):
+    """In-memory BlobClient; `_name` is `container/name`."""
+
+    def __init__(self, clients: Clients, name: str) -> None:
+        super().__init__(clients, name)
+        self.blob_name = name.partition("/")[2]
+        self._client = SimpleNamespace(blob=self)  # where the SDK's BlobLeaseClient finds `break_lease`
+
+    async def download_blob(self, decompress: bool = True, **condition: Any) -> Download:
+        """Download a blob, under a condition if given."""
+        blob = await self._call("blob.get", _condition(condition))
+        return Download(self._clients, self._name, blob)
+
+    async def get_blob_properties(self) -> Any:
+        """Return ETag, size, headers and metadata."""
+        return _properties(self._name, await self._call("blob.head"))
+
+    async def exists(self) -> bool:
+        """Return True if the blob exists."""
+        try:
+            return bool(await self.get_blob_properties())
+        except ResourceNotFoundError:
+            return False
+
+    async def get_blob_tags(self) -> dict[str, str]:
+        """Return the index tags."""
+        return dict((await self._call("blob.head")).tags)
+
+    async def set_blob_tags(self, tags: dict[str, str]) -> None:
+        """Replace the index tags."""
+        await self._call("blob.tags", _items(tags))
+
+    async def upload_blob(
+        self,
+        data: bytes,
+        overwrite: bool = False,
+        metadata: dict[str, str] | None = None,
+        content_settings: Any = None,
+        lease: Lease | None = None,
+        **condition: Any,
+    ) -> dict[str, str]:
+        """Write a whole blob, under a condition or a lease if given."""
+        asked = _condition(condition)
+        # The SDK's default: without a condition and without `overwrite`, write only where there is no blob.
+        asked = MISSING if asked == NONE and not overwrite else asked
+        lease_id, headers = lease.id if lease else "", _headers(content_settings)
+        try:
+            return {"etag": await self._call("blob.put", data, _items(metadata), asked, lease_id, headers)}
+        except ResourceModifiedError as error:
+            if overwrite:
+                raise
+            # The SDK does so for every condition.
+            raise _error(ResourceExistsError, error.status_code or 0, "BlobAlreadyExists") from error
+
+    async def delete_blob(self, **condition: Any) -> None:
+        """Delete a blob, under a condition if given."""
+        await self._call("blob.delete", _condition(condition))
+
+    async def stage_block(self, name: str, data: bytes) -> None:
+        """Stage a block, not yet visible."""
+        await self._call("blob.block", name, data)
+
+    async def commit_block_list(
+        self, blocks: list[Any], metadata: dict[str, str], content_settings: Any = None, **condition: Any
+    ) -> None:
+        """Commit staged blocks as the content of the blob."""
+        names = tuple(block.id for block in blocks)
+        headers = _headers(content_settings)
+        await self._call("blob.commit", names, _items(metadata), _condition(condition), headers)
+
+    async def acquire_lease(self, seconds: int) -> Lease:
+        """Lease the blob for some seconds."""
+        # The client proposes the id, so that a repeated call has the same outcome.
+        lease = await self._call("lease.take", self._clients.new_token(), seconds)
+        return Lease(self._clients, self._name, lease, seconds)
+
+    async def break_lease(self, break_period: int | None, **_: Any) -> dict[str, Any]:
+        """Break the lease: it stays until its end and cannot be renewed."""
+        period = LONGEST_LEASE if break_period is None else break_period
+        await self._call("lease.break", period)
+        return {}
+
+
+class Container(_Client):
+    """In-memory ContainerClient."""
 
     async def create_container(self) -> None:
         """Create the container."""
-        await _value(self._send, ("place.create", self._name, "Container"))
+        await self._call("place.create", "Container")
 
     async def delete_container(self) -> None:
         """Delete the container with its blobs."""
-        await _value(self._send, ("place.delete", self._name, "Container"))
+        await self._call("place.delete", "Container")
 
     async def get_container_properties(self) -> Any:
         """Check that the container exists."""
-        await _value(self._send, ("blob.list", f"{self._name}/", 1))
+        await self._clients.call(("blob.list", f"{self._name}/", 1))
         return SimpleNamespace(name=self._name)
 
     def get_blob_client(self, name: str) -> BlobClient:
         """Return the client of a blob."""
-        return BlobClient(self._send, self._name, name, self._token)
+        return BlobClient(self._clients, f"{self._name}/{name}")
 
     async def upload_blob(self, name: str, data: bytes, **options: Any) -> BlobClient:
         """Write a whole blob, under a condition or a lease if given."""
@@ -247,152 +360,28 @@ class Container:
 
         async def page(token: str | None) -> tuple[str | None, list[Any]]:
             op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
-            found, start = await _value(self._send, op)
+            found, start = await self._clients.call(op)
             return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
 
-        return _paged(page)
+        return AsyncItemPaged(page, _cursor_and_items)
 
     def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
-        facts = _properties(path.partition("/")[2], blob)
+        facts = _properties(path, blob)
         facts.etag, facts.lease = blob.etag.strip('"'), SimpleNamespace(status="locked" if leased else "unlocked")
         facts.metadata = facts.metadata if with_metadata else {}
         return facts
 
 
-class BlobClient:
-    """In-memory BlobClient."""
-
-    def __init__(self, send: Send, container: str, name: str, token: Callable[[], str]) -> None:
-        self._send, self.blob_name, self._path, self._token = send, name, f"{container}/{name}", token
-        self._client = SimpleNamespace(blob=self)  # where the SDK's BlobLeaseClient finds `break_lease`
-
-    async def download_blob(self, decompress: bool = True, **condition: Any) -> Download:
-        """Download a blob, under a condition if given."""
-        blob = await _value(self._send, ("blob.get", self._path, _condition(condition)))
-        return Download(self._send, self._path, self.blob_name, blob)
-
-    async def get_blob_properties(self) -> Any:
-        """Return ETag, size, headers and metadata."""
-        return _properties(self.blob_name, await _value(self._send, ("blob.head", self._path)))
-
-    async def exists(self) -> bool:
-        """Return True if the blob exists."""
-        try:
-            return bool(await self.get_blob_properties())
-        except ResourceNotFoundError:
-            return False
-
-    async def get_blob_tags(self) -> dict[str, str]:
-        """Return the index tags."""
-        return dict((await _value(self._send, ("blob.head", self._path))).tags)
-
-    async def set_blob_tags(self, tags: dict[str, str]) -> None:
-        """Replace the index tags."""
-        await _value(self._send, ("blob.tags", self._path, _items(tags)))
-
-    async def upload_blob(
-        self,
-        data: bytes,
-        overwrite: bool = False,
-        metadata: dict[str, str] | None = None,
-        content_settings: Any = None,
-        lease: Lease | None = None,
-        **condition: Any,
-    ) -> dict[str, str]:
-        """Write a whole blob, under a condition or a lease if given."""
-        asked = _condition(condition)
-        # The SDK's default: without a condition and without `overwrite`, write only where there is no blob.
-        asked = MISSING if asked == NONE and not overwrite else asked
-        op = ("blob.put", self._path, data, _items(metadata), asked, lease.id if lease else "")
-        try:
-            return {"etag": await _value(self._send, (*op, _headers(content_settings)))}
-        except ResourceModifiedError as error:
-            if overwrite:
-                raise
-            # The SDK does so for every condition.
-            raise _error(ResourceExistsError, error.status_code or 0, "BlobAlreadyExists") from error
-
-    async def delete_blob(self, **condition: Any) -> None:
-        """Delete a blob, under a condition if given."""
-        await _value(self._send, ("blob.delete", self._path, _condition(condition)))
-
-    async def stage_block(self, name: str, data: bytes) -> None:
-        """Stage a block, not yet visible."""
-        await _value(self._send, ("blob.block", self._path, name, data))
-
-    async def commit_block_list(
-        self, blocks: list[Any], metadata: dict[str, str], content_settings: Any = None, **condition: Any
-    ) -> None:
-        """Commit staged blocks as the content of the blob."""
-        names = tuple(block.id for block in blocks)
-        op = ("blob.commit", self._path, names, _items(metadata), _condition(condition), _headers(content_settings))
-        await _value(self._send, op)
-
-    async def acquire_lease(self, seconds: int) -> Lease:
-        """Lease the blob for some seconds."""
-        # The client proposes the id, so that a repeated call has the same outcome.
-        lease = await _value(self._send, ("lease.take", self._path, self._token(), seconds))
-        return Lease(self._send, self._path, lease, seconds)
-
-    async def break_lease(self, break_period: int | None, **_: Any) -> dict[str, Any]:
-        """Break the lease: it stays until its end and cannot be renewed."""
-        period = LONGEST_LEASE if break_period is None else break_period
-        await _value(self._send, ("lease.break", self._path, period))
-        return {}
-
-
-class Lease:
-    """In-memory BlobLeaseClient."""
-
-    def __init__(self, send: Send, path: str, lease_id: str, seconds: int) -> None:
-        self._send, self._path, self._seconds, self.id = send, path, seconds, lease_id
-
-    async def renew(self) -> None:
-        """Renew the lease."""
-        await _value(self._send, ("lease.renew", self._path, self.id, self._seconds))
-
-    async def release(self) -> None:
-        """Release the lease."""
-        await _value(self._send, ("lease.release", self._path, self.id))
-        self.id = ""  # as the SDK does
-
-
-class Download:
-    """In-memory StorageStreamDownloader: the first part comes with the first call, each other part with one of its own.
-
-    A blob that changes between two parts raises ResourceModifiedError.
-    """
-
-    def __init__(self, send: Send, path: str, name: str, blob: Blob) -> None:
-        self._send, self._path, self._data = send, path, blob.data or b""
-        self.properties, self.size = _properties(name, blob), len(self._data)
-
-    async def readall(self) -> bytes:
-        """Return the whole content."""
-        return b"".join([chunk async for chunk in self.chunks()])
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the content in parts of at most 1 MiB."""
-        for start in range(0, self.size, READ_CHUNK_BYTES):
-            if start:
-                await _value(self._send, ("blob.get", self._path, ("match", self.properties.etag)))
-            yield self._data[start : start + READ_CHUNK_BYTES]
-
-
-def _properties(name: str, blob: Blob) -> Any:
+def _properties(path: str, blob: Blob) -> Any:
     content_type, cache_control = blob.headers
     return SimpleNamespace(
-        name=name,
+        name=path.partition("/")[2],
         etag=blob.etag,
         size=len(blob.data or b""),
         content_settings=SimpleNamespace(content_type=content_type, cache_control=cache_control),
         metadata=dict(blob.metadata),
-        last_modified=_time(blob.modified),
+        last_modified=datetime.fromtimestamp(blob.modified, UTC),
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _headers(settings: Any) -> tuple[str, str | None]:

@@ -4,8 +4,6 @@ Renditions are made by the real engine and the real Pillow. There is no sandbox:
 own tests only.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile

@@ -1,7 +1,5 @@
 """The pipeline's services on in-memory storage and a fake session pool."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +8,7 @@ from pipeline.pool.client import PoolClient
 from pipeline.recipes import Recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage.provisioning import create_all
+from pipeline.storage import create_all
 from pipeline.testing.account import MemoryAccount
 from pipeline.testing.pool import FakePool
 

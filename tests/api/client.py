@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import azure.functions as func
 
-from pipeline.api import http_trigger, routes
+from pipeline.api import routes
 from tests.stack import Stack
 
 MULTIPART = "multipart/form-data; boundary=cut"
@@ -73,7 +73,7 @@ async def call(stack: Stack, method: str, url: str, body: Any = None, **headers:
                 route_params={part.strip("{}"): unquote(segment) for part, segment in pairs if part.startswith("{")},
                 body=body or b"",
             )
-            return ApiResponse(await http_trigger.handle(route, lambda: stack.services, request))
+            return ApiResponse(await routes.handle(route, lambda: stack.services, request))
     raise AssertionError(f"there is no route for {method} {url}")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from pipeline.api import http_trigger, routes, submit
+from pipeline.api import routes, submit
 from pipeline.api.http import Response, respond
-from pipeline.storage.blob_names import safe_file_name
+from pipeline.storage.blobs import safe_file_name
 from tests.api.client import MULTIPART, call, form_body
 from tests.api.conftest import Backend
 from tests.images import detect_format, image_bytes, size
@@ -48,7 +48,7 @@ async def test_links_keep_the_path_prefix_of_the_request(app: Stack) -> None:
         headers={"content-type": "application/json", "prefer": "respond-async"},
         body=b'{"source": "photos/a.jpg", "recipe": "web"}',
     )
-    response = await http_trigger.handle(routes.ROUTES[0], lambda: app.services, request)
+    response = await routes.handle(routes.ROUTES[0], lambda: app.services, request)
     assert response.headers["Location"].startswith("/tools/images/v7/jobs/web.")
     assert "secret" not in response.headers["Location"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import azure.functions as func
 
-from pipeline.api import http_trigger, openapi, routes
+from pipeline.api import openapi, routes
 from pipeline.api.http import Links
 from tests.memory import Memory
 
@@ -73,7 +73,7 @@ def test_operations_have_unique_ids_and_problem_responses() -> None:
 async def test_openapi_uses_the_path_prefix_of_the_request(memory: Memory) -> None:
     (route,) = (each for each in routes.ROUTES if each.name == "show_openapi")
     request = func.HttpRequest("GET", "https://x/pictures/openapi.json", body=b"")
-    response = await http_trigger.handle(route, lambda: memory.services, request)
+    response = await routes.handle(route, lambda: memory.services, request)
     assert json.loads(response.get_body())["servers"] == [{"url": "/pictures"}]
 
 
@@ -81,7 +81,7 @@ async def test_unknown_urls_are_404_and_other_methods_405() -> None:
     responses = {}
     for method, path in [("GET", "jbos"), ("PUT", "jobs"), ("POST", "jobs/web.x"), ("GET", "")]:
         request = func.HttpRequest(method, f"https://x/api/{path}", route_params={"path": path}, body=b"")
-        response = await http_trigger.handle_unknown(request)
+        response = await routes.handle_unknown(request)
         assert response.mimetype == "application/problem+json"
         responses[method, path] = (response.status_code, response.headers.get("Allow"))
     assert responses == {

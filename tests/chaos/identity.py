@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from devstack.identity.endpoint import TokenEndpoint
-from devstack.identity.tokens import TokenIssuer
-from functions_host.http_server import serving
+from devstack.identity.endpoint import TokenEndpoint, TokenIssuer
+from functions_host.host import serving
 
 # Lifetime of a token in seconds: many expire in a run.
 LIFETIME = 40

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import recipes
 from pipeline.console import forms
-from pipeline.console.recipe_draft import Draft, DraftStep, InvalidDraft
+from pipeline.console.playground import Draft, DraftStep, InvalidDraft
 from pipeline.console.runs import parse_selection
 from pipeline.engine.encode.formats import FORMATS
 from pipeline.engine.transforms.registry import TRANSFORMS

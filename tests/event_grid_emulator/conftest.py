@@ -17,8 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from event_grid_emulator.emulator import AZURITE_ACCOUNT, AZURITE_KEY, EmulatorOptions, running
-from event_grid_emulator.http_server import serving
+from event_grid_emulator.emulator import AZURITE_ACCOUNT, AZURITE_KEY, EmulatorOptions, running, serving
 from event_grid_emulator.subscription import blob_trigger_subscription
 from tests.waiting import eventually
 

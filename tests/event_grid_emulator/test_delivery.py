@@ -11,8 +11,7 @@ from azure.storage.blob.aio import ContainerClient
 from event_grid_emulator.emulator import AZURITE_KEY
 from event_grid_emulator.events import Event
 from event_grid_emulator.faults import Faults
-from event_grid_emulator.filters import AdvancedFilter
-from event_grid_emulator.subscription import COMPLETING_APIS, blob_trigger_subscription
+from event_grid_emulator.subscription import COMPLETING_APIS, AdvancedFilter, blob_trigger_subscription
 from tests.event_grid_emulator.conftest import EmulatedAccount, Webhook, emulated_account
 from tests.waiting import eventually
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from azure.storage.blob import BlobServiceClient
 
 from functions_host.blob_listing import BlobLister, BlobVersion
-from functions_host.checkpoint import LOOKBACK, Checkpoint
+from functions_host.blob_scanner import LOOKBACK, Checkpoint
 from tests.functions_host.conftest import HostEnvironment
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

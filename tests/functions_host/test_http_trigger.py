@@ -11,11 +11,8 @@ import azure.functions as func
 import httpx
 import pytest
 
-from functions_host.functions import Function
-from functions_host.http_triggers import HttpTriggers
-from functions_host.inflight import InFlight
-from functions_host.invocation import Invoker
-from functions_host.routes import compile_route
+from functions_host.functions import Function, InFlight, Invoker
+from functions_host.http_triggers import HttpTriggers, compile_route
 from tests.functions_host.conftest import APPS, Host, HostEnvironment
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")

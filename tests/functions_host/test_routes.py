@@ -6,7 +6,7 @@ import pytest
 
 from functions_host.errors import HostError
 from functions_host.functions import Function
-from functions_host.routes import Route, compile_route
+from functions_host.http_triggers import Route, compile_route
 
 GUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 

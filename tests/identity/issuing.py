@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devstack.identity.endpoint import TokenEndpoint
-from devstack.identity.tokens import TokenIssuer
-from functions_host.http_server import serving
+from devstack.identity.endpoint import TokenEndpoint, TokenIssuer
+from functions_host.host import serving
 
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 HEADER = "known to the app alone"

@@ -16,7 +16,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from devstack import azurite as emulator
 from devstack import stack
-from devstack.identity.tokens import TokenIssuer
+from devstack.identity.endpoint import TokenIssuer
 from tests.identity.issuing import UNREACHABLE_ENDPOINT, issuing
 from tests.images import detect_format, image_bytes, size
 from tests.waiting import eventually

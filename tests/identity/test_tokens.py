@@ -14,12 +14,12 @@ from azure.core.credentials import AccessToken
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from devstack.identity.tokens import TokenIssuer
-from functions_host.http_server import serving
+from devstack.identity.endpoint import TokenIssuer
+from functions_host.host import serving
 from pipeline.errors import IdentityUnavailable, PoolUnavailable
 from pipeline.identity import Identity
 from pipeline.pool.auth import SCOPE, PoolToken
-from session_pool_emulator.web.tokens import has_valid_token
+from session_pool_emulator.web.middleware import has_valid_token
 from tests.identity.issuing import HEADER, STORAGE_SCOPE, UNREACHABLE_ENDPOINT, issuing
 from tests.waiting import eventually
 

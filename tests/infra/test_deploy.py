@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline import recipes
-from pipeline.api.failures import RetryRequest
-from pipeline.api.preview import PreviewRendition
-from pipeline.api.recipes import RecipeDocument
+from pipeline.api.jobs import RetryRequest
+from pipeline.api.recipes import PreviewRendition, RecipeDocument
 from pipeline.api.runs import PlanDocument
 from pipeline.api.schemas import ErrorDocument, JobDocument
 from tests.images import detect_format

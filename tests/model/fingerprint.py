@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import inspect
+import types
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
+from functools import cache
 from typing import Any
 
+_SCALAR = frozenset({str, bytes, int, float, bool, type(None)})
 _PLAIN = (str, bytes, int, float, bool, type(None), datetime, Enum)
 # Types whose objects are equal for every worker at any time.
 _CONSTANT = (
@@ -62,14 +64,18 @@ def _first(of: Any, *names: str) -> Any:
 
 
 def _pairs(of: Mapping[Any, Any], seen: Seen) -> Print:
-    return tuple((repr(key), _value(value, seen)) for key, value in sorted(of.items(), key=lambda pair: repr(pair[0])))
+    names = of if all(isinstance(key, str) for key in of) else {repr(key): value for key, value in of.items()}
+    return tuple((name, _value(names[name], seen)) for name in sorted(names))
 
 
 def _value(value: Any, seen: Seen) -> Any:  # noqa: C901 - one line for each type
+    kind = type(value)
+    if kind in _SCALAR:
+        return kind, value
     if isinstance(value, _PLAIN):
         return repr(value)
-    name = type(value).__name__
-    if name in _CONSTANT or inspect.isroutine(value) or isinstance(value, type):
+    name = kind.__name__
+    if _is_constant(kind):
         return name
     if id(value) in seen:
         return seen[id(value)][0]
@@ -90,6 +96,13 @@ def _value(value: Any, seen: Seen) -> Any:  # noqa: C901 - one line for each typ
     if isinstance(value, bytearray):
         return value.hex()
     return (name, _inside(value, seen))
+
+
+@cache
+def _is_constant(kind: type) -> bool:
+    """Return whether values of a type never differ: classes, functions, methods, and services."""
+    descriptor = hasattr(kind, "__get__") and not hasattr(kind, "__set__")
+    return kind.__name__ in _CONSTANT or issubclass(kind, (type, types.BuiltinFunctionType)) or descriptor
 
 
 def _inside(value: Any, seen: Seen) -> Print:

@@ -18,7 +18,8 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.storage.blobs import GENERATION_METADATA_KEY
 from pipeline.testing.clients import NO_RESPONSE
-from pipeline.testing.store import Items, Op, Response, Row, Store, apply
+from pipeline.testing.operations import apply
+from pipeline.testing.store import Items, Op, Response, Row, Store
 from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
 from tests.model.replay import History, Outcome, Replayer, World
 from tests.model.search import Violation, changes, explored

@@ -25,7 +25,8 @@ from pipeline.settings import Settings
 from pipeline.storage import leased_documents
 from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.testing.clients import NO_RESPONSE, Clients
-from pipeline.testing.store import Op, Response, Store, apply
+from pipeline.testing.operations import apply
+from pipeline.testing.store import Op, Response, Store
 from tests.model.replay import History, Outcome, Replayer, World, world
 from tests.model.search import Violation, changes, explored
 
@@ -250,9 +251,9 @@ def model_clock() -> Iterator[None]:
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
         mock.patch.object(lease_keeper, "time", now),
+        mock.patch.object(rebalancing, "time", now),
         mock.patch.object(recycler, "time", now),
         mock.patch.object(slot, "time", now),
-        mock.patch.object(rebalancing, "time", now),
         mock.patch.object(slot, "secrets", tokens),
         mock.patch.object(leased_documents, "secrets", tokens),
     ):

@@ -13,7 +13,7 @@ from azure.core import MatchConditions
 from pipeline.storage import ledger
 from pipeline.storage.blobs import Renditions, Sources, Staged
 from pipeline.storage.queue import JobQueue
-from pipeline.testing import store
+from pipeline.testing import operations
 from pipeline.testing.store import Store
 from tests.model.jobs import Bounds, Search
 from tests.model.search import Violation
@@ -94,7 +94,7 @@ def _impatient(entry: Any, version: Any, now: Any, **wish: Any) -> str:
     return "take" if verdict == "done" else verdict
 
 
-_update, _key, _judge = store._row_update, store._key, ledger.decide_claim
+_update, _key, _judge = operations._row_update, operations._key, ledger.decide_claim
 
 
 def _broken(where: Any, name: str, by: Any) -> Any:
@@ -107,7 +107,7 @@ def _broken(where: Any, name: str, by: Any) -> Any:
         (_broken(Staged, "write", _no_condition), "replaced"),
         (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
         (_broken(Sources, "is_current", _always_current), "older version took the row"),
-        (lambda: mock.patch.dict(store._ROWS, update=_last_writer), "twice|older version|the job is lost"),
+        (lambda: mock.patch.dict(operations._ROWS, update=_last_writer), "twice|older version|the job is lost"),
         (_broken(JobQueue, "send", _forgotten), "forever|the job is lost"),
         (_broken(ledger, "decide_claim", _impatient), "done twice"),
     ],

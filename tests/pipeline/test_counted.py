@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from azure.core.pipeline.transport import AioHttpTransport
 
-from pipeline.cli import timeline
+from pipeline.cli import trace
 from pipeline.pool.transport import Transport
 from pipeline.storage.ledger import Entry
 from tests.images import image_bytes
@@ -128,7 +128,7 @@ async def test_transfers_overlap_with_executions(azurite: str, pool: Emulator, r
         await faults(stack, "latency:seconds=0.3")
         entries = await done(stack, names)
         await faults(stack)
-    lanes = timeline.lanes((entry.name, entry.report) for entry in entries)
+    lanes = trace.lanes((entry.name, entry.report) for entry in entries)
     assert {lane.session for lane in lanes} == {"000.1"}
     for stage in ("upload", "download"):
         assert any(_overlap(one, stage, other) for one in lanes for other in lanes if one is not other), stage
@@ -138,7 +138,7 @@ async def test_transfers_overlap_with_executions(azurite: str, pool: Emulator, r
     )
 
 
-def _overlap(one: timeline.Lane, stage: str, other: timeline.Lane) -> bool:
+def _overlap(one: trace.Lane, stage: str, other: trace.Lane) -> bool:
     """Return True if a stage of one job overlaps the execution of another one."""
     mine = [each for each in one.spans if each.stage == stage]
     runs = [each for each in other.spans if each.stage == "execute"]

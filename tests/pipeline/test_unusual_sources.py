@@ -16,9 +16,9 @@ from pipeline import runs
 from pipeline.errors import PermanentError, StorageUnavailable
 from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
+from pipeline.storage.account import create_all
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Entry
-from pipeline.storage.provisioning import create_all
 from pipeline.storage.queue import Message
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, open_stack

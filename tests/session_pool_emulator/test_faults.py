@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from session_pool_emulator.faults import Fault, FaultInjector, FaultKind
+from session_pool_emulator.settings import Fault, FaultInjector, FaultKind
 from tests.session_pool_emulator.emulator import Emulator, run_emulator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

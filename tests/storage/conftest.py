@@ -9,8 +9,7 @@ import pytest
 import pytest_asyncio
 
 from pipeline.settings import Settings, StorageAccount
-from pipeline.storage.account import Account
-from pipeline.storage.provisioning import create_all
+from pipeline.storage.account import Account, create_all
 from pipeline.testing import MemoryAccount
 
 

@@ -10,7 +10,7 @@ import pytest
 from azure.core.rest import HttpRequest
 from azure.core.utils import _pipeline_transport_rest_shared as framing
 
-from pipeline.storage.azure_patches import POLICY, use_fast_policy
+from pipeline.storage.transport import POLICY, use_fast_policy
 
 ROWS = {
     "a plain one": {"RowKey": "a", "state": "done"},

@@ -15,7 +15,8 @@ from azure.storage.blob import BlobBlock
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.testing.clients import Clients
-from pipeline.testing.store import Op, Response, Store, apply
+from pipeline.testing.operations import apply
+from pipeline.testing.store import Op, Response, Store
 
 NAMES, KEYS, BLOCKS, STEPS = ("a", "b"), ("x", "y"), ("MDA=", "MDE="), 150
 

@@ -1,7 +1,5 @@
 """Command line of the Event Grid emulator."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import signal
@@ -11,10 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from event_grid_emulator.emulator import AZURITE_ACCOUNT, AZURITE_KEY, AZURITE_URL, EmulatorOptions, running
+from event_grid_emulator.emulator import (
+    AZURITE_ACCOUNT,
+    AZURITE_KEY,
+    AZURITE_URL,
+    Certificate,
+    EmulatorOptions,
+    running,
+)
 from event_grid_emulator.errors import EventGridError
 from event_grid_emulator.faults import Faults
-from event_grid_emulator.http_server import Certificate
 from event_grid_emulator.subscription import Subscription, blob_trigger_subscription, load_subscription
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

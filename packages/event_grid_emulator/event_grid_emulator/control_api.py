@@ -1,7 +1,5 @@
 """Control API below `/.eventgrid`: manage subscriptions, publish events, show the status."""
 
-from __future__ import annotations
-
 from http import HTTPStatus
 
 from starlette.applications import Starlette

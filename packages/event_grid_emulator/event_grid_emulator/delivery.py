@@ -1,7 +1,5 @@
 """Deliver events as Event Grid does: at least once, in any order, with exponential backoff and dead letters."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import logging

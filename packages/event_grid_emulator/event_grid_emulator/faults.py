@@ -1,13 +1,11 @@
 """Fault injection: duplicate, delay, reorder or lose events, or add events with another `data.api`."""
 
-from __future__ import annotations
-
 import random
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from event_grid_emulator.events import Event
-from event_grid_emulator.operations import BLOB_CREATED
+from event_grid_emulator.events import BLOB_CREATED, Event
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,9 @@ class Faults:
 
     def apply(self, event: Event) -> Iterator[tuple[Event, float]]:
         """Yield the events that replace `event`, each with its delay in seconds."""
-        extra = [event.with_api(api) for api in self.extra_apis if event.type == BLOB_CREATED]
+        # Accounts with hierarchical namespace send several events per upload.
+        apis = self.extra_apis if event.type == BLOB_CREATED else ()
+        extra = [replace(event, id=str(uuid.uuid4()), data={**event.data, "api": api}) for api in apis]
         for each in (event, *extra):
             for _ in range(self.copies):
                 if self.generator.random() >= self.loss_rate:

@@ -1,7 +1,5 @@
 """List the blobs of a container by plain HTTP requests: the list call of the SDK takes five times as long."""
 
-from __future__ import annotations
-
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,27 +1,37 @@
-"""Blob triggers: match blobs to functions, exchange messages about them, and invoke the functions."""
+"""Blob triggers: match blobs to functions, exchange messages about them, and invoke the functions.
 
-from __future__ import annotations
+As on Azure, the Event Grid webhook (`/runtime/webhooks/blobs`) only sends messages to the queue that all hosts of the
+app share. The list of functions is at `/admin/functions`.
+"""
 
+import hmac
+import ipaddress
 import json
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.functions.blob import InputStream
 from azure.storage.blob import BlobProperties
 from azurefunctions.extensions.bindings import blob as sdk
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from functions_host.errors import HostError
-from functions_host.functions import Function
-from functions_host.invocation import Invoker
+from functions_host.functions import Function, Invoker
 from functions_host.queue_listener import Delivery, encode_message
 from functions_host.settings import resolve_settings
 from functions_host.storage import StorageClients, ensure_queue
 
 log = logging.getLogger(__name__)
-DEAD_LETTER_QUEUE = "webjobs-blobtrigger-poison"
-FUNCTION_ID_PREFIX = "Host.Functions."
+WEBHOOK_PATH = "/runtime/webhooks/blobs"
+FUNCTIONS_PATH = "/admin/functions"
+EVENT_TYPES = ("subscriptionvalidation", "notification", "unsubscribe")
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class BlobTrigger:
     name_pattern: re.Pattern[str]
 
     @classmethod
-    def from_function(cls, function: Function) -> BlobTrigger:
+    def from_function(cls, function: Function) -> Self:
         """Parse the trigger's path: a container, or a container and a pattern such as `in/{name}.{extension}`.
 
         Raises:
@@ -48,11 +58,6 @@ class BlobTrigger:
         pairs = zip(names, literals, strict=True)
         regex = re.escape(literal) + "".join(f"(?P<{name}>.+){re.escape(after)}" for name, after in pairs)
         return cls(function, container, literal, re.compile(regex, re.DOTALL))
-
-    @property
-    def uses_event_grid(self) -> bool:
-        """True if the source is Event Grid; otherwise a scan finds the blobs."""
-        return self.function.trigger.get("source") == "EventGrid"
 
     def matches(self, blob_name: str) -> bool:
         """Return whether a blob of the container triggers the function."""
@@ -81,7 +86,7 @@ class BlobMessage:
         )
 
     @classmethod
-    def from_json(cls, text: bytes) -> BlobMessage:
+    def from_json(cls, text: bytes) -> Self:
         """Parse the output of `to_json`."""
         document = json.loads(text)
         function_name = document["FunctionId"].removeprefix(FUNCTION_ID_PREFIX)
@@ -147,3 +152,83 @@ def _parse(delivery: Delivery) -> BlobMessage | None:
     except (ValueError, TypeError, KeyError, AttributeError):
         log.error("skipped a message that is not about a blob: %s", (delivery.body or b"")[:200])  # noqa: TRY400
         return None
+
+
+Enqueue = Callable[[BlobMessage], Awaitable[None]]
+
+
+class BlobWebhook:
+    """Receive events for blob triggers. Requests must have `key` as `code` in their URL; an empty key accepts any."""
+
+    def __init__(self, triggers: list[BlobTrigger], enqueue: Enqueue, key: str) -> None:
+        self._names = {trigger.function.name for trigger in triggers}
+        self._enqueue, self._key = enqueue, key
+
+    async def __call__(self, request: Request) -> Response:
+        """Accept events, or respond to the validation handshake."""
+        code = request.query_params.get("code", "")
+        if self._key and not hmac.compare_digest(code.encode(), self._key.encode()):
+            return Response(status_code=HTTPStatus.UNAUTHORIZED)
+        event_type = request.headers.get("aeg-event-type", "").lower()
+        name = request.query_params.get("functionName", "").removeprefix(FUNCTION_ID_PREFIX)
+        if request.method != "POST" or event_type not in EVENT_TYPES:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
+        if name not in self._names:
+            log.error("received an event for '%s': there is no blob trigger of this name", name)
+            return Response(status_code=HTTPStatus.NOT_FOUND)
+        try:
+            return await self._process(event_type, name, json.loads(await request.body()))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            log.error("rejected an invalid event: %s", error)  # noqa: TRY400 - a fault of the sender
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
+        except AzureError as error:
+            reason = str(error).partition("\n")[0]
+            log.error("cannot enqueue an event, Event Grid will retry it: %s", reason)  # noqa: TRY400
+            return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _process(self, event_type: str, name: str, document: Any) -> Response:  # noqa: ANN401 - JSON
+        if event_type == "subscriptionvalidation":
+            # A CloudEvent is not in an array, and its data is a JSON string.
+            data = document[0]["data"] if isinstance(document, list) else json.loads(document["data"])
+            return JSONResponse({"validationResponse": str(data["validationCode"])})
+        if event_type == "notification":
+            events = document if isinstance(document, list) else [document]
+            for message in [_to_message(name, event) for event in events]:
+                await self._enqueue(message)
+        return Response(status_code=HTTPStatus.ACCEPTED)
+
+
+def _to_message(function_name: str, event: dict[str, Any]) -> BlobMessage:
+    """Return the message for the blob in the event's URL, for any event type."""
+    data = event["data"]
+    url = urlsplit(data["url"])
+    path = unquote(url.path).lstrip("/")
+    if _has_account_in_path(url.hostname or ""):
+        path = path.partition("/")[2]
+    container, _, blob_name = path.partition("/")
+    if not container or not blob_name:
+        raise ValueError(f"'{data['url']}' is not the URL of a blob")
+    return BlobMessage(function_name, container, blob_name, str(data.get("eTag", "")).strip('"'))
+
+
+def _has_account_in_path(host: str) -> bool:
+    """Return whether URLs of this host begin with the account name, as those of an emulator do."""
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return host == "localhost"
+
+
+def list_functions(functions: list[Function]) -> Response:
+    """Return the functions of the app in Azure's format, with resolved blob paths."""
+    return JSONResponse([{"name": each.name, "config": {"bindings": [_binding(each)]}} for each in functions])
+
+
+def _binding(function: Function) -> dict[str, Any]:
+    path = {"path": resolve_settings(function.trigger["path"])} if function.trigger_type == "blobTrigger" else {}
+    return {**function.trigger, **path}
+
+
+log = logging.getLogger(__name__)
+DEAD_LETTER_QUEUE = "webjobs-blobtrigger-poison"
+FUNCTION_ID_PREFIX = "Host.Functions."

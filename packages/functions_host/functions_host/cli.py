@@ -1,8 +1,7 @@
-"""Command line of the function host."""
-
-from __future__ import annotations
+"""Command line of the function host, and the format of its log lines on standard error."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -11,8 +10,31 @@ from typing import Annotated, Any
 import typer
 
 from functions_host.errors import HostError
+from functions_host.functions import current_invocation
 from functions_host.host import HostOptions, run_host
-from functions_host.log_format import configure_logging
+
+QUIET_LOGGERS = ("azure", "uvicorn", "asyncio", "urllib3")
+
+
+def configure_logging() -> None:
+    """Log at INFO and above; libraries log at WARNING and above."""
+    handler = logging.StreamHandler()
+    handler.addFilter(_prepare)
+    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(invocation)s%(message)s", "%H:%M:%S")
+    formatter.default_msec_format = "%s.%03d"
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _prepare(record: logging.LogRecord) -> bool:
+    """Add the invocation, and escape control characters: a blob name with a line break must not forge a log line."""
+    record.invocation = f"[{invocation}] " if (invocation := current_invocation.get()) else ""
+    text = record.getMessage()
+    record.msg, record.args = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text), ()
+    return True
+
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

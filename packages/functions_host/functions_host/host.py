@@ -1,31 +1,36 @@
-"""Compose the function host: load the app, run its triggers, shut down gracefully."""
-
-from __future__ import annotations
+"""Compose the function host: load the app, run its triggers, serve HTTP, shut down gracefully."""
 
 import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from functions_host.blob_scanner import BlobScanner
-from functions_host.blob_triggers import BlobMessage, BlobMessageHandler, BlobTrigger
-from functions_host.event_webhook import FUNCTIONS_PATH, WEBHOOK_PATH, BlobWebhook, list_functions
-from functions_host.functions import Function, load_functions
-from functions_host.http_server import serving
-from functions_host.http_triggers import HttpTriggers
-from functions_host.inflight import InFlight
-from functions_host.invocation import Invoker
+from functions_host.blob_triggers import (
+    FUNCTIONS_PATH,
+    WEBHOOK_PATH,
+    BlobMessage,
+    BlobMessageHandler,
+    BlobTrigger,
+    BlobWebhook,
+    list_functions,
+)
+from functions_host.errors import HostError
+from functions_host.functions import Function, InFlight, Invoker, load_functions
+from functions_host.http_triggers import HttpTriggers, compile_route
 from functions_host.leader_election import run_while_leader
 from functions_host.queue_listener import QueueListener, dead_letter, encode_message, invoke_queue_trigger
-from functions_host.routes import compile_route
 from functions_host.settings import (
     HOST_STORAGE,
     HostJson,
@@ -36,6 +41,49 @@ from functions_host.settings import (
 )
 from functions_host.storage import StorageClients, create_host_resources
 from functions_host.timer_triggers import TimerTrigger
+
+LOOPBACK_ADDRESS = "127.0.0.1"
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp, port: int, grace: float) -> AsyncIterator[str]:
+    """Serve `app` until the block ends, and yield the base URL. Port 0 selects a free port.
+
+    At the end, open requests have `grace` seconds (at least 1) to finish.
+
+    Raises:
+        HostError: The port is in use.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(grace)),
+    )
+    # Server.serve() would install signal handlers. The program that runs the event loop handles signals.
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    try:
+        listener = socket.create_server((LOOPBACK_ADDRESS, port))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise HostError(f"port {port} cannot be used ({reason}): choose another with --port") from None
+    # Connections inherit the option. asyncio does not set it here, and a response would wait for the previous ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listener:
+        await server.startup([listener])
+        main_loop = asyncio.create_task(server.main_loop())
+        try:
+            yield f"http://{LOOPBACK_ADDRESS}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await main_loop
+            await server.shutdown([listener])
+
 
 log = logging.getLogger(__name__)
 Listener = Coroutine[Any, Any, None]
@@ -174,7 +222,12 @@ class _Host:
             listener.wake()
 
         self.http.add_endpoint(WEBHOOK_PATH, BlobWebhook(triggers, enqueue, self.options.webhook_key))
-        scanned = [each for each in triggers if not (self.options.event_grid and each.uses_event_grid)]
+        # Event Grid reports the blobs of its triggers; a scan finds those of all others.
+        scanned = [
+            each
+            for each in triggers
+            if not (self.options.event_grid and each.function.trigger.get("source") == "EventGrid")
+        ]
         if not scanned:
             return [listener.run()]
         folder, interval = f"blobscan/{app_id}", self.options.scan_interval

@@ -1,7 +1,5 @@
 """Leader election by blob lease: one host at a time scans containers and runs a timer."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

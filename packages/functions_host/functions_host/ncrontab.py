@@ -11,8 +11,6 @@ reads `5-5/2` as `*/2` and wraps `22-3` around midnight, cronsim accepts either 
 weekdays from Monday.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

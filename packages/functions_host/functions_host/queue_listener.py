@@ -1,7 +1,5 @@
 """Listen to a queue as Azure does: batches, visibility renewal, retries, dead letters."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii
@@ -16,9 +14,7 @@ from azure.functions.queue import QueueMessage as FunctionMessage
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from functions_host.functions import Function
-from functions_host.inflight import InFlight
-from functions_host.invocation import InvocationError, Invoker
+from functions_host.functions import Function, InFlight, InvocationError, Invoker
 from functions_host.settings import QueueOptions
 from functions_host.storage import StorageClients, ensure_queue
 

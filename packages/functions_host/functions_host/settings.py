@@ -1,7 +1,5 @@
 """Read the settings of a function app: host.json, local.settings.json and environment variables."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -41,6 +39,24 @@ class HostJson:
     function_timeout: float
     queues: QueueOptions
     blobs: QueueOptions
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Read values of host.json by dotted path."""
+
+    document: dict[str, Any]
+
+    def __call__(self, path: str, convert: Callable[[Any], T], default: T) -> T:
+        value: Any = self.document
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            return default
+        try:
+            return convert(value)
+        except (TypeError, ValueError):
+            raise HostError(f"host.json: {path} cannot be {value!r}") from None
 
 
 def load_local_settings(app: Path) -> None:
@@ -170,24 +186,6 @@ def _load_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise HostError(f"{path.name} must contain a JSON object")
     return document
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Read values of host.json by dotted path."""
-
-    document: dict[str, Any]
-
-    def __call__(self, path: str, convert: Callable[[Any], T], default: T) -> T:
-        value: Any = self.document
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is None:
-            return default
-        try:
-            return convert(value)
-        except (TypeError, ValueError):
-            raise HostError(f"host.json: {path} cannot be {value!r}") from None
 
 
 def _parse_time_span(text: object) -> float:

@@ -1,7 +1,5 @@
 """Open storage clients for the connections of an app."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Timer triggers: only the leader runs a timer. A run that was missed while no host was up is made up for once."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -14,9 +12,7 @@ from azure.functions.timer import TimerRequest
 from azure.storage.blob.aio import BlobClient
 
 from functions_host.errors import HostError
-from functions_host.functions import Function
-from functions_host.inflight import InFlight
-from functions_host.invocation import InvocationError, Invoker
+from functions_host.functions import Function, InFlight, InvocationError, Invoker
 from functions_host.ncrontab import parse_schedule
 from functions_host.settings import resolve_settings
 

@@ -1,7 +1,5 @@
 """Run the emulator in the foreground: `python -m session_pool_emulator` or `session-pool-emulator`."""
 
-from __future__ import annotations
-
 import typer
 
 from session_pool_emulator.command import command

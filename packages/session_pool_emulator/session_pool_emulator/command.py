@@ -1,7 +1,5 @@
 """Command line of the emulator."""
 
-from __future__ import annotations
-
 import gc
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +7,9 @@ from typing import Annotated
 import typer
 import uvloop
 
-from session_pool_emulator.faults import Fault
 from session_pool_emulator.sandbox.process import SandboxError
 from session_pool_emulator.server import serve
-from session_pool_emulator.settings import MIB, CapacityResponse, PoolSettings, SandboxKind, SandboxLimits
+from session_pool_emulator.settings import MIB, CapacityResponse, Fault, PoolSettings, SandboxKind, SandboxLimits
 
 
 def command(

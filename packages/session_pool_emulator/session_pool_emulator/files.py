@@ -4,8 +4,6 @@ Untrusted code controls the contents of that folder. Therefore this module uses 
 link and opens regular files only.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Python interpreter in a sandbox: the sandbox and its current kernel."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

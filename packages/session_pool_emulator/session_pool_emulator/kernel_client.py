@@ -2,24 +2,97 @@
 
 The kernel is untrusted. The client drops messages that are unsigned or malformed. A message above the size limit closes
 the connection. The client never reconnects, because the session could have replaced the socket.
+
+Messages are signed Jupyter messages, protocol 5: the parts that executions need. `jupyter_client` does the
+same and more (dates, adapters, replay protection), but takes a third of the time of a warm execution. Reference: "The
+wire protocol" on the messaging page of the Jupyter documentation.
 """
 
-from __future__ import annotations
-
 import asyncio
+import hashlib
+import hmac
+import json
 import os
 import re
 import stat
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import zmq
 
 from session_pool_emulator.inside.values import MIME, replace_nan
-from session_pool_emulator.wire_protocol import Message, MessageCodec
+
+_DELIMITER = b"<IDS|MSG>"
+_PROTOCOL_VERSION = "5.3"
+
+
+@dataclass(frozen=True)
+class Message:
+    """Message with a valid signature. `parent_id` is the id of the request that it belongs to."""
+
+    msg_type: str
+    parent_id: str
+    raw_content: bytes
+
+    def content(self) -> dict[str, Any]:
+        """Parse the content of the message.
+
+        Raises:
+            ValueError: The content is not a JSON object.
+        """
+        content = json.loads(self.raw_content)
+        if not isinstance(content, dict):
+            raise ValueError("the content of the message is not a JSON object")  # noqa: TRY004 - invalid data, not a bug
+        return content
+
+
+class MessageCodec:
+    """Encoder and decoder of messages that are signed with one key (HMAC-SHA256)."""
+
+    def __init__(self, key: str) -> None:
+        """Sign and verify with `key`."""
+        self._signer = hmac.new(key.encode(), digestmod=hashlib.sha256)
+        self._session = uuid.uuid4().hex
+
+    def encode(self, msg_type: str, content: dict[str, Any]) -> tuple[str, list[bytes]]:
+        """Return the id and the frames of a new message."""
+        msg_id = uuid.uuid4().hex
+        header = {
+            "msg_id": msg_id,
+            "session": self._session,
+            "username": "",
+            "date": datetime.now(UTC).isoformat(),
+            "msg_type": msg_type,
+            "version": _PROTOCOL_VERSION,
+        }
+        parts = [json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode()]
+        return msg_id, [_DELIMITER, self._sign(parts), *parts]
+
+    def decode(self, frames: list[bytes]) -> Message:
+        """Verify and decode the frames of a message.
+
+        Raises:
+            ValueError, LookupError, TypeError, RecursionError: The frames are not a message, or the signature is wrong.
+        """
+        start = frames.index(_DELIMITER)
+        signature, *parts = frames[start + 1 : start + 6]
+        if not hmac.compare_digest(signature, self._sign(parts)):
+            raise ValueError("the message has an invalid signature")
+        header, parent = json.loads(parts[0]), json.loads(parts[1])
+        return Message(str(header["msg_type"]), str(parent.get("msg_id", "")), parts[3])
+
+    def _sign(self, parts: list[bytes]) -> bytes:
+        """Return the hexadecimal signature of the message parts."""
+        signer = self._signer.copy()
+        for part in parts:
+            signer.update(part)
+        return signer.hexdigest().encode()
+
 
 _MAX_MESSAGE_BYTES = 64 << 20
 _IDLE_TIMEOUT_SECONDS = 5.0
@@ -34,6 +107,16 @@ class KernelLostError(Exception):
     """Raised if the kernel has ended or no longer follows the protocol."""
 
 
+@dataclass(frozen=True)
+class ExpressionValue:
+    """Value of the last expression: its `repr` as `text`, and its JSON form if it has one."""
+
+    text: str = ""
+    json: Any = None
+    has_json: bool = False
+    primitive: bool = False
+
+
 @dataclass
 class ExecutionResult:
     """Result of one execution. `value` is the value of the last expression, `duration_ms` the wall-clock time."""
@@ -43,16 +126,6 @@ class ExecutionResult:
     value: ExpressionValue | None = None
     succeeded: bool = True
     duration_ms: int = 0
-
-
-@dataclass(frozen=True)
-class ExpressionValue:
-    """Value of the last expression: its `repr` as `text`, and its JSON form if it has one."""
-
-    text: str = ""
-    json: Any = None
-    has_json: bool = False
-    primitive: bool = False
 
 
 @dataclass

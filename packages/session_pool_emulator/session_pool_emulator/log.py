@@ -1,7 +1,5 @@
 """Access log: one JSON object per line, for each request and for each change in the life of a session."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Memory use of all processes of a sandbox, sampled ten times per second and therefore cheap to measure."""
 
-from __future__ import annotations
-
 import os
 
 from session_pool_emulator.inside.supervisor import descendants

@@ -1,7 +1,5 @@
 """Pool: maps identifiers to sessions, enforces the limits and keeps warm interpreters for new sessions."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import mimetypes
@@ -17,16 +15,12 @@ from pathlib import Path
 
 import zmq
 
-from session_pool_emulator.faults import FaultInjector
 from session_pool_emulator.interpreter import ABORTED, Interpreter
 from session_pool_emulator.log import AccessLog, short_hash
-from session_pool_emulator.sandbox.bytecode import compile_packages
-from session_pool_emulator.sandbox.host_mounts import find_host_mounts
-from session_pool_emulator.sandbox.launch import SandboxFolder
-from session_pool_emulator.sandbox.process import Sandbox, SandboxError
-from session_pool_emulator.sandbox.selection import select_sandbox
+from session_pool_emulator.sandbox.launch import SandboxFolder, compile_packages, find_host_mounts
+from session_pool_emulator.sandbox.process import Sandbox, SandboxError, select_sandbox
 from session_pool_emulator.session import Session
-from session_pool_emulator.settings import PoolSettings, SandboxKind
+from session_pool_emulator.settings import FaultInjector, PoolSettings, SandboxKind
 
 _FOLDER_PREFIX = "session-pool-"
 _MONITOR_INTERVAL_SECONDS = 0.1
@@ -91,7 +85,8 @@ class Pool:
         await compile_packages(self.settings.preload)
         self.sandbox_kind, first = await select_sandbox(self.settings.sandbox, self._start_interpreter)
         if self.settings.spares:
-            self._spares.append(asyncio.create_task(_completed(first)))
+            # All spares are tasks: this one ends at once, with the interpreter that is started already.
+            self._spares.append(asyncio.create_task(asyncio.sleep(0, first)))
         else:
             await first.stop()
         self._refill_spares()
@@ -177,12 +172,11 @@ class Pool:
             return
         finally:
             self._refill_spares()
-        interpreter.on_restart = lambda cause: self._log_restart(session, cause)
+        interpreter.on_restart = lambda cause: self.log.write(
+            "kernel-restarted", session=short_hash(session.identifier), cause=cause
+        )
         session.allocation_seconds = time.monotonic() - started
         session.interpreter.set_result(interpreter)
-
-    def _log_restart(self, session: Session, cause: str) -> None:
-        self.log.write("kernel-restarted", session=short_hash(session.identifier), cause=cause)
 
     async def _take_interpreter(self) -> Interpreter:
         """Take a ready spare, else one that is starting, else start an interpreter."""
@@ -255,11 +249,6 @@ class Pool:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-async def _completed(interpreter: Interpreter) -> Interpreter:
-    """Return `interpreter`: wraps a started interpreter in a task, as all spares are tasks."""
-    return interpreter
 
 
 def _is_ready(spare: asyncio.Task[Interpreter]) -> bool:

@@ -1,7 +1,5 @@
 """Session: the interpreter of one identifier, its executions and the time of its last use."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 import uuid

@@ -4,8 +4,6 @@ With a PID namespace it is process 1, so that its end is the end of all processe
 the server is the control socket. It exits when the server closes that socket or ends.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib
 import os

@@ -1,7 +1,5 @@
 """Jupyter kernel of a session: ipykernel with a display hook that also publishes the last value as JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """File system of a session, built with mount(2) in a new mount namespace."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

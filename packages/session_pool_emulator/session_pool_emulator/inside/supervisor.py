@@ -1,7 +1,5 @@
 """Supervisor of the kernel: starts it, reports its death, starts its successor, and kills all processes at the end."""
 
-from __future__ import annotations
-
 import json
 import os
 import selectors

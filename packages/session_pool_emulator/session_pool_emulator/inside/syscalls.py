@@ -1,7 +1,5 @@
 """Linux system calls that the standard library lacks."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

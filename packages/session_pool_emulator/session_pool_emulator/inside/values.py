@@ -1,7 +1,5 @@
 """Publish the value of the last expression as JSON, in addition to the formats of IPython."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

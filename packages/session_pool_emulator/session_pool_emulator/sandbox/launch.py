@@ -1,16 +1,87 @@
-"""Commands that start the first process of a sandbox, one for each kind."""
+"""Commands that start the first process of a sandbox, one for each kind, and the host files that a session can read.
 
-from __future__ import annotations
+A session cannot write bytecode files, and compiling all packages for each session takes seconds. So the packages that
+a session imports are compiled before.
+"""
 
+import asyncio
+import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from session_pool_emulator.inside.config import BootConfig, Limits, Mounts
-from session_pool_emulator.sandbox.host_mounts import BOOT_FOLDER, CHANNEL, DATA, PACKAGES, SCRATCH, WORK, HostMounts
 from session_pool_emulator.settings import PoolSettings, SandboxKind
+
+_KERNEL_MODULE = "ipykernel.kernelapp"
+
+
+async def compile_packages(preload: tuple[str, ...]) -> None:
+    """Import the packages of a session once, outside a sandbox, if the installer has not compiled them."""
+    if not _bytecode_is_missing():
+        return
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    code = f"import {', '.join((_KERNEL_MODULE, *preload))}"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    await process.wait()
+
+
+def _bytecode_is_missing() -> bool:
+    spec = importlib.util.find_spec(_KERNEL_MODULE.partition(".")[0])
+    return spec is not None and spec.cached is not None and not Path(spec.cached).exists()
+
+
+BOOT_FOLDER = "/opt/session-pool"
+PACKAGES = "/opt/packages"
+DATA, WORK, SCRATCH, CHANNEL = "/mnt/data", "/app", "/tmp", "/run/session"  # noqa: S108 - paths inside a sandbox
+_PROGRAM_FOLDERS = ("bin", "lib", "lib32", "lib64", "libx32")
+_SYSTEM = (
+    *(f"/usr/{name}" for name in _PROGRAM_FOLDERS), "/usr/share/fonts", "/usr/share/zoneinfo", "/usr/share/mime"
+)  # fmt: skip
+_CONFIGURATION = ("/etc/ld.so.cache", "/etc/fonts", "/etc/alternatives", "/etc/mime.types")
+
+
+@dataclass(frozen=True)
+class HostMounts:
+    """Read-only mounts as (host path, path inside), parents first, and symbolic links as (target, path inside)."""
+
+    read_only: list[tuple[str, str]]
+    symlinks: list[tuple[str, str]]
+
+
+def find_host_mounts(packages: Path | None = None) -> HostMounts:
+    """Return the mounts that this interpreter needs to run a kernel, and a mount of the folder `packages`."""
+    links = [(str(path.readlink()), str(path)) for path in _top_level_folders() if path.is_symlink()]
+    folders = [str(path) for path in _top_level_folders() if not path.is_symlink()]
+    folders += [path for path in (*_SYSTEM, *_CONFIGURATION) if Path(path).exists()]
+    mounts = {folder: folder for folder in folders} | dict(_interpreter_mounts())
+    mounts[f"{BOOT_FOLDER}/inside"] = str(Path(__file__).parent.parent / "inside")
+    if packages:
+        mounts[PACKAGES] = str(packages)
+    return HostMounts(read_only=[(source, path) for path, source in sorted(mounts.items())], symlinks=links)
+
+
+def _top_level_folders() -> list[Path]:
+    """Return the existing ones of /bin, /lib and the like; on most systems they are links into /usr."""
+    return [path for name in _PROGRAM_FOLDERS if (path := Path("/", name)).exists()]
+
+
+def _interpreter_mounts() -> Iterator[tuple[str, str]]:
+    """Yield (path inside, host path) of the virtual environment and its base installation, with and without links."""
+    for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
+        if prefix == "/usr":
+            continue
+        folders = [f"{prefix}/{name}" for name in ("bin", "lib")] if prefix == "/usr/local" else [prefix]
+        for folder in folders:
+            resolved = str(Path(folder).resolve())
+            yield folder, resolved
+            yield resolved, resolved
+
 
 _BOOT_CODE = (
     "import sys; sys.path.insert(0, sys.argv[1]); from inside import boot; "

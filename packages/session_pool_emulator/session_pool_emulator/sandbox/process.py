@@ -1,6 +1,4 @@
-"""Running sandbox: its processes, its control socket and descriptors of its folders."""
-
-from __future__ import annotations
+"""Running sandbox, its control socket and folders; and the selection of the first kind that starts on this machine."""
 
 import asyncio
 import json
@@ -9,15 +7,15 @@ import secrets
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from session_pool_emulator.files import SessionFiles
-from session_pool_emulator.sandbox.host_mounts import HostMounts
-from session_pool_emulator.sandbox.launch import SandboxFolder, prepare_launch, session_uid
+from session_pool_emulator.sandbox.launch import HostMounts, SandboxFolder, prepare_launch, session_uid
 from session_pool_emulator.settings import PoolSettings, SandboxKind
 
 _MAX_MESSAGE_BYTES = 4096
@@ -218,3 +216,37 @@ async def _last_error_line(process: asyncio.subprocess.Process) -> str:
             async with asyncio.timeout(1):
                 lines = (await process.stderr.read(65536)).decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else "the process ended without an error message"
+
+
+Started = TypeVar("Started")
+
+_KINDS_BY_ISOLATION = (SandboxKind.BWRAP, SandboxKind.UNSHARE, SandboxKind.PROCESS)
+_PROCESS_WARNING = (
+    "warning: sessions run as plain processes with resource limits only, without a sandbox: they can read this "
+    "machine's files and reach the network ({reasons}). Install bubblewrap to isolate them."
+)
+
+
+async def select_sandbox(
+    requested: SandboxKind, start: Callable[[SandboxKind], Awaitable[Started]]
+) -> tuple[SandboxKind, Started]:
+    """Start a sandbox of the requested kind; for `AUTO`, try the kinds from the strongest isolation to the weakest.
+
+    Returns:
+        The kind that started, and the result of `start`.
+
+    Raises:
+        SandboxError: No kind started; the message has the error of each.
+    """
+    reasons: list[str] = []
+    for kind in _KINDS_BY_ISOLATION if requested is SandboxKind.AUTO else (requested,):
+        try:
+            started = await start(kind)
+        except SandboxError as error:
+            reasons.append(f"{kind}: {error}")
+            continue
+        if kind is SandboxKind.PROCESS:
+            reason = "; ".join(reasons) or "--sandbox process"
+            print(_PROCESS_WARNING.format(reasons=reason), file=sys.stderr, flush=True)  # noqa: T201
+        return kind, started
+    raise SandboxError(f"no sandbox starts on this machine; {'; '.join(reasons)}")

@@ -1,7 +1,5 @@
 """Handlers of executions, and the conversion between their JSON and the objects of the pool."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json
@@ -18,9 +16,8 @@ from session_pool_emulator.kernel_client import ExecutionResult
 from session_pool_emulator.log import short_hash
 from session_pool_emulator.session import Execution, ExecutionRequest, ExecutionStatus, Session
 from session_pool_emulator.settings import PoolSettings
-from session_pool_emulator.web.errors import ApiError, bad_request
 from session_pool_emulator.web.request_context import ApiVersion, RequestContext
-from session_pool_emulator.web.responses import json_response
+from session_pool_emulator.web.responses import ApiError, bad_request, json_response
 
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _INPUT_TYPES = ("inline", "inlinebase64", "inlinetext")

@@ -1,6 +1,4 @@
-"""Handlers of files: list, upload, describe, download, delete."""
-
-from __future__ import annotations
+"""Handlers of files: list, upload, describe, download, delete; and validation of names below `/mnt/data`."""
 
 import mimetypes
 import os
@@ -14,11 +12,51 @@ from starlette.responses import Response, StreamingResponse
 from session_pool_emulator.files import FileEntry, SessionFileNotFoundError, SessionFiles, StorageFullError
 from session_pool_emulator.sandbox.process import SandboxError
 from session_pool_emulator.session import Session
-from session_pool_emulator.web.errors import ApiError, bad_request
-from session_pool_emulator.web.file_names import parse_file_name, parse_folder
 from session_pool_emulator.web.multipart import MultipartUpload
 from session_pool_emulator.web.request_context import ApiVersion, RequestContext
-from session_pool_emulator.web.responses import format_timestamp, json_response
+from session_pool_emulator.web.responses import ApiError, bad_request, format_timestamp, json_response
+
+ROOT = "/mnt/data"
+_ALLOWED_PUNCTUATION = set("-_ .@$&=;,#%^()")
+_MAX_NAME_BYTES = 255
+
+
+def parse_file_name(name: str) -> str:
+    """Validate a file name and remove a leading `/mnt/data/`.
+
+    Raises:
+        ApiError: 400 if the name is empty, too long, or contains a character that the service does not allow.
+    """
+    name = name.removeprefix(f"{ROOT}/")
+    if name in ("", ".", "..") or not _is_valid(name):
+        raise _invalid_path(name, "file name contains characters that are not allowed")
+    return name
+
+
+def parse_folder(path: str | None) -> list[str]:
+    """Split a folder path, absolute or relative to `/mnt/data`, into the names below `/mnt/data`.
+
+    Raises:
+        ApiError: 400 if a name is invalid. Folder names must not contain a dot.
+    """
+    path = path or ""
+    relative = path.removeprefix(ROOT) if path == ROOT or path.startswith(f"{ROOT}/") else path
+    names = [name for name in relative.split("/") if name]
+    if "." in path.replace("%2E", ".") or not all(map(_is_valid, names)):
+        raise _invalid_path(path, "path cannot contain any reserved file path characters")
+    return names
+
+
+def _is_valid(name: str) -> bool:
+    """Return whether all characters are allowed and the name has at most 255 bytes in UTF-8."""
+    return len(name.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES and all(
+        char.isalnum() or char in _ALLOWED_PUNCTUATION or (char > "\x7f" and char.isprintable()) for char in name
+    )
+
+
+def _invalid_path(path: str, reason: str) -> ApiError:
+    return bad_request(f"File Path '{path}' is invalid because '{reason}'.", code="FilePathInvalid", target="path")
+
 
 _CHUNK_BYTES = 256 << 10
 _DIRECTORY_BYTES = 4096
@@ -144,24 +182,23 @@ def _entry_response(context: RequestContext, entry: FileEntry) -> Response:
 def _list_body(context: RequestContext, entries: list[FileEntry]) -> dict[str, Any]:
     if not context.version.is_legacy:
         return {"value": [_file_body(context, entry) for entry in entries]}
-    numbered = enumerate(entries, start=1)
-    value = [{"$id": str(2 * n), "properties": {"$id": str(2 * n + 1)} | _legacy_file_body(e)} for n, e in numbered]
-    return {"$id": "1", "value": value}
+    files = [
+        {"filename": entry.name, "size": entry.size, "lastModifiedTime": format_timestamp(entry.modified_at)}
+        for entry in entries
+    ]
+    numbered = enumerate(files, start=1)
+    return {"$id": "1", "value": [{"$id": str(2 * n), "properties": {"$id": str(2 * n + 1), **e}} for n, e in numbered]}
 
 
 def _file_body(context: RequestContext, entry: FileEntry) -> dict[str, Any]:
-    body: dict[str, Any] = {"name": entry.name}
-    if context.version >= ApiVersion.V2025_10:
-        body["directory"] = entry.folder or "."
-    body["type"] = "directory" if entry.is_directory else "file"
-    body["contentType"] = _content_type(entry)
-    body["sizeInBytes"] = _DIRECTORY_BYTES if entry.is_directory else entry.size
-    body["lastModifiedAt"] = format_timestamp(entry.modified_at)
-    return body
-
-
-def _legacy_file_body(entry: FileEntry) -> dict[str, Any]:
-    return {"filename": entry.name, "size": entry.size, "lastModifiedTime": format_timestamp(entry.modified_at)}
+    return {
+        "name": entry.name,
+        **({"directory": entry.folder or "."} if context.version >= ApiVersion.V2025_10 else {}),
+        "type": "directory" if entry.is_directory else "file",
+        "contentType": _content_type(entry),
+        "sizeInBytes": _DIRECTORY_BYTES if entry.is_directory else entry.size,
+        "lastModifiedAt": format_timestamp(entry.modified_at),
+    }
 
 
 def _content_type(entry: FileEntry) -> str:

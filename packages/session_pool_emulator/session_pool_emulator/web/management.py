@@ -1,7 +1,5 @@
 """Handlers of sessions, pool metadata and health."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable
 from functools import cache
@@ -12,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from session_pool_emulator.session import Session
-from session_pool_emulator.web.errors import ApiError, bad_request
 from session_pool_emulator.web.request_context import ApiVersion, RequestContext
-from session_pool_emulator.web.responses import format_timestamp, json_response
+from session_pool_emulator.web.responses import ApiError, bad_request, format_timestamp, json_response
 
 _PAGE_SIZE = 300
 _MAX_INT32 = 2**31 - 1

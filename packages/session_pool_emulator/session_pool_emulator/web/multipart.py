@@ -1,14 +1,12 @@
 """Streaming parser for multipart uploads. It writes the part named `file` to a descriptor and never buffers it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Callable
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from session_pool_emulator.web.errors import ApiError, bad_request
+from session_pool_emulator.web.responses import ApiError, bad_request
 
 _MAX_HEADER_BYTES = 16 << 10
 
@@ -35,7 +33,16 @@ class MultipartUpload:
         self._in_file = False
         self._header_name = self._header_value = b""
         self._headers: dict[bytes, bytes] = {}
-        self._parser = MultipartParser(options[b"boundary"], self._callbacks())  # type: ignore[arg-type]
+        callbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_name,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+        }
+        self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Read the whole body and write the file.
@@ -59,17 +66,6 @@ class MultipartUpload:
             self._parser.write(chunk)
         except MultipartParseError as error:
             raise bad_request(f"The body is not multipart/form-data: {error}") from None
-
-    def _callbacks(self) -> dict[str, Callable[..., None]]:
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_name,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-        }
 
     def _on_part_begin(self) -> None:
         self._headers = {}

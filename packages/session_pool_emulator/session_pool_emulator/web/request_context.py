@@ -12,7 +12,7 @@ from session_pool_emulator.pool import Pool, PoolFullError
 from session_pool_emulator.sandbox.process import SandboxError
 from session_pool_emulator.session import Session
 from session_pool_emulator.settings import CapacityResponse
-from session_pool_emulator.web.errors import ApiError, bad_request
+from session_pool_emulator.web.responses import ApiError, bad_request
 
 _CAPACITY_STATUS = {CapacityResponse.ALLOCATION_500: 500, CapacityResponse.NOT_FOUND: 404}
 _IDENTIFIER = re.compile(r"""[a-zA-Z0-9_|}{\[\]:"';<>?/.,@#$%^&*()\-+=!~`]{4,128}""")

@@ -1,18 +1,140 @@
-"""Middleware that injects faults between the connection and the routes."""
+"""Middleware between the connection and the routes: access log, bearer tokens, injected faults.
 
-from __future__ import annotations
+The access log has one line for each request. Audience and expiry of tokens are checked. Signatures are not checked,
+because the emulator has no issuer.
+"""
 
 import asyncio
+import base64
+import binascii
+import json
+import time
 from contextlib import closing, suppress
 from urllib.parse import parse_qs
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_pool_emulator.faults import Fault, FaultKind
 from session_pool_emulator.files import SessionFileNotFoundError
+from session_pool_emulator.log import AccessLog, short_hash
 from session_pool_emulator.pool import Pool
 from session_pool_emulator.sandbox.process import SandboxError
+from session_pool_emulator.settings import Fault, FaultKind
+
+
+class _ByteCounter:
+    """Count the bytes of a request and of its response."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.status = 0
+        self.bytes_in = self.bytes_out = 0
+
+    async def receive(self) -> Message:
+        """Receive a message and count the bytes of its body."""
+        message = await self._receive()
+        self.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message; note the status and count the bytes of its body."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+
+class AccessLogMiddleware:
+    """Log method, path, session, status, duration and transferred bytes of each request.
+
+    A handler can add fields with `request.state.log_fields`.
+    """
+
+    def __init__(self, app: ASGIApp, log: AccessLog) -> None:
+        """Wrap `app`."""
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        counter = _ByteCounter(receive, send)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, counter.receive, counter.send)
+        finally:
+            self._write(scope, counter, time.perf_counter() - started)
+
+    def _write(self, scope: Scope, counter: _ByteCounter, seconds: float) -> None:
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        fields = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "version": query.get("api-version", [""])[0],
+            "session": short_hash(query["identifier"][0]) if "identifier" in query else "",
+            "status": counter.status,
+            "ms": round(seconds * 1000, 1),
+            "in": counter.bytes_in,
+            "out": counter.bytes_out,
+        }
+        self._log.write("call", **fields | scope.get("state", {}).get("log_fields", {}))
+
+
+AUDIENCE = "https://dynamicsessions.io"
+_PUBLIC_PATHS = ("/", "/health", "/openapi.json", "/.admin/faults")
+
+
+class TokenMiddleware:
+    """Respond with 401 and an empty body to a request without a valid token."""
+
+    def __init__(self, app: ASGIApp, pool: Pool) -> None:
+        """Wrap `app`."""
+        self._app, self._pool = app, pool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        if scope["type"] == "http" and scope["path"] not in _PUBLIC_PATHS and not self._accepts(Headers(scope=scope)):
+            await Response(status_code=401, headers={"www-authenticate": "Bearer"})(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _accepts(self, headers: Headers) -> bool:
+        """Return whether the token is valid and no `expire-tokens` fault rejects it."""
+        if not has_valid_token(headers):
+            return False
+        valid_from = self._pool.faults.tokens_valid_from
+        issued_at = (_decode_claims(headers["authorization"].partition(" ")[2]) or {}).get("iat")
+        if not valid_from or (isinstance(issued_at, int | float) and issued_at >= valid_from):
+            return True
+        self._pool.log.write("fault", fault=FaultKind.EXPIRE_TOKENS)
+        return False
+
+
+def has_valid_token(headers: Headers) -> bool:
+    """Return whether the Authorization header has an unexpired token for https://dynamicsessions.io."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    claims = _decode_claims(token)
+    if scheme.lower() != "bearer" or claims is None:
+        return False
+    expires = claims.get("exp")
+    return str(claims.get("aud")).rstrip("/") == AUDIENCE and isinstance(expires, int | float) and expires > time.time()
+
+
+def _decode_claims(token: str) -> dict[str, object] | None:
+    """Return the claims of a JSON Web Token, or None if the token is malformed."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
 
 _BYTES_PER_MB = 1_000_000
 _EXCLUDED_PREFIXES = ("/.admin", "/health", "/openapi.json")
