@@ -28,7 +28,6 @@ XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 ISO_HEADER = b"urn:iso:std:iso:ts:21496:-1\0"
 MPF_HEADER = b"MPF\0"
 ICC_HEADER = b"ICC_PROFILE\0"
-APPLE_GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap"
 
 MAX_IMAGES = 32
 """Largest number of images in a multi-picture index that is read."""
@@ -56,22 +55,6 @@ class Segment(NamedTuple):
     marker: int
     offset: int
     data: bytes
-
-
-def carries_gain_map(stream: BinaryIO) -> bool:
-    """Return True when a JPEG says that it has a gain map, whether it can be read or not. Keep the position."""
-    place = stream.tell()
-    try:
-        segments = list(_segments(stream, 0))
-        if any(_declares(segment) for segment in segments):
-            return True
-        return any(
-            _declares(segment) or APPLE_GAIN_MAP in segment.data
-            for offset, _ in _indexed_images(segments) or ()
-            for segment in _segments(stream, offset)
-        )
-    finally:
-        stream.seek(place)
 
 
 def read_gain_map(stream: BinaryIO, size: Size, orientation: int, max_pixels: int) -> GainMap | None:
@@ -109,15 +92,6 @@ def _segments(stream: BinaryIO, start: int) -> Iterator[Segment]:
         data = stream.read(max(0, length - 2)) if head[1] in (0xE1, 0xE2) else b""
         yield Segment(head[1], offset + 4, data)
         offset += 2 + max(2, length)
-
-
-def _declares(segment: Segment) -> bool:
-    """Return True for a segment that only images with a gain map, and gain maps, have."""
-    if segment.marker == 0xE2:
-        return segment.data.startswith(ISO_HEADER)
-    if segment.marker != 0xE1 or not segment.data.startswith(XMP_HEADER):
-        return False
-    return b"http://ns.adobe.com/hdr-gain-map/1.0/" in segment.data
 
 
 def _xmp(segments: list[Segment]) -> bytes:
