@@ -17,6 +17,7 @@ from ..transparency import has_clear_pixels, has_partial_alpha
 from . import metadata, placeholders, strip
 from .dropped import list_dropped
 from .formats import Auto, Format, Keep
+from .gain_map import MapSource, attach_map, encode_map
 from .output import Output
 from .quality_search import find_quality
 
@@ -57,8 +58,9 @@ class CollectedMetadata:
 class EncodeRequest:
     """What to encode: the frames (one, or all of an animation with its timing), the format, the options and the limits.
 
-    `untouched` is true when no transform changed a pixel of the source. `metadata` holds the collected metadata by the
-    name of the format, so that several encodes collect it once.
+    `untouched` is true when no transform changed a pixel of the source. `gain_map` is the gain map to keep, and
+    `map_file` the encoded one. `metadata` holds the collected metadata by the name of the format, so that several
+    encodes collect it once.
     """
 
     name: str
@@ -68,6 +70,8 @@ class EncodeRequest:
     output: Output
     limits: Limits
     untouched: bool
+    gain_map: MapSource | None = None
+    map_file: bytes = b""
     metadata: dict[str, CollectedMetadata] = field(default_factory=dict)
 
 
@@ -78,6 +82,18 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
         EngineError: it is over a limit, or cannot be encoded.
     """
     _check_pixels(request)
+    if request.gain_map is not None:
+        map_file = encode_map(request.gain_map, request.frames[0], request.output.max_bytes)
+        if map_file:
+            # The image matters more than its gain map: a limit that both exceed may hold for the image.
+            with suppress(EngineError):
+                return _encode_rendition(replace(request, map_file=map_file), source)
+            request = replace(request, metadata={})
+    return _encode_rendition(request, source)
+
+
+def _encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition:
+    """Encode a rendition, with its gain map if it has one."""
     if not _keeps_profile(request):
         request = replace(request, frames=source.in_srgb(request.frames))
     kind, body = _encode_within_limit(request, source)
@@ -112,7 +128,7 @@ def _lost_pixels(kind: Format, request: EncodeRequest, source: Source) -> set[st
 def _keeps_profile(request: EncodeRequest) -> bool:
     """Return True when the file will hold a color profile."""
     gray = all(frame.mode == "L" for frame in request.frames)
-    return "icc" in request.output.keep and request.kind.name != "gif" and not gray
+    return bool(request.map_file) or ("icc" in request.output.keep and request.kind.name != "gif" and not gray)
 
 
 def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format, bytes]:
@@ -202,7 +218,8 @@ def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Encode the frames in one format."""
     timing = request.timing if kind.animates else None
     frames = request.frames if timing else request.frames[:1]
-    return kind.encode(frames, timing, _metadata(kind, request, source).arguments())
+    body = kind.encode(frames, timing, _metadata(kind, request, source).arguments())
+    return attach_map(body, request.map_file) if request.map_file else body
 
 
 def _metadata(kind: Format, request: EncodeRequest, source: Source) -> CollectedMetadata:
@@ -219,6 +236,10 @@ def _collect_metadata(kind: Format, request: EncodeRequest, source: Source) -> C
         gray = kind.stores_gray and all(frame.mode == "L" for frame in request.frames)
         if not gray:
             collected.blocks["icc_profile"] = source.profile_for(request.frames[0].mode)
+    if request.map_file:
+        collected.held.add("gain_map")
+        if source.profile:
+            collected.blocks["icc_profile"] = source.profile
     room = metadata.ExifLimits(
         request.frames[0].size, flat=kind.name == "tiff", max_bytes=0 if kind.name == "gif" else kind.max_exif_bytes
     )
@@ -247,16 +268,15 @@ def _collect_properties(collected: CollectedMetadata, request: EncodeRequest, so
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Use the source's own file, if it shows the same image and is smaller than the encoded one.
 
-    Of its metadata it gets only what the encoded one has, written anew. A gain map is kept in the encoded file only.
+    Of its metadata it gets only what the encoded one has, written anew, and the same gain map.
     """
     as_stored = source.orientation == 1 and source.index == 0 and source.frames == 1 and not source.patched
     if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
-    collected = _metadata(kind, request, source)
-    if "gain_map" in collected.held:
-        return body
     try:
-        own = strip.strip_metadata(source.read_file(), source.format, collected.arguments())
+        blocks = _metadata(kind, request, source).arguments()
+        own = strip.strip_metadata(source.read_file(), source.format, blocks)
+        own = attach_map(own, request.map_file) if request.map_file else own
         verify_file(own, kind, request.frames[0])
     except (strip.StripError, EngineError):
         return body

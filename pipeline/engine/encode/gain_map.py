@@ -25,6 +25,9 @@ from .gain_values import gains_of_rendition
 MAP_QUALITY = 90
 """Quality of the gain map as JPEG. It is fixed: errors of the gain map are errors of brightness."""
 
+MAX_MAP_SHARE = 0.4
+"""Largest share of `max_bytes` for the gain map. If it needs more, the image alone gets them all."""
+
 MAX_SEGMENT_BYTES = 65_533
 MAX_DENOMINATOR = 2**20
 """Largest denominator of a written fraction. Numerators of 16 stops then fit into 31 bits."""
@@ -45,15 +48,19 @@ class MapSource:
     part: Box
 
 
-def encode_map(source: MapSource, shown: pil.Image.Image) -> bytes:
-    """Encode the gain map of the rendition whose pixels are `shown`."""
+def encode_map(source: MapSource, shown: pil.Image.Image, max_bytes: int | None = None) -> bytes:
+    """Encode the gain map of the rendition whose pixels are `shown`.
+
+    Return no bytes when the gain map would take more than `MAX_MAP_SHARE` of a file of `max_bytes`.
+    """
     size = map_size(source, shown.size)
     image = gains_of_rendition(source.gain_map, source.view, source.part, shown) if size == shown.size else None
     if image is None:
         image = source.gain_map.image.resize(size, resampling("lanczos"), map_box(source), reducing_gap=2.0)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=MAP_QUALITY, subsampling="4:4:4", optimize=True)
-    return tagged_map(buffer.getvalue(), source.gain_map)
+    body = tagged_map(buffer.getvalue(), source.gain_map)
+    return body if max_bytes is None or len(body) <= max_bytes * MAX_MAP_SHARE else b""
 
 
 def tagged_map(body: bytes, gain_map: GainMap) -> bytes:
