@@ -10,7 +10,7 @@ import math
 import re
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,17 @@ from PIL import Image, ImageMath, MpoImagePlugin
 Bands = list[Image.Image]
 """Channels in floats and linear light, where 1 is SDR white."""
 
+
+def calc(work: Callable[..., Any], **images: Image.Image) -> Image.Image:
+    """Compute a float image from others, which `work` gets by their names."""
+    made: Image.Image = ImageMath.lambda_eval(work, **images)
+    return made
+
+
 NAMES = ("GainMapMin", "GainMapMax", "Gamma", "OffsetSDR", "OffsetHDR")
+MAX_MEASURED_PIXELS = 200_000
+"""Of a larger image, pixels in equal steps are measured."""
+
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
@@ -246,7 +256,7 @@ def encode_srgb(bands: Bands) -> Image.Image:
         coded = level * 12.92 if level <= 0.0031308 else 1.055 * level ** (1 / 2.4) - 0.055
         table.append(min(255, round(coded * 255)))
     for band in bands:
-        root = ImageMath.lambda_eval(lambda a: a["max"](a["min"](a["v"], 1.0), 0.0) ** 0.5 * 65_535 + 0.5, v=band)
+        root = calc(lambda a: a["max"](a["min"](a["v"], 1.0), 0.0) ** 0.5 * 65_535 + 0.5, v=band)
         made.append(root.convert("I").point(table, "L"))
     return Image.merge("RGB", made)
 
@@ -260,10 +270,10 @@ def reconstruct(base: Image.Image, gain: Image.Image, gains: Gains) -> Bands:
         low, high, gamma, sdr, hdr = (column[at % len(column)] for column in gains.columns())
         span, root = high - low, 1 / gamma
         found.append(
-            ImageMath.lambda_eval(
-                lambda a, low=low, span=span, root=root, sdr=sdr, hdr=hdr: (a["base"] + sdr)
-                * 2.0 ** ((a["gain"] / 255.0) ** root * span + low)
-                - hdr,
+            calc(
+                lambda a, low=low, span=span, root=root, sdr=sdr, hdr=hdr: (
+                    (a["base"] + sdr) * 2.0 ** ((a["gain"] / 255.0) ** root * span + low) - hdr
+                ),
                 base=band,
                 gain=values,
             )
@@ -280,15 +290,14 @@ def resized(bands: Bands, size: tuple[int, int], box: Sequence[float] | None = N
 def luminance(bands: Bands) -> Image.Image:
     """Compute the luminance."""
     red, green, blue = bands
-    made: Image.Image = ImageMath.lambda_eval(
-        lambda a: a["r"] * LUMINANCE[0] + a["g"] * LUMINANCE[1] + a["b"] * LUMINANCE[2], r=red, g=green, b=blue
-    )
-    return made
+    return calc(lambda a: a["r"] * LUMINANCE[0] + a["g"] * LUMINANCE[1] + a["b"] * LUMINANCE[2], r=red, g=green, b=blue)
 
 
 def stops_apart(wanted: Bands, got: Bands, sdr: Bands, share: float = 0.95) -> float:
     """Return the error of log luminance in stops that `share` of the pixels keep, where SDR luminance is >= 0.05."""
-    one, other, lit = (array("f", luminance(bands).tobytes()) for bands in (wanted, got, sdr))
+    count = wanted[0].width * wanted[0].height
+    step = 1 + 2 * (count // (2 * MAX_MEASURED_PIXELS))
+    one, other, lit = (array("f", luminance(bands).tobytes())[::step] for bands in (wanted, got, sdr))
     errors = sorted(
         abs(math.log2(max(a, 1e-6) / max(b, 1e-6))) for a, b, c in zip(one, other, lit, strict=True) if c >= 0.05
     )
@@ -297,7 +306,7 @@ def stops_apart(wanted: Bands, got: Bands, sdr: Bands, share: float = 0.95) -> f
 
 def tone_mapped(hdr: Bands) -> Image.Image:
     """Compute an SDR image from an HDR image, by a curve that compresses highlights."""
-    curve = [ImageMath.lambda_eval(lambda a: a["v"] * 1.25 / (a["v"] + 0.55), v=band) for band in hdr]
+    curve = [calc(lambda a: a["v"] * 1.25 / (a["v"] + 0.55), v=band) for band in hdr]
     return encode_srgb(curve)
 
 
@@ -305,13 +314,13 @@ def gain_map_of(hdr: Bands, sdr: Image.Image, reduction: int, *, color: bool = F
     """Compute a gain map as a camera does: the ratio at each pixel, averaged in stops, at a fraction of the size."""
     base = linear(sdr)
     pairs = list(zip(hdr, base, strict=True)) if color else [(luminance(hdr), luminance(base))]
-    stops = [_log2(ImageMath.lambda_eval(lambda a: (a["h"] + 1 / 64) / (a["s"] + 1 / 64), h=h, s=s)) for h, s in pairs]
+    stops = [_log2(calc(lambda a: (a["h"] + 1 / 64) / (a["s"] + 1 / 64), h=h, s=s)) for h, s in pairs]
     size = tuple(max(1, side // reduction) for side in sdr.size)
     small = [band.resize(size, Image.Resampling.BOX) for band in stops]
     low = tuple(float(band.getextrema()[0]) for band in small)  # type: ignore[arg-type]
     high = tuple(float(band.getextrema()[1]) for band in small)  # type: ignore[arg-type]
     coded = [
-        ImageMath.lambda_eval(lambda a, x=x, y=y: (a["v"] - x) * (255 / max(y - x, 1e-6)) + 0.5, v=band).convert("L")
+        calc(lambda a, x=x, y=y: (a["v"] - x) * (255 / max(y - x, 1e-6)) + 0.5, v=band).convert("L")
         for band, x, y in zip(small, low, high, strict=True)
     ]
     image = coded[0] if len(coded) == 1 else Image.merge("RGB", coded)

@@ -18,7 +18,7 @@ from ..pixel_modes import scale_clear_color
 from ..protocol import Limits, SourceReport
 from ..timing import MAX_FRAME_MILLISECONDS, Timing
 from ..transforms.auto_orient import ORIENTATION, covers, swaps_sides, upright
-from ..transforms.to_srgb import ToSrgb, srgb_profile
+from ..transforms.to_srgb import ToSrgb
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
@@ -83,10 +83,6 @@ class Source:
         """Read the whole file."""
         self.stream.seek(0)
         return self.stream.read()
-
-    def profile_for(self, mode: str) -> bytes:
-        """Return the color profile for a rendition in `mode`: the source's own, if its colors were kept, or sRGB."""
-        return self.profile if self.profile and mode in {"RGB", "RGBA"} else srgb_profile()
 
     def in_srgb(self, frames: Sequence[pil.Image.Image]) -> Sequence[pil.Image.Image]:
         """Convert frames to sRGB, unless they are in sRGB already."""

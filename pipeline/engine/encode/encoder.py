@@ -13,6 +13,7 @@ from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
 from ..timing import Timing
+from ..transforms.to_srgb import srgb_profile
 from ..transparency import has_clear_pixels, has_partial_alpha
 from . import metadata, placeholders, strip
 from .dropped import list_dropped
@@ -58,9 +59,9 @@ class CollectedMetadata:
 class EncodeRequest:
     """What to encode: the frames (one, or all of an animation with its timing), the format, the options and the limits.
 
-    `untouched` is true when no transform changed a pixel of the source. `gain_map` is the gain map to keep, and
-    `map_file` the encoded one. `metadata` holds the collected metadata by the name of the format, so that several
-    encodes collect it once.
+    `untouched` is true when no transform changed a pixel of the source. `profile` is the color profile of the frames;
+    None for sRGB. `gain_map` is the gain map to keep, and `map_file` the encoded one. `metadata` holds the collected
+    metadata by the name of the format, so that several encodes collect it once.
     """
 
     name: str
@@ -70,6 +71,7 @@ class EncodeRequest:
     output: Output
     limits: Limits
     untouched: bool
+    profile: bytes | None = None
     gain_map: MapSource | None = None
     map_file: bytes = b""
     metadata: dict[str, CollectedMetadata] = field(default_factory=dict)
@@ -94,8 +96,8 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
 
 def _encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition:
     """Encode a rendition, with its gain map if it has one."""
-    if not _keeps_profile(request):
-        request = replace(request, frames=source.in_srgb(request.frames))
+    if request.profile and not _keeps_profile(request):
+        request = replace(request, frames=source.in_srgb(request.frames), profile=None)
     kind, body = _encode_within_limit(request, source)
     if request.output.if_larger == "source":
         body = _smaller_source(body, kind, request, source)
@@ -129,6 +131,11 @@ def _keeps_profile(request: EncodeRequest) -> bool:
     """Return True when the file will hold a color profile."""
     gray = all(frame.mode == "L" for frame in request.frames)
     return bool(request.map_file) or ("icc" in request.output.keep and request.kind.name != "gif" and not gray)
+
+
+def _profile_for(request: EncodeRequest) -> bytes:
+    """Return the color profile to write: the frames' own, if their colors were kept, or sRGB."""
+    return request.profile if request.profile and request.frames[0].mode in {"RGB", "RGBA"} else srgb_profile()
 
 
 def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format, bytes]:
@@ -235,11 +242,11 @@ def _collect_metadata(kind: Format, request: EncodeRequest, source: Source) -> C
     if "icc" in keep and kind.name != "gif":
         gray = kind.stores_gray and all(frame.mode == "L" for frame in request.frames)
         if not gray:
-            collected.blocks["icc_profile"] = source.profile_for(request.frames[0].mode)
+            collected.blocks["icc_profile"] = _profile_for(request)
     if request.map_file:
         collected.held.add("gain_map")
-        if source.profile:
-            collected.blocks["icc_profile"] = source.profile
+        if request.profile:
+            collected.blocks["icc_profile"] = request.profile
     room = metadata.ExifLimits(
         request.frames[0].size, flat=kind.name == "tiff", max_bytes=0 if kind.name == "gif" else kind.max_exif_bytes
     )

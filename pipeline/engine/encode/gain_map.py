@@ -22,8 +22,8 @@ from ..gain_map_metadata import GainMapMetadata
 from ..image_view import Box, ImageView, Size, resampling
 from .gain_values import gains_of_rendition
 
-MAP_QUALITY = 90
-"""Quality of the gain map as JPEG. It is fixed: errors of the gain map are errors of brightness."""
+MAP_QUALITY = 95
+"""Quality of the gain map as JPEG, whatever that of the image: errors of the gain map are errors of brightness."""
 
 MAX_MAP_SHARE = 0.4
 """Largest share of `max_bytes` for the gain map. If it needs more, the image alone gets them all."""
@@ -34,6 +34,10 @@ MAX_DENOMINATOR = 2**20
 
 MAX_ASPECT_ERROR = 0.005
 """Largest difference between the aspect ratios of gain map and image. libultrahdr refuses 1 %."""
+
+
+COMPUTED_SCALE, COMPUTED_REDUCTION = 0.55, 1.5
+"""The gain map of an image that is reduced this many times gets the image's size from this share of its sides on."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,14 @@ def map_box(source: MapSource) -> Box:
 def map_size(source: MapSource, size: Size) -> Size:
     """Return the size of the gain map of a rendition of `size`: all pixels that it has, but no more than the image.
 
-    The aspect ratio of the image is kept within `MAX_ASPECT_ERROR`, which small sizes need more pixels for.
+    The aspect ratio of the image is kept within `MAX_ASPECT_ERROR`, which small sizes need more pixels for. A gain map
+    that is slightly smaller than a reduced image gets its size, so that its gains can be computed.
     """
     left, top, right, bottom = map_box(source)
     scale = max((right - left) / size[0], (bottom - top) / size[1])
+    reduction = min((source.part[2] - source.part[0]) / size[0], (source.part[3] - source.part[1]) / size[1])
+    if scale >= COMPUTED_SCALE and reduction >= COMPUTED_REDUCTION:
+        return size
     for height in range(max(1, round(size[1] * scale)), size[1]):
         width = round(height * size[0] / size[1])
         if width and abs(width * size[1] / (height * size[0]) - 1) <= MAX_ASPECT_ERROR:

@@ -1,8 +1,8 @@
 """Compute the gains of a smaller rendition from brightness, so that its HDR image is the resized HDR image.
 
 Averaging gains is not averaging light: where a lamp and the night meet, the mean of their gains is not the gain of
-their mean. The HDR image of the source is therefore reconstructed at about twice the size of the rendition and resized
-in linear light. The gain of each pixel then leads from the rendition to that image.
+their mean. The HDR image of the source is therefore reconstructed at up to four times the size of the rendition and
+resized in linear light. The gain of each pixel then leads from the rendition to that image.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..image_view import Box, ImageView, Size, resampling
 MAX_WORK_PIXELS = 4_000_000
 """Largest size at which the HDR image is reconstructed: 16 MB for each channel in floats."""
 
-OVERSAMPLING = 2
-"""Pixels of the reconstruction for each pixel of the rendition, in both directions."""
+OVERSAMPLING = (4, 2, 1)
+"""Pixels of the reconstruction for each pixel of the rendition, in both directions: the first that is small enough."""
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Weights of red, green and blue (ITU-R BT.709). Those of other spaces differ little, and only the ratio counts."""
@@ -62,7 +62,7 @@ def gains_of_rendition(gain_map: GainMap, view: ImageView, part: Box, shown: pil
 
 def _work_size(part: Box, size: Size) -> Size | None:
     """Return the size of the reconstruction; None when it would be too large."""
-    for times in (OVERSAMPLING, 1):
+    for times in OVERSAMPLING:
         wide, high = min(size[0] * times, round(part[2] - part[0])), min(size[1] * times, round(part[3] - part[1]))
         if wide * high <= MAX_WORK_PIXELS:
             return max(1, wide), max(1, high)

@@ -59,6 +59,10 @@ class GainMapPlan:
             return None
         return MapSource(self.gain_map, self.whole, view.origin)
 
+    def profile_of(self, kept: MapSource | None) -> bytes | None:
+        """Return the color profile of the pixels of a rendition that keeps, or does not keep, the gain map."""
+        return self.source.profile if kept or not self.late_conversion else None
+
 
 def plan_gain_map(
     source: Source, colors: ToSrgb, shared: Iterable[Transform], keeping: Collection[str], max_pixels: int

@@ -137,6 +137,7 @@ class _RenditionPlan:
     output: Output
     animated: bool = False
     frames: list[pil.Image.Image] = field(default_factory=list)
+    profile: bytes | None = None
     gain_map: MapSource | None = None
     ms: float = 0.0
 
@@ -175,6 +176,7 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
                 if plan.gain_map is None:
                     shown = _apply(hdr.in_srgb(view), plan.steps, replace(own))
                 plan.frames.append(shown.read_pixels())
+                plan.profile = hdr.profile_of(plan.gain_map)
             if number == (count - 1 if plan.animated else 0):
                 done[plan.job["name"]] = _encode_and_write(plan, source, shared, job, directory, started)
             plan.ms += time.perf_counter() - started
@@ -229,7 +231,15 @@ def _encode_and_write(
     timing = source.timing if plan.animated else None
     made = encode_rendition(
         EncodeRequest(
-            plan.job["name"], plan.frames, timing, plan.kind, plan.output, job["limits"], untouched, plan.gain_map
+            plan.job["name"],
+            plan.frames,
+            timing,
+            plan.kind,
+            plan.output,
+            job["limits"],
+            untouched,
+            plan.profile,
+            plan.gain_map,
         ),
         source,
     )
