@@ -216,14 +216,17 @@ def _iso(gains: Gains, layout: Layout) -> bytes:
 
 
 def read(body: bytes) -> tuple[Image.Image, Image.Image, Gains]:
-    """Read image, gain map and metadata: the images by Pillow's reader of multi-picture files, the metadata by XMP."""
+    """Read image, gain map and metadata: by Pillow's reader of multi-picture files, and by the XMP packet."""
     opened = MpoImagePlugin.MpoImageFile(io.BytesIO(body))
-    assert getattr(opened, "n_frames", 1) == 2, "the file has no gain map"  # noqa: S101
+    assert opened.n_frames == 2, "the file has no gain map"  # noqa: S101
+    entry: dict[str, int] = opened.mpinfo[0xB002][1]  # type: ignore[index,unused-ignore]
     opened.load()
     base = opened.copy()
-    opened.seek(1)
-    opened.load()
-    gain, packet = opened.copy(), opened.info["xmp"].decode()
+    # Older versions of Pillow decode the second image with the size of the first.
+    start = body.index(b"MPF\0") + 4 + entry["DataOffset"]
+    second = Image.open(io.BytesIO(body[start : start + entry["Size"]]), formats=["JPEG"])
+    second.load()
+    gain, packet = second.copy(), second.info["xmp"].decode()
     columns = [_values(packet, name) for name in (*NAMES, "HDRCapacityMin", "HDRCapacityMax")]
     low, high, gamma, sdr, hdr, least, most = columns
     return base, gain, Gains(low, high, gamma, sdr, hdr, (least[0], most[0]))

@@ -346,17 +346,20 @@ def changed(body: bytes, old: bytes, new: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 0xFFFFFFFF])
-def test_an_index_with_another_number_of_images_is_no_error(run: Run, count: int) -> None:
-    old = struct.pack(">HHII", 0xB001, 4, 1, 2)
-    report = run(changed(source(), old, old[:8] + struct.pack(">I", count)), keeping())
+@pytest.mark.parametrize("directory", [True, False])
+def test_an_index_with_another_number_of_images_is_no_error(run: Run, count: int, directory: bool) -> None:
+    old, body = struct.pack(">HHII", 0xB001, 4, 1, 2), source(directory=directory)
+    report = run(changed(body, old, old[:8] + struct.pack(">I", count)), keeping())
     assert report["failure"] is None
 
 
 @pytest.mark.parametrize("entries", [0, 16, 17, 0xFFFFFFF0])
 @pytest.mark.parametrize("place", [50, 0, 70_000])
-def test_an_index_with_another_length_is_no_error(run: Run, entries: int, place: int) -> None:
-    old = struct.pack(">HHII", 0xB002, 7, 32, 50)
-    report = run(changed(source(), old, struct.pack(">HHII", 0xB002, 7, entries, place)), keeping())
+@pytest.mark.parametrize("directory", [True, False])
+def test_an_index_with_another_length_is_no_error(run: Run, entries: int, place: int, directory: bool) -> None:
+    old, body = struct.pack(">HHII", 0xB002, 7, 32, 50), source(directory=directory)
+    document = keeping(("crop", {"box": [5, 5, 100, 60]}))
+    report = run(changed(body, old, struct.pack(">HHII", 0xB002, 7, entries, place)), document)
     assert report["failure"] is None
 
 

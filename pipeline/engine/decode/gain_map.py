@@ -160,7 +160,7 @@ def _decode(body: bytes, metadata: GainMapMetadata, size: Size, orientation: int
         return None
     try:
         with map_decoder_errors("JPEG"):
-            image = pil.Image.open(io.BytesIO(body), formats=["JPEG"])
+            image = pil.JpegImagePlugin.JpegImageFile(io.BytesIO(body))
             if not _fits(image.size, size) or image.width * image.height > max_pixels or image.mode not in {"L", "RGB"}:
                 return None
             profile = image.info.get("icc_profile")

@@ -96,7 +96,7 @@ class Source:
         short = jpeg_rows.truncate_rows(self.read_file(), rows)
         if short is not None:
             with map_decoder_errors(self.format):
-                self.image = pil.Image.open(io.BytesIO(short), formats=[self.format])
+                self.image = _open(io.BytesIO(short), self.format)
 
     def report(self) -> SourceReport:
         """Build the report on the source for the host."""
@@ -151,7 +151,7 @@ class Source:
     def _draft(self, min_scale: float) -> None:
         """Let Pillow decode a JPEG at the smallest scale that `min_scale` allows."""
         part = next((part for part, margin in DRAFT_MARGINS.items() if min_scale * margin * part <= 1), 1)
-        if self.image.format not in {"JPEG", "MPO"} or part == 1:
+        if self.image.format != "JPEG" or part == 1:
             return
         width, height = self.image.size
         drafted = self.image.draft(None, (max(1, width // part), max(1, height // part)))
@@ -224,6 +224,10 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     """Read the header of an image, and the EXIF block wherever it is. Decode no pixels."""
+    if found == "JPEG":
+        # `open` also reads the index of further images, and refuses the file when the index is wrong.
+        stream.seek(0)
+        return pil.JpegImagePlugin.JpegImageFile(stream)
     if found != "PNG":
         return pil.Image.open(stream, formats=[found])
     allow_large_metadata()
