@@ -180,7 +180,7 @@ def _landscape() -> Bands:
 
 def _night() -> Bands:
     """Draw a street at night: lamps of up to 10 times SDR white before dim walls."""
-    walls, lamps = _stops({3: 0.8, 12: 0.4, 60: 0.15}, 2), _lamps(24, (5, 30), 3)
+    walls, lamps = _stops({3: 0.8, 12: 0.4, 60: 0.15}, 2), _lamps(18, (5, 30), 3)
     return [
         calc(lambda a, warm=warm: 2.0 ** a["walls"] * 0.15 + a["lamps"] * (10 * warm), walls=walls, lamps=lamps)
         for warm in (1.0, 0.85, 0.6)

@@ -54,7 +54,7 @@ def gains_of_rendition(gain_map: GainMap, view: ImageView, part: Box, shown: pil
     base = view.sample(size, resampling("lanczos"), part)
     pairs = zip(_linear(base, len(bands)), _linear(shown, len(bands)), strict=True)
     made = [
-        _gains(band.convert("F").resize(size, resampling("bilinear"), box), before, after, channel)
+        _gains(band.resize(size, resampling("bilinear"), box), before, after, channel)
         for band, (before, after), channel in zip(mapped.split(), pairs, channels, strict=True)
     ]
     return pil.Image.merge(mapped.mode, made)
@@ -89,12 +89,13 @@ def _gains(
 ) -> pil.Image.Image:
     """Compute one channel from `values` of the source's gain map (0 to 255) and the light of source and rendition."""
     low, span, lift = channel.minimum, channel.maximum - channel.minimum, channel.offset_sdr
+    factors = values.point([2 ** (low + span * (value / 255) ** (1 / channel.gamma)) for value in range(256)], "F")
 
     def bright(each: dict[str, Any]) -> Any:  # noqa: ANN401 - an operand of ImageMath
-        return (each["base"] + lift) * 2.0 ** ((each["value"] / 255.0) ** (1 / channel.gamma) * span + low)
+        return (each["base"] + lift) * each["factor"]
 
     # The offset of the HDR image cancels out: it is subtracted in the source, and added here.
-    wanted = pil.ImageMath.lambda_eval(bright, base=before, value=values).resize(after.size, resampling("lanczos"))
+    wanted = pil.ImageMath.lambda_eval(bright, base=before, factor=factors).resize(after.size, resampling("lanczos"))
     smallest, largest = 2 ** (low / ROOT), 2 ** ((low + span) / ROOT)
 
     def root(each: dict[str, Any]) -> Any:  # noqa: ANN401 - an operand of ImageMath

@@ -42,6 +42,8 @@ class GainMapPlan:
         """Take the view of the whole decoded source. Return the view to apply transforms to."""
         if self.source.patched:
             self.gain_map = None
+        if self.gain_map is None:
+            return view
         self.whole = replace(view, origin=(0, 0, *view.size))
         return self.whole
 
