@@ -545,3 +545,19 @@ def test_noise_keeps_its_brightness(keep: Keep) -> None:
     grain = noise(SIZE, 40)
     body = ultra_hdr.write(base_image(), grain, replace(GAINS, gamma=(1.0,)), Layout(map_quality=100, base_quality=100))
     assert keep.error(body, keeping(("resize", {"width": 60}))) <= 0.06
+
+
+def test_a_label_outlasts_the_gain_map(keep: Keep) -> None:
+    label = (
+        b'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+        b'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+        b"</rdf:RDF>"
+    )
+    body = with_packet(source(), b"</rdf:RDF>", label)
+    full = keep.report(body, keeping())
+    assert full["dropped"] == []
+    for most in range(full["size"], 1000, -400):
+        dropped = keep.report(body, keeping(output={"max_bytes": most}))["dropped"]
+        assert dropped in ([], ["gain_map"], ["ai_label", "gain_map"])
+        if "ai_label" in dropped:
+            break

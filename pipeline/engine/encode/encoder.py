@@ -147,7 +147,8 @@ def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format
         return _encode_as_best_format(request, source)
     except EngineError as error:
         collected = request.metadata.values()
-        if error.kind != "max_bytes_impossible" or not any(each.elements for each in collected):
+        # A gain map gives way before a label does.
+        if error.kind != "max_bytes_impossible" or request.map_file or not any(each.elements for each in collected):
             raise
         for each in collected:
             each.elements.clear()
