@@ -561,3 +561,25 @@ def test_a_label_outlasts_the_gain_map(keep: Keep) -> None:
         assert dropped in ([], ["gain_map"], ["ai_label", "gain_map"])
         if "ai_label" in dropped:
             break
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_rendition_can_be_a_source(keep: Keep, mode: str) -> None:
+    first = keep.file(source(COLOR if mode == "RGB" else GAINS, mode), keeping(("resize", {"width": 200})))
+    assert keep.error(first, keeping(("crop", {"box": [20, 20, 180, 120]})), (20, 20, 180, 120)) <= 0.05
+
+
+@pytest.mark.parametrize("size", [(160, 120), (33, 57), (7, 5)])
+@pytest.mark.parametrize(("gains", "mode"), [(GAINS, "L"), (COLOR, "RGB")])
+def test_libvips_reads_the_gain_map(keep: Keep, size: tuple[int, int], gains: Gains, mode: str) -> None:
+    pyvips = pytest.importorskip("pyvips")
+    resize = ("resize", {"width": size[0], "height": size[1], "mode": "cover"})
+    made = keep.file(source(gains, mode), keeping(resize))
+    image = pyvips.Image.uhdrload_buffer(made)
+    assert (image.width, image.height) == size
+    assert image.get("gainmap-max-content-boost") == pytest.approx([2**high for high in (gains.high * 3)[:3]], rel=1e-4)
+    base, gain, read = ultra_hdr.read(made)
+    if mode == "L":  # libvips decodes the values of a color map as sRGB before it uses them
+        vips = [Image.frombytes("F", size, bytes(image.uhdr2scRGB()[at].write_to_memory())) for at in range(3)]
+        mine = ultra_hdr.reconstruct(base, gain, read)
+        assert ultra_hdr.stops_apart(mine, vips, ultra_hdr.linear(base)) <= 0.1
