@@ -216,7 +216,7 @@ def _iso(gains: Gains, layout: Layout) -> bytes:
 
 
 def read(body: bytes) -> tuple[Image.Image, Image.Image, Gains]:
-    """Read image, gain map and metadata: by Pillow's reader of multi-picture files, and by the XMP packet."""
+    """Read image, gain map and metadata: by Pillow's reader of multi-picture files."""
     opened = MpoImagePlugin.MpoImageFile(io.BytesIO(body))
     assert opened.n_frames == 2, "the file has no gain map"  # noqa: S101
     entry: dict[str, int] = opened.mpinfo[0xB002][1]  # type: ignore[index,unused-ignore]
@@ -226,10 +226,31 @@ def read(body: bytes) -> tuple[Image.Image, Image.Image, Gains]:
     start = body.index(b"MPF\0") + 4 + entry["DataOffset"]
     second = Image.open(io.BytesIO(body[start : start + entry["Size"]]), formats=["JPEG"])
     second.load()
-    gain, packet = second.copy(), second.info["xmp"].decode()
-    columns = [_values(packet, name) for name in (*NAMES, "HDRCapacityMin", "HDRCapacityMax")]
-    low, high, gamma, sdr, hdr, least, most = columns
-    return base, gain, Gains(low, high, gamma, sdr, hdr, (least[0], most[0]))
+    return base, second.copy(), _gains_of(second, body[start : start + entry["Size"]])
+
+
+def _gains_of(image: Image.Image, body: bytes) -> Gains:
+    """Read metadata from Adobe's properties, or from the binary form if there are none."""
+    if "xmp" in image.info:
+        packet = image.info["xmp"].decode()
+        columns = [_values(packet, name) for name in (*NAMES, "HDRCapacityMin", "HDRCapacityMax")]
+        return _gains_from(columns, (columns[5][0], columns[6][0]))
+    mark = b"urn:iso:std:iso:ts:21496:-1\0"
+    start = body.index(mark) + len(mark) + 4
+    count = 3 if body[start] & 0x80 else 1
+    if body[start] & 8:
+        unit, *above = struct.unpack_from(f">I{2 + 5 * count}i", body, start + 1)
+        numbers = [number / unit for number in above]
+    else:
+        pairs = struct.unpack_from(">" + "iI" * (2 + 5 * count), body, start + 1)
+        numbers = [above / below for above, below in zip(pairs[::2], pairs[1::2], strict=True)]
+    return _gains_from([tuple(numbers[2 + at :: 5]) for at in range(5)], (numbers[0], numbers[1]))
+
+
+def _gains_from(columns: Sequence[tuple[float, ...]], headroom: tuple[float, float]) -> Gains:
+    """Build metadata from its values in the order of `NAMES`."""
+    low, high, gamma, sdr, hdr = columns[:5]
+    return Gains(low, high, gamma, sdr, hdr, headroom)
 
 
 def _values(packet: str, name: str) -> tuple[float, ...]:

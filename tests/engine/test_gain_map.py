@@ -583,3 +583,15 @@ def test_libvips_reads_the_gain_map(keep: Keep, size: tuple[int, int], gains: Ga
         vips = [Image.frombytes("F", size, bytes(image.uhdr2scRGB()[at].write_to_memory())) for at in range(3)]
         mine = ultra_hdr.reconstruct(base, gain, read)
         assert ultra_hdr.stops_apart(mine, vips, ultra_hdr.linear(base)) <= 0.1
+
+
+def test_files_of_libultrahdr_are_read(keep: Keep) -> None:
+    """Libvips writes with libultrahdr: only the binary form, and the index directly before the pixels."""
+    pyvips = pytest.importorskip("pyvips")
+    light = [band.point([(value / 255) ** 2 * 5 for value in range(256)], "F") for band in base_image().split()]
+    planes = [pyvips.Image.new_from_memory(band.tobytes(), *SIZE, 1, "float") for band in light]
+    body = planes[0].bandjoin(planes[1:]).copy(interpretation="scrgb").uhdrsave_buffer(Q=95)
+    assert b"hdrgm" not in body
+    box = (20, 10, 220, 150)
+    assert keep.error(body, keeping(("crop", {"box": [*box]})), box) <= 0.05
+    assert keep.error(body, keeping(("resize", {"width": 120}))) <= 0.05
