@@ -7,7 +7,8 @@ rendition. Transforms still count in pixels of the full size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from . import pil
 
@@ -54,10 +55,15 @@ class PixelLevel:
 
 @dataclass(frozen=True)
 class ImageView:
-    """Show the part `box` of an image, in pixels of its full size. Views of the same pixels share `levels`."""
+    """Show the part `box` of an image, in pixels of its full size. Views of the same pixels share `levels`.
+
+    `origin` is the part of the source that the view shows, in pixels of the upright source. It is None after a
+    transform that changes more than part and size.
+    """
 
     levels: list[PixelLevel] = field(repr=False)
     box: tuple[int, int, int, int]
+    origin: Box | None = None
 
     @classmethod
     def from_image(cls, image: pil.Image.Image, full: Size | None = None, covered: Box | None = None) -> ImageView:
@@ -79,7 +85,8 @@ class ImageView:
     def crop(self, box: tuple[int, int, int, int]) -> ImageView:
         """Return a view of the part `box` (left, top, right, bottom in pixels of this view). No pixels are copied."""
         left, top = self.box[:2]
-        return ImageView(self.levels, (left + box[0], top + box[1], left + box[2], top + box[3]))
+        moved = (left + box[0], top + box[1], left + box[2], top + box[3])
+        return ImageView(self.levels, moved, self._origin_of(box))
 
     def copy_pixels(self) -> pil.Image.Image:
         """Return a copy of the pixels in view at full size, which the caller may change."""
@@ -105,12 +112,33 @@ class ImageView:
 
         `part` is a box in pixels of this view; fractions are allowed. `kernel` is one of Pillow's resampling filters.
         """
-        left, top = self.box[:2]
-        box: Box = self.box if part is None else (part[0] + left, part[1] + top, part[2] + left, part[3] + top)
-        level = self._best_level(box, size, REUSE_MARGIN, kernel)
-        made = self._resample(level, size, box, kernel)
+        box = self._full_box(part)
+        made = self._resample(self._best_level(box, size, REUSE_MARGIN, kernel), size, box, kernel)
         self.levels.append(PixelLevel(made, box, kernel))
-        return ImageView.from_image(made)
+        return replace(ImageView.from_image(made), origin=self._origin_of(part or (0, 0, *self.size)))
+
+    def sample(self, size: Size, kernel: int, part: Box) -> pil.Image.Image:
+        """Resample a `part` as `resize` does, without keeping the pixels for smaller renditions."""
+        box = self._full_box(part)
+        return self._resample(self._best_level(box, size, 1.0, kernel), size, box, kernel)
+
+    def convert(self, change: Callable[[pil.Image.Image], pil.Image.Image]) -> ImageView:
+        """Return a view of changed pixels: `change` gets the pixels in their stored scale and keeps their size."""
+        base = self.levels[0]
+        return replace(self, levels=[replace(base, image=change(base.image))])
+
+    def _origin_of(self, part: Box) -> Box | None:
+        """Convert a box in pixels of this view to pixels of the upright source."""
+        if self.origin is None:
+            return None
+        left, top, right, bottom = self.origin
+        across, down = (right - left) / self.size[0], (bottom - top) / self.size[1]
+        return left + part[0] * across, top + part[1] * down, left + part[2] * across, top + part[3] * down
+
+    def _full_box(self, part: Box | None) -> Box:
+        """Convert a box in pixels of this view, or the whole view, to pixels of the full image."""
+        left, top = self.box[:2]
+        return self.box if part is None else (part[0] + left, part[1] + top, part[2] + left, part[3] + top)
 
     def _best_level(self, box: Box, size: Size, margin: float, kernel: int | None) -> PixelLevel:
         """Find the smallest level that shows `box` with `margin` times the requested sides."""

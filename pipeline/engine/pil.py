@@ -17,6 +17,7 @@ __all__ = [
     "ImageFont",
     "ImageMath",
     "ImageOps",
+    "JpegImagePlugin",
     "PngImagePlugin",
     "features",
 ]
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         ImageFont,
         ImageMath,
         ImageOps,
+        JpegImagePlugin,
         PngImagePlugin,
         features,
     )

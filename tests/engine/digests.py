@@ -25,7 +25,7 @@ from typing import Any
 import PIL
 from PIL import Image, ImageSequence
 
-from benchmarks.quality import color_files
+from benchmarks.quality import color_files, ultra_hdr
 from pipeline import recipes
 from pipeline.engine.execution import jobs
 from pipeline.engine.revisions import decoder_revision
@@ -158,6 +158,11 @@ def labelled(kind: str) -> Callable[[], bytes]:
     return lambda: with_xmp(xmp(f'{LABEL} photoshop:Credit="the owner"'), kind, image("RGB"), quality=90)
 
 
+def with_gain_map() -> bytes:
+    """Encode a JPEG with an HDR gain map."""
+    return ultra_hdr.write(image("RGB"), image("L", (48, 32)), ultra_hdr.Gains())
+
+
 def large_jpeg() -> bytes:
     """Encode a JPEG that the engine decodes at a fraction of its size."""
     return encoded(image("RGB", (960, 640)), "JPEG", quality=90)
@@ -253,6 +258,9 @@ def _options() -> Iterator[tuple[str, Case]]:
             f"keep label and rights in {kind}",
             Case(labelled("PNG"), "PNG", ({"format": kind, "keep": ["xmp_rights"]},)),
         )
+    for width in (96, 40):
+        kept = {"format": "jpeg", "keep": ["gain_map"], "transforms": [{"resize": {"width": width}}]}
+        yield f"keep the gain map at {width}", Case(with_gain_map, "JPEG", (kept,))
     for name in ("JPEG", "PNG", "WEBP"):
         own = Case(file("RGB", name), name, ({"format": name.lower(), "if_larger": "source"},))
         yield f"the source itself {name}", own

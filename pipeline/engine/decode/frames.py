@@ -13,9 +13,9 @@ def count_frames(image: pil.Image.Image, stream: BinaryIO, limit: int) -> int:
         return count_gif_frames(stream, limit)
     if image.format == "TIFF":
         return _count_by_seeking(image, limit)
-    # PNG, WebP and AVIF declare it in their headers. Further images in a camera's JPEG (MPO) are not frames.
+    # PNG, WebP and AVIF declare it in their headers.
     frames: int = getattr(image, "n_frames", 1)
-    return 1 if image.format == "MPO" else frames
+    return frames
 
 
 def _count_by_seeking(image: pil.Image.Image, limit: int) -> int:

@@ -19,7 +19,7 @@ from ..pixel_modes import scale_clear_color
 from ..protocol import Limits, SourceReport
 from ..timing import MAX_FRAME_MILLISECONDS, Timing
 from ..transforms.auto_orient import ORIENTATION, covers, swaps_sides, upright
-from ..transforms.to_srgb import ToSrgb, srgb_profile
+from ..transforms.to_srgb import ToSrgb
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
@@ -91,10 +91,6 @@ class Source:
         self.stream.seek(0)
         return self.stream.read()
 
-    def profile_for(self, mode: str) -> bytes:
-        """Return the color profile for a rendition in `mode`: the source's own, if its colors were kept, or sRGB."""
-        return self.profile if self.profile and mode in {"RGB", "RGBA"} else srgb_profile()
-
     def in_srgb(self, frames: Sequence[pil.Image.Image]) -> Sequence[pil.Image.Image]:
         """Convert frames to sRGB, unless they are in sRGB already."""
         return [self.color_conversion.convert(frame, self.profile)[0] for frame in frames] if self.profile else frames
@@ -107,7 +103,7 @@ class Source:
         short = jpeg_rows.truncate_rows(self.read_file(), rows)
         if short is not None:
             with map_decoder_errors(self.format):
-                self.image = pil.Image.open(io.BytesIO(short), formats=[self.format])
+                self.image = _open(io.BytesIO(short), self.format)
 
     def read_declarations(self) -> None:
         """Read what Pillow does not expose: a color space by numbers, and the geometry in the boxes of AVIF."""
@@ -188,7 +184,7 @@ class Source:
     def _draft(self, min_scale: float) -> None:
         """Let Pillow decode a JPEG at the smallest scale that `min_scale` allows."""
         part = next((part for part, margin in DRAFT_MARGINS.items() if min_scale * margin * part <= 1), 1)
-        if self.image.format not in {"JPEG", "MPO"} or part == 1:
+        if self.image.format != "JPEG" or part == 1:
             return
         width, height = self.image.size
         drafted = self.image.draft(None, (max(1, width // part), max(1, height // part)))
@@ -263,6 +259,10 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     """Read the header of an image, and the EXIF block wherever it is. Decode no pixels."""
+    if found == "JPEG":
+        # `open` also reads the index of further images, and refuses the file when the index is wrong.
+        stream.seek(0)
+        return pil.JpegImagePlugin.JpegImageFile(stream)
     if found != "PNG":
         return pil.Image.open(stream, formats=[found])
     allow_large_metadata()

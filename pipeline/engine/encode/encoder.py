@@ -13,10 +13,12 @@ from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
 from ..timing import Timing
+from ..transforms.to_srgb import srgb_profile
 from ..transparency import has_clear_pixels, has_partial_alpha
 from . import metadata, placeholders, strip
 from .dropped import list_dropped
 from .formats import Auto, Format, Keep
+from .gain_map import MapSource, attach_map, encode_map
 from .output import Output
 from .quality_search import find_quality
 
@@ -57,8 +59,9 @@ class CollectedMetadata:
 class EncodeRequest:
     """What to encode: the frames (one, or all of an animation with its timing), the format, the options and the limits.
 
-    `untouched` is true when no transform changed a pixel of the source. `metadata` holds the collected metadata by the
-    name of the format, so that several encodes collect it once.
+    `untouched` is true when no transform changed a pixel of the source. `profile` is the color profile of the frames;
+    None for sRGB. `gain_map` is the gain map to keep, and `map_file` the encoded one. `metadata` holds the collected
+    metadata by the name of the format, so that several encodes collect it once.
     """
 
     name: str
@@ -68,6 +71,9 @@ class EncodeRequest:
     output: Output
     limits: Limits
     untouched: bool
+    profile: bytes | None = None
+    gain_map: MapSource | None = None
+    map_file: bytes = b""
     metadata: dict[str, CollectedMetadata] = field(default_factory=dict)
 
 
@@ -78,8 +84,20 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
         EngineError: it is over a limit, or cannot be encoded.
     """
     _check_pixels(request)
-    if not _keeps_profile(request):
-        request = replace(request, frames=source.in_srgb(request.frames))
+    if request.gain_map is not None:
+        map_file = encode_map(request.gain_map, request.frames[0], request.output.max_bytes)
+        if map_file:
+            # The image matters more than its gain map: a limit that both exceed may hold for the image.
+            with suppress(EngineError):
+                return _encode_rendition(replace(request, map_file=map_file), source)
+            request = replace(request, metadata={})
+    return _encode_rendition(request, source)
+
+
+def _encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition:
+    """Encode a rendition, with its gain map if it has one."""
+    if request.profile and not _keeps_profile(request):
+        request = replace(request, frames=source.in_srgb(request.frames), profile=None)
     kind, body = _encode_within_limit(request, source)
     if request.output.if_larger == "source":
         body = _smaller_source(body, kind, request, source)
@@ -112,7 +130,12 @@ def _lost_pixels(kind: Format, request: EncodeRequest, source: Source) -> set[st
 def _keeps_profile(request: EncodeRequest) -> bool:
     """Return True when the file will hold a color profile."""
     gray = all(frame.mode == "L" for frame in request.frames)
-    return "icc" in request.output.keep and request.kind.name != "gif" and not gray
+    return bool(request.map_file) or ("icc" in request.output.keep and request.kind.name != "gif" and not gray)
+
+
+def _profile_for(request: EncodeRequest) -> bytes:
+    """Return the color profile to write: the frames' own, if their colors were kept, or sRGB."""
+    return request.profile if request.profile and request.frames[0].mode in {"RGB", "RGBA"} else srgb_profile()
 
 
 def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format, bytes]:
@@ -124,7 +147,8 @@ def _encode_within_limit(request: EncodeRequest, source: Source) -> tuple[Format
         return _encode_as_best_format(request, source)
     except EngineError as error:
         collected = request.metadata.values()
-        if error.kind != "max_bytes_impossible" or not any(each.elements for each in collected):
+        # A gain map gives way before a label does.
+        if error.kind != "max_bytes_impossible" or request.map_file or not any(each.elements for each in collected):
             raise
         for each in collected:
             each.elements.clear()
@@ -202,7 +226,8 @@ def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Encode the frames in one format."""
     timing = request.timing if kind.animates else None
     frames = request.frames if timing else request.frames[:1]
-    return kind.encode(frames, timing, _metadata(kind, request, source).arguments())
+    body = kind.encode(frames, timing, _metadata(kind, request, source).arguments())
+    return attach_map(body, request.map_file) if request.map_file else body
 
 
 def _metadata(kind: Format, request: EncodeRequest, source: Source) -> CollectedMetadata:
@@ -218,7 +243,11 @@ def _collect_metadata(kind: Format, request: EncodeRequest, source: Source) -> C
     if "icc" in keep and kind.name != "gif":
         gray = kind.stores_gray and all(frame.mode == "L" for frame in request.frames)
         if not gray:
-            collected.blocks["icc_profile"] = source.profile_for(request.frames[0].mode)
+            collected.blocks["icc_profile"] = _profile_for(request)
+    if request.map_file:
+        collected.held.add("gain_map")
+        if request.profile:
+            collected.blocks["icc_profile"] = request.profile
     room = metadata.ExifLimits(
         request.frames[0].size, flat=kind.name == "tiff", max_bytes=0 if kind.name == "gif" else kind.max_exif_bytes
     )
@@ -247,17 +276,16 @@ def _collect_properties(collected: CollectedMetadata, request: EncodeRequest, so
 def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: Source) -> bytes:
     """Use the source's own file, if it shows the same image and is smaller than the encoded one.
 
-    Of its metadata it gets only what the encoded one has, written anew. A gain map is kept in the encoded file only.
+    Of its metadata it gets only what the encoded one has, written anew, and the same gain map.
     """
     as_stored = source.orientation == 1 and source.index == 0 and source.frames == 1 and not source.patched
     as_stored = as_stored and not source.colors.find_hdr()
     if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
-    collected = _metadata(kind, request, source)
-    if "gain_map" in collected.held:
-        return body
     try:
-        own = strip.strip_metadata(source.read_file(), source.format, collected.arguments())
+        blocks = _metadata(kind, request, source).arguments()
+        own = strip.strip_metadata(source.read_file(), source.format, blocks)
+        own = attach_map(own, request.map_file) if request.map_file else own
         verify_file(own, kind, request.frames[0])
     except (strip.StripError, EngineError):
         return body

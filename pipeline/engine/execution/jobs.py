@@ -27,6 +27,7 @@ from ..decode.plan import forecast_size, min_decode_scale, rows_needed
 from ..decode.source import Source, open_source, require_codec
 from ..encode.encoder import EncodeRequest, encode_rendition
 from ..encode.formats import FORMATS, Format, Keep
+from ..encode.gain_map import MapSource
 from ..encode.output import Output
 from ..errors import EngineError
 from ..image_view import ImageView
@@ -35,6 +36,7 @@ from ..transforms.registry import FIRST, build_transforms
 from ..transforms.select_frame import Frame
 from ..transforms.to_srgb import ToSrgb
 from .bundle import write_bundle
+from .gain_map_plan import keeps_map, plan_gain_map
 from .tamper_check import TamperCheck
 
 
@@ -135,6 +137,8 @@ class _RenditionPlan:
     output: Output
     animated: bool = False
     frames: list[pil.Image.Image] = field(default_factory=list)
+    profile: bytes | None = None
+    gain_map: MapSource | None = None
     ms: float = 0.0
 
 
@@ -156,18 +160,25 @@ def _make_renditions(job: Job, directory: Path, record: _JobRecord) -> list[Rend
     source.limit_rows(rows_needed(source.size, chains, FIRST))
     scale = max((min_decode_scale(source.size, chain) for chain in chains), default=1.0)
     colors = next((step for step in shared if isinstance(step, ToSrgb)), ToSrgb())
-    frames = source.decode_frames(scale, colors, count, patch=job.get("on_truncated") == "patch")
+    keeping = {plan.job["name"] for plan in plans if keeps_map(plan.kind, plan.output, plan.steps, source.format)}
+    hdr = plan_gain_map(source, colors, shared, keeping, job["limits"]["max_pixels"])
+    frames = source.decode_frames(scale, hdr.colors, count, patch=job.get("on_truncated") == "patch")
     context, done = replace(_context(job, directory), animated=count > 1), {}
     for number in range(count):
         with record.timed("decode"):
-            view = next(frames)
+            view = hdr.start(next(frames))
         own = replace(context)
         with record.timed("shared"):
             view = _apply(view, shared, own)
         for plan in sorted(plans, key=lambda plan: -math.prod(forecast_size(view.size, plan.steps))):
             started = time.perf_counter()
             if number == 0 or plan.animated:
-                plan.frames.append(_apply(view, plan.steps, replace(own)).read_pixels())
+                if plan.job["name"] in keeping:
+                    plan.gain_map = hdr.part_for(shown := _apply(view, plan.steps, replace(own)))
+                if plan.gain_map is None:
+                    shown = _apply(hdr.in_srgb(view), plan.steps, replace(own))
+                plan.frames.append(shown.read_pixels())
+                plan.profile = hdr.profile_of(plan.gain_map)
             if number == (count - 1 if plan.animated else 0):
                 done[plan.job["name"]] = _encode_and_write(plan, source, shared, job, directory, started)
             plan.ms += time.perf_counter() - started
@@ -221,7 +232,18 @@ def _encode_and_write(
     )
     timing = source.timing if plan.animated else None
     made = encode_rendition(
-        EncodeRequest(plan.job["name"], plan.frames, timing, plan.kind, plan.output, job["limits"], untouched), source
+        EncodeRequest(
+            plan.job["name"],
+            plan.frames,
+            timing,
+            plan.kind,
+            plan.output,
+            job["limits"],
+            untouched,
+            plan.profile,
+            plan.gain_map,
+        ),
+        source,
     )
     (directory / plan.job["file"]).write_bytes(made.body)
     plan.frames = []
