@@ -232,6 +232,11 @@ def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
 
         stream.seek(0)
         return TiffFile(stream)
+    if found == "GIF":
+        from .gif_file import GifFile  # imports Pillow
+
+        stream.seek(0)
+        return GifFile(stream)
     if found != "PNG":
         return pil.Image.open(stream, formats=[found])
     allow_large_metadata()
