@@ -46,11 +46,16 @@ Color = tuple[float, ...]
 
 def cmyk_to_srgb(image: pil.Image.Image) -> pil.Image.Image:
     """Convert a CMYK image without a profile to RGB in sRGB."""
-    made = pil.ImageCms.profileToProfile(
-        image, pil.ImageCms.ImageCmsProfile(io.BytesIO(default_profile())), pil.ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
+    made = pil.ImageCms.applyTransform(image, _transform())
     assert made is not None  # noqa: S101 - only a conversion in place returns nothing
     return made
+
+
+@cache
+def _transform() -> pil.ImageCms.ImageCmsTransform:
+    """Build the conversion once per process: its table takes longer than a small image."""
+    source = pil.ImageCms.ImageCmsProfile(io.BytesIO(default_profile()))
+    return pil.ImageCms.buildTransform(source, pil.ImageCms.createProfile("sRGB"), "CMYK", "RGB")
 
 
 @cache

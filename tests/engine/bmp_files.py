@@ -12,7 +12,7 @@ Rows = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Header:
-    """Describe a bitmap: `size` is that of its header in bytes, which tells the version; `masks` are for red to alpha."""
+    """Describe a bitmap: `size` is the length of its header in bytes; `masks` are those of red to alpha."""
 
     size: int
     bits: int
@@ -36,7 +36,20 @@ def write_bmp(rows: Rows, header: Header, palette: Sequence[Color] = (), data: b
         fields = struct.pack("<I4H", 12, width, height, 1, header.bits)
     else:
         tall = -height if header.top_down else height
-        fields = struct.pack("<I2i2H6I", header.size, width, tall, 1, header.bits, header.compression, len(pixels), 2835, 2835, header.colors, 0)
+        fields = struct.pack(
+            "<I2i2H6I",
+            header.size,
+            width,
+            tall,
+            1,
+            header.bits,
+            header.compression,
+            len(pixels),
+            2835,
+            2835,
+            header.colors,
+            0,
+        )
         fields = fields[: header.size]
         if header.size >= 52 and header.compression in (3, 6):
             fields += struct.pack(f"<{len(header.masks)}I", *header.masks)[: header.size - 40]

@@ -26,7 +26,9 @@ class Frame:
     control: bool = True
 
 
-def write_gif(size: tuple[int, int], palette: Sequence[Color] | None, frames: Sequence[Frame], ground: int = 0) -> bytes:
+def write_gif(
+    size: tuple[int, int], palette: Sequence[Color] | None, frames: Sequence[Frame], ground: int = 0
+) -> bytes:
     """Write a GIF with a canvas of `size` pixels. `ground` is the index of the background color."""
     body = b"GIF89a" + struct.pack("<2H3B", *size, _palette_bits(palette), ground, 0) + _table(palette)
     for frame in frames:

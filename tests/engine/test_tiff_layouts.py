@@ -122,9 +122,7 @@ def _color(layout: Layout, pixel: Pixel) -> tuple[float, ...]:
 def difference(shown: Image.Image, colors: list[tuple[float, ...]]) -> float:
     """Return the largest difference between an image and expected colors."""
     body = shown.convert("RGBA").tobytes()
-    return max(
-        abs(body[4 * at + band] - color[band]) for at, color in enumerate(colors) for band in range(4)
-    )
+    return max(abs(body[4 * at + band] - color[band]) for at, color in enumerate(colors) for band in range(4))
 
 
 def tolerance(layout: Layout) -> float:
@@ -133,9 +131,7 @@ def tolerance(layout: Layout) -> float:
 
 
 @pytest.mark.parametrize(("photometric", "extras"), SAMPLES)
-def test_every_layout_is_right_or_refused(
-    run: Run, tmp_path: Path, photometric: int, extras: tuple[int, ...]
-) -> None:
+def test_every_layout_is_right_or_refused(run: Run, tmp_path: Path, photometric: int, extras: tuple[int, ...]) -> None:
     samples, wrong, refused = COLORS[photometric] + len(extras), [], set()
     for bits, kind in NUMBERS:
         rows = pixels(photometric, extras, bits, kind)
@@ -163,10 +159,14 @@ def test_every_layout_is_right_or_refused(
 @pytest.mark.parametrize("planar", [1, 2])
 @pytest.mark.parametrize("extras", [(), (0,)])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_inks_are_read_in_every_layout(run: Run, tmp_path: Path, planar: int, extras: tuple[int, ...], bits: int) -> None:
+def test_inks_are_read_in_every_layout(
+    run: Run, tmp_path: Path, planar: int, extras: tuple[int, ...], bits: int
+) -> None:
     rows = pixels(5, extras, bits, 1)
     shift = bits - 8
-    inks = Image.frombytes("CMYK", SIZE, bytes(int(value) >> shift for row in rows for pixel in row for value in pixel[:4]))
+    inks = Image.frombytes(
+        "CMYK", SIZE, bytes(int(value) >> shift for row in rows for pixel in row for value in pixel[:4])
+    )
     want = cmyk_to_srgb(inks).convert("RGBA").tobytes()
     colors = [tuple(map(float, want[at : at + 4])) for at in range(0, len(want), 4)]
     for order, compression, tile in [("<", NONE, 0), (">", DEFLATE, 16), (">", NONE, 0), ("<", LZW, 0)]:

@@ -29,7 +29,7 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
         coder = "raw"
         if bitmap.compression in (bmp_masks.RLE8, bmp_masks.RLE4):
             coder, args = "bmp_rle", (raw_mode, bitmap.compression == bmp_masks.RLE4, direction)
-        self.tile = [ImageFile._Tile(coder, (0, 0, *self._size), bitmap.offset, args)]  # noqa: SLF001
+        self.tile = [ImageFile._Tile(coder, (0, 0, *self._size), bitmap.offset, args)]
 
     def _modes(self, bitmap: Bitmap) -> tuple[str, str]:
         """Return the mode and the raw mode of the pixels, and set the palette."""
@@ -57,8 +57,9 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
     @property
     def meaning(self) -> str:
         """Mode of the pixels once they are loaded."""
-        masked = self._container and self._bitmap_read
-        return ("RGBA" if self._bitmap_read.masks[3] else "RGB") if masked else self.mode
+        if self._container and self._bitmap_read:
+            return "RGBA" if self._bitmap_read.masks[3] else "RGB"
+        return self.mode
 
     def load_end(self) -> None:
         """Make the image from its masks."""

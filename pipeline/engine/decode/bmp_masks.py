@@ -112,7 +112,12 @@ def _read_masks(stream: BinaryIO, header: bytes, bits: int, compression: int) ->
     masks: Masks = (red, green, blue, alpha)
     spans = [mask // (mask & -mask) if mask else 0 for mask in masks]
     overlap = sum(masks) != red | green | blue | alpha
-    if overlap or any(span & (span + 1) for span in spans) or max(masks) >> bits or (bits == 24 and masks != _BYTE_MASKS):
+    if (
+        overlap
+        or any(span & (span + 1) for span in spans)
+        or max(masks) >> bits
+        or (bits == 24 and masks != _BYTE_MASKS)
+    ):
         raise unsupported("with color masks that overlap, have gaps or do not fit")
     return masks
 
@@ -154,7 +159,7 @@ def _part(whole: pil.Image.Image, mask: int) -> pil.Image.Image:
     shift = (mask & -mask).bit_length() - 1
     shift += max(0, (mask >> shift).bit_length() - 16)
     full = mask >> shift
-    scaled = pil.ImageMath.lambda_eval(
+    scaled: pil.Image.Image = pil.ImageMath.lambda_eval(
         lambda each: (((each["i"] >> shift) & full) * 255 + full // 2) / full, i=whole
     )
     return scaled.convert("L")

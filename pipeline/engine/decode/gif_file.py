@@ -1,11 +1,13 @@
 """GIF files: Pillow's reader with the canvas of browsers.
 
 The canvas is transparent until a frame covers it, and disposal makes it transparent again. The background color of the
-file has no effect, as in all browsers (GIF89a, 18 and 23). Pillow fills uncovered parts with the background color, keeps
-the disposal of an earlier frame, and does not restore an empty canvas.
+file has no effect, as in all browsers (GIF89a, 18 and 23). Pillow fills uncovered parts with the background color,
+keeps the disposal of an earlier frame, and does not restore an empty canvas.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 from PIL import GifImagePlugin, Image
 
@@ -42,7 +44,7 @@ class GifFile(GifImagePlugin.GifImageFile):
         self._box = self.dispose_extent or (0, 0, *self.size)
         left, top, right, bottom = self._box
         tile = self.tile[0]
-        bits, interlaced, _ = tile.args  # type: ignore[misc]
+        bits, interlaced, _ = cast("tuple[int, bool, int]", tile.args)
         self.tile = [tile._replace(extents=(0, 0, right - left, bottom - top), args=(bits, interlaced, -1))]
 
     def _dispose(self) -> None:
@@ -59,7 +61,7 @@ class GifFile(GifImagePlugin.GifImageFile):
         """Make room for the pixels of the frame alone."""
         left, top, right, bottom = self._box
         self._mode, self.palette = ("P", self._frame_palette) if self._frame_palette else ("L", None)
-        self.im = Image.core.new(self._mode, (right - left, bottom - top))
+        self.im = Image.new(self._mode, (right - left, bottom - top)).im
         if self.palette:
             self.im.putpalette("RGB", *self.palette.getdata())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from ..protocol import Limits, SourceReport
 from ..timing import MAX_FRAME_MILLISECONDS, Timing
 from ..transforms.auto_orient import covers, swaps_sides, upright
 from ..transforms.to_srgb import ToSrgb, srgb_profile
-from . import frames, jpeg_rows, sniff, webp_alpha
+from . import frames, jpeg_rows, sniff
 from .exif import exif_of, exif_orientation, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
+from .readers import open_own
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -227,13 +228,9 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     """Read the header of an image, and the EXIF block wherever it is. Decode no pixels."""
-    reader = _own_reader(found)
-    if reader is not None:
-        stream.seek(0)
-        return reader(stream)
-    if found == "WEBP" and webp_alpha.lacks_alpha_flag(stream):
-        stream.seek(0)
-        return pil.Image.open(io.BytesIO(webp_alpha.with_alpha_flag(stream.read())), formats=[found])
+    own = open_own(stream, found)
+    if own is not None:
+        return own
     if found != "PNG":
         return pil.Image.open(stream, formats=[found])
     allow_large_metadata()
@@ -242,19 +239,6 @@ def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     if "exif" not in image.info and (exif := late_exif(stream)):
         image.info["exif"] = exif
     return image
-
-
-def _own_reader(found: str) -> Callable[[BinaryIO], pil.Image.Image] | None:
-    """Return the engine's own reader of a format, which imports Pillow; None for formats that Pillow reads right."""
-    if found == "TIFF":
-        from .tiff_file import TiffFile as reader
-    elif found == "GIF":
-        from .gif_file import GifFile as reader
-    elif found == "BMP":
-        from .bmp_file import BmpFile as reader
-    else:
-        return None
-    return reader
 
 
 def _detect_allowed_format(head: bytes, formats: list[str]) -> str:

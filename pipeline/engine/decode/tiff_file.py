@@ -79,7 +79,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         self._setup_with(plain, libtiff=True)
         self._mode = container.mode
         # The first argument of the decoder is the raw mode.
-        self.tile = [tile._replace(args=(container.raw_mode, *cast("tuple[Any, ...]", tile.args)[1:])) for tile in self.tile]
+        self.tile = [
+            tile._replace(args=(container.raw_mode, *cast("tuple[Any, ...]", tile.args)[1:])) for tile in self.tile
+        ]
         if container.mode == "P":
             self.palette = ImagePalette.raw("RGB", self._colors)
 
@@ -104,7 +106,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         """Mode of the pixels once they are loaded."""
         return self._container.meaning if self._container else self.mode
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:  # noqa: ANN401 - Pillow does not export the class
         """Decode the selected page.
 
         Raises:

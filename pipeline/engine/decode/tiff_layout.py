@@ -204,7 +204,11 @@ def _color_container(layout: Layout) -> Container | None:
 
 def _is_common(layout: Layout) -> bool:
     """Return True for interleaved samples that Pillow of every supported version reads right."""
-    if layout.flipped or layout.bits not in (8, 16) or layout.photometric not in (RGB, CMYK, CIELAB, PALETTE, BLACK_IS_ZERO):
+    if (
+        layout.flipped
+        or layout.bits not in (8, 16)
+        or layout.photometric not in (RGB, CMYK, CIELAB, PALETTE, BLACK_IS_ZERO)
+    ):
         return False
     if layout.photometric in (PALETTE, BLACK_IS_ZERO):
         return layout.bits == 8 and layout.extras == (UNASSOCIATED,)
@@ -261,7 +265,9 @@ def _assemble_gray(image: pil.Image.Image, layout: Layout) -> pil.Image.Image:
 
 def _to_bytes(image: pil.Image.Image, full: int) -> pil.Image.Image:
     """Scale integers from 0 to `full` to 8 bits, rounded."""
-    scaled = pil.ImageMath.lambda_eval(lambda each: (each["i"] * 255 + full // 2) / full, i=image.convert("I"))
+    scaled: pil.Image.Image = pil.ImageMath.lambda_eval(
+        lambda each: (each["i"] * 255 + full // 2) / full, i=image.convert("I")
+    )
     return scaled.convert("L")
 
 

@@ -1,0 +1,449 @@
+"""Pixel layouts of GIF, BMP, WebP and PNG: the rendition is what arithmetic says, or the source is refused by name."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageSequence
+
+from pipeline.engine import cmyk
+from pipeline.engine.decode import webp_alpha
+
+from . import gif_files, webp_files
+from .bmp_files import Header, run_lengths, write_bmp
+from .conftest import Made, Run, encoded, gradient, job, opened, rendition
+from .gif_files import compose, write_gif
+from .webp_files import write_webp
+
+Pixels = list[tuple[int, ...]]
+
+
+def pixels_of(image: Image.Image) -> Pixels:
+    """Return the pixels in RGBA. Transparent pixels have no color."""
+    body = image.convert("RGBA").tobytes()
+    found = (tuple(body[at : at + 4]) for at in range(0, len(body), 4))
+    return [pixel if pixel[3] else (0, 0, 0, 0) for pixel in found]
+
+
+def frames_of(image: Image.Image) -> list[Pixels]:
+    """Return the frames, with repetitions joined, which encoders do as well."""
+    return joined(pixels_of(frame) for frame in ImageSequence.Iterator(image))
+
+
+def joined(frames: Iterable[Pixels]) -> list[Pixels]:
+    """Join equal frames that follow one another."""
+    return [frame for frame, _ in itertools.groupby(frames)]
+
+
+def colors(draw: random.Random, count: int) -> list[tuple[int, int, int]]:
+    """Draw a palette."""
+    return [(draw.randrange(256), draw.randrange(256), draw.randrange(256)) for _ in range(count)]
+
+
+# GIF
+
+CANVAS = (11, 9)
+
+
+def gif_frame(draw: random.Random, shared: int) -> gif_files.Frame:
+    """Draw a frame: any place, disposal, transparency, interlacing and palette."""
+    width, height = CANVAS
+    left, top = (0, 0) if draw.random() < 0.5 else (draw.randrange(width), draw.randrange(height))
+    across, down = (width, height) if (left, top) == (0, 0) else (width - left, height - top)
+    if draw.random() < 0.3:
+        across, down = draw.randint(1, across), draw.randint(1, down)
+    own = colors(draw, draw.choice([4, 8, 16])) if draw.random() < 0.4 or not shared else None
+    count = len(own) if own else shared
+    return gif_files.Frame(
+        [[draw.randrange(count) for _ in range(across)] for _ in range(down)],
+        left,
+        top,
+        draw.choice([0, 1, 2, 3]),
+        draw.randrange(count) if draw.random() < 0.5 else None,
+        own,
+        draw.random() < 0.3,
+        draw.random() < 0.95,
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_gif_is_composed_as_in_browsers(run: Run, tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    shared = colors(draw, 8) if draw.random() < 0.9 else None
+    drawn = [gif_frame(draw, 8 if shared else 0) for _ in range(draw.choice([1, 1, 2, 3, 4]))]
+    # Without a control block, a frame has neither disposal nor transparency.
+    frames = [
+        frame
+        if frame.control
+        else gif_files.Frame(frame.rows, frame.left, frame.top, 0, None, frame.palette, frame.interlaced, False)
+        for frame in drawn
+    ]
+    assert run(write_gif(CANVAS, shared, frames, ground=draw.randrange(8)))["failure"] is None
+    canvases = [[pixel for row in canvas for pixel in row] for canvas in compose(CANVAS, shared, frames)]
+    assert frames_of(opened(tmp_path / "out")) == joined(canvases)  # type: ignore[arg-type]
+
+
+def test_a_first_frame_that_is_too_small_leaves_the_rest_clear(made: Made) -> None:
+    frame = gif_files.Frame([[1, 1], [1, 1]], 2, 1)
+    shown = made(write_gif((6, 4), [(255, 0, 0), (0, 0, 255)], [frame], ground=0))
+    assert shown.size == (6, 4)
+    assert [shown.getpixel(place) for place in ((0, 0), (2, 1), (3, 2), (4, 2))] == [
+        (0, 0, 0, 0),
+        (0, 0, 255, 255),
+        (0, 0, 255, 255),
+        (0, 0, 0, 0),
+    ]
+
+
+def test_a_later_frame_is_cut_at_the_canvas(run: Run, tmp_path: Path) -> None:
+    first, wide = gif_files.Frame([[0] * 4] * 4), gif_files.Frame([[1] * 9] * 9, 2, 2)
+    assert run(write_gif((4, 4), [(255, 0, 0), (0, 0, 255)], [first, wide]))["failure"] is None
+    _, second = ImageSequence.all_frames(opened(tmp_path / "out"))
+    assert second.size == (4, 4)
+    assert [second.convert("RGB").getpixel((at, at)) for at in (1, 2)] == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_a_frame_without_pixels_is_no_crash(run: Run) -> None:
+    empty = b"GIF89a" + struct.pack("<2H3B", 4, 4, 0x80, 0, 0) + bytes(6) + struct.pack("<B4HB", 0x2C, 0, 0, 0, 0, 0)
+    failure = run(empty + b"\x02\x01\x00\x00;")["failure"]
+    assert failure is None or failure["kind"] == "damaged_image"
+
+
+# BMP
+
+MASKS = {
+    16: [
+        *[
+            (0xF800, 0x7E0, 0x1F, 0),
+            (0x7C00, 0x3E0, 0x1F, 0),
+            (0x7C00, 0x3E0, 0x1F, 0x8000),
+            (0xF00, 0xF0, 0xF, 0xF000),
+        ],
+        *[(0x1F, 0x7E0, 0xF800, 0), (0xE0, 0x1C, 3, 0), (0xFF00, 0xFF00 >> 8, 0, 0)],
+    ],
+    32: [
+        *[(0xFF0000, 0xFF00, 0xFF, 0), (0xFF0000, 0xFF00, 0xFF, 0xFF000000), (0xFF, 0xFF00, 0xFF0000, 0xFF000000)],
+        *[
+            (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
+            (0xFF000000, 0xFF0000, 0xFF00, 0),
+            (0xFF00, 0xFF, 0xFF000000, 0xFF0000),
+        ],
+        *[(0x3FF00000, 0xFFC00, 0x3FF, 0xC0000000), (0xF800, 0x7E0, 0x1F, 0xFF0000), (0x7FFFF000, 0xFFF, 0, 0)],
+    ],
+}
+DEFAULT = {16: (0x7C00, 0x3E0, 0x1F, 0), 24: (0xFF0000, 0xFF00, 0xFF, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
+
+
+def headers(bits: int) -> Iterator[Header]:
+    """Yield every version of the header for a depth, with the masks that it can hold."""
+    for size in (12, 16, 40, 52, 56, 64, 108, 124):
+        for down in (False, True) if size != 12 else (False,):
+            yield Header(size, bits, top_down=down)
+        for masks in MASKS.get(bits, []) if size in (40, 52, 56, 108, 124) else []:
+            if size == 40:
+                yield Header(size, bits, 6, masks)
+            if size >= 56 or not masks[3]:
+                yield Header(size, bits, 3, masks if size >= 56 else masks[:3], top_down=bool(masks[0] & 1))
+
+
+def level(value: int, mask: int) -> float:
+    """Compute the 8-bit level of the bits under a mask."""
+    shift = (mask & -mask).bit_length() - 1
+    return ((value & mask) >> shift) * 255 / (mask >> shift) if mask else 0.0
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16, 24, 32])
+def test_a_bmp_is_read_in_every_version_and_depth(run: Run, tmp_path: Path, bits: int) -> None:
+    wrong = []
+    for header in headers(bits):
+        draw = random.Random(str(header))
+        palette = colors(draw, 1 << bits) if bits <= 8 else []
+        rows = [[draw.randrange(1 << bits) for _ in range(13)] for _ in range(5)]
+        report = run(write_bmp(rows, header, palette))
+        if report["failure"]:
+            wrong.append(f"{header}: {report['failure']['message']}")
+            continue
+        masks = (*header.masks, 0)[:4] if header.masks else DEFAULT.get(bits, (0, 0, 0, 0))
+        for shown, value in zip(
+            pixels_of(opened(tmp_path / "out")), (value for row in rows for value in row), strict=True
+        ):
+            alpha = level(value, masks[3]) if masks[3] else 255.0
+            color = palette[value] if palette else [level(value, mask) for mask in masks[:3]]
+            if alpha and any(abs(one - other) > 1 for one, other in zip(shown, (*color, alpha), strict=True)):
+                wrong.append(f"{header}: {shown} is not {color}")
+                break
+    assert not wrong
+
+
+@pytest.mark.parametrize(("bits", "compression"), [(8, 1), (4, 2)])
+def test_a_bmp_with_run_lengths_is_read(made: Made, bits: int, compression: int) -> None:
+    draw = random.Random(bits)
+    palette = colors(draw, 1 << bits)
+    rows = [[draw.randrange(1 << bits) for _ in range(14)] for _ in range(6)]
+    shown = made(write_bmp(rows, Header(40, bits, compression), palette, run_lengths(rows, bits)))
+    assert pixels_of(shown) == [(*palette[value], 255) for row in rows for value in row]
+
+
+def test_an_alpha_that_is_nowhere_set_is_ignored(made: Made) -> None:
+    """Many programs declare an alpha mask and leave the bits at 0. Browsers show such files as opaque."""
+    header = Header(124, 32, 3, (0xFF0000, 0xFF00, 0xFF, 0xFF000000))
+    shown = made(write_bmp([[0x102030, 0x405060]], header))
+    assert (shown.mode, shown.getpixel((1, 0))) == ("RGB", (0x40, 0x50, 0x60))
+
+
+@pytest.mark.parametrize(
+    ("count", "bits", "shown"), [(2, 8, [(0, 0, 0), (255, 255, 255)]), (16, 4, [(at, at, at) for at in range(16)])]
+)
+def test_a_short_gray_palette_is_a_palette(made: Made, count: int, bits: int, shown: list[Any]) -> None:
+    """Pillow mistakes them for gray pixels of another depth."""
+    body = write_bmp([list(range(count))], Header(40, bits, colors=count), shown)
+    assert [made(body).convert("RGB").getpixel((at, 0)) for at in range(count)] == shown
+
+
+def test_indices_outside_the_palette_are_black(made: Made) -> None:
+    body = write_bmp([[0, 1, 2, 255]], Header(40, 8, colors=2), [(9, 8, 7), (1, 2, 3)])
+    assert [made(body).convert("RGB").getpixel((at, 0)) for at in range(4)] == [
+        (9, 8, 7),
+        (1, 2, 3),
+        (0,) * 3,
+        (0,) * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "word"),
+    [
+        (Header(40, 8, 4), "JPEG"),
+        (Header(40, 8, 5), "PNG"),
+        (Header(64, 1, 3), "Huffman"),
+        (Header(64, 24, 4), "RLE24"),
+        (Header(40, 64), "64 bits"),
+        (Header(40, 32, 3, (0xFF00FF, 0xFF00, 0xFF)), "masks"),
+        (Header(40, 32, 3, (0xF0F000, 0xF00, 0xFF)), "masks"),
+        (Header(200, 24), "header of 200 bytes"),
+    ],
+)
+def test_other_kinds_of_bmp_are_refused_by_name(run: Run, header: Header, word: str) -> None:
+    failure = run(write_bmp([[0] * 4] * 4, header, data=bytes(200)))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "unsupported_variant"
+    assert word in failure["message"]
+
+
+@pytest.mark.parametrize("cut", [0, 10, 16, 20, 40, 56, 60, 64])
+def test_a_bmp_that_ends_early_is_damage(run: Run, cut: int) -> None:
+    body = write_bmp([[0x102030] * 4] * 4, Header(40, 32, 3, (0xFF0000, 0xFF00, 0xFF)))
+    failure = run(b"BM" + body[2 : max(2, cut)])["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"
+
+
+def test_a_truncated_bmp_can_be_patched(run: Run, tmp_path: Path) -> None:
+    header = Header(124, 32, 3, (0xFF0000, 0xFF00, 0xFF, 0xFF000000))
+    body = write_bmp([[0xFF102030] * 50] * 50, header)
+    report = run(body[: len(body) // 2], job(on_truncated="patch"))
+    assert report["failure"] is None
+    assert report["renditions"][0]["extra"] == {"patched": "true"}
+    assert opened(tmp_path / "out").size == (50, 50)
+
+
+# WebP
+
+
+def webp_frame(draw: random.Random) -> webp_files.Frame:
+    """Draw a lossless frame at an even place, with or without alpha."""
+    left, top = (0, 0) if draw.random() < 0.5 else (2 * draw.randint(0, 4), 2 * draw.randint(0, 3))
+    width, height = (12, 10) if (left, top) == (0, 0) else (draw.randint(1, 12 - left), draw.randint(1, 10 - top))
+    mode = "RGBA" if draw.random() < 0.3 else "RGB"
+    image = Image.frombytes(mode, (width, height), draw.randbytes(width * height * len(mode)))
+    if mode == "RGBA":
+        image.putalpha(image.getchannel("A").point([0] * 128 + [255] * 128))
+    return webp_files.Frame(image, left, top, draw.random() < 0.3, draw.random() < 0.6)
+
+
+def composed(frames: Sequence[webp_files.Frame]) -> Iterator[Image.Image]:
+    """Yield the canvas after each frame (RFC 9649, 2.7.1)."""
+    canvas = Image.new("RGBA", (12, 10))
+    for frame in frames:
+        image = frame.image.convert("RGBA")
+        place = (frame.left, frame.top)
+        canvas.paste(image, place, image if frame.blend else None)
+        yield canvas.copy()
+        if frame.clear_after:
+            canvas.paste((0, 0, 0, 0), (*place, frame.left + image.width, frame.top + image.height))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_webp_animation_is_clear_where_no_frame_is(run: Run, tmp_path: Path, seed: int) -> None:
+    """The flag of the header does not matter, for the source and for our own rendition."""
+    draw = random.Random(seed)
+    frames = [webp_frame(draw) for _ in range(draw.choice([1, 2, 3, 4]))]
+    body = write_webp((12, 10), frames, alpha=draw.random() < 0.2)
+    report = run(body, job(rendition("out", "png"), rendition("webp", "webp", lossless=True)))
+    assert report["failure"] is None
+    want = joined(pixels_of(canvas) for canvas in composed(frames))
+    assert frames_of(opened(tmp_path / "out")) == want
+    assert frames_of(opened(tmp_path / "webp")) == want
+    made = (tmp_path / "webp").read_bytes()
+    clear = any(pixel[3] == 0 for frame in want for pixel in frame)
+    assert made[12:16] != b"VP8X" or bool(made[webp_alpha.FLAGS_OFFSET] & 0x10) >= clear
+
+
+def test_an_animation_that_is_opaque_stays_opaque(run: Run, tmp_path: Path) -> None:
+    frames = [webp_files.Frame(gradient(12, 10)), webp_files.Frame(Image.new("RGB", (4, 4), "red"), 2, 2)]
+    assert run(write_webp((12, 10), frames), job(rendition("out", "webp", lossless=True)))["failure"] is None
+    assert not (tmp_path / "out").read_bytes()[webp_alpha.FLAGS_OFFSET] & 0x10
+    assert all(pixel[3] == 255 for frame in frames_of(opened(tmp_path / "out")) for pixel in frame)
+
+
+@pytest.mark.parametrize("cut", [30, 38, 44, 60, 70])
+def test_a_webp_animation_that_ends_early_is_damage(run: Run, cut: int) -> None:
+    body = write_webp((12, 10), [webp_files.Frame(Image.new("RGB", (4, 4), "red"), 2, 2)])
+    failure = run(body[:cut])["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"
+
+
+# PNG
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    """Build a PNG chunk."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _line(row: Sequence[tuple[int, ...]], depth: int) -> bytes:
+    """Pack a row of a PNG without a filter."""
+    text = "".join(f"{value:0{depth}b}" for pixel in row for value in pixel)
+    text += "0" * (-len(text) % 8)
+    return b"\0" + int(text, 2).to_bytes(len(text) // 8, "big") if text else b""
+
+
+def write_png(
+    rows: Sequence[Sequence[tuple[int, ...]]], depth: int, kind: int, chunks: bytes, *, interlaced: bool
+) -> bytes:
+    """Write a PNG, all rows unfiltered."""
+    width, height = len(rows[0]), len(rows)
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    data = b"".join(
+        _line(row[left::across], depth)
+        for left, top, across, down in passes
+        for row in rows[top::down]
+        if row[left::across]
+    )
+    head = struct.pack(">2I5B", width, height, depth, kind, 0, 0, interlaced)
+    parts = [_chunk(b"IHDR", head), chunks, _chunk(b"IDAT", zlib.compress(data)), _chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@cache
+def png_palette(depth: int) -> list[tuple[int, ...]]:
+    """Draw a palette with alpha."""
+    draw = random.Random(depth)
+    return [(*color, draw.randrange(1, 256)) for color in colors(draw, 1 << depth)]
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize(("kind", "depth"), [(kind, depth) for kind, depths in DEPTHS.items() for depth in depths])
+def test_a_png_is_read_in_every_kind_and_depth(
+    made: Made, kind: int, depth: int, clear: bool, interlaced: bool
+) -> None:
+    draw = random.Random(kind * 100 + depth)
+    rows = [[tuple(draw.randrange(1 << depth) for _ in range(CHANNELS[kind])) for _ in range(11)] for _ in range(9)]
+    chunks, gone = b"", rows[3][4]
+    if kind == 3:
+        chunks = _chunk(b"PLTE", bytes(part for color in png_palette(depth) for part in color[:3]))
+        chunks += _chunk(b"tRNS", bytes(color[3] for color in png_palette(depth))) if clear else b""
+    elif clear and kind in (0, 2):
+        chunks = _chunk(b"tRNS", struct.pack(f">{len(gone)}H", *gone))
+    shown = pixels_of(made(write_png(rows, depth, kind, chunks, interlaced=interlaced)))
+    for seen, pixel in zip(shown, (pixel for row in rows for pixel in row), strict=True):
+        levels = [value * 255 / ((1 << depth) - 1) for value in pixel]
+        alpha = levels.pop() if kind in (4, 6) else 255.0
+        if kind == 3:
+            *levels, alpha = png_palette(depth)[pixel[0]]
+            alpha = alpha if clear else 255
+        elif clear and kind in (0, 2) and pixel == gone:
+            alpha = 0
+        # The clear color of a PNG with 3 × 16 bits is compared in 8 bits, so that a neighbor may be clear as well.
+        want = (*(levels if len(levels) == 3 else levels * 3), alpha)
+        if alpha >= 1.5:
+            assert all(abs(one - other) <= 1 for one, other in zip(seen, want, strict=True)), (seen, want)
+        else:
+            assert seen[3] <= 2
+
+
+# CMYK
+
+
+def test_inks_follow_the_documented_formula() -> None:
+    """Compute the mixtures of the 16 solids directly, and compare them with the table after conversion to sRGB."""
+    draw = random.Random(7)
+    inks = [tuple(draw.choice([0, 255, draw.randrange(256)]) for _ in range(4)) for _ in range(300)]
+    image = Image.frombytes("CMYK", (len(inks), 1), bytes(value for ink in inks for value in ink))
+    pairs = zip(pixels_of(cmyk.cmyk_to_srgb(image)), inks, strict=True)
+    apart = [max(abs(one - other) for one, other in zip(seen, _printed(ink), strict=False)) for seen, ink in pairs]
+    # Where a color leaves sRGB, its smallest channel is clipped between two points of the table.
+    assert sorted(apart)[int(0.97 * len(apart))] <= 3
+    assert max(apart) <= 20
+
+
+def _printed(ink: Sequence[int]) -> list[float]:
+    """Mix the solids by the areas of Demichel, in light relative to paper and to the darkest print."""
+    areas = [
+        value / 255 + 4 * gain * value / 255 * (1 - value / 255) for value, gain in zip(ink, cmyk.DOT_GAIN, strict=True)
+    ]
+    light = [0.0, 0.0, 0.0]
+    for solid in itertools.product((0, 1), repeat=4):
+        share = 1.0
+        for on, area in zip(solid, areas, strict=True):
+            share *= area if on else 1 - area
+        light = [sum_ + share * part for sum_, part in zip(light, _solid(solid), strict=True)]
+    dark = _solid((1, 1, 1, 1))
+    xyz = [max(0.0, (part - low) / (1 - low)) * white for part, low, white in zip(light, dark, D50, strict=True)]
+    matrix = (
+        (3.1338561, -1.6168667, -0.4906146),
+        (-0.9787684, 1.9161415, 0.0334540),
+        (0.0719453, -0.2289914, 1.4052427),
+    )
+    linear = [min(1.0, max(0.0, sum(one * other for one, other in zip(row, xyz, strict=True)))) for row in matrix]
+    return [255 * (12.92 * part if part <= 0.0031308 else 1.055 * part ** (1 / 2.4) - 0.055) for part in linear]
+
+
+D50 = (0.9642, 1.0, 0.8249)
+
+
+def _solid(inks: tuple[int, ...]) -> list[float]:
+    """Return the light of an overprint, relative to paper. Black lets the same share of each color through."""
+    paper, color = _xyz(95, 0, -2), _xyz(*cmyk.SOLIDS[inks[:3]])  # type: ignore[index]
+    parts = [one / other for one, other in zip(color, paper, strict=True)]
+    if not inks[3]:
+        return parts
+    black = _xyz(cmyk.BLACK_LIGHTNESS, 0, 0)[1] / paper[1]
+    surface = cmyk.SURFACE_REFLECTION
+    return [surface + (part - surface) * (black - surface) / (1 - surface) for part in parts]
+
+
+def _xyz(light: float, a: float, b: float) -> list[float]:
+    """Convert CIELAB to XYZ."""
+    middle = (light + 16) / 116
+    roots = (middle + a / 500, middle, middle - b / 200)
+    parts = [root**3 if root > 6 / 29 else 3 * (6 / 29) ** 2 * (root - 4 / 29) for root in roots]
+    return [part * white for part, white in zip(parts, D50, strict=True)]
+
+
+def test_a_small_webp_still_is_opened_as_it_is(made: Made) -> None:
+    assert made(encoded(gradient(20, 10), "WEBP", lossless=True)).tobytes() == gradient(20, 10).tobytes()
