@@ -192,6 +192,34 @@ def test_a_bmp_with_run_lengths_is_read(made: Made, bits: int, compression: int)
     assert pixels_of(shown) == [(*palette[value], 255) for row in rows for value in row]
 
 
+RUNS = Header(40, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        (b"\x03\x01\0\1", [0, 0, 0, 1, 1, 1]),  # an early end
+        (b"\x09\x01\0\0\x01\x02\0\1", [2, 0, 0, 1, 1, 1]),  # a run behind the end of its row
+        (b"\0\2\1\1\x02\x03\0\1", [0, 3, 3, 0, 0, 0]),  # a move
+        (b"\x03\x01\0\0\x03\x02", [2, 2, 2, 1, 1, 1]),  # no end, but all pixels
+    ],
+)
+def test_runs_may_leave_pixels_out(made: Made, runs: bytes, shown: list[int]) -> None:
+    palette = [(at, 0, 0) for at in range(256)]
+    assert [pixel[0] for pixel in pixels_of(made(write_bmp([[0] * 3] * 2, RUNS, palette, runs)))] == shown
+
+
+@pytest.mark.parametrize("runs", [b"", b"\x03\x01", b"\x03\x01\0\0\0", b"\0\2\1", b"\0\x09\1\2"])
+def test_runs_that_end_early_are_damage(run: Run, runs: bytes) -> None:
+    body = write_bmp([[0] * 3] * 2, RUNS, [(at, 0, 0) for at in range(256)], runs)
+    failure = run(body)["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"
+    report = run(body, job(on_truncated="patch"))
+    assert report["failure"] is None
+    assert report["renditions"][0]["extra"] == {"patched": "true"}
+
+
 def test_an_alpha_that_is_nowhere_set_is_ignored(made: Made) -> None:
     """Many programs declare an alpha mask and leave the bits at 0. Browsers show such files as opaque."""
     header = Header(124, 32, 3, (0xFF0000, 0xFF00, 0xFF, 0xFF000000))

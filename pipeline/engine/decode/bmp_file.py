@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from PIL import BmpImagePlugin, ImageFile, ImagePalette
+from PIL import BmpImagePlugin, Image, ImageFile, ImagePalette
 
 from . import bmp_masks
 from .bmp_masks import Bitmap
+from .bmp_runs import expand_runs
 
 _GRAY = bytes(level for level in range(256) for _ in range(3))
 
@@ -25,11 +26,32 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
         self._size = (bitmap.width, bitmap.height)
         self._mode, raw_mode = self._modes(bitmap)
         direction = 1 if bitmap.top_down else -1
-        args: tuple[Any, ...] = (raw_mode, bitmap.row_bytes, direction)
-        coder = "raw"
-        if bitmap.compression in (bmp_masks.RLE8, bmp_masks.RLE4):
-            coder, args = "bmp_rle", (raw_mode, bitmap.compression == bmp_masks.RLE4, direction)
-        self.tile = [ImageFile._Tile(coder, (0, 0, *self._size), bitmap.offset, args)]
+        args = (raw_mode, bitmap.row_bytes, direction)
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), bitmap.offset, args)]
+
+    def load(self) -> Any:  # noqa: ANN401 - Pillow does not export the class
+        """Decode the pixels.
+
+        Raises:
+            OSError: the runs of a compressed bitmap end early, and truncated files are not allowed.
+        """
+        bitmap = self._bitmap_read
+        if self.tile and bitmap and bitmap.compression in (bmp_masks.RLE8, bmp_masks.RLE4):
+            self._load_runs(bitmap)
+        return super().load()
+
+    def _load_runs(self, bitmap: Bitmap) -> None:
+        """Expand the runs of a compressed bitmap."""
+        assert self.fp is not None  # noqa: S101 - Pillow sets it
+        self.fp.seek(bitmap.offset)
+        half = bitmap.compression == bmp_masks.RLE4
+        pixels, complete = expand_runs(self.fp.read(), bitmap.width, bitmap.height, half=half)
+        if not complete and not ImageFile.LOAD_TRUNCATED_IMAGES:
+            raise OSError("image file is truncated")
+        made = Image.frombytes(self.mode, self.size, pixels, "raw", self.mode, 0, -1)
+        if self.palette:
+            made.putpalette(self.palette)
+        self.tile, self.im = [], made.im
 
     def _modes(self, bitmap: Bitmap) -> tuple[str, str]:
         """Return the mode and the raw mode of the pixels, and set the palette."""
