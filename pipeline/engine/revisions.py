@@ -11,7 +11,7 @@ from __future__ import annotations
 COMMON = 1
 """Revision of the steps that all jobs share: conversion to 8 bits, resampling of decoded pixels, and verification."""
 
-DECODERS = {"JPEG": 1, "PNG": 1, "WEBP": 1, "GIF": 1, "TIFF": 1, "AVIF": 1, "BMP": 1, "HEIF": 1}
+DECODERS = {"JPEG": 2, "PNG": 2, "WEBP": 2, "GIF": 2, "TIFF": 2, "AVIF": 1, "BMP": 2, "HEIF": 1}
 """Revision of the decoder of each source format, by Pillow's name. Sources may have these formats only."""
 
 

@@ -103,7 +103,14 @@ class Png(
 
 @dataclass(frozen=True)
 class Webp(
-    Format, name="webp", pillow="WEBP", content_type="image/webp", extension="webp", animates=True, max_side=16_383
+    Format,
+    name="webp",
+    pillow="WEBP",
+    content_type="image/webp",
+    extension="webp",
+    animates=True,
+    max_side=16_383,
+    revision=2,
 ):
     """WebP: smaller than JPEG, with transparency; all current browsers read it."""
 
