@@ -13,8 +13,13 @@ UNCOMPRESSED, RLE8, RLE4, BIT_FIELDS, ALPHA_BIT_FIELDS = 0, 1, 2, 3, 6
 CORE_HEADER, INFO_HEADER, OS2_HEADER = 12, 40, 64
 FILE_HEADER_BYTES = 14
 
-_COMPRESSIONS = {4: "JPEG", 5: "PNG", 11: "CMYK", 12: "CMYK", 13: "CMYK"}
-_OS2_COMPRESSIONS = {3: "Huffman", 4: "RLE24"}
+_CONTENTS = {
+    4: "JPEG compression", 5: "PNG compression", BIT_FIELDS: "color masks", ALPHA_BIT_FIELDS: "color masks",
+    UNCOMPRESSED: "no compression", RLE8: "RLE compression", RLE4: "RLE compression",
+    11: "CMYK colors", 12: "CMYK colors", 13: "CMYK colors",
+}
+_OS2_CONTENTS = {3: "Huffman compression", 4: "RLE24 compression"}
+_DEPTHS = (0, 1, 2, 4, 8, 16, 24, 32, 64)
 _BYTE_MASKS = (0xFF0000, 0xFF00, 0xFF, 0)
 _DEFAULT_MASKS = {16: (0x7C00, 0x03E0, 0x001F, 0), 24: _BYTE_MASKS, 32: _BYTE_MASKS}
 
@@ -78,7 +83,7 @@ def read_bitmap(stream: BinaryIO) -> Bitmap:
 
 def _check(width: int, height: int, bits: int, compression: int, *, windows: bool) -> None:
     """Check the kind and the size of a bitmap."""
-    names = _COMPRESSIONS if windows else {**_COMPRESSIONS, **_OS2_COMPRESSIONS}
+    contents = _CONTENTS if windows else {**_CONTENTS, **_OS2_CONTENTS}
     allowed = {
         UNCOMPRESSED: (1, 2, 4, 8, 16, 24, 32),
         RLE8: (8,),
@@ -86,10 +91,10 @@ def _check(width: int, height: int, bits: int, compression: int, *, windows: boo
         BIT_FIELDS: (16, 24, 32) if windows else (),
         ALPHA_BIT_FIELDS: (16, 32) if windows else (),
     }.get(compression, ())
-    if not allowed:
-        raise unsupported(f"with {names.get(compression, 'unknown')} compression")
+    if compression not in contents or bits not in _DEPTHS:
+        raise damaged(f"unknown compression {compression} or depth {bits}")
     if bits not in allowed:
-        raise unsupported(f"of {bits} bits per pixel with compression {compression}")
+        raise unsupported(f"of {bits} bits per pixel with {contents[compression]}")
     if width <= 0 or height == 0:
         raise damaged(f"it is {width}×{abs(height)} pixels")
     if height < 0 and compression in (RLE8, RLE4):

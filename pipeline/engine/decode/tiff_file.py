@@ -59,7 +59,8 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             tiff_layout.check_inks(self.tag_v2)
         optional = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression)
         if optional and not _has_codec(optional):
-            raise tiff_layout.unsupported(f"with {optional} compression")
+            name = tiff_layout.COMPRESSION_NAMES[self._layout.compression]
+            raise tiff_layout.unsupported(f"with {name} compression")
 
     def _setup_plainly(self) -> None:
         """Let Pillow prepare a page whose layout it reads right."""

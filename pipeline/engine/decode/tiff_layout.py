@@ -29,19 +29,30 @@ UNCOMPRESSED, OLD_JPEG, JPEG_COMPRESSION = 1, 6, 7
 COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3}
 """Number of samples of a color, for the color spaces that the engine reads."""
 
-SPACES = {
-    4: "a transparency mask",
-    9: "ICC L*a*b*",
-    10: "ITU L*a*b*",
-    32803: "the mosaic of a camera sensor (camera RAW)",
-    34892: "linear camera data (camera RAW)",
-    32844: "LogL",
-    32845: "LogLuv",
+COLOR_NAMES = {
+    WHITE_IS_ZERO: "gray", BLACK_IS_ZERO: "gray", RGB: "RGB", PALETTE: "palette", CMYK: "CMYK", YCBCR: "YCbCr",
+    4: "mask", CIELAB: "LAB", 9: "ICC LAB", 10: "ITU LAB", 32844: "LogL", 32845: "LogLuv",
+    32803: "camera RAW", 34892: "linear camera RAW",
 }
-COMPRESSIONS = {9: "JBIG", 10: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 34933: "PNG", 50001: "WebP", 50002: "JPEG XL"}
-READABLE_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000, 50001)
+KIND_NAMES = {
+    UNSIGNED: "", SIGNED: "signed ", FLOAT: "floating-point ", 4: "undefined ",
+    5: "complex ", 6: "complex floating-point ",
+}
+DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
+"""Depths that files have. Another number is damage."""
+
+READABLE_COMPRESSIONS = frozenset(
+    (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000, 50001)
+)
 OPTIONAL_COMPRESSIONS = {34925: "lzma", 50000: "zstd", 50001: "webp"}
 """Compressions that a build of libtiff may lack, with Pillow's names."""
+
+COMPRESSION_NAMES = {
+    9: "JBIG", 10: "JBIG", 34661: "JBIG", 34715: "JBIG2", 34887: "LERC", 34933: "PNG", 32766: "NeXT",
+    33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34892: "lossy JPEG",
+    22610: "JPEG XR", 34934: "JPEG XR", 50002: "JPEG XL", 52546: "JPEG XL",
+    34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
+}
 
 _TOP_BYTE = 0 if sys.byteorder == "big" else -1
 
@@ -88,22 +99,29 @@ def read_layout(tags: Mapping[int, Any]) -> Layout:
     """Read the layout from the tags of a page.
 
     Raises:
-        EngineError: `unsupported_variant`: the samples differ from each other, or have an unknown meaning.
+        EngineError: `unsupported_variant`: the samples differ from each other, or have a meaning that the engine does
+            not know. `damaged_image`: a number has no meaning.
     """
     compression = _number(tags, COMPRESSION, 1)
     photometric = YCBCR if compression == OLD_JPEG else _number(tags, PHOTOMETRIC, 0)
     if compression not in READABLE_COMPRESSIONS:
-        raise unsupported(f"with {COMPRESSIONS.get(compression, f'unknown ({compression})')} compression")
+        if compression not in COMPRESSION_NAMES:
+            raise damaged(f"unknown compression {compression}")
+        raise unsupported(f"with {COMPRESSION_NAMES[compression]} compression")
+    if photometric not in COLOR_NAMES:
+        raise damaged(f"unknown color space {photometric}")
     if photometric not in COLOR_SAMPLES:
-        raise unsupported(f"in {SPACES.get(photometric, f'an unknown color space ({photometric})')}")
+        raise unsupported(f"of {COLOR_NAMES[photometric]} samples")
     samples = _number(tags, SAMPLES, 3 if compression == OLD_JPEG else 1)
     bits, kinds = _numbers(tags, BITS, 1)[:samples], _numbers(tags, SAMPLE_FORMAT, 1)[:samples]
-    if len(set(bits)) > 1 or len(set(kinds)) > 1:
-        raise unsupported("with samples of different depths or number formats")
+    if not {*bits} <= DEPTHS or not {*kinds} <= KIND_NAMES.keys() or (FLOAT in kinds and max(bits) < 16):
+        raise damaged("unknown number format")
+    if len({*bits}) > 1 or len({*kinds}) > 1:
+        raise unsupported("whose samples have different depths or number formats")
     extras = _numbers(tags, EXTRA_SAMPLES, None)
     count = samples - COLOR_SAMPLES[photometric]
     if count < 0 and not (photometric == YCBCR and samples == 1):
-        raise EngineError("damaged_image", f"the source is damaged (TIFF: {samples} samples per pixel are too few)")
+        raise damaged(f"{samples} samples per pixel are too few")
     if not extras and photometric == RGB and count == 1:
         extras = (UNASSOCIATED,)  # a common omission
     extras = tuple(UNASSOCIATED if each == COREL_ALPHA else each for each in (*extras, *(0,) * count)[: max(0, count)])
@@ -170,7 +188,7 @@ def _color_container(layout: Layout) -> Container | None:
         rest = "" if bits == 8 else f";{bits}"
         return Container("P", f"P{rest}", "P") if layout.flipped else None
     if layout.photometric == CMYK and layout.alpha:
-        raise unsupported("in CMYK with alpha")
+        raise unsupported("of CMYK samples with alpha")
     meaning = {1: "L", 3: "RGB", 4: "CMYK"}[layout.colors] if not layout.alpha else "RGBA"
     if layout.photometric == PALETTE:
         meaning = "PA" if layout.alpha else "P"
@@ -283,7 +301,7 @@ def palette_colors(tags: Mapping[int, Any], bits: int) -> bytes:
     values = tags.get(COLOR_MAP, ())
     count = 1 << bits
     if not isinstance(values, tuple) or len(values) != 3 * count:
-        raise EngineError("damaged_image", "the source is damaged (TIFF: the palette has a wrong length)")
+        raise damaged("the palette has a wrong length")
     shift = 8 if max(values) > 255 else 0
     planes = bytes(value >> shift for value in values)
     return bytes(planes[band * count + entry] for entry in range(count) for band in range(3))
@@ -296,7 +314,7 @@ def check_inks(tags: Mapping[int, Any]) -> None:
         EngineError: `unsupported_variant`: they are not.
     """
     if _number(tags, INK_SET, 1) != 1:
-        raise unsupported("in inks other than CMYK")
+        raise unsupported("of other inks than CMYK")
 
 
 def unsupported(variant: str) -> EngineError:
@@ -306,13 +324,18 @@ def unsupported(variant: str) -> EngineError:
     )
 
 
+def damaged(reason: str) -> EngineError:
+    """Build the error for tags that no file has."""
+    return EngineError("damaged_image", f"the source is damaged (TIFF: {reason}): upload it again, or repair it")
+
+
 def _description(layout: Layout) -> str:
     """Describe a layout for users."""
-    kind = {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "floating-point"}.get(layout.kind, "unknown")
-    names = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "L*a*b*"}
-    alpha = " with alpha" if layout.alpha else f" with {len(layout.extras)} extra samples" if layout.extras else ""
+    alpha = " with alpha" if layout.alpha else f" with {len(layout.extras)} other samples" if layout.extras else ""
     planes = " in separate planes" if layout.separate else ""
-    return f"in {names[layout.photometric]}{alpha}, {layout.bits} bits per sample, {kind}{planes}"
+    reversed_bits = " in reversed bit order" if layout.flipped else ""
+    samples = f"{layout.bits}-bit {KIND_NAMES[layout.kind]}{COLOR_NAMES[layout.photometric]} samples"
+    return f"of {samples}{alpha}{planes}{reversed_bits}"
 
 
 def _number(tags: Mapping[int, Any], tag: int, default: int) -> int:
