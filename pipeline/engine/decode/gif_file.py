@@ -51,11 +51,13 @@ class GifFile(GifImagePlugin.GifImageFile):
         """Keep the canvas that the next frame is drawn on, by the disposal of the loaded frame."""
         if self.disposal_method == TO_PREVIOUS:
             return
-        canvas = self.convert("RGBA" if self.disposal_method == TO_CLEAR or _has_alpha(self) else "RGB")
+        mode = "RGBA" if self.disposal_method == TO_CLEAR or _has_alpha(self) else "RGB"
+        canvas = self if self.mode == mode else self.convert(mode)
+        self._under = Image.new(mode, (0, 0))
+        self._under.im, self._under._size = canvas.im, canvas.size  # noqa: SLF001 - pixels are not copied
         self.info.pop("transparency", None)
         if self.disposal_method == TO_CLEAR:
-            canvas.paste((0, 0, 0, 0), self._box)
-        self._under = canvas
+            self._under.paste((0, 0, 0, 0), self._box)
 
     def load_prepare(self) -> None:
         """Make room for the pixels of the frame alone."""
@@ -76,7 +78,9 @@ class GifFile(GifImagePlugin.GifImageFile):
             canvas = frame.convert("RGB")
         else:
             frame = frame.convert("RGB" if clear is None else "RGBA")
-            canvas = Image.new("RGBA", self.size) if self._under is None else self._under.copy()
+            canvas = Image.new("RGBA", self.size) if self._under is None else self._under
+            if self.disposal_method == TO_PREVIOUS and self._under is not None:
+                canvas = canvas.copy()
             canvas.paste(frame, self._box[:2], None if clear is None else frame)
         self.info.pop("transparency", None)
         self.im, self._mode, self.palette = canvas.im, canvas.mode, None
