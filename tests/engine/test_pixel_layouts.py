@@ -414,6 +414,87 @@ def test_a_png_is_read_in_every_kind_and_depth(
             assert seen[3] <= 2
 
 
+# APNG
+
+MODES = {0: "L", 2: "RGB", 6: "RGBA"}
+
+
+def apng_frame(draw: random.Random, kind: int, *, whole: bool) -> tuple[Image.Image, int, int, int, int]:
+    """Draw a frame with its place, disposal and blending. Alpha is any."""
+    left, top = (0, 0) if whole else (draw.randrange(12), draw.randrange(10))
+    width, height = (12, 10) if whole else (draw.randint(1, 12 - left), draw.randint(1, 10 - top))
+    mode = MODES[kind]
+    image = Image.frombytes(mode, (width, height), draw.randbytes(width * height * len(mode)))
+    return image, left, top, draw.randrange(3), draw.randrange(2)
+
+
+def write_apng(
+    frames: Sequence[tuple[Image.Image, int, int, int, int]], kind: int, fallback: Image.Image | None
+) -> bytes:
+    """Write an animated PNG; `fallback` is the image for viewers without animation, if it is no frame."""
+    parts = [
+        _chunk(b"IHDR", struct.pack(">2I5B", 12, 10, 8, kind, 0, 0, 0)),
+        _chunk(b"acTL", struct.pack(">2I", len(frames), 0)),
+    ]
+    number = 0
+    if fallback:
+        parts.append(_chunk(b"IDAT", _deflated(fallback)))
+    for at, (image, left, top, disposal, blending) in enumerate(frames):
+        control = struct.pack(">5I2H2B", number, *image.size, left, top, 1, 10, disposal, blending)
+        number += 1
+        parts.append(_chunk(b"fcTL", control))
+        if at or fallback:
+            parts.append(_chunk(b"fdAT", struct.pack(">I", number) + _deflated(image)))
+            number += 1
+        else:
+            parts.append(_chunk(b"IDAT", _deflated(image)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + _chunk(b"IEND", b"")
+
+
+def _deflated(image: Image.Image) -> bytes:
+    """Compress the rows of an image without filters."""
+    body, row = image.tobytes(), image.width * len(image.mode)
+    return zlib.compress(b"".join(b"\0" + body[at : at + row] for at in range(0, len(body), row)))
+
+
+def apng_canvases(frames: Sequence[tuple[Image.Image, int, int, int, int]]) -> Iterator[Image.Image]:
+    """Yield the canvas after each frame (PNG specification, third edition, 11.3.6)."""
+    canvas = Image.new("RGBA", (12, 10))
+    for at, (frame, left, top, disposal, blending) in enumerate(frames):
+        before, image = canvas.copy(), frame.convert("RGBA")
+        if blending:
+            canvas.alpha_composite(image, (left, top))
+        else:
+            canvas.paste(image, (left, top))
+        yield canvas.copy()
+        if disposal == 1 or (disposal == 2 and at == 0):
+            canvas.paste((0, 0, 0, 0), (left, top, left + image.width, top + image.height))
+        elif disposal == 2:
+            canvas = before
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_animated_png_is_composed_as_in_browsers(run: Run, tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    kind, fallback = draw.choice([0, 2, 6]), Image.new("L", (12, 10)) if draw.random() < 0.25 else None
+    fallback = fallback.convert(MODES[kind]) if fallback else None
+    whole = [draw.random() < 0.5 or (at == 0 and not fallback) for at in range(draw.choice([1, 2, 3, 4]))]
+    frames = [apng_frame(draw, kind, whole=each) for each in whole]
+    report = run(write_apng(frames, kind, fallback), job(rendition("out", "webp", lossless=True)))
+    assert report["failure"] is None
+    want = joined(pixels_of(canvas) for canvas in apng_canvases(frames))
+    for seen, frame in zip(frames_of(opened(tmp_path / "out")), want, strict=True):
+        pairs = zip(seen, frame, strict=True)
+        assert all(abs(one - other) <= 1 for pixel, exact in pairs for one, other in zip(pixel, exact, strict=True))
+
+
+def test_a_frame_of_an_animated_png_outside_the_image_is_damage(run: Run) -> None:
+    frames = [(Image.new("RGB", (12, 10)), 0, 0, 0, 0), (Image.new("RGB", (4, 4)), 10, 8, 0, 0)]
+    failure = run(write_apng(frames, 2, None))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"
+
+
 # CMYK
 
 

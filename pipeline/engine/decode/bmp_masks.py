@@ -14,9 +14,16 @@ CORE_HEADER, INFO_HEADER, OS2_HEADER = 12, 40, 64
 FILE_HEADER_BYTES = 14
 
 _CONTENTS = {
-    4: "JPEG compression", 5: "PNG compression", BIT_FIELDS: "color masks", ALPHA_BIT_FIELDS: "color masks",
-    UNCOMPRESSED: "no compression", RLE8: "RLE compression", RLE4: "RLE compression",
-    11: "CMYK colors", 12: "CMYK colors", 13: "CMYK colors",
+    4: "JPEG compression",
+    5: "PNG compression",
+    BIT_FIELDS: "color masks",
+    ALPHA_BIT_FIELDS: "color masks",
+    UNCOMPRESSED: "no compression",
+    RLE8: "RLE compression",
+    RLE4: "RLE compression",
+    11: "CMYK colors",
+    12: "CMYK colors",
+    13: "CMYK colors",
 }
 _OS2_CONTENTS = {3: "Huffman compression", 4: "RLE24 compression"}
 _DEPTHS = (0, 1, 2, 4, 8, 16, 24, 32, 64)

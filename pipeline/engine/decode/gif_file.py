@@ -54,7 +54,7 @@ class GifFile(GifImagePlugin.GifImageFile):
         mode = "RGBA" if self.disposal_method == TO_CLEAR or _has_alpha(self) else "RGB"
         canvas = self if self.mode == mode else self.convert(mode)
         self._under = Image.new(mode, (0, 0))
-        self._under.im, self._under._size = canvas.im, canvas.size  # noqa: SLF001 - pixels are not copied
+        self._under.im, self._under._size = canvas.im, canvas.size
         self.info.pop("transparency", None)
         if self.disposal_method == TO_CLEAR:
             self._under.paste((0, 0, 0, 0), self._box)

@@ -32,3 +32,15 @@ def open_own(stream: BinaryIO, found: str) -> pil.Image.Image | None:
         stream.seek(0)
         return pil.Image.open(io.BytesIO(webp_alpha.with_alpha_flag(stream.read())), formats=[found])
     return None
+
+
+def open_apng(stream: BinaryIO) -> pil.Image.Image:
+    """Open an animated PNG, which Pillow has accepted.
+
+    Raises:
+        EngineError: a frame is outside the image.
+    """
+    from .apng_file import ApngFile
+
+    stream.seek(0)
+    return ApngFile(stream)

@@ -21,7 +21,7 @@ from ..transforms.to_srgb import ToSrgb, srgb_profile
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, exif_orientation, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
-from .readers import open_own
+from .readers import open_apng, open_own
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -234,7 +234,9 @@ def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     if found != "PNG":
         return pil.Image.open(stream, formats=[found])
     allow_large_metadata()
-    image = pil.Image.open(stream, formats=[found])
+    image: pil.Image.Image = pil.Image.open(stream, formats=[found])
+    if getattr(image, "is_animated", False):
+        image = open_apng(stream)
     scale_clear_color(image)
     if "exif" not in image.info and (exif := late_exif(stream)):
         image.info["exif"] = exif

@@ -30,13 +30,28 @@ COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4
 """Number of samples of a color, for the color spaces that the engine reads."""
 
 COLOR_NAMES = {
-    WHITE_IS_ZERO: "gray", BLACK_IS_ZERO: "gray", RGB: "RGB", PALETTE: "palette", CMYK: "CMYK", YCBCR: "YCbCr",
-    4: "mask", CIELAB: "LAB", 9: "ICC LAB", 10: "ITU LAB", 32844: "LogL", 32845: "LogLuv",
-    32803: "camera RAW", 34892: "linear camera RAW",
+    WHITE_IS_ZERO: "gray",
+    BLACK_IS_ZERO: "gray",
+    RGB: "RGB",
+    PALETTE: "palette",
+    CMYK: "CMYK",
+    YCBCR: "YCbCr",
+    4: "mask",
+    CIELAB: "LAB",
+    9: "ICC LAB",
+    10: "ITU LAB",
+    32844: "LogL",
+    32845: "LogLuv",
+    32803: "camera RAW",
+    34892: "linear camera RAW",
 }
 KIND_NAMES = {
-    UNSIGNED: "", SIGNED: "signed ", FLOAT: "floating-point ", 4: "undefined ",
-    5: "complex ", 6: "complex floating-point ",
+    UNSIGNED: "",
+    SIGNED: "signed ",
+    FLOAT: "floating-point ",
+    4: "undefined ",
+    5: "complex ",
+    6: "complex floating-point ",
 }
 DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
 """Depths that files have. Another number is damage."""
@@ -48,10 +63,25 @@ OPTIONAL_COMPRESSIONS = {34925: "lzma", 50000: "zstd", 50001: "webp"}
 """Compressions that a build of libtiff may lack, with Pillow's names."""
 
 COMPRESSION_NAMES = {
-    9: "JBIG", 10: "JBIG", 34661: "JBIG", 34715: "JBIG2", 34887: "LERC", 34933: "PNG", 32766: "NeXT",
-    33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34892: "lossy JPEG",
-    22610: "JPEG XR", 34934: "JPEG XR", 50002: "JPEG XL", 52546: "JPEG XL",
-    34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
+    9: "JBIG",
+    10: "JBIG",
+    34661: "JBIG",
+    34715: "JBIG2",
+    34887: "LERC",
+    34933: "PNG",
+    32766: "NeXT",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34892: "lossy JPEG",
+    22610: "JPEG XR",
+    34934: "JPEG XR",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+    34925: "LZMA",
+    50000: "Zstandard",
+    50001: "WebP",
 }
 
 _TOP_BYTE = 0 if sys.byteorder == "big" else -1
