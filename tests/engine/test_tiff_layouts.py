@@ -334,3 +334,10 @@ def test_16_bit_renditions_of_pillow_still_open(made: Made) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "TIFF", compression="tiff_deflate")
     assert list(made(buffer.getvalue()).tobytes()) == list(range(256))
+
+
+def test_webp_in_a_tiff_is_refused_where_libtiff_lacks_it(run: Run) -> None:
+    rows = [[(200, 100, 50)] * 16] * 16
+    still = encoded(Image.new("RGB", (16, 4), (200, 100, 50)), "WEBP", lossless=True)
+    failure = run(write_tiff(rows, Layout(2, samples=3, compression=50001), [still] * 4))["failure"]
+    assert failure is None or (failure["kind"], "WebP" in failure["message"]) == ("unsupported_variant", True)

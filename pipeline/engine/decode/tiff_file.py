@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from functools import cache
 from typing import Any, cast
 
-from PIL import Image, ImagePalette, TiffImagePlugin
+from PIL import ImagePalette, TiffImagePlugin
 
 from ..errors import EngineError
 from . import tiff_layout
@@ -51,16 +49,12 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             self._setup_container(self._container)
 
     def _check(self) -> None:
-        """Check what the layout does not tell: the palette, the inks and the compression."""
+        """Check what the layout does not tell: the palette and the inks."""
         assert self._layout is not None  # noqa: S101 - _setup has read it
         if self._layout.photometric == tiff_layout.PALETTE:
             self._colors = tiff_layout.palette_colors(self.tag_v2, self._layout.bits)
         if self._layout.photometric == tiff_layout.CMYK:
             tiff_layout.check_inks(self.tag_v2)
-        optional = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression)
-        if optional and not _has_codec(optional):
-            name = tiff_layout.COMPRESSION_NAMES[self._layout.compression]
-            raise tiff_layout.unsupported(f"with {name} compression")
 
     def _setup_plainly(self) -> None:
         """Let Pillow prepare a page whose layout it reads right."""
@@ -115,7 +109,13 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         """
         if self._refusal:
             raise self._refusal
-        return super().load()
+        try:
+            return super().load()
+        except OSError as error:
+            name = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression) if self._layout else None
+            if name is None:
+                raise
+            raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
 
     def load_end(self) -> None:
         """Rotate the page by its own tag only, and make the image from its container."""
@@ -126,13 +126,3 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             if made is not self:
                 self.im, self._mode, self.palette = made.im, made.mode, made.palette
             self._container = None
-
-
-@cache
-def _has_codec(name: str) -> bool:
-    """Return True when libtiff in this session has the compression `name`."""
-    try:
-        Image.new("RGB", (8, 8)).save(io.BytesIO(), "TIFF", compression=name)
-    except OSError:
-        return False
-    return True

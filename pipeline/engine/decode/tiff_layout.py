@@ -59,8 +59,8 @@ DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
 READABLE_COMPRESSIONS = frozenset(
     (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000, 50001)
 )
-OPTIONAL_COMPRESSIONS = {34925: "lzma", 50000: "zstd", 50001: "webp"}
-"""Compressions that a build of libtiff may lack, with Pillow's names."""
+OPTIONAL_COMPRESSIONS = {34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
+"""Compressions that many builds of libtiff lack, with their names."""
 
 COMPRESSION_NAMES = {
     9: "JBIG",
