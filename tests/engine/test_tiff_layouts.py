@@ -230,9 +230,18 @@ def test_lab_is_converted_by_arithmetic(made: Made) -> None:
     labs = [(0, 0, 0), (50, 0, 0), (100, 0, 0), (50, 60, 40), (60, -40, 30), (35, 20, -50), (80, -5, 60)]
     want = [_srgb_of_lab(*lab) for lab in labs]
     row = [(round(light * 2.55), a % 256, b % 256) for light, a, b in labs]
-    for compression in (NONE, DEFLATE):
-        shown = made(write_tiff([row] * 2, Layout(8, samples=3, compression=compression)))
+    for compression, tile in ((NONE, 0), (DEFLATE, 0), (LZW, 16), (NONE, 16)):
+        shown = made(write_tiff([row] * 2, Layout(8, samples=3, compression=compression, tile=tile)))
         assert difference(shown, [(*color, 255.0) for color in want] * 2) <= 3
+
+
+@pytest.mark.parametrize("compression", [NONE, LZW])
+@pytest.mark.parametrize(("planar", "fill"), [(2, 1), (1, 2), (2, 2)])
+def test_lab_in_rare_layouts_is_refused(run: Run, planar: int, fill: int, compression: int) -> None:
+    layout = Layout(8, samples=3, planar=planar, fill=fill, compression=compression)
+    failure = run(write_tiff(pixels(8, (), 8, 1), layout))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "unsupported_variant"
 
 
 def _srgb_of_lab(light: float, a: float, b: float) -> tuple[float, ...]:
@@ -284,7 +293,7 @@ def test_each_page_is_read_by_its_own_layout(made: Made, run: Run) -> None:
     assert failure["kind"] == "unsupported_variant"
 
 
-def test_a_container_is_turned_and_reported_as_what_it_shows(run: Run, tmp_path: Path) -> None:
+def test_a_carrier_is_turned_and_reported_as_what_it_shows(run: Run, tmp_path: Path) -> None:
     rows = [[(x * 9_000, y * 9_000, 0) for x in range(6)] for y in range(3)]
     layout = Layout(2, 16, samples=3, planar=2, tags=((274, "H", (6,)),))
     report = run(write_tiff(rows, layout))
@@ -317,7 +326,7 @@ def test_numbers_without_a_meaning_are_damage(run: Run, layout: Layout) -> None:
     assert failure["kind"] == "damaged_image"
 
 
-def test_a_damaged_container_is_damage(run: Run) -> None:
+def test_a_damaged_carrier_is_damage(run: Run) -> None:
     """Cut the pixels of layouts that libtiff decodes: the file ends early, and offsets point behind its end."""
     photo = noise((40, 30), 60).tobytes()
     rows = [[(photo[y * 40 + x] * 257,) for x in range(40)] for y in range(30)]

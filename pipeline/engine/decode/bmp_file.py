@@ -17,7 +17,7 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
     """An opened BMP. Pixels with masks are decoded as numbers first."""
 
     _bitmap_read: Bitmap | None = None
-    _container = False
+    _carrier = False
 
     def _open(self) -> None:
         """Read the headers and describe the pixels to Pillow."""
@@ -71,7 +71,7 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
         }.get((bitmap.bits, bitmap.masks))
         if common:
             return "RGB", common
-        self._container = True
+        self._carrier = True
         if bitmap.bits == 16:
             return "I;16", "I;16"
         return ("RGBA", "RGBA") if bmp_masks.is_byte_aligned(bitmap.masks) else ("I", "I;32")
@@ -79,13 +79,13 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
     @property
     def meaning(self) -> str:
         """Mode of the pixels once they are loaded."""
-        if self._container and self._bitmap_read:
+        if self._carrier and self._bitmap_read:
             return "RGBA" if self._bitmap_read.masks[3] else "RGB"
         return self.mode
 
     def load_end(self) -> None:
         """Make the image from its masks."""
-        if self._container and self._bitmap_read:
-            self._container = False
+        if self._carrier and self._bitmap_read:
+            self._carrier = False
             made = bmp_masks.from_masks(self, self._bitmap_read)
             self.im, self._mode = made.im, made.mode

@@ -149,7 +149,7 @@ def _read_palette(stream: BinaryIO, bits: int, colors: int, entry: int, offset: 
 
 
 def from_masks(image: pil.Image.Image, bitmap: Bitmap) -> pil.Image.Image:
-    """Make the image from a container: four bytes per pixel in "RGBA", or whole numbers in "I" and "I;16".
+    """Make the image from a carrier: four bytes per pixel in "RGBA", or whole numbers in "I" and "I;16".
 
     An alpha that is 0 everywhere is ignored, as in browsers: many programs leave it unset.
     """

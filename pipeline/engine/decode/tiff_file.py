@@ -9,7 +9,7 @@ from PIL import ImagePalette, TiffImagePlugin
 from ..errors import EngineError
 from . import tiff_layout
 from .exif import without_other_metadata
-from .tiff_layout import Container, Layout
+from .tiff_layout import Carrier, Layout
 
 _STAND_IN: dict[int, Any] = {
     tiff_layout.BITS: (8,),
@@ -20,7 +20,7 @@ _STAND_IN: dict[int, Any] = {
     tiff_layout.EXTRA_SAMPLES: (),
     tiff_layout.SAMPLE_FORMAT: (1,),
 }
-"""Tags of a plain gray page, which Pillow sees in place of those of a page that is read into a container.
+"""Tags of a plain gray page, which Pillow sees in place of those of a page that is read into a carrier.
 
 libtiff reads the file itself, with its own tags.
 """
@@ -31,22 +31,22 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     _refusal: EngineError | None = None
     _layout: Layout | None = None
-    _container: Container | None = None
+    _carrier: Carrier | None = None
     _colors = b""
 
     def _setup(self) -> None:
         """Prepare the selected page, after Pillow has read its tags."""
-        self._refusal = self._layout = self._container = None
+        self._refusal = self._layout = self._carrier = None
         try:
             self._layout = tiff_layout.read_layout(self.tag_v2)
-            self._container = tiff_layout.choose_container(self._layout)
+            self._carrier = tiff_layout.choose_carrier(self._layout)
             self._check()
         except EngineError as refusal:
-            self._refusal, self._container = refusal, Container("L", "L", "L")
-        if self._container is None:
+            self._refusal, self._carrier = refusal, Carrier("L", "L", "L")
+        if self._carrier is None:
             self._setup_plainly()
         else:
-            self._setup_container(self._container)
+            self._setup_carrier(self._carrier)
 
     def _check(self) -> None:
         """Check what the layout does not tell: the palette and the inks."""
@@ -66,18 +66,18 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         if self._colors and self.mode in ("P", "PA") and self._layout.photometric == tiff_layout.PALETTE:
             self.palette = ImagePalette.raw("RGB", self._colors)
 
-    def _setup_container(self, container: Container) -> None:
-        """Prepare a page that libtiff decodes into a container."""
+    def _setup_carrier(self, carrier: Carrier) -> None:
+        """Prepare a page that libtiff decodes into a carrier."""
         plain = {**_STAND_IN, tiff_layout.COMPRESSION: self.tag_v2.get(tiff_layout.COMPRESSION, 1)}
         if self._refusal:
             plain[tiff_layout.COMPRESSION] = 1
         self._setup_with(plain, libtiff=True)
-        self._mode = container.mode
+        self._mode = carrier.mode
         # The first argument of the decoder is the raw mode.
         self.tile = [
-            tile._replace(args=(container.raw_mode, *cast("tuple[Any, ...]", tile.args)[1:])) for tile in self.tile
+            tile._replace(args=(carrier.raw_mode, *cast("tuple[Any, ...]", tile.args)[1:])) for tile in self.tile
         ]
-        if container.mode == "P":
+        if carrier.mode == "P":
             self.palette = ImagePalette.raw("RGB", self._colors)
 
     def _setup_with(self, tags: dict[int, Any], *, libtiff: bool) -> None:
@@ -99,7 +99,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
     @property
     def meaning(self) -> str:
         """Mode of the pixels once they are loaded."""
-        return self._container.meaning if self._container else self.mode
+        return self._carrier.meaning if self._carrier else self.mode
 
     def load(self) -> Any:  # noqa: ANN401 - Pillow does not export the class
         """Decode the selected page.
@@ -118,11 +118,11 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
 
     def load_end(self) -> None:
-        """Rotate the page by its own tag only, and make the image from its container."""
+        """Rotate the page by its own tag only, and make the image from its carrier."""
         with without_other_metadata(self):
             super().load_end()
-        if self._container and self._layout:
+        if self._carrier and self._layout:
             made = tiff_layout.assemble(self, self._layout, self._colors)
             if made is not self:
                 self.im, self._mode, self.palette = made.im, made.mode, made.palette
-            self._container = None
+            self._carrier = None

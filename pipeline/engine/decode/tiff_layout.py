@@ -2,7 +2,7 @@
 
 Pillow chooses its unpacker by a table of layouts. The table is wrong or incomplete for many valid layouts: separate
 planes, 16-bit and 32-bit gray in either polarity, big-endian numbers in compressed files. Such a page is decoded by
-libtiff into a *container*, a mode of Pillow whose pixels have the same number of bytes. `assemble` makes the image from
+libtiff into a *carrier*, a mode of Pillow whose pixels have the same number of bytes. `assemble` makes the image from
 its bands. Layouts outside these rules raise `unsupported_variant`, because Pillow might show wrong pixels.
 """
 
@@ -117,7 +117,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Container:
+class Carrier:
     """Name the mode and the raw mode into which libtiff's bytes are copied, and the mode of the finished image."""
 
     mode: str
@@ -161,8 +161,8 @@ def read_layout(tags: Mapping[int, Any]) -> Layout:
     return Layout(photometric, bits[0], kinds[0], samples, extras, separate, flipped, compression)
 
 
-def choose_container(layout: Layout) -> Container | None:
-    """Return the container for a page. Return None when Pillow's own choice for the layout is right.
+def choose_carrier(layout: Layout) -> Carrier | None:
+    """Return the carrier for a page. Return None when Pillow's own choice for the layout is right.
 
     Raises:
         EngineError: `unsupported_variant`: the engine cannot read the layout.
@@ -173,13 +173,14 @@ def choose_container(layout: Layout) -> Container | None:
         return None  # libtiff converts the colors
     if layout.compression == JPEG_COMPRESSION and layout.bits != 8:
         raise unsupported(f"with JPEG compression of {layout.bits} bits per sample")
-    if layout.photometric in (YCBCR, CIELAB) and not (_is_plain(layout) and not layout.separate and layout.bands == 3):
+    plain = _is_plain(layout) and layout.bands == 3 and not (layout.separate or layout.flipped)
+    if layout.photometric in (YCBCR, CIELAB) and not plain:
         raise unsupported(_description(layout))
     if layout.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and layout.samples == 1:
-        return _gray_container(layout)
+        return _gray_carrier(layout)
     if layout.kind != UNSIGNED:
         raise unsupported(_description(layout))
-    return _color_container(layout)
+    return _color_carrier(layout)
 
 
 def _is_plain(layout: Layout) -> bool:
@@ -187,8 +188,8 @@ def _is_plain(layout: Layout) -> bool:
     return (layout.bits, layout.kind, layout.extras) == (8, UNSIGNED, ())
 
 
-def _gray_container(layout: Layout) -> Container | None:
-    """Choose the container of gray pixels without further samples."""
+def _gray_carrier(layout: Layout) -> Carrier | None:
+    """Choose the carrier of gray pixels without further samples."""
     negative = layout.photometric == WHITE_IS_ZERO
     if layout.kind == UNSIGNED and layout.bits in (1, 2, 4, 8) and not layout.flipped:
         return None
@@ -208,15 +209,15 @@ def _gray_container(layout: Layout) -> Container | None:
     }.get((layout.kind, layout.bits))
     if raw is None:
         raise unsupported(_description(layout))
-    return Container(*raw)
+    return Carrier(*raw)
 
 
-def _color_container(layout: Layout) -> Container | None:
-    """Choose the container of pixels with several samples, or of palette indices."""
+def _color_carrier(layout: Layout) -> Carrier | None:
+    """Choose the carrier of pixels with several samples, or of palette indices."""
     bits, bands = layout.bits, layout.bands
     if layout.photometric == PALETTE and bits <= 8 and layout.samples == 1:
         rest = "" if bits == 8 else f";{bits}"
-        return Container("P", f"P{rest}", "P") if layout.flipped else None
+        return Carrier("P", f"P{rest}", "P") if layout.flipped else None
     if layout.photometric == CMYK and layout.alpha:
         raise unsupported("of CMYK samples with alpha")
     meaning = {1: "L", 3: "RGB", 4: "CMYK"}[layout.colors] if not layout.alpha else "RGBA"
@@ -247,7 +248,7 @@ def _color_container(layout: Layout) -> Container | None:
         }.get((bits, layout.samples))
     if found is None or (layout.photometric == PALETTE and bits != 8):
         raise unsupported(_description(layout))
-    return Container(*found, meaning)
+    return Carrier(*found, meaning)
 
 
 def _is_common(layout: Layout) -> bool:
@@ -264,7 +265,7 @@ def _is_common(layout: Layout) -> bool:
 
 
 def assemble(image: pil.Image.Image, layout: Layout, palette: bytes) -> pil.Image.Image:
-    """Make the image from a decoded container. `palette` holds the colors of a palette, three bytes each."""
+    """Make the image from a decoded carrier. `palette` holds the colors of a palette, three bytes each."""
     if layout.samples == 1 and layout.photometric != PALETTE:
         return _assemble_gray(image, layout)
     bands = list(image.split()) if image.mode != "I;16" else [_to_bytes(image, 65_535)]
