@@ -169,8 +169,16 @@ def test_inks_are_read_in_every_layout(
     )
     want = cmyk_to_srgb(inks).convert("RGBA").tobytes()
     colors = [tuple(map(float, want[at : at + 4])) for at in range(0, len(want), 4)]
-    for order, compression, tile in [("<", NONE, 0), (">", DEFLATE, 16), (">", NONE, 0), ("<", LZW, 0)]:
-        layout = Layout(5, bits, 1, 4 + len(extras), planar, 1, compression, tile, order, 1, extras)
+    ways = [
+        ("<", NONE, 0, 1),
+        (">", DEFLATE, 16, 1),
+        (">", NONE, 0, 1),
+        ("<", LZW, 0, 1),
+        ("<", NONE, 0, 2),
+        (">", LZW, 16, 2),
+    ]
+    for order, compression, tile, fill in ways:
+        layout = Layout(5, bits, 1, 4 + len(extras), planar, 1, compression, tile, order, fill, extras)
         failure = run(write_tiff(rows, layout))["failure"]
         if failure is not None:
             assert (failure["kind"], bits, extras, planar) == ("unsupported_variant", 16, (0,), 1)
