@@ -1,121 +1,24 @@
-"""Pixel layouts of GIF, BMP, WebP and PNG: the rendition is what arithmetic says, or the source is refused by name."""
+"""Pixel layouts of BMP and PNG, and CMYK: the rendition is what arithmetic says, or the source is refused by name."""
 
 from __future__ import annotations
 
 import itertools
 import random
 import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from pipeline.engine import cmyk
-from pipeline.engine.decode import webp_alpha
 
-from . import gif_files, webp_files
 from .bmp_files import Header, run_lengths, write_bmp
-from .conftest import Made, Run, encoded, gradient, job, opened, rendition
-from .gif_files import compose, write_gif
-from .webp_files import write_webp
-
-Pixels = list[tuple[int, ...]]
-
-
-def pixels_of(image: Image.Image) -> Pixels:
-    """Return the pixels in RGBA. Transparent pixels have no color."""
-    body = image.convert("RGBA").tobytes()
-    found = (tuple(body[at : at + 4]) for at in range(0, len(body), 4))
-    return [pixel if pixel[3] else (0, 0, 0, 0) for pixel in found]
-
-
-def frames_of(image: Image.Image) -> list[Pixels]:
-    """Return the frames, with repetitions joined, which encoders do as well."""
-    return joined(pixels_of(frame) for frame in ImageSequence.Iterator(image))
-
-
-def joined(frames: Iterable[Pixels]) -> list[Pixels]:
-    """Join equal frames that follow one another."""
-    return [frame for frame, _ in itertools.groupby(frames)]
-
-
-def colors(draw: random.Random, count: int) -> list[tuple[int, int, int]]:
-    """Draw a palette."""
-    return [(draw.randrange(256), draw.randrange(256), draw.randrange(256)) for _ in range(count)]
-
-
-# GIF
-
-CANVAS = (11, 9)
-
-
-def gif_frame(draw: random.Random, shared: int) -> gif_files.Frame:
-    """Draw a frame: any place, disposal, transparency, interlacing and palette."""
-    width, height = CANVAS
-    left, top = (0, 0) if draw.random() < 0.5 else (draw.randrange(width), draw.randrange(height))
-    across, down = (width, height) if (left, top) == (0, 0) else (width - left, height - top)
-    if draw.random() < 0.3:
-        across, down = draw.randint(1, across), draw.randint(1, down)
-    own = colors(draw, draw.choice([4, 8, 16])) if draw.random() < 0.4 or not shared else None
-    count = len(own) if own else shared
-    return gif_files.Frame(
-        [[draw.randrange(count) for _ in range(across)] for _ in range(down)],
-        left,
-        top,
-        draw.choice([0, 1, 2, 3]),
-        draw.randrange(count) if draw.random() < 0.5 else None,
-        own,
-        draw.random() < 0.3,
-        draw.random() < 0.95,
-    )
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_a_gif_is_composed_as_in_browsers(run: Run, tmp_path: Path, seed: int) -> None:
-    draw = random.Random(seed)
-    shared = colors(draw, 8) if draw.random() < 0.9 else None
-    drawn = [gif_frame(draw, 8 if shared else 0) for _ in range(draw.choice([1, 1, 2, 3, 4]))]
-    # Without a control block, a frame has neither disposal nor transparency.
-    frames = [
-        frame
-        if frame.control
-        else gif_files.Frame(frame.rows, frame.left, frame.top, 0, None, frame.palette, frame.interlaced, False)
-        for frame in drawn
-    ]
-    assert run(write_gif(CANVAS, shared, frames, ground=draw.randrange(8)))["failure"] is None
-    canvases = [[pixel for row in canvas for pixel in row] for canvas in compose(CANVAS, shared, frames)]
-    assert frames_of(opened(tmp_path / "out")) == joined(canvases)  # type: ignore[arg-type]
-
-
-def test_a_first_frame_that_is_too_small_leaves_the_rest_clear(made: Made) -> None:
-    frame = gif_files.Frame([[1, 1], [1, 1]], 2, 1)
-    shown = made(write_gif((6, 4), [(255, 0, 0), (0, 0, 255)], [frame], ground=0))
-    assert shown.size == (6, 4)
-    assert [shown.getpixel(place) for place in ((0, 0), (2, 1), (3, 2), (4, 2))] == [
-        (0, 0, 0, 0),
-        (0, 0, 255, 255),
-        (0, 0, 255, 255),
-        (0, 0, 0, 0),
-    ]
-
-
-def test_a_later_frame_is_cut_at_the_canvas(run: Run, tmp_path: Path) -> None:
-    first, wide = gif_files.Frame([[0] * 4] * 4), gif_files.Frame([[1] * 9] * 9, 2, 2)
-    assert run(write_gif((4, 4), [(255, 0, 0), (0, 0, 255)], [first, wide]))["failure"] is None
-    _, second = ImageSequence.all_frames(opened(tmp_path / "out"))
-    assert second.size == (4, 4)
-    assert [second.convert("RGB").getpixel((at, at)) for at in (1, 2)] == [(255, 0, 0), (0, 0, 255)]
-
-
-def test_a_frame_without_pixels_is_no_crash(run: Run) -> None:
-    empty = b"GIF89a" + struct.pack("<2H3B", 4, 4, 0x80, 0, 0) + bytes(6) + struct.pack("<B4HB", 0x2C, 0, 0, 0, 0, 0)
-    failure = run(empty + b"\x02\x01\x00\x00;")["failure"]
-    assert failure is None or failure["kind"] == "damaged_image"
-
+from .conftest import Made, Run, job, opened
+from .pixels import colors, pixels_of
+from .png_files import chunk, write_png
 
 # BMP
 
@@ -283,97 +186,10 @@ def test_a_truncated_bmp_can_be_patched(run: Run, tmp_path: Path) -> None:
     assert opened(tmp_path / "out").size == (50, 50)
 
 
-# WebP
-
-
-def webp_frame(draw: random.Random) -> webp_files.Frame:
-    """Draw a lossless frame at an even place, with or without alpha."""
-    left, top = (0, 0) if draw.random() < 0.5 else (2 * draw.randint(0, 4), 2 * draw.randint(0, 3))
-    width, height = (12, 10) if (left, top) == (0, 0) else (draw.randint(1, 12 - left), draw.randint(1, 10 - top))
-    mode = "RGBA" if draw.random() < 0.3 else "RGB"
-    image = Image.frombytes(mode, (width, height), draw.randbytes(width * height * len(mode)))
-    if mode == "RGBA":
-        image.putalpha(image.getchannel("A").point([0] * 128 + [255] * 128))
-    return webp_files.Frame(image, left, top, draw.random() < 0.3, draw.random() < 0.6)
-
-
-def composed(frames: Sequence[webp_files.Frame]) -> Iterator[Image.Image]:
-    """Yield the canvas after each frame (RFC 9649, 2.7.1)."""
-    canvas = Image.new("RGBA", (12, 10))
-    for frame in frames:
-        image = frame.image.convert("RGBA")
-        place = (frame.left, frame.top)
-        canvas.paste(image, place, image if frame.blend else None)
-        yield canvas.copy()
-        if frame.clear_after:
-            canvas.paste((0, 0, 0, 0), (*place, frame.left + image.width, frame.top + image.height))
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_a_webp_animation_is_clear_where_no_frame_is(run: Run, tmp_path: Path, seed: int) -> None:
-    """The flag of the header does not matter, for the source and for our own rendition."""
-    draw = random.Random(seed)
-    frames = [webp_frame(draw) for _ in range(draw.choice([1, 2, 3, 4]))]
-    body = write_webp((12, 10), frames, alpha=draw.random() < 0.2)
-    report = run(body, job(rendition("out", "png"), rendition("webp", "webp", lossless=True)))
-    assert report["failure"] is None
-    want = joined(pixels_of(canvas) for canvas in composed(frames))
-    assert frames_of(opened(tmp_path / "out")) == want
-    assert frames_of(opened(tmp_path / "webp")) == want
-    made = (tmp_path / "webp").read_bytes()
-    clear = any(pixel[3] == 0 for frame in want for pixel in frame)
-    assert made[12:16] != b"VP8X" or bool(made[webp_alpha.FLAGS_OFFSET] & 0x10) >= clear
-
-
-def test_an_animation_that_is_opaque_stays_opaque(run: Run, tmp_path: Path) -> None:
-    frames = [webp_files.Frame(gradient(12, 10)), webp_files.Frame(Image.new("RGB", (4, 4), "red"), 2, 2)]
-    assert run(write_webp((12, 10), frames), job(rendition("out", "webp", lossless=True)))["failure"] is None
-    assert not (tmp_path / "out").read_bytes()[webp_alpha.FLAGS_OFFSET] & 0x10
-    assert all(pixel[3] == 255 for frame in frames_of(opened(tmp_path / "out")) for pixel in frame)
-
-
-@pytest.mark.parametrize("cut", [30, 38, 44, 60, 70])
-def test_a_webp_animation_that_ends_early_is_damage(run: Run, cut: int) -> None:
-    body = write_webp((12, 10), [webp_files.Frame(Image.new("RGB", (4, 4), "red"), 2, 2)])
-    failure = run(body[:cut])["failure"]
-    assert failure is not None
-    assert failure["kind"] == "damaged_image"
-
-
 # PNG
 
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    """Build a PNG chunk."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _line(row: Sequence[tuple[int, ...]], depth: int) -> bytes:
-    """Pack a row of a PNG without a filter."""
-    text = "".join(f"{value:0{depth}b}" for pixel in row for value in pixel)
-    text += "0" * (-len(text) % 8)
-    return b"\0" + int(text, 2).to_bytes(len(text) // 8, "big") if text else b""
-
-
-def write_png(
-    rows: Sequence[Sequence[tuple[int, ...]]], depth: int, kind: int, chunks: bytes, *, interlaced: bool
-) -> bytes:
-    """Write a PNG, all rows unfiltered."""
-    width, height = len(rows[0]), len(rows)
-    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
-    data = b"".join(
-        _line(row[left::across], depth)
-        for left, top, across, down in passes
-        for row in rows[top::down]
-        if row[left::across]
-    )
-    head = struct.pack(">2I5B", width, height, depth, kind, 0, 0, interlaced)
-    parts = [_chunk(b"IHDR", head), chunks, _chunk(b"IDAT", zlib.compress(data)), _chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 @cache
@@ -393,10 +209,10 @@ def test_a_png_is_read_in_every_kind_and_depth(
     rows = [[tuple(draw.randrange(1 << depth) for _ in range(CHANNELS[kind])) for _ in range(11)] for _ in range(9)]
     chunks, gone = b"", rows[3][4]
     if kind == 3:
-        chunks = _chunk(b"PLTE", bytes(part for color in png_palette(depth) for part in color[:3]))
-        chunks += _chunk(b"tRNS", bytes(color[3] for color in png_palette(depth))) if clear else b""
+        chunks = chunk(b"PLTE", bytes(part for color in png_palette(depth) for part in color[:3]))
+        chunks += chunk(b"tRNS", bytes(color[3] for color in png_palette(depth))) if clear else b""
     elif clear and kind in (0, 2):
-        chunks = _chunk(b"tRNS", struct.pack(f">{len(gone)}H", *gone))
+        chunks = chunk(b"tRNS", struct.pack(f">{len(gone)}H", *gone))
     shown = pixels_of(made(write_png(rows, depth, kind, chunks, interlaced=interlaced)))
     for seen, pixel in zip(shown, (pixel for row in rows for pixel in row), strict=True):
         levels = [value * 255 / ((1 << depth) - 1) for value in pixel]
@@ -412,88 +228,6 @@ def test_a_png_is_read_in_every_kind_and_depth(
             assert all(abs(one - other) <= 1 for one, other in zip(seen, want, strict=True)), (seen, want)
         else:
             assert seen[3] <= 2
-
-
-# APNG
-
-MODES = {0: "L", 2: "RGB", 6: "RGBA"}
-
-
-def apng_frame(draw: random.Random, kind: int, *, whole: bool) -> tuple[Image.Image, int, int, int, int]:
-    """Draw a frame with its place, disposal and blending. Alpha is any."""
-    left, top = (0, 0) if whole else (draw.randrange(12), draw.randrange(10))
-    width, height = (12, 10) if whole else (draw.randint(1, 12 - left), draw.randint(1, 10 - top))
-    mode = MODES[kind]
-    image = Image.frombytes(mode, (width, height), draw.randbytes(width * height * len(mode)))
-    return image, left, top, draw.randrange(3), draw.randrange(2)
-
-
-def write_apng(
-    frames: Sequence[tuple[Image.Image, int, int, int, int]], kind: int, fallback: Image.Image | None
-) -> bytes:
-    """Write an animated PNG; `fallback` is the image for viewers without animation, if it is no frame."""
-    parts = [
-        _chunk(b"IHDR", struct.pack(">2I5B", 12, 10, 8, kind, 0, 0, 0)),
-        _chunk(b"acTL", struct.pack(">2I", len(frames), 0)),
-    ]
-    number = 0
-    if fallback:
-        parts.append(_chunk(b"IDAT", _deflated(fallback)))
-    for at, (image, left, top, disposal, blending) in enumerate(frames):
-        control = struct.pack(">5I2H2B", number, *image.size, left, top, 1, 10, disposal, blending)
-        number += 1
-        parts.append(_chunk(b"fcTL", control))
-        if at or fallback:
-            parts.append(_chunk(b"fdAT", struct.pack(">I", number) + _deflated(image)))
-            number += 1
-        else:
-            parts.append(_chunk(b"IDAT", _deflated(image)))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + _chunk(b"IEND", b"")
-
-
-def _deflated(image: Image.Image) -> bytes:
-    """Compress the rows of an image without filters."""
-    body, row = image.tobytes(), image.width * len(image.mode)
-    return zlib.compress(b"".join(b"\0" + body[at : at + row] for at in range(0, len(body), row)))
-
-
-def apng_canvases(frames: Sequence[tuple[Image.Image, int, int, int, int]]) -> Iterator[Image.Image]:
-    """Yield the canvas after each frame (PNG specification, third edition, 11.3.6)."""
-    canvas = Image.new("RGBA", (12, 10))
-    for at, (frame, left, top, disposal, blending) in enumerate(frames):
-        before, image = canvas.copy(), frame.convert("RGBA")
-        if blending:
-            canvas.alpha_composite(image, (left, top))
-        else:
-            canvas.paste(image, (left, top))
-        yield canvas.copy()
-        if disposal == 1 or (disposal == 2 and at == 0):
-            canvas.paste((0, 0, 0, 0), (left, top, left + image.width, top + image.height))
-        elif disposal == 2:
-            canvas = before
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_an_animated_png_is_composed_as_in_browsers(run: Run, tmp_path: Path, seed: int) -> None:
-    draw = random.Random(seed)
-    kind, fallback = draw.choice([0, 2, 6]), Image.new("L", (12, 10)) if draw.random() < 0.25 else None
-    fallback = fallback.convert(MODES[kind]) if fallback else None
-    whole = [draw.random() < 0.5 or (at == 0 and not fallback) for at in range(draw.choice([1, 2, 3, 4]))]
-    frames = [apng_frame(draw, kind, whole=each) for each in whole]
-    report = run(write_apng(frames, kind, fallback), job(rendition("out", "webp", lossless=True)))
-    assert report["failure"] is None
-    want = joined(pixels_of(canvas) for canvas in apng_canvases(frames))
-    for seen, frame in zip(frames_of(opened(tmp_path / "out")), want, strict=True):
-        pairs = zip(seen, frame, strict=True)
-        assert all(abs(one - other) <= 1 for pixel, exact in pairs for one, other in zip(pixel, exact, strict=True))
-
-
-def test_a_frame_of_an_animated_png_outside_the_image_is_not_shown(run: Run) -> None:
-    """The animation is damaged. The still image may be shown in its place."""
-    frames = [(Image.new("RGB", (12, 10)), 0, 0, 0, 0), (Image.new("RGB", (4, 4)), 10, 8, 0, 0)]
-    report = run(write_apng(frames, 2, None))
-    assert report["source"] is None or report["source"]["frames"] == 1 or report["failure"] is not None
-    assert report["failure"] is None or report["failure"]["kind"] == "damaged_image"
 
 
 # CMYK
@@ -553,7 +287,3 @@ def _xyz(light: float, a: float, b: float) -> list[float]:
     roots = (middle + a / 500, middle, middle - b / 200)
     parts = [root**3 if root > 6 / 29 else 3 * (6 / 29) ** 2 * (root - 4 / 29) for root in roots]
     return [part * white for part, white in zip(parts, D50, strict=True)]
-
-
-def test_a_small_webp_still_is_opened_as_it_is(made: Made) -> None:
-    assert made(encoded(gradient(20, 10), "WEBP", lossless=True)).tobytes() == gradient(20, 10).tobytes()
