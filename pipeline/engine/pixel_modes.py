@@ -6,6 +6,7 @@ import array
 from collections.abc import Callable
 
 from . import pil
+from .cmyk import cmyk_to_srgb
 
 WORKING_MODES = ("L", "RGB", "RGBA")
 
@@ -14,12 +15,17 @@ NO_VALUE_LIMIT = 1e37
 
 
 def to_working(image: pil.Image.Image) -> pil.Image.Image:
-    """Convert an image to L, RGB or RGBA without info. Keep alpha in any form; scale 16 bits, do not clip."""
+    """Convert an image to L, RGB or RGBA without info.
+
+    Keep alpha in any form. Scale 16 bits, do not clip. Inks without a profile are those of coated paper.
+    """
     image.load()
     if image.mode in WORKING_MODES and "transparency" not in image.info:
         return without_info(image)
     if image.mode.startswith("I") or image.mode == "F":
         return without_info(_with_clear_level(_deep_to_gray(image), image))
+    if image.mode == "CMYK":
+        return without_info(cmyk_to_srgb(image))
     return without_info(image.convert(_target(image)))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 COMMON = 1
 """Revision of the steps that all jobs share: conversion to 8 bits, resampling of decoded pixels, and verification."""
 
-DECODERS = {"JPEG": 2, "PNG": 2, "WEBP": 2, "GIF": 2, "TIFF": 2, "AVIF": 2, "BMP": 1, "HEIF": 2}
+DECODERS = {"JPEG": 2, "PNG": 2, "WEBP": 2, "GIF": 2, "TIFF": 2, "AVIF": 2, "BMP": 2, "HEIF": 2}
 """Revision of the decoder of each source format, by Pillow's name. Sources may have these formats only."""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from pipeline.engine.transforms.auto_orient import ORIENTATION
 
@@ -59,12 +60,51 @@ def test_an_image_is_turned_once(run: Run, tmp_path: Path, kind: str, orientatio
     check_upright(run, tmp_path, body)
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_tiff_turned_by_exif_or_xmp_is_turned_once(run: Run, tmp_path: Path, orientation: int) -> None:
-    stored = lying(orientation, corners())
-    check_upright(run, tmp_path, encoded(stored, "TIFF", exif=tagged(orientation), compression="tiff_lzw"))
-    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>' % orientation
-    check_upright(run, tmp_path, encoded(stored, "TIFF", tiffinfo={700: xmp}))
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_compressed_tiff_is_turned_once(run: Run, tmp_path: Path, orientation: int, compression: str) -> None:
+    body = encoded(lying(orientation, corners()), "TIFF", exif=tagged(orientation), compression=compression)
+    check_upright(run, tmp_path, body)
+
+
+def _texts(**texts: str) -> PngImagePlugin.PngInfo:
+    """Build text chunks of a PNG."""
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        info.add_text(name.replace("_", " "), text, zip=True)
+    return info
+
+
+def _profile_text() -> str:
+    """Write EXIF data as ImageMagick does: hexadecimal digits in a text chunk."""
+    body = tagged(6).tobytes()
+    return f"\nexif\n{len(body):8}\n{body.hex()}\n"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 8])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_orientation_in_xmp_does_not_count(run: Run, tmp_path: Path, kind: str, orientation: int) -> None:
+    """Browsers, sharp and libvips read EXIF only. Here XMP contradicts it, or says something where EXIF is silent."""
+    exif = Image.Exif() if orientation == 1 else tagged(orientation)
+    options: dict[str, Any] = {"exif": exif, "xmp": XMP}
+    if kind == "TIFF":
+        exif[700] = XMP
+    if kind == "PNG":
+        options["pnginfo"] = _texts(**{"XML:com.adobe.xmp": XMP.decode()})
+    body = encoded(lying(orientation, corners()), kind, **options, **EXACT.get(kind, {}))
+    check_upright(run, tmp_path, body)
+
+
+def test_an_orientation_in_a_text_does_not_count(run: Run, tmp_path: Path) -> None:
+    check_upright(run, tmp_path, encoded(corners(), pnginfo=_texts(Raw_profile_type_exif=_profile_text())))
+
+
+def test_an_orientation_that_is_given_twice_counts_once(run: Run, tmp_path: Path) -> None:
+    texts = _texts(**{"XML:com.adobe.xmp": XMP.decode(), "Raw_profile_type_exif": _profile_text()})
+    check_upright(run, tmp_path, encoded(lying(6, corners()), exif=tagged(6), pnginfo=texts))
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])

@@ -80,11 +80,31 @@ def test_an_srgb_profile_changes_next_to_nothing(made: Made) -> None:
     assert worst(made(encoded(gradient(40, 30), icc_profile=profile)), gradient(40, 30)) <= 1
 
 
-def test_cmyk_without_a_profile_comes_out_in_rgb(made: Made) -> None:
-    image = gradient(40, 30)
-    shown = made(encoded(image.convert("CMYK"), "TIFF"))
+INKS = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255), (0, 255, 255, 0), (255,) * 4]
+PRINTED = [(255, 255, 255), (0, 159, 227), (230, 0, 126), (255, 237, 0), (30, 30, 30), (227, 10, 22), (0, 0, 0)]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_inks_without_a_profile_are_those_of_coated_paper(made: Made, kind: str) -> None:
+    """Areas of 16×16 pixels survive JPEG. The colors are those of the solids, with paper as white."""
+    options = {"JPEG": {"quality": 100, "subsampling": 0}}.get(kind, {})
+    image = Image.new("CMYK", (16 * len(INKS), 16))
+    for at, ink in enumerate(INKS):
+        image.paste(ink, (16 * at, 0, 16 * at + 16, 16))
+    shown = made(encoded(image, kind, **options))
     assert shown.mode == "RGB"
-    assert worst(shown, image) <= 2
+    for at, color in enumerate(PRINTED):
+        seen = shown.getpixel((16 * at + 8, 8))
+        assert isinstance(seen, tuple)
+        assert all(abs(one - other) <= 2 for one, other in zip(seen, color, strict=True)), INKS[at]
+
+
+def test_gray_ink_darkens_steadily(made: Made) -> None:
+    image = Image.new("CMYK", (256, 1))
+    image.putdata([(0, 0, 0, value) for value in range(256)])
+    levels = made(encoded(image, "TIFF")).convert("L").tobytes()
+    assert list(levels) == sorted(levels, reverse=True)
+    assert len(set(levels)) > 150
 
 
 def test_sixteen_bits_are_scaled_and_not_cut(made: Made) -> None:

@@ -18,13 +18,14 @@ from ..information import Information
 from ..pixel_modes import scale_clear_color
 from ..protocol import Limits, SourceReport
 from ..timing import MAX_FRAME_MILLISECONDS, Timing
-from ..transforms.auto_orient import ORIENTATION, covers, swaps_sides, upright
+from ..transforms.auto_orient import covers, swaps_sides, upright
 from ..transforms.to_srgb import ToSrgb
 from . import frames, jpeg_rows, sniff
-from .exif import exif_of, late_exif
+from .exif import exif_of, exif_orientation, late_exif
 from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
 from .iso_boxes import read_properties
 from .png_unreadable import leave_out
+from .readers import open_apng, open_own
 from .source_colors import SourceColors, of_boxes, of_png
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
@@ -254,7 +255,8 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
     orientation, swapped = _orientation(image)
     size = (image.height, image.width) if swapped else image.size
     profile = image.info.get("icc_profile") or None
-    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"])
+    mode = getattr(image, "meaning", image.mode)
+    return Source(stream, image, found, mode, count, index, size, orientation, profile, limits["max_pixels"])
 
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
@@ -263,10 +265,15 @@ def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
         # `open` also reads the index of further images, and refuses the file when the index is wrong.
         stream.seek(0)
         return pil.JpegImagePlugin.JpegImageFile(stream)
+    own = open_own(stream, found)
+    if own is not None:
+        return own
     if found != "PNG":
         return pil.Image.open(stream, formats=[found])
     allow_large_metadata()
-    image = pil.Image.open(stream, formats=[found])
+    image: pil.Image.Image = pil.Image.open(stream, formats=[found])
+    if getattr(image, "is_animated", False):
+        image = open_apng(stream)
     scale_clear_color(image)
     if "exif" not in image.info and (exif := late_exif(stream)):
         image.info["exif"] = exif
@@ -330,12 +337,8 @@ def _check_pixels(size: Size, count: int, limits: Limits) -> None:
 def _orientation(image: pil.Image.Image) -> tuple[int, bool]:
     """Return the orientation still to apply (1 to 8, as in EXIF), and whether width and height are to be swapped."""
     found = _tagged_orientation(image)
-    if image.format == "HEIF":
-        return 1, False  # the decoder applies it
-    if image.format == "TIFF":
-        # Pillow rotates on load and reports the rotated size, unless only XMP holds the orientation.
-        told = swaps_sides(getattr(image, "tag_v2", {}).get(ORIENTATION, 1))
-        return 1, swaps_sides(found) and not told
+    if image.format in {"HEIF", "TIFF"}:
+        return 1, False  # Pillow applies it, and reports the rotated size
     return found, swaps_sides(found)
 
 
@@ -345,12 +348,7 @@ def _tagged_orientation(image: pil.Image.Image) -> int:
     The metadata of every format is read here, before its blocks are removed from the image.
     """
     try:
-        exif = exif_of(image)
-        if image.format == "AVIF":
-            # Only the orientation of the format itself counts, which Pillow stores here. XMP must not apply it again.
-            exif = pil.Image.Exif()
-            exif.load(image.info.get("exif", b""))
-        value = exif.get(ORIENTATION, 1)
+        exif_of(image)
     except Exception:  # noqa: BLE001 - parsers raise many classes on damaged metadata
         return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    return exif_orientation(image)

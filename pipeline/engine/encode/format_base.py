@@ -31,6 +31,7 @@ class FormatFacts(TypedDict, total=False):
     stores_gray: bool
     holds_xmp: bool
     decided_late: bool
+    revision: int
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .. import pil
 from ..canvas import flatten
 from ..carried.tiff import XMP
 from ..constraints import Color, Help, ItemCount, Range, rgba
+from ..decode.webp_alpha import with_alpha_flag
 from ..errors import EngineError
 from ..timing import MAX_FRAME_MILLISECONDS, MAX_PNG_MILLISECONDS, Timing
 from .format_base import Format as Format
@@ -111,13 +112,35 @@ class Png(
 
 @dataclass(frozen=True)
 class Webp(
-    Format, name="webp", pillow="WEBP", content_type="image/webp", extension="webp", animates=True, max_side=16_383
+    Format,
+    name="webp",
+    pillow="WEBP",
+    content_type="image/webp",
+    extension="webp",
+    animates=True,
+    max_side=16_383,
+    revision=2,
 ):
     """WebP: smaller than JPEG, with transparency; all current browsers read it."""
 
     quality: Annotated[Quality, Help("1 to 100; with lossless: effort")] = 80
     lossless: Annotated[bool, Help("true: keep every pixel exactly, for drawings")] = False
     effort: Annotated[Annotated[int, Range(0, 6)], Help("0 is fast, 6 is slow and slightly smaller")] = 4
+
+    def encode(
+        self,
+        frames: Sequence[pil.Image.Image],
+        timing: Timing | None = None,
+        metadata: Mapping[str, bytes] | None = None,
+    ) -> bytes:
+        """Encode as other formats do; announce the alpha of an animation.
+
+        libwebp omits the flag when it cuts every frame down to its opaque part. Some readers then fill the rest of the
+        canvas with black.
+        """
+        body = super().encode(frames, timing, metadata)
+        clear = any(frame.mode == "RGBA" and frame.getchannel("A").getextrema()[0] != 255 for frame in frames)
+        return with_alpha_flag(body) if timing and clear else body
 
     def arguments(self) -> dict[str, Any]:
         """Return quality and effort."""

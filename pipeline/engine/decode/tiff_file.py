@@ -1,0 +1,128 @@
+"""TIFF files: Pillow's reader, held to the layouts that `tiff_layout` knows, and to the orientation in the tags."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from PIL import ImagePalette, TiffImagePlugin
+
+from ..errors import EngineError
+from . import tiff_layout
+from .exif import without_other_metadata
+from .tiff_layout import Carrier, Layout
+
+_STAND_IN: dict[int, Any] = {
+    tiff_layout.BITS: (8,),
+    tiff_layout.PHOTOMETRIC: tiff_layout.BLACK_IS_ZERO,
+    tiff_layout.FILL_ORDER: 1,
+    tiff_layout.SAMPLES: 1,
+    tiff_layout.PLANAR: 1,
+    tiff_layout.EXTRA_SAMPLES: (),
+    tiff_layout.SAMPLE_FORMAT: (1,),
+}
+"""Tags of a plain gray page, which Pillow sees in place of those of a page that is read into a carrier.
+
+libtiff reads the file itself, with its own tags.
+"""
+
+
+class TiffFile(TiffImagePlugin.TiffImageFile):
+    """An opened TIFF. A page with an unsupported layout has a size, and raises `unsupported_variant` when loaded."""
+
+    _refusal: EngineError | None = None
+    _layout: Layout | None = None
+    _carrier: Carrier | None = None
+    _colors = b""
+
+    def _setup(self) -> None:
+        """Prepare the selected page, after Pillow has read its tags."""
+        self._refusal = self._layout = self._carrier = None
+        try:
+            self._layout = tiff_layout.read_layout(self.tag_v2)
+            self._carrier = tiff_layout.choose_carrier(self._layout)
+            self._check()
+        except EngineError as refusal:
+            self._refusal, self._carrier = refusal, Carrier("L", "L", "L")
+        if self._carrier is None:
+            self._setup_plainly()
+        else:
+            self._setup_carrier(self._carrier)
+
+    def _check(self) -> None:
+        """Check what the layout does not tell: the palette and the inks."""
+        assert self._layout is not None  # noqa: S101 - _setup has read it
+        if self._layout.photometric == tiff_layout.PALETTE:
+            self._colors = tiff_layout.palette_colors(self.tag_v2, self._layout.bits)
+        if self._layout.photometric == tiff_layout.CMYK:
+            tiff_layout.check_inks(self.tag_v2)
+
+    def _setup_plainly(self) -> None:
+        """Let Pillow prepare a page whose layout it reads right."""
+        assert self._layout is not None  # noqa: S101 - _setup has read it
+        # Pillow's own reader of uncompressed data ignores the subsampling of colors.
+        through_libtiff = self._layout.photometric == tiff_layout.YCBCR
+        fill = {tiff_layout.FILL_ORDER: 1} if through_libtiff else {}
+        self._setup_with(fill, libtiff=through_libtiff)
+        if self._colors and self.mode in ("P", "PA") and self._layout.photometric == tiff_layout.PALETTE:
+            self.palette = ImagePalette.raw("RGB", self._colors)
+
+    def _setup_carrier(self, carrier: Carrier) -> None:
+        """Prepare a page that libtiff decodes into a carrier."""
+        plain = {**_STAND_IN, tiff_layout.COMPRESSION: self.tag_v2.get(tiff_layout.COMPRESSION, 1)}
+        if self._refusal:
+            plain[tiff_layout.COMPRESSION] = 1
+        self._setup_with(plain, libtiff=True)
+        self._mode = carrier.mode
+        # The first argument of the decoder is the raw mode.
+        self.tile = [
+            tile._replace(args=(carrier.raw_mode, *cast("tuple[Any, ...]", tile.args)[1:])) for tile in self.tile
+        ]
+        if carrier.mode == "P":
+            self.palette = ImagePalette.raw("RGB", self._colors)
+
+    def _setup_with(self, tags: dict[int, Any], *, libtiff: bool) -> None:
+        """Let Pillow prepare the page as if it had other `tags`; decode it with `libtiff` or as Pillow decides."""
+        true = {tag: self.tag_v2[tag] for tag in tags if tag in self.tag_v2}
+        before = TiffImagePlugin.READ_LIBTIFF
+        TiffImagePlugin.READ_LIBTIFF = before or libtiff
+        try:
+            for tag, value in tags.items():
+                self.tag_v2[tag] = value
+            super()._setup()
+        finally:
+            TiffImagePlugin.READ_LIBTIFF = before
+            for tag in tags:
+                del self.tag_v2[tag]
+            for tag, value in true.items():
+                self.tag_v2[tag] = value
+
+    @property
+    def meaning(self) -> str:
+        """Mode of the pixels once they are loaded."""
+        return self._carrier.meaning if self._carrier else self.mode
+
+    def load(self) -> Any:  # noqa: ANN401 - Pillow does not export the class
+        """Decode the selected page.
+
+        Raises:
+            EngineError: `unsupported_variant`: the engine cannot read the layout of the page.
+        """
+        if self._refusal:
+            raise self._refusal
+        try:
+            return super().load()
+        except OSError as error:
+            name = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression) if self._layout else None
+            if name is None:
+                raise
+            raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
+
+    def load_end(self) -> None:
+        """Rotate the page by its own tag only, and make the image from its carrier."""
+        with without_other_metadata(self):
+            super().load_end()
+        if self._carrier and self._layout:
+            made = tiff_layout.assemble(self, self._layout, self._colors)
+            if made is not self:
+                self.im, self._mode, self.palette = made.im, made.mode, made.palette
+            self._carrier = None
