@@ -20,7 +20,9 @@ from ..transforms.auto_orient import ORIENTATION, covers, swaps_sides, upright
 from ..transforms.to_srgb import ToSrgb, srgb_profile
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
-from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
+from .guard import allow_large_metadata, damaged, map_decoder_errors, pixel_limit, too_many_pixels
+from .integrity import inspect
+from .variants import name_variant, refuse_by_first_bytes, refuse_camera_raw
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -44,7 +46,7 @@ class Source:
     """An opened source with decoded header and undecoded pixels. `size` is in pixels after orientation.
 
     `max_pixels` is the limit over all frames. `dropped` names information of the source that no rendition can carry,
-    for the reports (`encode.dropped`).
+    for the reports (`encode.dropped`). `damage` describes damage that Pillow may not notice, empty when there is none.
     """
 
     stream: BinaryIO
@@ -63,6 +65,7 @@ class Source:
     shrink_factor: int = 1
     durations: list[int] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
+    damage: str = ""
 
     @property
     def animated(self) -> bool:
@@ -143,10 +146,12 @@ class Source:
         """Decode the current frame."""
         self._draft(min_scale)
         try:
-            with map_decoder_errors(self.format):
+            if self.damage:
+                raise damaged(self.format, self.damage)
+            with name_variant(self.stream, self.format, opened=True), map_decoder_errors(self.format):
                 self.image.load()
-        except EngineError:
-            if not patch or self.frames > 1:
+        except EngineError as error:
+            if error.kind != "damaged_image" or not patch or self.frames > 1:
                 raise
             self._load_patched(min_scale)
 
@@ -197,10 +202,14 @@ def open_source(file: Path, formats: list[str], limits: Limits, index: int = 0) 
 def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -> Source:
     """Detect the format, open the source and check it against the limits."""
     found = _detect_allowed_format(stream.read(sniff.HEAD_BYTES), formats)
+    refuse_camera_raw(stream, found, index)
+    inspected = inspect(stream, found)
+    stream = inspected.stream
     # Pillow's own limit applies during opening: for a GIF it allocates the first frame at once.
-    with pixel_limit(limits), map_decoder_errors(found):
-        image = _open(stream, found)
-    _check_pixels(image.size, 1, limits)
+    with name_variant(stream, found, opened=False):
+        with pixel_limit(limits), map_decoder_errors(found):
+            image = _open(stream, found)
+        _check_pixels(image.size, 1, limits)
     with map_decoder_errors(found):
         count = frames.count_frames(image, stream, limits["max_frames"])
     if count > limits["max_frames"]:
@@ -221,7 +230,11 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
     orientation, swapped = _orientation(image)
     size = (image.height, image.width) if swapped else image.size
     profile = image.info.get("icc_profile") or None
-    return Source(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"])
+    return Source(
+        *(stream, image, found, image.mode, count, index, size, orientation, profile, limits["max_pixels"]),
+        dropped=inspected.dropped,
+        damage=inspected.damage,
+    )
 
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
@@ -240,6 +253,7 @@ def _detect_allowed_format(head: bytes, formats: list[str]) -> str:
     """Detect the format by the first bytes, and check that it is allowed and that Pillow can read it."""
     if not head:
         raise EngineError("empty_source", "the source has 0 bytes: upload the image again")
+    refuse_by_first_bytes(head)
     found, allowed = sniff.detect_format(head), ", ".join(formats)
     if found is None:
         raise EngineError("not_an_image", f"the source is not an image in a known format; allowed formats: {allowed}")
