@@ -1,4 +1,4 @@
-"""Containers of images, built part by part: chunks of a PNG, directories of a TIFF, headers of a BMP, boxes of an HEIF."""
+"""Containers of images, built part by part: PNG chunks, TIFF directories, BMP headers, HEIF boxes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def tiff_of(*directories: Sequence[Tag], data: bytes = b"", order: str = "<", bi
         size = struct.calcsize(order + count_form) + len(tags) * (20 if big else 12) + struct.calcsize(link_form)
         extra, entries = b"", b""
         for tag, kind, values in sorted(tags, key=lambda each: each[0]):
-            packed = values if isinstance(values, bytes) else struct.pack(f"{order}{len(values)}{_FORMS[kind]}", *values)
+            packed = (
+                values if isinstance(values, bytes) else struct.pack(f"{order}{len(values)}{_FORMS[kind]}", *values)
+            )
             limit = struct.calcsize(link_form)
             stored = packed.ljust(limit, b"\0")
             if len(packed) > limit:

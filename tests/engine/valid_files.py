@@ -68,6 +68,11 @@ def profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+def comment(size: int) -> bytes:
+    """Build a comment segment of a JPEG with this many bytes."""
+    return b"\xff\xfe" + struct.pack(">H", size - 2) + bytes(size - 4)
+
+
 def with_late_height(body: bytes) -> bytes:
     """Move the height of a JPEG from its frame header behind its scan (DNL)."""
     frame = next(place for place in range(2, len(body)) if body[place] == 0xFF and body[place + 1] in (0xC0, 0xC2))
@@ -113,6 +118,9 @@ def _jpeg_containers() -> Iterator[tuple[str, bytes]]:
     size = SIDES[-1]
     plain = encoded(photo(size), "JPEG", quality=90)
     restarts = encoded(photo(size), "JPEG", quality=90, restart_marker_blocks=2)
+    arithmetic = base64.b64decode(STORED_JPEGS["arithmetic"])
+    padding = 65_536 - 20 - arithmetic.index(b"\xff\xda")
+    yield "arithmetic, over the end of a block", arithmetic[:2] + comment(padding) + arithmetic[2:]
     thumbnail = exif()
     thumbnail.get_ifd(0x8769)[0x927C] = plain
     chance = random.Random(15)
@@ -155,7 +163,10 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
     pieces = [(b"IDAT", data[place : place + 700]) for place in range(0, len(data), 700)]
     extra: dict[str, list[tuple[bytes, bytes]]] = {
         "text": [(b"tEXt", b"Comment\0hello"), (b"zTXt", b"a\0\0" + zlib.compress(b"x" * 99))],
-        "time and density": [(b"tIME", struct.pack(">HBBBBB", 2026, 1, 2, 3, 4, 5)), (b"pHYs", struct.pack(">IIB", 1, 1, 1))],
+        "time and density": [
+            (b"tIME", struct.pack(">HBBBBB", 2026, 1, 2, 3, 4, 5)),
+            (b"pHYs", struct.pack(">IIB", 1, 1, 1)),
+        ],
         "private": [(b"prVt", b"anything"), (b"vpAg", bytes(9))],
     }
     for name, chunks in extra.items():
@@ -168,8 +179,15 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
     yield "trailing bytes", body + b"trailing" * 30
     yield "animation", animated("PNG")
     yield "animation behind a default image", animated("PNG", default_image=True)
-    yield "animation, alpha", encoded(
-        photo((24, 18)).convert("RGBA"), save_all=True, append_images=[Image.new("RGBA", (24, 18))], blend=1, disposal=1
+    yield (
+        "animation, alpha",
+        encoded(
+            photo((24, 18)).convert("RGBA"),
+            save_all=True,
+            append_images=[Image.new("RGBA", (24, 18))],
+            blend=1,
+            disposal=1,
+        ),
     )
     assert body.startswith(SIGNATURE)
     assert chunk_of(*end) in body
@@ -227,7 +245,7 @@ def _others() -> Iterator[tuple[str, str, bytes]]:
         yield "AVIF", f"{size}", encoded(image, "AVIF", speed=10)
         yield "AVIF", f"{size} alpha", encoded(clear, "AVIF", speed=10, subsampling="4:4:4")
     for kind in ("GIF", "WEBP", "AVIF"):
-        yield kind, "animation", animated(kind, **({"speed": 10} if kind == "AVIF" else {}))
+        yield kind, "animation", animated(kind)
     for kind in ("WEBP", "AVIF"):
         yield kind, "EXIF and profile", encoded(photo((61, 47)), kind, exif=exif(), icc_profile=profile())
     yield "GIF", "trailing bytes", encoded(photo((61, 47)).quantize(9), "GIF") + b"trailing"

@@ -9,6 +9,7 @@ import io
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from .. import pil
 from . import jpeg_scan
 from .file_view import view_of
 from .png_chunks import check_chunks, without_chunks
@@ -52,3 +53,11 @@ def _jpeg(stream: BinaryIO) -> Inspected:
     if whole is not None:
         return Inspected(io.BytesIO(whole), jpeg_scan.find_damage(memoryview(whole)))
     return Inspected(stream, jpeg_scan.find_damage(body))
+
+
+def feed_at_once(image: pil.Image.Image, stream: BinaryIO) -> None:
+    """Let Pillow feed a JPEG with arithmetic coding to its decoder in one block: that decoder cannot wait for more."""
+    body = view_of(stream)
+    frame = jpeg_scan.read_frame(body)
+    if frame is not None and frame.marker in jpeg_scan.ARITHMETIC:
+        vars(image)["decodermaxblock"] = len(body)

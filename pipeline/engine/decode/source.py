@@ -21,7 +21,8 @@ from ..transforms.to_srgb import ToSrgb, srgb_profile
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, late_exif
 from .guard import allow_large_metadata, damaged, map_decoder_errors, pixel_limit, too_many_pixels
-from .integrity import inspect
+from .integrity import feed_at_once, inspect
+from .png_rows import lacks_rows
 from .variants import name_variant, refuse_by_first_bytes, refuse_camera_raw
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
@@ -150,6 +151,8 @@ class Source:
                 raise damaged(self.format, self.damage)
             with name_variant(self.stream, self.format, opened=True), map_decoder_errors(self.format):
                 self.image.load()
+            if not self.durations and lacks_rows(self.image, self.stream, self.frames):
+                raise damaged(self.format, "its pixel data end early")
         except EngineError as error:
             if error.kind != "damaged_image" or not patch or self.frames > 1:
                 raise
@@ -240,7 +243,10 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     """Read the header of an image, and the EXIF block wherever it is. Decode no pixels."""
     if found != "PNG":
-        return pil.Image.open(stream, formats=[found])
+        image = pil.Image.open(stream, formats=[found])
+        if found == "JPEG":
+            feed_at_once(image, stream)
+        return image
     allow_large_metadata()
     image = pil.Image.open(stream, formats=[found])
     scale_clear_color(image)
