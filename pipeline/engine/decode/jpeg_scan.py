@@ -171,8 +171,9 @@ def _scan_components(body: memoryview, place: int, state: _State) -> tuple[int, 
     sequential = frame.marker in _SEQUENTIAL
     if sequential and state.scanned & set(scan):
         raise _DamageError("it has two scans of one component")
-    (first_coefficient,) = unpack_from(">B", body, place + 3 + 2 * count)
-    if sequential or first_coefficient == 0:
+    first_coefficient, _, precision = unpack_from(">BBB", body, place + 3 + 2 * count)
+    # A scan that refines has the precision before it in the upper 4 bits.
+    if sequential or (first_coefficient == 0 and precision < 16):
         state.scanned |= set(scan)
     return scan
 
