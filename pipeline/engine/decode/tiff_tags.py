@@ -12,13 +12,18 @@ NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 
 MAKE, STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS = 271, 273, 279, 324, 325
 SUB_IFDS, SAMPLE_FORMAT, DNG_VERSION = 330, 339, 50706
 
+_USED = frozenset(
+    (NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, MAKE, STRIP_OFFSETS, STRIP_COUNTS)
+    + (TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, SAMPLE_FORMAT, DNG_VERSION)
+)
+
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 """Types of values, as `struct` names them. Rational and floating-point values are not read."""
 
 
 @dataclass
 class Directory:
-    """The tags of one image as whole numbers, its texts, and the offset of the next directory (0 at the end)."""
+    """The tags of one image that checks use, as whole numbers, its texts, and the offset of the next directory (0 at the end)."""
 
     order: str
     big: bool
@@ -59,7 +64,8 @@ def _read(body: memoryview, found: Directory, offset: int) -> Directory:
     size = struct.calcsize(found.order + entry)
     for number in range(min(count, MAX_ENTRIES)):
         tag, kind, values, inline = struct.unpack_from(found.order + entry, body, place + number * size)
-        _add(body, found, tag, kind, min(values, MAX_VALUES), inline)
+        if tag in _USED and tag not in found.numbers:
+            _add(body, found, tag, kind, min(values, MAX_VALUES), inline)
     if place + count * size + struct.calcsize(link) <= len(body):
         (found.next,) = struct.unpack_from(found.order + link, body, place + count * size)
     return found
