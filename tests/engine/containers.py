@@ -85,8 +85,8 @@ def tiff_of(*directories: Sequence[Tag], data: bytes = b"", order: str = "<", bi
     return mark + version + b"".join(parts)
 
 
-def tiff_tags(size: tuple[int, int], *, big: bool = False, **changes: Sequence[int]) -> list[Tag]:
-    """Return the tags of an RGB image of 8 bits in one strip behind the header. `changes` replace values by name."""
+def tiff_tags(size: tuple[int, int], *, start: int = 8, **changes: Sequence[int]) -> list[Tag]:
+    """Return the tags of an RGB image of 8 bits in one strip at byte `start`. `changes` replace values by name."""
     width, height = size
     named: dict[str, tuple[int, int, Sequence[int]]] = {
         "width": (256, 4, [width]),
@@ -94,7 +94,7 @@ def tiff_tags(size: tuple[int, int], *, big: bool = False, **changes: Sequence[i
         "bits": (258, 3, [8, 8, 8]),
         "compression": (259, 3, [1]),
         "color": (262, 3, [2]),
-        "offset": (273, 4, [16 if big else 8]),
+        "offset": (273, 4, [start]),
         "samples": (277, 3, [3]),
         "rows": (278, 4, [height]),
         "length": (279, 4, [width * height * 3]),

@@ -62,8 +62,8 @@ def test_a_marker_inside_pixel_data_is_found(run: Run, name: str, marker: int) -
     failure = run(body)["failure"]
     assert failure is not None
     assert failure["kind"] == "damaged_image"
-    (made,) = run(body, job(on_truncated="patch"))["renditions"] or [None]
-    assert made is None or made["extra"] == {"patched": "true"}
+    for made in run(body, job(on_truncated="patch"))["renditions"]:
+        assert made["extra"] == {"patched": "true"}
 
 
 @pytest.mark.parametrize("name", FILES)

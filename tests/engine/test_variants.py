@@ -7,6 +7,7 @@ import lzma
 import struct
 import time
 import zlib
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,10 @@ MAKE: Tag = (271, 2, b"Harbour Corp\0")
 PREVIEW: Tag = (254, 4, [1])
 
 
-def raw(*tags: Tag, order: str = "<", mark: bytes = b"", **changes: list[int]) -> bytes:
+def raw(*tags: Tag, order: str = "<", mark: bytes = b"", **changes: Any) -> bytes:
     """Build a TIFF whose first directory holds a small RGB image and these tags; bytes from 8 on start with `mark`."""
     data = mark + PIXELS
-    named = {tag: (tag, kind, values) for tag, kind, values in tags_of(SIZE, offset=[8 + len(mark)], **changes)}
+    named = {tag: (tag, kind, values) for tag, kind, values in tags_of(SIZE, start=8 + len(mark), **changes)}
     return tiff_of([*{**named, **{tag[0]: tag for tag in tags}}.values()], data=data, order=order)
 
 
@@ -104,9 +105,9 @@ def two_components() -> bytes:
     return b"\xff\xd8" + frame + b"\xff\xda\0\x0a\2\1\0\2\0\0\x3f\0" + bytes(50) + b"\xff\xd9"
 
 
-def tiff(*, order: str = "<", big: bool = False, data: bytes = bytes(20_000), **changes: list[int]) -> bytes:
+def tiff(*, order: str = "<", big: bool = False, data: bytes = bytes(20_000), **changes: Any) -> bytes:
     """Build a TIFF of 16×12 pixels with changed tags."""
-    return tiff_of(tags_of(SIZE, big=big, length=[len(data)], **changes), data=data, order=order, big=big)
+    return tiff_of(tags_of(SIZE, length=[len(data)], **changes), data=data, order=order, big=big)
 
 
 def ios_png() -> bytes:

@@ -210,7 +210,7 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
     pixels = photo(size).tobytes()
     for order in "<>":
         yield f"order {order}", tiff_of(tiff_tags(size), data=pixels, order=order)
-    yield "BigTIFF", tiff_of(tiff_tags(size, big=True), data=pixels, big=True)
+    yield "BigTIFF", tiff_of(tiff_tags(size, start=16), data=pixels, big=True)
     yield "from a camera", tiff_of([*tiff_tags(size), (271, 2, b"Harbour\0")], data=pixels)
     small = tiff_tags(SIDES[1], offset=[8], length=[3 * 17 * 9])
     yield "a preview as second page", tiff_of(tiff_tags(size), [*small, (254, 4, [1])], data=pixels)

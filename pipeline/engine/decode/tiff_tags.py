@@ -13,9 +13,12 @@ MAKE, STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS = 271, 273, 279, 32
 SUB_IFDS, SAMPLE_FORMAT, DNG_VERSION = 330, 339, 50706
 
 _USED = frozenset(
-    (NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, MAKE, STRIP_OFFSETS, STRIP_COUNTS)
-    + (TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, SAMPLE_FORMAT, DNG_VERSION)
+    (
+        *(NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, MAKE, STRIP_OFFSETS),
+        *(STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, SAMPLE_FORMAT, DNG_VERSION),
+    )
 )
+"""The tags that checks use; others are not read."""
 
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 """Types of values, as `struct` names them. Rational and floating-point values are not read."""
@@ -23,7 +26,7 @@ _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I
 
 @dataclass
 class Directory:
-    """The tags of one image that checks use, as whole numbers, its texts, and the offset of the next directory (0 at the end)."""
+    """The tags of one image: whole numbers, texts, and the offset of the next directory (0 at the end)."""
 
     order: str
     big: bool

@@ -137,9 +137,8 @@ def refuse_camera_raw(stream: BinaryIO, found: str, index: int) -> None:
     if name := _camera_raw(body, first):
         raise unsupported(f"a camera RAW file ({name})", _DEVELOP)
     if _is_preview(first) and not index:
-        others = [first.next, *first.numbers.get(tiff.SUB_IFDS, ())][:8]
-        read = (tiff.read_directory(body, offset) for offset in others if offset)
-        if any(other is not None and other.pixels > first.pixels for other in read):
+        following = tiff.read_directory(body, first.next) if first.next else None
+        if following is not None and following.pixels > first.pixels:
             raise unsupported("a TIFF whose first image is a preview", "save the full image as the first one")
 
 
@@ -152,11 +151,11 @@ def _camera_raw(body: memoryview, first: tiff.Directory) -> str:
     """Name the kind of camera RAW file; empty when it is none."""
     if bytes(body[8:10]) == b"CR" and not first.big:
         return "CR2"
-    if tiff.DNG_VERSION in first.numbers:
+    if tiff.DNG_VERSION in (*first.numbers, *first.texts):
         return "DNG"
     make = first.texts.get(tiff.MAKE, b"").split(b"\0")[0][:40].decode("ascii", "replace").strip()
     sensor = first.first(tiff.PHOTOMETRIC) in _RAW_COLORS or first.first(tiff.COMPRESSION) in _RAW_COMPRESSIONS
-    if sensor or (_is_preview(first) and make and tiff.SUB_IFDS in first.numbers):
+    if sensor or (_is_preview(first) and tiff.SUB_IFDS in first.numbers):
         return "".join(letter for letter in make if letter.isprintable()) or "TIFF/EP"
     return ""
 
