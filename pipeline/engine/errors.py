@@ -20,7 +20,7 @@ KINDS: dict[str, FailureKind] = {
     "empty_source": FailureKind("source", "the source has no bytes"),
     "not_an_image": FailureKind("source", "the file is not an image in a known format"),
     "format_not_allowed": FailureKind("source", "the file format is not allowed"),
-    "unsupported_variant": FailureKind("source", "the file is a variant that the decoder does not read"),
+    "unsupported_variant": FailureKind("source", "the engine cannot read this variant of the format"),
     "damaged_image": FailureKind("source", "the image is truncated or damaged"),
     "too_many_pixels": FailureKind("source", "width × height × frames exceeds the limit"),
     "too_many_frames": FailureKind("source", "the source has more frames or pages than the limit"),

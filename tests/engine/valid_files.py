@@ -194,7 +194,7 @@ def _pngs() -> Iterator[tuple[str, bytes]]:
 
 
 def _tiffs() -> Iterator[tuple[str, bytes]]:
-    packings = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma", "zstd")
+    packings = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma")
     for size in SIDES:
         for packing in packings:
             for mode in ("L", "RGB", "RGBA", "CMYK"):
