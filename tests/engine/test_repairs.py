@@ -57,6 +57,23 @@ def test_a_broken_ancillary_chunk_is_left_out(made: Made, tmp_path: Path, name: 
     assert opened_source(body, tmp_path).dropped == {dropped}
 
 
+@pytest.mark.parametrize("place", ["before", "behind"])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        *((b"iCCP", data) for data in (b"", b"x", b"name", b"name\0", b"name\0\1abc", b"x" * 80 + b"\0\0")),
+        *((b"zTXt", data) for data in (b"a\0\7abc", b"x" * 90)),
+        *((b"sRGB", b""), (b"gAMA", b"\0\1"), (b"cHRM", bytes(31)), (b"pHYs", bytes(8)), (b"tRNS", bytes(5))),
+    ],
+)
+def test_an_ancillary_chunk_that_is_too_short_is_left_out(
+    made: Made, tmp_path: Path, kind: bytes, data: bytes, place: str
+) -> None:
+    body = png_of(HEAD, *([(kind, data)] if place == "before" else []), *PIXELS, (kind, data), END)
+    assert made(body).convert("RGB").tobytes() == STILL.tobytes()
+    assert opened_source(body, tmp_path).dropped == {"transparency" if kind == b"tRNS" else "damaged_metadata"}
+
+
 @pytest.mark.parametrize("name", [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"unKN", b"UNKN"])
 def test_a_broken_critical_chunk_is_damage(run: Run, name: bytes) -> None:
     body = encoded(STILL.quantize(16))

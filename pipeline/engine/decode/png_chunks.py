@@ -21,6 +21,11 @@ MAX_CHUNKS = 500_000
 
 _CRITICAL = frozenset((b"ihdr", b"plte", b"idat", b"iend", b"fdat"))
 _ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
+_LEAST_BYTES = {b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"pHYs": 9}
+_LEAST_CLEAR_BYTES = {0: 2, 2: 6}
+"""Bytes of a tRNS chunk by the color type of the image."""
+
+_MAX_KEYWORD_BYTES = 79
 _HEAD, _CHECKSUM, _CONTROL = struct.Struct(">I4s"), struct.Struct(">I"), struct.Struct(">IIIIIHHBB")
 
 
@@ -97,7 +102,7 @@ def check_chunks(body: memoryview) -> Checked:
             animation.add(chunk, body, intact=intact)
         if not intact and (name.lower() in _CRITICAL or not name[0] & 0x20):
             found.damage = found.damage or f"the checksum of the chunk {name.decode()} at byte {offset:,} is wrong"
-        elif not intact and name not in _ANIMATION:
+        elif name not in _ANIMATION and not (intact and _is_well_formed(chunk, body)):
             found.left_out.append(chunk)
         if name == b"IEND":
             found.broken_animation = bool(animation.chunks) and not (found.damage or animation.is_valid())
@@ -106,6 +111,16 @@ def check_chunks(body: memoryview) -> Checked:
         offset = end
     found.damage = found.damage or f"it has more than {MAX_CHUNKS:,} chunks"
     return found
+
+
+def _is_well_formed(chunk: Chunk, body: memoryview) -> bool:
+    """Return True when an ancillary chunk has the bytes that its type needs. Pillow rejects the file otherwise."""
+    if chunk.name in (b"iCCP", b"zTXt"):
+        keyword, end, rest = bytes(body[chunk.offset : chunk.offset + min(chunk.length, 81)]).partition(b"\0")
+        return bool(end) and len(keyword) <= _MAX_KEYWORD_BYTES and rest[:1] == b"\0"
+    if chunk.name == b"tRNS":
+        return chunk.length >= _LEAST_CLEAR_BYTES.get(body[25], 0)
+    return chunk.length >= _LEAST_BYTES.get(chunk.name, 0)
 
 
 def without_chunks(body: memoryview, chunks: Collection[Chunk]) -> bytes:
