@@ -83,6 +83,9 @@ def kinds() -> list[Kind]:
         return buffer.getvalue()
 
     found = [Kind("PNG", png := encode("PNG"), list(_png_pixels(png)), strict=True)]
+    turned = [image.rotate(180), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    animation = encode("PNG", save_all=True, append_images=turned, duration=100)
+    found.append(Kind("PNG, animation", animation, list(_png_pixels(animation)), strict=True))
     found.append(Kind("GIF", gif := encode("GIF"), list(_gif_pixels(gif))))
     for name, compression in (("none", "raw"), ("LZW", "tiff_lzw"), ("deflate", "tiff_adobe_deflate")):
         body = encode("TIFF", compression=compression)
@@ -105,7 +108,7 @@ def _png_pixels(body: bytes) -> Iterator[Span]:
     place = 8
     while place < len(body):
         (length,) = struct.unpack_from(">I", body, place)
-        if body[place + 4 : place + 8] == b"IDAT":
+        if body[place + 4 : place + 8] in (b"IDAT", b"fdAT"):
             yield place + 8, place + 8 + length
         place += length + 12
 
