@@ -174,6 +174,8 @@ def test_a_variant_is_refused_by_its_name(run: Run, name: str, patch: str) -> No
         tiff(color=[999]),
         tiff(compression=[12345]),
         bmp_of(24, b"", size=SIZE),
+        bmp_of(64, bytes(16 * 12 * 8), size=SIZE)[:900],
+        bmp_of(0, JPEG, size=SIZE, compression=4)[:60],
         bmp_of(24, bytes(100), size=SIZE, compression=99),
         heif_of(b"hvc1"),
         JPEG[:300],

@@ -214,8 +214,8 @@ def _png_variant(body: memoryview) -> str:
 
 
 def _bmp_variant(body: memoryview) -> str:
-    (header,) = unpack_from("<I", body, 14)
-    if header not in (12, 16, 40, 52, 56, 64, 108, 124):
+    size, _, _, header = unpack_from("<IIII", body, 2)
+    if header not in (12, 16, 40, 52, 56, 64, 108, 124) or len(body) < size:
         return ""
     (bits,) = unpack_from("<H", body, 24 if header == 12 else 28)
     compression = unpack_from("<I", body, 30)[0] if header > 16 else 0
