@@ -37,6 +37,7 @@ HTTP_BY_KIND: dict[str, tuple[int, str]] = {
     "unknown_plan": (404, "Plan not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "slot_cools_down": (409, "Session cannot be ended"),
+    "folder_marker": (422, "Not an image"),
     "body_too_large": (413, "Request too large"),
     "unsupported_media_type": (415, "Unsupported media type"),
     "over_cap": (422, "Limit exceeded"),

@@ -88,7 +88,7 @@ def job_key(request: Request) -> JobKey:
 # Limits of one request.
 MAX_RETRIED_JOBS, RETRY_BUDGET_SECONDS = 1000, 100.0
 # Kinds of errors after which a failure is skipped and the next one retried.
-SKIPPED_KINDS = {"source_gone", "unknown_recipe", "adhoc_not_allowed", "job_queued", "job_running"}
+SKIPPED_KINDS = {"source_gone", "folder_marker", "unknown_recipe", "adhoc_not_allowed", "job_queued", "job_running"}
 
 
 class FailuresQuery(Document):

@@ -40,6 +40,11 @@ REMEDIATIONS: dict[str, Remediation] = {
     "format_not_allowed": Remediation(
         "file has a format that is not allowed", "files have a format that is not allowed", _SOURCE
     ),
+    "unsupported_variant": Remediation(
+        "file is a variant of its format that is not supported",
+        "files are variants of their formats that are not supported",
+        "Convert it as its message says, and upload it under the same name; it is processed automatically.",
+    ),
     "damaged_image": Remediation("image is incomplete or damaged", "images are incomplete or damaged", _SOURCE),
     "animation_rejected": Remediation(
         "image is animated, and the recipe rejects animations",

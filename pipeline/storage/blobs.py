@@ -3,7 +3,7 @@
 import base64
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,9 +67,19 @@ GENERATION_METADATA_KEY = "pipeline_generation"
 TAGS_UNSUPPORTED_STATUSES = (400, 405, 409, 501)
 
 
+FOLDER_METADATA_KEY = "hdi_isfolder"
+"""Metadata key of folder markers: azcopy, blobfuse and accounts with a hierarchical namespace write it."""
+
+
 def unquoted(etag: str) -> str:
     """Return an ETag without quotation marks: a listing omits them, a read does not."""
     return etag.strip('"')
+
+
+def is_folder_marker(name: str, size: int, metadata: Mapping[str, str] | None) -> bool:
+    """Return True for an empty blob that stands for a folder, by its metadata or by a name that ends in a slash."""
+    marked = {key.lower(): value.lower() for key, value in (metadata or {}).items()}
+    return size == 0 and (name.endswith("/") or marked.get(FOLDER_METADATA_KEY) == "true")
 
 
 class Source:
@@ -142,30 +152,40 @@ class Sources:
         self._containers = {name: account.container(name) for name in containers}
 
     async def open(self, container: str, name: str) -> Source:
-        """Open a blob and pin its current version. Raises JobSuperseded if it does not exist."""
+        """Open a blob and pin its current version. Raises JobSuperseded if it does not exist, or marks a folder."""
         blob = self._container(container).get_blob_client(name)
         with map_errors(f"reading {container}/{name}"), _must_exist(container, name):
             # Without decompression: the declared encoding may be wrong, and the size is that of the stored bytes.
             stream = await blob.download_blob(decompress=False)
-        return Source(container, blob, stream)
+        source = Source(container, blob, stream)
+        _refuse_folder(container, name, source.size, source.metadata)
+        return source
 
     async def page(
         self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000
     ) -> tuple[list[Listed], str]:
-        """Return a page of at most `limit` sources below a prefix, and the next page's cursor, empty at the end."""
-        listing = self._container(container).list_blobs(name_starts_with=prefix or None, results_per_page=limit)
+        """Return a page of at most `limit` sources below a prefix, and the next page's cursor, empty at the end.
+
+        Folder markers are left out.
+        """
+        listing = self._container(container).list_blobs(
+            name_starts_with=prefix or None, include=["metadata"], results_per_page=limit
+        )
         pages = listing.by_page(cursor or None)
         with map_errors(f"listing {container}"):
             try:
-                page = [_listed(blob) async for blob in await anext(pages)]
+                found = [blob async for blob in await anext(pages)]
             except StopAsyncIteration:
-                page = []
+                found = []
+        page = [_listed(blob) for blob in found if not is_folder_marker(blob.name, blob.size, blob.metadata)]
         return page, getattr(pages, "continuation_token", None) or ""
 
     async def stat(self, container: str, name: str) -> Listed:
-        """Return the current properties of a blob. Raises JobSuperseded if it does not exist."""
+        """Return the current properties of a blob. Raises JobSuperseded if it does not exist, or marks a folder."""
         with map_errors(f"reading the properties of {container}/{name}"), _must_exist(container, name):
-            return _listed(await self._container(container).get_blob_client(name).get_blob_properties())
+            blob = await self._container(container).get_blob_client(name).get_blob_properties()
+        _refuse_folder(container, name, blob.size, blob.metadata)
+        return _listed(blob)
 
     async def is_current(self, container: str, name: str, etag: str) -> bool:
         """Return True if the blob still has this ETag."""
@@ -198,6 +218,12 @@ def _must_exist(container: str, name: str) -> Iterator[None]:
         if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
             raise
         raise JobSuperseded(f"the blob {container}/{name} does not exist", kind="source_gone") from error
+
+
+def _refuse_folder(container: str, name: str, size: int, metadata: Mapping[str, str] | None) -> None:
+    """Raise JobSuperseded if the blob is a folder marker: nothing is to be done about it."""
+    if is_folder_marker(name, size, metadata):
+        raise JobSuperseded(f"the blob {container}/{name} is a folder marker, not an image", kind="folder_marker")
 
 
 @dataclass(frozen=True)

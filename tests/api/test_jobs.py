@@ -169,6 +169,14 @@ async def test_each_invalid_request_gets_its_own_problem(app: Stack) -> None:
     assert found == {case: (status, problem) for case, (_, _, status, problem) in BAD.items()}
 
 
+async def test_a_job_on_a_folder_marker_is_refused(app: Stack) -> None:
+    container = app.services.account.container(app.services.settings.input_container)
+    await container.get_blob_client("photos/2026").upload_blob(b"", metadata={"hdi_isfolder": "true"})
+    response = await call(app, "POST", JOBS, named("photos/2026"))
+    assert (response.status, response.problem) == (422, "folder_marker")
+    assert await app.entry("web", "photos/2026") is None
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "says"),
     [

@@ -63,12 +63,30 @@ async def test_a_wrong_content_encoding_is_ignored(stack: Stack, encoding: str) 
     assert (await handle_event(stack)).state == "done"
 
 
-async def test_a_compressed_source_is_not_an_image(stack: Stack) -> None:
+async def test_a_compressed_source_is_refused_as_such(stack: Stack) -> None:
     await source(stack).upload_blob(
         gzip.compress(image_bytes(60, 40)), content_settings=ContentSettings(content_encoding="gzip")
     )
     entry = await handle_event(stack)
-    assert (entry.state, entry.error_kind) == ("failed", "not_an_image")
+    assert (entry.state, entry.error_kind) == ("failed", "unsupported_variant")
+    assert "compressed with gzip: upload the image itself" in entry.error_message
+
+
+@pytest.mark.parametrize("name", ["photos/2026", "photos/2026/", "photos/sea.jpg"])
+async def test_a_folder_marker_is_ignored(stack: Stack, name: str) -> None:
+    marks = {} if name.endswith("/") else {"Hdi_IsFolder": "true"}
+    await source(stack, name).upload_blob(b"", metadata=marks)
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, name)
+    assert await stack.entry("web", name) is None
+    plan = await stack.services.planner.plan(runs.Selection(recipes=("web",)))
+    assert (plan.sources, plan.jobs) == (0, 0)
+    assert await stack.waiting_messages() == 0
+
+
+async def test_an_empty_file_is_no_folder_marker(stack: Stack) -> None:
+    await source(stack).upload_blob(b"", metadata={"hdi_isfolder": "false"})
+    assert (await handle_event(stack)).error_kind == "empty_source"
+    assert (await stack.services.planner.plan(runs.Selection(recipes=("web",), reasons=("failed",)))).jobs == 1
 
 
 @pytest.mark.parametrize("name", ["../{}/a.jpg", "a/../../{}/a.jpg", "photos/./a.jpg", "..", "a\\..\\a.jpg"])

@@ -23,6 +23,7 @@ from ..image_view import Size
 from ..transforms.auto_orient import upright
 from .gain_map_metadata import container_items, from_iso, from_xmp, parse_xmp
 from .guard import map_decoder_errors
+from .jpeg_scan import find_damage
 
 XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 ISO_HEADER = b"urn:iso:std:iso:ts:21496:-1\0"
@@ -156,7 +157,7 @@ def _metadata(segments: list[Segment]) -> GainMapMetadata | None:
 
 def _decode(body: bytes, metadata: GainMapMetadata, size: Size, orientation: int, max_pixels: int) -> GainMap | None:
     """Decode a gain map of at most `max_pixels` pixels, and turn it upright."""
-    if not body.rstrip(b"\0").endswith(b"\xff\xd9"):
+    if not body.rstrip(b"\0").endswith(b"\xff\xd9") or find_damage(memoryview(body)):
         return None
     try:
         with map_decoder_errors("JPEG"):

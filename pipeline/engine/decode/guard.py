@@ -32,7 +32,7 @@ def map_decoder_errors(name: str) -> Iterator[None]:
         numbers = re.search(r"\((\d+) pixels\)", str(error))
         raise too_many_pixels(int(numbers[1]) if numbers else 0, pil.Image.MAX_IMAGE_PIXELS or 0) from error
     except Exception as error:
-        raise EngineError("damaged_image", _damage_message(name, error)) from error
+        raise _decoder_error(name, error) from error
 
 
 def too_many_pixels(pixels: int, limit: int) -> EngineError:
@@ -42,17 +42,22 @@ def too_many_pixels(pixels: int, limit: int) -> EngineError:
     )
 
 
-def _damage_message(name: str, error: Exception) -> str:
-    """Describe damage, from the text of Pillow's exception."""
+def damaged(name: str, text: str) -> EngineError:
+    """Build the error for damage in a source of the format `name`, described by `text`."""
+    state = "truncated" if "truncated" in text or "unexpected end" in text.lower() else "damaged"
+    return EngineError("damaged_image", f"the source is {state} ({name}: {text}): upload it again, or repair it")
+
+
+def _decoder_error(name: str, error: Exception) -> EngineError:
+    """Build the error for an exception of Pillow, from its text."""
     if "MAX_TEXT" in str(error):
-        return (
+        return EngineError(
+            "damaged_image",
             f"the profile or texts of the source decompress to more than {MAX_METADATA_BYTES // 1024**2} MB ({name}): "
-            "remove them from the file"
+            "remove them from the file",
         )
     # Pillow's message names its file object, which means nothing to users.
-    text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__
-    state = "truncated" if "truncated" in text or "unexpected end" in text.lower() else "damaged"
-    return f"the source is {state} ({name}: {text}): upload it again, or repair it"
+    return damaged(name, " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__)
 
 
 @contextmanager

@@ -32,7 +32,10 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "ZIP"),
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_HEIF_BRANDS = {
+    *(b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"),
+    *(b"mif2", b"miaf", b"unif", b"avci", b"j2ki", b"vvic"),
+}
 
 
 def detect_format(head: bytes) -> str | None:

@@ -22,11 +22,13 @@ from ..transforms.auto_orient import covers, swaps_sides, upright
 from ..transforms.to_srgb import ToSrgb
 from . import frames, jpeg_rows, sniff
 from .exif import exif_of, exif_orientation, late_exif
-from .guard import allow_large_metadata, map_decoder_errors, pixel_limit, too_many_pixels
+from .guard import allow_large_metadata, damaged, map_decoder_errors, pixel_limit, too_many_pixels
+from .integrity import feed_at_once, inspect
 from .iso_boxes import read_properties
-from .png_unreadable import leave_out
+from .png_rows import lacks_rows
 from .readers import open_apng, open_own
 from .source_colors import SourceColors, of_boxes, of_png
+from .variants import name_variant, refuse_by_first_bytes, refuse_camera_raw
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""
@@ -51,7 +53,8 @@ class Source:
 
     `visible_box` is the part of the stored pixels to show, where the decoder does not cut it out. `max_pixels` is the
     limit over all frames. `dropped` names information of the source that no rendition can carry, for the reports
-    (`encode.dropped`). `information` is what the file carries besides its pixels.
+    (`encode.dropped`). `information` is what the file carries besides its pixels. `damage` describes damage that Pillow
+    may not notice, empty when there is none.
     """
 
     stream: BinaryIO
@@ -73,6 +76,7 @@ class Source:
     durations: list[int] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
     information: Information = field(default_factory=Information)
+    damage: str = ""
 
     @property
     def animated(self) -> bool:
@@ -175,10 +179,14 @@ class Source:
         """Decode the current frame."""
         self._draft(min_scale)
         try:
-            with map_decoder_errors(self.format):
+            if self.damage:
+                raise damaged(self.format, self.damage)
+            with name_variant(self.stream, self.format, opened=True), map_decoder_errors(self.format):
                 self.image.load()
-        except EngineError:
-            if not patch or self.frames > 1:
+            if not self.durations and lacks_rows(self.image, self.stream, self.frames):
+                raise damaged(self.format, "its pixel data end early")
+        except EngineError as error:
+            if error.kind != "damaged_image" or not patch or self.frames > 1:
                 raise
             self._load_patched(min_scale)
 
@@ -223,7 +231,7 @@ def open_source(file: Path, formats: list[str], limits: Limits, index: int = 0) 
     except FileNotFoundError:
         raise EngineError("source_missing", "the source file is missing in the session") from None
     with stream:
-        source = _open_checked(leave_out(stream), formats, limits, index)
+        source = _open_checked(stream, formats, limits, index)
         source.read_declarations()
         yield source
 
@@ -231,10 +239,14 @@ def open_source(file: Path, formats: list[str], limits: Limits, index: int = 0) 
 def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: int) -> Source:
     """Detect the format, open the source and check it against the limits."""
     found = _detect_allowed_format(stream.read(sniff.HEAD_BYTES), formats)
+    refuse_camera_raw(stream, found, index)
+    inspected = inspect(stream, found)
+    stream = inspected.stream
     # Pillow's own limit applies during opening: for a GIF it allocates the first frame at once.
-    with pixel_limit(limits), map_decoder_errors(found):
-        image = _open(stream, found)
-    _check_pixels(image.size, 1, limits)
+    with name_variant(stream, found, opened=False):
+        with pixel_limit(limits), map_decoder_errors(found):
+            image = _open(stream, found)
+        _check_pixels(image.size, 1, limits)
     with map_decoder_errors(found):
         count = frames.count_frames(image, stream, limits["max_frames"])
     if count > limits["max_frames"]:
@@ -256,7 +268,11 @@ def _open_checked(stream: BinaryIO, formats: list[str], limits: Limits, index: i
     size = (image.height, image.width) if swapped else image.size
     profile = image.info.get("icc_profile") or None
     mode = getattr(image, "meaning", image.mode)
-    return Source(stream, image, found, mode, count, index, size, orientation, profile, limits["max_pixels"])
+    return Source(
+        *(stream, image, found, mode, count, index, size, orientation, profile, limits["max_pixels"]),
+        dropped=inspected.dropped,
+        damage=inspected.damage,
+    )
 
 
 def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
@@ -264,7 +280,9 @@ def _open(stream: BinaryIO, found: str) -> pil.Image.Image:
     if found == "JPEG":
         # `open` also reads the index of further images, and refuses the file when the index is wrong.
         stream.seek(0)
-        return pil.JpegImagePlugin.JpegImageFile(stream)
+        jpeg = pil.JpegImagePlugin.JpegImageFile(stream)
+        feed_at_once(jpeg, stream)
+        return jpeg
     own = open_own(stream, found)
     if own is not None:
         return own
@@ -284,6 +302,7 @@ def _detect_allowed_format(head: bytes, formats: list[str]) -> str:
     """Detect the format by the first bytes, and check that it is allowed and that Pillow can read it."""
     if not head:
         raise EngineError("empty_source", "the source has 0 bytes: upload the image again")
+    refuse_by_first_bytes(head)
     found, allowed = sniff.detect_format(head), ", ".join(formats)
     if found is None:
         raise EngineError("not_an_image", f"the source is not an image in a known format; allowed formats: {allowed}")

@@ -1,0 +1,239 @@
+"""Unsupported variants: valid files that the session's decoder does not read, and files around an image.
+
+Such a file is not damaged. The message names the variant and a variant that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from struct import error as struct_error
+from typing import BinaryIO
+
+from ..errors import EngineError
+from . import heif_items, jpeg_scan
+from . import tiff_tags as tiff
+from .file_view import view_of
+
+_STANDARD = "convert it to PNG, JPEG or TIFF"
+_DEVELOP = "develop it, and upload the image as JPEG or TIFF"
+_UNPACK = "upload the image itself"
+
+_STARTS: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x1f\x8b", "compressed with gzip", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", _UNPACK),
+    (b"BZh", "compressed with bzip2", _UNPACK),
+    (b"\xfd7zXZ\x00", "compressed with xz", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (b"\x78\x01", "compressed with zlib", _UNPACK),
+    (b"\x78\x9c", "compressed with zlib", _UNPACK),
+    (b"\x78\xda", "compressed with zlib", _UNPACK),
+    (b"FUJIFILMCCD-RAW", "a camera RAW file (RAF)", _DEVELOP),
+    (b"IIRO", "a camera RAW file (ORF)", _DEVELOP),
+    (b"IIRS", "a camera RAW file (ORF)", _DEVELOP),
+    (b"MMOR", "a camera RAW file (ORF)", _DEVELOP),
+    (b"IIU\x00", "a camera RAW file (RW2)", _DEVELOP),
+    (b"II\x1a\x00\x00\x00HEAPCCDR", "a camera RAW file (CRW)", _DEVELOP),
+    (b"FOVb", "a camera RAW file (X3F)", _DEVELOP),
+    (b"\x00MRM", "a camera RAW file (MRW)", _DEVELOP),
+)
+
+_TIFF_COMPRESSIONS = {
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34715: "JBIG2",
+    34661: "JBIG",
+    34676: "LogLuv",
+    34677: "LogLuv",
+    32809: "ThunderScan",
+    32766: "NeXT",
+    34887: "LERC",
+    34925: "LZMA",
+    34933: "PNG",
+    34934: "JPEG XR",
+    22610: "JPEG XR",
+    50000: "Zstandard",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+_TIFF_COMMON = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946))
+_TIFF_COLORS = {
+    0: "gray",
+    1: "gray",
+    2: "RGB",
+    3: "palette",
+    4: "mask",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "LAB",
+    9: "LAB",
+    10: "LAB",
+    32844: "LogL",
+    32845: "LogLuv",
+}
+_TIFF_DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
+_RAW_COLORS = frozenset((32803, 34892))
+"""Photometric interpretations of DNG and TIFF/EP: color filter array, linear raw."""
+
+_RAW_COMPRESSIONS = frozenset((32767, 34713, 65000, 65535))
+"""Compressions of Sony, Nikon, Kodak and Pentax."""
+
+_ITEM_CODECS = {
+    b"unci": "uncompressed pixels (unci)",
+    b"j2k1": "JPEG 2000",
+    b"jpeg": "JPEG",
+    b"avc1": "AVC (H.264)",
+    b"vvc1": "VVC (H.266)",
+    b"evc1": "EVC",
+    b"hvc1": "HEVC",
+    b"av01": "AV1",
+}
+
+
+def refuse_by_first_bytes(head: bytes) -> None:
+    """Refuse a file that is packed, or that is a camera RAW file, by its first bytes.
+
+    Raises:
+        EngineError: it is one (`unsupported_variant`).
+    """
+    for start, what, advice in _STARTS:
+        if head.startswith(start):
+            raise unsupported(what, advice)
+    if head[4:12] == b"ftypcrx ":
+        raise unsupported("a camera RAW file (CR3)", _DEVELOP)
+
+
+def refuse_camera_raw(stream: BinaryIO, found: str, index: int) -> None:
+    """Refuse a TIFF that is a camera RAW file, or whose first image is a preview of another.
+
+    Pillow would decode the preview.
+
+    Raises:
+        EngineError: it is one (`unsupported_variant`).
+    """
+    if found != "TIFF":
+        return
+    body = view_of(stream)
+    first = tiff.read_directory(body)
+    if first is None:
+        return
+    if name := _camera_raw(body, first):
+        raise unsupported(f"a camera RAW file ({name})", _DEVELOP)
+    if _is_preview(first) and not index:
+        following = tiff.read_directory(body, first.next) if first.next else None
+        if following is not None and following.pixels > first.pixels:
+            raise unsupported("a TIFF whose first image is a preview", "save the full image as the first one")
+
+
+def _is_preview(image: tiff.Directory) -> bool:
+    """Return True when an image declares itself to be a smaller version of another."""
+    return bool(image.first(tiff.NEW_SUBFILE_TYPE) & 1) or image.first(tiff.SUBFILE_TYPE) == 2
+
+
+def _camera_raw(body: memoryview, first: tiff.Directory) -> str:
+    """Name the kind of camera RAW file; empty when it is none."""
+    if bytes(body[8:10]) == b"CR" and not first.big:
+        return "CR2"
+    if tiff.DNG_VERSION in (*first.numbers, *first.texts):
+        return "DNG"
+    make = first.texts.get(tiff.MAKE, b"").split(b"\0")[0][:40].decode("ascii", "replace").strip()
+    sensor = first.first(tiff.PHOTOMETRIC) in _RAW_COLORS or first.first(tiff.COMPRESSION) in _RAW_COMPRESSIONS
+    if sensor or (_is_preview(first) and tiff.SUB_IFDS in first.numbers):
+        return "".join(letter for letter in make if letter.isprintable()) or "TIFF/EP"
+    return ""
+
+
+@contextmanager
+def name_variant(stream: BinaryIO, found: str, *, opened: bool) -> Iterator[None]:
+    """Turn `damaged_image` into `unsupported_variant` where the file is a variant that the decoder does not read.
+
+    `opened` is True when the decoder has accepted the header.
+    """
+    try:
+        yield
+    except EngineError as error:
+        if error.kind != "damaged_image":
+            raise
+        try:
+            what = _describe(view_of(stream), found, opened=opened)
+        except (struct_error, IndexError):
+            what = ""
+        if what:
+            raise unsupported(what, _STANDARD) from error
+        raise
+
+
+def _describe(body: memoryview, found: str, *, opened: bool) -> str:
+    """Describe the variant of a file that the decoder rejects; empty when it is an ordinary one."""
+    if found == "TIFF":
+        return _tiff_variant(body, opened=opened)
+    readers = {"JPEG": _jpeg_variant, "PNG": _png_variant, "HEIF": _boxed_variant, "AVIF": _boxed_variant}
+    return readers[found](body) if found in readers else ""
+
+
+def _jpeg_variant(body: memoryview) -> str:
+    frame = jpeg_scan.read_frame(body)
+    if frame is None:
+        return ""
+    if frame.marker == jpeg_scan.JPEG_LS:
+        return "a JPEG-LS file"
+    if frame.marker in jpeg_scan.HIERARCHICAL:
+        return "a hierarchical JPEG"
+    if frame.precision in range(2, 17) and frame.precision != 8:
+        return f"a JPEG of {frame.precision} bits per sample"
+    if frame.marker in jpeg_scan.LOSSLESS:
+        return "a lossless JPEG"
+    return "" if len(frame.components) in (1, 3, 4) else f"a JPEG of {len(frame.components)} color components"
+
+
+def _png_variant(body: memoryview) -> str:
+    if bytes(body[12:16]) == b"CgBI":
+        return "a PNG for iOS apps (CgBI)"
+    if bytes(body[12:16]) == b"IHDR" and body[27] == 64:
+        return "a PNG with the filters of MNG"
+    return ""
+
+
+def _tiff_variant(body: memoryview, *, opened: bool) -> str:
+    first = tiff.read_directory(body)
+    if first is None or not first.pixels:
+        return ""
+    if first.big and first.order == ">" and not opened:
+        return "a big-endian BigTIFF"
+    compression = first.first(tiff.COMPRESSION, 1)
+    if compression in _TIFF_COMPRESSIONS:
+        return f"a TIFF with {_TIFF_COMPRESSIONS[compression]} compression"
+    bits, color = first.numbers.get(tiff.BITS, (1,)), first.first(tiff.PHOTOMETRIC)
+    known = color in _TIFF_COLORS and set(bits) <= _TIFF_DEPTHS and compression in _TIFF_COMMON
+    if opened or not known or not _holds_data(body, first):
+        return ""
+    kinds = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
+    kind = kinds.get(first.first(tiff.SAMPLE_FORMAT, 1), "")
+    return f"a TIFF of {'/'.join(map(str, sorted(set(bits))))}-bit {kind}{_TIFF_COLORS[color]} samples"
+
+
+def _holds_data(body: memoryview, image: tiff.Directory) -> bool:
+    """Return True when all strips or tiles are within the file."""
+    offsets = image.numbers.get(tiff.STRIP_OFFSETS) or image.numbers.get(tiff.TILE_OFFSETS) or ()
+    counts = image.numbers.get(tiff.STRIP_COUNTS) or image.numbers.get(tiff.TILE_COUNTS) or (1,) * len(offsets)
+    ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
+    return bool(ends) and max(ends) <= len(body)
+
+
+def _boxed_variant(body: memoryview) -> str:
+    """Describe the codec of an HEIF or AVIF file that its decoder does not read."""
+    items = heif_items.item_types(body)
+    if not items:
+        return "an HEIF sequence without a still image" if heif_items.has_box(body, b"moov") else ""
+    if heif_items.has_compressed_items(body):
+        return "an HEIF with pixels compressed by zlib or Brotli"
+    other = [_ITEM_CODECS[kind] for kind in items if kind in _ITEM_CODECS and kind not in (b"hvc1", b"av01")]
+    return f"an HEIF with {other[0]}" if other else ""
+
+
+def unsupported(what: str, advice: str) -> EngineError:
+    """Build the error for a source in an unsupported variant."""
+    return EngineError("unsupported_variant", f"the source is {what}: {advice}")
