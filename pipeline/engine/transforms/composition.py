@@ -12,6 +12,9 @@ HEAD_WEIGHT = 0.9
 FACE_WEIGHT = 3.0
 """Weight of heads of a face detector. It exceeds every other consideration."""
 
+HEAD_SLACK = 0.11
+"""Distance of heads from their best place that costs nothing, in windows."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -22,11 +25,19 @@ class Span:
     weight: float
 
 
-def best_start(profile: Sequence[float], kept: float, heads: Sequence[Span], head_weight: float, down: bool) -> float:
+def best_start(
+    profile: Sequence[float],
+    kept: float,
+    heads: Sequence[Span],
+    head_weight: float,
+    *,
+    down: bool,
+    slack: float = HEAD_SLACK,
+) -> float:
     """Return the start of the best window as a fraction of the free space.
 
     `profile` has the weight of each column or row, `kept` is the fraction of the axis that the crop keeps. `down` is
-    true for rows: there, heads belong into the upper part.
+    true for rows: there, heads belong into the upper part. Heads may be off their best place by `slack` windows.
     """
     count = len(profile)
     window = min(count - 1, max(1, round(count * kept)))
@@ -35,7 +46,7 @@ def best_start(profile: Sequence[float], kept: float, heads: Sequence[Span], hea
     energy = [value - low for value in profile]
     total = sum(energy) or 1.0
     kernel = [_kernel((at + 0.5) / window) for at in range(window)]
-    all_weight = sum(head.weight for head in heads) or 1.0
+    all_weight = max(1.0, sum(head.weight for head in heads))
     best, best_score = 0.5, float("-inf")
     for at in range(room + 1):
         start = at / room
@@ -43,7 +54,7 @@ def best_start(profile: Sequence[float], kept: float, heads: Sequence[Span], hea
         score = sum(map(mul, energy[at : at + window], kernel)) / total - 0.06 * abs(start - 0.5)
         if heads:
             held = sum(head.weight * _head_value(head, left, kept) for head in heads) / all_weight
-            score += head_weight * (held - 0.25 * _imbalance(heads, left, kept, down))
+            score += head_weight * (held - 0.25 * max(0.0, _distance(heads, left, kept, down) - slack))
         if score > best_score:
             best, best_score = start, score
     return best
@@ -73,7 +84,7 @@ def _head_value(head: Span, left: float, kept: float) -> float:
     return 1.0 if share > 0.999 else -0.5 + 4.8 * (share - 0.75)
 
 
-def _imbalance(heads: Sequence[Span], left: float, kept: float, down: bool) -> float:
+def _distance(heads: Sequence[Span], left: float, kept: float, down: bool) -> float:
     """Return the distance of the heads inside the window from their best place, in windows."""
     weight, middle = 0.0, 0.0
     for head in heads:
@@ -81,7 +92,4 @@ def _imbalance(heads: Sequence[Span], left: float, kept: float, down: bool) -> f
         if left < center < left + kept:
             weight += head.weight
             middle += head.weight * center
-    if not weight:
-        return 0.0
-    place = (middle / weight - left) / kept
-    return max(0.0, abs(place - (0.38 if down else 0.5)) - (0.1 if down else 0.12))
+    return abs((middle / weight - left) / kept - (0.4 if down else 0.5)) if weight else 0.0

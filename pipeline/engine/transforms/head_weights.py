@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-SCALE = 100.2825
+SCALE = 177.53
 """Divisor of the weights in `UNITS`, which are whole numbers from -128 to 127."""
 
-BIAS = -0.363
+BIAS = -2.619
 
 UNITS: tuple[tuple[str, tuple[float, float, float], float, float], ...] = (
     (
-        "n15(>gnezbmuYZ<kcESkj&`ApZ+wt}h=_r3iGP4_et&k1m40Y+c43p3gKd3vP?Up?cXWMxjgEtEb8&c!gMVvraC?x0cWGyOf`^TLUT=wnhl_D*Zh3r+m4bwgi*x",
-        (0.134, 0.196, 0.153),
-        0.769,
-        -1.413,
+        "oPvyvpOJW^fOv$fmTZk~dxoHOU5;jTk&j_xoPUIPcx-Bjgp+A{X;Q10mWg+5CYOnefP9LEh>v@5bcuY5jD>-Kfpvy|f`V>paF39DU1D@;dx~pNUuRp4oPKk8fnE",
+        (0.2, -0.112, 0.044),
+        0.955,
+        -1.007,
     ),
     (
-        "Y<GmGhH`^<Wpt5sb%%d*espwmh>wMFY<rNAi*$scf^v3zagdIQc8P+Dl4_ZNesx?^S#x%Zd30N3YJQTBgLrd#hoY2-XlrSUn~s=sTzHa?mWXv>cY=qVm3L%yj+F",
-        (0.313, 0.399, 0.203),
-        1.043,
-        -1.694,
+        "l96#`T!f{9Q(=&0NP=)<r_iiuYG#hVX}FYaac!-euySyOYjC=7YIc!la*%IbiA!&XmV#nPe4MC}tCxI%qlA2eqkwdNZ(44IdvA1#l#O<GZET&nplowvQ<SfqTxb",
+        (-0.411, 0.158, 0.003),
+        -0.289,
+        1.416,
     ),
     (
-        "m5q*fh>@F=ihyBhfun4Ka+qm=c!6(gbz^0ScYK9@hJbH~m3v=>iH3oqgl3SCdvAGUU1fT5Yixm&gKKbkgrcgaiFA09uAaA+c!F+`ua<Ivj%|3Be{YV5c654haES",
-        (-0.168, 0.323, -0.192),
-        -0.575,
-        1.781,
+        "fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2e}I61fPjF2fPjF2fPjF2fPjF2fPjI3fPa91fPjF2fPjF2fPjF2fPjF2fPjF2fPe",
+        (0.0, -0.0, 0.0),
+        -0.17,
+        -0.0,
     ),
     (
-        "k%4t@bb*k3b$Nt;e0p_llBkt)dS`;2gQ10IcY~3Bj(>1=fPaX6g>{X1e|LIyg=l?@kBoe5ewT}Uj+%mbnR|JBoql$TfpCM3e0+qAj*NnOZ+n}WmUnG)Y?7OnYHt",
-        (-0.349, 0.062, -0.217),
-        -0.202,
-        1.248,
+        "mpXESjY@k!YQWjJdPjz@h(&U%my@7fdufo9h>B}iV}XrukArA}i*$N_k*SJxe|?gfoRW`njFWL*X@-H2i)v|Tg@}%edvkn?g@ufhmz$4*Wp$IZnRa4QSA>;;OH=",
+        (-0.38, 0.006, 0.001),
+        0.094,
+        1.375,
     ),
     (
-        "oQ;^Pj-7OTb(EofTyTD7hK_|_UV?jpXn10IYk+-&ihYKOgL{3JkA!r0cZPn4f`W*YnSp_ccz=PEeRFeuad?e>Y;Jj9bCGgbba-uZadCBifPaLAi-?AWg@uoZg@*",
-        (0.183, -0.263, 0.129),
-        0.86,
-        -1.385,
+        "fPjF2fPjF2fPjF2fPjF2fPjF2fPjF3fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjC1fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPe",
+        (-0.0, -0.0, 0.0),
+        -0.313,
+        0.0,
     ),
     (
-        "ewu}Te~+Sic8Gz8g`Q<>i-wAWlxSjqfPQ{?nTmyWcYkqni+pEnhIxgTiiUJ_YJ-D^nVN%*adeH5l8=yKXnu-`f{kcdb&-8+es+O-c7AkdafW_vba!KUjgE(bhHU",
-        (0.229, -0.464, 0.215),
-        1.086,
-        -1.41,
+        "C~d^GifUDY--S$rmWr&E9(-w*j+AR|jApTacX@ecl#g1EZiAJiSbKJhnQMx3iH(qJV0Ds_jAUVcY;lWpZlRuzeS3D5r;VAEdv$c0rHyTNfNXo4Z)JUXV{e6RXng",
+        (-0.214, 0.104, 0.036),
+        -0.13,
+        1.363,
     ),
     (
-        "eS~~+gN1&Ah<0#)iF$sLdR%{zfqIL0ig<!|ZH;}Qc!p??fO(#Qe1(38aguw5dX9v8SZ;lWkDHNxkdlXWa*&INa&c>3f}?t0YH56pm4|z7gOiSijgfqtpp0;dnv?",
-        (0.392, -1.266, 0.311),
-        -0.105,
-        -1.852,
+        "bZTsDb985-p?6zpl#`{ghf0B-e37q-Vt12xdVp$xdVhq0cxi`yg@S&Dg>H?HiHTZNE=^K^u8&|jUW=Tvm1{&`jGdgMY+hoEnTeEeL~NUoetTd|YLJJWsEKNivZn",
+        (0.338, 0.151, 0.167),
+        1.676,
+        -1.409,
     ),
     (
-        "czS<pXnur^mXdN{lBs=?p>l?jfpCVCjdg-<a({kqhl`VDd3<Sonuttyb8~%`pNoWfdWwFGig<!^go}ZQba-xpdwqp^XK;Umg@J-^Wr&%Ob#rQNd7GSWfr5B~o}v",
-        (0.157, -0.107, 0.145),
-        0.392,
-        -1.446,
+        "W{{Sec5<*>g{zZhZM8vFlZ<zbu~;~CfP<N#gll|zaEg9-iKKmKVuDVfuZDDPlzMe<ZGwrPa)5Jiew(9RU2}$yq^L?mXN859m}_!gUVD>(cY||NXMk^sr<8GUi-i",
+        (0.238, -0.261, 0.074),
+        1.02,
+        -1.29,
+    ),
+    (
+        "u9bXejhU;UgmqYBoThPQd6!>jiGN;ge`-a6etw8^dvlVGop(%Nl9-jLesOu9j%;;XVp3^iXlseKhFMp0mb1&kmS=dazOm1<YI1X$$)#~_fM<NAdUl9-VrhhNZFc",
+        (-0.332, 0.559, -0.061),
+        -0.616,
+        1.571,
+    ),
+    (
+        "j*5S&dxLm(c5ah%b#8@>cYk|;bcK|Ke{XGlaFT18d3b|@b!mv2hmm`FV3CA|nWUM!y|<N#dUct*oM=vKI$)Po6*zD>Y`$XwKvYj~j%`9wZG)+h$fJRFgQ&97v5f",
+        (0.432, -0.133, -0.002),
+        0.42,
+        -1.831,
     ),
 )
 """Hidden units: the weights of a patch (base 85, brightness before skin), of three facts, bias, output weight."""

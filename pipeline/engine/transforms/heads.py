@@ -29,7 +29,7 @@ PATCH_REACH = (1.6, 1.9)
 MARGIN_PIXELS = 80
 """Margin around the thumbnail, so that patches may exceed it. It must be larger than half a patch."""
 
-BLOBS_PER_RADIUS = 7
+BLOBS_PER_RADIUS = 9
 MIN_BLOB = 36
 """Least product of skin likelihood and color contrast of a blob (0 to 255)."""
 

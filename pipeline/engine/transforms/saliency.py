@@ -76,9 +76,12 @@ def energy_map(image: pil.Image.Image, skin: pil.Image.Image, colorful: pil.Imag
     fine = edges.filter(pil.ImageFilter.BoxBlur(side / 60))
     broad = edges.filter(pil.ImageFilter.BoxBlur(side / 8))
     detail = chops.add(chops.subtract(fine, broad.point([round(value * 0.7) for value in range(256)])), fine, 1.6)
+    # A smooth thing before a busy background stands out as much as a busy thing before a smooth one.
+    texture = chops.difference(edges.filter(pil.ImageFilter.BoxBlur(side / 24)), edges.filter(pil.ImageFilter.BoxBlur(side / 4)))
     smooth_skin = chops.subtract(skin.filter(pil.ImageFilter.BoxBlur(side / 80)), fine)
-    energy = chops.add(contrast, detail, 1.3)
+    energy = chops.add(contrast, chops.add(detail, texture), 1.3)
     energy = chops.add(energy, colorful.point([round(value * 0.35) for value in range(256)]))
+    energy = chops.add(energy, rarity_map(image).point([round(value * RW) for value in range(256)]))
     return chops.add(energy, smooth_skin.point([round(value * 0.35) for value in range(256)]))
 
 
@@ -91,6 +94,29 @@ def _edges(image: pil.Image.Image) -> pil.Image.Image:
     if min(image.size) > 4:
         canvas.paste(found.crop((2, 2, image.width, image.height)), (1, 1))
     return canvas
+
+
+def rarity_map(image: pil.Image.Image) -> pil.Image.Image:
+    """Return how rare the color of each pixel is in an RGB image, in mode L: 255 for a unique color."""
+    blurred = image.filter(pil.ImageFilter.BoxBlur(max(image.size) / 80))
+    few = blurred.quantize(COLORS, pil.Image.Quantize.FASTOCTREE, kmeans=0, dither=pil.Image.Dither.NONE)
+    counts = few.histogram()
+    palette = (few.getpalette() or [])[: 3 * COLORS]
+    points = [tuple(palette[at : at + 3]) for at in range(0, len(palette), 3)]
+    total = sum(counts)
+    weights = []
+    for one in points:
+        near = 0.0
+        for other, count in zip(points, counts, strict=False):
+            distance = sum(abs(a - b) for a, b in zip(one, other, strict=True))
+            near += count * max(0.0, 1 - distance / 90)
+        weights.append(round(255 * max(0.0, 1 - near / total / 0.3)))
+    found = few.point(weights + [0] * (256 - len(weights)), "L") if False else pil.Image.frombytes("L", few.size, few.tobytes()).point(weights + [0] * (256 - len(weights)))
+    return found.filter(pil.ImageFilter.BoxBlur(max(image.size) / 80))
+
+
+COLORS = 24
+RW=0.5
 
 
 def profile(energy: pil.Image.Image, axis: int) -> list[float]:
