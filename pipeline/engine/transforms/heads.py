@@ -51,10 +51,16 @@ class Head:
     certainty: float
 
 
-def find_heads(image: pil.Image.Image, skin: pil.Image.Image) -> list[Head]:
-    """Return the heads in an RGB thumbnail with its map of skin likelihood, the most certain first."""
+def find_heads(image: pil.Image.Image, skin: pil.Image.Image, rarity: pil.Image.Image) -> list[Head]:
+    """Return the heads in an RGB thumbnail, the most certain first.
+
+    `skin` is its map of skin likelihood, `rarity` that of rare colors: a wall of bricks has skin color everywhere.
+    """
+    skin_of_few = pil.ImageChops.multiply(skin, rarity.point([RARE[0] + round(value * RARE[1]) for value in range(256)]))
     padded = pad_maps(image, skin)
-    judged = sorted(((_certainty(padded, blob), blob) for blob in find_blobs(image, skin)), reverse=True)
+    judged = sorted(
+        ((_certainty(padded, blob) * _weight(rarity, blob), blob) for blob in find_blobs(image, skin_of_few)), reverse=True
+    )
     kept: list[tuple[float, Blob]] = []
     for certainty, blob in judged:
         if certainty < MIN_CERTAINTY:
@@ -64,14 +70,21 @@ def find_heads(image: pil.Image.Image, skin: pil.Image.Image) -> list[Head]:
     width, height = image.size
     return [
         Head(
-            (x - 1.24 * radius) / width,
-            (y - 1.73 * radius) / height,
-            (x + 1.24 * radius) / width,
-            (y + 1.45 * radius) / height,
+            (x - 1.3 * radius) / width,
+            (y - 2.0 * radius) / height,
+            (x + 1.3 * radius) / width,
+            (y + 1.55 * radius) / height,
             certainty,
         )
         for certainty, (_, x, y, radius) in kept
     ]
+
+
+RARE=(60,0.76)
+FLOOR=0.15
+def _weight(rarity, blob):
+    x, y = (min(int(at), side - 1) for at, side in zip(blob[1:3], rarity.size, strict=True))
+    return min(1.0, 0.1 + rarity.getpixel((x, y)) / 140)
 
 
 def _overlap(one: Blob, other: Blob) -> bool:

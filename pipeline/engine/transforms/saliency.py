@@ -59,7 +59,7 @@ def color_maps(image: pil.Image.Image) -> tuple[pil.Image.Image, pil.Image.Image
     return skin, colorful
 
 
-def energy_map(image: pil.Image.Image, skin: pil.Image.Image, colorful: pil.Image.Image) -> pil.Image.Image:
+def energy_map(image: pil.Image.Image, skin: pil.Image.Image, colorful: pil.Image.Image, rarity: pil.Image.Image) -> pil.Image.Image:
     """Return the weight of each pixel of an RGB image, in mode L."""
     chops = pil.ImageChops
     side = max(image.size)
@@ -81,7 +81,7 @@ def energy_map(image: pil.Image.Image, skin: pil.Image.Image, colorful: pil.Imag
     smooth_skin = chops.subtract(skin.filter(pil.ImageFilter.BoxBlur(side / 80)), fine)
     energy = chops.add(contrast, chops.add(detail, texture), 1.3)
     energy = chops.add(energy, colorful.point([round(value * 0.35) for value in range(256)]))
-    energy = chops.add(energy, rarity_map(image).point([round(value * RW) for value in range(256)]))
+    energy = chops.add(energy, rarity.point([round(value * RW) for value in range(256)]))
     return chops.add(energy, smooth_skin.point([round(value * 0.35) for value in range(256)]))
 
 

@@ -15,7 +15,7 @@ from ..image_view import ImageView, Size
 from .composition import FACE_WEIGHT, HEAD_WEIGHT, Span, best_start
 from .faces import DETECTION_SIDE_PIXELS, find_faces
 from .heads import Head, find_heads
-from .saliency import ANALYSIS_SIDE_PIXELS, color_maps, energy_map, profile
+from .saliency import ANALYSIS_SIDE_PIXELS, color_maps, energy_map, profile, rarity_map
 
 MIN_DIFFERENCE = 1.5
 """Least difference between the lightest and the heaviest column (or row). Below it, the image is even."""
@@ -104,12 +104,14 @@ def _analyze_pixels(view: ImageView) -> _Analysis:
     width, height = (max(1, round(side * factor)) for side in large.size)
     small = large.resize((width, height), pil.Image.Resampling.BOX)
     skin, colorful = color_maps(small)
+    rarity = rarity_map(small)
     faces = find_faces(large) or []
-    # A detector may miss people in profile, and in drawings. Blobs of skin count too, but less than faces.
-    others = [replace(head, certainty=head.certainty * 0.4) for head in find_heads(small, skin)] if faces else []
-    others = [head for head in others if head.certainty > 0.3 and not any(_overlap(head, face) for face in faces)]
-    heads = [*faces, *others] or find_heads(small, skin)
-    return _Analysis(energy_map(small, skin, colorful), heads, bool(faces))
+    heads = find_heads(small, skin, rarity)
+    if faces:
+        # A detector may miss people in profile, and in drawings. Blobs of skin count too, but less than faces.
+        weaker = [replace(head, certainty=head.certainty * 0.4) for head in heads]
+        heads = [head for head in weaker if head.certainty > 0.3 and not any(_overlap(head, face) for face in faces)]
+    return _Analysis(energy_map(small, skin, colorful, rarity), [*faces, *heads], bool(faces))
 
 
 def _overlap(one: Head, other: Head) -> bool:
