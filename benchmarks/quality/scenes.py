@@ -42,7 +42,7 @@ def make_scene(seed: str, tones: Sequence[Rgb], face: Face | None = None) -> Sce
     # People of a group stand side by side; the group stands anywhere.
     step = tall * dice.uniform(1.1, 1.7)
     first = dice.uniform(tall * 0.6, max(tall * 0.61, size[0] - tall * 0.6 - step * (count - 1)))
-    heads = []
+    heads: list[Box] = []
     for number in range(count):
         middle = first + number * step
         if middle > size[0] - tall * 0.5:
@@ -98,7 +98,9 @@ def draw_face(dice: random.Random, side: int, tone: Rgb) -> Image.Image:
     for x in (0.34, 0.66):
         draw.ellipse((side * (x - 0.075), side * 0.46, side * (x + 0.075), side * 0.53), fill=(245, 242, 238))
         draw.ellipse((side * (x - 0.035), side * 0.455, side * (x + 0.035), side * 0.535), fill=(50, 35, 28))
-        draw.line((side * (x - 0.09), side * 0.4, side * (x + 0.09), side * 0.4), _scaled(tone, 0.4), max(1, side // 30))
+        draw.line(
+            (side * (x - 0.09), side * 0.4, side * (x + 0.09), side * 0.4), _scaled(tone, 0.4), max(1, side // 30)
+        )
     draw.line((side * 0.5, side * 0.5, side * 0.47, side * 0.66), _scaled(tone, 0.7), max(1, side // 40))
     draw.ellipse((side * 0.38, side * 0.75, side * 0.62, side * 0.82), fill=_mixed(tone, (170, 60, 60), 0.6))
     return image.filter(ImageFilter.GaussianBlur(side / 90))
@@ -236,4 +238,6 @@ def _distract(dice: random.Random, image: Image.Image) -> None:
     elif kind == "flowers":
         for _ in range(30):
             a, b, r = x + dice.uniform(-4, 4) * unit, y + dice.uniform(-2, 2) * unit, unit * dice.uniform(0.2, 0.5)
-            draw.ellipse((a - r, b - r, a + r, b + r), fill=dice.choice(((250, 90, 160), (255, 240, 90), (250, 250, 250))))
+            draw.ellipse(
+                (a - r, b - r, a + r, b + r), fill=dice.choice(((250, 90, 160), (255, 240, 90), (250, 250, 250)))
+            )

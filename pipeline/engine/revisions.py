@@ -14,6 +14,16 @@ COMMON = 1
 DECODERS = {"JPEG": 1, "PNG": 1, "WEBP": 1, "GIF": 1, "TIFF": 1, "AVIF": 1, "BMP": 1, "HEIF": 1}
 """Revision of the decoder of each source format, by Pillow's name. Sources may have these formats only."""
 
+GRAVITIES = {"face": 1, "smart": 2}
+"""Revision of each gravity that looks at the pixels."""
+
+
+def gravity_revisions(gravity: object) -> dict[str, int]:
+    """Return the revisions of the gravities in a transform's parameter, a name or a list, by `gravity <name>`."""
+    # `face` alone falls back to `smart`.
+    names = ("face", "smart") if gravity == "face" else gravity if isinstance(gravity, (list, tuple)) else (gravity,)
+    return {f"gravity {name}": GRAVITIES[name] for name in names if name in GRAVITIES}
+
 
 def decoder_revision(source_format: str) -> int:
     """Return the revision of the decoder for a source format; 0 when there is no decoder."""

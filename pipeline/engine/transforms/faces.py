@@ -10,6 +10,7 @@ import hashlib
 import re
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,8 +82,7 @@ def _detector() -> tuple[Any, Any] | None:
     if model is None:
         return None
     try:
-        import cv2  # type: ignore[import-not-found,unused-ignore]
-
+        cv2: Any = import_module("cv2")
         # One thread: a session counts the processor time, and the sum of floats must not depend on threads.
         cv2.setNumThreads(1)
         body = cv2.numpy.frombuffer(model, dtype="uint8")

@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
-SCALE = 177.53
+SCALE = 184.1906
 """Divisor of the weights in `UNITS`, which are whole numbers from -128 to 127."""
 
-BIAS = -2.619
+BIAS = -1.571
 
-UNITS: tuple[tuple[str, tuple[float, float, float], float, float], ...] = (
+UNITS: tuple[tuple[str, tuple[float, float, float, float], float, float], ...] = (
     (
-        "oPvyvpOJW^fOv$fmTZk~dxoHOU5;jTk&j_xoPUIPcx-Bjgp+A{X;Q10mWg+5CYOnefP9LEh>v@5bcuY5jD>-Kfpvy|f`V>paF39DU1D@;dx~pNUuRp4oPKk8fnE",
-        (0.2, -0.112, 0.044),
-        0.955,
-        -1.007,
+        "dvah^mV9fTlUPr&nwf`~kZq@ceVV6@g@uZEpO1WPWodDWoL_EwZDg{Xb#RPeS8ipJmVkJRcz%FtfP|2eihEsQcbb!mX<TP?d5(o-MP6udl#*d#XL4znmXnl_h=2",
+        (-0.17, 0.545, 0.03, -0.517),
+        1.189,
+        -1.292,
     ),
     (
-        "l96#`T!f{9Q(=&0NP=)<r_iiuYG#hVX}FYaac!-euySyOYjC=7YIc!la*%IbiA!&XmV#nPe4MC}tCxI%qlA2eqkwdNZ(44IdvA1#l#O<GZET&nplowvQ<SfqTxb",
-        (-0.411, 0.158, 0.003),
-        -0.289,
-        1.416,
+        "n39*wy@X+oX@Iq-USW}EX_kRDeS=V2abh}fbAN)AeSdG6ijkeNd4-&ycBykxSBQ#`g?oN~a+;QwdVpPbikg&YWo&X(hoo#hZES3Ua%6B@eUp!Vhj~wmp@W8Zh*S",
+        (0.171, -0.592, 0.076, -0.146),
+        1.181,
+        -1.413,
     ),
     (
-        "fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2e}I61fPjF2fPjF2fPjF2fPjF2fPjI3fPa91fPjF2fPjF2fPjF2fPjF2fPjF2fPe",
-        (0.0, -0.0, 0.0),
+        "rCDNie_5SVPO9ItT3&3iqhpxEWsZ(MaayK&eyCnMYlwzwkg92#lY@0}j;wWWgl&M2qm+tUjG$>tU!;VDiE(;ph=+`aY=C2ki-MSlhk&7pbZ?P^k9%)iYLlImWK{",
+        (-0.006, 0.121, -0.002, 0.309),
+        -0.193,
+        1.394,
+    ),
+    (
+        "Hc+y^xluHKzmQ{-!g!mjIX^?KpOK7Km{^dTW|N6{jg4NGRFI33S&fZ(j$e{`g_Eg%Uwx*Knt4QOOM01nY?-m1a(QHVpNXG+WO8YYqK#y3hHiAEaBhQrX=r(AYkm",
+        (-0.082, 0.079, 0.087, 0.299),
         -0.17,
-        -0.0,
+        1.565,
     ),
     (
-        "mpXESjY@k!YQWjJdPjz@h(&U%my@7fdufo9h>B}iV}XrukArA}i*$N_k*SJxe|?gfoRW`njFWL*X@-H2i)v|Tg@}%edvkn?g@ufhmz$4*Wp$IZnRa4QSA>;;OH=",
-        (-0.38, 0.006, 0.001),
-        0.094,
-        1.375,
+        "evx=zYLAg>Y;cxRRC|bZxWBGoj#H(yU#p*GZ*-rQuz_TGPI$MAP;QxRZ+moTiDG$<goJZyh^v`tl$eWXr*?LBre|l3QC3csXmXW{f{2-DdUmIks(N*BYoel`VPO",
+        (0.088, 0.187, -0.046, 0.621),
+        -0.633,
+        1.413,
     ),
     (
-        "fPjF2fPjF2fPjF2fPjF2fPjF2fPjF3fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjC1fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPjF2fPe",
-        (-0.0, -0.0, 0.0),
-        -0.313,
-        0.0,
+        "gkNi>afN-5jCEl|Yki)ipj>s8SESL7esqF#T9Rpbn|_pTW?OWjvx#kMRzZ`^teu&ihk$r!hn<*#cX(xma&c*EQ&f0uet>ykR$*>{T6dOtVt;^aoxh1~n468U#fk",
+        (0.053, -0.237, 0.053, -0.423),
+        1.094,
+        -1.414,
     ),
     (
-        "C~d^GifUDY--S$rmWr&E9(-w*j+AR|jApTacX@ecl#g1EZiAJiSbKJhnQMx3iH(qJV0Ds_jAUVcY;lWpZlRuzeS3D5r;VAEdv$c0rHyTNfNXo4Z)JUXV{e6RXng",
-        (-0.214, 0.104, 0.036),
-        -0.13,
-        1.363,
+        "QeBwAb7PZkTZ*V$Zk}mSb9ZH&r-Dv(Y-*dEopyMne`{@sgtwr5d6|P(lYfVdm03<!Wo~wsZ*p;ag_Wa>X<~AOp{H|RY<q-+p>>F4XNQK1X^4Ysb%~&Xl6GKnlCl",
+        (0.024, 0.164, 0.096, -0.367),
+        1.015,
+        -1.271,
     ),
     (
-        "bZTsDb985-p?6zpl#`{ghf0B-e37q-Vt12xdVp$xdVhq0cxi`yg@S&Dg>H?HiHTZNE=^K^u8&|jUW=Tvm1{&`jGdgMY+hoEnTeEeL~NUoetTd|YLJJWsEKNivZn",
-        (0.338, 0.151, 0.167),
-        1.676,
-        -1.409,
+        "e6^WNf}ojkq_a|ToSbTYt8<d0j7ML4ppcGwc6n@Iet>dng@{>irgC3~f0kN^W`=T(q^X^hXL*u>l#Y34a)f(}fOK6_e3g-7cvn+kVSZv|PH=v5gNA2eousv`ns)",
+        (0.083, -0.417, 0.026, -0.266),
+        1.185,
+        -1.3,
     ),
     (
-        "W{{Sec5<*>g{zZhZM8vFlZ<zbu~;~CfP<N#gll|zaEg9-iKKmKVuDVfuZDDPlzMe<ZGwrPa)5Jiew(9RU2}$yq^L?mXN859m}_!gUVD>(cY||NXMk^sr<8GUi-i",
-        (0.238, -0.261, 0.074),
-        1.02,
-        -1.29,
+        "d53a|gKTz@iCJlHk&9!YbWwYbe_?uTl9#D{kB*U<cBg=UnURHeeq?K~oMmQuYlV18H&SefkBDSnfQ5vRsE~P%pqZhjpM{;Gp_;6aafqdko1|x6QFm*>u4hnQl8O",
+        (0.065, -0.69, 0.072, -0.515),
+        0.155,
+        -1.446,
     ),
     (
-        "u9bXejhU;UgmqYBoThPQd6!>jiGN;ge`-a6etw8^dvlVGop(%Nl9-jLesOu9j%;;XVp3^iXlseKhFMp0mb1&kmS=dazOm1<YI1X$$)#~_fM<NAdUl9-VrhhNZFc",
-        (-0.332, 0.559, -0.061),
-        -0.616,
-        1.571,
-    ),
-    (
-        "j*5S&dxLm(c5ah%b#8@>cYk|;bcK|Ke{XGlaFT18d3b|@b!mv2hmm`FV3CA|nWUM!y|<N#dUct*oM=vKI$)Po6*zD>Y`$XwKvYj~j%`9wZG)+h$fJRFgQ&97v5f",
-        (0.432, -0.133, -0.002),
-        0.42,
-        -1.831,
+        "l$(}*n4y=JmQrI(j-7pAWx;4&eT6uNj*dWqh-hnoab|vrt7cbhvx$?pfl_?CkY#OJSzB*rX>XXmo^NY;qqd^Bo_1Kp%$mo_S#@%u-k@}Pf@5&4cw>r$XL59QWPt",
+        (-0.102, 0.635, -0.059, 0.407),
+        -1.352,
+        1.782,
     ),
 )
-"""Hidden units: the weights of a patch (base 85, brightness before skin), of three facts, bias, output weight."""
+"""Hidden units: the weights of a patch (base 85, brightness before skin), of four facts, bias, output weight."""

@@ -16,6 +16,7 @@ from operator import mul
 
 from .. import pil
 from . import head_weights
+from .saliency import ColorMaps
 
 RADII = (0.025, 0.035, 0.05, 0.069, 0.097, 0.138, 0.194)
 """Half widths of faces that are looked for, as fractions of the image's longer side."""
@@ -51,16 +52,10 @@ class Head:
     certainty: float
 
 
-def find_heads(image: pil.Image.Image, skin: pil.Image.Image, rarity: pil.Image.Image) -> list[Head]:
-    """Return the heads in an RGB thumbnail, the most certain first.
-
-    `skin` is its map of skin likelihood, `rarity` that of rare colors: a wall of bricks has skin color everywhere.
-    """
-    skin_of_few = pil.ImageChops.multiply(skin, rarity.point([RARE[0] + round(value * RARE[1]) for value in range(256)]))
-    padded = pad_maps(image, skin)
-    judged = sorted(
-        ((_certainty(padded, blob) * _weight(rarity, blob), blob) for blob in find_blobs(image, skin_of_few)), reverse=True
-    )
+def find_heads(image: pil.Image.Image, maps: ColorMaps) -> list[Head]:
+    """Return the heads in an RGB thumbnail, the most certain first."""
+    padded = pad_maps(image, maps)
+    judged = sorted(((_certainty(padded, blob), blob) for blob in find_blobs(image, maps)), reverse=True)
     kept: list[tuple[float, Blob]] = []
     for certainty, blob in judged:
         if certainty < MIN_CERTAINTY:
@@ -80,28 +75,22 @@ def find_heads(image: pil.Image.Image, skin: pil.Image.Image, rarity: pil.Image.
     ]
 
 
-RARE=(60,0.76)
-FLOOR=0.15
-def _weight(rarity, blob):
-    x, y = (min(int(at), side - 1) for at, side in zip(blob[1:3], rarity.size, strict=True))
-    return min(1.0, 0.1 + rarity.getpixel((x, y)) / 140)
-
-
 def _overlap(one: Blob, other: Blob) -> bool:
     """Return True when both blobs may be the same head."""
     radius = max(one[3], other[3])
     return abs(one[1] - other[1]) < 1.3 * radius and abs(one[2] - other[2]) < 1.6 * radius
 
 
-def find_blobs(image: pil.Image.Image, skin: pil.Image.Image) -> Iterator[Blob]:
-    """Yield blobs of skin of all sizes."""
+def find_blobs(image: pil.Image.Image, maps: ColorMaps) -> Iterator[Blob]:
+    """Yield blobs of skin of all sizes. The colors of a wall or of a beach count less, since they are everywhere."""
+    few = pil.ImageChops.multiply(maps.skin, maps.rarity.point([60 + value * 195 // 255 for value in range(256)]))
     light, blue, red = image.convert("YCbCr").split()
     double = [max(0, min(255, 2 * value - 128)) for value in range(256)]
     colors = pil.Image.merge("RGB", (light, blue.point(double), red.point(double)))
     for share in RADII:
         radius = share * max(image.size)
         if 2 <= radius < min(image.size) * 0.4:
-            yield from _blobs_of_size(colors, skin, radius)
+            yield from _blobs_of_size(colors, few, radius)
 
 
 def _blobs_of_size(colors: pil.Image.Image, skin: pil.Image.Image, radius: float) -> Iterator[Blob]:
@@ -138,35 +127,35 @@ def _difference(image: pil.Image.Image, across: int, down: int) -> pil.Image.Ima
 def _units() -> list[tuple[list[int], list[int], int, Sequence[float], float, float]]:
     """Decode the hidden units: weights of gray, of skin, the sum of the former, more weights, bias, output weight."""
     count = PATCH_SIDE**2
-    units = []
+    units: list[tuple[list[int], list[int], int, Sequence[float], float, float]] = []
     for text, more, bias, output in head_weights.UNITS:
         weights = [value - 128 for value in base64.b85decode(text)]
         units.append((weights[:count], weights[count:], sum(weights[:count]), more, bias, output))
     return units
 
 
-def pad_maps(image: pil.Image.Image, skin: pil.Image.Image) -> pil.Image.Image:
-    """Return brightness and skin likelihood in the first two bands, with a black margin around them."""
-    both = pil.Image.merge("RGB", (image.convert("L"), skin, skin))
-    return both.crop((-MARGIN_PIXELS, -MARGIN_PIXELS, image.width + MARGIN_PIXELS, image.height + MARGIN_PIXELS))
+def pad_maps(image: pil.Image.Image, maps: ColorMaps) -> pil.Image.Image:
+    """Return brightness, skin likelihood and rarity of color in three bands, with a black margin around them."""
+    bands = pil.Image.merge("RGB", (image.convert("L"), maps.skin, maps.rarity))
+    return bands.crop((-MARGIN_PIXELS, -MARGIN_PIXELS, image.width + MARGIN_PIXELS, image.height + MARGIN_PIXELS))
 
 
-def read_patch(padded: pil.Image.Image, blob: Blob) -> tuple[bytes, bytes]:
-    """Return brightness and skin likelihood of the patch around a blob, row by row."""
+def read_patch(padded: pil.Image.Image, blob: Blob) -> tuple[bytes, bytes, int]:
+    """Return brightness and skin likelihood of the patch around a blob, row by row, and the rarity in its middle."""
     _, x, y, radius = blob
     x, y = x + MARGIN_PIXELS, y + MARGIN_PIXELS
     wide, high = PATCH_REACH[0] * radius, PATCH_REACH[1] * radius
     box = (x - wide, y - high, x + wide, y + high)
     patch = padded.resize((PATCH_SIDE, PATCH_SIDE), pil.Image.Resampling.BOX, box).tobytes()
-    return patch[::3], patch[1::3]
+    return patch[::3], patch[1::3], patch[(len(patch) // 3 // 2) * 3 + 2]
 
 
 def _certainty(padded: pil.Image.Image, blob: Blob) -> float:
     """Return how certain the blob is a head: the network's output, from 0 to 1."""
-    gray, skin = read_patch(padded, blob)
+    gray, skin, rarity = read_patch(padded, blob)
     mean = sum(gray) / len(gray)
     spread = math.sqrt(max(0.0, sum(map(mul, gray, gray)) / len(gray) - mean * mean)) + 12
-    facts = (blob[0] / 255, blob[3] / 16, 12 / spread)
+    facts = (blob[0] / 255, blob[3] / 16, 12 / spread, rarity / 255)
     total = head_weights.BIAS
     for of_gray, of_skin, gray_sum, more, bias, output in _units():
         active = (

@@ -6,7 +6,9 @@ All per-pixel work runs in Pillow's C code, on a thumbnail.
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from functools import cache
+from operator import sub
 
 from .. import pil
 from ..image_view import resampling
@@ -16,6 +18,15 @@ ANALYSIS_SIDE_PIXELS = 160
 
 LUT_STEPS = 17
 """Steps of each color channel in the table of color weights."""
+
+PALETTE_COLORS = 24
+"""Number of colors that are told apart when rare ones are looked for."""
+
+ALIKE = 90
+"""Sum of the differences of red, green and blue from which two colors are not alike at all."""
+
+COMMON_SHARE = 0.3
+"""Share of the pixels from which a color is not rare at all."""
 
 
 @cache
@@ -53,36 +64,58 @@ def _ramp(value: float, zero: float, one: float) -> float:
     return min(1.0, max(0.0, (value - zero) / (one - zero)))
 
 
-def color_maps(image: pil.Image.Image) -> tuple[pil.Image.Image, pil.Image.Image]:
-    """Return maps of skin likelihood and of saturation for an RGB image."""
+@dataclass(frozen=True)
+class ColorMaps:
+    """Maps of an RGB image in mode L: likelihood of skin, saturation, and how rare each color is."""
+
+    skin: pil.Image.Image
+    colorful: pil.Image.Image
+    rarity: pil.Image.Image
+
+
+def color_maps(image: pil.Image.Image) -> ColorMaps:
+    """Return the maps of an RGB image."""
     skin, colorful, _ = image.filter(_color_table()).split()
-    return skin, colorful
+    return ColorMaps(skin, colorful, _rarity(image))
 
 
-def energy_map(image: pil.Image.Image, skin: pil.Image.Image, colorful: pil.Image.Image, rarity: pil.Image.Image) -> pil.Image.Image:
+def energy_map(image: pil.Image.Image, maps: ColorMaps) -> pil.Image.Image:
     """Return the weight of each pixel of an RGB image, in mode L."""
     chops = pil.ImageChops
     side = max(image.size)
-    # Difference from the surroundings and from the mean color: an object, not its texture.
-    opponent = pil.Image.merge("RGB", image.convert("YCbCr").split())
-    near = opponent.filter(pil.ImageFilter.BoxBlur(side / 80))
-    far = opponent.filter(pil.ImageFilter.BoxBlur(side / 5))
-    mean = pil.Image.new("RGB", image.size, opponent.resize((1, 1), resampling("box")).getpixel((0, 0)))
-    around = chops.add(chops.difference(near, far), chops.difference(near, mean), 2)
-    light, blue, red = around.split()
-    contrast = chops.add(light, chops.add(blue, red, 0.5), 1.6)
-    # Detail that stands out: an even texture (a hedge, gravel, a crowd) has as much around it.
     edges = _edges(image)
-    fine = edges.filter(pil.ImageFilter.BoxBlur(side / 60))
-    broad = edges.filter(pil.ImageFilter.BoxBlur(side / 8))
-    detail = chops.add(chops.subtract(fine, broad.point([round(value * 0.7) for value in range(256)])), fine, 1.6)
+    fine = _blurred(edges, side / 60)
+    # Detail that stands out: an even texture (a hedge, gravel, a crowd) has as much around it.
+    broad = _blurred(edges, side / 8).point(_scale(0.7))
+    detail = chops.add(chops.subtract(fine, broad), fine, 1.6)
     # A smooth thing before a busy background stands out as much as a busy thing before a smooth one.
-    texture = chops.difference(edges.filter(pil.ImageFilter.BoxBlur(side / 24)), edges.filter(pil.ImageFilter.BoxBlur(side / 4)))
-    smooth_skin = chops.subtract(skin.filter(pil.ImageFilter.BoxBlur(side / 80)), fine)
-    energy = chops.add(contrast, chops.add(detail, texture), 1.3)
-    energy = chops.add(energy, colorful.point([round(value * 0.35) for value in range(256)]))
-    energy = chops.add(energy, rarity.point([round(value * RW) for value in range(256)]))
-    return chops.add(energy, smooth_skin.point([round(value * 0.35) for value in range(256)]))
+    texture = chops.difference(_blurred(edges, side / 24), _blurred(edges, side / 4))
+    energy = chops.add(_contrast(image), chops.add(detail, texture), 1.3)
+    energy = chops.add(energy, maps.colorful.point(_scale(0.35)))
+    energy = chops.add(energy, maps.rarity.point(_scale(0.5)))
+    smooth_skin = chops.subtract(_blurred(maps.skin, side / 80), fine)
+    return chops.add(energy, smooth_skin.point(_scale(0.35)))
+
+
+def _contrast(image: pil.Image.Image) -> pil.Image.Image:
+    """Return the difference from the surroundings and from the mean color: it marks an object, not its texture."""
+    chops = pil.ImageChops
+    side = max(image.size)
+    colors = pil.Image.merge("RGB", image.convert("YCbCr").split())
+    near, far = _blurred(colors, side / 80), _blurred(colors, side / 5)
+    mean = colors.resize((1, 1), resampling("box")).resize(image.size)
+    light, blue, red = chops.add(chops.difference(near, far), chops.difference(near, mean), 2).split()
+    return chops.add(light, chops.add(blue, red, 0.5), 1.6)
+
+
+def _blurred(image: pil.Image.Image, radius: float) -> pil.Image.Image:
+    """Return the mean of the square around each pixel."""
+    return image.filter(pil.ImageFilter.BoxBlur(radius))
+
+
+def _scale(factor: float) -> list[int]:
+    """Return the table that multiplies a value by `factor`."""
+    return [round(value * factor) for value in range(256)]
 
 
 def _edges(image: pil.Image.Image) -> pil.Image.Image:
@@ -96,27 +129,21 @@ def _edges(image: pil.Image.Image) -> pil.Image.Image:
     return canvas
 
 
-def rarity_map(image: pil.Image.Image) -> pil.Image.Image:
-    """Return how rare the color of each pixel is in an RGB image, in mode L: 255 for a unique color."""
-    blurred = image.filter(pil.ImageFilter.BoxBlur(max(image.size) / 80))
-    few = blurred.quantize(COLORS, pil.Image.Quantize.FASTOCTREE, kmeans=0, dither=pil.Image.Dither.NONE)
+def _rarity(image: pil.Image.Image) -> pil.Image.Image:
+    """Return how rare the color of each pixel is, in mode L: 255 when few pixels have one like it."""
+    few = _blurred(image, max(image.size) / 80).quantize(
+        PALETTE_COLORS, pil.Image.Quantize.FASTOCTREE, dither=pil.Image.Dither.NONE
+    )
+    colors = few.getpalette() or []
     counts = few.histogram()
-    palette = (few.getpalette() or [])[: 3 * COLORS]
-    points = [tuple(palette[at : at + 3]) for at in range(0, len(palette), 3)]
+    used = [(count, colors[3 * at : 3 * at + 3]) for at, count in enumerate(counts[: len(colors) // 3])]
     total = sum(counts)
-    weights = []
-    for one in points:
-        near = 0.0
-        for other, count in zip(points, counts, strict=False):
-            distance = sum(abs(a - b) for a, b in zip(one, other, strict=True))
-            near += count * max(0.0, 1 - distance / 90)
-        weights.append(round(255 * max(0.0, 1 - near / total / 0.3)))
-    found = few.point(weights + [0] * (256 - len(weights)), "L") if False else pil.Image.frombytes("L", few.size, few.tobytes()).point(weights + [0] * (256 - len(weights)))
-    return found.filter(pil.ImageFilter.BoxBlur(max(image.size) / 80))
-
-
-COLORS = 24
-RW=0.5
+    weights = [0] * 256
+    for at, (_, one) in enumerate(used):
+        near = sum(count * max(0.0, 1 - sum(map(abs, map(sub, one, other))) / ALIKE) for count, other in used)
+        weights[at] = round(255 * max(0.0, 1 - near / total / COMMON_SHARE))
+    rare = pil.Image.frombytes("L", few.size, few.tobytes()).point(weights)
+    return _blurred(rare, max(image.size) / 80)
 
 
 def profile(energy: pil.Image.Image, axis: int) -> list[float]:

@@ -15,7 +15,7 @@ from ..image_view import ImageView, Size
 from .composition import FACE_WEIGHT, HEAD_WEIGHT, Span, best_start
 from .faces import DETECTION_SIDE_PIXELS, find_faces
 from .heads import Head, find_heads
-from .saliency import ANALYSIS_SIDE_PIXELS, color_maps, energy_map, profile, rarity_map
+from .saliency import ANALYSIS_SIDE_PIXELS, color_maps, energy_map, profile
 
 MIN_DIFFERENCE = 1.5
 """Least difference between the lightest and the heaviest column (or row). Below it, the image is even."""
@@ -77,7 +77,7 @@ def _fill(shares: list[float | None]) -> tuple[float, float] | None:
 
 
 def _spans(heads: list[Head], axis: int, kept: float) -> list[Span]:
-    """Return the extents of the heads on an axis, without their margins when the crop could not hold them all with it."""
+    """Return the extents of the heads on an axis, without their margins when the crop cannot hold all with them."""
     edges = [(head.left, head.right) if axis == 0 else (head.top, head.bottom) for head in heads]
     sure = [edge for edge, head in zip(edges, heads, strict=True) if head.certainty >= SURE]
     if sure and max(end for _, end in sure) - min(start for start, _ in sure) > kept:
@@ -103,15 +103,14 @@ def _analyze_pixels(view: ImageView) -> _Analysis:
     factor = min(1.0, ANALYSIS_SIDE_PIXELS / max(large.size))
     width, height = (max(1, round(side * factor)) for side in large.size)
     small = large.resize((width, height), pil.Image.Resampling.BOX)
-    skin, colorful = color_maps(small)
-    rarity = rarity_map(small)
+    maps = color_maps(small)
     faces = find_faces(large) or []
-    heads = find_heads(small, skin, rarity)
+    heads = find_heads(small, maps)
     if faces:
         # A detector may miss people in profile, and in drawings. Blobs of skin count too, but less than faces.
         weaker = [replace(head, certainty=head.certainty * 0.4) for head in heads]
         heads = [head for head in weaker if head.certainty > 0.3 and not any(_overlap(head, face) for face in faces)]
-    return _Analysis(energy_map(small, skin, colorful, rarity), [*faces, *heads], bool(faces))
+    return _Analysis(energy_map(small, maps), [*faces, *heads], bool(faces))
 
 
 def _overlap(one: Head, other: Head) -> bool:
