@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
-HEAD_WEIGHT = 1.5
+HEAD_WEIGHT = 2.0
 """Weight of heads that were found by their color, in relation to the weight of all energy in the image."""
 
 FACE_WEIGHT = 3.0

@@ -36,7 +36,7 @@ SCORE_THRESHOLD = 0.7
 OVERLAP_THRESHOLD = 0.3
 MAX_FACES = 50
 
-HEAD_ABOVE, HEAD_BELOW, HEAD_BESIDE = 0.5, 0.14, 0.22
+HEAD_ABOVE, HEAD_BELOW, HEAD_BESIDE = 0.6, 0.2, 0.3
 """The detector's box goes from the brows to the chin. A head exceeds it by these fractions of its height and width."""
 
 

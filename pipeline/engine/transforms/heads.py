@@ -65,10 +65,10 @@ def find_heads(image: pil.Image.Image, maps: ColorMaps) -> list[Head]:
     width, height = image.size
     return [
         Head(
-            (x - 1.3 * radius) / width,
-            (y - 2.0 * radius) / height,
-            (x + 1.3 * radius) / width,
-            (y + 1.55 * radius) / height,
+            (x - 1.5 * radius) / width,
+            (y - 2.3 * radius) / height,
+            (x + 1.5 * radius) / width,
+            (y + 1.75 * radius) / height,
             certainty,
         )
         for certainty, (_, x, y, radius) in kept

@@ -23,7 +23,7 @@ MIN_DIFFERENCE = 1.5
 SURE = 0.5
 """Certainty from which a head decides whether the crop can hold all."""
 
-TRIM = 0.1
+TRIM = 0.14
 """Margin of a head on each side, as a fraction of its width or height."""
 
 
