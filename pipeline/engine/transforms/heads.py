@@ -37,6 +37,12 @@ MIN_BLOB = 36
 MIN_CERTAINTY = 0.12
 """A head of less certainty is not counted."""
 
+LESS_COMMON = [60 + value * 195 // 255 for value in range(256)]
+DOUBLE_CHROMA = [max(0, min(255, 2 * value - 128)) for value in range(256)]
+TRIPLE = [min(255, value * 3) for value in range(256)]
+ENOUGH = [value if value >= MIN_BLOB else 0 for value in range(256)]
+ZERO_ONLY = [255] + [0] * 255
+
 Blob = tuple[float, float, float, float]
 """Strength (0 to 255), x, y and half width in pixels."""
 
@@ -83,10 +89,9 @@ def _overlap(one: Blob, other: Blob) -> bool:
 
 def find_blobs(image: pil.Image.Image, maps: ColorMaps) -> Iterator[Blob]:
     """Yield blobs of skin of all sizes. The colors of a wall or of a beach count less, since they are everywhere."""
-    few = pil.ImageChops.multiply(maps.skin, maps.rarity.point([60 + value * 195 // 255 for value in range(256)]))
+    few = pil.ImageChops.multiply(maps.skin, maps.rarity.point(LESS_COMMON))
     light, blue, red = image.convert("YCbCr").split()
-    double = [max(0, min(255, 2 * value - 128)) for value in range(256)]
-    colors = pil.Image.merge("RGB", (light, blue.point(double), red.point(double)))
+    colors = pil.Image.merge("RGB", (light, blue.point(DOUBLE_CHROMA), red.point(DOUBLE_CHROMA)))
     for share in RADII:
         radius = share * max(image.size)
         if 2 <= radius < min(image.size) * 0.4:
@@ -105,11 +110,11 @@ def _blobs_of_size(colors: pil.Image.Image, skin: pil.Image.Image, radius: float
     shift = round(unit * 1.8)
     above, left, right = (_difference(middle, x * shift, y * shift) for x, y in ((0, -1), (-1, 0), (1, 0)))
     median = chops.lighter(chops.darker(above, left), chops.darker(chops.lighter(above, left), right))
-    strength = chops.multiply(inside, median.point([min(255, value * 3) for value in range(256)]))
+    strength = chops.multiply(inside, median.point(TRIPLE))
     # A local maximum equals the maximum of its neighborhood.
     lower = chops.difference(strength, strength.filter(pil.ImageFilter.MaxFilter(3)))
-    enough = strength.point([0] * MIN_BLOB + list(range(MIN_BLOB, 256)))
-    values = chops.darker(lower.point([255] + [0] * 255), enough).tobytes()
+    enough = strength.point(ENOUGH)
+    values = chops.darker(lower.point(ZERO_ONLY), enough).tobytes()
     places = sorted(((value, at) for at, value in enumerate(values) if value), reverse=True)
     for value, at in places[:BLOBS_PER_RADIUS]:
         down, across = divmod(at, skin.width)

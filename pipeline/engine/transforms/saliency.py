@@ -113,6 +113,7 @@ def _blurred(image: pil.Image.Image, radius: float) -> pil.Image.Image:
     return image.filter(pil.ImageFilter.BoxBlur(radius))
 
 
+@cache
 def _scale(factor: float) -> list[int]:
     """Return the table that multiplies a value by `factor`."""
     return [round(value * factor) for value in range(256)]
