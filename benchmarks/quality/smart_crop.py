@@ -46,7 +46,7 @@ def rows(size: float) -> Iterable[Row]:
     """Measure whole heads without and with detection, for light and for dark skin, and the processor time."""
     count = max(10, round(SCENES * size))
     yield from _whole_heads("drawn, no detection", count, None, 90, detection=False)
-    photographed = _photographed_faces()
+    photographed = photographed_faces()
     if photographed is None or faces.find_faces(Image.new("RGB", (32, 32))) is None:
         missing = "OpenCV and the model" if photographed else "the wheel of scikit-image"
         yield Row(f"whole heads, photographed faces ({missing} missing)", "not measured", "", "", ">= 95 %", met=False)
@@ -102,7 +102,7 @@ def without_detection() -> Iterator[None]:
 
 
 @cache
-def _photographed_faces() -> Face | None:
+def photographed_faces() -> Face | None:
     """Return a function that tints photographed faces with skin tones; None without scikit-image's wheel."""
     try:
         body = sample_file("lfw_subset.npy").read_bytes()
@@ -180,7 +180,7 @@ def main() -> None:
     paths = options.photos or [photo.path for photo in sample_photos()]
     images = [Image.open(path).convert("RGB") for path in paths]
     if not options.photos:
-        images += [make_scene(f"sheet {number}", LIGHT + DARK, _photographed_faces()).image for number in range(12)]
+        images += [make_scene(f"sheet {number}", LIGHT + DARK, photographed_faces()).image for number in range(12)]
     draw_sheet(images, options.sheet)
 
 
