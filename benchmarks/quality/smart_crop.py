@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from statistics import median
 from unittest.mock import patch
 
 from PIL import Image
@@ -127,7 +126,7 @@ def photographed_faces() -> Face | None:
 
 
 def _costs() -> Iterator[Row]:
-    """Compare the processor time of whole jobs with smart and with centered crops."""
+    """Compare the processor time of whole jobs with smart and with centered crops: the least of nine each."""
     detection = "with" if faces.find_faces(Image.new("RGB", (32, 32))) is not None else "without"
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
@@ -139,7 +138,7 @@ def _costs() -> Iterator[Row]:
                 command = [sys.executable, "-m", "benchmarks.transforms", "--one", name, str(photo), folder]
                 done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
                 times[name] += json.loads(done.stdout)[0]
-    smart_ms, center_ms = (1000 * median(seconds) for seconds in times.values())
+    smart_ms, center_ms = (1000 * min(seconds) for seconds in times.values())
     what = f"CPU of a smart job, 12 megapixels, {detection} detection"
     ratio = smart_ms / center_ms
     yield Row(what, f"{smart_ms:.0f} ms", f"{center_ms:.0f} ms", f"{ratio:.2f}", "<= 1.25 x center", ratio <= 1.25)
