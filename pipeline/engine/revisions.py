@@ -14,6 +14,16 @@ COMMON = 1
 DECODERS = {"JPEG": 2, "PNG": 2, "WEBP": 2, "GIF": 2, "TIFF": 2, "AVIF": 2, "BMP": 2, "HEIF": 2}
 """Revision of the decoder of each source format, by Pillow's name. Sources may have these formats only."""
 
+GRAVITIES = {"face": 1, "smart": 2}
+"""Revision of each gravity that looks at the pixels."""
+
+
+def gravity_revisions(gravity: object) -> dict[str, int]:
+    """Return the revisions of the gravities in a transform's parameter, a name or a list, by `gravity <name>`."""
+    # `face` alone falls back to `smart`.
+    names = ("face", "smart") if gravity == "face" else gravity if isinstance(gravity, (list, tuple)) else (gravity,)
+    return {f"gravity {name}": GRAVITIES[name] for name in names if name in GRAVITIES}
+
 
 def decoder_revision(source_format: str) -> int:
     """Return the revision of the decoder for a source format; 0 when there is no decoder."""

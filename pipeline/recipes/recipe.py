@@ -12,7 +12,7 @@ from pipeline.engine import protocol
 from pipeline.engine.encode.formats import ENCODED_FORMATS, FORMATS, Auto, Format
 from pipeline.engine.encode.output import Output
 from pipeline.engine.protocol import Job, Limits, RenditionJob, RenditionReport, Step
-from pipeline.engine.revisions import COMMON
+from pipeline.engine.revisions import COMMON, gravity_revisions
 from pipeline.engine.transforms.code import Code
 from pipeline.engine.transforms.registry import ALWAYS, TRANSFORMS
 from pipeline.recipes import globs, output_paths
@@ -236,6 +236,8 @@ class Recipe:
         """
         names = {*ALWAYS, *(step["name"] for step in self._all_steps())}
         ours = {"common": COMMON, **{f"transform {name}": TRANSFORMS[name].revision for name in names}}
+        for step in self._all_steps():
+            ours |= gravity_revisions(step["params"].get("gravity"))
         return ours | {part: revision for each in self.renditions for part, revision in each.revisions().items()}
 
     @cached_property

@@ -32,6 +32,7 @@ from ..encode.output import Output
 from ..errors import EngineError
 from ..image_view import ImageView
 from ..protocol import Failure, Job, RenditionJob, RenditionReport, Report, SourceReport
+from ..transforms import faces
 from ..transforms.registry import FIRST, build_transforms
 from ..transforms.select_frame import Frame
 from ..transforms.to_srgb import ToSrgb
@@ -302,10 +303,11 @@ def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Fail
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, Pillow and its codecs. The same versions make the same bytes."""
+    """Return the versions of Python, Pillow, codecs and face detector. The same versions make the same bytes."""
     parts = {"pillow": "pil", **{name: name for name in ("libjpeg_turbo", "webp", "avif", "littlecms2")}}
     found = {part: pil.features.version(name) for part, name in parts.items()}
-    return {"python": sys.version.split()[0], **{part: version for part, version in found.items() if version}}
+    codecs = {part: version for part, version in found.items() if version}
+    return {"python": sys.version.split()[0], **codecs, **faces.versions()}
 
 
 def _check_names(names: list[str]) -> None:

@@ -27,8 +27,8 @@ class Crop(Transform, name="crop", example={"aspect": "1:1", "gravity": ["focal"
     gravity: Annotated[
         GravityList,
         Help(
-            "the part that aspect keeps: a side, focal (the source's focal point), smart (the part with the most "
-            "detail), or a list of these to try in turn"
+            "the part that aspect keeps: a side, focal (the source's focal point), face (detected faces), smart (heads "
+            "and what stands out), or a list of these to try in turn"
         ),
     ] = "center"
 

@@ -1,16 +1,16 @@
-"""Crop gravity: choose the part that a crop keeps, by a side, the focal point or the most detail."""
+"""Crop gravity: choose the part that a crop keeps, by a side, the focal point, faces or the weight of its parts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from functools import partial
 from typing import Annotated, Literal
 
-from .. import pil
 from ..base import TransformContext
 from ..constraints import ItemCount
 from ..geometry import anchor, place
-from ..image_view import Box, ImageView, Size, resampling
+from ..image_view import Box, ImageView, Size
+from .smart import face_offset, smart_offset
 
 CropGravity = Literal[
     "center",
@@ -23,12 +23,13 @@ CropGravity = Literal[
     "bottom-left",
     "bottom-right",
     "focal",
+    "face",
     "smart",
 ]
 GravityList = CropGravity | Annotated[list[CropGravity], ItemCount(1, 5)]
 
-SMART_SIDE_PIXELS = 128
-"""Side in pixels of the thumbnail that `smart` analyzes."""
+FINDERS = {"face": face_offset, "smart": smart_offset}
+"""Gravities that look at the pixels."""
 
 
 def crop_offset(
@@ -36,15 +37,18 @@ def crop_offset(
 ) -> tuple[float, float]:
     """Return the fractions of free space left of and above a crop to `part`.
 
-    `gravity` may be a list: `focal` is skipped without a focal point, and `smart` for an even image. `step` identifies
-    the transform, so that all frames of an animation get the same offset.
+    `gravity` may be a list: `focal` is skipped without a focal point, `face` without a face or a detector, and `smart`
+    for an even image. `face` alone falls back to `smart`. `step` identifies the transform, so that all frames of an
+    animation get the same offset.
     """
+    if gravity == "face":
+        gravity = ("face", "smart")
     for name in [gravity] if isinstance(gravity, str) else gravity:
         if name == "focal":
             if context.focal:
                 return _offset_for_point(context.focal, view.size, part)
-        elif name == "smart":
-            found = context.decide_once((id(step), "smart"), lambda: _busiest_offset(view, part))
+        elif name in FINDERS:
+            found = context.decide_once((id(step), name), partial(FINDERS[name], view, part, context))
             if found:
                 return found
         else:
@@ -77,44 +81,3 @@ def focal_on_canvas(
     """Convert a focal point to fractions of a larger canvas, on which `anchor` places the image."""
     left, top = place(size, canvas, anchor)
     return focal_after_crop(point, size, (-left, -top, canvas[0] - left, canvas[1] - top))
-
-
-def _busiest_offset(view: ImageView, part: Size) -> tuple[float, float] | None:
-    """Return the offset that keeps the most edges; None for an even image.
-
-    A crop to an aspect ratio moves along one side only, so sums of edges per column (or row) are sufficient.
-    """
-    small = view.thumbnail(SMART_SIDE_PIXELS)
-    edges = _edges(small)
-    shares = []
-    for axis in (0, 1):
-        line = edges.resize((small.width, 1) if axis == 0 else (1, small.height), resampling("box")).tobytes()
-        kept = max(1, round(part[axis] / view.size[axis] * len(line)))
-        shares.append(_best_window(line, kept))
-    if all(share is None for share in shares):
-        return None
-    across, down = (0.5 if share is None else share for share in shares)
-    return across, down
-
-
-def _edges(image: pil.Image.Image) -> pil.Image.Image:
-    """Return the difference of each pixel from its neighbors, in the color channel where it is largest."""
-    colors = image.convert("RGB")
-    found = [pil.ImageOps.expand(band, 1).filter(pil.ImageFilter.FIND_EDGES) for band in colors.split()]
-    strongest = pil.ImageChops.lighter(pil.ImageChops.lighter(found[0], found[1]), found[2])
-    # The outermost pixels differ from the padding around them; ignore them.
-    inner = strongest.crop((2, 2, strongest.width - 2, strongest.height - 2)) if min(strongest.size) > 4 else strongest
-    canvas = pil.Image.new("L", image.size)
-    canvas.paste(inner, (1, 1))
-    return canvas.point([min(255, value * 2) for value in range(256)])
-
-
-def _best_window(line: bytes, kept: int) -> float | None:
-    """Return the offset of the window of `kept` values with the largest sum, as a fraction of the free space."""
-    room = len(line) - kept
-    if room <= 0 or max(line) - min(line) < 4:
-        return None
-    sums = [0, *accumulate(line)]
-    # Among nearly equal windows, prefer the middle one.
-    scores = [(sums[at + kept] - sums[at]) * 1000 - abs(2 * at - room) for at in range(room + 1)]
-    return scores.index(max(scores)) / room
