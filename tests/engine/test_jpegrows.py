@@ -32,9 +32,11 @@ BOX = [100, 30, 300, 130]
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_the_pixels_equal_those_of_a_full_decode(made: Made, options: dict[str, Any], mode: str) -> None:
     body = encoded(lively(400, 901).convert(mode), "JPEG", quality=88, **options)
-    with Image.open(io.BytesIO(body)) as image:
-        expected = image.convert("L" if mode == "L" else "RGB").crop(tuple(BOX))
-    assert worst(made(body, job(shared=steps(("crop", {"box": BOX})))), expected) == 0
+    whole = made(body, job())
+    if mode != "CMYK":  # the engine converts CMYK by a model of print
+        with Image.open(io.BytesIO(body)) as image:
+            assert worst(whole, image.convert(mode)) == 0
+    assert worst(made(body, job(shared=steps(("crop", {"box": BOX})))), whole.crop(tuple(BOX))) == 0
 
 
 def test_it_is_used_where_it_helps_and_only_there() -> None:
