@@ -150,13 +150,9 @@ def _halved(plane: Plane) -> Plane:
 
 def _xyb(light: list[Plane]) -> tuple[Plane, Plane, Plane]:
     """Convert linear RGB to XYB, moved and scaled so that no value is negative."""
-    long, medium, short = (
-        np.cbrt(
-            np.maximum(sum(np.float32(w) * plane for w, plane in zip(row, light, strict=True)) + np.float32(_BIAS), 0)
-        )
-        - np.float32(np.cbrt(_BIAS))
-        for row in _ABSORBANCE
-    )
+    bias = np.float32(_BIAS)
+    mixed = [sum(np.float32(w) * plane for w, plane in zip(row, light, strict=True)) + bias for row in _ABSORBANCE]
+    long, medium, short = (np.cbrt(np.maximum(each, 0)) - np.cbrt(bias) for each in mixed)
     y = (long + medium) * np.float32(0.5)
     return (long - medium) * np.float32(0.5 * 14) + np.float32(0.42), y + np.float32(0.01), short - y + np.float32(0.55)
 

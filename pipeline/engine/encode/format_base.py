@@ -30,6 +30,7 @@ class FormatFacts(TypedDict, total=False):
     max_exif_bytes: int
     stores_gray: bool
     decided_late: bool
+    revision: int
 
 
 @dataclass(frozen=True)
