@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ QUALITIES = (50, 65, 80, 90)
 
 CALIBRATED = (30, 40, 50, 65, 80, 90, 95)
 """Qualities of JPEG for which `--calibrate` searches equal values."""
+
+CURVE = (-10, -2, 6)
+"""Qualities of sharp's AVIF, relative to our default, between which its score at our bytes is interpolated."""
 
 MAX_DIFFERENCE = 1.5
 MAX_LOSS = 1.0
@@ -69,7 +72,14 @@ main()
 """
 
 Images = Mapping[str, Image.Image]
-Encode = Callable[[Images], tuple[dict[str, bytes], float]]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encoder with its settings. `encode` returns the files by image, and the processor seconds."""
+
+    name: str
+    encode: Callable[[Images], tuple[dict[str, bytes], float]]
 
 
 @dataclass(frozen=True)
@@ -100,18 +110,22 @@ LINE = f"{'':<46}{'bytes':>12}{'mean':>8}{'lowest':>8}{'highest':>8}{'CPU s':>9}
 
 
 class Judge:
-    """Scores of encoded files against their originals, which are prepared once."""
+    """Scores of encoded files against their originals. Originals are prepared once, and each encoder runs once."""
 
     def __init__(self, images: Images) -> None:
         """Prepare the originals."""
         self.images = images
         self._references = {name: Reference(image) for name, image in images.items()}
+        self._results: dict[str, Result] = {}
 
-    def result(self, encode: Encode) -> Result:
-        """Encode all images, and score the files."""
-        files, seconds = encode(self.images)
-        scores = {name: self._references[name].score(_decoded(data)) for name, data in files.items()}
-        return Result({name: len(data) for name, data in files.items()}, scores, seconds)
+    def result(self, encoder: Encoder) -> Result:
+        """Encode all images, and score the files; return the known result of an encoder with the same name."""
+        if encoder.name not in self._results:
+            files, seconds = encoder.encode(self.images)
+            scores = {name: self._references[name].score(_decoded(data)) for name, data in files.items()}
+            sizes = {name: len(data) for name, data in files.items()}
+            self._results[encoder.name] = Result(sizes, scores, seconds)
+        return self._results[encoder.name]
 
 
 def _decoded(data: bytes) -> Image.Image:
@@ -119,8 +133,8 @@ def _decoded(data: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
-def ours(kind: Format) -> Encode:
-    """Return a function that encodes with the engine."""
+def ours(kind: Format) -> Encoder:
+    """Return the engine's encoder."""
 
     def encode(images: Images) -> tuple[dict[str, bytes], float]:
         kind.encode([Image.new("RGB", (64, 64), "red")])  # load the library
@@ -128,11 +142,19 @@ def ours(kind: Format) -> Encode:
         files = {name: kind.encode([image]) for name, image in images.items()}
         return files, time.process_time() - before
 
-    return encode
+    return Encoder(_label(kind.name, kind, type(kind)()), encode)
 
 
-def pillow(**options: Any) -> Encode:  # noqa: ANN401 - options of Pillow's encoders
-    """Return a function that encodes with bare Pillow."""
+def _label(name: str, kind: Format, default: Format) -> str:
+    """Name a format with its quality, and with the options that differ from their defaults."""
+    options = {field.name: (getattr(kind, field.name), getattr(default, field.name)) for field in fields(kind)}
+    quality, _ = options.pop("quality")
+    changed = [f"{option} {value}" for option, (value, usual) in options.items() if value != usual]
+    return ", ".join([f"{name} {quality}", *changed])
+
+
+def pillow(**options: Any) -> Encoder:  # noqa: ANN401 - options of Pillow's encoders
+    """Return the encoder of bare Pillow."""
 
     def encode(images: Images) -> tuple[dict[str, bytes], float]:
         before, files = time.process_time(), {}
@@ -142,11 +164,11 @@ def pillow(**options: Any) -> Encode:  # noqa: ANN401 - options of Pillow's enco
             files[name] = buffer.getvalue()
         return files, time.process_time() - before
 
-    return encode
+    return Encoder("Pillow alone: " + " ".join(map(str, options.values())), encode)
 
 
-def sharp(folder: Path, kind: str, **options: Any) -> Encode:  # noqa: ANN401 - options of sharp
-    """Return a function that encodes with sharp, in a process of its own."""
+def sharp(folder: Path, kind: str, **options: Any) -> Encoder:  # noqa: ANN401 - options of sharp
+    """Return the encoder of sharp, which runs in a process of its own."""
 
     def encode(images: Images) -> tuple[dict[str, bytes], float]:
         script = folder / "sharp" / "encode.cjs"
@@ -163,7 +185,8 @@ def sharp(folder: Path, kind: str, **options: Any) -> Encode:  # noqa: ANN401 - 
             files = {name: Path(job["out"]).read_bytes() for name, job in zip(images, jobs, strict=True)}
         return files, float(json.loads(done.stdout)["seconds"])
 
-    return encode
+    quality, *others = options.values()
+    return Encoder(f"sharp: {kind} {quality}" + (", mozjpeg" if others else ""), encode)
 
 
 def has_sharp(folder: Path) -> bool:
@@ -180,15 +203,23 @@ def fetch(folder: Path) -> None:
     subprocess.run(["npm", "install", "--silent", f"sharp@{SHARP}"], cwd=target, check=True)
 
 
-def rows(size: float, folder: Path = photos.FOLDER, own: Path | None = None) -> Iterator[Row]:
+def rows(size: float) -> Iterator[Row]:
     """Measure the figures. `size` scales the number of photos, and the pixels of the large upload."""
+    yield from figures(judge(size), size, photos.FOLDER)
+
+
+def judge(size: float = 1.0, folder: Path = photos.FOLDER, own: Path | None = None) -> Judge:
+    """Prepare the photos on which the figures are measured: those of the folder `own`, if there is one."""
     images = photos.own(own) if own else photos.load(photos.HELD_OUT, folder)
-    images = dict(list(images.items())[: max(2, round(len(images) * size))])
-    if len(images) < 2 or not has_sharp(folder):
-        what = "photos and sharp: python -m benchmarks.quality.encoders --fetch"
+    return Judge(dict(list(images.items())[: max(2, round(len(images) * size))]))
+
+
+def figures(judge: Judge, size: float, folder: Path) -> Iterator[Row]:
+    """Measure the figures on these photos."""
+    if not judge.images or not has_sharp(folder):
+        what = "photos and sharp: benchmarks.quality.encoders --fetch"
         yield Row(what, "not measured", "", "", "", met=False)
         return
-    judge = Judge(images)
     yield from calibration_rows(judge)
     yield from avif_rows(judge, folder)
     yield large_upload(size, folder)
@@ -211,8 +242,7 @@ def avif_rows(judge: Judge, folder: Path) -> Iterator[Row]:
     """Compare AVIF at our default with sharp's at the same bytes, photo by photo, and both in processor time."""
     default = Avif()
     mine = judge.result(ours(default))
-    qualities = [default.quality + step for step in (-10, -2, 6)]
-    curve = [judge.result(sharp(folder, "avif", quality=quality)) for quality in qualities]
+    curve = [judge.result(sharp(folder, "avif", quality=default.quality + step)) for step in CURVE]
     theirs = statistics.fmean(
         _score_at(mine.sizes[name], [(each.sizes[name], each.scores[name]) for each in curve]) for name in judge.images
     )
@@ -236,48 +266,42 @@ def large_upload(size: float, folder: Path) -> Row:
     side = math.sqrt(size)
     image = {"upload": photos.detail((round(4000 * side), round(3000 * side)))}
     quality = Avif().quality
-    _, mine = ours(Avif())(image)
-    _, theirs = sharp(folder, "avif", quality=quality)(image)
+    _, mine = ours(Avif()).encode(image)
+    _, theirs = sharp(folder, "avif", quality=quality).encode(image)
     megapixels = image["upload"].width * image["upload"].height / 1e6
     return at_most(
         f"processor time: one AVIF of {megapixels:.1f} megapixels, against sharp", mine, theirs, "s", MAX_TIMES
     )
 
 
-def encoders(folder: Path) -> dict[str, Encode]:
-    """Return the encoders of the table of bytes and quality."""
-    named: dict[str, Encode] = {}
+def encoders(folder: Path) -> Iterator[Encoder]:
+    """Yield the encoders of the table of bytes and quality."""
     for quality in QUALITIES:
-        named[f"JPEG {quality}"] = ours(Jpeg(quality=quality))
-        named[f"WebP {equal_quality('webp', quality)}"] = ours(Webp(quality=equal_quality("webp", quality)))
-        named[f"AVIF {equal_quality('avif', quality)}"] = ours(Avif(quality=equal_quality("avif", quality)))
-    named |= {
-        "AVIF at our default": ours(Avif()),
-        "AVIF at our default, speed 8": ours(Avif(speed=8)),
-        "AVIF at our default, 4:2:0": ours(Avif(subsampling="4:2:0")),
-        "JPEG 80, 4:4:4": ours(Jpeg(subsampling="4:4:4")),
-        "Pillow alone: JPEG 80 (tables of the standard)": pillow(
-            format="JPEG", quality=80, progressive=True, optimize=True
-        ),
-        "WebP 80, effort 6": ours(Webp(effort=6)),
-    }
+        yield ours(Jpeg(quality=quality))
+        yield ours(Webp(quality=equal_quality("webp", quality)))
+        yield ours(Avif(quality=equal_quality("avif", quality)))
+    default = Avif()
+    yield ours(default)
+    yield ours(Avif(speed=8))
+    yield ours(Avif(subsampling="4:2:0"))
+    yield ours(Jpeg(subsampling="4:4:4"))
+    yield ours(Jpeg(quality=90, subsampling="4:4:4"))
+    yield pillow(format="JPEG", quality=80, subsampling="4:2:0", progressive=True)
+    yield ours(Webp())
+    yield ours(Webp(effort=6))
     if has_sharp(folder):
-        named |= {
-            "sharp: JPEG 80": sharp(folder, "jpeg", quality=80, progressive=True),
-            "sharp: JPEG 80, mozjpeg": sharp(folder, "jpeg", quality=80, mozjpeg=True),
-            "sharp: WebP 80": sharp(folder, "webp", quality=80),
-            **{f"sharp: AVIF {q} (4:4:4, effort 4)": sharp(folder, "avif", quality=q) for q in (50, 60)},
-        }
-    return named
+        yield sharp(folder, "jpeg", quality=80)
+        yield sharp(folder, "jpeg", quality=80, mozjpeg=True)
+        yield sharp(folder, "webp", quality=80)
+        for step in CURVE:
+            yield sharp(folder, "avif", quality=default.quality + step)
 
 
-def show(groups: Mapping[str, Images], folder: Path) -> None:
-    """Print the table of bytes and quality for each group of images."""
-    for group, images in groups.items():
-        print(f"\n{group}: {len(images)} images\n{LINE}")
-        judge = Judge(images)
-        for name, encode in encoders(folder).items():
-            print(judge.result(encode).line(name), flush=True)
+def show(group: str, judge: Judge, folder: Path) -> None:
+    """Print the table of bytes and quality for a group of images."""
+    print(f"\n{group}: {len(judge.images)} images\n{LINE}")
+    for encoder in {each.name: each for each in encoders(folder)}.values():
+        print(judge.result(encoder).line(encoder.name), flush=True)
 
 
 def calibrate(judge: Judge) -> None:
@@ -328,11 +352,12 @@ def main() -> None:
         return
     print(HEAD)
     met = True
-    for row in rows(options.size, folder, options.photos):
+    measured = judge(options.size, folder, options.photos)
+    for row in figures(measured, options.size, folder):
         print(row, flush=True)
         met &= row.met
-    images = photos.own(options.photos) if options.photos else photos.load(photos.HELD_OUT, folder)
-    show({"photos": images, "generated": photos.generated()}, folder)
+    show("photos", measured, folder)
+    show("generated", Judge(photos.generated()), folder)
     print(f"\n{versions()}, sharp {SHARP}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     raise SystemExit(0 if met else 1)
 
