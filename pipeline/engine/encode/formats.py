@@ -111,7 +111,7 @@ class Webp(
 ):
     """WebP: smaller than JPEG, with transparency; all current browsers read it."""
 
-    quality: Annotated[Quality, Help("1 to 100; with lossless: effort")] = 80
+    quality: Annotated[Quality, Help("1 to 100; photos at 86 look like JPEG at 80; with lossless: effort")] = 80
     lossless: Annotated[bool, Help("true: keep every pixel exactly, for drawings")] = False
     effort: Annotated[Annotated[int, Range(0, 6)], Help("0 is fast, 6 is slow and slightly smaller")] = 4
 
@@ -133,7 +133,7 @@ class Avif(
 ):
     """AVIF: the smallest for photos, with transparency; slow to encode."""
 
-    quality: Annotated[Quality, Help("1 to 100; 60 looks like JPEG at 80")] = 60
+    quality: Annotated[Quality, Help("1 to 100; photos at 65 look like JPEG at 80")] = 60
     speed: Annotated[
         Annotated[int, Range(0, 10)] | None,
         Help("10 is the fastest; default: 6, but 8 for animations and above 24 megapixels"),
@@ -171,7 +171,7 @@ class Avif(
 
 
 _SLOW, _FAST = 6, 8
-"""Speeds of AVIF by default. Speed 6 needs three times the time of speed 8, and 5 % fewer bytes at the same quality."""
+"""Speeds of AVIF by default. Speed 6 takes three times as long as speed 8 and scores 1.7 points more at equal bytes."""
 
 _MAX_SLOW_PIXELS = 24_000_000
 
@@ -254,7 +254,7 @@ class _DecidedLate(
 
 @dataclass(frozen=True)
 class Auto(_DecidedLate, name="auto"):
-    """Auto: the smallest format that can hold the image; each is tried once, at the same visible quality."""
+    """Auto: the smallest format that can hold the image; each is tried once, at qualities that look the same on photos."""
 
     quality: Annotated[Quality, Help("on the scale of JPEG; other formats get the quality that looks the same")] = 80
     among: Annotated[
