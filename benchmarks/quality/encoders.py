@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -304,15 +304,19 @@ def show(group: str, judge: Judge, folder: Path) -> None:
         print(judge.result(encoder).line(encoder.name), flush=True)
 
 
-def calibrate(judge: Judge) -> None:
-    """Print the quality of WebP and AVIF whose mean score is nearest to that of JPEG."""
+def calibrate(judges: Sequence[Judge]) -> None:
+    """Print the quality of WebP and AVIF whose mean score is nearest to that of JPEG. All judges weigh the same."""
+
+    def mean(kind: Format) -> float:
+        return statistics.fmean(judge.result(ours(kind)).mean for judge in judges)
+
     print(f"{'JPEG':>8}{'score':>8}" + "".join(f"{kind.name:>8}{'score':>8}" for kind in (Webp, Avif)))
     known: dict[type[Webp | Avif], dict[int, float]] = {Webp: {}, Avif: {}}
     for quality in CALIBRATED:
-        aim = judge.result(ours(Jpeg(quality=quality))).mean
+        aim = mean(Jpeg(quality=quality))
         line = f"{quality:>8}{aim:>8.2f}"
         for kind, scores in known.items():
-            best = _nearest(aim, scores, lambda each, kind=kind: judge.result(ours(kind(quality=each))).mean)  # type: ignore[misc]
+            best = _nearest(aim, scores, lambda each, kind=kind: mean(kind(quality=each)))  # type: ignore[misc]
             line += f"{best:>8}{scores[best]:>8.2f}"
         print(line, flush=True)
 
@@ -348,7 +352,10 @@ def main() -> None:
         fetch(folder)
         return
     if options.calibrate:
-        calibrate(Judge(photos.own(options.photos) if options.photos else photos.load(photos.CALIBRATION, folder)))
+        groups = (
+            [photos.own(options.photos)] if options.photos else [photos.load(g, folder) for g in photos.CALIBRATION]
+        )
+        calibrate([Judge(group) for group in groups])
         return
     print(HEAD)
     met = True

@@ -23,32 +23,26 @@ MAX_SIDE = 1024
 
 Listed: TypeAlias = dict[str, tuple[str, ...]]
 
-CALIBRATION: Listed = {
+WALLPAPERS: Listed = {
     "lomiri-wallpapers-16.04": (  # version 20.04.0-2
         "Bridge_by_Sander_Klootwijk",
         "Dragonfly_by_Bolly",
         "Picture_0B_by_freespace",
-        "Picture_1A_by_freespace",
         "Wine_by_Jakkub_Mede",
         "aitzgorri_by_Aitzol_Berasategi",
-        "free_by_Peter_Nerlich",
         "friends_by_Aitzol_Berasategi",
         "greentock_by_Peter_Nerlich",
         "life_by_Aitzol_Berasategi",
-        "picosdeeuropa_by_Aitzol_Berasategi",
         "seeding_by_Clements_Engelhardt",
         "sunset_by_Aitzol_Berasategi",
     ),
-    "lomiri-wallpapers-20.04": ("Kleiber_by_Lukas_Baubkus",),  # version 20.04.0-2
     "mate-backgrounds": (  # version 1.26.0-1
         "Aqua",
         "Blinds",
         "Dune",
-        "FreshFlower",
         "Garden",
         "GreenMeadow",
         "LadyBird",
-        "RainDrops",
         "Storm",
         "TwoWings",
         "YellowFlower",
@@ -56,19 +50,34 @@ CALIBRATION: Listed = {
     "plasma-workspace-wallpapers": (  # version 4:5.27.5-2
         "BytheWater",
         "ColdRipple",
-        "EveningGlow",
         "FallenLeaf",
         "Kite",
         "OneStandsOut",
-        "Path",
     ),
 }
-"""Photos by Debian package on which the quality values of `pipeline/engine/encode/equal_quality.py` were chosen."""
+OTHERS: Listed = {
+    "npm:@vladmandic/face-api@1.7.15": ("sample1", "sample3", "sample5"),
+    "opencv-doc": ("aloeL", "graf1", "rubberwhale1"),  # version 4.6.0+dfsg-12
+    "python3-skimage": ("astronaut", "coffee"),  # version 0.19.3-8
+}
+CALIBRATION = (WALLPAPERS, OTHERS)
+"""Groups of photos by package on which the qualities in `pipeline/engine/encode/equal_quality.py` were chosen.
+
+Both groups weigh the same.
+"""
 
 HELD_OUT: Listed = {
-    "npm:@vladmandic/face-api@1.7.15": ("sample1", "sample2", "sample3", "sample4", "sample5", "sample6"),
-    "opencv-doc": ("aloeL", "chicky_512", "graf1", "leuvenA", "rubberwhale1", "scenetext02"),  # version 4.6.0+dfsg-12
-    "python3-skimage": ("astronaut", "chelsea", "coffee", "motorcycle_left"),  # version 0.19.3-8
+    "lomiri-wallpapers-16.04": (
+        "Picture_1A_by_freespace",
+        "free_by_Peter_Nerlich",
+        "picosdeeuropa_by_Aitzol_Berasategi",
+    ),
+    "lomiri-wallpapers-20.04": ("Kleiber_by_Lukas_Baubkus",),  # version 20.04.0-2
+    "mate-backgrounds": ("FreshFlower", "RainDrops"),
+    "plasma-workspace-wallpapers": ("EveningGlow", "Path"),
+    "npm:@vladmandic/face-api@1.7.15": ("sample2", "sample4", "sample6"),
+    "opencv-doc": ("chicky_512", "leuvenA", "scenetext02"),
+    "python3-skimage": ("chelsea", "motorcycle_left"),
 }
 """Photos by package on which the figures are measured."""
 
@@ -140,8 +149,9 @@ def fetch(folder: Path = FOLDER) -> int:
     target = folder / "photos"
     target.mkdir(parents=True, exist_ok=True)
     written = 0
-    for package in sorted(CALIBRATION.keys() | HELD_OUT.keys()):
-        names = (*CALIBRATION.get(package, ()), *HELD_OUT.get(package, ()))
+    lists = (*CALIBRATION, HELD_OUT)
+    for package in sorted({package for listed in lists for package in listed}):
+        names = [name for listed in lists for name in listed.get(package, ())]
         missing = [name for name in names if not (target / f"{name}.png").exists()]
         if not missing:
             continue
