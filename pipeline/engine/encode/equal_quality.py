@@ -1,0 +1,27 @@
+"""Quality values that look the same in different formats, for `auto` and `keep`.
+
+Encoders number their qualities in ways of their own. The values here were chosen on photos so that the mean SSIMULACRA2
+score agrees with that of our JPEG: `python -m benchmarks.quality.encoders --calibrate` prints them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+_JPEG = (1, 40, 50, 65, 80, 90, 95, 100)
+_EQUAL = {
+    "webp": (1, 47, 62, 77, 86, 93, 100, 100),
+    "avif": (1, 40, 45, 53, 65, 81, 90, 98),
+}
+"""The quality of each format that equals the quality of JPEG in the same place."""
+
+
+def equal_quality(name: str, quality: int) -> int:
+    """Return the quality of format `name` at which photos look as in our JPEG with `quality`.
+
+    Values between the measured ones are interpolated.
+    """
+    for (low, first), (high, last) in pairwise(zip(_JPEG, _EQUAL[name], strict=True)):
+        if quality <= high:
+            return round(first + (last - first) * (quality - low) / (high - low))
+    return _EQUAL[name][-1]
