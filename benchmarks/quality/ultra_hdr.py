@@ -339,7 +339,7 @@ def gain_map_of(hdr: Bands, sdr: Image.Image, reduction: int, *, color: bool = F
     base = linear(sdr)
     pairs = list(zip(hdr, base, strict=True)) if color else [(luminance(hdr), luminance(base))]
     stops = [_log2(calc(lambda a: (a["h"] + 1 / 64) / (a["s"] + 1 / 64), h=h, s=s)) for h, s in pairs]
-    size = tuple(max(1, side // reduction) for side in sdr.size)
+    size = (max(1, sdr.width // reduction), max(1, sdr.height // reduction))
     small = [band.resize(size, Image.Resampling.BOX) for band in stops]
     low = tuple(float(band.getextrema()[0]) for band in small)  # type: ignore[arg-type]
     high = tuple(float(band.getextrema()[1]) for band in small)  # type: ignore[arg-type]
