@@ -6,7 +6,6 @@ import array
 from collections.abc import Callable
 
 from . import pil
-from .cmyk import cmyk_to_srgb
 
 WORKING_MODES = ("L", "RGB", "RGBA")
 
@@ -25,6 +24,8 @@ def to_working(image: pil.Image.Image) -> pil.Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return without_info(_with_clear_level(_deep_to_gray(image), image))
     if image.mode == "CMYK":
+        from .cmyk import cmyk_to_srgb
+
         return without_info(cmyk_to_srgb(image))
     return without_info(image.convert(_target(image)))
 

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from typing import BinaryIO
 
 from .. import pil
 from ..information import Information
-from .boxes import find_in_boxes
-from .c2pa import label_of_manifest
 from .findings import Findings
-from .gif import find_in_gif
-from .jpeg import find_in_jpeg
-from .png import find_in_png
-from .properties import read_properties
-from .tiff import find_in_tiff
-from .webp import find_in_webp
 
-_FINDERS: dict[str, Callable[[BinaryIO, Findings], None]] = {
-    "JPEG": find_in_jpeg,
-    "PNG": find_in_png,
-    "WEBP": find_in_webp,
-    "GIF": find_in_gif,
-    "TIFF": find_in_tiff,
-    "AVIF": find_in_boxes,
-    "HEIF": find_in_boxes,
+_FINDERS = {
+    "JPEG": "jpeg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "TIFF": "tiff",
+    "AVIF": "boxes",
+    "HEIF": "boxes",
 }
+"""Modules by format, each with a function `find_in_MODULE`. A session imports those of the formats it meets."""
 
 _XMP_OF_DECODER = frozenset({"AVIF", "HEIF"})
 """Formats whose decoders return the XMP packet. Finding it in the boxes takes more code."""
@@ -50,10 +44,23 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: in
         # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
         with suppress(Exception):
             if found in _FINDERS:
-                _FINDERS[found](stream, findings)
+                _finder(_FINDERS[found])(stream, findings)
         if found in _XMP_OF_DECODER:
             findings.add_packet(image.info.get("xmp"))
     finally:
         stream.seek(place)
+    if not (findings.packets or findings.iim or findings.manifests):
+        return Information(frozenset(findings.names))
+    from .c2pa import label_of_manifest
+    from .properties import read_properties
+
     information = read_properties(findings.packets, findings.iim, label_of_manifest(findings.manifests))
     return replace(information, names=information.names | findings.names)
+
+
+def _finder(module: str) -> Callable[[BinaryIO, Findings], None]:
+    """Import the finder of a format."""
+    finder: Callable[[BinaryIO, Findings], None] = getattr(
+        import_module(f".{module}", __package__), f"find_in_{module}"
+    )
+    return finder

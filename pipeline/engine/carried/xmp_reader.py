@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
-from xml.parsers import expat
 
 from .vocabulary import MAX_TEXT_CHARACTERS, RDF
 
@@ -66,6 +65,8 @@ def parse_properties(packet: bytes, wanted: Callable[[str], bool], limit: int = 
     """
     if len(packet) > limit:
         raise XmpError(f"the XMP packet has more than {limit:,} bytes")
+    from xml.parsers import expat
+
     handler = _Handler(wanted)
     parser = expat.ParserCreate("utf-8", _SEPARATOR)
     parser.buffer_text = True

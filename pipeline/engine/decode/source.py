@@ -24,7 +24,6 @@ from . import frames, jpeg_rows, sniff
 from .exif import exif_of, exif_orientation, late_exif
 from .guard import allow_large_metadata, damaged, map_decoder_errors, pixel_limit, too_many_pixels
 from .integrity import feed_at_once, inspect
-from .iso_boxes import read_properties
 from .png_rows import lacks_rows
 from .readers import open_apng, open_own
 from .source_colors import SourceColors, of_boxes, of_png
@@ -115,6 +114,8 @@ class Source:
         if self.format == "PNG":
             self.colors = of_png(self.stream, self.profile)
         elif self.format in {"AVIF", "HEIF"}:
+            from .iso_boxes import read_properties
+
             properties = read_properties(self.stream)
             self.colors = of_boxes(properties, self.profile)
             if self.format == "AVIF":  # the decoder of HEIF crops and rotates itself

@@ -5,19 +5,18 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from .. import pil
-from ..color.matrix_profile import matrix_profile
-from ..color.samples import Samples, reencode
 from ..color.spaces import BT709, SRGB, SRGB_CURVE, CodePoints, ColorSpace, Curve, Primaries
-from ..color.tone_map import PQ_PEAK, tone_map
 from ..errors import EngineError
 from ..pixel_modes import to_working, with_alpha
 from ..transforms.to_srgb import ToSrgb, is_usable
-from . import deep_samples
-from .iso_boxes import Properties, mastering_peak
 from .png_chunks import color_chunks
+
+if TYPE_CHECKING:
+    from ..color.samples import Samples
+    from .iso_boxes import Properties
 
 Declared = bytes | ColorSpace
 """A profile, or a color space by numbers."""
@@ -84,7 +83,7 @@ class SourceColors:
             elif each.hdr or deep:
                 return _convert_deep(image, each, step, deep)
             else:
-                return step.convert(image, matrix_profile(each))
+                return step.convert(image, _profile_of(each))
         return to_working(image), None
 
     def read_deep(self, stream: BinaryIO, image: pil.Image.Image) -> Samples | None:
@@ -94,6 +93,8 @@ class SourceColors:
             return None
         if not space.hdr and (image.format != "PNG" or _largest_step(space) <= MAX_STEP):
             return None
+        from . import deep_samples
+
         return deep_samples.read(stream, image)
 
 
@@ -122,7 +123,11 @@ def _by_numbers(space: ColorSpace | None, peak: float) -> tuple[Declared, ...]:
     """Return the space as a declaration; none for sRGB itself. `peak` counts for HDR."""
     if space is None or space == SRGB:
         return ()
-    return (replace(space, peak=min(peak, PQ_PEAK)),) if space.hdr and peak > 0 else (space,)
+    if not space.hdr or peak <= 0:
+        return (space,)
+    from ..color.tone_map import PQ_PEAK
+
+    return (replace(space, peak=min(peak, PQ_PEAK)),)
 
 
 def _code_points(body: bytes) -> CodePoints | None:
@@ -136,7 +141,11 @@ def _png_peak(chunks: dict[bytes, bytes]) -> float:
     """Return the luminance of the brightest content in cd/m² from cLLI or mDCV; 0 when unknown."""
     content = chunks.get(b"cLLI", b"")
     peak = int.from_bytes(content[:4], "big") / 10_000 if len(content) == 8 else 0.0
-    return peak or mastering_peak(chunks.get(b"mDCV", b""))
+    if peak or b"mDCV" not in chunks:
+        return peak
+    from .iso_boxes import mastering_peak
+
+    return mastering_peak(chunks[b"mDCV"])
 
 
 def _from_gamma(gamma: bytes, chromaticities: bytes) -> ColorSpace | None:
@@ -156,7 +165,7 @@ def _primaries(body: bytes) -> Primaries | None:
     white, red, green, blue = ((x / 100_000, y / 100_000) for x, y in struct.iter_unpack(">II", body))
     found = Primaries(red, green, blue, white)
     try:
-        matrix_profile(ColorSpace(found, SRGB_CURVE))
+        _profile_of(ColorSpace(found, SRGB_CURVE))
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
     return found
@@ -166,13 +175,23 @@ def _convert_deep(
     image: pil.Image.Image, space: ColorSpace, step: ToSrgb, deep: Samples | None
 ) -> tuple[pil.Image.Image, bytes | None]:
     """Convert HDR, or samples of more than 8 bits; keep alpha."""
+    from ..color.samples import Samples, reencode
+    from ..color.tone_map import tone_map
+
     base = to_working(image)
     samples = deep or Samples(base.convert("RGB") if base.mode == "RGBA" else base)
     done = tone_map(samples, space) if space.hdr else reencode(samples, space)
     if base.mode == "RGBA":
         done = with_alpha(done, base)
     plain = space.with_srgb_curve()
-    return (done, None) if space.hdr or plain == SRGB else step.convert(done, matrix_profile(plain))
+    return (done, None) if space.hdr or plain == SRGB else step.convert(done, _profile_of(plain))
+
+
+def _profile_of(space: ColorSpace) -> bytes:
+    """Build the profile of a color space that is not HDR."""
+    from ..color.matrix_profile import matrix_profile
+
+    return matrix_profile(space)
 
 
 def _largest_step(space: ColorSpace) -> float:

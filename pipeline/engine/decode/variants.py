@@ -11,7 +11,7 @@ from struct import error as struct_error
 from typing import BinaryIO
 
 from ..errors import EngineError
-from . import heif_items, jpeg_scan
+from . import jpeg_scan
 from . import tiff_tags as tiff
 from .file_view import view_of
 
@@ -225,6 +225,8 @@ def _holds_data(body: memoryview, image: tiff.Directory) -> bool:
 
 def _boxed_variant(body: memoryview) -> str:
     """Describe the codec of an HEIF or AVIF file that its decoder does not read."""
+    from . import heif_items
+
     items = heif_items.item_types(body)
     if not items:
         return "an HEIF sequence without a still image" if heif_items.has_box(body, b"moov") else ""

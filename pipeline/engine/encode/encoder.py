@@ -6,9 +6,9 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 from .. import pil
-from ..carried.packet import build_packet, fit_elements
 from ..decode.source import Source, is_supported
 from ..errors import EngineError
 from ..protocol import Limits
@@ -18,9 +18,11 @@ from ..transparency import has_clear_pixels, has_partial_alpha
 from . import metadata, placeholders, strip
 from .dropped import list_dropped
 from .formats import Auto, Format, Keep
-from .gain_map import MapSource, attach_map, encode_map
 from .output import Output
 from .quality_search import find_quality
+
+if TYPE_CHECKING:
+    from .gain_map import MapSource
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,11 @@ class CollectedMetadata:
 
     def arguments(self) -> dict[str, bytes]:
         """Return the blocks to write, by Pillow's names: icc_profile, exif, xmp."""
-        return {**self.blocks, "xmp": build_packet(self.elements)} if self.elements else self.blocks
+        if not self.elements:
+            return self.blocks
+        from ..carried.packet import build_packet
+
+        return {**self.blocks, "xmp": build_packet(self.elements)}
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ def encode_rendition(request: EncodeRequest, source: Source) -> EncodedRendition
     """
     _check_pixels(request)
     if request.gain_map is not None:
+        from .gain_map import encode_map
+
         map_file = encode_map(request.gain_map, request.frames[0], request.output.max_bytes)
         if map_file:
             # The image matters more than its gain map: a limit that both exceed may hold for the image.
@@ -227,7 +235,16 @@ def _encode(kind: Format, request: EncodeRequest, source: Source) -> bytes:
     timing = request.timing if kind.animates else None
     frames = request.frames if timing else request.frames[:1]
     body = kind.encode(frames, timing, _metadata(kind, request, source).arguments())
-    return attach_map(body, request.map_file) if request.map_file else body
+    return _with_map(body, request)
+
+
+def _with_map(body: bytes, request: EncodeRequest) -> bytes:
+    """Attach the gain map to the file, if there is one."""
+    if not request.map_file:
+        return body
+    from .gain_map import attach_map
+
+    return attach_map(body, request.map_file)
 
 
 def _metadata(kind: Format, request: EncodeRequest, source: Source) -> CollectedMetadata:
@@ -267,6 +284,8 @@ def _collect_properties(collected: CollectedMetadata, request: EncodeRequest, so
         collected.elements.append(properties.label)
         collected.held.add("ai_label")
     if "xmp_rights" in request.output.keep:
+        from ..carried.packet import fit_elements
+
         elements = fit_elements([*collected.elements, *properties.rights])
         if "xmp_rights" in properties.complete and len(elements) == len(collected.elements) + len(properties.rights):
             collected.held.add("xmp_rights")
@@ -284,8 +303,7 @@ def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: S
         return body
     try:
         blocks = _metadata(kind, request, source).arguments()
-        own = strip.strip_metadata(source.read_file(), source.format, blocks)
-        own = attach_map(own, request.map_file) if request.map_file else own
+        own = _with_map(strip.strip_metadata(source.read_file(), source.format, blocks), request)
         verify_file(own, kind, request.frames[0])
     except (strip.StripError, EngineError):
         return body

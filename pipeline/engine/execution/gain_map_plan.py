@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..base import Transform
-from ..decode.gain_map import GainMap, read_gain_map
 from ..decode.source import Source
 from ..encode.formats import Format, Jpeg, Keep
-from ..encode.gain_map import MapSource
 from ..encode.output import Output
 from ..image_view import ImageView
 from ..transforms.auto_orient import swaps_sides
 from ..transforms.to_srgb import ToSrgb
+
+if TYPE_CHECKING:
+    from ..decode.gain_map import GainMap
+    from ..encode.gain_map import MapSource
 
 MAP_PRESERVING = frozenset({"frame", "auto_orient", "to_srgb", "crop", "resize"})
 """Transforms that a gain map follows. Every other one drops it."""
@@ -59,6 +62,8 @@ class GainMapPlan:
         """Return the gain map and its part for a finished view; None when the view shows more than a part."""
         if self.gain_map is None or self.whole is None or view.origin is None:
             return None
+        from ..encode.gain_map import MapSource
+
         return MapSource(self.gain_map, self.whole, view.origin)
 
     def profile_of(self, kept: MapSource | None) -> bytes | None:
@@ -74,6 +79,8 @@ def plan_gain_map(
     suitable = source.format == "JPEG" and (source.mode == "RGB" or (source.mode == "L" and source.profile is None))
     gain_map = None
     if suitable and keeping and preserves_map(shared):
+        from ..decode.gain_map import read_gain_map
+
         stored = source.size[::-1] if swaps_sides(source.orientation) else source.size
         gain_map = read_gain_map(source.stream, stored, source.orientation, max_pixels)
     return GainMapPlan(source, colors, gain_map)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import pil, protocol
 from ..base import Transform, TransformContext
@@ -27,7 +28,6 @@ from ..decode.plan import forecast_size, min_decode_scale, rows_needed
 from ..decode.source import Source, open_source, require_codec
 from ..encode.encoder import EncodeRequest, encode_rendition
 from ..encode.formats import FORMATS, Format, Keep
-from ..encode.gain_map import MapSource
 from ..encode.output import Output
 from ..errors import EngineError
 from ..image_view import ImageView
@@ -39,6 +39,9 @@ from ..transforms.to_srgb import ToSrgb
 from .bundle import write_bundle
 from .gain_map_plan import keeps_map, plan_gain_map
 from .tamper_check import TamperCheck
+
+if TYPE_CHECKING:
+    from ..encode.gain_map import MapSource
 
 
 def main(encoded_jobs: str, directory: str) -> None:
