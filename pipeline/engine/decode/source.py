@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import pil
-from ..color.samples import Samples
 from ..errors import EngineError
 from ..image_view import ImageView, Size
 from ..information import Information
@@ -28,6 +27,9 @@ from .png_rows import lacks_rows
 from .readers import open_apng, open_own
 from .source_colors import SourceColors, of_boxes, of_png
 from .variants import name_variant, refuse_by_first_bytes, refuse_camera_raw
+
+if TYPE_CHECKING:
+    from ..color.samples import Samples
 
 OPTIONAL_FORMATS = {"WEBP": "webp", "AVIF": "avif"}
 """Formats that a build of Pillow may lack, with Pillow's names of the features."""

@@ -15,7 +15,7 @@ from ..protocol import Limits
 from ..timing import Timing
 from ..transforms.to_srgb import srgb_profile
 from ..transparency import has_clear_pixels, has_partial_alpha
-from . import metadata, placeholders, strip
+from . import metadata
 from .dropped import list_dropped
 from .formats import Auto, Format, Keep
 from .output import Output
@@ -301,6 +301,8 @@ def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: S
     as_stored = as_stored and not source.colors.find_hdr()
     if not (as_stored and request.untouched and kind.pillow == source.format and request.timing is None):
         return body
+    from . import strip
+
     try:
         blocks = _metadata(kind, request, source).arguments()
         own = _with_map(strip.strip_metadata(source.read_file(), source.format, blocks), request)
@@ -313,6 +315,10 @@ def _smaller_source(body: bytes, kind: Format, request: EncodeRequest, source: S
 def _extra(request: EncodeRequest, source: Source) -> dict[str, str]:
     """Compute the values for the blob's metadata."""
     extra = {"patched": "true"} if source.patched else {}
+    if not (request.output.dominant_color or request.output.placeholder):
+        return extra
+    from . import placeholders
+
     if request.output.dominant_color:
         extra["dominant_color"] = placeholders.dominant_color(request.frames[0])
     if request.output.placeholder == "thumbhash":

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from .. import pil
 from ..canvas import flatten
-from ..carried.tiff import XMP
 from ..constraints import Color, Help, ItemCount, Range, rgba
 from ..decode.webp_alpha import with_alpha_flag
 from ..errors import EngineError
@@ -285,6 +284,8 @@ class Tiff(
         """Write an XMP packet as a tag among those of EXIF."""
         arguments: dict[str, Any] = dict(metadata)
         if "xmp" in arguments:
+            from ..carried.tiff import XMP
+
             tags = pil.Image.Exif()
             tags.load(arguments.get("exif", b""))
             tags[XMP] = arguments.pop("xmp")

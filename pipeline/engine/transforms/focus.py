@@ -10,7 +10,6 @@ from ..base import TransformContext
 from ..constraints import ItemCount
 from ..geometry import anchor, place
 from ..image_view import Box, ImageView, Size
-from .smart import face_offset, smart_offset
 
 CropGravity = Literal[
     "center",
@@ -28,9 +27,6 @@ CropGravity = Literal[
 ]
 GravityList = CropGravity | Annotated[list[CropGravity], ItemCount(1, 5)]
 
-FINDERS = {"face": face_offset, "smart": smart_offset}
-"""Gravities that look at the pixels."""
-
 
 def crop_offset(
     gravity: str | Sequence[str], view: ImageView, part: Size, context: TransformContext, step: object
@@ -47,8 +43,11 @@ def crop_offset(
         if name == "focal":
             if context.focal:
                 return _offset_for_point(context.focal, view.size, part)
-        elif name in FINDERS:
-            found = context.decide_once((id(step), name), partial(FINDERS[name], view, part, context))
+        elif name in {"face", "smart"}:
+            from .smart import face_offset, smart_offset
+
+            find = face_offset if name == "face" else smart_offset
+            found = context.decide_once((id(step), name), partial(find, view, part, context))
             if found:
                 return found
         else:
