@@ -58,6 +58,23 @@ def _reencode_band(samples: Samples, table: bytes) -> pil.Image.Image:
     return channels[0] if len(channels) == 1 else pil.Image.merge("RGB", channels)
 
 
+def reencode_bytes(image: pil.Image.Image, space: ColorSpace) -> pil.Image.Image:
+    """Convert L, RGB or RGBA of 8 bits to the curve of sRGB and the same primaries. Keep alpha."""
+    alpha = bytes(range(256)) if image.mode == "RGBA" else b""
+    colors = len(image.getbands()) - len(image.getbands()[3:])
+    return image.point(_byte_table(space) * colors + alpha)
+
+
+@lru_cache(maxsize=16)
+def _byte_table(space: ColorSpace) -> bytes:
+    """Return the sample of sRGB for each sample of 8 bits."""
+    curve = space.transfer
+    assert isinstance(curve, Curve)  # noqa: S101 - tone mapping converts HDR
+    return bytes(
+        round(255 * SRGB_CURVE.encode(curve.decode(space.full_range(sample / 255, 255)))) for sample in range(256)
+    )
+
+
 @lru_cache(maxsize=8)
 def _table(space: ColorSpace, white: int) -> bytes:
     """Return the sample of sRGB for each sample of 16 bits."""

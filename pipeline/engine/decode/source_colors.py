@@ -82,6 +82,10 @@ class SourceColors:
                     return converted
             elif each.hdr or deep:
                 return _convert_deep(image, each, step, deep)
+            elif each.primaries == BT709 and not step.keep_profile:
+                from ..color.samples import reencode_bytes
+
+                return reencode_bytes(to_working(image), each), None  # faster than a profile
             else:
                 return step.convert(image, _profile_of(each))
         return to_working(image), None

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,7 @@ def execute_job(job: Job, directory: Path) -> Report:
         _remove(directory, job["remove"])
         with pixel_limit(job["limits"]), record.hold, record.timed("total"):
             renditions = _make_renditions(job, directory, record)
+        record.done = True
         return _report(record, renditions, None)
     except EngineError as refusal:
         failure = Failure(kind=refusal.kind, message=refusal.message)
@@ -102,7 +104,8 @@ def execute_job(job: Job, directory: Path) -> Report:
     except Exception as error:  # noqa: BLE001 - the boundary of the session: nothing may be raised
         failure = Failure(kind="engine_failed", message=f"{type(error).__name__}: {error}")
     finally:
-        found = _source_format(directory, job["source"])
+        # Only the report of a failed job names the format.
+        found = "" if record.done else _source_format(directory, job["source"])
         _remove(directory, [job["source"]])
     failure["source_format"] = found
     _remove(directory, files)
@@ -118,6 +121,7 @@ class _JobRecord:
     """Collect facts for the report, which also has them when the job fails."""
 
     source: SourceReport | None = None
+    done: bool = False
     ms: dict[str, float] = field(default_factory=dict)
     hold: ExitStack = field(default_factory=ExitStack)
 
@@ -307,10 +311,15 @@ def _report(record: _JobRecord, renditions: list[RenditionReport], failure: Fail
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, Pillow, codecs and face detector. The same versions make the same bytes."""
+    return {**_codec_versions(), **faces.versions()}
+
+
+@cache
+def _codec_versions() -> dict[str, str]:
+    """Ask Pillow for the versions once: it takes as long as reading the header of an image."""
     parts = {"pillow": "pil", **{name: name for name in ("libjpeg_turbo", "webp", "avif", "littlecms2")}}
     found = {part: pil.features.version(name) for part, name in parts.items()}
-    codecs = {part: version for part, version in found.items() if version}
-    return {"python": sys.version.split()[0], **codecs, **faces.versions()}
+    return {"python": sys.version.split()[0], **{part: version for part, version in found.items() if version}}
 
 
 def _check_names(names: list[str]) -> None:

