@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -198,6 +199,7 @@ def _profile_of(space: ColorSpace) -> bytes:
     return matrix_profile(space)
 
 
+@lru_cache(maxsize=16)
 def _largest_step(space: ColorSpace) -> float:
     """Return the largest difference of neighboring 8-bit samples, in levels of sRGB."""
     curve = space.transfer
