@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -20,6 +21,10 @@ from tests.stack import RECIPES, Stack, environment, open_stack
 
 # pytest-xdist sets the width of the terminal for its workers, and rich would wrap the output of commands at it.
 os.environ.pop("COLUMNS", None)
+
+# A busy machine makes single examples slow; the timeout of the whole test still holds.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).parent
 STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_pool"}

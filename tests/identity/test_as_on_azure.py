@@ -30,7 +30,26 @@ async def azure() -> AsyncIterator[stack.Stack]:
     """A whole stack with an identity."""
     options = stack.StackOptions(data=None, max_sessions=1, identity=True)
     async with stack.running(options, lambda *_: None) as running:
+        async with as_uploader(running) as blobs:
+            await upload_and_wait(blobs, "sea.jpg")
         yield running
+
+
+def as_uploader(azure: stack.Stack) -> BlobServiceClient:
+    """Return a client of the storage with the emulator's key: an uploader is not the app."""
+    url, authorities = azure.settings["IMAGES__blobServiceUri"], azure.settings["SSL_CERT_FILE"]
+    return BlobServiceClient(url, emulator.KEY, connection_verify=authorities)
+
+
+async def upload_and_wait(blobs: BlobServiceClient, name: str) -> None:
+    """Upload an image and wait until its three renditions are complete."""
+    await blobs.get_blob_client("input", name).upload_blob(image_bytes(400, 300))
+    output = blobs.get_container_client("output")
+
+    async def is_complete() -> bool:
+        return len([blob async for blob in output.list_blob_names(name_starts_with=f"web/{name}/")]) == 3
+
+    await eventually(is_complete, timeout=90)
 
 
 async def pipeline(azure: stack.Stack, *arguments: str, **variables: str) -> tuple[int | None, str]:
@@ -48,17 +67,9 @@ async def test_an_upload_becomes_renditions_without_any_key(azure: stack.Stack) 
     assert not any("AccountKey" in value or emulator.KEY in value for value in azure.settings.values())
     assert azure.settings["IMAGES__blobServiceUri"].startswith("https://")
     assert azure.settings["PIPELINE_POOL_ENDPOINT"].startswith("https://")
-    # The test itself is not the app: it uses the emulator's key.
-    url, authorities = azure.settings["IMAGES__blobServiceUri"], azure.settings["SSL_CERT_FILE"]
-    async with BlobServiceClient(url, emulator.KEY, connection_verify=authorities) as blobs:
-        await blobs.get_blob_client("input", "sea.jpg").upload_blob(image_bytes(400, 300))
-        output = blobs.get_container_client("output")
-
-        async def is_complete() -> bool:
-            return len([name async for name in output.list_blob_names(name_starts_with="web/sea.jpg/")]) == 3
-
-        await eventually(is_complete, timeout=90)
-        thumb = await (await output.download_blob("web/sea.jpg/thumb.jpg")).readall()
+    async with as_uploader(azure) as blobs:
+        await upload_and_wait(blobs, "lake.jpg")
+        thumb = await (await blobs.get_blob_client("output", "web/lake.jpg/thumb.jpg").download_blob()).readall()
     assert (detect_format(thumb), size(thumb)) == ("JPEG", (300, 300))
 
 

@@ -22,6 +22,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.timeout(600)  # a minute on an idle machine
 @pytest.mark.parametrize(
     ("bounds", "least"),
     [(Bounds(processes=2, crashes=1), 10_000), (Bounds(processes=2, crashes=1, faults=1), 30_000)],
