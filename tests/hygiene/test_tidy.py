@@ -1,4 +1,4 @@
-"""What the engine finds in a session that no job of its own can have put there."""
+"""Tamper check: changes that foreign code leaves in a session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.engine.conftest import encoded, gradient, job
 
 @pytest.fixture
 def watch(tmp_path: Path) -> tamper_check.TamperCheck:
-    (tmp_path / "there-before").write_bytes(b"by whoever made the session")
+    (tmp_path / "there-before").write_bytes(b"of the session image")
     (tmp_path / "in-0123456789ab.bin").write_bytes(b"")
     (tmp_path / "asset-0123456789abcdef.ttf").write_bytes(b"")
     (tmp_path / "engine-0123456789abcdef.zip").write_bytes(b"")
@@ -34,13 +34,13 @@ def test_a_session_as_the_host_keeps_it_is_tidy(watch: tamper_check.TamperCheck,
 
 
 def left(file: Path) -> None:
-    """Write a file and let it lie."""
+    """Write a file with an old time of modification."""
     file.write_text("x")
     os.utime(file, (1e9, 1e9))
 
 
-def test_an_upload_under_way_is_none_of_a_runs_business(watch: tamper_check.TamperCheck, tmp_path: Path) -> None:
-    """Whatever it is called until it is there: files come in while other jobs run."""
+def test_an_upload_in_progress_is_no_finding(watch: tamper_check.TamperCheck, tmp_path: Path) -> None:
+    """The service may use any temporary name, and files arrive while other jobs run."""
     (tmp_path / ".upload-in-progress-0123").write_bytes(b"half")
     assert [watch.before_execution(), watch.after_execution()] == ["", ""]
 
@@ -56,10 +56,22 @@ FILES: dict[str, Callable[[Path], Any]] = {
 }
 
 
+def test_a_changed_engine_archive_is_found(watch: tamper_check.TamperCheck, tmp_path: Path) -> None:
+    """Modules are loaded from the archive at first use, so code in another module would run for the next job."""
+    archive = tmp_path / "engine-0123456789abcdef.zip"
+    before = archive.stat()
+    archive.write_bytes(b"other code")
+    os.utime(archive, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert watch.after_execution() == "another content of engine-0123456789abcdef.zip"
+
+
+def test_the_same_engine_archive_may_be_uploaded_again(watch: tamper_check.TamperCheck, tmp_path: Path) -> None:
+    (tmp_path / "engine-0123456789abcdef.zip").write_bytes(b"")
+    assert [watch.before_execution(), watch.after_execution()] == ["", ""]
+
+
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_nobody_should_have_made_are_found(
-    watch: tamper_check.TamperCheck, tmp_path: Path, kind: str
-) -> None:
+def test_unexpected_files_are_found(watch: tamper_check.TamperCheck, tmp_path: Path, kind: str) -> None:
     FILES[kind](tmp_path)
     assert watch.after_execution().startswith("a file ")
     assert watch.before_execution().startswith("a file "), "it does not go by itself"

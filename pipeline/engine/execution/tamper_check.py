@@ -7,6 +7,7 @@ host then discards the session. docs/security.md lists what it cannot detect.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -30,6 +31,9 @@ A plain file that was modified within this time is therefore ignored.
 
 IMPORTABLE_SUFFIXES = (".py", ".pyc", ".so", ".pth", ".zip")
 
+ENGINE_ARCHIVE = re.compile(r"engine-[0-9a-f]+\.zip")
+"""Name of the engine's archive. Modules are loaded from it at first use, so it must stay as it was."""
+
 WATCHED_MODULES = ("json", "json.decoder", "zipimport", "PIL.Image", "PIL.ImageFile")
 """Modules that every job uses, besides the engine's own. Kernels change the builtins for their own purposes."""
 
@@ -43,6 +47,7 @@ class TamperCheck:
         self._files = set(_unexpected_files(place))
         self._functions: list[tuple[Mapping[str, Any], str, object]] = []
         self._modules: set[str] = set()
+        self._archives: dict[str, tuple[int, bytes]] = {}
         self.before_execution()
 
     def before_execution(self) -> str:
@@ -62,10 +67,24 @@ class TamperCheck:
         return ", ".join(found[:5])
 
     def _findings(self) -> list[str]:
-        """Return descriptions of unexpected files and replaced functions, at most 5."""
+        """Return descriptions of unexpected files, changed archives and replaced functions, at most 5."""
         files = [f"a file {name!r}" for name in sorted(_unexpected_files(self._place)) if name not in self._files]
+        files += [f"another content of {name}" for name in self._changed_archives()]
         others = [word for space, word, value in self._functions if space.get(word) is not value]
         return [*files, *(f"another {word}" for word in others)][:5]
+
+    def _changed_archives(self) -> list[str]:
+        """Return the archives of the engine whose content has changed. A file is read again only after a write."""
+        changed = []
+        for path in self._place.glob("engine-*.zip"):
+            with suppress(OSError):
+                written = path.lstat().st_ctime_ns
+                known = self._archives.get(path.name)
+                if ENGINE_ARCHIVE.fullmatch(path.name) and (known is None or known[0] != written):
+                    digest = hashlib.sha256(path.read_bytes()).digest()
+                    self._archives[path.name] = (written, known[1] if known else digest)
+                    changed += [path.name] if known and known[1] != digest else []
+        return changed
 
     def _record_functions(self) -> None:
         """Record the functions and classes of modules imported since the last call."""
