@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from .. import pil
+from ..containers.file_view import view_of
 from ..information import Information
 from .boxes import find_in_boxes
 from .c2pa import label_of_manifest
@@ -19,7 +20,7 @@ from .properties import read_properties
 from .tiff import find_in_tiff
 from .webp import find_in_webp
 
-_FINDERS: dict[str, Callable[[BinaryIO, Findings], None]] = {
+_FINDERS: dict[str, Callable[[memoryview, Findings], None]] = {
     "JPEG": find_in_jpeg,
     "PNG": find_in_png,
     "WEBP": find_in_webp,
@@ -45,15 +46,12 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: in
         image: The opened image, before its pixels are decoded.
         index: The selected frame or page.
     """
-    findings, place = Findings(index=index), stream.tell()
-    try:
-        # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
-        with suppress(Exception):
-            if found in _FINDERS:
-                _FINDERS[found](stream, findings)
-        if found in _XMP_OF_DECODER:
-            findings.add_packet(image.info.get("xmp"))
-    finally:
-        stream.seek(place)
+    findings = Findings(index=index)
+    # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
+    with suppress(Exception):
+        if found in _FINDERS:
+            _FINDERS[found](view_of(stream), findings)
+    if found in _XMP_OF_DECODER:
+        findings.add_packet(image.info.get("xmp"))
     information = read_properties(findings.packets, findings.iim, label_of_manifest(findings.manifests))
     return replace(information, names=information.names | findings.names)
