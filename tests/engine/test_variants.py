@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.engine.containers import tiff_tags
 from pipeline.engine.containers.tiff import MAX_VALUES, read_directory
-from pipeline.engine.decode import tiff_tags
 from tests.hostile.jobs import FORMATS
 
 from .conftest import Run, encoded, job, noise, steps

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..containers.tiff import Directory, walk_directories
+from ..containers.tiff_tags import BITS, EXTRA_SAMPLES, NEW_SUBFILE_TYPE, PHOTOMETRIC, SAMPLES, SUBFILE_TYPE
 from .findings import MAX_BLOCK_BYTES, Findings
 from .iim import iim_of_resources
 
-SUBFILE_TYPE, OLD_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, EXTRA_SAMPLES = 254, 255, 258, 262, 277, 338
 XMP, IIM, RESOURCES, LAYERS, C2PA = 700, 33723, 34377, 37724, 52545
 
 _NAMES = {LAYERS: "layers", 33550: "georeference", 33922: "georeference", 34264: "georeference"}
@@ -19,7 +19,7 @@ def find_in_tiff(body: memoryview, findings: Findings) -> None:
     pages = 0
     for number, page in enumerate(walk_directories(body)):
         # Bit 0: a reduced copy of another page. Bit 2: a transparency mask.
-        pages += not page.first(SUBFILE_TYPE) & 5 and page.first(OLD_SUBFILE_TYPE, 1) != 2
+        pages += not page.first(NEW_SUBFILE_TYPE) & 5 and page.first(SUBFILE_TYPE, 1) != 2
         if pages > 1:
             findings.names.add("other_images")
         if number == findings.index:

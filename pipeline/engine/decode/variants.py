@@ -12,12 +12,12 @@ from struct import error as struct_error
 from typing import BinaryIO
 
 from ..containers import tiff
+from ..containers import tiff_tags as tags
 from ..containers.boxes import find_box
 from ..containers.file_view import view_of
 from ..containers.heif_items import read_items
 from ..errors import EngineError
 from . import jpeg_scan
-from . import tiff_tags as tags
 
 _STANDARD = "convert it to PNG, JPEG or TIFF"
 _DEVELOP = "develop it, and upload the image as JPEG or TIFF"

@@ -1,4 +1,4 @@
-"""TIFF tags: the numbers of the tags that checks use (TIFF 6.0, part 1, section 8; DNG)."""
+"""TIFF tags by number (TIFF 6.0, part 1, section 8; BigTIFF; DNG)."""
 
 from __future__ import annotations
 
