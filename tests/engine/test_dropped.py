@@ -561,7 +561,7 @@ def reference(kind: bytes, source: int, *targets: int) -> bytes:
 )
 def test_boxes_name_what_else_a_file_holds(body: bytes, expected: set[str]) -> None:
     findings = Findings()
-    find_in_boxes(io.BytesIO(body), findings)
+    find_in_boxes(memoryview(body), findings)
     assert findings.names == expected
 
 

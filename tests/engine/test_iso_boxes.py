@@ -12,7 +12,8 @@ from PIL import Image, features
 
 from benchmarks.quality import color_files as files
 from pipeline.engine.color.spaces import CodePoints
-from pipeline.engine.decode.iso_boxes import MAX_BOXES, Properties, read_properties
+from pipeline.engine.containers.boxes import MAX_BOXES
+from pipeline.engine.decode.iso_boxes import Properties, read_properties
 
 from .conftest import Run, encoded, gradient, job, opened, rendition
 from .measures import mean

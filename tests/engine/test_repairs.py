@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.decode import png_chunks
+from pipeline.engine.containers import png
 from pipeline.engine.decode.source import Source, open_source
 
 from .conftest import FORMATS, LIMITS, Made, Run, encoded, job, rendition
@@ -209,7 +209,7 @@ def test_an_intact_animation_stays_one(run: Run, tmp_path: Path) -> None:
 
 
 def test_too_many_chunks_are_refused_in_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(png_chunks, "MAX_CHUNKS", 1000)
+    monkeypatch.setattr(png, "MAX_CHUNKS", 1000)
     body = SIGNATURE + chunk_of(*HEAD) + chunk_of(b"prVt", b"") * 2000 + b"".join(chunk_of(*each) for each in PIXELS)
     started = time.perf_counter()
     failure = run(body + chunk_of(*END))["failure"]

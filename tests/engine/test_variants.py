@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.decode import tiff_tags
+from pipeline.engine.containers import tiff_tags
+from pipeline.engine.containers.tiff import MAX_VALUES, read_directory
 from tests.hostile.jobs import FORMATS
 
 from .conftest import Run, encoded, job, noise, steps
@@ -205,26 +206,26 @@ def test_the_make_of_a_camera_cannot_disturb_the_message(run: Run) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tags_are_read_in_every_layout(order: str, big: bool) -> None:
     body = tiff_of([*tags_of(SIZE), MAKE], tags_of(LARGE), data=PIXELS, order=order, big=big)
-    first = tiff_tags.read_directory(memoryview(body))
+    first = read_directory(memoryview(body))
     assert first is not None
-    assert (first.numbers[258], first.texts[271], first.pixels) == ((8, 8, 8), MAKE[2], 16 * 12)
-    second = tiff_tags.read_directory(memoryview(body), first.next)
+    assert (first.numbers(258), first.data(271, 100), first.first(256)) == ((8, 8, 8), MAKE[2], 16)
+    second = read_directory(memoryview(body), first.next)
     assert second is not None
-    assert (second.pixels, second.next) == (64 * 48, 0)
+    assert (second.first(256), second.first(257), second.next) == (64, 48, 0)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"II", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\x02\0\0\0"]
 )
 def test_a_directory_that_is_not_there_is_none(body: bytes) -> None:
-    found = tiff_tags.read_directory(memoryview(body))
-    assert found is None or not found.pixels
+    found = read_directory(memoryview(body))
+    assert found is None or not found.first(tiff_tags.WIDTH)
 
 
 def test_counts_that_lie_cost_nothing() -> None:
     body = struct.pack("<2sHIH", b"II", 42, 8, 65_535) + struct.pack("<HHII", 273, 4, 2**32 - 1, 8) * 65_535
     started = time.perf_counter()
-    found = tiff_tags.read_directory(memoryview(body))
+    found = read_directory(memoryview(body))
     assert time.perf_counter() - started < 1
     assert found is not None
-    assert len(found.numbers.get(273, ())) <= tiff_tags.MAX_VALUES
+    assert len(found.numbers(273)) <= MAX_VALUES

@@ -5,14 +5,11 @@ The signature is not checked: a session has no list of trusted signers, and labe
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from ..containers.boxes import walk_boxes
 
 MAX_LABELS = 20
-MAX_BOXES = 10_000
 
 _KEY = b"digitalSourceType"
-
 
 _MADE_BY_MODEL = "trainedalgorithmic"
 """Part of the values for images that a trained model made, in whole or in part."""
@@ -24,28 +21,16 @@ def label_of_manifest(store: bytes) -> str:
     Earlier manifests belong to the ingredients. Each action of a manifest may have a value. The first value that says
     that a trained model took part counts, otherwise the last value.
     """
-    manifests = [body for name, body in _boxes(store[8:]) if name == b"jumb"] if store[4:8] == b"jumb" else []
+    found = walk_boxes(memoryview(store), 8, cut=True) if store[4:8] == b"jumb" else ()
+    manifests = [box for box in found if box.name == b"jumb"]
     labels: list[str] = []
-    at, active = 0, manifests[-1] if manifests else b""
+    at, active = 0, store[manifests[-1].start : manifests[-1].end] if manifests else b""
     while (at := active.find(_KEY, at)) >= 0 and len(labels) < MAX_LABELS:
         at += len(_KEY)
         if label := _text(active[at : at + 300]):
             labels.append(label)
     made_by_model = (label for label in labels if _MADE_BY_MODEL in label.lower())
     return next(made_by_model, labels[-1] if labels else "")
-
-
-def _boxes(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of the boxes in `body`."""
-    at = 0
-    for _ in range(MAX_BOXES):
-        if at + 8 > len(body):
-            return
-        size, name = struct.unpack_from(">I4s", body, at)
-        if size < 8:
-            return
-        yield name, body[at + 8 : at + size]
-        at += size
 
 
 def _text(data: bytes) -> str:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import BinaryIO
 
 from .. import pil
+from ..containers.file_view import view_of
 from ..information import Information
 from .findings import Findings
 
@@ -39,16 +40,13 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: in
         image: The opened image, before its pixels are decoded.
         index: The selected frame or page.
     """
-    findings, place = Findings(index=index), stream.tell()
-    try:
-        # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
-        with suppress(Exception):
-            if found in _FINDERS:
-                _finder(_FINDERS[found])(stream, findings)
-        if found in _XMP_OF_DECODER:
-            findings.add_packet(image.info.get("xmp"))
-    finally:
-        stream.seek(place)
+    findings = Findings(index=index)
+    # Parsers raise many classes on damaged metadata. Everything found before the damage counts.
+    with suppress(Exception):
+        if found in _FINDERS:
+            _finder(_FINDERS[found])(view_of(stream), findings)
+    if found in _XMP_OF_DECODER:
+        findings.add_packet(image.info.get("xmp"))
     if not (findings.packets or findings.iim or findings.manifests):
         return Information(frozenset(findings.names))
     from .c2pa import label_of_manifest
@@ -58,9 +56,9 @@ def find_carried(stream: BinaryIO, found: str, image: pil.Image.Image, index: in
     return replace(information, names=information.names | findings.names)
 
 
-def _finder(module: str) -> Callable[[BinaryIO, Findings], None]:
+def _finder(module: str) -> Callable[[memoryview, Findings], None]:
     """Import the finder of a format."""
-    finder: Callable[[BinaryIO, Findings], None] = getattr(
+    finder: Callable[[memoryview, Findings], None] = getattr(
         import_module(f".{module}", __package__), f"find_in_{module}"
     )
     return finder

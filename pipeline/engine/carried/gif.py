@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
 from .findings import MAX_MANIFEST_BYTES, Findings
 
 XMP_MARK = b"\x21\xff\x0bXMP DataXMP"
@@ -13,10 +11,9 @@ XMP_END = b"\x01\xff\xfe\xfd"
 C2PA_MARK = b"\x21\xff\x0bC2PA_GIF"
 
 
-def find_in_gif(stream: BinaryIO, findings: Findings) -> None:
+def find_in_gif(view: memoryview, findings: Findings) -> None:
     """Find information in a GIF file. Searching for the marks is faster than walking the blocks of pixels."""
-    stream.seek(0)
-    body = stream.read()
+    body = bytes(view)
     start = body.find(C2PA_MARK)
     if start >= 0:
         findings.add_manifests(_joined(body, start + len(C2PA_MARK) + 3))

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import zlib
-from itertools import islice
-from typing import BinaryIO
 
-from ..decode.png_chunks import walk_chunks
+from ..containers.png import walk_chunks
 from .findings import MAX_BLOCK_BYTES, MAX_MANIFEST_BYTES, Findings
 from .iim import iim_of_resources
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE = b"Raw profile type "
-MAX_CHUNKS = 200_000
 MAX_TEXTS = 16
 """Largest number of texts with metadata. Each may decompress to `MAX_BLOCK_BYTES`."""
 
 _NAMES = {b"gMAP": "gain_map", b"gDAT": "gain_map"}
 
 
-def find_in_png(stream: BinaryIO, findings: Findings) -> None:
+def find_in_png(body: memoryview, findings: Findings) -> None:
     """Find information in a PNG file."""
     texts = 0
-    for chunk in islice(walk_chunks(stream), MAX_CHUNKS):
+    for chunk in walk_chunks(body):
         if chunk.name in _NAMES:
             findings.names.add(_NAMES[chunk.name])
         elif chunk.name == b"caBX":
-            findings.add_manifests(stream.read(min(chunk.length, MAX_MANIFEST_BYTES)))
+            findings.add_manifests(bytes(body[chunk.offset : min(chunk.end, chunk.offset + MAX_MANIFEST_BYTES)]))
         elif chunk.name == b"IHDR":
-            if stream.read(9)[8:] == b"\x10":
+            if chunk.length > 8 and body[chunk.offset + 8] == 16:
                 findings.names.add("color_precision")
         elif chunk.name in (b"iTXt", b"tEXt", b"zTXt") and texts < MAX_TEXTS:
-            data = stream.read(min(chunk.length, MAX_BLOCK_BYTES))
+            data = bytes(body[chunk.offset : min(chunk.end, chunk.offset + MAX_BLOCK_BYTES)])
             if data.startswith((XMP_KEYWORD, RAW_PROFILE)):
                 texts += 1
                 _find_in_text(chunk.name, data, findings)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
 
+from ..containers.file_view import view_of
+from ..containers.png import SIGNATURE, build_chunk, walk_chunks
 from ..errors import EngineError
 from ..pixel_modes import scale_clear_color, to_working
-from .png_chunks import walk_chunks
 
 TO_CLEAR, TO_PREVIOUS = 1, 2
 """Disposal of a frame before the next one is drawn."""
@@ -59,7 +59,7 @@ class ApngFile(PngImagePlugin.PngImageFile):
     def _read_frames(self, stream: BinaryIO) -> list[_Frame]:
         """Read the places of all frames; first that of the image for viewers without animation, if it is no frame."""
         found: list[_Frame] = []
-        for chunk in walk_chunks(stream):
+        for chunk in walk_chunks(view_of(stream)):
             if chunk.name == b"fcTL":
                 found.append(self._read_control(_read(stream, chunk.offset, chunk.length)))
             elif chunk.name in (b"IDAT", b"fdAT"):
@@ -70,7 +70,7 @@ class ApngFile(PngImagePlugin.PngImageFile):
             elif chunk.name == b"IHDR":
                 self._header = _read(stream, chunk.offset, chunk.length)
             elif chunk.name in _SHARED_CHUNKS:
-                self._shared += _chunk(chunk.name, _read(stream, chunk.offset, chunk.length))
+                self._shared += build_chunk(chunk.name, _read(stream, chunk.offset, chunk.length))
         return [frame for frame in found if frame.parts]
 
     def _read_control(self, body: bytes) -> _Frame:
@@ -144,8 +144,8 @@ class ApngFile(PngImagePlugin.PngImageFile):
         left, top, right, bottom = frame.box
         header = struct.pack(">2I", right - left, bottom - top) + self._header[8:]
         data = b"".join(_read(self._file, *part) for part in frame.parts)
-        chunks = (_chunk(b"IHDR", header), self._shared, _chunk(b"IDAT", data), _chunk(b"IEND", b""))
-        image = Image.open(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)), formats=["PNG"])
+        chunks = (build_chunk(b"IHDR", header), self._shared, build_chunk(b"IDAT", data), build_chunk(b"IEND", b""))
+        image = Image.open(io.BytesIO(SIGNATURE + b"".join(chunks)), formats=["PNG"])
         scale_clear_color(image)
         return to_working(image)
 
@@ -154,11 +154,6 @@ def _read(stream: BinaryIO, offset: int, length: int) -> bytes:
     """Read a part of the file."""
     stream.seek(offset)
     return stream.read(length)
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    """Build a chunk."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
 
 
 def _damaged(reason: str) -> EngineError:

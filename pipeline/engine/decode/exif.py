@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from .. import pil
+from ..containers.file_view import view_of
+from ..containers.png import walk_chunks
 from ..transforms.auto_orient import ORIENTATION
-from .png_chunks import walk_chunks
 
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 """Entries of `Image.info` in which Pillow looks for an orientation when EXIF has none."""
@@ -54,11 +55,6 @@ def late_exif(stream: BinaryIO) -> bytes:
 
     No pixels are decoded.
     """
-    place = stream.tell()
-    chunk = next((chunk for chunk in walk_chunks(stream) if chunk.name == b"eXIf"), None)
-    if chunk is None:
-        return b""
-    stream.seek(chunk.offset)
-    exif = stream.read(chunk.length)
-    stream.seek(place)
-    return b"Exif\0\0" + exif
+    body = view_of(stream)
+    chunk = next((chunk for chunk in walk_chunks(body) if chunk.name == b"eXIf"), None)
+    return b"Exif\0\0" + body[chunk.offset : chunk.end] if chunk else b""

@@ -9,14 +9,12 @@ has no usable gain map, and the SDR image stands alone; that is no error.
 from __future__ import annotations
 
 import io
-import os
-import struct
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from .. import pil
+from ..containers import jpeg
+from ..containers.file_view import view_of
 from ..errors import EngineError
 from ..gain_map_metadata import GainMapMetadata
 from ..image_view import Size
@@ -25,18 +23,7 @@ from .gain_map_metadata import container_items, from_iso, from_xmp, parse_xmp
 from .guard import map_decoder_errors
 from .jpeg_scan import find_damage
 
-XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
-ISO_HEADER = b"urn:iso:std:iso:ts:21496:-1\0"
-MPF_HEADER = b"MPF\0"
-ICC_HEADER = b"ICC_PROFILE\0"
-
-MAX_IMAGES = 32
-"""Largest number of images in a multi-picture index that is read."""
-
 MAX_MAP_BYTES = 64 * 1024 * 1024
-MAX_SEGMENTS = 512
-"""Largest number of segments before the pixels that are read."""
-
 MAX_ASPECT_ERROR = 0.02
 """Largest difference between the aspect ratios of gain map and image, beyond the rounding to a whole pixel."""
 
@@ -50,14 +37,6 @@ class GainMap:
     profile: bytes | None = None
 
 
-class Segment(NamedTuple):
-    """A segment of a JPEG header: its marker, the offset of its data in the file, and the data of APP1 and APP2."""
-
-    marker: int
-    offset: int
-    data: bytes
-
-
 def read_gain_map(stream: BinaryIO, size: Size, orientation: int, max_pixels: int) -> GainMap | None:
     """Decode the gain map of a JPEG. Return None when there is none, or when it is not usable.
 
@@ -67,91 +46,42 @@ def read_gain_map(stream: BinaryIO, size: Size, orientation: int, max_pixels: in
         orientation: EXIF orientation of the image, which holds for the gain map too.
         max_pixels: Limit on the pixels of image and gain map together.
     """
-    place = stream.tell()
-    try:
-        found = _locate(stream)
-        return _decode(*found, size, orientation, max_pixels - size[0] * size[1]) if found else None
-    finally:
-        stream.seek(place)
-
-
-def _segments(stream: BinaryIO, start: int) -> Iterator[Segment]:
-    """Yield the segments of the JPEG at `start` up to its pixels; none when no JPEG is there."""
-    stream.seek(start)
-    if stream.read(2) != b"\xff\xd8":
-        return
-    offset = start + 2
-    for _ in range(MAX_SEGMENTS):
-        stream.seek(offset)
-        head = stream.read(4)
-        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA):
-            return
-        if head[1] == 0xFF:  # a fill byte
-            offset += 1
-            continue
-        length = int.from_bytes(head[2:], "big")
-        data = stream.read(max(0, length - 2)) if head[1] in (0xE1, 0xE2) else b""
-        yield Segment(head[1], offset + 4, data)
-        offset += 2 + max(2, length)
-
-
-def _xmp(segments: list[Segment]) -> bytes:
-    """Return the XMP packet of an image; empty when it has none."""
-    starts = (each for each in segments if each.marker == 0xE1 and each.data.startswith(XMP_HEADER))
-    return next((each.data[len(XMP_HEADER) :] for each in starts), b"")
+    found = _locate(stream)
+    return _decode(*found, size, orientation, max_pixels - size[0] * size[1]) if found else None
 
 
 def _locate(stream: BinaryIO) -> tuple[bytes, GainMapMetadata] | None:
     """Read the file of the gain map. Return None when an index is wrong, or when the indexes contradict each other."""
-    segments = list(_segments(stream, 0))
-    end = stream.seek(0, os.SEEK_END)
-    tree = parse_xmp(_xmp(segments))
+    body = view_of(stream)
+    tree = parse_xmp(jpeg.read_payload(body, jpeg.APP1, jpeg.XMP_HEADER))
     items = container_items(tree) if tree is not None else []
     listed = [at for at, item in enumerate(items) if item.semantic == "GainMap"]
     if len(listed) > 1:
         return None
     length = items[listed[0]].length if listed else None
-    images = _indexed_images(segments)
-    if images is None:
+    index = jpeg.read_index(body)
+    if index is None:
         # The items follow one another up to the end of the file.
         later = items[listed[0] :] if listed else []
-        images = [(end - sum(item.length + item.padding for item in later), length or 0)]
+        images = [(len(body) - sum(item.length + item.padding for item in later), length or 0)]
+    else:
+        images = [(image.offset, image.length) for image in index]
     for offset, size in images:
-        if length in (None, size) and 0 < offset < offset + size <= end and size <= MAX_MAP_BYTES:
-            stream.seek(offset)
-            body = stream.read(size)
-            metadata = _metadata(list(_segments(io.BytesIO(body), 0)))
+        if length in (None, size) and 0 < offset < offset + size <= len(body) and size <= MAX_MAP_BYTES:
+            file = body[offset : offset + size]
+            metadata = _metadata(file)
             if metadata is not None:
-                return body, metadata
+                return bytes(file), metadata
     return None
 
 
-def _indexed_images(segments: list[Segment]) -> list[tuple[int, int]] | None:
-    """Read offset and length of each image but the first from the multi-picture index; None when there is no index."""
-    index = next((each for each in segments if each.marker == 0xE2 and each.data.startswith(MPF_HEADER)), None)
-    if index is None:
-        return None
-    body = index.data[len(MPF_HEADER) :]
-    with suppress(struct.error):
-        order = {b"II*\0": "<", b"MM\0*": ">"}.get(body[:4])
-        if order is None:
-            return []
-        directory = struct.unpack_from(order + "I", body, 4)[0]
-        for at in range(struct.unpack_from(order + "H", body, directory)[0]):
-            tag, _, length, entries = struct.unpack_from(order + "HHII", body, directory + 2 + 12 * at)
-            if tag == 0xB002:
-                count = min(length // 16, MAX_IMAGES)
-                found = [struct.unpack_from(order + "III", body, entries + 16 * each) for each in range(1, count)]
-                return [(index.offset + len(MPF_HEADER) + offset, size) for _, size, offset in found]
-    return []
-
-
-def _metadata(segments: list[Segment]) -> GainMapMetadata | None:
+def _metadata(file: memoryview) -> GainMapMetadata | None:
     """Read the metadata of a gain map. The form of ISO 21496-1 counts before XMP, as in other readers."""
-    for segment in segments:
-        if segment.marker == 0xE2 and segment.data.startswith(ISO_HEADER):
-            return from_iso(segment.data[len(ISO_HEADER) :])
-    tree = parse_xmp(_xmp(segments))
+    if bytes(file[:2]) != b"\xff\xd8":
+        return None
+    if found := jpeg.find_payload(file, jpeg.APP2, jpeg.ISO_GAIN_MAP_HEADER):
+        return from_iso(bytes(file[found.start : found.end]))
+    tree = parse_xmp(jpeg.read_payload(file, jpeg.APP1, jpeg.XMP_HEADER))
     return from_xmp(tree) if tree is not None else None
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from .. import pil
+from ..containers.file_view import view_of
 from . import jpeg_scan
-from .file_view import view_of
 from .png_chunks import check_chunks, without_chunks
 
 

@@ -8,26 +8,24 @@ and a box that makes no sense counts as absent.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from math import floor
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from ..color.spaces import CodePoints
+from ..containers.boxes import Box, find_box, walk_boxes
+from ..containers.file_view import view_of
+from ..containers.heif_items import read_items
 from ..image_view import Size
 from . import av1_header
-
-MAX_BOXES = 20_000
-"""Boxes to visit in one file. An image of 48 tiles has about 100."""
-
-MAX_TABLE_BYTES = 1 << 18
-"""Bytes to read of a table (`ipma`, `iref`)."""
 
 MAX_PROPERTY_BYTES = 256
 """Bytes to read of a property; the ones that count have at most 40, and sequence headers of AV1 rarely more than 20."""
 
-_FULL_BOX = 4
+MAX_TRACKS = 16
+
 _SAMPLE_ENTRY = 78
 """Bytes before the boxes in a VisualSampleEntry (ISO/IEC 14496-12, 12.1.3)."""
 
@@ -46,14 +44,6 @@ _ORIENTATIONS = {
     (3, 1): 5,
 }
 """Orientation as in EXIF by quarter turns counter-clockwise (irot) and mirror axis (imir; 0 swaps top and bottom)."""
-
-
-class Box(NamedTuple):
-    """A box: its type, and where its content starts and ends in the file."""
-
-    name: bytes
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -99,134 +89,72 @@ def _span(side: int, length: Fraction, offset: Fraction) -> tuple[int, int]:
 
 def read_properties(stream: BinaryIO) -> Properties:
     """Read the properties of an AVIF or HEIF file. Keep the stream's position. Damage gives fewer properties."""
-    place = stream.tell()
+    body = view_of(stream)
     try:
-        return _Reader(stream).read()
-    except (struct.error, IndexError, OverflowError, _TooManyBoxesError):
+        return _collect([(box.name, bytes(body[box.start : box.end][:MAX_PROPERTY_BYTES])) for box in _shown(body)])
+    except (struct.error, IndexError):
         return Properties()
-    finally:
-        stream.seek(place)
 
 
-class _TooManyBoxesError(ValueError):
-    """The file has more boxes than any image needs."""
+def _shown(body: memoryview) -> list[Box]:
+    """Return the properties of the primary item; for an AVIF sequence those of its track."""
+    top = {box.name: box for box in walk_boxes(body) if box.name in (b"ftyp", b"meta", b"moov")}
+    sequence = b"ftyp" in top and bytes(body[top[b"ftyp"].start :][:4]) == b"avis"
+    if sequence and b"moov" in top:
+        return _track_properties(body, top[b"moov"])
+    return _item_properties(body, top[b"meta"]) if b"meta" in top else []
 
 
-@dataclass
-class _Reader:
-    """Read boxes of one file, and count them."""
+def _item_properties(body: memoryview, meta: Box) -> list[Box]:
+    """Return the properties of the primary item; a grid without a color gets that of its first tile."""
+    items = read_items(body, meta)
+    own = items.properties_of(items.primary)
+    if not any(_is_nclx(box.name, body[box.start : box.end]) for box in own):
+        parts = (targets for kind, item, targets in items.references if (kind, item) == (b"dimg", items.primary))
+        for tile in next(parts, ())[:1]:
+            own += [box for box in items.properties_of(tile) if box.name == b"colr"]
+    return own
 
-    stream: BinaryIO
-    visited: int = field(default=0, init=False)
 
-    def read(self) -> Properties:
-        """Read the properties of the primary item; for an AVIF sequence those of its track."""
-        end = self.stream.seek(0, 2)
-        top = {box.name: box for box in self.boxes(0, end) if box.name in (b"ftyp", b"meta", b"moov")}
-        sequence = b"ftyp" in top and self.bytes_of(top[b"ftyp"], 4) == b"avis"
-        if sequence and b"moov" in top:
-            return self.collect(self.track_properties(top[b"moov"]))
-        return self.collect(self.item_properties(top[b"meta"])) if b"meta" in top else Properties()
+def _track_properties(body: memoryview, moov: Box) -> list[Box]:
+    """Return the properties in the sample description of the first track of pictures that is no alpha channel."""
+    tracks = (box for box in walk_boxes(body, moov.start, moov.end) if box.name == b"trak")
+    for track in islice(tracks, MAX_TRACKS):
+        media = _path(body, track, b"mdia")
+        handler = _path(body, media, b"hdlr")
+        if not media or not handler or bytes(body[handler.start : handler.end][8:12]) not in (b"pict", b"vide"):
+            continue
+        table = _path(body, media, b"minf", b"stbl", b"stsd")
+        entry = next(walk_boxes(body, table.start + 8, table.end), None) if table else None
+        if entry:
+            return list(walk_boxes(body, entry.start + _SAMPLE_ENTRY, entry.end))
+    return []
 
-    def boxes(self, start: int, end: int) -> Iterator[Box]:
-        """Yield the boxes in a part of the file. Stop at a length that does not fit."""
-        while start + 8 <= end:
-            self.visited += 1
-            if self.visited > MAX_BOXES:
-                raise _TooManyBoxesError
-            self.stream.seek(start)
-            head = self.stream.read(16)
-            if len(head) < 8:
-                return
-            size, content = int.from_bytes(head[:4], "big"), start + 8
-            if size == 1:
-                size, content = int.from_bytes(head[8:16], "big"), start + 16
-            after = end if size == 0 else start + size
-            if content > after or after > end:
-                return
-            yield Box(head[4:8], content, after)
-            start = after
 
-    def children(self, box: Box, skip: int = 0) -> Iterator[Box]:
-        """Yield the boxes in a box, after `skip` bytes of its own fields."""
-        return self.boxes(box.start + skip, box.end)
+def _path(body: memoryview, box: Box | None, *names: bytes) -> Box | None:
+    """Return the first box at a path below `box`."""
+    for name in names:
+        box = find_box(body, name, box.start, box.end) if box else None
+    return box
 
-    def bytes_of(self, box: Box, limit: int) -> bytes:
-        """Read the content of a box, at most `limit` bytes."""
-        self.stream.seek(box.start)
-        return self.stream.read(min(limit, box.end - box.start))
 
-    def path(self, box: Box, *names: bytes) -> Box | None:
-        """Return the first box at a path below `box`."""
-        found: Box | None = box
-        for name in names:
-            found = next((child for child in self.children(found) if child.name == name), None) if found else None
-        return found
-
-    def item_properties(self, meta: Box) -> list[tuple[bytes, bytes]]:
-        """Return the properties of the primary item, by type; a grid without a color gets that of its first tile."""
-        parts = {box.name: box for box in self.children(meta, _FULL_BOX)}
-        if b"pitm" not in parts or b"iprp" not in parts:
-            return []
-        item = _number(self.bytes_of(parts[b"pitm"], 8), _FULL_BOX, wide=self.bytes_of(parts[b"pitm"], 1) != b"\0")
-        inner = list(self.children(parts[b"iprp"]))
-        known = [list(self.children(box)) for box in inner if box.name == b"ipco"][:1]
-        tables = [self.bytes_of(box, MAX_TABLE_BYTES) for box in inner if box.name == b"ipma"][:4]
-        own = self.associated(known, tables, item)
-        if not any(_is_nclx(*each) for each in own) and b"iref" in parts:
-            tile = self.first_tile(parts[b"iref"], item)
-            own += [each for each in self.associated(known, tables, tile) if each[0] == b"colr"] if tile else []
-        return own
-
-    def associated(self, known: list[list[Box]], tables: list[bytes], item: int) -> list[tuple[bytes, bytes]]:
-        """Return the properties that the tables associate with an item."""
-        boxes = known[0] if known else []
-        numbers = [number for table in tables for number in _associations(table, item)]
-        found = [boxes[number - 1] for number in numbers if 1 <= number <= len(boxes)]
-        return [(box.name, self.bytes_of(box, MAX_PROPERTY_BYTES)) for box in found]
-
-    def first_tile(self, iref: Box, item: int) -> int | None:
-        """Return the first item that a derived item is made from."""
-        wide = self.bytes_of(iref, 1) != b"\0"
-        width = 4 if wide else 2
-        for box in self.children(iref, _FULL_BOX):
-            body = self.bytes_of(box, 2 * width + 2)
-            if box.name == b"dimg" and _number(body, 0, wide=wide) == item:
-                return _number(body, width + 2, wide=wide)
-        return None
-
-    def track_properties(self, moov: Box) -> list[tuple[bytes, bytes]]:
-        """Return the properties in the sample description of the first track of pictures that is no alpha channel."""
-        for track in self.children(moov):
-            media = self.path(track, b"mdia") if track.name == b"trak" else None
-            handler = self.path(media, b"hdlr") if media else None
-            if not media or not handler or self.bytes_of(handler, 12)[8:] not in (b"pict", b"vide"):
-                continue
-            table = self.path(media, b"minf", b"stbl", b"stsd")
-            entry = next(self.children(table, 8), None) if table else None
-            if entry:
-                found = self.children(entry, _SAMPLE_ENTRY)
-                return [(box.name, self.bytes_of(box, MAX_PROPERTY_BYTES)) for box in found]
-        return []
-
-    @staticmethod
-    def collect(properties: list[tuple[bytes, bytes]]) -> Properties:
-        """Interpret the properties; of several of a type the first counts."""
-        first: dict[bytes, bytes] = {}
-        for name, body in properties:
-            if name != b"colr" or _is_nclx(name, body):
-                first.setdefault(name, body)
-        turns = first[b"irot"][0] & 3 if first.get(b"irot") else 0
-        axis = first[b"imir"][0] & 1 if first.get(b"imir") else None
-        clap, color = first.get(b"clap", b""), first.get(b"colr")
-        points = CodePoints(*struct.unpack_from(">HH", color, 4)) if color else None
-        return Properties(
-            color=points or av1_header.code_points(first.get(b"av1C")),
-            clean_aperture=struct.unpack_from(">IIIIiIiI", clap) if len(clap) >= 32 else None,
-            orientation=_ORIENTATIONS[turns, axis],
-            content_peak=float(_number(first.get(b"clli", b"\0\0"), 0, wide=False)),
-            mastering_peak=mastering_peak(first.get(b"mdcv", b"")),
-        )
+def _collect(properties: list[tuple[bytes, bytes]]) -> Properties:
+    """Interpret the properties; of several of a type the first counts."""
+    first: dict[bytes, bytes] = {}
+    for name, body in properties:
+        if name != b"colr" or _is_nclx(name, body):
+            first.setdefault(name, body)
+    turns = first[b"irot"][0] & 3 if first.get(b"irot") else 0
+    axis = first[b"imir"][0] & 1 if first.get(b"imir") else None
+    clap, color = first.get(b"clap", b""), first.get(b"colr")
+    points = CodePoints(*struct.unpack_from(">HH", color, 4)) if color else None
+    return Properties(
+        color=points or av1_header.code_points(first.get(b"av1C")),
+        clean_aperture=struct.unpack_from(">IIIIiIiI", clap) if len(clap) >= 32 else None,
+        orientation=_ORIENTATIONS[turns, axis],
+        content_peak=float(struct.unpack_from(">H", first.get(b"clli", b"\0\0"))[0]),
+        mastering_peak=mastering_peak(first.get(b"mdcv", b"")),
+    )
 
 
 def mastering_peak(body: bytes) -> float:
@@ -234,30 +162,6 @@ def mastering_peak(body: bytes) -> float:
     return int.from_bytes(body[16:20], "big") / 10_000 if len(body) >= 24 else 0.0
 
 
-def _is_nclx(name: bytes, body: bytes) -> bool:
+def _is_nclx(name: bytes, body: bytes | memoryview) -> bool:
     """Return True for a color property that holds numbers, not a profile."""
     return name == b"colr" and body[:4] == b"nclx" and len(body) >= 10
-
-
-def _number(body: bytes, at: int, *, wide: bool) -> int:
-    """Read a number of 4 bytes, or of 2."""
-    value: int = struct.unpack_from(">I" if wide else ">H", body, at)[0]
-    return value
-
-
-def _associations(table: bytes, item: int) -> list[int]:
-    """Return the numbers of an item's properties (ISO/IEC 23008-12, 9.3.1), counted from 1."""
-    wide_items, wide_numbers = table[0] > 0, bool(table[3] & 1)
-    at, width = 8, 2 if wide_numbers else 1
-    for _ in range(_number(table, 4, wide=True)):
-        if at >= len(table):
-            break
-        found = _number(table, at, wide=wide_items)
-        at += 4 if wide_items else 2
-        count, at = table[at], at + 1
-        if found == item:
-            mask = 0x7FFF if wide_numbers else 0x7F
-            pairs = (table[at + i * width : at + (i + 1) * width] for i in range(count))
-            return [int.from_bytes(pair, "big") & mask for pair in pairs]
-        at += count * width
-    return []

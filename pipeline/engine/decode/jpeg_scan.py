@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from struct import unpack_from
 
+from ..containers import jpeg
+
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7))
 _SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC3, 0xC9, 0xCB))
 LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
 HIERARCHICAL = frozenset((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF))
 ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 JPEG_LS = 0xF7
-_DHT, _DAC, _EOI, _SOS, _DQT, _DNL, _DRI, _COM = 0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE
-_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
-"""Markers without a length before the first scan."""
-
+_DHT, _DAC, _DQT, _DNL, _DRI, _COM = 0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xFE
 _ANYWHERE = frozenset((_DNL, _COM, *range(0xE0, 0xF0)))
 """Markers that may follow a scan, also the last one."""
 
-_BETWEEN_SCANS = _ANYWHERE | {_DHT, _DAC, _SOS, _DQT, _DRI}
+_BETWEEN_SCANS = _ANYWHERE | {_DHT, _DAC, jpeg.SOS, _DQT, _DRI}
 
 _ANY_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MARKER_HERE = re.compile(rb"\xff+[^\x00\xff]")
@@ -39,15 +38,15 @@ MIN_SCAN_REST_BYTES = 64
 """Fewer bytes between two end markers are trailing bytes, not the rest of a scan."""
 
 
-MAX_SEGMENTS = 100_000
-"""More marker segments are no image: each takes time, and holds 4 bytes."""
-
 MAX_RESTARTS = 1 << 20
 
 
 @dataclass
 class Frame:
-    """The frame header: its marker, its offset in the file, bits per sample, and sampling factors by component."""
+    """The frame header: its marker, its offset in the file, bits per sample, and sampling factors by component.
+
+    `first_scan` lists the components of the first scan.
+    """
 
     marker: int
     offset: int
@@ -55,6 +54,7 @@ class Frame:
     height: int
     width: int
     components: dict[int, tuple[int, int]]
+    first_scan: tuple[int, ...] = ()
 
     def units(self, scan: tuple[int, ...]) -> int:
         """Count the units between which a scan of these components may have restart markers."""
@@ -95,6 +95,8 @@ def read_frame(body: memoryview) -> Frame | None:
         _read_head(body, state)
     except (struct.error, _DamageError):
         return None
+    if state.frame is not None:
+        state.frame.first_scan = state.scan
     return state.frame
 
 
@@ -137,19 +139,11 @@ class _DamageError(Exception):
 
 
 def _read_head(body: memoryview, state: _State) -> int:
-    """Read the segments before the first scan. Return the offset of the scan's pixel data.
-
-    Decoders skip bytes between these segments.
-    """
-    place = 2
-    while found := _ANY_MARKER.search(body, place):
-        marker, place = body[found.start() + 1], found.end()
-        if marker == _EOI:
-            break
-        if marker not in _ALONE:
-            place = _read_segment(body, marker, place, state)
-            if marker == _SOS:
-                return place
+    """Read the segments before the first scan. Return the offset of the scan's pixel data."""
+    for marker, start, _ in jpeg.walk_segments(body):
+        place = _read_segment(body, marker, start - 2, state)
+        if marker == jpeg.SOS:
+            return place
     raise _DamageError("the file is truncated before its pixel data")
 
 
@@ -157,8 +151,8 @@ def _read_segment(body: memoryview, marker: int, place: int, state: _State) -> i
     """Read a segment whose length is at `place`. Return the offset of its end."""
     (length,) = unpack_from(">H", body, place)
     state.segments += 1
-    if state.segments > MAX_SEGMENTS:
-        raise _DamageError(f"it has more than {MAX_SEGMENTS:,} marker segments")
+    if state.segments >= jpeg.MAX_SEGMENTS:
+        raise _DamageError(f"it has {jpeg.MAX_SEGMENTS:,} marker segments or more")
     if marker in _FRAMES and state.frame is None:
         precision, height, width, count = unpack_from(">BHHB", body, place + 2)
         parts = [unpack_from(">BB", body, place + 8 + 3 * number) for number in range(count)]
@@ -166,7 +160,7 @@ def _read_segment(body: memoryview, marker: int, place: int, state: _State) -> i
         if not components:
             raise _DamageError("its frame header has no components")
         state.frame = Frame(marker, place - 2, precision, height, width, components)
-    elif marker == _SOS:
+    elif marker == jpeg.SOS:
         state.scan = _scan_components(body, place, state)
     elif marker == _DRI:
         (state.interval,) = unpack_from(">H", body, place + 2)
@@ -198,13 +192,13 @@ def _read_scan(body: memoryview, place: int, state: _State) -> int:
     place = found.start()
     while found := _MARKER_HERE.match(body, place):
         marker, place = body[found.end() - 1], found.end()
-        if marker == _EOI:
+        if marker == jpeg.EOI:
             _check_end(body, place, state)
             return 0
         if not state.may_follow(marker):
             raise _DamageError(f"the marker FF{marker:02X} is inside pixel data, at byte {place - 2:,}")
         place = _read_segment(body, marker, place, state)
-        if marker == _SOS:
+        if marker == jpeg.SOS:
             return place
     if place >= len(body):
         raise _DamageError("the file is truncated: its end marker is missing")
@@ -235,7 +229,7 @@ def _check_end(body: memoryview, place: int, state: _State) -> None:
     if frame is not None and state.scanned != set(frame.components):
         raise _DamageError("it ends before all of its scans")
     found = _NO_RESTART.search(body, place)
-    if found is None or body[found.start() + 1] != _EOI or found.start() - place < MIN_SCAN_REST_BYTES:
+    if found is None or body[found.start() + 1] != jpeg.EOI or found.start() - place < MIN_SCAN_REST_BYTES:
         return
     if _STUFFED.search(body, place, found.start()):
         raise _DamageError(f"an end marker is inside pixel data, at byte {place - 2:,}")

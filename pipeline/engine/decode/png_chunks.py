@@ -1,4 +1,4 @@
-"""PNG chunks: walk the chunks of a file by their lengths, without decoding pixels (PNG specification, 5.3).
+"""PNG chunks: check and read the chunks of a file, without decoding pixels (PNG specification, 5.3).
 
 Pillow checks no checksum of pixel data, and it rejects a file for a wrong checksum in a profile or a text. Here the
 checksum of every chunk is checked: critical chunks and frames (`fdAT`) must be intact, other chunks are left out.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple
 
-SIGNATURE_BYTES = 8
+from ..containers import png
+from ..containers.png import Chunk
+
 MAX_COLOR_CHUNK_BYTES = 64
 """Chunks that describe colors by numbers (cICP, sRGB, gAMA, cHRM, mDCV, cLLI) are shorter than this."""
-
-MAX_CHUNKS = 500_000
-"""More chunks are no image: each takes time, and holds 12 bytes of its own."""
 
 _CRITICAL = frozenset((b"ihdr", b"plte", b"idat", b"iend", b"fdat"))
 _ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
@@ -26,46 +24,17 @@ _LEAST_CLEAR_BYTES = {0: 2, 2: 6}
 """Bytes of a tRNS chunk by the color type of the image."""
 
 _MAX_KEYWORD_BYTES = 79
-_HEAD, _CHECKSUM, _CONTROL = struct.Struct(">I4s"), struct.Struct(">I"), struct.Struct(">IIIIIHHBB")
+_CHECKSUM, _CONTROL = struct.Struct(">I"), struct.Struct(">IIIIIHHBB")
 
 
-class Chunk(NamedTuple):
-    """A chunk of a PNG: its type, the offset of its data in the file, and the length of the data in bytes."""
-
-    name: bytes
-    offset: int
-    length: int
-
-
-def walk_chunks(stream: BinaryIO) -> Iterator[Chunk]:
-    """Yield the chunks from the first to IEND, or to the end of a truncated file. Keep the stream's position."""
-    place = stream.tell()
-    try:
-        offset = SIGNATURE_BYTES
-        while True:
-            stream.seek(offset)
-            head = stream.read(8)
-            if len(head) < 8:
-                return
-            chunk = Chunk(head[4:], offset + 8, int.from_bytes(head[:4], "big"))
-            yield chunk
-            if chunk.name == b"IEND":
-                return
-            offset = chunk.offset + chunk.length + 4
-    finally:
-        stream.seek(place)
-
-
-def color_chunks(stream: BinaryIO, names: Collection[bytes]) -> dict[bytes, bytes]:
+def color_chunks(body: memoryview, names: Collection[bytes]) -> dict[bytes, bytes]:
     """Read the first chunk of each type in `names` that precedes the pixels, if it is short enough to be valid."""
-    place, found = stream.tell(), dict[bytes, bytes]()
-    for chunk in walk_chunks(stream):
+    found: dict[bytes, bytes] = {}
+    for chunk in png.walk_chunks(body):
         if chunk.name == b"IDAT":
             break
-        if chunk.name in names and chunk.name not in found and chunk.length <= MAX_COLOR_CHUNK_BYTES:
-            stream.seek(chunk.offset)
-            found[chunk.name] = stream.read(chunk.length)
-    stream.seek(place)
+        if chunk.name in names and chunk.length <= MAX_COLOR_CHUNK_BYTES:
+            found.setdefault(chunk.name, bytes(body[chunk.offset : chunk.end]))
     return found
 
 
@@ -83,33 +52,29 @@ class Checked:
 
 def check_chunks(body: memoryview) -> Checked:
     """Check the lengths and checksums of all chunks, and the order of the chunks of an animation."""
-    found, animation = Checked(), _Animation()
-    offset = SIGNATURE_BYTES
-    for _ in range(MAX_CHUNKS):
-        if offset + 12 > len(body):
-            found.damage = found.damage or "the file is truncated: its chunk IEND is missing"
-            return found
-        length, name = _HEAD.unpack_from(body, offset)
-        chunk, end = Chunk(name, offset + 8, length), offset + 12 + length
+    found, animation, count = Checked(), _Animation(), 0
+    for chunk in png.walk_chunks(body):
+        count += 1
+        name, start, end = chunk.name, chunk.offset - 8, chunk.end + 4
         if not name.isalpha():
-            found.damage = found.damage or f"there is no chunk at byte {offset:,}"
+            found.damage = found.damage or f"there is no chunk at byte {start:,}"
             return found
         if end > len(body):
             found.damage = found.damage or f"the file is truncated in its chunk {name.decode()}"
             return found
-        intact = zlib.crc32(body[offset + 4 : end - 4]) == _CHECKSUM.unpack_from(body, end - 4)[0]
+        intact = zlib.crc32(body[start + 4 : chunk.end]) == _CHECKSUM.unpack_from(body, chunk.end)[0]
         if intact or name in _ANIMATION:
             animation.add(chunk, body, intact=intact)
         if not intact and (name.lower() in _CRITICAL or not name[0] & 0x20):
-            found.damage = found.damage or f"the checksum of the chunk {name.decode()} at byte {offset:,} is wrong"
+            found.damage = found.damage or f"the checksum of the chunk {name.decode()} at byte {start:,} is wrong"
         elif name not in _ANIMATION and not (intact and _is_well_formed(chunk, body)):
             found.left_out.append(chunk)
         if name == b"IEND":
             found.broken_animation = bool(animation.chunks) and not (found.damage or animation.is_valid())
             found.left_out += animation.chunks if found.broken_animation else []
             return found
-        offset = end
-    found.damage = found.damage or f"it has more than {MAX_CHUNKS:,} chunks"
+    too_many = f"it has more than {png.MAX_CHUNKS:,} chunks" if count >= png.MAX_CHUNKS else ""
+    found.damage = found.damage or too_many or "the file is truncated: its chunk IEND is missing"
     return found
 
 

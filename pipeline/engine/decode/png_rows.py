@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from .. import pil
-from .file_view import view_of
-from .png_chunks import Chunk, walk_chunks
+from ..containers.file_view import view_of
+from ..containers.png import Chunk, walk_chunks
 
 BLOCK_BYTES = 1 << 20
 
@@ -25,7 +25,7 @@ def lacks_rows(image: pil.Image.Image, stream: BinaryIO, frames: int) -> bool:
     if image.format != "PNG" or (frames == 1 and not _ends_empty(image)):
         return False
     body = view_of(stream)
-    return any(_is_short(body, size, parts) for size, parts in _pixel_data(stream, body, frames))
+    return any(_is_short(body, size, parts) for size, parts in _pixel_data(body, frames))
 
 
 def _ends_empty(image: pil.Image.Image) -> bool:
@@ -36,12 +36,10 @@ def _ends_empty(image: pil.Image.Image) -> bool:
     )
 
 
-def _pixel_data(
-    stream: BinaryIO, body: memoryview, frames: int
-) -> Iterator[tuple[tuple[int, int], list[tuple[int, int]]]]:
+def _pixel_data(body: memoryview, frames: int) -> Iterator[tuple[tuple[int, int], list[tuple[int, int]]]]:
     """Yield the size of the image and of each frame, with the parts of the file that hold the compressed pixels."""
     size, parts = (0, 0), list[tuple[int, int]]()
-    for chunk in walk_chunks(stream):
+    for chunk in walk_chunks(body):
         if chunk.name == b"IHDR":
             size = _sides(body, chunk.offset)
         if chunk.name == b"fcTL" and frames > 1:
@@ -50,7 +48,7 @@ def _pixel_data(
             size, parts = _sides(body, chunk.offset + 4), []
         skipped = _number_bytes(chunk)
         if skipped is not None and (frames > 1 or not skipped):
-            parts.append((chunk.offset + skipped, chunk.offset + chunk.length))
+            parts.append((chunk.offset + skipped, chunk.end))
     yield size, parts
 
 

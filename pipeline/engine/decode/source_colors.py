@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .. import pil
 from ..color.spaces import BT709, SRGB, SRGB_CURVE, CodePoints, ColorSpace, Curve, Primaries
+from ..containers.file_view import view_of
 from ..errors import EngineError
 from ..pixel_modes import to_working, with_alpha
 from ..transforms.to_srgb import ToSrgb, is_usable
@@ -105,7 +106,7 @@ class SourceColors:
 
 def of_png(stream: BinaryIO, profile: bytes | None) -> SourceColors:
     """Read the chunks cICP, iCCP (`profile`), sRGB, gAMA and cHRM, in this order of precedence (PNG, 4.3)."""
-    chunks = color_chunks(stream, _CHUNKS)
+    chunks = color_chunks(view_of(stream), _CHUNKS)
     points, peak = _code_points(chunks.get(b"cICP", b"")), _png_peak(chunks)
     if points and (space := points.space()):
         return SourceColors(_by_numbers(space, peak))

@@ -6,19 +6,20 @@ from typing import Any, cast
 
 from PIL import ImagePalette, TiffImagePlugin
 
+from ..containers import tiff_tags
 from ..errors import EngineError
 from . import tiff_layout
 from .exif import without_other_metadata
 from .tiff_layout import Carrier, Layout
 
 _STAND_IN: dict[int, Any] = {
-    tiff_layout.BITS: (8,),
-    tiff_layout.PHOTOMETRIC: tiff_layout.BLACK_IS_ZERO,
-    tiff_layout.FILL_ORDER: 1,
-    tiff_layout.SAMPLES: 1,
-    tiff_layout.PLANAR: 1,
-    tiff_layout.EXTRA_SAMPLES: (),
-    tiff_layout.SAMPLE_FORMAT: (1,),
+    tiff_tags.BITS: (8,),
+    tiff_tags.PHOTOMETRIC: tiff_layout.BLACK_IS_ZERO,
+    tiff_tags.FILL_ORDER: 1,
+    tiff_tags.SAMPLES: 1,
+    tiff_tags.PLANAR: 1,
+    tiff_tags.EXTRA_SAMPLES: (),
+    tiff_tags.SAMPLE_FORMAT: (1,),
 }
 """Tags of a plain gray page, which Pillow sees in place of those of a page that is read into a carrier.
 
@@ -61,16 +62,16 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         assert self._layout is not None  # noqa: S101 - _setup has read it
         # Pillow's own reader of uncompressed data ignores the subsampling of colors.
         through_libtiff = self._layout.photometric == tiff_layout.YCBCR
-        fill = {tiff_layout.FILL_ORDER: 1} if through_libtiff else {}
+        fill = {tiff_tags.FILL_ORDER: 1} if through_libtiff else {}
         self._setup_with(fill, libtiff=through_libtiff)
         if self._colors and self.mode in ("P", "PA") and self._layout.photometric == tiff_layout.PALETTE:
             self.palette = ImagePalette.raw("RGB", self._colors)
 
     def _setup_carrier(self, carrier: Carrier) -> None:
         """Prepare a page that libtiff decodes into a carrier."""
-        plain = {**_STAND_IN, tiff_layout.COMPRESSION: self.tag_v2.get(tiff_layout.COMPRESSION, 1)}
+        plain = {**_STAND_IN, tiff_tags.COMPRESSION: self.tag_v2.get(tiff_tags.COMPRESSION, 1)}
         if self._refusal:
-            plain[tiff_layout.COMPRESSION] = 1
+            plain[tiff_tags.COMPRESSION] = 1
         self._setup_with(plain, libtiff=True)
         self._mode = carrier.mode
         # The first argument of the decoder is the raw mode.

@@ -14,12 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import pil
+from ..containers.tiff_tags import (
+    BITS,
+    COLOR_MAP,
+    COMPRESSION,
+    EXTRA_SAMPLES,
+    FILL_ORDER,
+    INK_SET,
+    PHOTOMETRIC,
+    PLANAR,
+    SAMPLE_FORMAT,
+    SAMPLES,
+)
 from ..errors import EngineError
 from ..pixel_modes import to_working
-
-WIDTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 258, 259, 262, 266
-SAMPLES, PLANAR, COLOR_MAP, INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 277, 284, 320, 332, 338, 339
-"""Tags (TIFF 6.0, part 1, section 8)."""
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3

@@ -5,15 +5,18 @@ Such a file is not damaged. The message names the variant and a variant that wor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import error as struct_error
 from typing import BinaryIO
 
+from ..containers import tiff
+from ..containers import tiff_tags as tags
+from ..containers.boxes import find_box
+from ..containers.file_view import view_of
 from ..errors import EngineError
 from . import jpeg_scan
-from . import tiff_tags as tiff
-from .file_view import view_of
 
 _STANDARD = "convert it to PNG, JPEG or TIFF"
 _DEVELOP = "develop it, and upload the image as JPEG or TIFF"
@@ -93,6 +96,10 @@ _ITEM_CODECS = {
 }
 
 
+_COMPRESSED_ITEMS = re.compile(rb"cmpC|icef")
+"""Properties of items that are compressed by a general method (ISO/IEC 23001-17)."""
+
+
 def refuse_by_first_bytes(head: bytes) -> None:
     """Refuse a file that is packed, or that is a camera RAW file, by its first bytes.
 
@@ -124,24 +131,24 @@ def refuse_camera_raw(stream: BinaryIO, found: str, index: int) -> None:
         raise unsupported(f"a camera RAW file ({name})", _DEVELOP)
     if _is_preview(first) and not index:
         following = tiff.read_directory(body, first.next) if first.next else None
-        if following is not None and following.pixels > first.pixels:
+        if following is not None and _pixels(following) > _pixels(first):
             raise unsupported("a TIFF whose first image is a preview", "save the full image as the first one")
 
 
 def _is_preview(image: tiff.Directory) -> bool:
     """Return True when an image declares itself to be a smaller version of another."""
-    return bool(image.first(tiff.NEW_SUBFILE_TYPE) & 1) or image.first(tiff.SUBFILE_TYPE) == 2
+    return bool(image.first(tags.NEW_SUBFILE_TYPE) & 1) or image.first(tags.SUBFILE_TYPE) == 2
 
 
 def _camera_raw(body: memoryview, first: tiff.Directory) -> str:
     """Name the kind of camera RAW file; empty when it is none."""
     if bytes(body[8:10]) == b"CR" and not first.big:
         return "CR2"
-    if tiff.DNG_VERSION in (*first.numbers, *first.texts):
+    if tags.DNG_VERSION in first.fields:
         return "DNG"
-    make = first.texts.get(tiff.MAKE, b"").split(b"\0")[0][:40].decode("ascii", "replace").strip()
-    sensor = first.first(tiff.PHOTOMETRIC) in _RAW_COLORS or first.first(tiff.COMPRESSION) in _RAW_COMPRESSIONS
-    if sensor or (_is_preview(first) and tiff.SUB_IFDS in first.numbers):
+    make = first.data(tags.MAKE, 256).split(b"\0")[0][:40].decode("ascii", "replace").strip()
+    sensor = first.first(tags.PHOTOMETRIC) in _RAW_COLORS or first.first(tags.COMPRESSION) in _RAW_COMPRESSIONS
+    if sensor or (_is_preview(first) and tags.SUB_IFDS in first.fields):
         return "".join(letter for letter in make if letter.isprintable()) or "TIFF/EP"
     return ""
 
@@ -199,38 +206,44 @@ def _png_variant(body: memoryview) -> str:
 
 def _tiff_variant(body: memoryview, *, opened: bool) -> str:
     first = tiff.read_directory(body)
-    if first is None or not first.pixels:
+    if first is None or not _pixels(first):
         return ""
     if first.big and first.order == ">" and not opened:
         return "a big-endian BigTIFF"
-    compression = first.first(tiff.COMPRESSION, 1)
+    compression = first.first(tags.COMPRESSION, 1)
     if compression in _TIFF_COMPRESSIONS:
         return f"a TIFF with {_TIFF_COMPRESSIONS[compression]} compression"
-    bits, color = first.numbers.get(tiff.BITS, (1,)), first.first(tiff.PHOTOMETRIC)
+    bits, color = first.numbers(tags.BITS) or (1,), first.first(tags.PHOTOMETRIC)
     known = color in _TIFF_COLORS and set(bits) <= _TIFF_DEPTHS and compression in _TIFF_COMMON
     if opened or not known or not _holds_data(body, first):
         return ""
     kinds = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
-    kind = kinds.get(first.first(tiff.SAMPLE_FORMAT, 1), "")
+    kind = kinds.get(first.first(tags.SAMPLE_FORMAT, 1), "")
     return f"a TIFF of {'/'.join(map(str, sorted(set(bits))))}-bit {kind}{_TIFF_COLORS[color]} samples"
+
+
+def _pixels(image: tiff.Directory) -> int:
+    """Return the number of pixels of an image."""
+    return image.first(tags.WIDTH) * image.first(tags.HEIGHT)
 
 
 def _holds_data(body: memoryview, image: tiff.Directory) -> bool:
     """Return True when all strips or tiles are within the file."""
-    offsets = image.numbers.get(tiff.STRIP_OFFSETS) or image.numbers.get(tiff.TILE_OFFSETS) or ()
-    counts = image.numbers.get(tiff.STRIP_COUNTS) or image.numbers.get(tiff.TILE_COUNTS) or (1,) * len(offsets)
+    offsets = image.numbers(tags.STRIP_OFFSETS) or image.numbers(tags.TILE_OFFSETS) or ()
+    counts = image.numbers(tags.STRIP_COUNTS) or image.numbers(tags.TILE_COUNTS) or (1,) * len(offsets)
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
     return bool(ends) and max(ends) <= len(body)
 
 
 def _boxed_variant(body: memoryview) -> str:
     """Describe the codec of an HEIF or AVIF file that its decoder does not read."""
-    from . import heif_items
+    from ..containers.heif_items import read_items
 
-    items = heif_items.item_types(body)
-    if not items:
-        return "an HEIF sequence without a still image" if heif_items.has_box(body, b"moov") else ""
-    if heif_items.has_compressed_items(body):
+    meta = find_box(body, b"meta")
+    items = read_items(body, meta).types.values() if meta else ()
+    if not meta or not items:
+        return "an HEIF sequence without a still image" if find_box(body, b"moov") else ""
+    if _COMPRESSED_ITEMS.search(body, meta.start, meta.end):
         return "an HEIF with pixels compressed by zlib or Brotli"
     other = [_ITEM_CODECS[kind] for kind in items if kind in _ITEM_CODECS and kind not in (b"hvc1", b"av01")]
     return f"an HEIF with {other[0]}" if other else ""

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from ..containers.file_view import view_of
+from ..containers.riff import walk_chunks
+
 FLAGS_OFFSET = 20
 """Offset of the flags of the VP8X chunk, which is the first one."""
 
@@ -34,14 +37,14 @@ def with_alpha_flag(body: bytes) -> bytes:
 
 def lacks_alpha_flag(stream: BinaryIO) -> bool:
     """Return True for an animation that shows transparent pixels although its header has no alpha flag."""
-    stream.seek(0)
-    head = stream.read(30)
+    body = view_of(stream)
+    head = bytes(body[:30])
     flags = head[FLAGS_OFFSET] if len(head) == 30 and head[12:16] == b"VP8X" else 0
     if not flags & _ANIMATION or flags & _ALPHA:
         return False
     canvas = (0, 0, _number(head[24:27]) + 1, _number(head[27:30]) + 1)
     open_box: tuple[int, int, int, int] | None = canvas
-    for frame in _frames(stream):
+    for frame in _frames(body):
         opaque = not frame.alpha or (frame.blended and open_box is None)
         if not opaque or (open_box is not None and not _covers(frame.box, open_box)):
             return True
@@ -54,16 +57,11 @@ def _covers(outer: tuple[int, int, int, int], inner: tuple[int, int, int, int]) 
     return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
 
 
-def _frames(stream: BinaryIO) -> Iterator[_Frame]:
+def _frames(body: memoryview) -> Iterator[_Frame]:
     """Yield the frames of an animation from their headers, without decoding pixels."""
-    offset = 12
-    while True:
-        stream.seek(offset)
-        head = stream.read(8)
-        if len(head) < 8:
-            return
-        if head[:4] == b"ANMF":
-            data = stream.read(38)
+    for name, start, _ in walk_chunks(body):
+        if name == b"ANMF":
+            data = bytes(body[start : start + 38])
             if len(data) < 24:
                 return
             left, top = 2 * _number(data[:3]), 2 * _number(data[3:6])
@@ -71,8 +69,6 @@ def _frames(stream: BinaryIO) -> Iterator[_Frame]:
             lossless = data[16:20] == b"VP8L" and len(data) >= 29 and bool(data[28] & 0x10)
             alpha = data[16:20] == b"ALPH" or lossless
             yield _Frame(box, alpha, bool(data[15] & _DISPOSE_TO_CLEAR), not data[15] & _NO_BLENDING)
-        size = int.from_bytes(head[4:], "little")
-        offset += 8 + size + size % 2
 
 
 def _number(field: bytes) -> int:

@@ -15,9 +15,12 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 
 from .. import pil
-from ..decode.gain_map import ICC_HEADER, ISO_HEADER, MPF_HEADER, XMP_HEADER, GainMap
+from ..containers import jpeg
+from ..containers.jpeg import ICC_HEADER, MPF_HEADER, XMP_HEADER, build_segment
+from ..decode.gain_map import GainMap
 from ..gain_map_metadata import GainMapMetadata
 from ..image_view import Box, ImageView, Size, resampling
 from .gain_values import gains_of_rendition
@@ -28,7 +31,6 @@ MAP_QUALITY = 95
 MAX_MAP_SHARE = 0.4
 """Largest share of `max_bytes` for the gain map. If it needs more, the image alone gets them all."""
 
-MAX_SEGMENT_BYTES = 65_533
 MAX_DENOMINATOR = 2**20
 """Largest denominator of a written fraction. Numerators of 16 stops then fit into 31 bits."""
 
@@ -69,9 +71,9 @@ def encode_map(source: MapSource, shown: pil.Image.Image, max_bytes: int | None 
 
 def tagged_map(body: bytes, gain_map: GainMap) -> bytes:
     """Add metadata and profile to the file of a gain map."""
-    segments = [_segment(0xE2, ISO_HEADER + iso_metadata(gain_map.metadata))]
+    segments = [build_segment(0xE2, jpeg.ISO_GAIN_MAP_HEADER + iso_metadata(gain_map.metadata))]
     if gain_map.metadata.base_colors:  # the XMP form cannot express another color space
-        segments.insert(0, _segment(0xE1, XMP_HEADER + _packet(_map_description(gain_map.metadata))))
+        segments.insert(0, build_segment(0xE1, XMP_HEADER + _packet(_map_description(gain_map.metadata))))
     return _insert(body, b"".join([*segments, *_profile_segments(gain_map.profile)]))
 
 
@@ -83,7 +85,7 @@ def attach_map(body: bytes, gain_map: bytes) -> bytes:
     body, packet = _without_xmp(body)
     directory = _image_description(len(gain_map))
     packet = packet.replace(b"</rdf:RDF>", directory.encode() + b"</rdf:RDF>") if packet else _packet(directory)
-    head = _segment(0xE1, XMP_HEADER + packet) + _segment(0xE2, ISO_HEADER + bytes(4))
+    head = build_segment(0xE1, XMP_HEADER + packet) + build_segment(0xE2, jpeg.ISO_GAIN_MAP_HEADER + bytes(4))
     place = _after_leading_segments(body)
     size = len(body) + len(head) + len(_index_segment(0, 0, 0))
     # Offsets in the index count from behind its identifier (CIPA DC-007, 5.2.3.3).
@@ -202,30 +204,21 @@ def _index_segment(size: int, map_size: int, map_offset: int) -> bytes:
             bytes(4),
         )
     )
-    return _segment(0xE2, MPF_HEADER + directory + entries)
+    return build_segment(0xE2, MPF_HEADER + directory + entries)
 
 
 def _profile_segments(profile: bytes | None) -> Iterator[bytes]:
     """Split a profile into segments (ICC.1:2022, B.4)."""
-    room = MAX_SEGMENT_BYTES - len(ICC_HEADER) - 2
+    room = jpeg.MAX_SEGMENT_BYTES - len(ICC_HEADER) - 2
     parts = [profile[at : at + room] for at in range(0, len(profile), room)] if profile else []
     for number, part in enumerate(parts, 1):
-        yield _segment(0xE2, ICC_HEADER + bytes((number, len(parts))) + part)
-
-
-def _segment(marker: int, data: bytes) -> bytes:
-    """Build a segment of a JPEG."""
-    if len(data) > MAX_SEGMENT_BYTES:
-        raise ValueError(f"a JPEG segment holds {MAX_SEGMENT_BYTES:,} bytes, not {len(data):,}")
-    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+        yield build_segment(0xE2, ICC_HEADER + bytes((number, len(parts))) + part)
 
 
 def _after_leading_segments(body: bytes) -> int:
     """Return the offset behind JFIF and EXIF, which readers expect first."""
-    at = 2
-    while body[at : at + 2] in (b"\xff\xe0", b"\xff\xe1"):
-        at += 2 + int.from_bytes(body[at + 2 : at + 4], "big")
-    return at
+    leading = takewhile(lambda segment: segment.marker in (0xE0, jpeg.APP1), jpeg.walk_segments(memoryview(body)))
+    return max((segment.end for segment in leading), default=2)
 
 
 def _insert(body: bytes, segments: bytes) -> bytes:
@@ -236,10 +229,7 @@ def _insert(body: bytes, segments: bytes) -> bytes:
 
 def _without_xmp(body: bytes) -> tuple[bytes, bytes]:
     """Take the XMP segment out of a file of this engine. Return the file and the packet, which may be empty."""
-    at = 2
-    while body[at] == 0xFF and body[at + 1] != 0xDA:
-        end = at + 2 + int.from_bytes(body[at + 2 : at + 4], "big")
-        if body[at + 1] == 0xE1 and body.startswith(XMP_HEADER, at + 4):
-            return body[:at] + body[end:], body[at + 4 + len(XMP_HEADER) : end]
-        at = end
-    return body, b""
+    found = jpeg.find_payload(memoryview(body), jpeg.APP1, XMP_HEADER)
+    if found is None:
+        return body, b""
+    return body[: found.start - len(XMP_HEADER) - 4] + body[found.end :], body[found.start : found.end]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from ..carried.jpeg import XMP_MARK
 from ..carried.png import XMP_KEYWORD
+from ..containers import jpeg, png, riff
 
 
 class StripError(ValueError):
@@ -31,31 +30,32 @@ _JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """End of scan data (ITU-T T.81, B.1.1.5): a marker that is not stuffing, restart or fill."""
 
+_JPEG_END = re.compile(rb"\xff+\xd9")
+
 
 def _jpeg(body: bytes, blocks: Mapping[str, bytes]) -> bytes:
     """Keep the segments of the first image (ITU-T T.81, B.1.1.2); of the application segments JFIF, ICC and Adobe.
 
     Data after the end may be another image, with its own metadata.
     """
-    kept, at = [body[:2]], 2
-    added = [*filter(None, [blocks.get("exif"), blocks.get("xmp") and XMP_MARK + blocks["xmp"]])]
-    while body[at] == 0xFF and body[at + 1] != 0xD9:
-        marker, end = body[at + 1], at + 2 + int.from_bytes(body[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker == 0xDA:
-            end = _end_of_scan(body, end)
-        wanted = _JPEG_KEPT.get(marker)
-        application = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        if not application or (wanted and body[at + 4 : end].startswith(wanted)):
-            kept.append(body[at:end])
-        at = end
-    if body[at] != 0xFF:
+    kept, place, scanned = [body[:2]], 2, True
+    added = [*filter(None, [blocks.get("exif"), blocks.get("xmp") and jpeg.XMP_HEADER + blocks["xmp"]])]
+    while scanned:
+        scanned = False
+        for marker, start, end in jpeg.walk_segments(memoryview(body), place):
+            if body[place : start - 4].strip(b"\xff"):
+                raise StripError("the segments of the JPEG are not contiguous")
+            scanned = marker == jpeg.SOS
+            place = _end_of_scan(body, end) if scanned else end
+            wanted = _JPEG_KEPT.get(marker)
+            application = 0xE0 <= marker <= 0xEF or marker == 0xFE
+            if not application or (wanted and body[start:end].startswith(wanted)):
+                kept.append(body[start - 4 : place])
+    if not _JPEG_END.match(body, place):
         raise StripError("the segments of the JPEG are not contiguous")
     after_jfif = 2 if kept[1:] and kept[1].startswith(b"\xff\xe0") else 1
-    kept[after_jfif:after_jfif] = [b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block for block in added]
-    return b"".join([*kept, body[at : at + 2]])
+    kept[after_jfif:after_jfif] = [jpeg.build_segment(jpeg.APP1, block) for block in added]
+    return b"".join([*kept, b"\xff\xd9"])
 
 
 def _end_of_scan(body: bytes, at: int) -> int:
@@ -73,26 +73,19 @@ _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sR
 }
 
 
-def _png_chunk(name: bytes, data: bytes) -> bytes:
-    """Build a chunk."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
 def _png(body: bytes, blocks: Mapping[str, bytes]) -> bytes:
     """Keep the chunks (ISO/IEC 15948, 5.3) that pixels and colors need."""
-    kept, at = [body[:8]], 8
-    while at < len(body):
-        length, name = int.from_bytes(body[at : at + 4], "big"), body[at + 4 : at + 8]
-        if name in _PNG_KEPT:
-            kept.append(body[at : at + 12 + length])
-        if name == b"IHDR":
+    kept = [body[: len(png.SIGNATURE)]]
+    for chunk in png.walk_chunks(memoryview(body)):
+        if chunk.name in _PNG_KEPT:
+            kept.append(body[chunk.offset - 8 : chunk.end + 4])
+        if chunk.name == b"IHDR":
             if "exif" in blocks:
-                kept.append(_png_chunk(b"eXIf", blocks["exif"].removeprefix(b"Exif\0\0")))
+                kept.append(png.build_chunk(b"eXIf", blocks["exif"].removeprefix(b"Exif\0\0")))
             if "xmp" in blocks:
-                kept.append(_png_chunk(b"iTXt", XMP_KEYWORD + b"\0" * 5 + blocks["xmp"]))
-        if name == b"IEND":
+                kept.append(png.build_chunk(b"iTXt", XMP_KEYWORD + b"\0" * 5 + blocks["xmp"]))
+        if chunk.name == b"IEND":
             return b"".join(kept)
-        at += 12 + length
     raise StripError("the PNG has no end")
 
 
@@ -102,11 +95,14 @@ _WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 def _webp(body: bytes, blocks: Mapping[str, bytes]) -> bytes:
     """Keep the chunks (RFC 9649, 2.7) that a still image and its colors need, and correct the flags of the others."""
     kept: dict[bytes, bytes] = {}
-    for name, chunk in _riff(body):
+    view = memoryview(body)
+    if riff.declared_end(view) > len(body):
+        raise StripError("the WebP is truncated")
+    for name, start, end in riff.walk_chunks(view):
         if name in (b"ANIM", b"ANMF"):
             raise StripError("the WebP is an animation")
         if name in _WEBP_KEPT:
-            kept.setdefault(name, chunk)
+            kept.setdefault(name, body[start - 8 : end + end % 2])
     added = {name: blocks[key] for key, name in (("exif", b"EXIF"), ("xmp", b"XMP ")) if key in blocks}
     if added and b"VP8X" not in kept:
         kept = {b"VP8X": _webp_header(kept), **kept}
@@ -114,7 +110,7 @@ def _webp(body: bytes, blocks: Mapping[str, bytes]) -> bytes:
         header = kept[b"VP8X"]
         flags = header[8] & ~0b0000_1100 | (0b1000 if b"EXIF" in added else 0) | (0b0100 if b"XMP " in added else 0)
         kept[b"VP8X"] = header[:8] + bytes([flags]) + header[9:]
-    inner = b"WEBP" + b"".join(kept.values()) + b"".join(_riff_chunk(name, data) for name, data in added.items())
+    inner = b"WEBP" + b"".join(kept.values()) + b"".join(riff.build_chunk(name, data) for name, data in added.items())
     return b"RIFF" + len(inner).to_bytes(4, "little") + inner
 
 
@@ -127,21 +123,4 @@ def _webp_header(chunks: Mapping[bytes, bytes]) -> bytes:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", chunks[b"VP8 "], 14))
         alpha = 0
     sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return _riff_chunk(b"VP8X", bytes([alpha << 4, 0, 0, 0]) + sides)
-
-
-def _riff_chunk(name: bytes, data: bytes) -> bytes:
-    """Build a chunk."""
-    return name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2)
-
-
-def _riff(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks within the length that the header declares; later data is not part of the file."""
-    at, end = 12, 8 + int.from_bytes(body[4:8], "little")
-    if end > len(body):
-        raise StripError("the WebP is truncated")
-    while at + 8 <= end:
-        length = int.from_bytes(body[at + 4 : at + 8], "little")
-        after = at + 8 + length + length % 2
-        yield body[at : at + 4], body[at:after]
-        at = after
+    return riff.build_chunk(b"VP8X", bytes([alpha << 4, 0, 0, 0]) + sides)
