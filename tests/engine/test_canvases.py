@@ -45,6 +45,15 @@ def gif_frame(draw: random.Random, shared: int) -> gif_files.Frame:
     )
 
 
+def test_gif_frames_beyond_the_canvas_count_as_pixels(run: Run) -> None:
+    large = gif_files.Frame([[0] * 200] * 200)
+    body = write_gif((4, 4), [(0, 0, 0), (255, 255, 255)], [gif_files.Frame([[0] * 4] * 4), large, large, large])
+    assert run(body, job(rendition("out", "webp"), max_pixels=130_000))["failure"] is None
+    failure = run(body, job(rendition("out", "webp"), max_pixels=90_000))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "too_many_pixels"
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_a_gif_is_composed_as_in_browsers(run: Run, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from PIL import ImagePalette, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from ..errors import EngineError
 from . import tiff_layout
@@ -102,27 +102,29 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         return self._carrier.meaning if self._carrier else self.mode
 
     def load(self) -> Any:  # noqa: ANN401 - Pillow does not export the class
-        """Decode the selected page.
+        """Decode the selected page, and make the image from its carrier.
 
         Raises:
             EngineError: `unsupported_variant`: the engine cannot read the layout of the page.
         """
         if self._refusal:
             raise self._refusal
+        # Pillow loads the page again when it rotates it, also a damaged one.
+        carrier, self._carrier = self._carrier, None
         try:
-            return super().load()
+            super().load()
         except OSError as error:
             name = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression) if self._layout else None
             if name is None:
                 raise
             raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
-
-    def load_end(self) -> None:
-        """Rotate the page by its own tag only, and make the image from its carrier."""
-        with without_other_metadata(self):
-            super().load_end()
-        if self._carrier and self._layout:
+        if carrier and self._layout:
             made = tiff_layout.assemble(self, self._layout, self._colors)
             if made is not self:
                 self.im, self._mode, self.palette = made.im, made.mode, made.palette
-            self._carrier = None
+        return Image.Image.load(self)
+
+    def load_end(self) -> None:
+        """Rotate the page by its own tag only."""
+        with without_other_metadata(self):
+            super().load_end()
