@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -209,3 +210,17 @@ def test_a_frame_of_an_animated_png_outside_the_image_is_not_shown(run: Run) -> 
 
 def test_a_small_webp_still_is_opened_as_it_is(made: Made) -> None:
     assert made(encoded(gradient(20, 10), "WEBP", lossless=True)).tobytes() == gradient(20, 10).tobytes()
+
+
+@pytest.mark.parametrize("fallback", [None, Image.new("RGB", (12, 10), "blue")])
+def test_apng_frames_beyond_the_declared_number_are_ignored(
+    run: Run, tmp_path: Path, fallback: Image.Image | None
+) -> None:
+    frames = [(Image.new("RGB", (12, 10), (level, 0, 0)), 0, 0, 0, 0) for level in (10, 90, 170)]
+    body = write_apng(frames, 2, fallback)
+    place = body.index(b"acTL")
+    control = struct.pack(">4s2I", b"acTL", 2, 0)
+    body = body[:place] + control + struct.pack(">I", zlib.crc32(control)) + body[place + 16 :]
+    assert run(body)["failure"] is None
+    reds = [frame.convert("RGB").getpixel((0, 0)) for frame in ImageSequence.Iterator(Image.open(tmp_path / "out"))]
+    assert reds == [(10, 0, 0), (90, 0, 0)]

@@ -377,3 +377,17 @@ def test_deep_gray_is_scaled_in_bands(made: Made, monkeypatch: pytest.MonkeyPatc
     whole = made(body).tobytes()
     monkeypatch.setattr(tiff_layout, "_BAND_PIXELS", 43)
     assert made(body).tobytes() == whole
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lzma"])
+def test_damage_in_a_rare_compression_is_no_variant(run: Run, compression: str) -> None:
+    try:
+        body = bytearray(encoded(noise((64, 64), 60), "TIFF", compression=compression))
+    except OSError:
+        pytest.skip(f"libtiff lacks {compression}")
+    with Image.open(io.BytesIO(body)) as image:
+        start, size = (image.tag_v2[tag][0] for tag in (273, 279))  # type: ignore[attr-defined]
+    body[start + size // 2 : start + size] = b"\xff" * (size - size // 2)
+    failure = run(bytes(body))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"

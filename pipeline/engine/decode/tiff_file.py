@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, cast
 
 from PIL import Image, ImagePalette, TiffImagePlugin
@@ -115,7 +116,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             super().load()
         except OSError as error:
             name = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression) if self._layout else None
-            if name is None:
+            if name is None or _is_supported(self._compression):
                 raise
             raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
         if carrier and self._layout:
@@ -128,3 +129,12 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         """Rotate the page by its own tag only."""
         with without_other_metadata(self):
             super().load_end()
+
+
+def _is_supported(compression: str) -> bool:
+    """Return True when libtiff in this session knows a compression, by Pillow's name. Damage is then the cause."""
+    try:
+        Image.new("RGB", (1, 1)).save(io.BytesIO(), "TIFF", compression=compression)
+    except (OSError, KeyError):
+        return False
+    return True
