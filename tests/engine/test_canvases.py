@@ -222,5 +222,6 @@ def test_apng_frames_beyond_the_declared_number_are_ignored(
     control = struct.pack(">4s2I", b"acTL", 2, 0)
     body = body[:place] + control + struct.pack(">I", zlib.crc32(control)) + body[place + 16 :]
     assert run(body)["failure"] is None
-    reds = [frame.convert("RGB").getpixel((0, 0)) for frame in ImageSequence.Iterator(Image.open(tmp_path / "out"))]
+    with Image.open(tmp_path / "out") as image:
+        reds = [frame.convert("RGB").getpixel((0, 0)) for frame in ImageSequence.Iterator(image)]
     assert reds == [(10, 0, 0), (90, 0, 0)]
