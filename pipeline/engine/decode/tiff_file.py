@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any, cast
 
 from PIL import Image, ImagePalette, TiffImagePlugin
@@ -115,8 +116,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         try:
             super().load()
         except OSError as error:
-            name = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression) if self._layout else None
-            if name is None or _is_supported(self._compression):
+            compression = self._layout.compression if self._layout else 0
+            name = tiff_layout.OPTIONAL_COMPRESSIONS.get(compression)
+            if name is None or _is_supported(compression):
                 raise
             raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
         if carrier and self._layout:
@@ -131,10 +133,28 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             super().load_end()
 
 
-def _is_supported(compression: str) -> bool:
-    """Return True when libtiff in this session knows a compression, by Pillow's name. Damage is then the cause."""
+_ONE_BYTE = {
+    34925: bytes.fromhex(
+        "fd377a585a000000ff12d941020021010c0000008f98419c010000000000000000011101ada6580406729e7a010000000000595a"
+    ),
+    50000: bytes.fromhex("28b52ffd200109000000"),
+}
+"""One byte in each compression that a build of libtiff may lack. (No wheel of Pillow has WebP in TIFF.)"""
+
+
+def _is_supported(compression: int) -> bool:
+    """Return True when libtiff in this session decodes a compression. Damage is then the cause of an error.
+
+    Only decoding tells: Pillow 11 crashes when it writes a compression that libtiff lacks.
+    """
+    data = _ONE_BYTE.get(compression, b"")
+    tags = (256, 1), (257, 1), (258, 8), (259, compression), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(data))
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     try:
-        Image.new("RGB", (1, 1)).save(io.BytesIO(), "TIFF", compression=compression)
-    except (OSError, KeyError):
+        TiffImagePlugin.TiffImageFile(
+            io.BytesIO(header + data + struct.pack("<H", len(tags)) + directory + bytes(4))
+        ).load()
+    except OSError:
         return False
     return True
