@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def gif_frame(draw: random.Random, shared: int) -> gif_files.Frame:
         draw.random() < 0.3,
         draw.random() < 0.95,
     )
+
+
+def test_gif_frames_beyond_the_canvas_count_as_pixels(run: Run) -> None:
+    large = gif_files.Frame([[0] * 200] * 200)
+    body = write_gif((4, 4), [(0, 0, 0), (255, 255, 255)], [gif_files.Frame([[0] * 4] * 4), large, large, large])
+    assert run(body, job(rendition("out", "webp"), max_pixels=130_000))["failure"] is None
+    failure = run(body, job(rendition("out", "webp"), max_pixels=90_000))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "too_many_pixels"
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -200,3 +210,18 @@ def test_a_frame_of_an_animated_png_outside_the_image_is_not_shown(run: Run) -> 
 
 def test_a_small_webp_still_is_opened_as_it_is(made: Made) -> None:
     assert made(encoded(gradient(20, 10), "WEBP", lossless=True)).tobytes() == gradient(20, 10).tobytes()
+
+
+@pytest.mark.parametrize("fallback", [None, Image.new("RGB", (12, 10), "blue")])
+def test_apng_frames_beyond_the_declared_number_are_ignored(
+    run: Run, tmp_path: Path, fallback: Image.Image | None
+) -> None:
+    frames = [(Image.new("RGB", (12, 10), (level, 0, 0)), 0, 0, 0, 0) for level in (10, 90, 170)]
+    body = write_apng(frames, 2, fallback)
+    place = body.index(b"acTL")
+    control = struct.pack(">4s2I", b"acTL", 2, 0)
+    body = body[:place] + control + struct.pack(">I", zlib.crc32(control)) + body[place + 16 :]
+    assert run(body)["failure"] is None
+    with Image.open(tmp_path / "out") as image:
+        reds = [frame.convert("RGB").getpixel((0, 0)) for frame in ImageSequence.Iterator(image)]
+    assert reds == [(10, 0, 0), (90, 0, 0)]

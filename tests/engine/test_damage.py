@@ -268,3 +268,13 @@ def test_a_search_for_exif_ends_with_the_chunks(end: bytes) -> None:
     stream.seek(3)
     assert exif.late_exif(stream) in (b"", b"Exif\0\0")
     assert stream.tell() == 3
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_a_rejected_file_has_a_plain_message(run: Run, kind: str) -> None:
+    body = encoded(PHOTO, kind)
+    failure = run(body[: len(body) * 2 // 3])["failure"]
+    assert failure is not None
+    assert failure["message"] == (
+        f"the source is damaged ({kind}: the decoder rejects the file): upload it again, or repair it"
+    )

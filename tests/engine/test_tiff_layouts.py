@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.engine.cmyk import cmyk_to_srgb
+from pipeline.engine.decode import tiff_layout
 
 from .conftest import Made, Run, encoded, job, noise, opened, steps
 from .tiff_files import DEFLATE, JPEG, LZW, NONE, PACKBITS, Layout, Pixel, Rows, split, write_pages, write_tiff
@@ -358,3 +359,35 @@ def test_webp_in_a_tiff_is_refused_where_libtiff_lacks_it(run: Run) -> None:
     still = encoded(Image.new("RGB", (16, 4), (200, 100, 50)), "WEBP", lossless=True)
     failure = run(write_tiff(rows, Layout(2, samples=3, compression=50001), [still] * 4))["failure"]
     assert failure is None or (failure["kind"], "WebP" in failure["message"]) == ("unsupported_variant", True)
+
+
+def test_a_cut_page_is_not_assembled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A file of 1 KB can declare an image that fills the limit. libtiff leaves its pages untouched in memory.
+    assembled = []
+    monkeypatch.setattr(tiff_layout, "assemble", lambda *_: assembled.append(1))
+    body = write_tiff([[(0,)] * 90] * 90, Layout(0, bits=16), blocks=[bytes(500)])
+    failure = run(body, job(max_pixels=10_000))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"
+    assert not assembled
+
+
+def test_deep_gray_is_scaled_in_bands(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = write_tiff([[((x + 13 * y) << 23,) for x in range(21)] for y in range(19)], Layout(1, bits=32))
+    whole = made(body).tobytes()
+    monkeypatch.setattr(tiff_layout, "_BAND_PIXELS", 43)
+    assert made(body).tobytes() == whole
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lzma"])
+def test_damage_in_a_rare_compression_is_no_variant(run: Run, compression: str) -> None:
+    try:
+        body = bytearray(encoded(noise((64, 64), 60), "TIFF", compression=compression))
+    except OSError:
+        pytest.skip(f"libtiff lacks {compression}")
+    with Image.open(io.BytesIO(body)) as image:
+        start, size = (image.tag_v2[tag][0] for tag in (273, 279))  # type: ignore[attr-defined]
+    body[start + 16 : start + size] = b"\xff" * (size - 16)
+    failure = run(bytes(body))["failure"]
+    assert failure is not None
+    assert failure["kind"] == "damaged_image"

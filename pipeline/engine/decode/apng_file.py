@@ -52,7 +52,8 @@ class ApngFile(PngImagePlugin.PngImageFile):
         self._canvas_size = self.size
         self._file = stream
         self._header, self._shared = b"", b""
-        self._frames = self._read_frames(stream)
+        # Frames beyond the declared number are not shown.
+        self._frames = self._read_frames(stream)[: self.n_frames]
         self.n_frames = len(self._frames)
         self.seek(0)
 

@@ -7,7 +7,7 @@ _NIBBLES = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 _END_OF_LINE, _END_OF_BITMAP, _MOVE = 0, 1, 2
 
 
-def expand_runs(data: bytes, width: int, height: int, *, half: bool) -> tuple[bytes, bool]:
+def expand_runs(data: bytes, width: int, height: int, *, half: bool) -> tuple[bytearray, bool]:
     """Expand runs to one byte per pixel, from the last row to the first. `half` says that indices have 4 bits (RLE4).
 
     Return the pixels, and whether the data is complete. Pixels that no run covers have index 0.
@@ -23,7 +23,7 @@ def expand_runs(data: bytes, width: int, height: int, *, half: bool) -> tuple[by
             x, y = 0, y + 1
             continue
         elif value == _END_OF_BITMAP:
-            return bytes(pixels), True
+            return pixels, True
         elif value == _MOVE:
             if at + 2 > len(data):
                 break
@@ -40,4 +40,4 @@ def expand_runs(data: bytes, width: int, height: int, *, half: bool) -> tuple[by
         fits = max(0, min(count, width - x))
         pixels[y * width + x : y * width + x + fits] = run[:fits]
         x += count
-    return bytes(pixels), y >= height or (y == height - 1 and x >= width)
+    return pixels, y >= height or (y == height - 1 and x >= width)

@@ -24,6 +24,8 @@ class GifFile(GifImagePlugin.GifImageFile):
     """Canvas under the selected frame; None while it is empty."""
     _box: Box = (0, 0, 0, 0)
     """Place of the selected frame on the canvas."""
+    _decoded = 0
+    """Pixels of all frames up to the selected one. A frame may be larger than the canvas."""
 
     def _seek(self, frame: int, update_image: bool = True) -> None:
         """Dispose of the loaded frame, and read the header of the next one."""
@@ -32,7 +34,7 @@ class GifFile(GifImagePlugin.GifImageFile):
             return
         size = self._size
         if frame == 0:
-            self._under = None
+            self._under, self._decoded = None, 0
         else:
             self.load()
             self._dispose()
@@ -43,6 +45,8 @@ class GifFile(GifImagePlugin.GifImageFile):
         self.dispose = None  # Pillow's own disposal
         self._box = self.dispose_extent or (0, 0, *self.size)
         left, top, right, bottom = self._box
+        self._decoded += (right - left) * (bottom - top)
+        Image._decompression_bomb_check((self._decoded, 1))
         tile = self.tile[0]
         bits, interlaced, _ = cast("tuple[int, bool, int]", tile.args)
         self.tile = [tile._replace(extents=(0, 0, right - left, bottom - top), args=(bits, interlaced, -1))]

@@ -14,6 +14,11 @@ from ..protocol import Limits
 MAX_METADATA_BYTES = 8 * 1024 * 1024
 """Largest decompressed profile or text of a PNG. Pillow's own limit of 1 MB rejects profiles of printers."""
 
+_REJECTIONS = frozenset(
+    ("cannot identify image file", "could not create decoder object", "not identified by this driver")
+)
+"""Messages of Pillow that only say that a decoder has rejected a file."""
+
 
 @contextmanager
 def map_decoder_errors(name: str) -> Iterator[None]:
@@ -57,7 +62,8 @@ def _decoder_error(name: str, error: Exception) -> EngineError:
             "remove them from the file",
         )
     # Pillow's message names its file object, which means nothing to users.
-    return damaged(name, " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200] or type(error).__name__)
+    text = " ".join(re.sub(r"<_io\.[^>]*>", "", str(error)).split())[:200]
+    return damaged(name, "the decoder rejects the file" if text in _REJECTIONS else text or type(error).__name__)
 
 
 @contextmanager

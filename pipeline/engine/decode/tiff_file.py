@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from typing import Any, cast
 
-from PIL import ImagePalette, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from ..containers import tiff_tags
 from ..errors import EngineError
@@ -103,27 +105,57 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         return self._carrier.meaning if self._carrier else self.mode
 
     def load(self) -> Any:  # noqa: ANN401 - Pillow does not export the class
-        """Decode the selected page.
+        """Decode the selected page, and make the image from its carrier.
 
         Raises:
             EngineError: `unsupported_variant`: the engine cannot read the layout of the page.
         """
         if self._refusal:
             raise self._refusal
+        # Pillow loads the page again when it rotates it, also a damaged one.
+        carrier, self._carrier = self._carrier, None
         try:
-            return super().load()
+            super().load()
         except OSError as error:
-            name = tiff_layout.OPTIONAL_COMPRESSIONS.get(self._layout.compression) if self._layout else None
-            if name is None:
+            compression = self._layout.compression if self._layout else 0
+            name = tiff_layout.OPTIONAL_COMPRESSIONS.get(compression)
+            if name is None or _is_supported(compression):
                 raise
             raise tiff_layout.unsupported(f"with {name} compression that libtiff cannot decode") from error
-
-    def load_end(self) -> None:
-        """Rotate the page by its own tag only, and make the image from its carrier."""
-        with without_other_metadata(self):
-            super().load_end()
-        if self._carrier and self._layout:
+        if carrier and self._layout:
             made = tiff_layout.assemble(self, self._layout, self._colors)
             if made is not self:
                 self.im, self._mode, self.palette = made.im, made.mode, made.palette
-            self._carrier = None
+        return Image.Image.load(self)
+
+    def load_end(self) -> None:
+        """Rotate the page by its own tag only."""
+        with without_other_metadata(self):
+            super().load_end()
+
+
+_ONE_BYTE = {
+    34925: bytes.fromhex(
+        "fd377a585a000000ff12d941020021010c0000008f98419c010000000000000000011101ada6580406729e7a010000000000595a"
+    ),
+    50000: bytes.fromhex("28b52ffd200109000000"),
+}
+"""One byte in each compression that a build of libtiff may lack. (No wheel of Pillow has WebP in TIFF.)"""
+
+
+def _is_supported(compression: int) -> bool:
+    """Return True when libtiff in this session decodes a compression. Damage is then the cause of an error.
+
+    Only decoding tells: Pillow 11 crashes when it writes a compression that libtiff lacks.
+    """
+    data = _ONE_BYTE.get(compression, b"")
+    tags = (256, 1), (257, 1), (258, 8), (259, compression), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(data))
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    try:
+        TiffImagePlugin.TiffImageFile(
+            io.BytesIO(header + data + struct.pack("<H", len(tags)) + directory + bytes(4))
+        ).load()
+    except OSError:
+        return False
+    return True

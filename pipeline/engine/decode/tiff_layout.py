@@ -92,6 +92,8 @@ COMPRESSION_NAMES = {
     50001: "WebP",
 }
 
+_BAND_PIXELS = 1 << 20
+
 _TOP_BYTE = 0 if sys.byteorder == "big" else -1
 
 
@@ -312,7 +314,7 @@ def _assemble_gray(image: pil.Image.Image, layout: Layout) -> pil.Image.Image:
         return image
     if layout.kind == UNSIGNED and layout.bits == 32:
         # The mode "I" is signed: shift, then mask. Half a level of rounding is added in 16 bits.
-        image = _to_bytes(pil.ImageMath.lambda_eval(lambda each: (each["i"] >> 16) & 65_535, i=image), 65_535)
+        image = _to_bytes(image, 65_535, shift=16)
     elif layout.bits == 12:
         image = _to_bytes(image, 4095)
     elif layout.photometric == WHITE_IS_ZERO:
@@ -320,12 +322,20 @@ def _assemble_gray(image: pil.Image.Image, layout: Layout) -> pil.Image.Image:
     return pil.ImageChops.invert(image) if layout.photometric == WHITE_IS_ZERO else image
 
 
-def _to_bytes(image: pil.Image.Image, full: int) -> pil.Image.Image:
-    """Scale integers from 0 to `full` to 8 bits, rounded."""
-    scaled: pil.Image.Image = pil.ImageMath.lambda_eval(
-        lambda each: (each["i"] * 255 + full // 2) / full, i=image.convert("I")
-    )
-    return scaled.convert("L")
+def _to_bytes(image: pil.Image.Image, full: int, shift: int = 0) -> pil.Image.Image:
+    """Scale integers from 0 to `full` to 8 bits, rounded, without their last `shift` bits.
+
+    Work in bands of rows: `ImageMath` needs four bytes per pixel for each step.
+    """
+    scaled, (width, height) = pil.Image.new("L", image.size), image.size
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height))).convert("I")
+        part: pil.Image.Image = pil.ImageMath.lambda_eval(
+            lambda each: (((each["i"] >> shift) & 65_535) * 255 + full // 2) / full, i=band
+        )
+        scaled.paste(part.convert("L"), (0, top))
+    return scaled
 
 
 def palette_colors(tags: Mapping[int, Any], bits: int) -> bytes:

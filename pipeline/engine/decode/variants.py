@@ -205,17 +205,18 @@ def _png_variant(body: memoryview) -> str:
 
 
 def _tiff_variant(body: memoryview, *, opened: bool) -> str:
-    first = tiff.read_directory(body)
+    # The reader of an opened TIFF names its variant.
+    first = None if opened else tiff.read_directory(body)
     if first is None or not _pixels(first):
         return ""
-    if first.big and first.order == ">" and not opened:
+    if first.big and first.order == ">":
         return "a big-endian BigTIFF"
     compression = first.first(tags.COMPRESSION, 1)
     if compression in _TIFF_COMPRESSIONS:
         return f"a TIFF with {_TIFF_COMPRESSIONS[compression]} compression"
     bits, color = first.numbers(tags.BITS) or (1,), first.first(tags.PHOTOMETRIC)
     known = color in _TIFF_COLORS and set(bits) <= _TIFF_DEPTHS and compression in _TIFF_COMMON
-    if opened or not known or not _holds_data(body, first):
+    if not known or not _holds_data(body, first):
         return ""
     kinds = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
     kind = kinds.get(first.first(tags.SAMPLE_FORMAT, 1), "")
