@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
-SCALE = 184.1906
+SCALE = 181.2411
 """Divisor of the weights in `UNITS`, which are whole numbers from -128 to 127."""
 
-BIAS = -1.571
+BIAS = -1.628
 
 UNITS: tuple[tuple[str, tuple[float, float, float, float], float, float], ...] = (
     (
-        "dvah^mV9fTlUPr&nwf`~kZq@ceVV6@g@uZEpO1WPWodDWoL_EwZDg{Xb#RPeS8ipJmVkJRcz%FtfP|2eihEsQcbb!mX<TP?d5(o-MP6udl#*d#XL4znmXnl_h=2",
-        (-0.17, 0.545, 0.03, -0.517),
-        1.189,
-        -1.292,
+        "etcbASDb`?jb$&Yzmas8Sf9twpoN`*cbkoIoR^7PPhyB}tdMYQYFdz-Qe<z5T$Yiyqo<LjX>E<3rGbQOU3Z(1VpV2FZ-{v_O?72@c!)|vYm<{ymX%y@nwo^Uu3P",
+        (-0.212, 0.163, -0.024, -0.373),
+        0.909,
+        -1.507,
     ),
     (
-        "n39*wy@X+oX@Iq-USW}EX_kRDeS=V2abh}fbAN)AeSdG6ijkeNd4-&ycBykxSBQ#`g?oN~a+;QwdVpPbikg&YWo&X(hoo#hZES3Ua%6B@eUp!Vhj~wmp@W8Zh*S",
-        (0.171, -0.592, 0.076, -0.146),
-        1.181,
-        -1.413,
+        "tB!}ep_+H6e1XHQRBnrRc5Pomd~tb)Ph2Z+fsmlQq<?^Wfq;ITkx-S9d~JSqMVfnqovnp>UuBGxeo$0tVvxdG9Z8LHprv#)cXgeHnPq8qU~_Y7aAa+#mZE&dmy!",
+        (0.095, -0.431, -0.035, 0.017),
+        1.013,
+        -1.561,
     ),
     (
-        "rCDNie_5SVPO9ItT3&3iqhpxEWsZ(MaayK&eyCnMYlwzwkg92#lY@0}j;wWWgl&M2qm+tUjG$>tU!;VDiE(;ph=+`aY=C2ki-MSlhk&7pbZ?P^k9%)iYLlImWK{",
-        (-0.006, 0.121, -0.002, 0.309),
-        -0.193,
-        1.394,
+        "Vv(VPs+(Y~omNXxt+;}aUuIc$gJpDqm4seye4ea?xSE4~Z<UjgXn24|gl?HwZH;YTV_j~Al38zgZd;UNd!THhZ(Uf9p^T$}TwGIzh=@>Qcv)G5R$Oy&Y;tUJac}",
+        (-0.015, 0.058, 0.072, -0.119),
+        0.058,
+        1.328,
     ),
     (
-        "Hc+y^xluHKzmQ{-!g!mjIX^?KpOK7Km{^dTW|N6{jg4NGRFI33S&fZ(j$e{`g_Eg%Uwx*Knt4QOOM01nY?-m1a(QHVpNXG+WO8YYqK#y3hHiAEaBhQrX=r(AYkm",
-        (-0.082, 0.079, 0.087, 0.299),
-        -0.17,
-        1.565,
+        "tFCN6Yp|!LPb`K>Nv?=Bv%|DVgnx6pN3v~=c4ec8tZZw7k6E`zfRTcWZ)1O-go=xHdVh<Eg=>I;gmH$4frN5=hKhuCY;b09i-mK5etdF<l!=mViiwbklY)wdm4*",
+        (-0.093, 0.193, -0.204, 0.192),
+        -0.061,
+        1.241,
     ),
     (
-        "evx=zYLAg>Y;cxRRC|bZxWBGoj#H(yU#p*GZ*-rQuz_TGPI$MAP;QxRZ+moTiDG$<goJZyh^v`tl$eWXr*?LBre|l3QC3csXmXW{f{2-DdUmIks(N*BYoel`VPO",
-        (0.088, 0.187, -0.046, 0.621),
-        -0.633,
-        1.413,
+        "gkfJ}W?_P4Q<A}(Z*OyxuX4GoigK%egNUDWWtowSnuJ+_O^=p=N{E6@e$aweekV#*YGO$$Sa^k#mxF0+qN0(ot8;Cfou{6iY-x&@rI(9rU2l|zlVoRNb%vpaaAy",
+        (0.353, 0.096, -0.154, 0.537),
+        -0.137,
+        1.354,
     ),
     (
-        "gkNi>afN-5jCEl|Yki)ipj>s8SESL7esqF#T9Rpbn|_pTW?OWjvx#kMRzZ`^teu&ihk$r!hn<*#cX(xma&c*EQ&f0uet>ykR$*>{T6dOtVt;^aoxh1~n468U#fk",
-        (0.053, -0.237, 0.053, -0.423),
-        1.094,
-        -1.414,
+        "fsJorcz<`5my$$pg?*ifp@3<OX>@p^nv92_f^2SQql}S-ZDVI}kcwkob*E;Ola6OyO=W?tm3xzLk&2#jikzIBsEc=ZxtFe>k6eF_hlHSkN}PdHZk29^wyaZ;sfY",
+        (0.337, -1.455, 0.054, -0.263),
+        0.37,
+        -1.566,
     ),
     (
-        "QeBwAb7PZkTZ*V$Zk}mSb9ZH&r-Dv(Y-*dEopyMne`{@sgtwr5d6|P(lYfVdm03<!Wo~wsZ*p;ag_Wa>X<~AOp{H|RY<q-+p>>F4XNQK1X^4Ysb%~&Xl6GKnlCl",
-        (0.024, 0.164, 0.096, -0.367),
-        1.015,
-        -1.271,
+        "VtSCUl5T%mNNc)-c$;W5K%1C=y`^7Ci*#dlj)Z^7Lv(DQj*7WtPr00HnVGFke0O+sVMk$uig9URfP{^4ZeN>*l#YOCkC&~0j*yLan}?8jc7<noc6M5YmzG?wkc<",
+        (0.272, -0.61, 0.137, 0.037),
+        0.546,
+        -1.419,
     ),
     (
-        "e6^WNf}ojkq_a|ToSbTYt8<d0j7ML4ppcGwc6n@Iet>dng@{>irgC3~f0kN^W`=T(q^X^hXL*u>l#Y34a)f(}fOK6_e3g-7cvn+kVSZv|PH=v5gNA2eousv`ns)",
-        (0.083, -0.417, 0.026, -0.266),
-        1.185,
-        -1.3,
+        "ajTGxfT*u#TDF0El(Ub8dyrv}aArMwf}ELXW@u%7bdh{IYnOb3qkJ!MkakwGvy_LNoQ`&fdu)@SmSa<BS#PC_jDK-FUx#^lky=VsYG;IlacX>Ma&2pic&vwtl#&",
+        (-0.182, 0.337, -0.013, -0.177),
+        0.657,
+        -1.367,
     ),
     (
-        "d53a|gKTz@iCJlHk&9!YbWwYbe_?uTl9#D{kB*U<cBg=UnURHeeq?K~oMmQuYlV18H&SefkBDSnfQ5vRsE~P%pqZhjpM{;Gp_;6aafqdko1|x6QFm*>u4hnQl8O",
-        (0.065, -0.69, 0.072, -0.515),
-        0.155,
-        -1.446,
+        "frny?Wr~T8f{H$hc!z<WoJ@X-bc30Xet3$3d3tz=pOJWqczc(LfP!~|mra<0cM&=}L_|OVoQhRGR)Uh!xn^-zsolA!f@^!GyQz?5aAS$4lW#dxKYN|cY;Tr!e!K",
+        (-0.32, 0.976, 0.1, -0.294),
+        0.817,
+        -2.014,
     ),
     (
-        "l$(}*n4y=JmQrI(j-7pAWx;4&eT6uNj*dWqh-hnoab|vrt7cbhvx$?pfl_?CkY#OJSzB*rX>XXmo^NY;qqd^Bo_1Kp%$mo_S#@%u-k@}Pf@5&4cw>r$XL59QWPt",
-        (-0.102, 0.635, -0.059, 0.407),
-        -1.352,
-        1.782,
+        "a-*1&rJ8k&n|dymrHHF{9+)VLtB5aXsAejTv4VSwbAYFUridGmrgeX%lu?VXYgk@QNn2%ETxV&OW@%<@c+tPjes^T5z^lEkbbW8IuCjZBjaY`yk7kKqR&=*=Q%?",
+        (-0.213, 0.178, 0.112, -0.144),
+        -0.115,
+        1.626,
     ),
 )
 """Hidden units: the weights of a patch (base 85, brightness before skin), of four facts, bias, output weight."""
