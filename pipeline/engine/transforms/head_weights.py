@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
-SCALE = 181.2411
+SCALE = 201.3995
 """Divisor of the weights in `UNITS`, which are whole numbers from -128 to 127."""
 
-BIAS = -1.628
+BIAS = -1.389
 
 UNITS: tuple[tuple[str, tuple[float, float, float, float], float, float], ...] = (
     (
-        "etcbASDb`?jb$&Yzmas8Sf9twpoN`*cbkoIoR^7PPhyB}tdMYQYFdz-Qe<z5T$Yiyqo<LjX>E<3rGbQOU3Z(1VpV2FZ-{v_O?72@c!)|vYm<{ymX%y@nwo^Uu3P",
-        (-0.212, 0.163, -0.024, -0.373),
-        0.909,
-        -1.507,
+        "YJ*2TPM2_ot9Aj!sFG{jfPs$9iKnNlpN)ZQkcMJkSXP#7mxXDOa%7#HNP2;PWUG>ogNBNvnT(Twp_ZwMkD!T#j(u5emxg*cPf&H8WP2q!WVM!GlAus;wuEn<u~Y",
+        (-0.156, -0.309, 0.011, -0.336),
+        0.517,
+        -1.505,
     ),
     (
-        "tB!}ep_+H6e1XHQRBnrRc5Pomd~tb)Ph2Z+fsmlQq<?^Wfq;ITkx-S9d~JSqMVfnqovnp>UuBGxeo$0tVvxdG9Z8LHprv#)cXgeHnPq8qU~_Y7aAa+#mZE&dmy!",
-        (0.095, -0.431, -0.035, 0.017),
-        1.013,
-        -1.561,
+        "l#+;vzmaT_hndO3Jz9l)e2Q*Ge|dgwU{Nb{i;R1ud82!MjeDP!d0xw+U~h+6R=Q<`zsaS#Ry~}rjZKnoLXNX84^@z0hNU6`ePo$|nMYSbTXU9~d2CIKi_)6be_#",
+        (-0.028, -0.143, -0.026, 0.033),
+        0.964,
+        -1.825,
     ),
     (
-        "Vv(VPs+(Y~omNXxt+;}aUuIc$gJpDqm4seye4ea?xSE4~Z<UjgXn24|gl?HwZH;YTV_j~Al38zgZd;UNd!THhZ(Uf9p^T$}TwGIzh=@>Qcv)G5R$Oy&Y;tUJac}",
-        (-0.015, 0.058, 0.072, -0.119),
-        0.058,
-        1.328,
+        "o1c_^oQs{If=y>ci-ChmS*U+<fSgcmd#p`~yIoC+lSP+le2R{jkbF_GkZ60cgq*XTc#XNQlXp>XT7#RSOK@jfTfC}UV_sWlnZaR!cz|Y-wThyfot3S3eubKEbAk",
+        (-0.286, 0.052, 0.011, -0.1),
+        -0.381,
+        1.38,
     ),
     (
-        "tFCN6Yp|!LPb`K>Nv?=Bv%|DVgnx6pN3v~=c4ec8tZZw7k6E`zfRTcWZ)1O-go=xHdVh<Eg=>I;gmH$4frN5=hKhuCY;b09i-mK5etdF<l!=mViiwbklY)wdm4*",
-        (-0.093, 0.193, -0.204, 0.192),
-        -0.061,
-        1.241,
+        "RAH9TjALF!oY;E7rc!9sPa;{>U5}hNx<i$dm6l*=WuA*%ZnA2(YISpZlWLcCeP(=pb9;|skF0BUWTlRLdw7(6bAfw|l#i5+gm{jLb&HO1a$teIgIk4fLvELMPj>",
+        (0.04, -0.223, 0.253, -0.008),
+        -0.196,
+        1.454,
     ),
     (
-        "gkfJ}W?_P4Q<A}(Z*OyxuX4GoigK%egNUDWWtowSnuJ+_O^=p=N{E6@e$aweekV#*YGO$$Sa^k#mxF0+qN0(ot8;Cfou{6iY-x&@rI(9rU2l|zlVoRNb%vpaaAy",
-        (0.353, 0.096, -0.154, 0.537),
-        -0.137,
-        1.354,
+        "lU`j=TwbM&Qg^(QPKI@W(5dKbcXGgZeUYwyRC|_$oPSGrPJF3gO@erGbjx*layVjfd316<a)W_~gnDdkiFJgBd~0cWa-Dc?a(r!dj(d26f`O=tqlSitoR6M?mVE",
+        (0.49, 0.452, -0.108, 0.705),
+        -0.309,
+        1.342,
     ),
     (
-        "fsJorcz<`5my$$pg?*ifp@3<OX>@p^nv92_f^2SQql}S-ZDVI}kcwkob*E;Ola6OyO=W?tm3xzLk&2#jikzIBsEc=ZxtFe>k6eF_hlHSkN}PdHZk29^wyaZ;sfY",
-        (0.337, -1.455, 0.054, -0.263),
-        0.37,
-        -1.566,
-    ),
-    (
-        "VtSCUl5T%mNNc)-c$;W5K%1C=y`^7Ci*#dlj)Z^7Lv(DQj*7WtPr00HnVGFke0O+sVMk$uig9URfP{^4ZeN>*l#YOCkC&~0j*yLan}?8jc7<noc6M5YmzG?wkc<",
-        (0.272, -0.61, 0.137, 0.037),
+        "cyF|#lW&cQZ?AH9h>DX(hgDu-ZG2R7eP?}>r=^c$wTXy$V`f{KsGmhjm#b%(pr4C`f_sFXlbEV?l8S_0W{!D*bYNO^x1FneUSyB2o1(ITTAg=ihq!8ym6JA&v7`",
+        (0.263, -1.549, -0.066, 0.022),
         0.546,
-        -1.419,
+        -1.692,
     ),
     (
-        "ajTGxfT*u#TDF0El(Ub8dyrv}aArMwf}ELXW@u%7bdh{IYnOb3qkJ!MkakwGvy_LNoQ`&fdu)@SmSa<BS#PC_jDK-FUx#^lky=VsYG;IlacX>Ma&2pic&vwtl#&",
-        (-0.182, 0.337, -0.013, -0.177),
-        0.657,
-        -1.367,
+        "U~PiZcwvH9BR;2>i?VZSIDV$1!n}}JXNYuOhmDG!O?Q2bj+UZ_K&6pxk94m{j5A-2Mi)zKcWG2UZ+3o{YA}g_lB23&cz~;MqO_oJd4GPFp?hhLg?fsZbFqN3bfW",
+        (-0.065, 0.107, 0.131, -0.116),
+        0.726,
+        -1.492,
     ),
     (
-        "frny?Wr~T8f{H$hc!z<WoJ@X-bc30Xet3$3d3tz=pOJWqczc(LfP!~|mra<0cM&=}L_|OVoQhRGR)Uh!xn^-zsolA!f@^!GyQz?5aAS$4lW#dxKYN|cY;Tr!e!K",
-        (-0.32, 0.976, 0.1, -0.294),
-        0.817,
-        -2.014,
+        "e7lNwZjh{cg2q#@nV4LEcZY<abz6UBhnmrdfpA}LTX}sfo~n9ck55UISb#jToOXN1xruP6U0HySi$PXdKUkHEg0zM+IGTKopFuP`fO&#sU}AG$cwTXJiLj%mjD!",
+        (-0.239, 0.696, -0.104, -0.065),
+        0.89,
+        -1.679,
     ),
     (
-        "a-*1&rJ8k&n|dymrHHF{9+)VLtB5aXsAejTv4VSwbAYFUridGmrgeX%lu?VXYgk@QNn2%ETxV&OW@%<@c+tPjes^T5z^lEkbbW8IuCjZBjaY`yk7kKqR&=*=Q%?",
-        (-0.213, 0.178, 0.112, -0.144),
-        -0.115,
-        1.626,
+        "pn6TXV{>r4ua-_>OlO&=bZB;oW=NrVe3YZCYF}HBi=u>;f2MSBk!YEJtzdwDa4j?!D}YlnkAG@Hf_RX|>xpc0!ndKcluw7hwy%0(IC-_km~B8$C~LL6l#F?TXt)",
+        (-0.248, 0.48, 0.027, -0.415),
+        0.615,
+        -1.86,
+    ),
+    (
+        "a*d&WwS<VBkCGaiexR{)Ah9olx`8ffpKdyYrkR3hhM%K^pLq{>qJ^D&d3<<(lSfZVP*g=mRZ)(shgVr&joY`+m|j`3x4NgdQe0lN$FgW$dSI@_vu=AnXNR+QRzv",
+        (0.013, 0.304, 0.172, -0.024),
+        -0.258,
+        1.752,
     ),
 )
 """Hidden units: the weights of a patch (base 85, brightness before skin), of four facts, bias, output weight."""

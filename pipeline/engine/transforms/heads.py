@@ -41,12 +41,12 @@ MIN_BLOB = 36
 MIN_CERTAINTY = 0.12
 """A head of less certainty is not counted."""
 
-LESS_COMMON = [30 + value * 225 // 255 for value in range(256)]
+LESS_COMMON = [60 + value * 195 // 255 for value in range(256)]
 DOUBLE_CHROMA = [max(0, min(255, 2 * value - 128)) for value in range(256)]
 EVEN_LIGHT = [round((255 * value) ** 0.5) for value in range(256)]
 """Square root of brightness: dark skin differs as much from its surroundings as light skin does."""
 
-GAIN = [min(255, value * 7) for value in range(256)]
+GAIN = [min(255, value * 5) for value in range(256)]
 ENOUGH = [value if value >= MIN_BLOB else 0 for value in range(256)]
 ZERO_ONLY = [255] + [0] * 255
 NONZERO = re.compile(rb"[^\0]")
