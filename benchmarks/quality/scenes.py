@@ -18,6 +18,8 @@ DARK = ((141, 85, 54), (120, 72, 46), (92, 56, 36), (104, 66, 48), (76, 48, 36),
 HAIR = ((30, 22, 18), (60, 40, 26), (96, 60, 36), (150, 110, 60), (205, 170, 110), (120, 120, 122), (130, 50, 25))
 CLOTHES = ((30, 40, 80), (160, 30, 40), (240, 240, 235), (40, 110, 70), (220, 180, 60), (90, 90, 95), (60, 140, 190))
 SIZES = ((960, 640), (640, 960), (1200, 500), (800, 800), (720, 900), (1280, 720))
+GRAIN = [round(128 + (value - 127.5) * 14 / 73.9) for value in range(256)]
+"""Converts random bytes to noise with a standard deviation of 14. (Image.effect_noise knows no seed.)"""
 
 Face = Callable[[random.Random, int, Rgb], Image.Image]
 """A function that draws a face: random numbers, side in pixels and skin tone."""
@@ -51,7 +53,7 @@ def make_scene(seed: str, tones: Sequence[Rgb], face: Face | None = None) -> Sce
         top = dice.uniform(0.02, 0.55) * size[1] if number == 0 else heads[0][1] + dice.uniform(-0.25, 0.25) * own
         top = min(max(top, own * 0.04), size[1] - own * 1.3)
         heads.append(_person(dice, image, (middle, top), own, dice.choice(tones), face or draw_face))
-    grain = Image.effect_noise(size, 14).convert("RGB")
+    grain = Image.frombytes("L", size, dice.randbytes(size[0] * size[1])).point(GRAIN).convert("RGB")
     return Scene(ImageChops.add(image, grain, 1, -128).filter(ImageFilter.GaussianBlur(0.6)), tuple(heads))
 
 

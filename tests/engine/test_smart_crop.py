@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +148,24 @@ def test_a_broken_opencv_counts_as_none(monkeypatch: pytest.MonkeyPatch, fresh_d
     monkeypatch.setattr(faces, "_read_model", lambda: b"model")
     monkeypatch.setattr(faces, "import_module", fail)
     assert faces.find_faces(Image.new("RGB", (64, 64))) is None
+
+
+def test_faces_without_an_extent_do_not_count() -> None:
+    mark = [0.0] * 10
+    nan, inf = float("nan"), float("inf")
+    flat = [[10.0, 10.0, 20.0, 0.0, *mark, 0.9], [10.0, 10.0, 0.0, 20.0, *mark, 0.9]]
+    odd = [[nan, 0.0, 20.0, 20.0, *mark, 0.9], [0.0, inf, 20.0, 20.0, *mark, 0.9], [0.0, 0.0, 20.0, 20.0, *mark, nan]]
+    assert faces._heads([*flat, *odd], (320, 16)) == []
+    assert len(faces._heads([*flat, [5.0, 1.0, 12.0, 12.0, *mark, 0.8]], (320, 16))) == 1
+
+
+def test_noise_of_any_seed_has_a_crop() -> None:
+    dice = random.Random(7)
+    for size in ((5000, 80), (320, 16), (17, 16), (16, 320)) * 6:
+        image = Image.frombytes("L", size, dice.randbytes(size[0] * size[1]))
+        left, top, right, bottom = crop_box(image, "16:9", "face")
+        assert 0 <= left < right <= size[0]
+        assert 0 <= top < bottom <= size[1]
 
 
 def test_the_detector_finds_faces_and_the_versions_name_it() -> None:

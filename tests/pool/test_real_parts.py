@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import tracemalloc
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from azure.storage.blob.aio import BlobLeaseClient
+from PIL import Image
 
+from benchmarks.quality.scenes import LIGHT, make_scene
+from benchmarks.quality.smart_crop import crop_box
+from pipeline.engine.transforms import faces
 from pipeline.errors import SessionLost
 from tests.images import image_bytes
 from tests.pool.helpers import (
@@ -87,6 +93,35 @@ async def test_a_session_lost_in_mid_job_costs_one_more_attempt(stack: Stack) ->
 
     entry, _ = await asyncio.gather(process_image(stack, data=image_bytes(4000, 3000)), end_sessions())
     assert entry.state == "done"
+
+
+FACE_RECIPE = """
+recipes:
+  web:
+    match: {include: ["photos/**"]}
+    renditions:
+      face: {format: png, transforms: [{crop: {aspect: 1:1, gravity: face}}]}
+      smart: {format: png, transforms: [{crop: {aspect: 1:1, gravity: smart}}]}
+"""
+
+
+async def test_a_session_crops_to_a_face(environ: dict[str, str], recipe_file: Path) -> None:
+    """The model must be readable in the sandbox, and OpenCV must start there."""
+    if not {"opencv", "face_model"} <= faces.versions().keys():
+        pytest.skip("no OpenCV or no model")
+    recipe_file.write_text(FACE_RECIPE)
+    scene = make_scene("benchmark 3", LIGHT)
+    body = io.BytesIO()
+    scene.image.save(body, "PNG")
+    async with open_stack(environ) as stack:
+        entry = await process_image(stack, data=body.getvalue())
+        assert entry.state == "done"
+        assert {"opencv", "face_model"} <= entry.versions.keys()
+        outputs = await stack.outputs()
+    for gravity in ("face", "smart"):
+        (output,) = [content for name, content in outputs.items() if gravity in name]
+        expected = scene.image.crop(crop_box(scene.image, "1:1", gravity))
+        assert Image.open(io.BytesIO(output)).convert("RGB").tobytes() == expected.tobytes()
 
 
 async def test_a_slot_that_another_process_holds_is_dropped(one_session: Stack) -> None:

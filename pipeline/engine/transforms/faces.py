@@ -7,6 +7,7 @@ the file is missing, the functions here report no detector, and callers use othe
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from contextlib import suppress
 from functools import cache
@@ -53,8 +54,8 @@ def find_faces(image: pil.Image.Image) -> list[Head] | None:
     if min(image.size) < MIN_SIDE_PIXELS:
         return []
     cv2, yunet = detector
-    yunet.setInputSize(image.size)
     with suppress(cv2.error):
+        yunet.setInputSize(image.size)
         rows = yunet.detect(cv2.numpy.asarray(pil.Image.merge("RGB", image.split()[::-1])))[1]
         return _heads([] if rows is None else rows.tolist(), image.size)
     return []
@@ -64,6 +65,8 @@ def _heads(rows: list[list[float]], size: tuple[int, int]) -> list[Head]:
     """Convert rows of the detector (left, top, width, height, 10 of landmarks, score) to heads."""
     from .heads import Head
 
+    # At the edge of a thin image the detector reports faces without height, and faces outside.
+    rows = [row for row in rows if all(map(math.isfinite, row)) and min(row[2:4]) >= 1]
     largest = max((row[3] for row in rows), default=1.0)
     heads = []
     for left, top, wide, high, *_, score in rows:

@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
-SCALE = 184.1906
+SCALE = 201.3995
 """Divisor of the weights in `UNITS`, which are whole numbers from -128 to 127."""
 
-BIAS = -1.571
+BIAS = -1.389
 
 UNITS: tuple[tuple[str, tuple[float, float, float, float], float, float], ...] = (
     (
-        "dvah^mV9fTlUPr&nwf`~kZq@ceVV6@g@uZEpO1WPWodDWoL_EwZDg{Xb#RPeS8ipJmVkJRcz%FtfP|2eihEsQcbb!mX<TP?d5(o-MP6udl#*d#XL4znmXnl_h=2",
-        (-0.17, 0.545, 0.03, -0.517),
-        1.189,
-        -1.292,
+        "YJ*2TPM2_ot9Aj!sFG{jfPs$9iKnNlpN)ZQkcMJkSXP#7mxXDOa%7#HNP2;PWUG>ogNBNvnT(Twp_ZwMkD!T#j(u5emxg*cPf&H8WP2q!WVM!GlAus;wuEn<u~Y",
+        (-0.156, -0.309, 0.011, -0.336),
+        0.517,
+        -1.505,
     ),
     (
-        "n39*wy@X+oX@Iq-USW}EX_kRDeS=V2abh}fbAN)AeSdG6ijkeNd4-&ycBykxSBQ#`g?oN~a+;QwdVpPbikg&YWo&X(hoo#hZES3Ua%6B@eUp!Vhj~wmp@W8Zh*S",
-        (0.171, -0.592, 0.076, -0.146),
-        1.181,
-        -1.413,
+        "l#+;vzmaT_hndO3Jz9l)e2Q*Ge|dgwU{Nb{i;R1ud82!MjeDP!d0xw+U~h+6R=Q<`zsaS#Ry~}rjZKnoLXNX84^@z0hNU6`ePo$|nMYSbTXU9~d2CIKi_)6be_#",
+        (-0.028, -0.143, -0.026, 0.033),
+        0.964,
+        -1.825,
     ),
     (
-        "rCDNie_5SVPO9ItT3&3iqhpxEWsZ(MaayK&eyCnMYlwzwkg92#lY@0}j;wWWgl&M2qm+tUjG$>tU!;VDiE(;ph=+`aY=C2ki-MSlhk&7pbZ?P^k9%)iYLlImWK{",
-        (-0.006, 0.121, -0.002, 0.309),
-        -0.193,
-        1.394,
+        "o1c_^oQs{If=y>ci-ChmS*U+<fSgcmd#p`~yIoC+lSP+le2R{jkbF_GkZ60cgq*XTc#XNQlXp>XT7#RSOK@jfTfC}UV_sWlnZaR!cz|Y-wThyfot3S3eubKEbAk",
+        (-0.286, 0.052, 0.011, -0.1),
+        -0.381,
+        1.38,
     ),
     (
-        "Hc+y^xluHKzmQ{-!g!mjIX^?KpOK7Km{^dTW|N6{jg4NGRFI33S&fZ(j$e{`g_Eg%Uwx*Knt4QOOM01nY?-m1a(QHVpNXG+WO8YYqK#y3hHiAEaBhQrX=r(AYkm",
-        (-0.082, 0.079, 0.087, 0.299),
-        -0.17,
-        1.565,
+        "RAH9TjALF!oY;E7rc!9sPa;{>U5}hNx<i$dm6l*=WuA*%ZnA2(YISpZlWLcCeP(=pb9;|skF0BUWTlRLdw7(6bAfw|l#i5+gm{jLb&HO1a$teIgIk4fLvELMPj>",
+        (0.04, -0.223, 0.253, -0.008),
+        -0.196,
+        1.454,
     ),
     (
-        "evx=zYLAg>Y;cxRRC|bZxWBGoj#H(yU#p*GZ*-rQuz_TGPI$MAP;QxRZ+moTiDG$<goJZyh^v`tl$eWXr*?LBre|l3QC3csXmXW{f{2-DdUmIks(N*BYoel`VPO",
-        (0.088, 0.187, -0.046, 0.621),
-        -0.633,
-        1.413,
+        "lU`j=TwbM&Qg^(QPKI@W(5dKbcXGgZeUYwyRC|_$oPSGrPJF3gO@erGbjx*layVjfd316<a)W_~gnDdkiFJgBd~0cWa-Dc?a(r!dj(d26f`O=tqlSitoR6M?mVE",
+        (0.49, 0.452, -0.108, 0.705),
+        -0.309,
+        1.342,
     ),
     (
-        "gkNi>afN-5jCEl|Yki)ipj>s8SESL7esqF#T9Rpbn|_pTW?OWjvx#kMRzZ`^teu&ihk$r!hn<*#cX(xma&c*EQ&f0uet>ykR$*>{T6dOtVt;^aoxh1~n468U#fk",
-        (0.053, -0.237, 0.053, -0.423),
-        1.094,
-        -1.414,
+        "cyF|#lW&cQZ?AH9h>DX(hgDu-ZG2R7eP?}>r=^c$wTXy$V`f{KsGmhjm#b%(pr4C`f_sFXlbEV?l8S_0W{!D*bYNO^x1FneUSyB2o1(ITTAg=ihq!8ym6JA&v7`",
+        (0.263, -1.549, -0.066, 0.022),
+        0.546,
+        -1.692,
     ),
     (
-        "QeBwAb7PZkTZ*V$Zk}mSb9ZH&r-Dv(Y-*dEopyMne`{@sgtwr5d6|P(lYfVdm03<!Wo~wsZ*p;ag_Wa>X<~AOp{H|RY<q-+p>>F4XNQK1X^4Ysb%~&Xl6GKnlCl",
-        (0.024, 0.164, 0.096, -0.367),
-        1.015,
-        -1.271,
+        "U~PiZcwvH9BR;2>i?VZSIDV$1!n}}JXNYuOhmDG!O?Q2bj+UZ_K&6pxk94m{j5A-2Mi)zKcWG2UZ+3o{YA}g_lB23&cz~;MqO_oJd4GPFp?hhLg?fsZbFqN3bfW",
+        (-0.065, 0.107, 0.131, -0.116),
+        0.726,
+        -1.492,
     ),
     (
-        "e6^WNf}ojkq_a|ToSbTYt8<d0j7ML4ppcGwc6n@Iet>dng@{>irgC3~f0kN^W`=T(q^X^hXL*u>l#Y34a)f(}fOK6_e3g-7cvn+kVSZv|PH=v5gNA2eousv`ns)",
-        (0.083, -0.417, 0.026, -0.266),
-        1.185,
-        -1.3,
+        "e7lNwZjh{cg2q#@nV4LEcZY<abz6UBhnmrdfpA}LTX}sfo~n9ck55UISb#jToOXN1xruP6U0HySi$PXdKUkHEg0zM+IGTKopFuP`fO&#sU}AG$cwTXJiLj%mjD!",
+        (-0.239, 0.696, -0.104, -0.065),
+        0.89,
+        -1.679,
     ),
     (
-        "d53a|gKTz@iCJlHk&9!YbWwYbe_?uTl9#D{kB*U<cBg=UnURHeeq?K~oMmQuYlV18H&SefkBDSnfQ5vRsE~P%pqZhjpM{;Gp_;6aafqdko1|x6QFm*>u4hnQl8O",
-        (0.065, -0.69, 0.072, -0.515),
-        0.155,
-        -1.446,
+        "pn6TXV{>r4ua-_>OlO&=bZB;oW=NrVe3YZCYF}HBi=u>;f2MSBk!YEJtzdwDa4j?!D}YlnkAG@Hf_RX|>xpc0!ndKcluw7hwy%0(IC-_km~B8$C~LL6l#F?TXt)",
+        (-0.248, 0.48, 0.027, -0.415),
+        0.615,
+        -1.86,
     ),
     (
-        "l$(}*n4y=JmQrI(j-7pAWx;4&eT6uNj*dWqh-hnoab|vrt7cbhvx$?pfl_?CkY#OJSzB*rX>XXmo^NY;qqd^Bo_1Kp%$mo_S#@%u-k@}Pf@5&4cw>r$XL59QWPt",
-        (-0.102, 0.635, -0.059, 0.407),
-        -1.352,
-        1.782,
+        "a*d&WwS<VBkCGaiexR{)Ah9olx`8ffpKdyYrkR3hhM%K^pLq{>qJ^D&d3<<(lSfZVP*g=mRZ)(shgVr&joY`+m|j`3x4NgdQe0lN$FgW$dSI@_vu=AnXNR+QRzv",
+        (0.013, 0.304, 0.172, -0.024),
+        -0.258,
+        1.752,
     ),
 )
 """Hidden units: the weights of a patch (base 85, brightness before skin), of four facts, bias, output weight."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import cache
-from operator import sub
 
 from .. import pil
 from ..image_view import resampling
@@ -138,11 +137,16 @@ def _rarity(image: pil.Image.Image) -> pil.Image.Image:
     colors = few.getpalette() or []
     counts = few.histogram()
     used = [(count, colors[3 * at : 3 * at + 3]) for at, count in enumerate(counts[: len(colors) // 3])]
+    near: list[float] = [count for count, _ in used]
+    for at, (count, (red, green, blue)) in enumerate(used):
+        for before, (share, other) in enumerate(used[:at]):
+            distance = abs(red - other[0]) + abs(green - other[1]) + abs(blue - other[2])
+            if distance < ALIKE:
+                alike = 1 - distance / ALIKE
+                near[at] += share * alike
+                near[before] += count * alike
     total = sum(counts)
-    weights = [0] * 256
-    for at, (_, one) in enumerate(used):
-        near = sum(count * max(0.0, 1 - sum(map(abs, map(sub, one, other))) / ALIKE) for count, other in used)
-        weights[at] = round(255 * max(0.0, 1 - near / total / COMMON_SHARE))
+    weights = [round(255 * max(0.0, 1 - each / total / COMMON_SHARE)) for each in near] + [0] * (256 - len(near))
     rare = pil.Image.frombytes("L", few.size, few.tobytes()).point(weights)
     return _blurred(rare, max(image.size) / 80)
 
