@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.engine.cmyk import cmyk_to_srgb
-from pipeline.engine.decode import tiff_layout
+from pipeline.engine.decode import tiff_file, tiff_layout
 
 from .conftest import Made, Run, encoded, job, noise, opened, steps
 from .tiff_files import DEFLATE, JPEG, LZW, NONE, PACKBITS, Layout, Pixel, Rows, split, write_pages, write_tiff
@@ -379,12 +379,12 @@ def test_deep_gray_is_scaled_in_bands(made: Made, monkeypatch: pytest.MonkeyPatc
     assert made(body).tobytes() == whole
 
 
-@pytest.mark.parametrize("compression", ["zstd", "lzma"])
-def test_damage_in_a_rare_compression_is_no_variant(run: Run, compression: str) -> None:
-    try:
-        body = bytearray(encoded(noise((64, 64), 60), "TIFF", compression=compression))
-    except OSError:
+@pytest.mark.parametrize(("compression", "number"), [("zstd", 50000), ("lzma", 34925)])
+def test_damage_in_a_rare_compression_is_no_variant(run: Run, compression: str, number: int) -> None:
+    # Pillow 11 crashes when it writes a compression that libtiff lacks.
+    if not tiff_file._is_supported(number):
         pytest.skip(f"libtiff lacks {compression}")
+    body = bytearray(encoded(noise((64, 64), 60), "TIFF", compression=compression))
     with Image.open(io.BytesIO(body)) as image:
         start, size = (image.tag_v2[tag][0] for tag in (273, 279))  # type: ignore[attr-defined]
     body[start + 16 : start + size] = b"\xff" * (size - 16)

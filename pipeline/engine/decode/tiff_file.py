@@ -148,7 +148,9 @@ def _is_supported(compression: int) -> bool:
 
     Only decoding tells: Pillow 11 crashes when it writes a compression that libtiff lacks.
     """
-    data = _ONE_BYTE.get(compression, b"")
+    if compression not in _ONE_BYTE:
+        return False
+    data = _ONE_BYTE[compression]
     tags = (256, 1), (257, 1), (258, 8), (259, compression), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(data))
     header = struct.pack("<2sHI", b"II", 42, 8 + len(data))
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
