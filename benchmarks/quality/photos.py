@@ -109,10 +109,10 @@ HELD_OUT: Listed = {
 """Photos by package on which the figures are measured: landscapes, cities, people. None served the calibration."""
 
 
-def load(listed: Listed, folder: Path = FOLDER) -> dict[str, Image.Image]:
-    """Return the photos of a list that are in the folder, by name."""
+def load(listed: Listed, folder: Path = FOLDER, max_side: int = MAX_SIDE) -> dict[str, Image.Image]:
+    """Return the photos of a list that are in the folder, by name, reduced to `max_side` pixels."""
     files = {name: folder / "photos" / f"{name}.png" for names in listed.values() for name in names}
-    return {name: _read(file) for name, file in files.items() if file.exists()}
+    return {name: reduce(_read(file), max_side, lossless=True) for name, file in files.items() if file.exists()}
 
 
 def own(folder: Path) -> dict[str, Image.Image]:
@@ -121,10 +121,10 @@ def own(folder: Path) -> dict[str, Image.Image]:
     return {file.stem: _reduced(file) for file in sorted(folder.iterdir()) if file.suffix.lower() in kinds}
 
 
-def reduce(photo: Image.Image, *, lossless: bool = False) -> Image.Image:
+def reduce(photo: Image.Image, max_side: int = MAX_SIDE, *, lossless: bool = False) -> Image.Image:
     """Reduce a photo so far that artifacts of its own encoding vanish."""
     longest = max(photo.size)
-    scale = min(MAX_SIDE, longest if lossless else longest // 2) / longest
+    scale = min(max_side, longest if lossless else longest // 2) / longest
     if scale == 1:
         return photo
     width, height = (max(1, round(side * scale)) for side in photo.size)
