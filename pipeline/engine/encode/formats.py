@@ -128,7 +128,7 @@ class Webp(
 ):
     """WebP: smaller than JPEG, with transparency; all current browsers read it."""
 
-    quality: Annotated[Quality, Help("1 to 100; photos at 86 look like JPEG at 80; with lossless: effort")] = 80
+    quality: Annotated[Quality, Help("1 to 100; photos at 83 look like JPEG at 80; with lossless: effort")] = 80
     lossless: Annotated[bool, Help("true: keep every pixel exactly, for drawings")] = False
     effort: Annotated[Annotated[int, Range(0, 6)], Help("0 is fast, 6 is slow and slightly smaller")] = 4
 
@@ -165,7 +165,7 @@ class Avif(
 ):
     """AVIF: the smallest for photos, with transparency; slow to encode."""
 
-    quality: Annotated[Quality, Help("1 to 100; photos at 65 look like JPEG at 80")] = 60
+    quality: Annotated[Quality, Help("1 to 100; photos at 62 look like JPEG at 80")] = 60
     speed: Annotated[
         Annotated[int, Range(0, 10)] | None,
         Help("10 is the fastest; default: 5, but 6 above 4 megapixels, and 8 above 24 megapixels and for animations"),
