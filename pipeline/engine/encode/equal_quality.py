@@ -11,7 +11,7 @@ from itertools import pairwise
 _JPEG = (1, 40, 50, 65, 80, 90, 95, 100)
 _EQUAL = {
     "webp": (1, 44, 54, 74, 83, 92, 99, 100),
-    "avif": (1, 39, 44, 52, 62, 77, 89, 98),
+    "avif": (1, 40, 45, 52, 62, 77, 89, 98),
 }
 """The quality of each format that equals the quality of JPEG in the same place."""
 
