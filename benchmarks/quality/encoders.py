@@ -209,8 +209,7 @@ def fetch(folder: Path) -> None:
 def rows(size: float) -> Iterator[Row]:
     """Measure the figures, and print the table of bytes and quality below them.
 
-    `size` scales the number of photos, and the pixels of the large upload. Size 1 takes about 8 minutes of processor
-    time.
+    `size` scales the number of photos, and the pixels of the large upload.
     """
     measured = judge(size)
     yield from figures(measured, size, photos.FOLDER)

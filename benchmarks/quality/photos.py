@@ -102,8 +102,6 @@ SITES: Listed = {
 }
 CALIBRATION = (WALLPAPERS, OTHERS, WEB, SITES)
 """Groups of photos by package on which the qualities in `pipeline/engine/encode/equal_quality.py` were chosen.
-
-The groups weigh the same.
 """
 
 HELD_OUT: Listed = {

@@ -1,7 +1,7 @@
 """Quality values that look the same in different formats, for `auto` and `keep`.
 
-Encoders number their qualities in ways of their own. The values here were chosen on photos so that the mean SSIMULACRA2
-score agrees with that of our JPEG: `python -m benchmarks.quality.encoders --calibrate` prints them.
+Encoders number their qualities in different ways. The values here were chosen between groups of photos so that the mean
+SSIMULACRA2 score is near that of our JPEG. docs/quality.md tells the history.
 """
 
 from __future__ import annotations
