@@ -66,13 +66,13 @@ def test_auto_and_keep_use_equal_qualities(quality: int) -> None:
 
 
 def test_avif_is_tuned_for_image_quality_by_default() -> None:
-    arguments = formats.Avif().arguments()
+    arguments = formats.Avif(speed=9).arguments()
     if not formats._has_image_tuning():
         pytest.skip("this build of libavif has no such tuning")
     assert arguments["advanced"] == {"color:tune": "iq"}
     untuned = io.BytesIO()
     PHOTO.save(untuned, "AVIF", **{**arguments, "advanced": {"color:tune": "ssim"}})
-    assert formats.Avif().encode([PHOTO]) != untuned.getvalue()
+    assert formats.Avif(speed=9).encode([PHOTO]) != untuned.getvalue()
 
 
 def test_avif_of_a_build_without_the_tuning_is_encoded(monkeypatch: pytest.MonkeyPatch, fresh_check: None) -> None:
@@ -102,18 +102,28 @@ def test_avif_encodes_every_mode(mode: str, subsampling: formats.Subsampling, si
 
 
 @pytest.mark.parametrize(
-    ("image", "frames", "speed"), [((4000, 3000), 1, 6), ((6000, 4001), 1, 8), ((16, 16), 2, 8)], ids=str
+    ("image", "frames", "speed", "search"),
+    [
+        ((2000, 2000), 1, 5, 6),
+        ((2001, 2000), 1, 6, 6),
+        ((6000, 4000), 1, 6, 6),
+        ((6000, 4001), 1, 8, 8),
+        ((16, 16), 2, 8, 8),
+    ],
+    ids=str,
 )
-def test_avif_is_slow_only_for_stills_of_usual_size(
-    monkeypatch: pytest.MonkeyPatch, image: tuple[int, int], frames: int, speed: int
+def test_avif_is_faster_for_large_images_and_searches(
+    monkeypatch: pytest.MonkeyPatch, image: tuple[int, int], frames: int, speed: int, search: int
 ) -> None:
     used: list[int] = []
     monkeypatch.setattr(formats, "_has_image_tuning", lambda: False)
     monkeypatch.setattr(Image.Image, "save", lambda self, *rest, **options: used.append(options["speed"]))
     timing = Timing([100] * frames, 0) if frames > 1 else None
-    formats.Avif().encode([Image.new("L", image)] * frames, timing)
-    formats.Avif(speed=3).encode([Image.new("L", image)] * frames, timing)
-    assert used == [speed, 3]
+    pixels = [Image.new("L", image)] * frames
+    for kind in (formats.Avif(), formats.Avif(speed=3)):
+        kind.encode(pixels, timing)
+        kind.for_search(pixels[0], animated=frames > 1).encode(pixels, timing)
+    assert used == [speed, search, 3, 3]
 
 
 def test_an_animated_avif_keeps_its_frames() -> None:

@@ -1,7 +1,7 @@
 """Quality values that look the same in different formats, for `auto` and `keep`.
 
-Encoders number their qualities in ways of their own. The values here were chosen on photos so that the mean SSIMULACRA2
-score agrees with that of our JPEG: `python -m benchmarks.quality.encoders --calibrate` prints them.
+Encoders number their qualities in different ways. The values here were chosen between groups of photos so that the mean
+SSIMULACRA2 score is near that of our JPEG. docs/quality.md tells the history.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from itertools import pairwise
 
 _JPEG = (1, 40, 50, 65, 80, 90, 95, 100)
 _EQUAL = {
-    "webp": (1, 47, 62, 77, 86, 93, 100, 100),
-    "avif": (1, 40, 45, 53, 65, 81, 90, 98),
+    "webp": (1, 44, 54, 74, 83, 92, 99, 100),
+    "avif": (1, 40, 45, 52, 62, 77, 89, 98),
 }
 """The quality of each format that equals the quality of JPEG in the same place."""
 
