@@ -192,9 +192,8 @@ def _limit_bytes(kind: Format, body: bytes | None, request: EncodeRequest, sourc
             )
         return kind, body
     top: int = kind.quality  # type: ignore[attr-defined]
-    tried = kind.for_search(request.frames[0], animated=kind.animates and request.timing is not None)
     _, body = find_quality(
-        lambda quality: _encode(replace(tried, quality=quality), request, source),  # type: ignore[call-arg]
+        lambda quality: _encode(replace(kind, quality=quality), request, source),  # type: ignore[call-arg]
         top,
         most,
     )

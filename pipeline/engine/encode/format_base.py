@@ -6,7 +6,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from .. import pil
 from ..errors import EngineError
@@ -64,10 +64,6 @@ class Format(ABC):
     def to_encodable(self, image: pil.Image.Image) -> pil.Image.Image:
         """Convert `image` to a mode that the format can hold."""
         return image
-
-    def for_search(self, image: pil.Image.Image, *, animated: bool) -> Self:
-        """Return the format with settings for a quality search, which encodes `image` several times."""
-        return self
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:

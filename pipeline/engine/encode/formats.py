@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from .. import pil
 from ..canvas import flatten
@@ -167,7 +167,7 @@ class Avif(
     quality: Annotated[Quality, Help("1 to 100; photos at 62 look like JPEG at 80")] = 60
     speed: Annotated[
         Annotated[int, Range(0, 10)] | None,
-        Help("10 is the fastest; default: 5, but 6 above 4 megapixels, and 8 above 24 megapixels and for animations"),
+        Help("10 is the fastest; default: 6, but 8 above 24 megapixels and for animations"),
     ] = None
     subsampling: Annotated[Subsampling, Help("how coarse color may be against brightness")] = "4:4:4"
 
@@ -181,18 +181,11 @@ class Avif(
         speed = self._speed_for(frames[0], animated=timing is not None)
         return super(Avif, replace(self, speed=speed)).encode(frames, timing, metadata)
 
-    def for_search(self, image: pil.Image.Image, *, animated: bool) -> Self:
-        """Skip the default of speed 5, because a search encodes up to six times."""
-        if self.speed is not None:
-            return self
-        return replace(self, speed=max(6, self._speed_for(image, animated=animated)))
-
     def _speed_for(self, image: pil.Image.Image, *, animated: bool) -> int:
         """Return the speed of the recipe, or the default for that size."""
         if self.speed is not None:
             return self.speed
-        pixels = image.width * image.height
-        return next((speed for speed, most in _SPEEDS if pixels <= most and not animated), _MAX_SPEED)
+        return _FAST_SPEED if animated or image.width * image.height > _MAX_PIXELS else _SPEED
 
     def arguments(self) -> dict[str, Any]:
         """Return quality, speed and tuning, with fixed threads and tiles: their defaults vary and change the bytes."""
@@ -212,14 +205,14 @@ class Avif(
         return {**super().animated(timing), "advanced": None}
 
 
-_SPEEDS = ((5, 4_000_000), (6, 24_000_000))
-"""Speeds of AVIF by default, with the pixels up to which each is used.
+_SPEED, _MAX_PIXELS = 6, 24_000_000
+"""Speed of AVIF by default, and the pixels up to which it is used.
 
 A megapixel takes about 5 s of processor time at speed 5, 1 s at speed 6, and 0.4 s at speed 8.
 """
 
-_MAX_SPEED = 8
-"""Speed of AVIF above these sizes and for animations."""
+_FAST_SPEED = 8
+"""Speed of AVIF above that size and for animations."""
 
 _IMAGE_TUNING = {"color:tune": "iq"}
 """Tuning of libaom for the visible quality of still images. libavif 1.4 does it by default, 1.3 does not."""
