@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import error as struct_error
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..containers import tiff
 from ..containers import tiff_tags as tags
@@ -17,6 +17,9 @@ from ..containers.boxes import find_box
 from ..containers.file_view import view_of
 from ..errors import EngineError
 from . import jpeg_scan
+
+if TYPE_CHECKING:
+    from ..containers.heif_items import Items
 
 _STANDARD = "convert it to PNG, JPEG or TIFF"
 _DEVELOP = "develop it, and upload the image as JPEG or TIFF"
@@ -41,43 +44,6 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x00MRM", "a camera RAW file (MRW)", _DEVELOP),
 )
 
-_TIFF_COMPRESSIONS = {
-    33003: "JPEG 2000",
-    33004: "JPEG 2000",
-    33005: "JPEG 2000",
-    34712: "JPEG 2000",
-    34715: "JBIG2",
-    34661: "JBIG",
-    34676: "LogLuv",
-    34677: "LogLuv",
-    32809: "ThunderScan",
-    32766: "NeXT",
-    34887: "LERC",
-    34925: "LZMA",
-    34933: "PNG",
-    34934: "JPEG XR",
-    22610: "JPEG XR",
-    50000: "Zstandard",
-    50001: "WebP",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
-}
-_TIFF_COMMON = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946))
-_TIFF_COLORS = {
-    0: "gray",
-    1: "gray",
-    2: "RGB",
-    3: "palette",
-    4: "mask",
-    5: "CMYK",
-    6: "YCbCr",
-    8: "LAB",
-    9: "LAB",
-    10: "LAB",
-    32844: "LogL",
-    32845: "LogLuv",
-}
-_TIFF_DEPTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64, 128))
 _RAW_COLORS = frozenset((32803, 34892))
 """Photometric interpretations of DNG and TIFF/EP: color filter array, linear raw."""
 
@@ -94,6 +60,7 @@ _ITEM_CODECS = {
     b"hvc1": "HEVC",
     b"av01": "AV1",
 }
+_DECODED_CODECS = frozenset((b"hvc1", b"av01"))
 
 
 _COMPRESSED_ITEMS = re.compile(rb"cmpC|icef")
@@ -175,9 +142,15 @@ def name_variant(stream: BinaryIO, found: str, *, opened: bool) -> Iterator[None
 
 def _describe(body: memoryview, found: str, *, opened: bool) -> str:
     """Describe the variant of a file that the decoder rejects; empty when it is an ordinary one."""
-    if found == "TIFF":
-        return _tiff_variant(body, opened=opened)
-    readers = {"JPEG": _jpeg_variant, "PNG": _png_variant, "HEIF": _boxed_variant, "AVIF": _boxed_variant}
+    if found == "TIFF" and opened:
+        return ""
+    readers = {
+        "TIFF": _tiff_variant,
+        "JPEG": _jpeg_variant,
+        "PNG": _png_variant,
+        "HEIF": _boxed_variant,
+        "AVIF": _boxed_variant,
+    }
     return readers[found](body) if found in readers else ""
 
 
@@ -204,23 +177,10 @@ def _png_variant(body: memoryview) -> str:
     return ""
 
 
-def _tiff_variant(body: memoryview, *, opened: bool) -> str:
-    # The reader of an opened TIFF names its variant.
-    first = None if opened else tiff.read_directory(body)
-    if first is None or not _pixels(first):
-        return ""
-    if first.big and first.order == ">":
-        return "a big-endian BigTIFF"
-    compression = first.first(tags.COMPRESSION, 1)
-    if compression in _TIFF_COMPRESSIONS:
-        return f"a TIFF with {_TIFF_COMPRESSIONS[compression]} compression"
-    bits, color = first.numbers(tags.BITS) or (1,), first.first(tags.PHOTOMETRIC)
-    known = color in _TIFF_COLORS and set(bits) <= _TIFF_DEPTHS and compression in _TIFF_COMMON
-    if not known or not _holds_data(body, first):
-        return ""
-    kinds = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
-    kind = kinds.get(first.first(tags.SAMPLE_FORMAT, 1), "")
-    return f"a TIFF of {'/'.join(map(str, sorted(set(bits))))}-bit {kind}{_TIFF_COLORS[color]} samples"
+def _tiff_variant(body: memoryview) -> str:
+    """Describe a TIFF whose header Pillow rejects. `tiff_layout` names the variants of those that it opens."""
+    first = tiff.read_directory(body)
+    return "a big-endian BigTIFF" if first and _pixels(first) and first.big and first.order == ">" else ""
 
 
 def _pixels(image: tiff.Directory) -> int:
@@ -228,26 +188,29 @@ def _pixels(image: tiff.Directory) -> int:
     return image.first(tags.WIDTH) * image.first(tags.HEIGHT)
 
 
-def _holds_data(body: memoryview, image: tiff.Directory) -> bool:
-    """Return True when all strips or tiles are within the file."""
-    offsets = image.numbers(tags.STRIP_OFFSETS) or image.numbers(tags.TILE_OFFSETS) or ()
-    counts = image.numbers(tags.STRIP_COUNTS) or image.numbers(tags.TILE_COUNTS) or (1,) * len(offsets)
-    ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-    return bool(ends) and max(ends) <= len(body)
-
-
 def _boxed_variant(body: memoryview) -> str:
     """Describe the codec of an HEIF or AVIF file that its decoder does not read."""
     from ..containers.heif_items import read_items
 
     meta = find_box(body, b"meta")
-    items = read_items(body, meta).types.values() if meta else ()
-    if not meta or not items:
+    items = read_items(body, meta) if meta else None
+    if not meta or not items or not items.types:
         return "an HEIF sequence without a still image" if find_box(body, b"moov") else ""
     if _COMPRESSED_ITEMS.search(body, meta.start, meta.end):
         return "an HEIF with pixels compressed by zlib or Brotli"
-    other = [_ITEM_CODECS[kind] for kind in items if kind in _ITEM_CODECS and kind not in (b"hvc1", b"av01")]
-    return f"an HEIF with {other[0]}" if other else ""
+    # A thumbnail may have another codec than the image. A grid has the codec of its tiles.
+    codec = items.types.get(items.primary, b"")
+    if codec not in _ITEM_CODECS:
+        tiles = [kind for item, kind in items.types.items() if kind in _ITEM_CODECS and _is_tile(items, item)]
+        codec = tiles[0] if tiles else b""
+    return f"an HEIF with {_ITEM_CODECS[codec]}" if codec in _ITEM_CODECS and codec not in _DECODED_CODECS else ""
+
+
+def _is_tile(items: Items, item: int) -> bool:
+    """Return True when the primary item is derived from `item`."""
+    return any(
+        kind == b"dimg" and source == items.primary and item in targets for kind, source, targets in items.references
+    )
 
 
 def unsupported(what: str, advice: str) -> EngineError:
