@@ -118,10 +118,14 @@ def box(kind: bytes, *parts: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, kind) + body
 
 
-def heif_of(item: bytes, *properties: bytes, brand: bytes = b"mif1") -> bytes:
-    """Build an HEIF with one item of this type, without pixels that a decoder could read."""
-    entry = box(b"infe", struct.pack(">IHH4s", 2 << 24, 1, 0, item), b"\0")
-    infos = box(b"iinf", struct.pack(">IH", 0, 1), entry)
+def heif_of(item: bytes, *properties: bytes, brand: bytes = b"mif1", others: tuple[bytes, ...] = ()) -> bytes:
+    """Build an HEIF whose primary item has this type, without pixels that a decoder could read.
+
+    `others` are the types of further items, such as thumbnails, which stand before the primary one.
+    """
+    kinds = [*enumerate(others, 2), (1, item)]
+    entries = [box(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, kind), b"\0") for number, kind in kinds]
+    infos = box(b"iinf", struct.pack(">IH", 0, len(entries)), *entries)
     primary = box(b"pitm", struct.pack(">IH", 0, 1))
     known = box(b"iprp", box(b"ipco", *properties))
     meta = box(b"meta", bytes(4), box(b"hdlr", bytes(8), b"pict", bytes(13)), primary, infos, known)

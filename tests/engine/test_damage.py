@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFile
 
+from benchmarks.quality.damage import rejected
 from pipeline.engine.decode import exif
 from pipeline.engine.protocol import Job
 
@@ -79,18 +80,6 @@ OTHERS: dict[str, bytes] = {
     "JPEG, progressive, with EXIF": encoded(PHOTO, "JPEG", progressive=True, exif=EXIF),
 }
 """One file for each other kind of decoder."""
-
-
-def refused(body: bytes) -> bool:
-    """Return True when Pillow rejects a frame while nothing has read the metadata before."""
-    try:
-        with Image.open(io.BytesIO(body)) as image:
-            for number in range(getattr(image, "n_frames", 1)):
-                image.seek(number)
-                image.load()
-    except Exception:  # noqa: BLE001 - decoders raise many classes
-        return True
-    return False
 
 
 def flipped(body: bytes, place: int, bit: int) -> bytes:
@@ -164,11 +153,11 @@ def all_frames(**changes: Any) -> Job:
 def test_pixels_that_pillow_refuses_are_never_done(
     run: Run, body: bytes, damage: Callable[..., Iterator[bytes]]
 ) -> None:
-    assert not refused(body)
+    assert not rejected(body)
     assert run(body, all_frames())["failure"] is None
     for changed in damage(body):
         report = run(changed, all_frames())
-        if refused(changed):
+        if rejected(changed):
             assert report["failure"] is not None
             # A changed header may look like that of a variant that Pillow does not read.
             assert report["failure"]["kind"] in ("damaged_image", "unsupported_variant")
@@ -198,7 +187,7 @@ def test_a_wrong_checksum_is_marked_when_patched(run: Run, name: str, tmp_path: 
 def test_damage_that_the_recipe_allows_is_marked(run: Run, body: bytes, damage: Callable[..., Iterator[bytes]]) -> None:
     for changed in damage(body):
         report = run(changed, all_frames(on_truncated="patch"))
-        if refused(changed) and report["failure"] is None:
+        if rejected(changed) and report["failure"] is None:
             assert report["renditions"][0]["extra"] == {"patched": "true"}
         assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
@@ -216,7 +205,7 @@ def test_a_patched_rendition_is_never_the_damaged_file(run: Run, tmp_path: Path)
     order = job(rendition("out", "png"), on_truncated="patch")
     order["renditions"][0]["output"] = {"if_larger": "source"}
     assert run(changed, order)["renditions"][0]["extra"] == {"patched": "true"}
-    assert not refused((tmp_path / "out").read_bytes())
+    assert not rejected((tmp_path / "out").read_bytes())
 
 
 def test_a_patched_rendition_keeps_the_copyright(run: Run, tmp_path: Path) -> None:
@@ -234,7 +223,7 @@ def test_patching_an_animation_of_one_frame_takes_that_frame(run: Run, tmp_path:
     )
     *head, (kind, data), end = chunks_of(body)
     changed = png_of(*head, (kind, flipped(data, len(data) - 1, 0)), end)
-    assert refused(changed)
+    assert rejected(changed)
     (made,) = run(changed, job(on_truncated="patch"))["renditions"]
     assert made["extra"] == {"patched": "true"}
     upper = (0, 0, SIZE[0], 20)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import PIL
 import pytest
 from PIL import Image
 
@@ -381,9 +382,9 @@ def test_deep_gray_is_scaled_in_bands(made: Made, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("compression", "number"), [("zstd", 50000), ("lzma", 34925)])
 def test_damage_in_a_rare_compression_is_no_variant(run: Run, compression: str, number: int) -> None:
-    # Pillow 11 crashes when it writes a compression that libtiff lacks.
-    if not tiff_file._is_supported(number):
-        pytest.skip(f"libtiff lacks {compression}")
+    # Pillow 11 crashes when it writes a compression that libtiff lacks. Its newer wheels have both.
+    if int(PIL.__version__.partition(".")[0]) < 12 and not tiff_file._is_supported(number):
+        pytest.skip(f"libtiff of Pillow {PIL.__version__} lacks {compression}")
     body = bytearray(encoded(noise((64, 64), 60), "TIFF", compression=compression))
     with Image.open(io.BytesIO(body)) as image:
         start, size = (image.tag_v2[tag][0] for tag in (273, 279))  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from ..containers.tiff_tags import (
     BITS,
     COLOR_MAP,
     COMPRESSION,
+    COMPRESSION_NAMES,
     EXTRA_SAMPLES,
     FILL_ORDER,
     INK_SET,
@@ -69,28 +70,6 @@ READABLE_COMPRESSIONS = frozenset(
 )
 OPTIONAL_COMPRESSIONS = {34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
 """Compressions that many builds of libtiff lack, with their names."""
-
-COMPRESSION_NAMES = {
-    9: "JBIG",
-    10: "JBIG",
-    34661: "JBIG",
-    34715: "JBIG2",
-    34887: "LERC",
-    34933: "PNG",
-    32766: "NeXT",
-    33003: "JPEG 2000",
-    33004: "JPEG 2000",
-    33005: "JPEG 2000",
-    34712: "JPEG 2000",
-    34892: "lossy JPEG",
-    22610: "JPEG XR",
-    34934: "JPEG XR",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
-    34925: "LZMA",
-    50000: "Zstandard",
-    50001: "WebP",
-}
 
 _BAND_PIXELS = 1 << 20
 
