@@ -23,6 +23,10 @@ from .measures import worst
 ALL = [pytest.param(kind, id=name) for name, kind in TRANSFORMS.items()]
 
 
+def test_the_registry_names_each_transform_as_its_class_does() -> None:
+    assert list(TRANSFORMS) == [kind.name for kind in TRANSFORMS.values()]
+
+
 @pytest.fixture
 def context(tmp_path: Any) -> TransformContext:
     """Create a context with a logo: a half transparent red square."""

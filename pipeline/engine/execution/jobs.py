@@ -241,15 +241,10 @@ def _encode_and_write(
     timing = source.timing if plan.animated else None
     made = encode_rendition(
         EncodeRequest(
-            plan.job["name"],
-            plan.frames,
-            timing,
-            plan.kind,
-            plan.output,
-            job["limits"],
-            untouched,
-            plan.profile,
-            plan.gain_map,
+            *(plan.job["name"], plan.frames, timing, plan.kind, plan.output, job["limits"]),
+            untouched=untouched,
+            profile=plan.profile,
+            gain_map=plan.gain_map,
         ),
         source,
     )
