@@ -231,13 +231,14 @@ class Ledger:
         first = ("update", entry.to_row(), condition) if condition else ("create", entry.to_row())
         listed = [("upsert", entry.list_row(key), {"mode": UpdateMode.REPLACE}) for key in entry.listed]
         deleted = [("delete", {"PartitionKey": entry.key.partition, "RowKey": key}) for key in sorted(obsolete)]
-        try:
-            written = await self._table.submit_transaction([first, *listed, *deleted])
-        except TableTransactionError as error:
-            if error.status_code == 404 and error.index > len(listed):
-                # Obsolete list rows are gone already.
-                return await self._write_all(entry, set())
-            raise
+        while True:
+            try:
+                written = await self._table.submit_transaction([first, *listed, *deleted])
+                break
+            except TableTransactionError as error:
+                if error.status_code != 404 or error.index <= len(listed):
+                    raise
+                del deleted[error.index - 1 - len(listed)]  # this list row is gone already; the others are not
         return str(written[0]["etag"])
 
 
