@@ -9,8 +9,10 @@
     │   └── OutputError         a rendition cannot be committed at the recipe's path
     ├── TransientError          a retry may succeed
     │   ├── SessionLost         the session ended, was replaced or stopped during the job
-    │   ├── PoolUnavailable     the session pool does not respond, or not in time
-    │   ├── StorageUnavailable  the storage account does not respond, or not in time
+    │   ├── BlobUnavailable     storage refuses one blob for now, such as one that another program leases
+    │   ├── PoolUnavailable     the session pool does not respond, throttles, or refuses all calls
+    │   ├── StorageUnavailable  the storage account does not respond, throttles, or refuses all calls
+    │   │   └── StorageNotFound a container, queue or table of the pipeline does not exist
     │   └── IdentityUnavailable no token is available; storage and pool raise it as their own error
     ├── RequestError            a request is invalid or not possible
     │   ├── InvalidCursor       the cursor of a page is invalid
@@ -20,6 +22,9 @@
 
 Every message names the problem, the object and the remedy. `kind` is a short, stable word for programs: the ledger, API
 responses and log events contain it.
+
+A TransientError with a `service` is a *service fault*: no image causes it, so it uses up no attempts. Any other
+TransientError may be the fault of one image, blob or session, and its attempts are counted.
 """
 
 from typing import ClassVar
@@ -105,34 +110,79 @@ class OutputError(PermanentError, kind="output_conflict", http=(409, "Output pat
 
 
 class TransientError(PipelineError, kind="transient", http=(503, "Service unavailable")):
-    """A retry may succeed. `retry_after` is the delay in seconds that the service requested, or None."""
+    """A retry may succeed.
+
+    Attributes:
+        dependency: The service that refused or failed: `pool`, `storage` or `identity`; empty if this image, blob or
+            session may be the cause.
+        bounded: Whether the cause is unknown, so that attempts are counted although a service refused the call.
+        retry_after: The delay in seconds that the service requested, or None.
+    """
+
+    default_dependency: ClassVar[str] = ""
 
     def __init__(
-        self, message: str, *, kind: str | None = None, stderr_tail: str = "", retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        kind: str | None = None,
+        stderr_tail: str = "",
+        retry_after: float | None = None,
+        dependency: str | None = None,
+        bounded: bool = False,
     ) -> None:
-        """Accept the arguments of PipelineError, and the delay that the service requested."""
+        """Accept the arguments of PipelineError and the attributes. Use the class's own dependency by default."""
         super().__init__(message, kind=kind, stderr_tail=stderr_tail)
         self.retry_after = retry_after
+        self.dependency = self.default_dependency if dependency is None else dependency
+        self.bounded = bounded
+
+    @property
+    def service(self) -> str:
+        """The dependency whose fault this is (a service fault); empty if attempts are counted."""
+        return "" if self.bounded else self.dependency
 
 
 class SessionLost(TransientError, kind="session_lost"):  # noqa: N818 - a state of the session, as operators call it
     """The session ended, was replaced by an empty one, or stopped during the job."""
 
 
+class BlobUnavailable(TransientError, kind="blob_busy", http=(409, "Blob not available")):  # noqa: N818
+    """Storage refuses one blob for now: another program leases it or is writing it."""
+
+
 class PoolUnavailable(TransientError, kind="pool_unavailable"):  # noqa: N818
-    """The session pool does not respond, or not in time."""
+    """The session pool does not respond, throttles, or refuses all calls."""
+
+    default_dependency = "pool"
 
 
 class StorageUnavailable(TransientError, kind="storage_unavailable"):  # noqa: N818
-    """The storage account does not respond, or not in time."""
+    """The storage account does not respond, throttles, or refuses all calls."""
+
+    default_dependency = "storage"
+
+
+class StorageNotFound(StorageUnavailable, kind="storage_not_found"):
+    """A container, queue or table of the pipeline does not exist, or is being deleted."""
 
 
 class IdentityUnavailable(TransientError, kind="identity_unavailable"):  # noqa: N818
-    """No token is available. Storage and pool raise it as their own error, with the same `kind`."""
+    """No token is available. Storage and pool raise it as their own error, with the same `kind` and `dependency`."""
+
+    default_dependency = "identity"
 
 
 class PoolFull(PipelineError, kind="pool_full", http=(503, "No free session")):  # noqa: N818
-    """No session is free: the job is requeued, and this is not an attempt (backpressure)."""
+    """No session is free: the job is requeued, and this is not an attempt (backpressure).
+
+    `retry_after` is the delay in seconds that the pool requested, or None.
+    """
+
+    def __init__(self, message: str, *, kind: str | None = None, retry_after: float | None = None) -> None:
+        """Accept the arguments of PipelineError and the delay that the pool requested."""
+        super().__init__(message, kind=kind)
+        self.retry_after = retry_after
 
 
 class JobSuperseded(PipelineError, kind="superseded", http=(409, "Source changed")):  # noqa: N818

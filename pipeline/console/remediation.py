@@ -191,6 +191,24 @@ REMEDIATIONS: dict[str, Remediation] = {
         "Wait until it responds, then retry.",
         retry_may_help=True,
     ),
+    "storage_not_found": Remediation(
+        "job failed because a container, queue or table was missing",
+        "jobs failed because a container, queue or table was missing",
+        "Create it with image-pipeline init, then retry.",
+        retry_may_help=True,
+    ),
+    "blob_leased": Remediation(
+        "job failed because another program holds a lease on the blob",
+        "jobs failed because another program holds a lease on their blob",
+        "Let that program release the lease, then retry.",
+        retry_may_help=True,
+    ),
+    "customer_key": Remediation(
+        "source is encrypted with a customer-provided key",
+        "sources are encrypted with a customer-provided key",
+        "Store it without such a key, then retry.",
+        retry_may_help=True,
+    ),
     "internal": Remediation(
         "job failed by a bug", "jobs failed by a bug", "Read the log, then retry.", retry_may_help=True
     ),

@@ -1,7 +1,7 @@
 """Record the outcome of a job that ends without an execution: a failure, or a superseded source."""
 
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import JobSuperseded, PermanentError, RecipeError, TransientError
@@ -31,10 +31,13 @@ class OutcomeRecorder:
             TransientError: Storage is unavailable; nothing is recorded.
         """
         place = (message.container, message.name)
-        source = await self.sources.stat(*place)
+        etag = await self._etag(*place)
         key = JobKey.of(message.recipe, *place)
-        version = Version(source.etag, await self._recipe_hash(message.recipe, key))
-        current = partial(self.sources.is_current, *place, source.etag)
+        version = Version(etag, await self._recipe_hash(message.recipe, key))
+
+        async def current() -> bool:
+            return await self._etag(*place) == etag
+
         # The claim makes sure that the result of another worker stands.
         claim = await self.ledger.claim(key, place, version, current, again=message.again, seen=message.seen, run=run)
         if isinstance(claim, Entry):
@@ -44,8 +47,9 @@ class OutcomeRecorder:
             return await claim.fail(error, "claim")
         attempts = message.attempt + 1
         log.error("failed after %d attempts: %s", attempts, error, extra={"event": "job.failed", "kind": error.kind})
-        final = f"{error.message}; given up after {attempts} attempts"
-        return await claim.fail(type(error)(final, kind=error.kind, stderr_tail=error.stderr_tail), "queue")
+        final = copy(error)  # the jobs of a microbatch share the error
+        final.message = f"{error.message}; given up after {attempts} attempts"
+        return await claim.fail(final, "queue")
 
     async def mark_superseded(self, message: Message, error: JobSuperseded) -> bool:
         """Mark a job whose source is gone or has changed as superseded, if no worker can still finish it.
@@ -62,6 +66,19 @@ class OutcomeRecorder:
         if entry and entry.state in ("queued", "running"):
             await self.ledger.transition(entry, "superseded")
         return False
+
+    async def _etag(self, container: str, name: str) -> str:
+        """Return the ETag of a source, also of one whose properties cannot be read. Raises JobSuperseded if it is gone.
+
+        Storage refuses even the properties of a blob with a customer-provided key, and lists it all the same. A 404
+        without an error code does not prove that a blob is gone; the listing does.
+        """
+        try:
+            return (await self.sources.stat(container, name)).etag
+        except (PermanentError, TransientError) as error:
+            if isinstance(error, TransientError) and error.service:
+                raise
+            return (await self.sources.find(container, name)).etag
 
     async def _recipe_hash(self, recipe: str, key: JobKey) -> str:
         """Return the recipe's hash; for a recipe unknown to this process, the hash in the job's row."""

@@ -63,7 +63,9 @@ class PoolToken:
             # Keep a token that is still valid.
             if old and old.expires_on > time.time() and not self._refused:
                 return old
-            raise PoolUnavailable(f"session pool: {error.message}", kind=error.kind) from error
+            raise PoolUnavailable(
+                f"session pool: {error.message}", kind=error.kind, dependency=error.dependency
+            ) from error
 
     def _start_request(self) -> asyncio.Task[AccessToken]:
         """Return the request that is under way, or start one in an empty context: it does not belong to the job."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol, Self
@@ -203,7 +204,10 @@ def fail_all(batch: list[PendingWork], error: PipelineError) -> None:
             if len(batch) > 1 and isinstance(error, SessionReplyError):
                 each.result.set_exception(SessionLost(error.message, kind="microbatch_interrupted"))
             else:
-                each.result.set_exception(type(error)(error.message, kind=error.kind))
+                own = copy(error)
+                # The output of several jobs belongs to none of them alone.
+                own.stderr_tail = error.stderr_tail if len(batch) == 1 else ""
+                each.result.set_exception(own)
 
 
 class DurationEstimator:

@@ -23,6 +23,7 @@ from pipeline.engine.protocol import MAX_LINE_CHARACTERS
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.auth import PoolToken
 from pipeline.pool.responses import (
+    SESSION_NOT_FOUND_CODES,
     Execution,
     body_chunks,
     error_from_response,
@@ -42,8 +43,6 @@ MAX_STREAM_CHARACTERS = MAX_LINE_CHARACTERS + 4096
 RESPONSE_GRACE_SECONDS = 15.0
 POLL_INTERVAL_SECONDS = 0.5
 _EXECUTION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-# Error codes for a session that does not exist.
-SESSION_NOT_FOUND_CODES = ("NoSessionFound", "SessionNotFound", "SessionWithIdentifierNotFound")
 
 Chunks = Callable[[], AsyncIterator[bytes]]
 """Returns the chunks of an upload from the start, for every attempt."""
@@ -172,11 +171,13 @@ class PoolClient:
         method, path = ("POST", ".management/stopSession") if custom else ("DELETE", "session")
         try:
             await self._call(method, path, identifier, "end a session")
-        except (SessionLost, SessionReplyError) as error:
+        except (SessionLost, PoolUnavailable) as error:
+            if error.service:
+                raise
             # Any other 404 or 400 is about the call. The session still exists then.
             if not any(code in error.message for code in SESSION_NOT_FOUND_CODES):
                 raise PoolUnavailable(
-                    f"the pool cannot end a session: {error.message}", kind="pool_cannot_end"
+                    f"the pool cannot end a session: {error.message}", kind="pool_cannot_end", bounded=True
                 ) from error
 
     async def _follow(self, identifier: str, response: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import aiohttp
 import httpx
 
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
+from pipeline.http_connections import parse_retry_after
 from pipeline.pool.timeouts import CHUNK_BYTES, with_stall_timeout
 from pipeline.pool.transport import never_sent
 
@@ -19,6 +20,8 @@ MAX_RESPONSE_BYTES = 1024 * 1024
 FULL_TEXT = "allocating pod"
 TIMEOUT_TEXT = "Request timed out waiting for code execution to complete"
 DIED_TEXTS = ("Execution aborted", "Kernel restarted")
+# Error codes for a session that does not exist.
+SESSION_NOT_FOUND_CODES = ("NoSessionFound", "NoSessionFoundError", "SessionNotFound", "SessionWithIdentifierNotFound")
 # Only an error code of this form is quoted: any other text could hold the identifier or forge a log line.
 _CODE = re.compile(r"[A-Za-z]{1,80}")
 
@@ -77,7 +80,7 @@ def is_retryable(error: Exception, max_delay: float) -> bool | float:
     """
     if not isinstance(error, PoolUnavailable | PoolFull):
         return False
-    after = getattr(error, "retry_after", None)
+    after = error.retry_after
     return after <= max_delay and after if after else True
 
 
@@ -123,8 +126,11 @@ def json_object(text: bytes) -> dict[str, Any]:
 def error_from_response(response: httpx.Response, text: bytes, operation: str) -> PipelineError:
     """Map an error response. The message quotes only the error code, since the body may hold the identifier."""
     status, code, message = response.status_code, *_error_code_and_message(text)
+    delay = parse_retry_after(response.headers.get("Retry-After", ""))
     if status == httpx.codes.TOO_MANY_REQUESTS or FULL_TEXT in message:
-        return PoolFull("the session pool has no free session")
+        return PoolFull("the session pool has no free session", retry_after=delay)
+    if code in SESSION_NOT_FOUND_CODES:
+        return SessionLost(f"{operation}: the session is gone (HTTP {status} {code})")
     if status in (401, 403):
         return PoolUnavailable(
             f"{operation}: the session pool refuses the sign-in (HTTP {status}); the identity needs the role "
@@ -144,11 +150,11 @@ def error_from_response(response: httpx.Response, text: bytes, operation: str) -
             "bytes than PIPELINE_MAX_SOURCE_BYTES allows",
             kind="session_full",
         )
+    answer = f"{operation}: the session pool responds with HTTP {status} {code}".rstrip()
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return PoolUnavailable(
-            f"{operation}: the session pool responds with HTTP {status}", retry_after=_retry_after(response)
-        )
-    return SessionReplyError(f"{operation}: the session pool responds with HTTP {status} {code}".rstrip())
+        return PoolUnavailable(answer, retry_after=delay)
+    # Any other answer is one that the pool does not document: a proxy's, or a refusal of this one call.
+    return PoolUnavailable(answer, kind="pool_refused", retry_after=delay, bounded=True)
 
 
 def parse_execution(response: dict[str, Any]) -> Execution:
@@ -166,11 +172,6 @@ def parse_execution(response: dict[str, Any]) -> Execution:
             stderr_tail=stderr,
         )
     return Execution(ok, stdout, stderr)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    after = response.headers.get("Retry-After", "")
-    return min(float(after), 120.0) if after.isdecimal() else None
 
 
 def _error_code_and_message(text: bytes) -> tuple[str, str]:

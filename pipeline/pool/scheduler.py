@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any
 
 from pipeline import telemetry
@@ -130,7 +131,7 @@ class SlotScheduler:
         """Return the reason why no slot became free. PoolFull would have the job wait in vain if none can be leased."""
         error = self.leases.last_error
         if error and not self.leases.slots:
-            return type(error)(error.message, kind=error.kind)
+            return copy(error)
         return PoolFull(
             f"no session became free within {self._settings.slot_acquire_timeout:g} s: running jobs or other processes "
             f"hold all {self._settings.pool_max_sessions} slots"

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import ConfigError, JobSuperseded, RecipeError
+from pipeline.errors import ConfigError, JobSuperseded, RecipeError, StorageNotFound
 from pipeline.recipes import Recipes
 from pipeline.storage import JobKey, Ledger, MarkedBlob, Renditions, Sources, source_of
 from pipeline.telemetry import logger
@@ -76,7 +76,7 @@ class OrphanCollector:
             await self.sources.stat(*source)
         except JobSuperseded:
             return "source gone"
-        except ConfigError:
+        except (ConfigError, StorageNotFound):
             return None  # a container of another pipeline
         return None if key.is_grouped or key.recipe in self.recipes.names else "recipe gone"
 

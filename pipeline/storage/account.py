@@ -14,7 +14,6 @@ from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
     HttpResponseError,
-    ResourceNotFoundError,
     ServiceRequestError,
     ServiceResponseError,
 )
@@ -24,17 +23,10 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue import BinaryBase64DecodePolicy, BinaryBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from pipeline.errors import (
-    ConfigError,
-    IdentityUnavailable,
-    OutputError,
-    PermanentError,
-    PipelineError,
-    SourceError,
-    StorageUnavailable,
-)
+from pipeline.errors import ConfigError, IdentityUnavailable, StorageUnavailable
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, Settings, StorageAccount
+from pipeline.storage.error_codes import MISSING_CODES, denied, error_from_code
 from pipeline.storage.transport import Transport, use_fast_policy
 
 # A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
@@ -94,7 +86,7 @@ class Account:
         return self._blobs.get_container_client(name)
 
     async def check_container(self, name: str) -> None:
-        """Check that a blob container exists. Raises ConfigError or StorageUnavailable with the reason."""
+        """Check that a blob container exists. Raises StorageUnavailable with the reason."""
         with map_errors(f"checking the container {name}"):
             await self.container(name).get_container_properties()
 
@@ -120,21 +112,26 @@ class Account:
 def map_errors(operation: str) -> Iterator[None]:
     """Map the storage SDK's errors to the pipeline's. `operation` begins the message, such as "reading a/b".
 
-    Catch errors that the caller handles (not found, condition not met, conflict) inside this context.
+    Catch errors that the caller handles (missing, condition not met, conflict) inside this context.
     """
     try:
         yield
     except IdentityUnavailable as error:
-        raise StorageUnavailable(f"{operation}: {error.message}", kind=error.kind) from error
+        raise StorageUnavailable(
+            f"{operation}: {error.message}", kind=error.kind, dependency=error.dependency
+        ) from error
     except (ServiceRequestError, ServiceResponseError) as error:
         raise StorageUnavailable(
             f"{operation}: the storage account does not respond ({_short(error)}); check the connection setting "
             f"{CONNECTION} and the network"
         ) from error
     except ClientAuthenticationError as error:
-        raise _denied(operation, error) from error
+        raise denied(operation, error.status_code or 0, error_code(error)) from error
     except HttpResponseError as error:
-        raise _error_from_response(operation, error) from error
+        headers = getattr(error.response, "headers", None) or {}
+        raise error_from_code(
+            operation, error.status_code or 0, error_code(error), headers.get("Retry-After", "")
+        ) from error
     except AzureError as error:
         raise StorageUnavailable(f"{operation}: {_short(error)}") from error
     except HTTPException as error:
@@ -172,7 +169,17 @@ async def delete_rows(table: TableClient, query: str, values: dict[str, str]) ->
 
 def already_exists(error: HttpResponseError) -> bool:
     """Return True for a resource that exists already. The SDK raises the same class for every other conflict."""
-    return _code(error) in ("BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists")
+    return error_code(error) in (
+        "BlobAlreadyExists", "ContainerAlreadyExists", "QueueAlreadyExists", "TableAlreadyExists", "EntityAlreadyExists"
+    )  # fmt: skip
+
+
+def is_missing(error: HttpResponseError) -> bool:
+    """Return True for a blob, row or message that does not exist.
+
+    A 404 about a missing container or table is an error, and so is one without a code: a proxy may have sent it.
+    """
+    return error.status_code == 404 and error_code(error) in MISSING_CODES
 
 
 @contextmanager
@@ -186,7 +193,7 @@ def ignore_existing() -> Iterator[None]:
 
 
 class IgnoreMissing:
-    """Context that suppresses the error for a missing blob or row. A missing container or table remains an error."""
+    """Context that suppresses the error for a missing blob or row (see `is_missing`)."""
 
     def __enter__(self) -> None:
         """Do nothing."""
@@ -195,43 +202,13 @@ class IgnoreMissing:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         """Return True for the error to suppress."""
-        return isinstance(error, ResourceNotFoundError) and _code(error) not in ("ContainerNotFound", "TableNotFound")
+        return isinstance(error, HttpResponseError) and is_missing(error)
 
 
-def _code(error: HttpResponseError) -> str:
+def error_code(error: HttpResponseError) -> str:
+    """Return the service's error code, such as `BlobNotFound`; empty if the response had none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
-
-
-def _error_from_response(operation: str, error: HttpResponseError) -> PipelineError:
-    code = _code(error)
-    if code in ("ContainerNotFound", "QueueNotFound", "TableNotFound", "ResourceNotFound") and error.status_code == 404:
-        return ConfigError(f"{operation}: {code}: it does not exist; create it with `image-pipeline init`")
-    if code == "BlobArchived":
-        return SourceError(f"{operation}: the blob is in the archive tier: rehydrate it, then retry", kind="archived")
-    if code in ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold"):
-        return OutputError(
-            f"{operation}: an immutability policy of the container protects the blob ({code})", kind="immutable"
-        )
-    if error.status_code in (401, 403):
-        return _denied(operation, error)
-    if error.status_code in (400, 404, 405, 413, 414):
-        return PermanentError(
-            f"{operation}: storage refuses the request: {error.status_code} {code}", kind="storage_refused"
-        )
-    retry_after = getattr(error.response, "headers", {}).get("Retry-After")
-    return StorageUnavailable(
-        f"{operation}: storage responded with {error.status_code} {code}".rstrip(),
-        retry_after=float(retry_after) if retry_after and retry_after.isdecimal() else None,
-    )
-
-
-def _denied(operation: str, error: HttpResponseError) -> StorageUnavailable:
-    return StorageUnavailable(
-        f"{operation}: storage refuses the sign-in (HTTP {error.status_code}); check the key in {CONNECTION}, or the "
-        "identity's roles Storage Blob Data Owner, Queue Data Contributor and Table Data Contributor",
-        kind="storage_denied",
-    )
 
 
 def _short(error: Exception) -> str:

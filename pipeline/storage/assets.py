@@ -11,7 +11,7 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError, 
 
 from pipeline.errors import RecipeError
 from pipeline.settings import MIB
-from pipeline.storage.account import Account, map_errors
+from pipeline.storage.account import Account, is_missing, map_errors
 
 MAX_ASSET_BYTES = 16 * MIB
 # An asset is used for this long before it is checked for changes.
@@ -68,6 +68,8 @@ class Assets:
                 assert cached is not None  # noqa: S101 - only then does the request have a condition
                 return Asset(cached.file, cached.data, cached.etag, time.monotonic())
             except ResourceNotFoundError as error:
+                if not is_missing(error):
+                    raise
                 raise RecipeError(
                     f"the recipe needs {name!r}, which is not in the container {self.container!r}: upload it there",
                     kind="asset_missing",

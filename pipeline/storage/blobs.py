@@ -17,8 +17,16 @@ from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
-from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
-from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, already_exists, ignore_existing, map_errors
+from pipeline.errors import BlobUnavailable, ConfigError, JobSuperseded, OutputError
+from pipeline.storage.account import (
+    BLOCK_BYTES,
+    READ_CHUNK_BYTES,
+    Account,
+    already_exists,
+    ignore_existing,
+    is_missing,
+    map_errors,
+)
 
 MAX_FILE_NAME_CHARACTERS = 100
 
@@ -109,6 +117,8 @@ class Source:
                 async for chunk in stream.chunks():
                     yield chunk
             except (ResourceModifiedError, ResourceNotFoundError) as error:
+                if isinstance(error, ResourceNotFoundError) and not is_missing(error):
+                    raise
                 raise JobSuperseded(f"{self.container}/{self.name} changed or was deleted while it was read") from error
 
     async def _reopen(self) -> StorageStreamDownloader[bytes]:
@@ -121,9 +131,9 @@ class Source:
         with map_errors(f"reading the tags of {self.container}/{self.name}"):
             try:
                 return dict(await self._blob.get_blob_tags())
-            except ResourceNotFoundError as error:
-                raise JobSuperseded(f"{self.container}/{self.name} was deleted meanwhile") from error
             except HttpResponseError as error:
+                if is_missing(error):
+                    raise JobSuperseded(f"{self.container}/{self.name} was deleted meanwhile") from error
                 if error.status_code not in TAGS_UNSUPPORTED_STATUSES:
                     raise
                 return {}
@@ -187,6 +197,17 @@ class Sources:
         _refuse_folder(container, name, blob.size, blob.metadata)
         return _listed(blob)
 
+    async def find(self, container: str, name: str) -> Listed:
+        """Return a blob's properties from a listing: storage lists a blob that it refuses to read.
+
+        Raises JobSuperseded if it is not listed.
+        """
+        # The first name with this prefix is the name itself.
+        listed, _ = await self.page(container, name, limit=1)
+        if not listed or listed[0].name != name:
+            raise JobSuperseded(f"the blob {container}/{name} does not exist", kind="source_gone")
+        return listed[0]
+
     async def is_current(self, container: str, name: str, etag: str) -> bool:
         """Return True if the blob still has this ETag."""
         try:
@@ -211,11 +232,11 @@ class Sources:
 
 @contextmanager
 def _must_exist(container: str, name: str) -> Iterator[None]:
-    """Raise JobSuperseded if the blob does not exist; a missing container is a ConfigError instead."""
+    """Raise JobSuperseded if the blob does not exist; not for any other 404 (see `is_missing`)."""
     try:
         yield
     except ResourceNotFoundError as error:
-        if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
+        if not is_missing(error):
             raise
         raise JobSuperseded(f"the blob {container}/{name} does not exist", kind="source_gone") from error
 
@@ -292,9 +313,7 @@ class Staged:
         except HttpResponseError as error:
             if already_exists(error):
                 return False
-            if error.error_code == "InvalidBlockList":  # type: ignore[attr-defined]
-                # The other writer may be an older generation of this job. The retry decides by the generation.
-                raise StorageUnavailable(f"another writer committed {blob.path} first", kind="overwritten") from error
+            # After InvalidBlockList the other writer may be an older generation of this job. The retry decides by it.
             raise
         return True
 
@@ -327,7 +346,7 @@ class Renditions:
         Raises:
             OutputError: The path holds a rendition of another job, or a blob that is not the pipeline's.
             JobSuperseded: A newer generation of this job has committed it.
-            StorageUnavailable: Other writers changed the blob five times in a row.
+            BlobUnavailable: Another writer was faster, or another program leases the blob.
         """
         with map_errors(f"committing {self.container}/{blob.path}"):
             condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
@@ -335,7 +354,7 @@ class Renditions:
                 if await staged.write(blob, owner, condition):
                     return
                 condition = await self._may_replace(blob.path, owner)
-        raise StorageUnavailable(
+        raise BlobUnavailable(
             f"{self.container}/{blob.path} was changed by other writers five times", kind="overwritten"
         )
 
@@ -349,6 +368,8 @@ class Renditions:
                     stream.properties.content_settings.content_type or "application/octet-stream",
                 )
             except ResourceNotFoundError as error:
+                if not is_missing(error):
+                    raise
                 raise JobSuperseded(f"the rendition {path} does not exist", kind="rendition_gone") from error
 
     async def exist(self, paths: list[str]) -> bool:
@@ -374,14 +395,20 @@ class Renditions:
             try:
                 client = self._client.get_blob_client(blob.path)
                 await client.delete_blob(etag=f'"{unquoted(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
-            except (ResourceModifiedError, ResourceNotFoundError):
+            except ResourceModifiedError:
+                return False
+            except ResourceNotFoundError as error:
+                if not is_missing(error):
+                    raise
                 return False
         return True
 
     async def _may_replace(self, path: str, owner: Ownership) -> dict[str, Any]:
         try:
             existing = await self._client.get_blob_client(path).get_blob_properties()
-        except ResourceNotFoundError:
+        except ResourceNotFoundError as error:
+            if not is_missing(error):
+                raise
             return {"match_condition": MatchConditions.IfMissing}
         metadata = existing.metadata or {}
         if metadata.get(JOB_METADATA_KEY) != owner.job:

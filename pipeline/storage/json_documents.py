@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 
 from pipeline.storage.account import Account, IgnoreMissing, already_exists, map_errors
 
@@ -65,11 +66,9 @@ class DocumentStore:
         with map_errors("deleting old documents"):
             async for blob in self._client.list_blobs(name_starts_with=self._prefix):
                 if blob.last_modified < limit:
-                    try:
+                    with suppress(ResourceModifiedError), IgnoreMissing():
                         await self._client.delete_blob(
                             blob.name, etag=blob.etag, match_condition=MatchConditions.IfNotModified
                         )
                         deleted += 1
-                    except (ResourceNotFoundError, ResourceModifiedError):
-                        continue
         return deleted

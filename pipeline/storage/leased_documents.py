@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
-from pipeline.errors import PipelineError, StorageUnavailable
-from pipeline.storage.account import Account, ignore_existing, map_errors
+from pipeline.errors import PipelineError, TransientError
+from pipeline.storage.account import Account, IgnoreMissing, error_code, ignore_existing, map_errors
 
 LEASE_LOST_STATUSES = (404, 409, 412)
+# Another process holds the document, or has created none yet.
+NOT_LEASABLE_CODES = ("LeaseAlreadyPresent", "LeaseIsBreakingAndCannotBeAcquired", "BlobNotFound")
 # Prefix of the demands of processes, outside the prefix of the documents.
 DEMAND_PREFIX = "demands/"
 # A demand that its process has not repeated for this long is ignored: the process is dead. It tolerates clock skew.
@@ -29,7 +31,7 @@ DEMAND_RETENTION = timedelta(hours=1)
 METADATA_FIELDS = ("state", "generation", "used", "born", "last", "until", "counted", "hours", "holder")
 
 
-class LeaseLost(StorageUnavailable, kind="lease_lost"):
+class LeaseLost(TransientError, kind="lease_lost"):  # noqa: N818 - a state of the lease
     """The lease has expired, or another process holds it."""
 
 
@@ -40,7 +42,7 @@ def _map_lease_errors(operation: str) -> Iterator[None]:
         try:
             yield
         except HttpResponseError as error:
-            if error.status_code not in LEASE_LOST_STATUSES:
+            if error.status_code not in LEASE_LOST_STATUSES or not error_code(error):
                 raise
             raise LeaseLost("this process no longer holds the slot") from error
 
@@ -125,7 +127,9 @@ class LeasedDocuments:
         with map_errors("leasing a slot"):
             try:
                 lease = await blob.acquire_lease(self._lease_seconds)
-            except (ResourceExistsError, ResourceNotFoundError):
+            except HttpResponseError as error:
+                if error_code(error) not in NOT_LEASABLE_CODES:
+                    raise
                 return None
             document = LeasedDocument(blob, lease, {})
             try:
@@ -159,7 +163,7 @@ class LeasedDocuments:
         return [_parse_demand(blob.metadata or {}) for blob in others if blob.last_modified > now - DEMAND_TTL]
 
     async def _remove(self, name: str) -> None:
-        with suppress(ResourceNotFoundError):
+        with IgnoreMissing():
             await self._container.delete_blob(name)
 
     async def _create(self, name: str) -> None:

@@ -21,20 +21,23 @@ from http.client import HTTPException
 from typing import Any, Literal
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import JobSuperseded, PipelineError
-from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, error_code, if_unchanged, map_errors
 from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
+from pipeline.storage.error_codes import MISSING_CODES
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
+# Codes of a write whose condition does not hold: the row has changed, exists already, or is gone.
+CONFLICT_CODES = ("EntityAlreadyExists", "UpdateConditionNotSatisfied", "ConditionNotMet", *MISSING_CODES)
 GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
 
@@ -110,7 +113,7 @@ class Ledger:
                     if error.status_code == 404 and error.index:
                         del lists[error.index - 1]  # this list row is gone already
                         continue
-                    if not _is_conflict(error):
+                    if error_code(error) not in CONFLICT_CODES:
                         raise
                 return
 
@@ -204,7 +207,7 @@ class Ledger:
             try:
                 return replace(entry, row_etag=await self._write(entry, obsolete, lists=lists))
             except HttpResponseError as error:
-                if not _is_conflict(error):
+                if error_code(error) not in CONFLICT_CODES:
                     raise
             except HTTPException:
                 log.warning(
@@ -341,18 +344,6 @@ def _reason(error: PipelineError, stage: str) -> dict[str, str]:
         "error_tail": error.stderr_tail,
         "stage": stage,
     }
-
-
-def _is_conflict(error: HttpResponseError) -> bool:
-    """Return True for a conflict: the row has changed, exists already, or is gone."""
-    code = getattr(error, "error_code", None)
-    if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
-        return code != "TableNotFound"
-    return isinstance(error, TableTransactionError) and code in (
-        "EntityAlreadyExists",
-        "UpdateConditionNotSatisfied",
-        "ResourceNotFound",
-    )
 
 
 def _unchanged(entry: Entry) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal, Self
 
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, IgnoreMissing, delete_rows, if_unchanged, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, already_exists, delete_rows, if_unchanged, map_errors
 from pipeline.storage.queue import Item
 
 Kind = Literal["run", "plan", "schedule"]
@@ -74,10 +74,14 @@ class RunStore:
 
     async def create(self, kind: Kind, key: str, content: dict[str, Any]) -> Document | None:
         """Store a new document; None if the key exists."""
-        with map_errors(_OPERATION), suppress(ResourceExistsError):
-            written = await self._table.create_entity(_row(kind, key, content))
+        with map_errors(_OPERATION):
+            try:
+                written = await self._table.create_entity(_row(kind, key, content))
+            except ResourceExistsError as error:
+                if not already_exists(error):
+                    raise
+                return None
             return Document(content, str(written["etag"]))
-        return None
 
     async def get(self, kind: Kind, key: str) -> Document | None:
         """Return a document, or None."""
@@ -99,7 +103,7 @@ class RunStore:
 
     async def replace(self, kind: Kind, key: str, before: Document, content: dict[str, Any]) -> Document | None:
         """Replace a document; None if it has changed since it was read."""
-        with map_errors(_OPERATION), suppress(ResourceModifiedError, ResourceNotFoundError):
+        with map_errors(_OPERATION), suppress(ResourceModifiedError), IgnoreMissing():
             written = await self._table.update_entity(_row(kind, key, content), **if_unchanged(before.etag))
             return Document(content, str(written["etag"]))
         return None
@@ -145,7 +149,7 @@ class RunStore:
 
     async def batch(self, run: str, name: str) -> Batch | None:
         """Return a batch, or None."""
-        with map_errors(_OPERATION), suppress(ResourceNotFoundError):
+        with map_errors(_OPERATION), IgnoreMissing():
             return _batch(await self._table.get_entity(_partition(run), name))
         return None
 
@@ -180,7 +184,7 @@ class RunStore:
             batch = stored
 
     async def _replace_batch(self, batch: Batch) -> Batch | None:
-        with map_errors(_OPERATION), suppress(ResourceModifiedError, ResourceNotFoundError):
+        with map_errors(_OPERATION), suppress(ResourceModifiedError), IgnoreMissing():
             written = await self._table.update_entity(_batch_row(batch), **if_unchanged(batch.etag))
             return replace(batch, etag=str(written["etag"]))
         return None

@@ -5,7 +5,7 @@ import time
 
 from azure.core.exceptions import ResourceExistsError
 
-from pipeline.storage.account import Account, IgnoreMissing, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, already_exists, map_errors
 
 SECRET_BYTES = 32
 CACHE_SECONDS = 60.0
@@ -36,6 +36,8 @@ class SharedSecret:
         secret = secrets.token_bytes(SECRET_BYTES)
         try:
             await self._blob.upload_blob(secret, overwrite=False)
-        except ResourceExistsError:
+        except ResourceExistsError as error:
+            if not already_exists(error):
+                raise
             return await self._fetch()
         return secret

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import ResourceModifiedError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, map_errors
+from pipeline.storage.account import Account, IgnoreMissing, if_unchanged, ignore_existing, map_errors
 
 PARTITION, REQUESTS_KEY = "~slots~", "asked"
 # Requests older than this are dropped.
@@ -72,12 +72,9 @@ class SlotStatusTable:
                 return requests[name][1]
             recent = {each: request for each, request in requests.items() if now - request[1] < REQUEST_TTL_SECONDS}
             row = {**_key(REQUESTS_KEY), "status": json.dumps({**recent, name: (generation, now)})}
-            with map_errors(_OPERATION):
-                try:
-                    await self._table.update_entity(row, **condition)
-                except (ResourceModifiedError, ResourceNotFoundError):
-                    continue
-            return now
+            with map_errors(_OPERATION), suppress(ResourceModifiedError), IgnoreMissing():
+                await self._table.update_entity(row, **condition)
+                return now
 
     async def _requests(self) -> tuple[dict[str, tuple[int, float]], dict[str, Any]]:
         """Read the requests, and the ETag condition for replacing their row (optimistic concurrency)."""
@@ -86,7 +83,7 @@ class SlotStatusTable:
                 with IgnoreMissing():
                     row = await self._table.get_entity(PARTITION, REQUESTS_KEY)
                     return _read(json.loads(row["status"])), if_unchanged(str(row.metadata["etag"]))
-                with suppress(ResourceExistsError):
+                with ignore_existing():
                     await self._table.create_entity({**_key(REQUESTS_KEY), "status": "{}"})
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from pipeline.errors import JobSuperseded, PipelineError, StorageUnavailable
+from pipeline.errors import JobSuperseded, PipelineError, SourceError, StorageUnavailable
 from pipeline.jobs.dispatch import MAX_DELAY_SECONDS, retry_delay
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import Message
@@ -209,7 +209,10 @@ async def test_an_error_that_cannot_be_queued_is_raised(memory: Memory) -> None:
         (409, "BlobArchived", ("failed", "archived", 1)),
         (409, "BlobImmutableDueToPolicy", ("failed", "immutable", 1)),
         (403, "AuthorizationFailure", ("queued", "storage_denied", 1)),
-        (413, "RequestBodyTooLarge", ("failed", "storage_refused", 1)),
+        (413, "RequestBodyTooLarge", ("failed", "storage_invalid", 1)),
+        (409, "BlobUsesCustomerSpecifiedEncryption", ("failed", "customer_key", 1)),
+        (412, "LeaseIdMissing", ("queued", "blob_leased", 1)),
+        (418, "", ("queued", "storage_refused", 1)),
     ],
 )
 async def test_a_refused_commit(memory: Memory, status: int, code: str, expected: tuple[str, str, int]) -> None:
@@ -225,6 +228,41 @@ async def test_an_internal_error_is_retried(memory: Memory, monkeypatch: pytest.
     await upload(memory)
     (message,) = await memory.take()
     assert message["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("BlobArchived", "archived"), ("BlobUsesCustomerSpecifiedEncryption", "customer_key")]
+)
+async def test_a_source_that_storage_refuses_is_a_failure_with_its_reason(memory: Memory, code: str, kind: str) -> None:
+    """Storage refuses even the properties of a blob with a customer's key; its listing has the ETag."""
+    await memory.upload(NAME, image_bytes(60, 40))
+    etag = (await memory.services.sources.stat("input", NAME)).etag
+    memory.account.fail(f"blob.get input/{NAME}", 409, code, times=9)
+    memory.account.fail(f"blob.head input/{NAME}", 409, code, times=9)
+    await memory.services.dispatcher.handle_blob("input", NAME)
+    entry = await row(memory)
+    assert (entry.state, entry.error_kind, entry.version.etag) == ("failed", kind, etag)
+    assert await memory.take() == []
+
+
+async def test_a_404_without_a_code_is_retried_and_then_a_failure() -> None:
+    """A proxy may answer so: the event is not swallowed."""
+    async with open_in_memory(max_attempts=2) as memory:
+        await memory.upload(NAME, image_bytes(60, 40))
+        memory.account.fail(f"blob.get input/{NAME}", 404, times=9)
+        await memory.services.dispatcher.handle_blob("input", NAME)
+        (message,) = await memory.take()
+        await memory.run_queued(message)
+        assert state(await row(memory)) == ("failed", "storage_refused", 1)
+
+
+async def test_a_source_that_is_gone_is_no_failure(memory: Memory) -> None:
+    """A 404 without a code, and no such name in the listing."""
+    memory.account.fail("blob.head input/gone.jpg", 404)
+    with pytest.raises(JobSuperseded):
+        await memory.services.outcomes.record_failure(
+            Message(recipe="web", container="input", name="gone.jpg"), SourceError("?")
+        )
 
 
 # -- other workers and newer sources ---------------------------------------------------------------------------------

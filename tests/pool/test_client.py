@@ -24,7 +24,7 @@ from pipeline.errors import (
 from pipeline.identity import Identity
 from pipeline.pool import client as client_module
 from pipeline.pool.auth import SCOPE, PoolToken
-from pipeline.pool.client import PoolClient
+from pipeline.pool.client import PoolClient, single_chunk
 from pipeline.settings import Settings
 from tests.waiting import eventually
 
@@ -98,11 +98,11 @@ REFUSALS = {
     "full disk": (response(413, b""), SessionLost, "disk is full"),
     "wrong body": (
         response(400, {"error": {"code": "SessionPropertiesMissing"}}),
-        SessionReplyError,
+        PoolUnavailable,
         "PropertiesMissing",
     ),
     "service error": (response(503, b""), PoolUnavailable, "503"),
-    "redirect": (response(302, b"", Location="http://127.0.0.1:1/"), SessionReplyError, "302"),
+    "redirect": (response(302, b"", Location="http://127.0.0.1:1/"), PoolUnavailable, "302"),
     "endless response": (response(200, b"x" * 2_000_000), SessionReplyError, "longer than"),
 }
 
@@ -152,10 +152,13 @@ async def test_garbage_is_no_successful_execution() -> None:
             assert not (await client.execute("identifier", "1", 9)).ok
 
 
-async def test_a_call_is_repeated_after_retry_after() -> None:
+@pytest.mark.parametrize("status", [503, 429])
+async def test_a_call_is_repeated_after_retry_after(status: int) -> None:
     stamina.set_testing(False)
-    full = response(503, b"", Retry_After="1")
-    async with pool_with(full, response(200, {"status": "Succeeded"})) as (client, pool):
+    async with pool_with(response(status, b"", Retry_After="1"), response(200, {"status": "Succeeded"})) as (
+        client,
+        pool,
+    ):
         started = time.monotonic()
         assert (await client.execute("identifier", "1", 9)).ok
         assert time.monotonic() - started >= 1
@@ -169,6 +172,25 @@ async def test_a_long_retry_after_is_not_waited_for() -> None:
                 await client.execute("identifier", "1", 9)
         assert len(pool.heads) == 1
         assert caught.value.retry_after is not None
+
+
+@pytest.mark.parametrize("status", [307, 400, 408, 409, 418, 425])
+async def test_an_undocumented_answer_is_retried_and_counted(status: int) -> None:
+    async with pool_with(response(status, b""), response(200, {"status": "Succeeded"})) as (client, pool):
+        assert (await client.execute("identifier", "1", 9)).ok
+    assert len(pool.heads) == 2
+    async with pool_with(response(status, b"")) as (client, _):
+        with pytest.raises(PoolUnavailable) as caught:
+            await client.execute("identifier", "1", 9)
+    assert (caught.value.kind, caught.value.service, caught.value.dependency) == ("pool_refused", "", "pool")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+async def test_a_refusal_of_all_calls_is_a_fault_of_the_pool(status: int) -> None:
+    async with pool_with(response(status, b"")) as (client, _):
+        with pytest.raises(PoolUnavailable) as caught:
+            await client.upload("identifier", "a.bin", 1, lambda: single_chunk(b"x"))
+    assert caught.value.service == "pool"
 
 
 @pytest.mark.parametrize("body", [{"error": {"code": "SessionWithIdentifierNotFound"}}, {"code": "SessionNotFound"}])

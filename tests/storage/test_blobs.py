@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageUnavailable
+from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageNotFound, StorageUnavailable
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import BLOCK_BYTES, Account
 from pipeline.storage.blobs import Ownership, RenditionBlob, Renditions, Sources
@@ -64,9 +64,10 @@ async def test_a_missing_source_is_superseded(settings: Settings, sources: Sourc
     assert caught.value.kind == "source_gone"
 
 
-async def test_a_missing_container_is_a_configuration_error(account: Account) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere/a\.jpg.*image-pipeline init"):
+async def test_a_missing_container_is_a_fault_of_the_service(account: Account) -> None:
+    with pytest.raises(StorageNotFound, match=r"nowhere/a\.jpg.*image-pipeline init") as caught:
         await Sources(account, ("nowhere",)).open("nowhere", "a.jpg")
+    assert caught.value.service == "storage"
 
 
 async def test_a_rendition_has_the_recipes_headers_and_the_mark(

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from azure.data.tables import TableEntity
 
-from pipeline.errors import ConfigError, JobSuperseded, PoolFull, SourceError
+from pipeline.errors import JobSuperseded, PoolFull, SourceError, StorageNotFound
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.storage.keys import JobKey
@@ -163,6 +163,6 @@ async def test_a_scan_reads_a_range_of_one_recipe(ledger: Ledger) -> None:
     assert [entry.key.row async for entry in ledger.scan("web", keys[0], keys[1])] == keys
 
 
-async def test_a_missing_table_is_a_configuration_error(account: Account) -> None:
-    with pytest.raises(ConfigError, match="image-pipeline init"):
+async def test_a_missing_table_is_a_fault_of_the_service(account: Account) -> None:
+    with pytest.raises(StorageNotFound, match="image-pipeline init"):
         await Ledger(account, "nowhere", claim_ttl=60).get(KEY)
