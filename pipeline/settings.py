@@ -27,6 +27,9 @@ log = logger(__name__)
 PREFIX = "PIPELINE_"
 CONNECTION = "IMAGES"
 APP_FOLDER = Path(__file__).parents[1]
+# The platform tells the app with it if App Service authentication is on. Its own host reads the same variable to decide
+# if it removes X-MS-CLIENT-PRINCIPAL from the requests of clients.
+PLATFORM_AUTH_VARIABLE = "WEBSITE_AUTH_ENABLED"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 MIB = 1024 * 1024

@@ -1,6 +1,7 @@
 """Commands about the environment: check what jobs need, create resources, show the session pool, end idle sessions."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from pipeline.monitoring.pool_overview import SlotOverview
 from pipeline.pool.auth import SCOPE
 from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
+from pipeline.settings import PLATFORM_AUTH_VARIABLE
 from pipeline.storage import JobQueue, create_all
 from pipeline.telemetry import printable
 
@@ -31,6 +33,8 @@ CHECK_TIMEOUT_SECONDS = 15.0
 # Leases and tokens tolerate some seconds. Above the first limit they fail sometimes, above the second always.
 CLOCK_WARNING_SECONDS, CLOCK_ERROR_SECONDS = 5.0, 60.0
 MAX_COUNTED_FAILURES = 1000
+# An output of the deployment: `azd env get-values` prints it with the settings.
+APP_HOST_VARIABLE = "FUNCTION_APP_HOST"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ async def examine() -> list[Finding]:
         Finding("versions", "ok", f"Python {about.python}, engine {about.engine[:12]}, {packages}"),
     ]
     try:
-        checks = (_dependencies, _queues, _token, _clock, _failures)
+        checks = (_dependencies, _queues, _token, _clock, _failures, _console)
         results = await asyncio.gather(*(_run(check, services) for check in checks))
     finally:
         await services.close()
@@ -153,6 +157,25 @@ async def _failures(services: Services) -> list[Finding]:
     kinds = ", ".join(f"{group.count} {group.kind}" for group in groups[:3])
     shown = f"{count}{' or more' if count >= MAX_COUNTED_FAILURES else ''}"
     return [Finding("failures", "warning", f"{shown} ({kinds}): see `image-pipeline failures`")]
+
+
+async def _console(services: Services) -> list[Finding]:
+    """Ask the app if its console answers: it does not without the authentication that the settings name."""
+    access, host = services.settings.console_access, os.environ.get(APP_HOST_VARIABLE)
+    if access != "app_service":
+        return [Finding("console", "ok", f"access: {access}")]
+    if not host:
+        detail = f"not asked whether App Service authentication is on: set {APP_HOST_VARIABLE} to the app's host name"
+        return [Finding("console", "warning", detail)]
+    try:
+        async with httpx.AsyncClient(timeout=CHECK_TIMEOUT_SECONDS) as client:
+            response = await client.get(f"https://{host}/api/console")
+    except httpx.HTTPError as error:
+        return [Finding("console", "warning", f"{host} did not answer ({type(error).__name__}): start the app")]
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and PLATFORM_AUTH_VARIABLE in response.text:
+        detail = "it answers 503: turn App Service authentication on, or set PIPELINE_CONSOLE_ACCESS to keys"
+        return [Finding("console", "error", detail)]
+    return [Finding("console", "ok", "App Service authentication is on")]
 
 
 def show_pool(as_json: Json = False) -> None:

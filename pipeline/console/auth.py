@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import azure.functions as func
 from itsdangerous import BadData, Signer, URLSafeTimedSerializer
 
-from pipeline.settings import LOOPBACK, Settings
+from pipeline.errors import ConfigError
+from pipeline.settings import LOOPBACK, PLATFORM_AUTH_VARIABLE, Settings, variable
 
 Role = Literal["read", "write"]
 PRINCIPAL_HEADER = "x-ms-client-principal"
@@ -48,6 +49,20 @@ class Principal:
     def may_write(self) -> bool:
         """True if the user may make changes."""
         return self.role == "write"
+
+
+def ensure_platform_authenticates(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raise ConfigError if the console trusts App Service authentication while that is off in `environ`.
+
+    Any client could then send the header that names a user and its roles.
+    """
+    is_on = environ.get(PLATFORM_AUTH_VARIABLE, "").lower() in ("true", "1")
+    if settings.console_access == "app_service" and not is_on:
+        access = variable("console_access")
+        raise ConfigError(
+            f"{access} is app_service, but App Service authentication is off ({PLATFORM_AUTH_VARIABLE} is not true): "
+            f"every client could claim every role. Turn App Service authentication on, or set {access} to keys"
+        )
 
 
 def authenticate(request: func.HttpRequest, settings: Settings, secret: bytes) -> Principal | None:

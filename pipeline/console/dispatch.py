@@ -1,6 +1,7 @@
 """Routes of the console, and dispatch of requests: authentication, roles, CSRF check, timeouts and error pages."""
 
 import asyncio
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,6 +17,7 @@ from pipeline.console.auth import (
     cookie_header,
     csrf_token,
     csrf_valid,
+    ensure_platform_authenticates,
     is_console_path,
     safe_redirect,
     sign_cookie,
@@ -153,6 +155,7 @@ class Console:
                 return responses.plain_text(404, "file not found")
             return responses.static_file(file.data, file.content_type, file.digest)
         try:
+            ensure_platform_authenticates(self.settings, os.environ)
             async with asyncio.timeout(READ_TIMEOUT_SECONDS if _method(request) == "GET" else WRITE_TIMEOUT_SECONDS):
                 secret = await self.secret.get()
                 principal = authenticate(request, self.settings, secret)

@@ -15,7 +15,11 @@ from itsdangerous import TimestampSigner
 from devstack.state import ROOT
 from pipeline.console import auth
 from pipeline.console.auth import COOKIE_NAME, PRINCIPAL_HEADER, Principal
-from pipeline.settings import Settings
+from pipeline.console.dispatch import console_of
+from pipeline.settings import PLATFORM_AUTH_VARIABLE, Settings
+from tests.api.client import call
+from tests.console.client import http_request, text_of
+from tests.memory import open_in_memory
 
 SECRET = b"s" * 32
 OTHER_SECRET = b"o" * 32
@@ -135,6 +139,38 @@ def test_app_service_users_without_a_role_are_rejected(header: str) -> None:
 def test_the_app_service_header_counts_only_by_setting(access: str) -> None:
     headers = {PRINCIPAL_HEADER: principal_header("Console.Write")}
     assert auth.authenticate(request(**headers), settings(access), SECRET) is None
+
+
+@pytest.mark.parametrize("value", [None, "False", "", "0"])
+async def test_a_forged_header_opens_nothing_without_app_service_authentication(
+    value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One switch in the portal must not make every client an operator."""
+    monkeypatch.delenv(PLATFORM_AUTH_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(PLATFORM_AUTH_VARIABLE, value)
+    headers = {PRINCIPAL_HEADER: principal_header("Console.Write"), "sec-fetch-site": "same-origin"}
+    async with open_in_memory(console_access="app_service") as memory:
+        console = console_of(memory.services)
+        pages = [
+            await console.handle(http_request("/failures", **headers)),
+            await console.handle(http_request("/runs/plan", "POST", b"csrf_token=x", **headers)),
+        ]
+        api = await call(memory, "GET", "/api/recipes")
+    assert [page.status_code for page in pages] == [503, 503]
+    assert all("PIPELINE_CONSOLE_ACCESS" in text_of(page) for page in pages)
+    assert all('name="csrf_token" value=""' in text_of(page) or "csrf_token" not in text_of(page) for page in pages)
+    assert api.status == 200, "the API runs"
+
+
+@pytest.mark.parametrize("value", ["True", "true", "1"])
+async def test_app_service_authentication_opens_the_console(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLATFORM_AUTH_VARIABLE, value)
+    async with open_in_memory(console_access="app_service") as memory:
+        console = console_of(memory.services)
+        without = await console.handle(http_request("/failures"))
+        reader = await console.handle(http_request("/failures", **{PRINCIPAL_HEADER: principal_header("Console.Read")}))
+    assert (without.status_code, reader.status_code) == (401, 200)
 
 
 KIM, LEE = Principal("write", "kim", "1"), Principal("write", "lee", "2")
