@@ -31,6 +31,9 @@ STACK_FIXTURES = {"azurite", "session_pool", "environ", "shared_pool", "baked_po
 # Fixtures with two implementations, in memory and on the local stack, and the folders whose tests run on both.
 BOTH = {"stack_environ", "storage_connection", "pool_endpoint"}
 BOTH_FOLDERS = {"api", "pipeline", "runs", "storage", "testing"}
+# In these folders every test runs on both: they hold the in-memory implementations against the real ones. In the other
+# folders, the tests with the mark `both` do.
+CONTRACT_FOLDERS = {"storage", "testing"}
 # Folders and modules whose tests start processes, or search or wait for seconds.
 SLOW_PLACES = (
     "api/test_fuzz.py",
@@ -60,12 +63,15 @@ SLOW_PLACES = (
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests in memory as well as on the local stack, unless they are marked as `stack`."""
-    needs_stack = metafunc.definition.get_closest_marker("stack") or STACK_FIXTURES & set(metafunc.fixturenames)
-    both = Path(metafunc.module.__file__).parent.name in BOTH_FOLDERS and not needs_stack
-    real = pytest.param("stack", marks=pytest.mark.stack)
+    """Choose where a test runs: in memory, on the local stack (mark `stack`), or on both (mark `both`)."""
+    folder, test = Path(metafunc.module.__file__).parent.name, metafunc.definition
+    in_memory = folder in BOTH_FOLDERS and not (
+        test.get_closest_marker("stack") or STACK_FIXTURES & set(metafunc.fixturenames)
+    )
+    on_stack = not in_memory or folder in CONTRACT_FOLDERS or bool(test.get_closest_marker("both"))
+    places = ["memory"] * in_memory + [pytest.param("stack", marks=pytest.mark.stack)] * on_stack
     for name in BOTH & set(metafunc.fixturenames):
-        metafunc.parametrize(name, ["memory", real] if both else [real], indirect=True)
+        metafunc.parametrize(name, places, indirect=True)
 
 
 # One test of these takes a minute or more: with several processes, they must not come last.

@@ -50,6 +50,7 @@ async def test_adhoc_renditions_have_their_own_path_prefix(open_app: Stack) -> N
     assert (again["id"], again["attempts"]) == (job["id"], 1), "the same recipe is the same job and is executed once"
 
 
+@pytest.mark.both
 async def test_another_process_executes_a_queued_adhoc_job(open_app: Stack, backend: Backend) -> None:
     await open_app.upload("a.jpg", image_bytes())
     response = await call(open_app, "POST", JOBS, {"source": "a.jpg", **OWN}, prefer="respond-async")

@@ -28,7 +28,7 @@ parameters = {{ "path.id" = "{id}" }}
 CHOICE = """
 [[operations]]
 include-name = "POST /jobs"
-generation = { max-examples = 25 }
+generation = { max-examples = 12 }
 phases.coverage.enabled = false
 """
 OF_A_JOB = ("GET /jobs/{id}/renditions/{name}", "GET /jobs/{id}/source")
@@ -49,7 +49,7 @@ async def test_generated_requests_get_only_documented_responses(stack: Stack, tm
     async with subprocesses.running("host", HOST, env=environ, output=lines.append) as host:
         url = (await host.wait_for_line(r"function host ready: (\S+)", timeout=60))[1]
         command = ["--config-file", str(configuration), "run", f"{url}/api/openapi.json", "--checks", CHECKS]
-        command += ["--max-examples", "5", "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--no-color"]
+        command += ["--max-examples", "3", "--seed", SEED, "--phases", "examples,coverage,fuzzing", "--no-color"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
         )

@@ -37,6 +37,7 @@ async def test_same_image_with_same_key_is_one_job(app: Stack) -> None:
     assert other.json()["id"] != first["id"]
 
 
+@pytest.mark.both
 async def test_concurrent_requests_with_one_key_are_one_job(app: Stack) -> None:
     image = image_bytes(640, 480, "PNG")
     payload = (call(app, "POST", IMAGE, image, content_type=PNG, idempotency_key="k") for _ in range(4))
@@ -85,6 +86,7 @@ async def expired_keys(app: Stack) -> int:
     return await IdempotencyKeys(services.idempotency, services.settings.idempotency_ttl_hours).delete_expired()
 
 
+@pytest.mark.both
 async def test_expired_keys_are_reusable_and_get_deleted(backend: Backend) -> None:
     async with backend.opened() as app:
         for name in ("a.jpg", "b.jpg"):
@@ -121,6 +123,7 @@ async def test_same_run_with_same_key_starts_once(app: Stack, planned: bool) -> 
     assert (other.status, other.json()["id"] == later.json()["id"]) == (201, False)
 
 
+@pytest.mark.both
 async def test_concurrent_starts_with_one_key_are_one_run(app: Stack) -> None:
     payload = {"selection": {"prefix": "photos/"}, "expected_count": 1}
     responses = await asyncio.gather(*(call(app, "POST", "/api/runs", payload, idempotency_key="k") for _ in range(4)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.api.client import ApiResponse, call
 from tests.api.conftest import Backend
 from tests.images import image_bytes
@@ -24,6 +26,7 @@ def is_safe(response: ApiResponse) -> None:
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
+@pytest.mark.both
 async def test_renditions_have_safe_headers_and_support_etags(app: Stack) -> None:
     urls = await done(app, image_bytes())
     response = await call(app, "GET", urls["thumb"])

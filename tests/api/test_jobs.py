@@ -25,6 +25,7 @@ async def uploaded(app: Stack) -> list[Any]:
     return [blob async for blob in container.list_blobs()]
 
 
+@pytest.mark.both
 async def test_a_job_for_a_blob_returns_its_renditions(app: Stack) -> None:
     await app.upload("photos/a.jpg", image_bytes(800, 600))
     response = await call(app, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"})
@@ -63,6 +64,7 @@ async def test_a_single_rendition_is_returned_if_accepted(app: Stack) -> None:
         assert (await call(app, "POST", JOBS, payload, accept=accept)).kind == "application/json"
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("kind", [MULTIPART, "image/png"])
 async def test_an_image_can_be_uploaded_in_the_request(app: Stack, kind: str) -> None:
     image = image_bytes(640, 480, "PNG")
@@ -94,6 +96,7 @@ async def test_respond_async_returns_the_url_of_the_job(app: Stack) -> None:
     assert (message["recipe"], message["name"]) == ("web", "photos/a.jpg")
 
 
+@pytest.mark.both
 async def test_a_longer_job_continues_and_is_also_queued(backend: Backend) -> None:
     async with backend.opened(http_sync_wait=0.01) as app:
         await app.upload("photos/a.jpg", image_bytes())
@@ -122,6 +125,7 @@ async def test_a_request_waits_for_a_job_of_another_worker(backend: Backend) -> 
         assert (response.status, response.json()["state"], response.json()["attempts"]) == (200, "done", 1)
 
 
+@pytest.mark.both
 async def test_a_failed_job_is_a_problem_with_stage_and_job(app: Stack) -> None:
     await app.upload("photos/a.jpg", b"no image" * 50)
     response = await call(app, "POST", JOBS, {"source": "photos/a.jpg", "recipe": "web"})

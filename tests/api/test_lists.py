@@ -45,6 +45,7 @@ async def names(app: Stack, query: str) -> list[str]:
     return sources
 
 
+@pytest.mark.both
 async def test_jobs_are_filtered_and_listed_page_by_page(busy: Stack) -> None:
     every = await names(busy, "limit=2")
     assert (every[0], len(every)) == ("photos/c/d.jpg", 6), "newest first"
@@ -107,6 +108,7 @@ async def test_only_failed_and_queued_jobs_can_be_dismissed(busy: Stack) -> None
     assert (unknown.status, unknown.problem) == (404, "unknown_job")
 
 
+@pytest.mark.both
 async def test_failures_are_counted_and_retried_by_kind(busy: Stack) -> None:
     await busy.upload("photos/worse.jpg", b"")
     await submit(busy, "photos/worse.jpg")

@@ -84,6 +84,7 @@ def _frequent_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "PUBLISH_INTERVAL_SECONDS", 0.2)
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("_frequent_status")
 async def test_a_holder_recycles_on_request_of_another_process(one_slot: Stack, backend: Backend) -> None:
     await job(one_slot)
@@ -136,6 +137,7 @@ async def test_a_holder_that_does_not_react_loses_its_slot(
             await document.renew()
 
 
+@pytest.mark.both
 @pytest.mark.usefixtures("_frequent_status")
 async def test_running_jobs_are_visible_to_all_processes(one_slot: Stack, backend: Backend) -> None:
     labels = [JobLabel("web", "input", f"photos/\u202e{number}.jpg") for number in range(2)]
@@ -171,6 +173,7 @@ async def test_status_rows_of_former_holders_are_ignored(one_slot: Stack) -> Non
     await silent.close()
 
 
+@pytest.mark.both
 async def test_concurrent_recycle_requests_are_both_stored(app: Stack) -> None:
     board = app.services.slot_status
     since = await asyncio.gather(

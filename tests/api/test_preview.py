@@ -29,6 +29,7 @@ async def open_app(backend: Backend) -> AsyncIterator[Stack]:
         yield app
 
 
+@pytest.mark.both
 async def test_a_preview_of_a_yaml_recipe_stores_nothing(open_app: Stack) -> None:
     body = form_body(image_bytes(640, 480, "PNG"), text=TEXT)
     response = await call(open_app, "POST", PREVIEW, body, content_type=MULTIPART)

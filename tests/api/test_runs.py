@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.api.client import ApiResponse, call
 from tests.images import image_bytes
 from tests.stack import Stack
@@ -28,6 +30,7 @@ async def rejected(app: Stack, path: str, body: Any = None) -> tuple[int, str]:
     return response.status, response.problem
 
 
+@pytest.mark.both
 async def test_a_run_is_planned_started_followed_and_listed(app: Stack) -> None:
     await upload_sources(app)
     planned = await plan(app, prefix="photos/")
@@ -90,6 +93,7 @@ async def test_invalid_plans_and_starts_are_rejected(app: Stack) -> None:
     assert (await call(app, "GET", f"{RUNS}?cursor=xyz")).problem == "invalid_cursor"
 
 
+@pytest.mark.both
 async def test_a_missing_container_is_a_configuration_problem(stack: Stack) -> None:
     await stack.services.account.container(stack.services.settings.input_container).delete_container()
     missing = await call(stack, "POST", f"{RUNS}/plan", {})

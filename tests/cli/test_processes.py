@@ -64,7 +64,8 @@ def test_ctrl_c_exits_with_130_and_without_a_traceback() -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         connection = f"AccountName=a;AccountKey=a2V5;BlobEndpoint={url}/a;QueueEndpoint={url}/a;TableEndpoint={url}/a"
         environ = environment(PIPELINE_POOL_ENDPOINT=url, IMAGES=f"DefaultEndpointsProtocol=http;{connection}")
-        argv = [sys.executable, "-m", "pipeline", "init"]
+        # A shell starts background jobs with SIGINT ignored, and processes inherit that.
+        argv = ["env", "--default-signal=INT", sys.executable, "-m", "pipeline", "init"]
         process = subprocess.Popen(argv, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
         try:
             server.settimeout(60)

@@ -20,7 +20,7 @@ from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, environment, open_stack
 from tests.waiting import eventually
 
-PHOTOS = 200
+PHOTOS = 100
 SESSIONS = 5
 NAMES = [f"photos/{number:03d}.jpg" for number in range(PHOTOS)]
 

@@ -150,8 +150,11 @@ async def lying_pool() -> AsyncIterator[LyingPool]:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            busy.discard(task)
             writer.close()
+            # The transport closes its socket in a later step of the event loop, which must not end before that.
+            with suppress(OSError):
+                await writer.wait_closed()
+            busy.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     pool.port = server.sockets[0].getsockname()[1]

@@ -16,14 +16,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from pipeline import recipes
 from pipeline.engine.protocol import Job
 from pipeline.errors import PoolFull, PoolUnavailable, TransientError
 from pipeline.pool import client
 from pipeline.pool.client import PoolClient
+from pipeline.services import Services
+from pipeline.storage import create_all
 from pipeline.storage.ledger import Entry
+from pipeline.testing import MemoryAccount, memory_settings
 from tests.hostile.lying_pool import Call, Lie, LyingPool, Twist, lying_pool, printed, reply
 from tests.images import image_bytes
-from tests.stack import Stack, environment, open_stack
+from tests.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RECIPES = """
@@ -38,22 +42,26 @@ MAX_MEMORY_BYTES = 64 << 20
 BOMB_BYTES = 256 << 20
 """Decompressed size of the small responses below."""
 SETTINGS = {
-    "PIPELINE_POOL_MAX_SESSIONS": "4",
-    "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
-    "PIPELINE_EXECUTION_TIMEOUT": "1",
-    "PIPELINE_MAX_RENDITION_BYTES": "1000000",
+    "pool_max_sessions": 4,
+    "retry_timeout": 2,
+    "execution_timeout": 1,
+    "max_rendition_bytes": 1_000_000,
 }
 _numbers = itertools.count()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(azurite: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Stack, LyingPool]]:
-    """Services with a lying session pool, and that pool."""
-    recipe_file = tmp_path_factory.mktemp("lying-pool") / "recipes.yaml"
-    recipe_file.write_text(RECIPES)
-    async with lying_pool() as pool, open_stack({**environment(azurite, pool.url, recipe_file), **SETTINGS}) as stack:
-        yield stack, pool
+async def stack() -> AsyncIterator[tuple[Stack, LyingPool]]:
+    """Services on in-memory storage with a lying session pool, called over HTTP, and that pool."""
+    async with lying_pool() as pool:
+        settings, account = memory_settings(pool_endpoint=pool.url, **SETTINGS), MemoryAccount()
+        client = PoolClient(settings, None)
+        services = Services.compose(settings, recipes.loads(RECIPES), account, client, None)
+        await create_all(services.account, settings)
+        yield Stack(services, {}), pool
         pool.lies, pool.twist = {}, None
+        await services.scheduler.close()
+        await services.close()
 
 
 @dataclass
@@ -275,14 +283,14 @@ async def test_a_success_without_content_is_no_success(scene: Scene, lie: str, v
 @pytest.mark.parametrize("lie", TRICKLES)
 async def test_a_response_without_end_times_out(scene: Scene, lie: str, verb: str) -> None:
     scene.pool.lies[verb] = TRICKLES[lie]
-    assert await scene.result(job_timeout=1) == ("failed", "job_timeout")
+    assert await scene.result(job_timeout=0.3) == ("failed", "job_timeout")
 
 
 @pytest.mark.parametrize("lie", TRICKLES)
 async def test_calls_outside_of_jobs_time_out_too(scene: Scene, lie: str) -> None:
     """No job's time limit applies to them."""
     scene.pool.lies = {"end": TRICKLES[lie], "delete": TRICKLES[lie]}
-    pool = PoolClient(scene.stack.services.settings.model_copy(update={"transfer_timeout": 0.5}), None)
+    pool = PoolClient(scene.stack.services.settings.model_copy(update={"transfer_timeout": 0.2}), None)
     for call in (pool.end("some-identifier"), pool.delete("some-identifier", "in-1.bin")):
         async with asyncio.timeout(30):
             with pytest.raises(PoolUnavailable):

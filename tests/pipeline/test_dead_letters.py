@@ -64,6 +64,7 @@ async def test_a_dead_letter_with_a_held_claim_is_checked_again(stack: Stack) ->
     assert entry.state == "running"
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     "handler",
     ["dead_letters.handle_job_message", "dead_letters.handle_blob_message", "run_dead_letters.handle_message"],
@@ -76,6 +77,7 @@ async def test_an_unreadable_message_becomes_a_failure(stack: Stack, handler: st
     assert (await stack.services.ledger.page(state="failed"))[0] == []
 
 
+@pytest.mark.both
 async def test_a_run_ends_although_a_batch_is_a_dead_letter(stack: Stack) -> None:
     for number in range(3):
         await stack.upload(f"photos/{number}.jpg", image_bytes(60, 40))

@@ -39,6 +39,7 @@ async def failure(stack: Stack, name: str, recipe: str = "web") -> Entry:
     return entry
 
 
+@pytest.mark.both
 async def test_an_uploaded_image_gets_every_rendition(stack: Stack) -> None:
     await upload_source(stack, "photos/a b/ü.jpg", image_bytes(800, 600))
     outputs = await stack.outputs()
@@ -85,6 +86,7 @@ async def test_a_changed_source_is_processed_again(stack: Stack) -> None:
     assert len(await stack.outputs()) == 2
 
 
+@pytest.mark.both
 async def test_a_source_overwritten_in_its_job_gets_the_newer_result(stack: Stack) -> None:
     """The older job is superseded at its commit at the latest, in either order."""
     await stack.upload("photos/a.jpg", image_bytes(400, 300))
@@ -107,6 +109,7 @@ async def test_a_deleted_source_creates_no_job(stack: Stack) -> None:
     assert await stack.waiting_messages() == 0
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(
     ("data", "kind", "text"),
     [
@@ -155,6 +158,7 @@ async def test_a_failed_job_leaves_the_session_usable(stack: Stack) -> None:
     assert entry.state == "done"
 
 
+@pytest.mark.both
 async def test_concurrent_uploads_are_processed_exactly_once(stack: Stack) -> None:
     names = [f"photos/{number}.jpg" for number in range(24)]
     await asyncio.gather(*(upload_source(stack, name, image_bytes(300, 200, seed=i)) for i, name in enumerate(names)))
@@ -286,6 +290,7 @@ async def test_a_rendition_copied_to_the_input_is_refused(stack: Stack) -> None:
     assert (await failure(stack, "photos/a.jpg")).error_kind == "own_rendition"
 
 
+@pytest.mark.both
 async def test_a_path_of_another_owner_is_left_alone(stack: Stack) -> None:
     await stack.upload("photos/a.jpg", image_bytes())
     entry = await run(stack, "photos/a.jpg")

@@ -75,6 +75,7 @@ async def test_a_cancelled_job_is_not_executed_by_its_old_message(stack: Stack) 
     assert (await stack.services.jobs.get(failed)).state == "done"
 
 
+@pytest.mark.both
 async def test_failures_are_retried_by_kind_and_prefix(stack: Stack) -> None:
     for name in ("photos/a/1.jpg", "photos/a/2.jpg", "photos/b/1.jpg"):
         await with_failure(stack, name)
@@ -119,6 +120,7 @@ async def test_done_and_unknown_jobs_cannot_be_dismissed_or_submitted(stack: Sta
         await stack.services.jobs.submit(gone)
 
 
+@pytest.mark.both
 async def test_a_claim_lost_while_waiting_for_a_session_stops_the_job(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ async def test_an_image_of_a_request_is_never_trusted(environ: dict[str, str]) -
         assert await generations(stack) == [2]
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(("where", "focal"), [("metadata", "1,0.5"), ("tags", "1 0.5")])
 async def test_a_focal_point_comes_from_the_blobs_metadata_or_tags(stack: Stack, where: str, focal: str) -> None:
     """The value of a tag may not contain a comma."""
@@ -153,6 +154,7 @@ async def test_a_focal_point_comes_from_the_blobs_metadata_or_tags(stack: Stack,
         assert made.convert("RGB").getpixel((50, 50)) == (0, 0, 255)
 
 
+@pytest.mark.both
 async def test_a_watermark_comes_from_the_asset_container(stack: Stack) -> None:
     missing = await run(stack, "marked", data=image_bytes(200, 200, "PNG"))
     assert (missing.state, missing.error_kind) == ("failed", "asset_missing")
@@ -181,6 +183,7 @@ async def test_a_time_limit_below_a_second_is_rounded_up(environ: dict[str, str]
         assert (await run(stack, "quick")).state == "done"
 
 
+@pytest.mark.both
 async def test_a_report_longer_than_a_line_is_a_file(stack: Stack) -> None:
     """The service truncates long output without notice."""
     entry = await run(stack, "many", data=image_bytes(400, 300))
@@ -188,6 +191,7 @@ async def test_a_report_longer_than_a_line_is_a_file(stack: Stack) -> None:
     assert len(json.dumps(entry.renditions)) > INLINE_REPORT_CHARACTERS
 
 
+@pytest.mark.both
 async def test_a_rendition_has_its_content_type_and_carried_metadata(stack: Stack) -> None:
     container = stack.services.account.container(stack.services.settings.input_container)
     about = {"credit": "A. Person", "secret": "no"}
@@ -204,6 +208,7 @@ async def test_a_rendition_has_its_content_type_and_carried_metadata(stack: Stac
     assert "secret" not in facts.metadata
 
 
+@pytest.mark.both
 async def test_every_format_of_a_recipe_can_be_written(stack: Stack) -> None:
     entry = await run(stack, "every", data=image_bytes(40, 30))
     assert (entry.state, entry.error_message) == ("done", "")

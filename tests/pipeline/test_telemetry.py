@@ -86,6 +86,7 @@ async def test_a_failed_job_is_an_error_span_with_its_stage(stack: Stack, spans:
     assert (job.status.is_ok, job.status.description) == (False, "execute")
 
 
+@pytest.mark.both
 async def test_a_trace_continues_after_the_queue(stack: Stack, spans: InMemorySpanExporter) -> None:
     services = stack.services
     await stack.upload("photos/a.jpg", image_bytes())

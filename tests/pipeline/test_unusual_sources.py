@@ -57,12 +57,14 @@ async def test_an_archived_source_does_not_block_a_run(stack: Stack) -> None:
     assert (seen.state, seen.progress) == ("done", Progress(done=2, failed=1))
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 async def test_a_wrong_content_encoding_is_ignored(stack: Stack, encoding: str) -> None:
     await source(stack).upload_blob(image_bytes(60, 40), content_settings=ContentSettings(content_encoding=encoding))
     assert (await handle_event(stack)).state == "done"
 
 
+@pytest.mark.both
 async def test_a_compressed_source_is_refused_as_such(stack: Stack) -> None:
     await source(stack).upload_blob(
         gzip.compress(image_bytes(60, 40)), content_settings=ContentSettings(content_encoding="gzip")
@@ -72,6 +74,7 @@ async def test_a_compressed_source_is_refused_as_such(stack: Stack) -> None:
     assert "compressed with gzip: upload the image itself" in entry.error_message
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("name", ["photos/2026", "photos/2026/", "photos/sea.jpg"])
 async def test_a_folder_marker_is_ignored(stack: Stack, name: str) -> None:
     marks = {} if name.endswith("/") else {"Hdi_IsFolder": "true"}

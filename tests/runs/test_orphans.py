@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.services import Services
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, open_stack
@@ -24,6 +26,7 @@ async def found(services: Services) -> list[tuple[str, str]]:
     return sorted([(orphan.blob.path, orphan.why) async for orphan in services.orphans.find()])
 
 
+@pytest.mark.both
 async def test_only_orphans_are_found_and_deleted(stack: Stack) -> None:
     await made(stack, "photos/a b/ü.jpg", "photos/kept.jpg", LONG)
     output = stack.services.account.container(stack.services.settings.output_container)
@@ -43,6 +46,7 @@ async def test_only_orphans_are_found_and_deleted(stack: Stack) -> None:
     assert {entry.name for entry in (await stack.services.ledger.page())[0]} == {"photos/kept.jpg", LONG}
 
 
+@pytest.mark.both
 async def test_a_deleted_container_makes_no_orphans(stack: Stack) -> None:
     await made(stack, "photos/a.jpg")
     await stack.services.account.container(stack.services.settings.input_container).delete_container()

@@ -24,6 +24,7 @@ async def sweep(services: Services) -> int:
     return await runs.apply_retention(services.run_store, services.ledger.metrics, days)
 
 
+@pytest.mark.both
 async def test_retention_deletes_old_plans_and_runs_but_no_jobs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.upload("photos/a.jpg", image_bytes(60, 40))
     await stack.upload("photos/b.jpg", image_bytes(60, 40))

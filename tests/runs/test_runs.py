@@ -55,6 +55,7 @@ def change_recipe(path: Path) -> None:
     path.write_text(RECIPES.replace("width: 200", "width: 150"))
 
 
+@pytest.mark.both
 async def test_a_run_executes_its_plan_and_the_next_plan_is_empty(stack: Stack) -> None:
     await upload_images(stack)
     await stack.upload("photos/bad.jpg", b"not an image")
@@ -118,6 +119,7 @@ async def test_duplicate_deliveries_count_once(stack: Stack, duplicate: str) -> 
     assert {entry.attempts for entry in entries} == {1}, "no image was processed twice"
 
 
+@pytest.mark.both
 async def test_an_interrupted_page_puts_no_job_into_two_batches(stack: Stack) -> None:
     """The process is killed after the batches are stored; then one image is done and one is uploaded."""
     await upload_images(stack)
@@ -159,6 +161,7 @@ async def test_resume_finishes_a_run_that_lost_its_messages(stack: Stack) -> Non
         await stack.services.runs.resume(run.id)
 
 
+@pytest.mark.both
 async def test_a_cancelled_run_starts_no_job_until_it_is_resumed(stack: Stack) -> None:
     await upload_images(stack)
     run = await stack.services.runs.start(WEB, expected_count=COUNT)
@@ -280,6 +283,7 @@ def test_an_invalid_selection_is_refused() -> None:
             runs.Selection.model_validate(wrong)
 
 
+@pytest.mark.both
 async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     await upload_images(stack, 2)
     started = await asyncio.gather(*(stack.services.runs.start_scheduled() for _ in range(4)))
