@@ -35,8 +35,8 @@ from pipeline.storage import (
     Entry,
     JobKey,
     Ledger,
-    Ownership,
     RenditionBlob,
+    RenditionMark,
     Renditions,
     Source,
     Sources,
@@ -47,6 +47,8 @@ from pipeline.storage import (
 from pipeline.telemetry import bytes_moved, job_log_context, logger
 
 log = logger(__name__)
+LONG_ETAG = "0x8DE000000000000"
+"""As long as any ETag that storage returns."""
 UPLOAD_POLICY = SchedulingPolicy("upload")
 
 
@@ -116,18 +118,8 @@ class JobExecutor:
         """Render, commit and complete the claim; on an error fail, requeue or abandon the claim."""
         try:
             rendered, report = await self._render_with_retry(source, recipe, timer, policy)
-            records = [_record(each) for each in rendered]
-            if not fits_row(records):
-                raise RecipeError(
-                    f"the names of {len(records)} renditions exceed the size of a row in the ledger: give the recipe "
-                    "fewer renditions, or the source a shorter name",
-                    kind="too_many_renditions",
-                )
             with timer.stage("commit"):
-                owner = Ownership(claim.entry.key.id, claim.entry.generation)
-                await gather_or_cancel(
-                    *(self.renditions.commit(each.staged, _blob(each, source, recipe), owner) for each in rendered)
-                )
+                records = await self._commit(rendered, source, recipe, claim)
             with timer.stage("ledger"):
                 entry = await claim.complete(records, _summary(source, report, timer))
         except (PermanentError, ConfigError) as error:
@@ -152,6 +144,35 @@ class JobExecutor:
         plural = "" if len(rendered) == 1 else "s"
         log.info("done: %d rendition%s, %d bytes", len(rendered), plural, size, extra={"event": "job.done"})
         return entry
+
+    async def _commit(
+        self, rendered: list[StagedRendition[Staged]], source: Source, recipe: Recipe, claim: Claim
+    ) -> list[dict[str, Any]]:
+        """Commit the renditions under the claim's generation. Returns their records for the ledger."""
+        if not fits_row([_record(each, LONG_ETAG) for each in rendered]):
+            raise RecipeError(
+                f"the names of {len(rendered)} renditions exceed the size of a row in the ledger: give the recipe "
+                "fewer renditions, or the source a shorter name",
+                kind="too_many_renditions",
+            )
+        mark = RenditionMark(
+            claim.entry.key.id,
+            claim.entry.generation,
+            recipe_version=recipe.hash,
+            source_etag=source.etag,
+            source_size=source.size,
+            source_sha256=source.sha256,
+            renditions=len(rendered),
+        )
+        etags = await gather_or_cancel(
+            *(
+                self.renditions.commit(
+                    each.staged, _blob(each, source, recipe), replace(mark, rendition=each.facts.name)
+                )
+                for each in rendered
+            )
+        )
+        return [_record(each, etag) for each, etag in zip(rendered, etags, strict=True)]
 
     async def _render_with_retry(
         self, source: Source, recipe: Recipe, timer: JobTimer, policy: SchedulingPolicy
@@ -202,12 +223,12 @@ def _blob(rendered: StagedRendition[Staged], source: Source, recipe: Recipe) -> 
     The metadata are those that the recipe carries over from the source, those of the report, and the recipe's name.
     """
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
-    origin = {"recipe": recipe.name, "recipe_hash": recipe.hash, "sha256": rendered.facts.sha256}
+    origin = {"recipe": recipe.name, "sha256": rendered.facts.sha256}
     metadata = {**carried, **rendered.facts.as_reported["extra"], **origin}
     return RenditionBlob(rendered.path, rendered.content_type, rendered.rendition.cache_control, metadata)
 
 
-def _record(rendered: StagedRendition[Staged]) -> dict[str, Any]:
+def _record(rendered: StagedRendition[Staged], etag: str) -> dict[str, Any]:
     facts = rendered.facts
     return {
         "name": facts.name,
@@ -215,6 +236,7 @@ def _record(rendered: StagedRendition[Staged]) -> dict[str, Any]:
         "format": facts.format,
         "size": facts.size,
         "sha256": facts.sha256,
+        "etag": etag,
         "width": facts.width,
         "height": facts.height,
         # Empty in most rows, of which there are up to four per job.

@@ -6,16 +6,10 @@ Other folders import from here, not from the modules.
 from pipeline.storage.account import READ_CHUNK_BYTES, Account, create_all
 from pipeline.storage.assets import Asset, Assets
 from pipeline.storage.blobs import (
-    JOB_METADATA_KEY,
     BlobName,
     Listed,
-    MarkedBlob,
-    Ownership,
-    RenditionBlob,
-    Renditions,
     Source,
     Sources,
-    Staged,
     is_blob_name,
     safe_file_name,
     unquoted,
@@ -28,6 +22,8 @@ from pipeline.storage.ledger import Claim, Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before
 from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
 from pipeline.storage.queue import Item, JobQueue, Message, RunWork
+from pipeline.storage.rendition_mark import JOB_METADATA_KEY, MarkedBlob, RenditionMark
+from pipeline.storage.renditions import RenditionBlob, Renditions, Staged
 from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, RunStore
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.storage.slot_status_table import SlotStatusTable
@@ -62,8 +58,8 @@ __all__ = [
     "MetricsStore",
     "MinuteMetrics",
     "Outcome",
-    "Ownership",
     "RenditionBlob",
+    "RenditionMark",
     "Renditions",
     "RunStore",
     "RunWork",

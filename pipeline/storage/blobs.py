@@ -1,28 +1,25 @@
-"""Sources and renditions: blob names, streamed reads, and conditional commits fenced by the generation."""
+"""Sources: blob names, streamed reads of a pinned version, and listings."""
 
-import base64
+import hashlib
 import re
-import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, BlobProperties, ContentSettings
+from azure.storage.blob import BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
-from pipeline.errors import BlobUnavailable, ConfigError, JobSuperseded, OutputError
+from pipeline.errors import ConfigError, JobSuperseded
 from pipeline.storage.account import (
-    BLOCK_BYTES,
     READ_CHUNK_BYTES,
     Account,
-    already_exists,
     ignore_existing,
     is_missing,
     map_errors,
@@ -66,11 +63,6 @@ def safe_file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip(".-")[-MAX_FILE_NAME_CHARACTERS:] or "image"
 
 
-# Metadata keys of every rendition. They guard against loops, and they decide conditional commits.
-JOB_METADATA_KEY = "pipeline_job"
-GENERATION_METADATA_KEY = "pipeline_generation"
-
-
 # Accounts without index tags, such as those with a hierarchical namespace, respond with one of these.
 TAGS_UNSUPPORTED_STATUSES = (400, 405, 409, 501)
 
@@ -94,6 +86,7 @@ class Source:
     """A blob pinned by its ETag, with its size in bytes, its metadata and its content in chunks of at most 1 MiB.
 
     The bytes of a blob of at most 1 MiB arrived when it was opened. A larger one holds no bytes while its job waits.
+    `sha256` is the hexadecimal SHA-256 of the content, known once it has been read to its end.
     """
 
     def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
@@ -103,6 +96,7 @@ class Source:
         self.size: int = properties.size
         self.content_type: str = properties.content_settings.content_type or ""
         self.metadata: dict[str, str] = dict(properties.metadata or {})
+        self.sha256 = ""
         self._blob = blob
         self._first: StorageStreamDownloader[bytes] | None = first if self.size <= READ_CHUNK_BYTES else None
 
@@ -114,8 +108,11 @@ class Source:
         with map_errors(f"reading {self.container}/{self.name}"):
             try:
                 stream, self._first = self._first or await self._reopen(), None
+                digest = hashlib.sha256()
                 async for chunk in stream.chunks():
+                    digest.update(chunk)
                     yield chunk
+                self.sha256 = digest.hexdigest()
             except (ResourceModifiedError, ResourceNotFoundError) as error:
                 if isinstance(error, ResourceNotFoundError) and not is_missing(error):
                     raise
@@ -245,178 +242,3 @@ def _refuse_folder(container: str, name: str, size: int, metadata: Mapping[str, 
     """Raise JobSuperseded if the blob is a folder marker: nothing is to be done about it."""
     if is_folder_marker(name, size, metadata):
         raise JobSuperseded(f"the blob {container}/{name} is a folder marker, not an image", kind="folder_marker")
-
-
-@dataclass(frozen=True)
-class Ownership:
-    """The job of a rendition and the generation of its claim: the fencing token. A higher generation wins."""
-
-    job: str
-    generation: int
-
-    def metadata(self) -> dict[str, str]:
-        """Return the metadata that mark the rendition."""
-        return {JOB_METADATA_KEY: self.job, GENERATION_METADATA_KEY: str(self.generation)}
-
-
-@dataclass(frozen=True)
-class RenditionBlob:
-    """Path, headers and metadata of a rendition."""
-
-    path: str
-    content_type: str
-    cache_control: str | None
-    metadata: dict[str, str]
-
-
-@dataclass(frozen=True)
-class MarkedBlob:
-    """A blob that a job of the pipeline has committed, by its metadata."""
-
-    path: str
-    etag: str
-    size: int
-    job: str
-
-
-class Staged:
-    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
-
-    def __init__(self, blob: BlobClient) -> None:
-        self._blob = blob
-        self._buffer = bytearray()
-        self._blocks: list[BlobBlock] = []
-        self._writer = secrets.token_hex(8)
-
-    async def add(self, chunk: bytes) -> None:
-        """Append bytes; store full blocks."""
-        self._buffer += chunk
-        while len(self._buffer) > BLOCK_BYTES:
-            await self._stage()
-
-    async def write(self, blob: RenditionBlob, owner: Ownership, condition: dict[str, Any]) -> bool:
-        """Commit under an ETag condition. Returns False if the condition does not hold."""
-        options = {
-            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
-            "metadata": {**blob.metadata, **owner.metadata()},
-            **condition,
-        }
-        try:
-            if not self._blocks:
-                await self._blob.upload_blob(bytes(self._buffer), **options)
-            else:
-                if self._buffer:
-                    await self._stage()
-                await self._blob.commit_block_list(self._blocks, **options)
-        except ResourceModifiedError:
-            return False
-        except HttpResponseError as error:
-            if already_exists(error):
-                return False
-            # After InvalidBlockList the other writer may be an older generation of this job. The retry decides by it.
-            raise
-        return True
-
-    async def _stage(self) -> None:
-        # All block ids of a blob must have the same length. The random part separates concurrent writers.
-        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
-        self._blocks.append(BlobBlock(name))
-        del self._buffer[:BLOCK_BYTES]
-
-
-class Renditions:
-    """Renditions in the output container. Commits are conditional: an older job never overwrites a newer result."""
-
-    def __init__(self, account: Account, container: str) -> None:
-        self.container = container
-        self._client = account.container(container)
-
-    async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> Staged:
-        """Stage a rendition, not yet visible: up to 4 MiB in memory, a larger one as uncommitted blocks."""
-        staged = Staged(self._client.get_blob_client(path))
-        with map_errors(f"writing {self.container}/{path}"):
-            async for chunk in chunks:
-                await staged.add(chunk)
-        return staged
-
-    async def commit(self, staged: Staged, blob: RenditionBlob, owner: Ownership) -> None:
-        """Commit a staged rendition: make it visible, in place of an older generation's.
-
-        Raises:
-            OutputError: The path holds a rendition of another job, or a blob that is not the pipeline's.
-            JobSuperseded: A newer generation of this job has committed it.
-            BlobUnavailable: Another writer was faster, or another program leases the blob.
-        """
-        with map_errors(f"committing {self.container}/{blob.path}"):
-            condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
-            for _ in range(5):
-                if await staged.write(blob, owner, condition):
-                    return
-                condition = await self._may_replace(blob.path, owner)
-        raise BlobUnavailable(
-            f"{self.container}/{blob.path} was changed by other writers five times", kind="overwritten"
-        )
-
-    async def read(self, path: str) -> tuple[bytes, str]:
-        """Return the bytes and the content type of a rendition. Raises JobSuperseded if it does not exist."""
-        with map_errors(f"reading {self.container}/{path}"):
-            try:
-                stream = await self._client.get_blob_client(path).download_blob(decompress=False)
-                return (
-                    await stream.readall(),
-                    stream.properties.content_settings.content_type or "application/octet-stream",
-                )
-            except ResourceNotFoundError as error:
-                if not is_missing(error):
-                    raise
-                raise JobSuperseded(f"the rendition {path} does not exist", kind="rendition_gone") from error
-
-    async def exist(self, paths: list[str]) -> bool:
-        """Return True if every one of these paths holds a blob."""
-        with map_errors(f"checking renditions in {self.container}"):
-            return all([await self._client.get_blob_client(path).exists() for path in paths])
-
-    async def marked(self, prefix: str = "", cursor: str = "") -> tuple[list[MarkedBlob], str]:
-        """Return a page of the blobs with the pipeline's metadata, and the next page's cursor, empty at the end."""
-        listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
-        pages = listing.by_page(cursor or None)
-        with map_errors(f"listing {self.container}"):
-            try:
-                found = [blob async for blob in await anext(pages) if JOB_METADATA_KEY in (blob.metadata or {})]
-            except StopAsyncIteration:
-                found = []
-        marks = [MarkedBlob(blob.name, blob.etag, blob.size, blob.metadata[JOB_METADATA_KEY]) for blob in found]
-        return marks, getattr(pages, "continuation_token", None) or ""
-
-    async def delete(self, blob: MarkedBlob) -> bool:
-        """Delete a blob. Returns False if it has changed since it was listed, or is gone."""
-        with map_errors(f"deleting {self.container}/{blob.path}"):
-            try:
-                client = self._client.get_blob_client(blob.path)
-                await client.delete_blob(etag=f'"{unquoted(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
-            except ResourceModifiedError:
-                return False
-            except ResourceNotFoundError as error:
-                if not is_missing(error):
-                    raise
-                return False
-        return True
-
-    async def _may_replace(self, path: str, owner: Ownership) -> dict[str, Any]:
-        try:
-            existing = await self._client.get_blob_client(path).get_blob_properties()
-        except ResourceNotFoundError as error:
-            if not is_missing(error):
-                raise
-            return {"match_condition": MatchConditions.IfMissing}
-        metadata = existing.metadata or {}
-        if metadata.get(JOB_METADATA_KEY) != owner.job:
-            other_owner = f"job {metadata[JOB_METADATA_KEY]}" if JOB_METADATA_KEY in metadata else "another program"
-            raise OutputError(
-                f"{self.container}/{path} exists already and belongs to {other_owner}; it is kept. "
-                "Change the recipe's path so that no two sources share one, or delete that blob"
-            )
-        if int(metadata.get(GENERATION_METADATA_KEY, "0")) > owner.generation:
-            raise JobSuperseded(f"a newer generation of {path} has been committed")
-        return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}

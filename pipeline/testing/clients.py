@@ -300,11 +300,11 @@ class BlobClient(_Client):
 
     async def commit_block_list(
         self, blocks: list[Any], metadata: dict[str, str], content_settings: Any = None, **condition: Any
-    ) -> None:
+    ) -> dict[str, str]:
         """Commit staged blocks as the content of the blob."""
         names = tuple(block.id for block in blocks)
         headers = _headers(content_settings)
-        await self._call("blob.commit", names, _items(metadata), _condition(condition), headers)
+        return {"etag": await self._call("blob.commit", names, _items(metadata), _condition(condition), headers)}
 
     async def acquire_lease(self, seconds: int) -> Lease:
         """Lease the blob for some seconds."""

@@ -20,11 +20,13 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
-from pipeline.storage import blobs, entry, ledger
-from pipeline.storage.blobs import Renditions, Source, Sources
+from pipeline.storage import entry, ledger
+from pipeline.storage import renditions as rendition_blobs
+from pipeline.storage.blobs import Source, Sources
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.metrics import MetricsStore
 from pipeline.storage.queue import JobQueue
+from pipeline.storage.renditions import Renditions
 from pipeline.testing.clients import Clients
 from tests.model.replay import World, world
 
@@ -152,7 +154,7 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(ledger, "datetime", _Clock),
         mock.patch.object(entry, "datetime", _Clock),
         mock.patch.object(ledger, "secrets", tokens),
-        mock.patch.object(blobs, "secrets", tokens),
+        mock.patch.object(rendition_blobs, "secrets", tokens),
         mock.patch.object(execution, "asyncio", _Asyncio()),
         mock.patch.object(execution, "JobTimer", _NoTimer),
         mock.patch.object(MetricsStore, "record"),

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.storage.blobs import GENERATION_METADATA_KEY
+from pipeline.storage.rendition_mark import GENERATION_METADATA_KEY
 from pipeline.testing.clients import NO_RESPONSE
 from pipeline.testing.operations import apply
 from pipeline.testing.store import Items, Op, Response, Row, Store

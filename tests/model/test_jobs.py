@@ -11,8 +11,9 @@ import pytest
 from azure.core import MatchConditions
 
 from pipeline.storage import ledger
-from pipeline.storage.blobs import Renditions, Sources, Staged
+from pipeline.storage.blobs import Sources
 from pipeline.storage.queue import JobQueue
+from pipeline.storage.renditions import Renditions, Staged
 from pipeline.testing import operations
 from pipeline.testing.store import Store
 from tests.model.jobs import Bounds, Search
@@ -66,12 +67,12 @@ def test_merging_equal_workers_loses_no_end_state() -> None:
 # -- the search finds faults: each case breaks one rule of the code ---------------------------------------------------
 
 
-async def _no_condition(self: Staged, blob: Any, owner: Any, condition: Any) -> bool:
-    await self._blob.upload_blob(bytes(self._buffer), overwrite=True, metadata=owner.metadata())
-    return True
+async def _no_condition(self: Staged, blob: Any, mark: Any, condition: Any) -> str:
+    written = await self._blob.upload_blob(bytes(self._buffer), overwrite=True, metadata=mark.metadata())
+    return str(written["etag"])
 
 
-async def _no_generation(self: Renditions, path: str, owner: Any) -> dict[str, Any]:
+async def _no_generation(self: Renditions, path: str, mark: Any) -> dict[str, Any]:
     there = await self._client.get_blob_client(path).get_blob_properties()
     return {"etag": there.etag, "match_condition": MatchConditions.IfNotModified}
 

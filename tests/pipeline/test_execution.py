@@ -13,6 +13,7 @@ from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceErro
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
+from pipeline.storage.rendition_mark import RenditionMark
 from tests.images import detect_format, image_bytes, size
 from tests.stack import Stack, open_stack
 
@@ -53,6 +54,27 @@ async def test_an_uploaded_image_gets_every_rendition(stack: Stack) -> None:
     recorded = {one["path"]: (one["size"], one["sha256"]) for one in entry.renditions}
     assert recorded == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in outputs.items()}
     assert {"upload", "execute", "download", "commit"} <= set(entry.report["ms"])
+    await _check_marks(stack, entry)
+
+
+async def _check_marks(stack: Stack, entry: Entry) -> None:
+    """Check that each rendition of a job is marked with its job, its versions and its name."""
+    source = await stack.services.sources.open(entry.container, entry.name)
+    data = b"".join([chunk async for chunk in source.chunks()])
+    marked, _ = await stack.services.renditions.marked()
+    assert {(blob.path, blob.etag) for blob in marked} == {(one["path"], one["etag"]) for one in entry.renditions}
+    names = {one["path"]: one["name"] for one in entry.renditions}
+    for blob in marked:
+        assert blob.mark == RenditionMark(
+            entry.key.id,
+            entry.generation,
+            recipe_version=entry.version.recipe_hash,
+            source_etag=entry.version.etag,
+            source_size=len(data),
+            source_sha256=hashlib.sha256(data).hexdigest(),
+            rendition=names[blob.path],
+            renditions=2,
+        )
 
 
 async def test_the_crop_of_the_tutorial_has_its_exact_size(stack: Stack) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from pipeline.errors import ConfigError, JobSuperseded, OutputError, StorageNotFound, StorageUnavailable
+from pipeline.errors import BlobUnavailable, ConfigError, JobSuperseded, OutputError, StorageNotFound, StorageUnavailable
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import BLOCK_BYTES, Account
-from pipeline.storage.blobs import Ownership, RenditionBlob, Renditions, Sources
+from pipeline.storage.blobs import Sources
+from pipeline.storage.rendition_mark import RenditionMark
+from pipeline.storage.renditions import RenditionBlob, Renditions
 
 JPEG = RenditionBlob("web/a.jpg/thumb.jpg", "image/jpeg", "public, max-age=60", {"recipe": "web"})
 
@@ -29,8 +32,8 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def commit(renditions: Renditions, data: bytes, owner: Ownership) -> None:
-    await renditions.commit(await renditions.stage(JPEG.path, chunks(data)), JPEG, owner)
+async def commit(renditions: Renditions, data: bytes, mark: RenditionMark) -> str:
+    return await renditions.commit(await renditions.stage(JPEG.path, chunks(data)), JPEG, mark)
 
 
 async def test_a_source_is_read_repeatedly_in_bounded_chunks(
@@ -44,6 +47,7 @@ async def test_a_source_is_read_repeatedly_in_bounded_chunks(
         assert b"".join(parts) == data
         assert max(map(len, parts)) <= BLOCK_BYTES
     assert source.size == len(data)
+    assert source.sha256 == hashlib.sha256(data).hexdigest()
 
 
 async def test_a_source_changed_while_read_is_superseded(
@@ -73,13 +77,32 @@ async def test_a_missing_container_is_a_fault_of_the_service(account: Account) -
 async def test_a_rendition_has_the_recipes_headers_and_the_mark(
     account: Account, settings: Settings, renditions: Renditions
 ) -> None:
-    await commit(renditions, b"\xff\xd8\xff", Ownership("web.abc", 3))
+    mark = RenditionMark("web.abc", 3, "hash", "0x1", 7, "c0ffee", "thumb", 2)
+    await commit(renditions, b"\xff\xd8\xff", mark)
     facts = await account.container(settings.output_container).get_blob_client(JPEG.path).get_blob_properties()
     assert (facts.content_settings.content_type, facts.content_settings.cache_control) == (
         "image/jpeg",
         "public, max-age=60",
     )
-    assert facts.metadata == {"recipe": "web", "pipeline_job": "web.abc", "pipeline_generation": "3"}
+    assert facts.metadata == {
+        "recipe": "web",
+        "pipeline_job": "web.abc",
+        "pipeline_generation": "3",
+        "pipeline_recipe_version": "hash",
+        "pipeline_source_etag": "0x1",
+        "pipeline_source_size": "7",
+        "pipeline_source_sha256": "c0ffee",
+        "pipeline_rendition": "thumb",
+        "pipeline_renditions": "2",
+    }
+    (listed,), _ = await renditions.marked()
+    assert (listed.path, listed.mark) == (JPEG.path, mark)
+
+
+def test_a_mark_that_was_edited_by_hand_is_read_as_far_as_possible() -> None:
+    edited = {"pipeline_job": "web.abc", "pipeline_generation": "many", "pipeline_source_size": "-1"}
+    assert RenditionMark.of(edited) == RenditionMark("web.abc", 0)
+    assert RenditionMark.of({"recipe": "web"}) is RenditionMark.of(None) is None
 
 
 async def test_a_large_rendition_is_visible_only_after_its_commit(renditions: Renditions) -> None:
@@ -87,39 +110,41 @@ async def test_a_large_rendition_is_visible_only_after_its_commit(renditions: Re
     staged = await renditions.stage(JPEG.path, chunks(*(data[i : i + 100_000] for i in range(0, len(data), 100_000))))
     with pytest.raises(JobSuperseded):
         await renditions.read(JPEG.path)
-    await renditions.commit(staged, JPEG, Ownership("web.abc", 1))
+    await renditions.commit(staged, JPEG, RenditionMark("web.abc", 1))
     assert await renditions.read(JPEG.path) == (data, "image/jpeg")
 
 
 @pytest.mark.parametrize("size", [10, 3 * BLOCK_BYTES])
 async def test_an_older_generation_never_overwrites_a_newer_one(renditions: Renditions, size: int) -> None:
     late = await renditions.stage(JPEG.path, chunks(b"old" * size))
-    await commit(renditions, b"new" * size, Ownership("web.abc", 2))
+    await commit(renditions, b"new" * size, RenditionMark("web.abc", 2))
     with pytest.raises(JobSuperseded):
-        await renditions.commit(late, JPEG, Ownership("web.abc", 1))
+        await renditions.commit(late, JPEG, RenditionMark("web.abc", 1))
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
 
 @pytest.mark.parametrize("size", [10, 3 * BLOCK_BYTES])
 async def test_a_newer_generation_replaces_an_older_one(renditions: Renditions, size: int) -> None:
-    await commit(renditions, b"old" * size, Ownership("web.abc", 1))
-    await commit(renditions, b"new" * size, Ownership("web.abc", 2))
+    first = await commit(renditions, b"old" * size, RenditionMark("web.abc", 1))
+    second = await commit(renditions, b"new" * size, RenditionMark("web.abc", 2))
+    (listed,), _ = await renditions.marked()
+    assert first != second == listed.etag
     assert (await renditions.read(JPEG.path))[0] == b"new" * size
 
 
 async def test_a_commit_that_lost_its_blocks_is_retried(renditions: Renditions) -> None:
     """A commit discards all uncommitted blocks of a blob, those of a newer generation included; that one is retried."""
     newer = await renditions.stage(JPEG.path, chunks(b"new" * 3 * BLOCK_BYTES))
-    await commit(renditions, b"old" * 3 * BLOCK_BYTES, Ownership("web.abc", 1))
-    with pytest.raises(StorageUnavailable, match="another writer"):
-        await renditions.commit(newer, JPEG, Ownership("web.abc", 2))
-    await commit(renditions, b"new" * 3 * BLOCK_BYTES, Ownership("web.abc", 2))
+    await commit(renditions, b"old" * 3 * BLOCK_BYTES, RenditionMark("web.abc", 1))
+    with pytest.raises(BlobUnavailable):
+        await renditions.commit(newer, JPEG, RenditionMark("web.abc", 2))
+    await commit(renditions, b"new" * 3 * BLOCK_BYTES, RenditionMark("web.abc", 2))
 
 
 async def test_another_jobs_rendition_is_never_overwritten(renditions: Renditions) -> None:
-    await commit(renditions, b"theirs", Ownership("web.abc", 1))
+    await commit(renditions, b"theirs", RenditionMark("web.abc", 1))
     with pytest.raises(OutputError, match=r"belongs to job web\.abc"):
-        await commit(renditions, b"ours", Ownership("web.xyz", 9))
+        await commit(renditions, b"ours", RenditionMark("web.xyz", 9))
     assert (await renditions.read(JPEG.path))[0] == b"theirs"
 
 
@@ -128,7 +153,7 @@ async def test_a_blob_that_is_not_the_pipelines_is_never_overwritten(
 ) -> None:
     await account.container(settings.output_container).upload_blob(JPEG.path, b"the only copy")
     with pytest.raises(OutputError, match="belongs to another program"):
-        await commit(renditions, b"ours", Ownership("web.xyz", 9))
+        await commit(renditions, b"ours", RenditionMark("web.xyz", 9))
     assert (await renditions.read(JPEG.path))[0] == b"the only copy"
 
 

@@ -1,0 +1,171 @@
+"""Renditions: conditional commits to the output container, fenced by the generation."""
+
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, ContentSettings
+from azure.storage.blob.aio import BlobClient
+
+from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError
+from pipeline.storage.account import BLOCK_BYTES, Account, already_exists, is_missing, map_errors
+from pipeline.storage.blobs import unquoted
+from pipeline.storage.rendition_mark import MarkedBlob, RenditionMark
+
+
+@dataclass(frozen=True)
+class RenditionBlob:
+    """Path, headers and metadata of a rendition."""
+
+    path: str
+    content_type: str
+    cache_control: str | None
+    metadata: dict[str, str]
+
+
+class Staged:
+    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
+
+    def __init__(self, blob: BlobClient) -> None:
+        self._blob = blob
+        self._buffer = bytearray()
+        self._blocks: list[BlobBlock] = []
+        self._writer = secrets.token_hex(8)
+
+    async def add(self, chunk: bytes) -> None:
+        """Append bytes; store full blocks."""
+        self._buffer += chunk
+        while len(self._buffer) > BLOCK_BYTES:
+            await self._stage()
+
+    async def write(self, blob: RenditionBlob, mark: RenditionMark, condition: dict[str, Any]) -> str | None:
+        """Commit under an ETag condition. Returns the blob's new ETag; None if the condition does not hold."""
+        options = {
+            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
+            "metadata": {**blob.metadata, **mark.metadata()},
+            **condition,
+        }
+        try:
+            if not self._blocks:
+                written = await self._blob.upload_blob(bytes(self._buffer), **options)
+            else:
+                if self._buffer:
+                    await self._stage()
+                written = await self._blob.commit_block_list(self._blocks, **options)
+        except ResourceModifiedError:
+            return None
+        except HttpResponseError as error:
+            if already_exists(error):
+                return None
+            # After InvalidBlockList the other writer may be an older generation of this job. The retry decides by it.
+            raise
+        return unquoted(written["etag"])
+
+    async def _stage(self) -> None:
+        # All block ids of a blob must have the same length. The random part separates concurrent writers.
+        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
+        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
+        self._blocks.append(BlobBlock(name))
+        del self._buffer[:BLOCK_BYTES]
+
+
+class Renditions:
+    """Renditions in the output container. Commits are conditional: an older job never overwrites a newer result."""
+
+    def __init__(self, account: Account, container: str) -> None:
+        self.container = container
+        self._client = account.container(container)
+
+    async def stage(self, path: str, chunks: AsyncIterator[bytes]) -> Staged:
+        """Stage a rendition, not yet visible: up to 4 MiB in memory, a larger one as uncommitted blocks."""
+        staged = Staged(self._client.get_blob_client(path))
+        with map_errors(f"writing {self.container}/{path}"):
+            async for chunk in chunks:
+                await staged.add(chunk)
+        return staged
+
+    async def commit(self, staged: Staged, blob: RenditionBlob, mark: RenditionMark) -> str:
+        """Commit a staged rendition: make it visible, in place of an older generation's. Returns its ETag.
+
+        Raises:
+            OutputError: The path holds a rendition of another job, or a blob that is not the pipeline's.
+            JobSuperseded: A newer generation of this job has committed it.
+            BlobUnavailable: Another writer was faster, or another program leases the blob.
+        """
+        with map_errors(f"committing {self.container}/{blob.path}"):
+            condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+            for _ in range(5):
+                etag = await staged.write(blob, mark, condition)
+                if etag is not None:
+                    return etag
+                condition = await self._may_replace(blob.path, mark)
+        raise BlobUnavailable(
+            f"{self.container}/{blob.path} was changed by other writers five times", kind="overwritten"
+        )
+
+    async def read(self, path: str) -> tuple[bytes, str]:
+        """Return the bytes and the content type of a rendition. Raises JobSuperseded if it does not exist."""
+        with map_errors(f"reading {self.container}/{path}"):
+            try:
+                stream = await self._client.get_blob_client(path).download_blob(decompress=False)
+                return (
+                    await stream.readall(),
+                    stream.properties.content_settings.content_type or "application/octet-stream",
+                )
+            except ResourceNotFoundError as error:
+                if not is_missing(error):
+                    raise
+                raise JobSuperseded(f"the rendition {path} does not exist", kind="rendition_gone") from error
+
+    async def exist(self, paths: list[str]) -> bool:
+        """Return True if every one of these paths holds a blob."""
+        with map_errors(f"checking renditions in {self.container}"):
+            return all([await self._client.get_blob_client(path).exists() for path in paths])
+
+    async def marked(self, prefix: str = "", cursor: str = "") -> tuple[list[MarkedBlob], str]:
+        """Return a page of the blobs with the pipeline's metadata, and the next page's cursor, empty at the end."""
+        listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
+        pages = listing.by_page(cursor or None)
+        with map_errors(f"listing {self.container}"):
+            try:
+                found = [(blob, RenditionMark.of(blob.metadata)) async for blob in await anext(pages)]
+            except StopAsyncIteration:
+                found = []
+        marked = [MarkedBlob(blob.name, blob.etag, blob.size, mark) for blob, mark in found if mark]
+        return marked, getattr(pages, "continuation_token", None) or ""
+
+    async def delete(self, blob: MarkedBlob) -> bool:
+        """Delete a blob. Returns False if it has changed since it was listed, or is gone."""
+        with map_errors(f"deleting {self.container}/{blob.path}"):
+            try:
+                client = self._client.get_blob_client(blob.path)
+                await client.delete_blob(etag=f'"{unquoted(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
+            except ResourceModifiedError:
+                return False
+            except ResourceNotFoundError as error:
+                if not is_missing(error):
+                    raise
+                return False
+        return True
+
+    async def _may_replace(self, path: str, mark: RenditionMark) -> dict[str, Any]:
+        try:
+            existing = await self._client.get_blob_client(path).get_blob_properties()
+        except ResourceNotFoundError as error:
+            if not is_missing(error):
+                raise
+            return {"match_condition": MatchConditions.IfMissing}
+        there = RenditionMark.of(existing.metadata)
+        if there is None or there.job != mark.job:
+            other_owner = f"job {there.job}" if there else "another program"
+            raise OutputError(
+                f"{self.container}/{path} exists already and belongs to {other_owner}; it is kept. "
+                "Change the recipe's path so that no two sources share one, or delete that blob"
+            )
+        if there.generation > mark.generation:
+            raise JobSuperseded(f"a newer generation of {path} has been committed")
+        return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}
