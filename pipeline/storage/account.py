@@ -3,6 +3,7 @@
 On Azure a managed identity signs in; for the emulator, the key in the connection string does.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -33,6 +34,7 @@ from pipeline.storage.transport import Transport, use_fast_policy
 READ_CHUNK_BYTES = MIB
 # Larger renditions are written in blocks of this size.
 BLOCK_BYTES = 4 * MIB
+_QUOTED_CODE = re.compile(r'"code"\s*:\s*"([A-Za-z]{1,80})"')
 # The well-known account of the storage emulator; settings files abbreviate it as UseDevelopmentStorage=true.
 EMULATOR_CONNECTION_STRING = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
@@ -208,7 +210,11 @@ class IgnoreMissing:
 def error_code(error: HttpResponseError) -> str:
     """Return the service's error code, such as `BlobNotFound`; empty if the response had none."""
     code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
+    if code:
+        return str(getattr(code, "value", code))
+    # The SDK for tables leaves the code of a refused `create_entity` in the body, which its text quotes.
+    quoted = _QUOTED_CODE.search(str(error))
+    return quoted[1] if quoted else ""
 
 
 def _short(error: Exception) -> str:
