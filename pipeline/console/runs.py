@@ -28,6 +28,7 @@ REASONS = {
     "changed": "source changed",
     "recipe_changed": "recipe or engine changed",
     "unfinished": "interrupted",
+    "service_failed": "failed because a service did",
     "failed": "failed",
     "missing": "done, but a rendition is missing",
     "done": "done and up to date",

@@ -13,12 +13,15 @@ from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.storage import SUMMARY_COLUMNS, Entry, JobKey, Ledger, Listed, Renditions, Sources, Version, row_key
 
-Reason = Literal["new", "changed", "recipe_changed", "unfinished", "failed", "missing", "done", "dismissed"]
+Reason = Literal[
+    "new", "changed", "recipe_changed", "unfinished", "service_failed", "failed", "missing", "done", "dismissed"
+]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
-DUE: Final[tuple[Reason, ...]] = ("new", "changed", "recipe_changed", "unfinished")
-# Aliases for groups of reasons.
+DUE: Final[tuple[Reason, ...]] = ("new", "changed", "recipe_changed", "unfinished", "service_failed")
+# Groups of reasons. All failures include those of services.
 REASON_ALIASES: Final[dict[str, tuple[Reason, ...]]] = {
     "due": DUE,
+    "failed": ("failed", "service_failed"),
     "stale": ("changed", "recipe_changed"),
     "all": (*DUE, "failed", "missing", "done"),
 }
@@ -51,9 +54,9 @@ class Selection(BaseModel, frozen=True, extra="forbid"):
 
     Reasons: `new` (never done), `changed` (the source has changed), `recipe_changed` (ended with another recipe
     version, or with an older decoder of the source's format), `unfinished` (started, and no worker holds the claim),
-    `failed`, `missing` (done, but a rendition has been deleted), `done` (done and up to date), `dismissed`. Ages are in
-    seconds since the last write of the source. A recipe without match rules applies to all sources if the selection
-    names it.
+    `service_failed` (failed because a service did for too long), `failed` (all failures), `missing` (done, but a
+    rendition has been deleted), `done` (done and up to date), `dismissed`. Ages are in seconds since the last write of
+    the source. A recipe without match rules applies to all sources if the selection names it.
     """
 
     prefix: str = Field("", max_length=1024, pattern=PRINTABLE, description="Only sources whose names start with this.")
@@ -183,8 +186,10 @@ def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reaso
         return "dismissed"
     if entry.version.recipe_hash != version.recipe_hash or entry.decoder_outdated:
         return "recipe_changed"
-    if entry.state in ("failed", "done"):
-        return entry.state
+    if entry.state == "failed":
+        return "service_failed" if entry.error_service else "failed"
+    if entry.state == "done":
+        return "done"
     return "unfinished"
 
 

@@ -37,6 +37,8 @@ SUMMARY_COLUMNS = [
     "since",
     "run",
     "listed",
+    "error_service",
+    "service_seconds",
 ]
 # Columns that list rows omit.
 UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision")
@@ -61,6 +63,9 @@ class Entry:
 
     `source_format` is the format of the source as the session detected it (Pillow's name), and `decoder_revision` the
     revision of its decoder when the job ended; both are empty if no session has opened the source.
+
+    `error_service` is the service whose fault the last error was (`pool`, `storage` or `identity`), and
+    `service_seconds` the time that this version of the source has lost to such faults, up to the last attempt.
     """
 
     key: JobKey
@@ -80,6 +85,8 @@ class Entry:
     error_class: str = ""
     error_message: str = ""
     error_tail: str = ""
+    error_service: str = ""
+    service_seconds: float = 0.0
     stage: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
@@ -114,6 +121,8 @@ class Entry:
             error_class=columns.get("error_class", ""),
             error_message=columns.get("error_message", ""),
             error_tail=columns.get("error_tail", ""),
+            error_service=columns.get("error_service", ""),
+            service_seconds=columns.get("service_seconds", 0.0),
             stage=columns.get("stage", ""),
             bytes_in=int64_value(columns.get("bytes_in", 0)),
             bytes_out=int64_value(columns.get("bytes_out", 0)),
@@ -135,6 +144,7 @@ class Entry:
             "error_class": self.error_class,
             "error_message": self.error_message[:8000],
             "error_tail": self.error_tail[-2000:],
+            "error_service": self.error_service,
             "stage": self.stage,
         }
         sizes = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out}
@@ -155,6 +165,7 @@ class Entry:
             "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
             **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
+            **({"service_seconds": self.service_seconds} if self.service_seconds else {}),
             **{column: int64(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }

@@ -26,7 +26,7 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
-from pipeline.errors import JobSuperseded, PipelineError
+from pipeline.errors import JobSuperseded, PipelineError, TransientError
 from pipeline.storage.account import Account, IgnoreMissing, error_code, if_unchanged, map_errors
 from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.error_codes import MISSING_CODES
@@ -285,6 +285,7 @@ class Claim:
             bytes_out=sum(one.get("size", 0) for one in renditions),
             ms=report.get("ms", {}),
             versions=report.get("versions", {}),
+            service_seconds=0.0,
             **_NO_ERROR,
         )
 
@@ -299,9 +300,16 @@ class Claim:
             **_reason(error, stage),
         )
 
-    async def requeue(self, error: PipelineError, stage: str, *, tried: bool) -> Entry:
-        """Record that the job is queued for another attempt. Raises JobSuperseded if the claim is lost."""
-        return await self._end(state="queued", attempts=self.entry.attempts + int(tried), **_reason(error, stage))
+    async def requeue(
+        self, error: PipelineError, stage: str, *, tried: bool, service_seconds: float | None = None
+    ) -> Entry:
+        """Record that the job is queued for another attempt. Raises JobSuperseded if the claim is lost.
+
+        `service_seconds` is the time lost to faults of services since the first delivery; None leaves it.
+        """
+        lost = self.entry.service_seconds if service_seconds is None else service_seconds
+        attempts = self.entry.attempts + int(tried)
+        return await self._end(state="queued", attempts=attempts, service_seconds=lost, **_reason(error, stage))
 
     async def abandon(self, error: PipelineError) -> Entry:
         """Record that the source has changed or is gone. Raises JobSuperseded if the claim is lost."""
@@ -332,7 +340,14 @@ class Claim:
         return True
 
 
-_NO_ERROR = {"error_kind": "", "error_class": "", "error_message": "", "error_tail": "", "stage": ""}
+_NO_ERROR: dict[str, Any] = {
+    "error_kind": "",
+    "error_class": "",
+    "error_message": "",
+    "error_tail": "",
+    "error_service": "",
+    "stage": "",
+}
 
 
 def _reason(error: PipelineError, stage: str) -> dict[str, str]:
@@ -342,6 +357,7 @@ def _reason(error: PipelineError, stage: str) -> dict[str, str]:
         "error_class": type(error).__name__,
         "error_message": error.message,
         "error_tail": error.stderr_tail,
+        "error_service": error.dependency if isinstance(error, TransientError) else "",
         "stage": stage,
     }
 
@@ -367,6 +383,7 @@ def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -
         fresh,
         generation=_next(before.generation, now),
         attempts=before.attempts if same else 0,
+        service_seconds=before.service_seconds if same else 0.0,
         run=fresh.run or before.run,
         since=now,
         expires=now + ttl,
