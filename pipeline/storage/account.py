@@ -100,6 +100,11 @@ class Account:
             message_decode_policy=BinaryBase64DecodePolicy(),
         )
 
+    async def queue_names(self, prefix: str) -> list[str]:
+        """Return the names of all queues that begin with a prefix."""
+        with map_errors("listing the queues"):
+            return [queue.name async for queue in self._queues.list_queues(name_starts_with=prefix)]
+
     def table(self, name: str) -> TableClient:
         """Return the client of a table."""
         return self._tables.get_table_client(name)

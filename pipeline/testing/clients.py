@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from azure.core import MatchConditions
@@ -23,11 +23,12 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
     ServiceResponseError,
 )
-from azure.data.tables import TableTransactionError
+from azure.data.tables import TableTransactionError, UpdateMode
 
 from pipeline.storage import READ_CHUNK_BYTES
 from pipeline.testing.operations import MAX_PAGE_ROWS
-from pipeline.testing.store import DEFAULT_HEADERS, MISSING, NONE, Blob, Items, Op, Response, Row
+from pipeline.testing.queue_client import Queue, ServiceClient, cursor_and_items, items_of
+from pipeline.testing.store import DEFAULT_HEADERS, MISSING, NONE, Blob, Op, Response, Row
 
 Send = Callable[[Op], Awaitable[Response]]
 LONGEST_LEASE = 60
@@ -54,6 +55,10 @@ class Clients:
         """Return the client of a queue."""
         return Queue(self, name)
 
+    async def queue_names(self, prefix: str) -> list[str]:
+        """Return the names of all queues that begin so."""
+        return list(await self.call(("place.list", "", "Queue", prefix)))
+
     async def call(self, op: Op) -> Any:
         """Run an operation: return the value of its response, or raise the SDK's error."""
         response = await self._send(op)
@@ -64,16 +69,6 @@ class Clients:
             cls = HttpResponseError if lease else _ERRORS.get(response.status, HttpResponseError)
             raise _error(cls, response.status, response.code, response.value)
         return response.value
-
-
-class _Client:
-    """Client of one container, blob, table or queue."""
-
-    def __init__(self, clients: Clients, name: str) -> None:
-        self._clients, self._name = clients, name
-
-    async def _call(self, operation: str, *arguments: Any) -> Any:
-        return await self._clients.call((operation, self._name, *arguments))
 
 
 def _error(cls: type[HttpResponseError], status: int, code: str, response: Any = None) -> HttpResponseError:
@@ -91,7 +86,7 @@ class Entity(dict[str, Any]):
         self.metadata = {"etag": row.etag, "timestamp": datetime.fromtimestamp(row.modified, UTC)}
 
 
-class Table(_Client):
+class Table(ServiceClient):
     """In-memory TableClient."""
 
     async def create_table(self) -> None:
@@ -120,7 +115,10 @@ class Table(_Client):
 
     async def submit_transaction(self, changes: list[tuple[Any, ...]]) -> list[dict[str, str]]:
         """Carry out changes of one partition, all or none; return their ETags."""
-        ops = tuple((verb, tuple(row.items()), more[0].get("etag", "") if more else "") for verb, row, *more in changes)
+        ops = tuple(
+            (_verb(verb, *more), tuple(row.items()), more[0].get("etag", "") if more else "")
+            for verb, row, *more in changes
+        )
         try:
             return [{"etag": etag} for etag in await self._call("rows", ops)]
         except HttpResponseError as error:
@@ -145,58 +143,15 @@ class Table(_Client):
             following = {"PartitionKey": key[0], "RowKey": key[1]} if key else None
             return following, [Entity(row, select) for row in rows]
 
-        return AsyncItemPaged(page, _cursor_and_items)
+        return AsyncItemPaged(page, cursor_and_items)
 
 
-async def _cursor_and_items(page: tuple[Any, list[Any]]) -> Any:
-    return page
+def _verb(verb: str, options: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the operation of a change: an update may also merge."""
+    return "merge" if verb == "update" and options.get("mode") is UpdateMode.MERGE else verb
 
 
-class Queue(_Client):
-    """In-memory QueueClient."""
-
-    async def create_queue(self) -> None:
-        """Create the queue."""
-        await self._call("place.create", "Queue")
-
-    async def send_message(self, content: bytes, visibility_timeout: int = 0, time_to_live: int = -1) -> None:
-        """Send a message that becomes visible after the timeout in seconds."""
-        await self._call("queue.send", content, visibility_timeout)
-
-    async def peek_messages(self, max_messages: int = 1) -> list[Any]:
-        """Return visible messages without hiding them."""
-        return [_message(each) for each in await self._call("queue.peek", max_messages)]
-
-    def receive_messages(self, messages_per_page: int = 1, visibility_timeout: int = 30) -> AsyncItemPaged[Any]:
-        """Receive messages and hide them for the timeout in seconds."""
-
-        async def page(_: Any) -> tuple[Any, list[Any]]:
-            received = await self._call("queue.receive", messages_per_page, visibility_timeout)
-            return bool(received) or None, list(map(_message, received))
-
-        return AsyncItemPaged(page, _cursor_and_items)
-
-    async def delete_message(self, message: Any) -> None:
-        """Delete a message by its last receipt."""
-        await self._call("queue.delete", int(message.id), message.pop_receipt)
-
-    async def get_queue_properties(self) -> Any:
-        """Return the approximate number of messages."""
-        count = await self._call("queue.count")
-        return SimpleNamespace(name=self._name, approximate_message_count=count)
-
-
-def _message(message: Any) -> Any:
-    return SimpleNamespace(
-        id=str(message.number),
-        content=message.body,
-        inserted_on=datetime.fromtimestamp(message.inserted, UTC),
-        dequeue_count=message.deliveries,
-        pop_receipt=message.receipt,
-    )
-
-
-class Lease(_Client):
+class Lease(ServiceClient):
     """In-memory BlobLeaseClient."""
 
     def __init__(self, clients: Clients, name: str, lease_id: str, seconds: int) -> None:
@@ -213,7 +168,7 @@ class Lease(_Client):
         self.id = ""  # as the SDK does
 
 
-class Download(_Client):
+class Download(ServiceClient):
     """In-memory StorageStreamDownloader: the first part comes with the first call, each other part with one of its own.
 
     A blob that changes between two parts raises ResourceModifiedError.
@@ -236,7 +191,7 @@ class Download(_Client):
             yield self._data[start : start + READ_CHUNK_BYTES]
 
 
-class BlobClient(_Client):
+class BlobClient(ServiceClient):
     """In-memory BlobClient; `_name` is `container/name`."""
 
     def __init__(self, clients: Clients, name: str) -> None:
@@ -266,7 +221,11 @@ class BlobClient(_Client):
 
     async def set_blob_tags(self, tags: dict[str, str]) -> None:
         """Replace the index tags."""
-        await self._call("blob.tags", _items(tags))
+        await self._call("blob.tags", items_of(tags))
+
+    async def set_blob_metadata(self, metadata: dict[str, str], **condition: Any) -> dict[str, str]:
+        """Replace the metadata, under a condition if given."""
+        return {"etag": await self._call("blob.metadata", items_of(metadata), _condition(condition))}
 
     async def upload_blob(
         self,
@@ -283,7 +242,7 @@ class BlobClient(_Client):
         asked = MISSING if asked == NONE and not overwrite else asked
         lease_id, headers = lease.id if lease else "", _headers(content_settings)
         try:
-            return {"etag": await self._call("blob.put", data, _items(metadata), asked, lease_id, headers)}
+            return {"etag": await self._call("blob.put", data, items_of(metadata), asked, lease_id, headers)}
         except ResourceModifiedError as error:
             if overwrite:
                 raise
@@ -304,7 +263,7 @@ class BlobClient(_Client):
         """Commit staged blocks as the content of the blob."""
         names = tuple(block.id for block in blocks)
         headers = _headers(content_settings)
-        return {"etag": await self._call("blob.commit", names, _items(metadata), _condition(condition), headers)}
+        return {"etag": await self._call("blob.commit", names, items_of(metadata), _condition(condition), headers)}
 
     async def acquire_lease(self, seconds: int) -> Lease:
         """Lease the blob for some seconds."""
@@ -319,7 +278,7 @@ class BlobClient(_Client):
         return {}
 
 
-class Container(_Client):
+class Container(ServiceClient):
     """In-memory ContainerClient."""
 
     async def create_container(self) -> None:
@@ -363,7 +322,7 @@ class Container(_Client):
             found, start = await self._clients.call(op)
             return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
 
-        return AsyncItemPaged(page, _cursor_and_items)
+        return AsyncItemPaged(page, cursor_and_items)
 
     def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
         facts = _properties(path, blob)
@@ -386,10 +345,6 @@ def _properties(path: str, blob: Blob) -> Any:
 
 def _headers(settings: Any) -> tuple[str, str | None]:
     return (settings.content_type or DEFAULT_HEADERS[0], settings.cache_control) if settings else DEFAULT_HEADERS
-
-
-def _items(metadata: dict[str, str] | None) -> Items:
-    return tuple(sorted((metadata or {}).items()))
 
 
 def _condition(options: dict[str, Any]) -> Op:

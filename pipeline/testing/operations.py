@@ -13,6 +13,7 @@ from pipeline.testing.store import (
     NONE,
     Blob,
     Items,
+    Message,
     Op,
     Response,
     Row,
@@ -58,8 +59,18 @@ def _create_place(store: Store, name: str, kind: str) -> After:
 
 
 def _delete_place(store: Store, name: str, kind: str) -> After:
-    left = [pair for pair in store.blobs if kind != "Container" or not pair[0].startswith(f"{name}/")]
-    return replace(store, places=(store.places or frozenset()) - {(kind, name)}, blobs=tuple(left)), None
+    places = (store.places or frozenset()) - {(kind, name)}
+    if kind == "Queue":
+        left = tuple(message for message in store.messages if message.queue != name)
+        metadata = with_value(store.queue_metadata, name, None)
+        return replace(store, places=places, messages=left, queue_metadata=metadata), None
+    blobs = tuple(pair for pair in store.blobs if kind != "Container" or not pair[0].startswith(f"{name}/"))
+    return replace(store, places=places, blobs=blobs), None
+
+
+def _list_places(store: Store, _: str, kind: str, prefix: str) -> After:
+    places = store.places or frozenset()
+    return store, sorted(name for each, name in places if each == kind and name.startswith(prefix))
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -85,6 +96,13 @@ def _row_update(store: Store, table: str, items: Items, etag: str) -> After:
 
 def _row_upsert(store: Store, table: str, items: Items, _: str = "") -> After:
     return store.put_row(_key(table, items), items)
+
+
+def _row_merge(store: Store, table: str, items: Items, etag: str) -> After:
+    """Set some columns of a row that exists, and keep the others."""
+    _check_row(store, table, items, etag)
+    key = _key(table, items)
+    return store.put_row(key, tuple({**dict(_row_get(store, *key)[1].items), **dict(items)}.items()))
 
 
 def _row_delete(store: Store, table: str, items: Items, etag: str) -> After:
@@ -134,7 +152,13 @@ def _comparable(value: Any) -> Any:
     return utf16(value) if isinstance(value, str) else getattr(value, "value", value)
 
 
-_ROWS: dict[str, Any] = {"create": _row_create, "update": _row_update, "upsert": _row_upsert, "delete": _row_delete}
+_ROWS: dict[str, Any] = {
+    "create": _row_create,
+    "update": _row_update,
+    "merge": _row_merge,
+    "upsert": _row_upsert,
+    "delete": _row_delete,
+}
 
 
 def _key(table: str, items: Items) -> RowKey:
@@ -227,6 +251,14 @@ def _blob_tags(store: Store, path: str, tags: Items) -> After:
     return store.put_blob(path, replace(_existing_blob(store, path), tags=tags)), None
 
 
+def _blob_metadata(store: Store, path: str, metadata: Items, condition: Op = NONE) -> After:
+    """Replace the metadata, which changes the ETag."""
+    blob = _existing_blob(store, path)
+    _check_write(store, path, condition, "")
+    changed = replace(blob, version=store.next_version(blob.version), metadata=metadata, modified=store.wall)
+    return store.put_blob(path, changed), changed.etag
+
+
 def _blob_list(store: Store, prefix: str, limit: int = 5000, start: str = "") -> After:
     """List the blobs whose paths begin with `prefix`: (path, blob, leased) of a page, and the path of the next one."""
     blobs = store.blobs[find_index(store.blobs, max(prefix, start, key=utf16)) :]
@@ -273,7 +305,16 @@ def _leased_blob(store: Store, path: str, lease: str) -> Blob:
 
 
 def _queue_send(store: Store, queue: str, body: bytes, delay: float) -> After:
-    return store.sent(queue, body, delay), None
+    store = store.sent(queue, body, delay)
+    message = next(each for each in store.messages if each.number == store.serial and each.body == body)
+    return store, message
+
+
+def _queue_update(store: Store, queue: str, number: int, receipt: str, body: bytes, delay: float) -> After:
+    """Replace the body of a message and hide it for some seconds, which changes its receipt."""
+    message = _message(store, queue, number, receipt)
+    changed = replace(message, body=body, visible=store.clock + delay, receipt=f"{message.receipt}+")
+    return store.without(message).with_message(changed), changed
 
 
 def _queue_peek(store: Store, queue: str, count: int) -> After:
@@ -293,22 +334,32 @@ def _queue_receive(store: Store, queue: str, count: int, seconds: float) -> Afte
 
 
 def _queue_delete(store: Store, queue: str, number: int, receipt: str) -> After:
+    return store.without(_message(store, queue, number, receipt)), None
+
+
+def _message(store: Store, queue: str, number: int, receipt: str) -> Message:
     message = next((each for each in store.messages if (each.queue, each.number) == (queue, number)), None)
     if message is None:
         raise OperationError(404, "MessageNotFound")
     if message.receipt != receipt:
         raise OperationError(400, "PopReceiptMismatch")
-    return store.without(message), None
+    return message
 
 
-def _queue_count(store: Store, queue: str) -> After:
-    return store, sum(message.queue == queue for message in store.messages)
+def _queue_properties(store: Store, queue: str) -> After:
+    """Return the number of messages and the metadata."""
+    return store, (sum(message.queue == queue for message in store.messages), store.metadata_of(queue))
+
+
+def _queue_metadata(store: Store, queue: str, metadata: Items) -> After:
+    return replace(store, queue_metadata=with_value(store.queue_metadata, queue, metadata or None)), None
 
 
 _KINDS = {"blob": "Container", "lease": "Container", "row": "Table", "rows": "Table", "queue": "Queue", "place": ""}
 _OPERATIONS: dict[str, Any] = {
     "place.create": _create_place,
     "place.delete": _delete_place,
+    "place.list": _list_places,
     "row.get": _row_get,
     "row.create": _row_create,
     "row.update": _row_update,
@@ -322,6 +373,7 @@ _OPERATIONS: dict[str, Any] = {
     "blob.commit": _blob_commit,
     "blob.delete": _blob_delete,
     "blob.tags": _blob_tags,
+    "blob.metadata": _blob_metadata,
     "blob.list": _blob_list,
     "lease.take": _lease_take,
     "lease.renew": _lease_renew,
@@ -331,5 +383,7 @@ _OPERATIONS: dict[str, Any] = {
     "queue.peek": _queue_peek,
     "queue.receive": _queue_receive,
     "queue.delete": _queue_delete,
-    "queue.count": _queue_count,
+    "queue.update": _queue_update,
+    "queue.properties": _queue_properties,
+    "queue.metadata": _queue_metadata,
 }

@@ -92,6 +92,7 @@ class Store:
     wall: float = 0
     serial: int = 0
     places: frozenset[tuple[str, str]] | None = None
+    queue_metadata: tuple[tuple[str, Items], ...] = ()
 
     def __hash__(self) -> int:
         """Hash, computed once: a search needs it again and again."""
@@ -140,6 +141,10 @@ class Store:
     def visible(self) -> list[Message]:
         """Return the messages that can be received now."""
         return [message for message in self.messages if message.visible <= self.clock]
+
+    def metadata_of(self, queue: str) -> Items:
+        """Return the metadata of a queue."""
+        return cast("Items | None", _find(self.queue_metadata, queue)) or ()
 
     def without(self, message: Message) -> Self:
         """Delete a message."""

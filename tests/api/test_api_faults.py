@@ -147,7 +147,7 @@ async def test_health_names_what_is_unavailable(memory: Memory) -> None:
     healthy = await call(memory, "GET", "/api/health")
     assert healthy.status == 200, healthy.body
     memory.pool.fail("DELETE session", pool.UNREACHABLE)
-    memory.account.fail("queue.count jobs", 503, "ServerBusy")
+    memory.account.fail("queue.properties jobs", 503, "ServerBusy")
     response = await call(memory, "GET", "/api/health")
     assert response.status == 503
     bad = [each["name"] for each in response.json()["dependencies"] if not each["healthy"]]

@@ -61,6 +61,17 @@ async def test_a_blob_without_headers_is_an_octet_stream(container: Any) -> None
     assert await (await blob.download_blob()).readall() == b""
 
 
+async def test_new_metadata_changes_the_etag(container: Any) -> None:
+    blob = container.get_blob_client("a")
+    before = (await blob.upload_blob(b"data", metadata={"by": "me"}))["etag"]
+    written = await blob.set_blob_metadata({"kept": "1"}, etag=before, match_condition=MATCH)
+    facts = await blob.get_blob_properties()
+    assert (dict(facts.metadata), facts.etag) == ({"kept": "1"}, written["etag"])
+    assert written["etag"] != before
+    stale = blob.set_blob_metadata({}, etag=before, match_condition=MATCH)
+    assert (await outcome(stale))[1:] == (412, "ConditionNotMet")
+
+
 async def test_a_missing_blob_is_not_found(container: Any) -> None:
     blob = container.get_blob_client("a")
     not_found = ("ResourceNotFoundError", 404, "BlobNotFound")
@@ -363,6 +374,18 @@ async def test_a_query_comes_in_pages(table: Any) -> None:
     assert [each["RowKey"] async for each in query("PartitionKey eq @p and odd eq @odd", 2)] == ["01", "03", "05"]
 
 
+async def test_a_transaction_merges_columns_into_a_row_that_exists(account: Account, settings: Settings) -> None:
+    table: Any = account.table(settings.ledger_table)
+    await table.create_entity({"PartitionKey": "m", "RowKey": "1", "a": 1, "b": 1})
+    merge = {"mode": UpdateMode.MERGE}
+    await table.submit_transaction([("update", {"PartitionKey": "m", "RowKey": "1", "b": 2}, merge)])
+    row = await table.get_entity("m", "1")
+    assert (row["a"], row["b"]) == (1, 2)
+    with pytest.raises(TableTransactionError) as caught:
+        await table.submit_transaction([("update", {"PartitionKey": "m", "RowKey": "2", "b": 2}, merge)])
+    assert (caught.value.status_code, caught.value.error_code) == (404, "ResourceNotFound")
+
+
 # -- queues ----------------------------------------------------------------------------------------------------------
 
 
@@ -415,3 +438,33 @@ async def test_a_missing_queue_is_not_found(account: Account) -> None:
     queue: Any = account.queue(f"missing-{secrets.token_hex(4)}")
     message = queue.send_message(b"1", visibility_timeout=0, time_to_live=-1)
     assert await outcome(message) == ("ResourceNotFoundError", 404, "QueueNotFound")
+
+
+async def test_a_queue_keeps_its_metadata_until_it_is_deleted(account: Account) -> None:
+    name = f"own-{secrets.token_hex(4)}"
+    queue: Any = account.queue(name)
+    await queue.create_queue()
+    assert (await queue.get_queue_properties()).metadata == {}
+    await queue.set_queue_metadata({"mark": "1"})
+    await queue.send_message(b"1", visibility_timeout=0, time_to_live=-1)
+    facts = await queue.get_queue_properties()
+    assert (facts.metadata, facts.approximate_message_count) == ({"mark": "1"}, 1)
+    assert await account.queue_names(name) == [name]
+    await queue.delete_queue()
+    assert (await outcome(queue.get_queue_properties()))[1:] == (404, "QueueNotFound")
+    assert await account.queue_names(name) == []
+    await queue.create_queue()
+    facts = await queue.get_queue_properties()
+    assert (facts.metadata, facts.approximate_message_count) == ({}, 0)
+
+
+async def test_a_sent_message_is_replaced_and_deleted_by_its_receipt(queue: Any) -> None:
+    sent = await queue.send_message(b"1", visibility_timeout=60, time_to_live=-1)
+    changed = await queue.update_message(sent.id, pop_receipt=sent.pop_receipt, content=b"2", visibility_timeout=0)
+    (message,) = await queue.peek_messages()
+    assert message.content == b"2"
+    stale = queue.update_message(sent.id, pop_receipt=sent.pop_receipt, content=b"3", visibility_timeout=0)
+    assert (await outcome(stale))[1:] == (400, "PopReceiptMismatch")
+    await queue.delete_message(sent.id, pop_receipt=changed.pop_receipt)
+    gone = queue.update_message(sent.id, pop_receipt=changed.pop_receipt, content=b"3", visibility_timeout=0)
+    assert (await outcome(gone))[1:] == (404, "MessageNotFound")
