@@ -75,6 +75,18 @@ async def scheduled_run(timer: func.TimerRequest) -> None:
     await runs.apply_retention(services.run_store, services.ledger.metrics, settings.run_retention_days)
 
 
+@app.timer_trigger(arg_name="timer", schedule="30 */5 * * * *", run_on_startup=False, use_monitor=True)
+async def recover_lost_messages(timer: func.TimerRequest) -> None:
+    """Send the messages of jobs and runs again whose queue was deleted or emptied."""
+    await process.services().lost_messages.recover()
+
+
+@app.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False, use_monitor=True)
+async def requeue_dead_lettered_events(timer: func.TimerRequest) -> None:
+    """Queue the jobs of uploads whose events Event Grid could not deliver."""
+    await process.services().dead_lettered_events.requeue()
+
+
 def serve(route: Route) -> None:
     """Register a function that serves a route, under the route's name."""
 

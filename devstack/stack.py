@@ -34,6 +34,8 @@ HOST_PREFIX = "host-"
 # The client id of the managed identity that --identity provides.
 IDENTITY_CLIENT_ID = "1de00000-0000-4000-8000-000000000001"
 CONNECTIONS = ("AzureWebJobsStorage", "IMAGES")
+# The container for undelivered events, as in infra/main.bicep.
+DEAD_LETTERS = "deadletters"
 Output = Callable[[str, str], None]
 T = TypeVar("T")
 
@@ -198,7 +200,7 @@ class _Starter:
         tls = create_default_context(cafile=self.trust().get("SSL_CERT_FILE"))
         async with httpx.AsyncClient(verify=tls, timeout=START_TIMEOUT_SECONDS) as client:
             functions = {host: (await client.get(f"{host}/admin/functions")).json() for host in hosts}
-            for name, subscription in app_subscriptions(functions, self._webhook_key).items():
+            for name, subscription in app_subscriptions(functions, self._webhook_key, DEAD_LETTERS).items():
                 response = await client.put(f"{control}/{name}", json=subscription)
                 if not response.is_success:
                     raise DevstackError(response.json()["error"]["message"])

@@ -86,7 +86,7 @@ resource search 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
 ]
 
 var deliveries = [
-  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'Event Grid stopped delivering events and stored them in the dead-letter container. The nightly run processes their sources.' }
+  { name: 'images-dead-letters', metric: 'DeadLetteredCount', above: 0, severity: 1, means: 'The app refused events, and Event Grid stored them in the dead-letter container. The app queues their jobs within ten minutes. Find out why it refused them.' }
   { name: 'images-deliveries', metric: 'DeliveryAttemptFailCount', above: 50, severity: 2, means: 'The app does not accept events. Check that it runs and that its settings are valid.' }
 ]
 

@@ -27,7 +27,8 @@ var key = listKeys('${site.id}/host/default', '2024-11-01').systemKeys.blobs_ext
 
 resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
   parent: events
-  name: 'images-dropped'
+  // The setting PIPELINE_EVENT_SUBSCRIPTION: the app reads the dead letters of this subscription.
+  name: 'image-uploaded'
   properties: {
     eventDeliverySchema: 'EventGridSchema'
     destination: {

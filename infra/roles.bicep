@@ -18,7 +18,7 @@ var sessionExecutor = '0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0'
 
 var onStorage = concat(
   [
-    { who: app, type: 'ServicePrincipal', role: blobOwner, why: 'Sources, renditions, slots and their leases, index tags; the host stores its locks in blobs.' }
+    { who: app, type: 'ServicePrincipal', role: blobOwner, why: 'Sources, renditions, slots and their leases, index tags, dead-lettered events; the host stores its locks in blobs.' }
     { who: app, type: 'ServicePrincipal', role: queueContributor, why: 'Queued jobs; the host stores blob events and dead letters in queues.' }
     { who: app, type: 'ServicePrincipal', role: tableContributor, why: 'The ledger.' }
   ],

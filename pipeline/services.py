@@ -8,13 +8,14 @@ import asyncio
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Self
 
 from pipeline import telemetry
 from pipeline.adhoc_recipes import AdHocRecipes, RecipeCatalog
 from pipeline.identity import Identity
 from pipeline.jobs.actions import JobActions
+from pipeline.jobs.dead_lettered_events import DeadLetteredEventReader
 from pipeline.jobs.dead_letters import (
     BLOB_TRIGGER_POISON_QUEUE,
     POISON_QUEUE_SUFFIX,
@@ -23,6 +24,7 @@ from pipeline.jobs.dead_letters import (
 )
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.lost_messages import JobMessageRecovery
 from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
@@ -36,6 +38,7 @@ from pipeline.recipes import Recipes, adhoc, load_recipes
 from pipeline.runs.dead_letters import RunDeadLetterHandler
 from pipeline.runs.estimates import Estimator
 from pipeline.runs.lifecycle import RunController
+from pipeline.runs.lost_messages import LostMessageRecovery, waits_in_run
 from pipeline.runs.orphans import OrphanCollector
 from pipeline.runs.planning import RunPlanner
 from pipeline.runs.selection import JobFinder
@@ -44,14 +47,17 @@ from pipeline.settings import Settings, StorageAccount
 from pipeline.storage import (
     Account,
     Assets,
+    DeadLetterContainer,
     DocumentStore,
     JobQueue,
     LeasedDocuments,
     Ledger,
+    QueueIncarnations,
     Renditions,
     RunStore,
     SlotStatusTable,
     Sources,
+    WaitingJobs,
 )
 
 SLOT_PREFIX = "slots/"
@@ -170,6 +176,17 @@ class Services:
         )
 
     @cached_property
+    def dead_lettered_events(self) -> DeadLetteredEventReader:
+        """Queues the jobs of dead-lettered events."""
+        return DeadLetteredEventReader(
+            self.settings.input_container,
+            self.settings.event_subscription,
+            DeadLetterContainer(self.account, self.settings.dead_letter_container),
+            self.dispatcher,
+            self.job_queue,
+        )
+
+    @cached_property
     def estimator(self) -> Estimator:
         """Estimates duration and cost of jobs."""
         return Estimator(self.settings, self.recipes, self.ledger.metrics)
@@ -208,6 +225,26 @@ class Services:
         """Records dead letters of runs."""
         dead_letters = self._dead_letter_queue(self.settings.run_queue + POISON_QUEUE_SUFFIX)
         return RunDeadLetterHandler(self.run_store, self.runs, self.run_items, dead_letters, self.run_queue)
+
+    @cached_property
+    def lost_messages(self) -> LostMessageRecovery:
+        """Sends the messages of lost queues again."""
+        settings, account = self.settings, self.account
+        jobs = JobMessageRecovery(
+            WaitingJobs(account, settings.ledger_table, [*self.recipes.names, adhoc.GROUP]),
+            self.job_queue,
+            JobQueue(account, settings.job_queue + POISON_QUEUE_SUFFIX),
+            settings.claim_ttl,
+            partial(waits_in_run, self.run_store),
+        )
+        return LostMessageRecovery(
+            QueueIncarnations(account, self.run_store),
+            jobs,
+            self.run_store,
+            self.runs,
+            self.run_queue,
+            JobQueue(account, settings.run_queue + POISON_QUEUE_SUFFIX),
+        )
 
     @cached_property
     def orphans(self) -> OrphanCollector:

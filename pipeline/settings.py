@@ -79,6 +79,14 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     state_container: ContainerName = Field(
         "pipeline", description="Container for internal state: the slots of the session pool."
     )
+    dead_letter_container: ContainerName = Field(
+        "deadletters", description="Container in which Event Grid stores undelivered events."
+    )
+    event_subscription: str = Field(
+        "image-uploaded",
+        pattern=r"^[A-Za-z0-9-]{3,64}$",
+        description="Event Grid subscription whose undelivered events become jobs.",
+    )
     job_queue: ContainerName = Field(
         "jobs", description="Queue for waiting jobs: retries, and jobs delayed by a full pool."
     )
@@ -273,8 +281,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     @model_validator(mode="after")
     def _containers_differ(self) -> Self:
         shared = {self.input_container, self.output_container}
-        if len({self.upload_container, self.state_container, self.asset_container} - shared) < 3:
-            raise ValueError("the upload, asset and state containers must differ from all others")
+        own = {self.upload_container, self.state_container, self.asset_container, self.dead_letter_container}
+        if len(own - shared) < 4:
+            raise ValueError("the upload, asset, state and dead-letter containers must differ from all others")
         return self
 
     @property

@@ -76,6 +76,10 @@ class JobDocument(AcceptedDocument):
     source: SourceDocument
     since: datetime
     """Time at which the job entered its state."""
+    claim_expired: bool
+    """True for a running job whose worker has stopped. Its message, or the recovery of lost messages, starts it again;
+    `retry` does so at once.
+    """
     run: str
     """Id of the last run that the job was part of."""
     attempts: int
@@ -107,6 +111,7 @@ class JobDocument(AcceptedDocument):
             source=source,
             # Tables store less precision than Python: a job must look the same before and after it is stored.
             since=entry.since.replace(microsecond=entry.since.microsecond // 1000 * 1000),
+            claim_expired=entry.claim_expired,
             run=entry.run,
             attempts=entry.attempts,
             bytes_in=entry.bytes_in,

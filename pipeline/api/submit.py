@@ -9,8 +9,9 @@ import json
 import re
 import secrets
 import time
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -30,11 +31,13 @@ from pipeline.api.schemas import AcceptedDocument, JobDocument, RecipeName
 from pipeline.errors import JobSuperseded, PermanentError, RequestError, StateConflict
 from pipeline.jobs.actions import JobActions
 from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.monitoring.document import Document
 from pipeline.settings import Settings
 from pipeline.storage import BlobName, Entry, JobKey, Message, State, safe_file_name
 
+T = TypeVar("T")
 IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]{1,60}")
 
 
@@ -151,7 +154,14 @@ POLL_INTERVAL_SECONDS = 0.5
 # A client waits for the response, so the job precedes uploads and runs.
 SUBMIT_POLICY = SchedulingPolicy("interactive")
 # Jobs that continue after their requests got a response. An event loop keeps only weak references to its tasks.
-_background_jobs: set[asyncio.Task[Entry | None]] = set()
+_background_jobs: set[asyncio.Task[Any]] = set()
+
+
+def _in_background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.create_task(work)
+    _background_jobs.add(task)
+    task.add_done_callback(_background_jobs.discard)
+    return task
 
 
 async def drain_background_jobs() -> None:
@@ -224,18 +234,22 @@ class SubmitHandlers:
         return entry or await self.jobs.ledger.get(key)
 
     async def _execute(self, message: Message, wait_seconds: float) -> Entry | None:
-        """Execute the job; return its row, or None after `wait_seconds`.
+        """Execute the job; return its row, or None after `wait_seconds`, when the job continues in the background.
 
-        The job then continues in the background. A delayed message executes it again if this process dies.
+        The recovery message is sent first: it executes the job again if this process dies.
         """
-        task = asyncio.create_task(self.dispatcher.execute_message(message, SUBMIT_POLICY))
-        _background_jobs.add(task)
-        task.add_done_callback(_background_jobs.discard)
+        recovery = await RecoveryMessage.put(self.jobs.queue, message, self.settings.claim_ttl)
+        task = _in_background(self._execute_recoverably(message, recovery))
         done, _ = await asyncio.wait([task], timeout=wait_seconds)
         if done:
             return task.result()
-        await self.jobs.submit(message, self.settings.claim_ttl)
+        await self.jobs.list_queued(message)
         return None
+
+    async def _execute_recoverably(self, message: Message, recovery: RecoveryMessage) -> Entry | None:
+        entry = await replace(self.dispatcher, queue=recovery).execute_message(message, SUBMIT_POLICY)
+        _in_background(recovery.discard())
+        return entry
 
     async def _ended(self, links: Links, entry: Entry, prefer: Preferences) -> Response:
         """Return the response to a job that has ended: a problem, the image, or the job."""

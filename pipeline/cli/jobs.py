@@ -187,7 +187,7 @@ def retry(
     prefix: Prefix = "",
     as_json: Json = False,
 ) -> None:
-    """Retry failed jobs.
+    """Retry failed jobs, and jobs that wait for a lost message.
 
     Name their ids, or select failures with options.
     """
@@ -229,6 +229,7 @@ def as_dict(entry: Entry) -> dict[str, Any]:
         "source": f"{entry.container}/{entry.name}",
         "etag": entry.version.etag,
         "since": entry.since.isoformat(),
+        "claim_expired": entry.claim_expired,
         "attempts": entry.attempts,
         "run": entry.run or None,
         "bytes_in": entry.bytes_in,
@@ -262,7 +263,7 @@ def _cells(entry: Entry) -> list[str]:
     if dropped:
         renditions += f"; not carried over: {', '.join(dropped)}"
     return [
-        f"[{STATE_COLORS.get(entry.state, 'dim')}]{entry.state}[/]",
+        "[red]claim expired[/]" if entry.claim_expired else f"[{STATE_COLORS.get(entry.state, 'dim')}]{entry.state}[/]",
         f"{entry.since:%m-%d %H:%M:%S}",
         entry.key.recipe,
         _plain(entry.name),

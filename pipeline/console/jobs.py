@@ -148,7 +148,7 @@ class JobPages:
             stages=[(name, STAGE_COLORS[name], ms) for name, ms in stage_times(entry.ms).items()],
             advice=remediation(entry.error_kind) if entry.state == "failed" else None,
             is_known_recipe=entry.key.recipe in self.recipes.names,
-            is_active=entry.state in ("queued", "running"),
+            is_active=entry.is_active,
         )
 
     async def retry(self, request: ConsoleRequest) -> func.HttpResponse:

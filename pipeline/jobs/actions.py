@@ -27,18 +27,22 @@ class JobActions:
             raise StateConflict(f"there is no job {key.id[:200]}", kind="unknown_job")
         return entry
 
-    async def submit(self, message: Message, delay: float = 0) -> JobKey:
-        """Queue a job that starts after `delay` seconds, and list it as queued unless it has a row already.
+    async def submit(self, message: Message) -> JobKey:
+        """Queue a job, and list it as queued unless it has a row already.
 
         Raises:
             JobSuperseded: The source does not exist.
             RecipeError: The recipe does not exist.
         """
-        key = JobKey.of(message.recipe, message.container, message.name)
-        version = await self._version(message.recipe, message.container, message.name)
-        await self.ledger.enqueue(Entry(key, message.container, message.name, state="queued", version=version))
-        await self.queue.send(message, delay)
-        return key
+        entry = await self._new_entry(message)
+        # The message is sent first: a row that says `queued` without a message would wait forever.
+        await self.queue.send(message)
+        await self.ledger.enqueue(entry)
+        return entry.key
+
+    async def list_queued(self, message: Message) -> None:
+        """List a job that has a message as queued, unless it has a row already. Raises as `submit` does."""
+        await self.ledger.enqueue(await self._new_entry(message))
 
     async def retry(self, key: JobKey) -> Entry:
         """Queue a job again, regardless of its last outcome.
@@ -47,12 +51,12 @@ class JobActions:
             The job's row after the change, or as another worker has changed it meanwhile.
 
         Raises:
-            StateConflict: The job is running or queued already.
+            StateConflict: The job is running, or has been queued for less than an hour.
             JobSuperseded: The source no longer exists.
             RecipeError: The recipe no longer exists.
         """
         entry = await self.get(key)
-        if entry.is_running or entry.state == "queued":
+        if entry.is_active:
             raise StateConflict(f"job {key.id} is {entry.state} already", kind=f"job_{entry.state}")
         version = await self._version(key.recipe, entry.container, entry.name)
         # The message is sent first: a row that says `queued` without a message would wait forever.
@@ -96,6 +100,12 @@ class JobActions:
                 kind=f"job_{entry.state}",
             )
         return await self._transition(entry, "dismissed", entry.version)
+
+    async def _new_entry(self, message: Message) -> Entry:
+        """Return the first row of a job."""
+        key = JobKey.of(message.recipe, message.container, message.name)
+        version = await self._version(message.recipe, message.container, message.name)
+        return Entry(key, message.container, message.name, state="queued", version=version)
 
     async def _version(self, recipe: str, container: str, name: str) -> Version:
         source = await self.sources.stat(container, name)

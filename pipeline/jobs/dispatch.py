@@ -8,6 +8,7 @@ from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import JobSuperseded, PermanentError, PipelineError, PoolFull, RecipeError, TransientError
 from pipeline.jobs.execution import UPLOAD_POLICY, JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
@@ -27,7 +28,7 @@ class JobDispatcher:
     sources: Sources
     executor: JobExecutor
     outcomes: OutcomeRecorder
-    queue: JobQueue
+    queue: JobQueue | RecoveryMessage
 
     async def handle_blob(self, container: str, name: str) -> None:
         """Execute the jobs of all recipes that match a new or changed source.

@@ -102,7 +102,9 @@ class JobExecutor:
                 source = await self.sources.open(container, name)
                 version = Version(source.etag, recipe.hash)
                 current = partial(self.sources.is_current, container, name, source.etag)
-                claim = await self.ledger.claim(key, (container, name), version, current, **options)
+                # A request's job may be all that tells of its image: it is listed from the start, for the recovery.
+                listed = policy.priority == "interactive"
+                claim = await self.ledger.claim(key, (container, name), version, current, listed=listed, **options)
             if isinstance(claim, Entry):
                 log.info("skipped: the job is %s already", claim.state, extra={"event": "job.skipped"})
                 timer.state = "skipped"

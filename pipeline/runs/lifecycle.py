@@ -225,16 +225,31 @@ class RunController:
             return run.model_copy(update={**changes, "recipe_versions": versions})
 
         run = await self.update(run_id, working)
-        if not run.listed:
-            await self.queue.send(RunWork(run=run.id))
-        unfinished = [
-            RunWork(run=run.id, batch=name)
-            async for name, outcomes in self.store.outcomes(run.id, run.settled_to)
-            if UNFINISHED in outcomes
-        ]
-        await self.send_all(unfinished)
-        log.info("run %s resumes: %d batches are queued again", run.id, len(unfinished), extra={"event": "run.resumed"})
+        count, _ = await self.send_again(run)
+        log.info("run %s resumes: %d batches are queued again", run.id, count, extra={"event": "run.resumed"})
         return await self.get(run_id)
+
+    async def send_again(self, run: Run, after: str = "", limit: int | None = None) -> tuple[int, str]:
+        """Send the messages of a run's unfinished batches again, and that of its listing, from a position on.
+
+        Args:
+            run: The run.
+            after: The position at which an earlier call stopped.
+            limit: The maximum number of messages.
+
+        Returns:
+            The number of batches, and the position to continue from; empty at the end.
+        """
+        if not run.listed and not after:
+            await self.queue.send(RunWork(run=run.id))
+        unfinished: list[RunWork] = []
+        async for name, outcomes in self.store.outcomes(run.id, after or run.settled_to):
+            if UNFINISHED in outcomes:
+                unfinished.append(RunWork(run=run.id, batch=name))
+            if len(unfinished) == limit:
+                break
+        await self.send_all(unfinished)
+        return len(unfinished), unfinished[-1].batch if limit and len(unfinished) == limit else ""
 
     async def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
         """Change a run by optimistic concurrency: repeat until no other writer interferes.

@@ -14,6 +14,7 @@ from pipeline.storage.blobs import (
     safe_file_name,
     unquoted,
 )
+from pipeline.storage.dead_letter_container import DeadLetterBlob, DeadLetterContainer
 from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
 from pipeline.storage.json_documents import DocumentStore, StoredDocument
 from pipeline.storage.keys import JobKey, row_key, source_of
@@ -21,12 +22,14 @@ from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
 from pipeline.storage.ledger import Claim, Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before
 from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
-from pipeline.storage.queue import Item, JobQueue, Message, RunWork
+from pipeline.storage.queue import Item, JobQueue, Message, Receipt, RunWork
+from pipeline.storage.queue_incarnations import QueueIncarnations, QueueLoss
 from pipeline.storage.rendition_mark import JOB_METADATA_KEY, MarkedBlob, RenditionMark
 from pipeline.storage.renditions import RenditionBlob, Renditions, Staged
 from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, RunStore
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage.waiting_jobs import WaitingJob, WaitingJobs
 
 __all__ = [
     "JOB_METADATA_KEY",
@@ -42,6 +45,8 @@ __all__ = [
     "Batch",
     "BlobName",
     "Claim",
+    "DeadLetterBlob",
+    "DeadLetterContainer",
     "Document",
     "DocumentStore",
     "DocumentSummary",
@@ -58,6 +63,9 @@ __all__ = [
     "MetricsStore",
     "MinuteMetrics",
     "Outcome",
+    "QueueIncarnations",
+    "QueueLoss",
+    "Receipt",
     "RenditionBlob",
     "RenditionMark",
     "Renditions",
@@ -71,6 +79,8 @@ __all__ = [
     "State",
     "StoredDocument",
     "Version",
+    "WaitingJob",
+    "WaitingJobs",
     "create_all",
     "cursor_before",
     "fits_row",

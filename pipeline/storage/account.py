@@ -234,6 +234,7 @@ async def create_all(account: Account, settings: Settings) -> list[str]:
         settings.upload_container,
         settings.asset_container,
         settings.state_container,
+        settings.dead_letter_container,
     }
     creators: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         *((f"container {name}", account.container(name).create_container) for name in sorted(containers)),

@@ -13,6 +13,8 @@ from pipeline.storage.keys import JobKey
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
 STATES: Final = get_args(State)
+# A job that has been queued for longer than this may have lost its message.
+STALE_AGE = timedelta(hours=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # Row keys of lists begin with this mark. No row key of a source does, since a container's name begins with a letter or
 # a digit, and the mark sorts behind those.
@@ -179,6 +181,16 @@ class Entry:
     def is_running(self) -> bool:
         """True if a worker holds a claim that has not expired."""
         return self.state == "running" and self.expires > datetime.now(UTC)
+
+    @property
+    def claim_expired(self) -> bool:
+        """True if a worker has claimed the job and its claim has expired: the worker has died, or is suspended."""
+        return self.state == "running" and not self.is_running
+
+    @property
+    def is_active(self) -> bool:
+        """True if a worker or a message takes care of the job, as far as its row tells."""
+        return self.is_running or (self.state == "queued" and datetime.now(UTC) - self.since < STALE_AGE)
 
     def list_keys(self) -> tuple[str, ...]:
         """Return the keys of the list rows that this entry needs: by state, among all jobs, and by run."""

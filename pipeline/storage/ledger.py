@@ -6,8 +6,8 @@ between two commits of the same rendition. It starts with the milliseconds since
 
 The same partition holds list rows, which list the job by state and by run, newest first, with the columns that a list
 shows. One entity-group transaction changes the job's row and moves its list rows, so that they agree, in one request.
-A claim moves them only if the job was listed as queued; otherwise its first heartbeat does, because most jobs end
-before that. Each list is a range read.
+A claim moves them only if the job was listed as queued, or is that of a request; otherwise its first heartbeat does,
+because most jobs end before that. Each list is a range read.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ class Ledger:
         seen: int | None = None,
         run: str = "",
         known: Entry | None = None,
+        listed: bool = False,
     ) -> Claim | Entry:
         """Claim a job.
 
@@ -162,6 +163,7 @@ class Ledger:
             seen: The generation that the sender of the job had seen.
             run: The id of the bulk run.
             known: The row as a run has read it. If it is unchanged, it is claimed without reading it again.
+            listed: List the job as running at once, not with its first heartbeat.
 
         Returns:
             The claim, or the row of a job that is done, failed, dismissed, or claimed by another worker.
@@ -179,7 +181,7 @@ class Ledger:
             if verdict == "confirm" and not await is_current():
                 raise JobSuperseded("the source has changed since this job began")
             queued = entry is not None and entry.state == "queued"
-            claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=queued)
+            claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=queued or listed)
             if claimed:
                 return Claim(self, claimed, self._ttl)
             entry, is_read = await self.get(key), True

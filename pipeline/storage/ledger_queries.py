@@ -12,7 +12,7 @@ from typing import Any
 from azure.data.tables.aio import TableClient
 
 from pipeline.errors import InvalidCursor
-from pipeline.storage.account import map_errors
+from pipeline.storage.account import IgnoreMissing, map_errors
 from pipeline.storage.entry import (
     ALL_LIST_PREFIX,
     LIST_MARK,
@@ -71,8 +71,17 @@ class LedgerQueries:
         lists = [self._list(recipe, start, _text(position, "after"), limit, state) for recipe in recipes]
         rows = [row for listed in await asyncio.gather(*lists) for row in listed]
         rows.sort(key=lambda row: list_position(row["RowKey"]))
-        page = [Entry.from_row(row) for row in rows[:limit]]
-        return page, _encode_cursor({"after": list_position(rows[limit - 1]["RowKey"])}) if len(rows) > limit else ""
+        page = await asyncio.gather(*(self._with_claim(Entry.from_row(row)) for row in rows[:limit]))
+        following = {"after": list_position(rows[limit - 1]["RowKey"])} if len(rows) > limit else None
+        return list(page), _encode_cursor(following) if following else ""
+
+    async def _with_claim(self, entry: Entry) -> Entry:
+        """Return the job's own row if the list row tells of an expired claim: heartbeats change the own row only."""
+        if not entry.claim_expired:
+            return entry
+        with map_errors("reading the ledger"), IgnoreMissing():
+            return Entry.from_row(await self._table.get_entity(entry.key.partition, entry.key.row))
+        return entry
 
     async def _list(self, recipe: str, start: str, after: str, limit: int, state: State | None) -> list[Any]:
         """Return up to `limit` + 1 rows of a list: first those of one hour, then older ones if these are too few.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -60,6 +61,8 @@ async def dead_letters(account: EmulatedAccount, container: str) -> list[dict[st
     """Return the dead letters in a container."""
     async with ContainerClient(account.url, container, AZURITE_KEY) as client:
         names = [name async for name in client.list_blob_names(name_starts_with="SUB/")]
+        no_padding = r"SUB/\d{4}/[1-9]\d?/[1-9]\d?/(0|[1-9]\d?)/[0-9a-f-]{36}\.json"
+        assert all(re.fullmatch(no_padding, name) for name in names)
         texts = [await (await client.download_blob(name)).readall() for name in names]
     return [letter for text in texts for letter in json.loads(text)]
 

@@ -54,14 +54,18 @@ def test_event_grid_triggers_are_subscribed_at_all_hosts() -> None:
         return {"name": name, "config": {"bindings": [binding]}}
 
     app = [
-        function("uploaded", type="blobTrigger", source="EventGrid", path="input/{name}"),
+        function("blob_uploaded", type="blobTrigger", source="EventGrid", path="input/{name}"),
         function("scanned", type="blobTrigger", path="input/{name}"),
         function("queued", type="queueTrigger"),
     ]
-    subscriptions = app_subscriptions({"http://one": app, "http://two": app}, "k")
-    assert list(subscriptions) == ["uploaded"]
-    assert Subscription.from_json("uploaded", subscriptions["uploaded"]).endpoints == [
-        f"http://{host}/runtime/webhooks/blobs?functionName=Host.Functions.uploaded&code=k" for host in ("one", "two")
+    subscriptions = app_subscriptions({"http://one": app, "http://two": app}, "k", "dead")
+    assert list(subscriptions) == ["blob-uploaded"], "as in Azure, where a name has no underscore"
+    subscription = Subscription.from_json("blob-uploaded", subscriptions["blob-uploaded"])
+    assert subscription.endpoints == [
+        f"http://{host}/runtime/webhooks/blobs?functionName=Host.Functions.blob_uploaded&code=k"
+        for host in ("one", "two")
     ]
-    prefix = subscriptions["uploaded"]["filter"]["subjectBeginsWith"]
+    assert subscription.dead_letter_destination
+    assert subscription.dead_letter_destination.properties.blob_container_name == "dead"
+    prefix = subscriptions["blob-uploaded"]["filter"]["subjectBeginsWith"]
     assert prefix == "/blobServices/default/containers/input/"

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.cli import settings as page
 from pipeline.settings import PREFIX, Settings, StorageAccount, variable
-from tests.infra.bicep import File, literal
+from tests.infra.bicep import File, literal, text
 from tests.infra.evaluate import value, variables
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +92,11 @@ def test_trigger_connections_have_all_their_settings(app_settings: dict[str, Any
         for setting in ("blobServiceUri", "queueServiceUri", "tableServiceUri", "credential", "clientId"):
             assert f"{connection}__{setting}" in app_settings
     assert not [name for name, each in app_settings.items() if "AccountKey" in str(each)]
+
+
+def test_the_app_reads_the_dead_letters_of_the_subscription_of_the_templates() -> None:
+    subscription = File(ROOT / "infra" / "events.bicep").of("resource")["subscription"]
+    assert f"name: '{Settings.model_fields['event_subscription'].default}'" in text(subscription.node)
 
 
 def test_the_event_subscription_names_an_existing_function() -> None:

@@ -205,14 +205,17 @@ def blob_trigger_subscription(
     return document
 
 
-def app_subscriptions(hosts: Mapping[str, Iterable[Mapping[str, Any]]], key: str | None) -> dict[str, dict[str, Any]]:
-    """Return the subscriptions of all blob triggers of an app, by function name.
+def app_subscriptions(
+    hosts: Mapping[str, Iterable[Mapping[str, Any]]], key: str | None, dead_letters: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the subscriptions of all blob triggers of an app, by function name with hyphens.
 
     All hosts run the same app, and each event goes to one of them.
 
     Args:
         hosts: The functions of each host (the response of `/admin/functions`) by base URL.
         key: The webhook key of the hosts, if they require one.
+        dead_letters: The container for dead letters, if any.
     """
     code = f"&code={key}" if key else ""
     subscriptions: dict[str, dict[str, Any]] = {}
@@ -222,7 +225,9 @@ def app_subscriptions(hosts: Mapping[str, Iterable[Mapping[str, Any]]], key: str
                 query = f"functionName=Host.Functions.{function['name']}{code}"
                 urls = [f"{host}/runtime/webhooks/blobs?{query}" for host in hosts]
                 container = binding["path"].partition("/")[0]
-                subscriptions[function["name"]] = blob_trigger_subscription(urls, container)
+                # Azure allows letters, digits and hyphens in the name of a subscription.
+                name = function["name"].replace("_", "-")
+                subscriptions[name] = blob_trigger_subscription(urls, container, dead_letters)
     return subscriptions
 
 

@@ -122,7 +122,10 @@ class Upstream:
         container = self._blobs.get_container_client(
             subscription.dead_letter_destination.properties.blob_container_name
         )
-        name = f"{subscription.name.upper()}/{datetime.now(UTC):%Y/%m/%d/%H}/{uuid.uuid4()}.json"
+        now = datetime.now(UTC)
+        # Azure does not pad month, day and hour with zeros.
+        folder = f"{subscription.name.upper()}/{now.year}/{now.month}/{now.day}/{now.hour}"
+        name = f"{folder}/{uuid.uuid4()}.json"
         text = json.dumps([event], indent=1)
         try:
             try:

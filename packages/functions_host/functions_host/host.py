@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from azure.core.exceptions import ResourceNotFoundError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -217,8 +218,13 @@ class _Host:
         )
 
         async def enqueue(message: BlobMessage) -> None:
-            """Send a message and wake the listener."""
-            await queue.send_message(encode_message(message.to_json()))
+            """Send a message and wake the listener. As on Azure, a queue that was deleted is created again."""
+            text = encode_message(message.to_json())
+            try:
+                await queue.send_message(text)
+            except ResourceNotFoundError:
+                await queue.create_queue()
+                await queue.send_message(text)
             listener.wake()
 
         self.http.add_endpoint(WEBHOOK_PATH, BlobWebhook(triggers, enqueue, self.options.webhook_key))

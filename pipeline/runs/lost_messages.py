@@ -1,0 +1,118 @@
+"""Recovery of lost messages: find out which queues have lost theirs, and send the messages of jobs and runs again."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from pipeline.errors import PipelineError
+from pipeline.jobs.lost_messages import JobMessageRecovery
+from pipeline.runs.lifecycle import RunController
+from pipeline.runs.model import Run, key_of, now
+from pipeline.storage import JobQueue, QueueIncarnations, QueueLoss, RunStore
+from pipeline.telemetry import logger
+
+log = logger(__name__)
+# The Functions host adds the id of the app. Its messages are about uploads that have no row yet.
+BLOB_TRIGGER_QUEUE_PREFIX = "azure-webjobs-blobtrigger-"
+PAGE_SIZE = 200
+# One pass sends at most this many messages of runs; the next pass continues.
+MAX_BATCHES = 20_000
+# A run is stored shortly before its first message is sent.
+GRACE = timedelta(minutes=5)
+FINISHED = "~"
+
+
+async def waits_in_run(store: RunStore, run_id: str) -> bool:
+    """Return True if a run exists and is not done: its batches, or a user's `resume`, take care of its jobs."""
+    document = await store.get("run", key_of(run_id))
+    return document is not None and document.content.get("state") != "done"
+
+
+@dataclass(frozen=True)
+class LostMessageRecovery:
+    """Look after the queues of jobs, of runs and of the blob trigger. The parts do not depend on each other."""
+
+    incarnations: QueueIncarnations
+    jobs: JobMessageRecovery
+    store: RunStore
+    runs: RunController
+    run_queue: JobQueue
+    run_dead_letters: JobQueue
+
+    async def recover(self) -> None:
+        """Find and send lost messages, for a bounded time. An error of one queue does not stop the others."""
+        parts: list[Callable[[], Awaitable[None]]] = [self._recover_jobs, self._recover_runs, self._recover_uploads]
+        for part in parts:
+            try:
+                await part()
+            except PipelineError as error:
+                log.warning(
+                    "the messages of a queue cannot be recovered now: %s",
+                    error,
+                    extra={"event": "queue.recovery_failed", "kind": error.kind},
+                )
+
+    async def _recover_jobs(self) -> None:
+        loss = await self.incarnations.check(self.jobs.queue.name, create=True)
+        if loss is None:
+            await self.jobs.recover_missing()
+            return
+        _, is_complete = await self.jobs.recover_all(loss.at)
+        if is_complete:
+            await self.incarnations.resolve(loss)
+
+    async def _recover_runs(self) -> None:
+        loss = await self.incarnations.check(self.run_queue.name, create=True)
+        if loss is None and await self._is_empty() and [run async for run in self._working() if _is_settled(run)]:
+            # Every batch that waits or is being executed has a message in the queue.
+            loss = await self.incarnations.record(self.run_queue.name)
+        if loss:
+            await self._send_runs_again(loss)
+
+    async def _send_runs_again(self, loss: QueueLoss) -> None:
+        """Send the messages of all working runs again, from the stored progress on."""
+        left = MAX_BATCHES
+        async for run in self._working():
+            after = loss.progress.get(run.id, "")
+            if after == FINISHED or run.created > loss.at:
+                continue
+            count, after = await self.runs.send_again(run, after, left)
+            log.warning(
+                "the messages of run %s were lost; %d of them are sent again",
+                run.id,
+                count,
+                extra={"event": "run.messages_resent"},
+            )
+            saved = await self.incarnations.save(replace(loss, progress={**loss.progress, run.id: after or FINISHED}))
+            left -= count
+            if saved is None or left <= 0:
+                return
+            loss = saved
+        await self.incarnations.resolve(loss)
+
+    async def _recover_uploads(self) -> None:
+        """Start the scheduled run if the blob trigger's queue was lost: its messages are about uploads without rows."""
+        names = await self.incarnations.names(BLOB_TRIGGER_QUEUE_PREFIX)
+        losses = [await self.incarnations.check(name, create=False) for name in names]
+        lost = [loss for loss in losses if loss]
+        if lost and await self.runs.start_scheduled():
+            for loss in lost:
+                await self.incarnations.resolve(loss)
+
+    async def _working(self) -> AsyncIterator[Run]:
+        """Yield the working runs, newest first."""
+        after = ""
+        while page := await self.store.page("run", PAGE_SIZE, after):
+            for _, document in page:
+                if document.content.get("state") == "working":
+                    run = await self.runs.get(document.content["id"])
+                    if not run.over:
+                        yield run
+            after = page[-1][0]
+
+    async def _is_empty(self) -> bool:
+        return not (await self.run_queue.length() or await self.run_dead_letters.length(missing_ok=True))
+
+
+def _is_settled(run: Run) -> bool:
+    return now() - run.created > GRACE

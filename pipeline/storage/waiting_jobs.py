@@ -1,0 +1,108 @@
+"""Jobs that wait for their messages, as the lists of the ledger show them."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Self
+
+from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from pipeline.storage.account import Account, IgnoreMissing, map_errors
+from pipeline.storage.entry import LIST_MARK, LONG_AGO, State, position_at, state_list_prefix
+from pipeline.storage.keys import JobKey
+
+_RANGE = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
+_COLUMNS = ["PartitionKey", "RowKey", "job", "container", "name", "since", "run", "resent_at"]
+# Rows of one entity-group transaction.
+MAX_TRANSACTION_ROWS = 100
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A list row of a job that waits since `since`. `resent_at` is when its message was last sent again."""
+
+    key: JobKey
+    list_key: str
+    container: str
+    name: str
+    since: datetime
+    run: str = ""
+    resent_at: datetime = LONG_AGO
+
+    @property
+    def message_sent(self) -> datetime:
+        """The time since which the job's last message should be in the queue."""
+        return max(self.since, self.resent_at)
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK
+        """Read a list row."""
+        return cls(
+            JobKey(row["PartitionKey"], row["job"]),
+            row["RowKey"],
+            row["container"],
+            row["name"],
+            row["since"],
+            row.get("run") or "",
+            row.get("resent_at") or LONG_AGO,
+        )
+
+
+class WaitingJobs:
+    """The jobs of all recipes that are queued, or whose worker has died.
+
+    `resent_at` is a column of the list row only. The row moves whenever the state changes, so that the column tells
+    about the present wait, and writing it disturbs no worker.
+    """
+
+    def __init__(self, account: Account, table: str, recipes: Sequence[str]) -> None:
+        self._table: TableClient = account.table(table)
+        self._recipes = tuple(recipes)
+
+    async def queued(self, before: datetime) -> AsyncIterator[list[WaitingJob]]:
+        """Yield the jobs that have been queued since before a time, in pages."""
+        for recipe in self._recipes:
+            async for page in self._listed(recipe, "queued", before):
+                yield page
+
+    async def abandoned(self, before: datetime, now: datetime) -> AsyncIterator[list[WaitingJob]]:
+        """Yield the running jobs that were claimed before a time, and whose claims have expired, in pages."""
+        for recipe in self._recipes:
+            async for page in self._listed(recipe, "running", before):
+                # Heartbeats change the job's own row only.
+                yield [job for job in page if await self._claim_expired(job, now)]
+
+    async def mark_resent(self, jobs: Sequence[WaitingJob], moment: datetime) -> None:
+        """Record that the messages of jobs were sent again. Jobs that have changed their state are left out."""
+        by_partition = sorted(jobs, key=lambda job: job.key.partition)
+        for _, group in groupby(by_partition, key=lambda job: job.key.partition):
+            rows = [{"PartitionKey": job.key.partition, "RowKey": job.list_key, "resent_at": moment} for job in group]
+            for start in range(0, len(rows), MAX_TRANSACTION_ROWS):
+                await self._mark(rows[start : start + MAX_TRANSACTION_ROWS])
+
+    async def _mark(self, rows: list[dict[str, Any]]) -> None:
+        with map_errors("writing the ledger"):
+            while rows:
+                try:
+                    await self._table.submit_transaction([("update", row, {"mode": UpdateMode.MERGE}) for row in rows])
+                except TableTransactionError as error:
+                    if error.status_code != 404:
+                        raise
+                    del rows[error.index]
+                    continue
+                return
+
+    async def _listed(self, recipe: str, state: State, before: datetime) -> AsyncIterator[list[WaitingJob]]:
+        start = state_list_prefix(state)
+        values = {"recipe": recipe, "first": start + position_at(before), "end": start + LIST_MARK}
+        with map_errors("reading the ledger"):
+            async for page in self._table.query_entities(_RANGE, parameters=values, select=_COLUMNS).by_page():
+                yield [WaitingJob.from_row(row) async for row in page]
+
+    async def _claim_expired(self, job: WaitingJob, now: datetime) -> bool:
+        with map_errors("reading the ledger"), IgnoreMissing():
+            row = await self._table.get_entity(job.key.partition, job.key.row)
+            return bool(row["state"] == "running" and row["expires"] <= now)
+        return False
