@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipeline.errors import BlobUnavailable, ConfigError, JobSuperseded, OutputError, StorageNotFound, StorageUnavailable
+from pipeline.errors import (
+    BlobUnavailable,
+    ConfigError,
+    JobSuperseded,
+    OutputError,
+    StorageNotFound,
+    StorageUnavailable,
+)
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import BLOCK_BYTES, Account
 from pipeline.storage.blobs import Sources
