@@ -52,6 +52,14 @@ var searches = [
     query: 'traces | where message has "event=run.missed_jobs_found"'
     means: 'The scheduled run found sources without an event, or a recipe has changed. It processes them now. Check that the Event Grid subscription exists and delivers events.'
   }
+  {
+    name: 'images-breaker'
+    severity: 1
+    window: 'PT15M'
+    above: 0
+    query: 'traces | where message has "event=breaker.opened"'
+    means: 'A service does not work: the session pool, storage or the identity. Jobs wait and nothing is lost. The log line names the service and its fault.'
+  }
 ]
 
 resource search 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [

@@ -17,6 +17,7 @@
     ├── RequestError            a request is invalid or not possible
     │   ├── InvalidCursor       the cursor of a page is invalid
     │   └── StateConflict       the state of the job or run does not allow the action
+    ├── JobPaused               operators have paused this kind of work; the job is requeued, and this is not an attempt
     ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
     └── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
 
@@ -182,6 +183,18 @@ class PoolFull(PipelineError, kind="pool_full", http=(503, "No free session")): 
     def __init__(self, message: str, *, kind: str | None = None, retry_after: float | None = None) -> None:
         """Accept the arguments of PipelineError and the delay that the pool requested."""
         super().__init__(message, kind=kind)
+        self.retry_after = retry_after
+
+
+class JobPaused(PipelineError, kind="paused", http=(503, "Paused")):  # noqa: N818
+    """Operators have paused this kind of work: the job is requeued, and this is not an attempt.
+
+    `retry_after` is the delay in seconds before the job returns.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        """Create the error with its delay."""
+        super().__init__(message)
         self.retry_after = retry_after
 
 

@@ -6,7 +6,8 @@ container: function triggers, routes and commands. Everything below takes its co
 
 import asyncio
 import gc
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Self
@@ -15,6 +16,7 @@ from pipeline import telemetry
 from pipeline.adhoc_recipes import AdHocRecipes, RecipeCatalog
 from pipeline.identity import Identity
 from pipeline.jobs.actions import JobActions
+from pipeline.jobs.admission import Admission
 from pipeline.jobs.dead_lettered_events import DeadLetteredEventReader
 from pipeline.jobs.dead_letters import (
     BLOB_TRIGGER_POISON_QUEUE,
@@ -26,6 +28,7 @@ from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.lost_messages import JobMessageRecovery
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.pauses import Pauses
 from pipeline.jobs.preview import Previewer
 from pipeline.jobs.rendering import Renderer
 from pipeline.monitoring.health import HealthMonitor
@@ -88,6 +91,7 @@ class Services:
     slot_documents: LeasedDocuments
     slot_status: SlotStatusTable
     scheduler: SlotScheduler
+    admission: Admission
     identity: Identity | None
 
     @classmethod
@@ -100,9 +104,16 @@ class Services:
 
     @classmethod
     def compose(
-        cls, settings: Settings, recipe_file: Recipes, account: Account, pool: PoolClient, identity: Identity | None
+        cls,
+        settings: Settings,
+        recipe_file: Recipes,
+        account: Account,
+        pool: PoolClient,
+        identity: Identity | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """Compose the services of a storage account and a session pool."""
+        """Compose the services of a storage account and a session pool. The admission of jobs follows `clock`."""
+        run_store = RunStore(account, settings.run_table)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease_duration)
         slot_status = SlotStatusTable(account, settings.run_table)
         return cls(
@@ -121,11 +132,12 @@ class Services:
             ledger=Ledger(account, settings.ledger_table, settings.claim_ttl, [*recipe_file.names, adhoc.GROUP]),
             job_queue=JobQueue(account, settings.job_queue),
             run_queue=JobQueue(account, settings.run_queue),
-            run_store=RunStore(account, settings.run_table),
+            run_store=run_store,
             pool=pool,
             slot_documents=documents,
             slot_status=slot_status,
             scheduler=SlotScheduler(settings, documents, pool, slot_status),
+            admission=Admission(Pauses(run_store, clock), settings.requeue_delay, clock),
             identity=identity,
         )
 
@@ -137,7 +149,7 @@ class Services:
     @cached_property
     def renderer(self) -> Renderer:
         """Renders sources in sessions."""
-        return Renderer(self.settings, self.scheduler, self.assets)
+        return Renderer(self.settings, self.scheduler, self.assets, self.admission)
 
     @cached_property
     def previewer(self) -> Previewer:
@@ -157,7 +169,9 @@ class Services:
     @cached_property
     def dispatcher(self) -> JobDispatcher:
         """Handles uploads and job messages."""
-        return JobDispatcher(self.settings, self.catalog, self.sources, self.executor, self.outcomes, self.job_queue)
+        return JobDispatcher(
+            self.settings, self.catalog, self.sources, self.executor, self.outcomes, self.job_queue, self.admission
+        )
 
     @cached_property
     def jobs(self) -> JobActions:
@@ -205,20 +219,28 @@ class Services:
     def runs(self) -> RunController:
         """Starts, cancels and resumes runs."""
         return RunController(
-            self.settings, self.run_store, self.run_queue, self.job_finder, self.estimator, self.planner
+            self.settings,
+            self.run_store,
+            self.run_queue,
+            self.job_finder,
+            self.estimator,
+            self.planner,
+            self.admission.pauses,
         )
 
     @cached_property
     def run_items(self) -> ItemExecutor:
         """Executes single jobs of runs."""
         slots = asyncio.Semaphore(self.settings.run_concurrency)
-        return ItemExecutor(self.settings, self.recipes, self.executor, self.outcomes, slots)
+        return ItemExecutor(self.settings, self.recipes, self.executor, self.outcomes, slots, self.admission)
 
     @cached_property
     def run_worker(self) -> RunWorker:
         """Handles run messages."""
         fan_out = FanOut(self.settings, self.run_store, self.run_queue, self.job_finder, self.runs)
-        return RunWorker(self.settings, self.run_store, self.run_queue, self.runs, fan_out, self.run_items)
+        return RunWorker(
+            self.settings, self.run_store, self.run_queue, self.runs, fan_out, self.run_items, self.admission
+        )
 
     @cached_property
     def run_dead_letters(self) -> RunDeadLetterHandler:
@@ -259,7 +281,7 @@ class Services:
     @cached_property
     def health(self) -> HealthMonitor:
         """Checks the dependencies."""
-        return HealthMonitor(self.settings, self.account, self.ledger, self.run_store, self.pool)
+        return HealthMonitor(self.settings, self.account, self.ledger, self.run_store, self.pool, self.admission)
 
     @cached_property
     def statistics(self) -> StatisticsCollector:

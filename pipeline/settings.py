@@ -241,7 +241,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     retry_timeout: float = Field(30, ge=0, le=600, description="Total time for all attempts of one call to the pool.")
     max_attempts: int = Field(5, ge=1, le=100, description="Maximum attempts of one job, over all queue messages.")
     requeue_delay: float = Field(
-        10, ge=0, le=3600, description="Delay before a queued job is retried; it doubles with every attempt."
+        10,
+        ge=0,
+        le=3600,
+        description="Delay before a queued job is retried; it doubles with every attempt. Also the time from the "
+        "opening of a circuit breaker to its first probe.",
     )
 
     allowed_formats: str = Field(

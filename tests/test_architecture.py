@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adhoc_recipes": LEAVES | {"recipes", "storage"},
     "jobs": JOB_PARTS,
     "runs": JOB_PARTS | {"jobs"},
-    "monitoring": LEAVES | {"pool", "storage"},
+    "monitoring": LEAVES | {"pool", "storage", "jobs"},
     "services": JOB_PARTS | {"jobs", "runs", "monitoring"},
     "api": CORE | {"monitoring"},
     "console": CORE | {"monitoring"},

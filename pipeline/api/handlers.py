@@ -11,6 +11,7 @@ from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.images import ImageHandlers
 from pipeline.api.jobs import FailureHandlers, JobHandlers
 from pipeline.api.monitoring import MonitoringHandlers
+from pipeline.api.pauses import PauseHandlers
 from pipeline.api.recipes import PreviewHandlers, RecipeHandlers
 from pipeline.api.runs import RunHandlers
 from pipeline.api.submit import SubmitHandlers
@@ -29,6 +30,7 @@ class Handlers:
     recipes: RecipeHandlers
     preview: PreviewHandlers
     monitoring: MonitoringHandlers
+    pauses: PauseHandlers
 
     @classmethod
     def of(cls, services: Services) -> Self:
@@ -45,6 +47,7 @@ class Handlers:
             recipes=RecipeHandlers(services.recipes, settings.adhoc_recipes),
             preview=PreviewHandlers(settings, services.previewer),
             monitoring=MonitoringHandlers(settings, services.pool_monitor, services.health, services.statistics),
+            pauses=PauseHandlers(services.admission.pauses),
         )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -30,7 +31,7 @@ PLATFORM_PARAMETERS = {"code", "clientid"}
 FIELD_NAME = re.compile(r"[a-z0-9_-]{1,60}")
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:image-pipeline:problem:"
-RETRY_AFTER_SECONDS = 5
+RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 5, 300
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ async def respond(handler: Callable[[], Awaitable[Response]], **fields: Any) -> 
         async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
             return (await handler()).http()
     except PipelineError as error:
-        return problem_response(problem(error, **fields)).http()
+        return problem_response(problem(error, **fields), **_retry_after(error)).http()
     except TimeoutError:
         timeout = PipelineError(
             f"no result within {REQUEST_TIMEOUT_SECONDS:.0f} s; work that has started continues", kind="timeout"
@@ -208,10 +209,16 @@ async def respond(handler: Callable[[], Awaitable[Response]], **fields: Any) -> 
         return problem_response(problem(PipelineError("see the log", kind="internal"))).http()
 
 
+def _retry_after(error: PipelineError) -> dict[str, str]:
+    """Return the header Retry-After if the error names a delay."""
+    seconds = getattr(error, "retry_after", None)
+    return {"Retry-After": str(ceil(min(seconds, MAX_RETRY_AFTER_SECONDS)))} if seconds else {}
+
+
 def problem_response(document: Problem, **headers: str) -> Response:
     """Return a response with a problem document; with `Retry-After` if a retry may succeed."""
     if document.status in (503, 504):
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     data = document.model_dump_json(exclude_none=True).encode()
     return Response(data, document.status, headers, MEDIA_TYPE)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import azure.functions as func
 
-from pipeline.api import jobs, monitoring, openapi, recipes, runs
+from pipeline.api import jobs, monitoring, openapi, pauses, recipes, runs
 from pipeline.api.handlers import Handlers, Route
 from pipeline.api.http import Request, Response, problem, problem_response, respond
 from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
@@ -225,6 +225,26 @@ ROUTES: tuple[Route, ...] = (
         summary="Recycle a slot: end its session after its running jobs.",
         responses={200: RecycleResult, 202: RecycleResult},
         problems=(400, 404, 409, 503),
+    ),
+    Route(
+        name="pause_work",
+        method="POST",
+        path="pause",
+        handler=lambda api: api.pauses.pause,
+        summary="Pause uploads, requests or runs: their jobs wait in the queues.",
+        responses={200: pauses.PausesDocument},
+        problems=(400, 413, 415, 503),
+        body=pauses.PauseRequest,
+    ),
+    Route(
+        name="resume_work",
+        method="POST",
+        path="resume",
+        handler=lambda api: api.pauses.resume,
+        summary="Resume uploads, requests or runs after a pause.",
+        responses={200: pauses.PausesDocument},
+        problems=(400, 413, 415, 503),
+        body=pauses.PauseRequest,
     ),
     Route(
         name="show_stats",

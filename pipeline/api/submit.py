@@ -28,7 +28,7 @@ from pipeline.api.http import (
 from pipeline.api.idempotency import IdempotencyKey, IdempotencyKeys
 from pipeline.api.images import ANY_TYPE, ImageHandlers
 from pipeline.api.schemas import AcceptedDocument, JobDocument, RecipeName
-from pipeline.errors import JobSuperseded, PermanentError, RequestError, StateConflict
+from pipeline.errors import JobSuperseded, PermanentError, RequestError, StateConflict, TransientError
 from pipeline.jobs.actions import JobActions
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.recovery_message import RecoveryMessage
@@ -182,12 +182,13 @@ class SubmitHandlers:
     async def submit(self, request: Request) -> Response:
         """Handle `POST /api/jobs`: execute a job, and wait for its end as long as the client prefers."""
         submission, prefer = parse_submission(request, self.settings), Preferences.of(request, self.settings)
+        wait = await self._wait_seconds(prefer)
         idempotency_key = IdempotencyKey.of(request.header("idempotency-key"), submission.fingerprint)
         message, is_repeated = await self._message(submission, idempotency_key)
         key = JobKey.of(message.recipe, message.container, message.name)
         entry = await self.jobs.ledger.get(key) if is_repeated else None
         if entry is None or entry.state not in FINAL_STATES:
-            entry = await self._await_job(message, key, prefer.wait)
+            entry = await self._await_job(message, key, wait)
         if entry and entry.state == "superseded":
             raise JobSuperseded(entry.error_message)
         if entry and entry.state == "dismissed":
@@ -195,6 +196,13 @@ class SubmitHandlers:
         if entry is None or entry.state not in FINAL_STATES:
             return _accepted(key, entry.state if entry else "queued", request.links, prefer)
         return await self._ended(request.links, entry, prefer)
+
+    async def _wait_seconds(self, prefer: Preferences) -> float:
+        """Return the time to wait for the job: 0 if it cannot start now. Raises the refusal if it cannot even wait."""
+        refusal = await self.dispatcher.admission.refusal("requests")
+        if isinstance(refusal, TransientError) and refusal.service == "storage":
+            raise refusal
+        return 0 if refusal else prefer.wait
 
     async def _message(self, submission: SubmitRequest, key: IdempotencyKey | None) -> tuple[Message, bool]:
         """Find the recipe and store the source; return the job's message.
@@ -204,7 +212,8 @@ class SubmitHandlers:
         recipe = await self._recipe_name(submission)
         # The random prefix keeps uploads apart, and makes the names of other clients' images hard to guess.
         name = submission.name if submission.image is None else f"{secrets.token_hex(8)}/{submission.name}"
-        message, is_repeated = Message(recipe=recipe, container=submission.container, name=name), False
+        message = Message(recipe=recipe, container=submission.container, name=name, requested=True)
+        is_repeated = False
         if submission.image is None:
             await self.jobs.sources.stat(submission.container, name)
         if key:

@@ -24,6 +24,8 @@ COMMANDS = {
     "failures": ("jobs:failures", "List failures, and count them by kind."),
     "retry": ("jobs:retry", "Retry failed jobs."),
     "dismiss": ("jobs:dismiss", "Dismiss failures or cancel queued jobs."),
+    "pause": ("pauses:pause", "Pause uploads, requests or runs: their jobs wait, and lose nothing."),
+    "resume": ("pauses:resume", "Resume uploads, requests or runs after a pause."),
     "plan": ("runs:plan", "Plan a bulk run: jobs, reasons, duration and cost."),
     "reprocess": ("runs:reprocess", "Plan and start a bulk run, and follow it."),
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),

@@ -101,7 +101,15 @@ async def _dependencies(services: Services) -> list[Finding]:
     for each in (await services.health.check()).dependencies:
         status: Status = ("warning" if each.reason else "ok") if each.healthy else "error"
         findings.append(Finding(each.name, status, each.reason or f"{each.ms:.0f} ms"))
-    return findings
+    return [*findings, *await _pauses(services)]
+
+
+async def _pauses(services: Services) -> list[Finding]:
+    times = await services.admission.pauses.current()
+    if not times:
+        return [Finding("pauses", "ok", "none")]
+    kinds = " ".join(times)
+    return [Finding("pauses", "warning", f"{kinds} paused: `image-pipeline resume {kinds}` continues")]
 
 
 async def _queues(services: Services) -> list[Finding]:

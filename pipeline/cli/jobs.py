@@ -67,7 +67,7 @@ async def _submit(services: Services, recipe: str, source: str, prefix: str) -> 
         await services.sources.put(container, name, file.read_bytes(), content_type)  # noqa: ASYNC240
     elif not await _exists(services, container, name):
         raise RequestError(f"there is neither a file {source} nor a blob {container}/{name}", kind="source_gone")
-    return await services.jobs.submit(Message(recipe=recipe, container=container, name=name))
+    return await services.jobs.submit(Message(recipe=recipe, container=container, name=name, requested=True))
 
 
 async def _exists(services: Services, container: str, name: str) -> bool:

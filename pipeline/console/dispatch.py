@@ -32,6 +32,7 @@ from pipeline.console.recipes import RecipePages
 from pipeline.console.request import ConsoleRequest, Handler
 from pipeline.console.runs import RunPages
 from pipeline.errors import PipelineError, RequestError, TransientError
+from pipeline.jobs.pauses import Pauses
 from pipeline.services import Services
 from pipeline.settings import Settings
 from pipeline.storage import SharedSecret
@@ -58,6 +59,7 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
         services.runs,
         services.pool_monitor,
         services.health,
+        services.admission,
         cache,
     )
     jobs = JobPages(settings, recipe_file, ledger, services.jobs)
@@ -66,7 +68,7 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
     runs = RunPages(settings, recipe_file, services.runs, services.planner)
     recipes = RecipePages(recipe_file, ledger)
     playground = PlaygroundPages(settings, recipe_file, ledger, services.sources, services.previewer)
-    pool = PoolPages(settings, services.pool_monitor)
+    pool = PoolPages(settings, services.pool_monitor, services.admission)
     return (
         Route("POST", r"sign-out", "read", _sign_out),
         Route("GET", r"", "read", overview.show),
@@ -95,6 +97,8 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
         Route("POST", r"playground", "write", playground.submit),
         Route("GET", r"pool", "read", pool.show),
         Route("POST", r"pool/(?P<number>[0-9]{1,6})/recycle", "write", pool.recycle),
+        Route("POST", r"work/(?P<work>uploads|requests|runs)/pause", "write", pool.pause),
+        Route("POST", r"work/(?P<work>uploads|requests|runs)/resume", "write", pool.resume),
     )
 
 
@@ -121,6 +125,7 @@ class Console:
 
     settings: Settings
     secret: SharedSecret
+    pauses: Pauses
     routes: tuple[Route, ...]
     cache: SWRCache
 
@@ -162,7 +167,8 @@ class Console:
                 if principal is None:
                     return self._sign_in_page(request)
                 token = csrf_token(principal, secret)
-                return await self._dispatch(ConsoleRequest(request, principal, token, {}), path, secret)
+                paused = await self.pauses.current()
+                return await self._dispatch(ConsoleRequest(request, principal, token, {}, paused), path, secret)
         except TimeoutError:
             message = "Storage or the session pool did not respond in time. Try again in a moment."
             return _error_page(TransientError(message, kind="slow"))
@@ -221,7 +227,7 @@ def console_of(services: Services) -> Console:
     """Compose the console from the services of a process, once: its cache and its secret outlive a request."""
     cache = SWRCache()
     secret = SharedSecret(services.account, services.settings.state_container, SECRET_BLOB)
-    return Console(services.settings, secret, routes(services, cache), cache)
+    return Console(services.settings, secret, services.admission.pauses, routes(services, cache), cache)
 
 
 def _method(request: func.HttpRequest) -> str:

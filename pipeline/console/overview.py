@@ -18,6 +18,8 @@ from pipeline.console.jobs import STAGE_COLORS, failure_groups, stage_times
 from pipeline.console.pool import slot_bar
 from pipeline.console.remediation import remediation
 from pipeline.console.request import ConsoleRequest
+from pipeline.jobs.admission import Admission
+from pipeline.monitoring.admission import BreakerOverview
 from pipeline.monitoring.health import DependencyHealth, HealthMonitor
 from pipeline.monitoring.pool_overview import PoolMonitor, PoolOverview
 from pipeline.runs import Run
@@ -43,6 +45,7 @@ class PipelineState:
     failures: Sequence[FailureGroup]
     run: Run | None
     unhealthy: Sequence[DependencyHealth]
+    breakers: Sequence[BreakerOverview]
     has_jobs: bool
     now: datetime
 
@@ -76,6 +79,9 @@ def alerts(state: PipelineState) -> list[Alert]:
 def _problems(state: PipelineState) -> Iterator[Alert]:
     for each in state.unhealthy:
         yield Alert("bad", f"Unhealthy: {each.name}", each.reason or "It does not respond.")
+    for breaker in state.breakers:
+        if breaker.state != "closed":
+            yield _breaker_alert(breaker)
     ended = state.done + state.failed
     if ended >= MIN_JOBS_FOR_FAILURE_SHARE and state.failed / ended > HIGH_FAILURE_SHARE:
         yield Alert(
@@ -101,6 +107,12 @@ def _problems(state: PipelineState) -> Iterator[Alert]:
             f"{CONSOLE_PATH}/pool",
             "View pool",
         )
+
+
+def _breaker_alert(breaker: BreakerOverview) -> Alert:
+    title = f"No jobs start: circuit breaker of the {breaker.dependency}"
+    remedy = f"Jobs wait, and nothing is lost. One job at a time probes the service. {breaker.reason}"
+    return Alert("bad", title, remedy, f"{CONSOLE_PATH}/pool", "View")
 
 
 def _run_alert(run: Run) -> Alert:
@@ -196,6 +208,7 @@ class OverviewPage:
     runs: RunController
     pool: PoolMonitor
     health: HealthMonitor
+    admission: Admission
     cache: SWRCache
 
     async def show(self, request: ConsoleRequest) -> func.HttpResponse:
@@ -228,6 +241,7 @@ class OverviewPage:
             failures=groups,
             run=next((each for each in runs if each.state == "working"), None),
             unhealthy=[each for each in health.dependencies if not each.healthy] if health else [],
+            breakers=[BreakerOverview.of(each) for each in self.admission.breakers.values()],
             has_jobs=bool(latest),
             now=now,
         )

@@ -1,4 +1,4 @@
-"""Pool page: every slot with the age, jobs and generation of its session, and its running jobs; recycling a slot."""
+"""Pool page: slots with their sessions and running jobs, circuit breakers and pauses; recycling, pausing, resuming."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pipeline.console import charts, responses
 from pipeline.console.auth import CONSOLE_PATH
 from pipeline.console.formatting import plural
 from pipeline.console.request import ConsoleRequest
+from pipeline.jobs.admission import Admission
+from pipeline.jobs.pauses import WORK, Work
 from pipeline.jobs.preview import PREVIEW_CONTAINER
+from pipeline.monitoring.admission import BreakerOverview
 from pipeline.monitoring.pool_overview import RECYCLE_TIMEOUT_SECONDS, PoolMonitor, SlotCounts, SlotJob, SlotOverview
 from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.pool.status import MAX_NAME_CHARACTERS
@@ -52,6 +55,7 @@ class PoolPages:
 
     settings: Settings
     monitor: PoolMonitor
+    admission: Admission
 
     async def show(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET pool`: show the slots."""
@@ -71,12 +75,28 @@ class PoolPages:
             unused=len(overview.slots) - len(used),
             settings=self.settings,
             trusted_max_jobs=TRUSTED_SESSION_MAX_JOBS,
+            work=WORK,
+            breakers=[BreakerOverview.of(each) for each in self.admission.breakers.values()],
         )
 
     async def recycle(self, request: ConsoleRequest) -> func.HttpResponse:
         """`POST pool/{number}/recycle`: recycle a slot."""
         result = await self.monitor.recycle(request.parts["number"])
         return responses.redirect(f"{CONSOLE_PATH}/pool?notice={result.outcome}")
+
+    async def pause(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`POST work/{work}/pause`: pause a kind of work."""
+        await self.admission.pauses.pause(_work(request))
+        return responses.redirect(f"{CONSOLE_PATH}/pool?notice=work_paused")
+
+    async def resume(self, request: ConsoleRequest) -> func.HttpResponse:
+        """`POST work/{work}/resume`: end the pause of a kind of work."""
+        await self.admission.pauses.resume(_work(request))
+        return responses.redirect(f"{CONSOLE_PATH}/pool?notice=work_resumed")
+
+
+def _work(request: ConsoleRequest) -> list[Work]:
+    return [work for work in WORK if work == request.parts["work"]]
 
 
 def slot_bar(counts: SlotCounts) -> Markup:

@@ -11,6 +11,7 @@ import azure.functions as func
 from pipeline.console import responses, templates
 from pipeline.console.auth import Principal
 from pipeline.errors import RequestError
+from pipeline.jobs.pauses import PauseTimes
 
 MAX_FORM_CHARACTERS = 64 * 1024
 """Limit for the text fields of a form together; uploaded files do not count."""
@@ -25,12 +26,14 @@ class ConsoleRequest:
         principal: The user.
         csrf_token: The token that the forms of the page must contain.
         parts: The variable parts of the path, by name.
+        paused: The pauses of the installation, which every page shows.
     """
 
     http: func.HttpRequest
     principal: Principal
     csrf_token: str
     parts: Mapping[str, str]
+    paused: PauseTimes
 
     @property
     def path(self) -> str:
@@ -64,6 +67,7 @@ class ConsoleRequest:
             csrf_token=self.csrf_token,
             path=self.path,
             query=self.query,
+            paused=self.paused,
             **context,
         )
         return responses.page(html, status)

@@ -27,6 +27,8 @@ NOTICES = {
     "started": "Run started.",
     "cancelled": "Run cancelled. No more of its jobs start.",
     "resumed": "Run resumed.",
+    "work_paused": "Paused. Every instance notices within 20 s; running jobs end.",
+    "work_resumed": "Resumed. Waiting jobs continue within five minutes.",
 }
 """Notices about a change, shown on the next page."""
 FOLDER = Path(__file__).parent
@@ -109,6 +111,7 @@ def _environment() -> Environment:
         "charts": charts,
         "formatting": formatting,
         "notices": NOTICES,
+        "paused": {},
         "dropped_meanings": MEANINGS,
     }
     return environment

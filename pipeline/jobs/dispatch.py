@@ -5,7 +5,16 @@ import random
 from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
-from pipeline.errors import JobSuperseded, PermanentError, PipelineError, PoolFull, RecipeError, TransientError
+from pipeline.errors import (
+    JobPaused,
+    JobSuperseded,
+    PermanentError,
+    PipelineError,
+    PoolFull,
+    RecipeError,
+    TransientError,
+)
+from pipeline.jobs.admission import Admission
 from pipeline.jobs.execution import UPLOAD_POLICY, JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.recovery_message import RecoveryMessage
@@ -29,6 +38,7 @@ class JobDispatcher:
     executor: JobExecutor
     outcomes: OutcomeRecorder
     queue: JobQueue | RecoveryMessage
+    admission: Admission
 
     async def handle_blob(self, container: str, name: str) -> None:
         """Execute the jobs of all recipes that match a new or changed source.
@@ -87,10 +97,11 @@ class JobDispatcher:
         """
         with job_log_context(JobKey.of(message.recipe, message.container, message.name).id):
             try:
-                recipe = await self.catalog.get(message.recipe)
-                entry = await self.executor.execute(
-                    message.container, message.name, recipe, policy=policy, again=message.again, seen=message.seen
-                )
+                async with self.admission.admitted_message(message):
+                    recipe = await self.catalog.get(message.recipe)
+                    entry = await self.executor.execute(
+                        message.container, message.name, recipe, policy=policy, again=message.again, seen=message.seen
+                    )
                 if entry.state == "running":
                     log.info(
                         "another worker holds the claim; checking again in %d s",
@@ -108,10 +119,8 @@ class JobDispatcher:
                 await self._requeue_or_fail(message, error)
             except PermanentError as error:
                 await self.outcomes.record_failure(message, error)
-            except PoolFull as error:
-                # Backpressure: a full pool delays the job and does not count as an attempt.
-                log.info("deferred, the pool is full: %s", error, extra={"event": "job.deferred"})
-                await self.queue.send(message, retry_delay(self.settings, 0))
+            except (JobPaused, PoolFull) as error:
+                await self._defer(message, error)
             except TransientError as error:
                 await self._requeue_or_fail(message, error)
             except PipelineError:
@@ -120,6 +129,15 @@ class JobDispatcher:
                 log.exception("internal error: the job is retried", extra={"event": "job.crashed"})
                 await self._requeue_or_fail(message, internal_error(error))
         return None
+
+    async def _defer(self, message: Message, error: JobPaused | PoolFull) -> None:
+        """Requeue a job that a pause or a full pool delays; this is not an attempt."""
+        if isinstance(error, JobPaused):
+            log.info("paused: %s", error, extra={"event": "job.paused"})
+            await self.queue.send(message, error.retry_after)
+        else:
+            log.info("deferred, the pool is full: %s", error, extra={"event": "job.deferred"})
+            await self.queue.send(message, retry_delay(self.settings, 0))
 
     async def _requeue_or_fail(self, message: Message, error: TransientError | RecipeError) -> None:
         """Queue the next attempt; after the last one, record the failure, or requeue if that is impossible now."""

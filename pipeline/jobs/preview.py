@@ -99,6 +99,7 @@ class Previewer:
 
         Raises:
             PermanentError: The image or the recipe is at fault, or the renditions exceed the size limit.
+            JobPaused: Requests are paused.
             PipelineError: Of kind `timeout`, after PIPELINE_PREVIEW_TIMEOUT.
         """
         if not source.data:
@@ -107,7 +108,8 @@ class Previewer:
         sink = _MemorySink(self.settings.http_max_response_bytes)
         try:
             async with asyncio.timeout(timeout):
-                renditions, report = await self.renderer.render(source, recipe, timer, PREVIEW_POLICY, sink)
+                async with self.renderer.admission.admitted("requests", source.name):
+                    renditions, report = await self.renderer.render(source, recipe, timer, PREVIEW_POLICY, sink)
         except TimeoutError:
             raise PipelineError(
                 f"the preview exceeded {timeout:g} s (PIPELINE_PREVIEW_TIMEOUT) in the stage {timer.current}: "

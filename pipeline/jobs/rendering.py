@@ -17,6 +17,7 @@ from pipeline.concurrency import gather_or_cancel
 from pipeline.engine.errors import KINDS
 from pipeline.engine.protocol import Job
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
+from pipeline.jobs.admission import Admission
 from pipeline.jobs.timings import JobTimer
 from pipeline.jobs.verification import check_bytes, check_report
 from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
@@ -113,6 +114,7 @@ class Renderer:
     settings: Settings
     scheduler: SlotScheduler
     assets: Assets
+    admission: Admission
 
     async def render(
         self, source: Source, recipe: Recipe, timer: JobTimer, policy: SchedulingPolicy, sink: RenditionSink[T]
@@ -203,6 +205,7 @@ class Renderer:
         await timer.ensure_claimed()
         queued = time.perf_counter()
         result = await session.execute(work)
+        self.admission.record_success("pool", "identity")
         timer.add_span("wait", queued, result.started)
         timer.add_span("execute", result.started, result.ended)
         if result.pack:

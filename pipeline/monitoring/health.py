@@ -12,6 +12,8 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
+from pipeline.jobs.admission import Admission
+from pipeline.monitoring.admission import BreakerOverview, PauseOverview
 from pipeline.monitoring.document import Document
 from pipeline.pool import engine_bundle
 from pipeline.pool.client import PoolClient
@@ -43,6 +45,10 @@ class Health(Document):
     healthy: bool
     """True if every dependency is healthy."""
     dependencies: list[DependencyHealth]
+    circuit_breakers: list[BreakerOverview]
+    """Circuit breakers of the process that responds."""
+    pauses: list[PauseOverview]
+    """Pauses that operators have made. A pause makes nothing unhealthy."""
 
 
 class VersionInfo(Document):
@@ -97,12 +103,18 @@ class HealthMonitor:
     ledger: Ledger
     run_store: RunStore
     pool: PoolClient
+    admission: Admission
 
     async def check(self) -> Health:
         """Check all dependencies concurrently."""
         checks = self._checks().items()
         dependencies = await asyncio.gather(*(_check_dependency(name, check) for name, check in checks))
-        return Health(healthy=all(each.healthy for each in dependencies), dependencies=list(dependencies))
+        return Health(
+            healthy=all(each.healthy for each in dependencies),
+            dependencies=list(dependencies),
+            circuit_breakers=[BreakerOverview.of(each) for each in self.admission.breakers.values()],
+            pauses=PauseOverview.all_of(await self.admission.pauses.current()),
+        )
 
     def _checks(self) -> dict[str, Check]:
         settings = self.settings

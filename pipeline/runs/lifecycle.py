@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.concurrency import gather_or_cancel
 from pipeline.errors import RequestError, StateConflict
+from pipeline.jobs.pauses import Pauses
 from pipeline.runs.estimates import Estimate, Estimator
 from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import RunPlanner, new_id
@@ -35,6 +36,7 @@ class RunController:
     finder: JobFinder
     estimator: Estimator
     planner: RunPlanner
+    pauses: Pauses
 
     async def start(
         self,
@@ -106,10 +108,18 @@ class RunController:
         return run
 
     async def start_scheduled(self) -> Run | None:
-        """Start the scheduled run; None if another timer has just started it, or its last run is still working.
+        """Start the scheduled run; None if runs are paused, or its last run has just started or is still working.
 
         A scheduled run that has been working for over an hour is resumed: a stalled run would block all later ones.
         """
+        if "runs" in await self.pauses.current():
+            # Resuming a stalled run each night would multiply its messages, which wait in the queue.
+            log.warning(
+                "no scheduled run is started: runs are paused; `image-pipeline resume runs`, then `image-pipeline "
+                "reprocess` does its jobs at once",
+                extra={"event": "run.schedule_paused"},
+            )
+            return None
         before = await self.store.get("schedule", SCHEDULE_KEY)
         if before and await self._is_started(before):
             return None

@@ -8,7 +8,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from pipeline.errors import JobSuperseded, PermanentError, PoolFull, RecipeError, TransientError
+from pipeline.errors import JobPaused, JobSuperseded, PermanentError, PoolFull, RecipeError, TransientError
+from pipeline.jobs.admission import Admission
 from pipeline.jobs.dispatch import internal_error, retry_delay
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
@@ -180,22 +181,24 @@ class ItemExecutor:
     executor: JobExecutor
     outcomes: OutcomeRecorder
     slots: asyncio.Semaphore
+    admission: Admission
 
     async def execute(self, run: str, item: Item, attempt: int) -> ItemResult:
         """Execute a job of a run once. Errors that can be recorded are part of the result."""
         container = self.settings.input_container
         try:
             recipe = self.recipes.get(item.recipe)
-            entry = await self.executor.execute(
-                container,
-                item.name,
-                recipe,
-                policy=SchedulingPolicy("run", fairness_key=run),
-                again=True,
-                seen=item.generation,
-                run=run,
-                known=_known_row(container, item),
-            )
+            async with self.admission.admitted("runs", f"{container}/{item.name}"):
+                entry = await self.executor.execute(
+                    container,
+                    item.name,
+                    recipe,
+                    policy=SchedulingPolicy("run", fairness_key=run),
+                    again=True,
+                    seen=item.generation,
+                    run=run,
+                    known=_known_row(container, item),
+                )
             return _result(entry, run)
         except JobSuperseded as error:
             return await self._superseded(run, item, error)
@@ -203,7 +206,7 @@ class ItemExecutor:
             return _skipped(error)
         except PermanentError as error:
             return await self.record_failure(run, item, attempt, error)
-        except PoolFull:
+        except (JobPaused, PoolFull):
             return ItemResult(waits=True)
         except TransientError as error:
             return await self._retry_or_fail(run, item, attempt, error)
@@ -258,10 +261,15 @@ class RunWorker:
     controller: RunController
     fan_out: FanOut
     items: ItemExecutor
+    admission: Admission
 
     async def handle_message(self, body: bytes) -> None:
         """Process a message of the run queue. Raises RecipeError if the body is no such message."""
         work = RunWork.parse(body)
+        if refusal := await self.admission.refusal("runs"):
+            log.info("a message of run %s waits: %s", work.run, refusal, extra={"event": "run.paused"})
+            await self.queue.send(work, refusal.retry_after or 0)
+            return
         if work.batch:
             await self.execute_batch(work)
         else:

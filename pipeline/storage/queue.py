@@ -31,6 +31,7 @@ class QueueMessage(BaseModel, frozen=True, extra="forbid"):
 class Message(QueueMessage, title="job message"):
     """A waiting job; `again` executes a job that has ended.
 
+    `requested` is True if a request or a command has submitted the job, not an upload.
     `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
     """
 
@@ -38,6 +39,7 @@ class Message(QueueMessage, title="job message"):
     container: str = Field(max_length=63)
     name: str = Field(max_length=1024)
     again: bool = False
+    requested: bool = False
     seen: int | None = Field(None, ge=0)
 
 

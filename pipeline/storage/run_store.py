@@ -20,7 +20,7 @@ from azure.data.tables.aio import TableClient
 from pipeline.storage.account import Account, IgnoreMissing, already_exists, delete_rows, if_unchanged, map_errors
 from pipeline.storage.queue import Item
 
-Kind = Literal["run", "plan", "schedule", "queue"]
+Kind = Literal["run", "plan", "schedule", "queue", "pauses"]
 Outcome = Literal["done", "skipped", "failed"]
 # The row of a batch holds one letter per job, or a dot for an unfinished job.
 OUTCOME_LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}

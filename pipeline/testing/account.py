@@ -32,6 +32,10 @@ class MemoryAccount(Clients, Account):
         """
         self._faults += [(operation, Response(None, status, code))] * times
 
+    def clock(self) -> float:
+        """Return the account's time in seconds."""
+        return self._clock() + self._advanced
+
     def advance(self, seconds: float) -> None:
         """Move the account's clock: leases expire, hidden messages become visible."""
         self._advanced += seconds
@@ -48,7 +52,7 @@ class MemoryAccount(Clients, Account):
 
     async def _carry_out(self, op: Op) -> Response:
         self.operations.append(op)
-        now = self._clock() + self._advanced
+        now = self.clock()
         store = replace(self.store, clock=now, wall=now, serial=self.store.serial + 1)
         fault = next((each for each in self._faults if f"{op[0]} {op[1]}".startswith(each[0])), None)
         if fault:

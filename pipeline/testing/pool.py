@@ -81,6 +81,10 @@ class FakePool(httpx.AsyncBaseTransport):
         """Let a fault hit the next calls that begin so, such as `POST executions`, `POST files` or `GET files`."""
         self._faults += [(call, fault)] * times
 
+    def work_again(self) -> None:
+        """Forget the faults that have not hit a call yet: an outage ends."""
+        self._faults.clear()
+
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry out a call."""

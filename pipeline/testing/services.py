@@ -35,7 +35,7 @@ async def memory_services(
     loaded = recipes.loads(recipe_file, allow_code=settings.allow_code) if isinstance(recipe_file, str) else recipe_file
     account = account or MemoryAccount()
     client = PoolClient(settings, None, transport=pool or FakePool(settings.pool_max_sessions))
-    services = Services.compose(settings, loaded, account, client, None)
+    services = Services.compose(settings, loaded, account, client, None, account.clock)
     await create_all(account, settings)
     try:
         yield services

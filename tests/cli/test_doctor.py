@@ -1,4 +1,4 @@
-"""The check of `doctor` for the console's access, on services in memory."""
+"""The checks of `doctor` for the console's access and for pauses, on services in memory."""
 
 from __future__ import annotations
 
@@ -50,3 +50,11 @@ async def test_an_unknown_host_name_is_a_warning(monkeypatch: pytest.MonkeyPatch
     async with open_in_memory(console_access="app_service") as memory:
         (finding,) = await doctor._console(memory.services)
     assert (finding.status, doctor.APP_HOST_VARIABLE in finding.detail) == ("warning", True)
+
+
+async def test_pauses_are_warnings_with_the_command_that_ends_them() -> None:
+    async with open_in_memory() as memory:
+        assert (await doctor._pauses(memory.services))[0].status == "ok"
+        await memory.services.admission.pauses.pause(["uploads", "runs"])
+        (finding,) = await doctor._pauses(memory.services)
+    assert (finding.status, "image-pipeline resume uploads runs" in finding.detail) == ("warning", True)

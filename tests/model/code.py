@@ -14,6 +14,7 @@ from unittest import mock
 from pipeline import recipes
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.jobs import dispatch, execution
+from pipeline.jobs.admission import Admission
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
@@ -55,7 +56,17 @@ def _dispatcher(here: World, renditions: int) -> JobDispatcher:
     executor = JobExecutor(SETTINGS, ledger, sources, Renditions(account, OUTPUT), renderer)
     catalog = _catalog(renditions)
     outcomes = OutcomeRecorder(ledger, sources, catalog)
-    return JobDispatcher(SETTINGS, catalog, sources, executor, outcomes, JobQueue(account, "jobs"))
+    no_pauses: Any = NoPauses()
+    return JobDispatcher(
+        SETTINGS, catalog, sources, executor, outcomes, JobQueue(account, "jobs"), Admission(no_pauses, 0)
+    )
+
+
+class NoPauses:
+    """Nothing is paused."""
+
+    async def current(self) -> dict[str, datetime]:
+        return {}
 
 
 @cache

@@ -1,0 +1,53 @@
+"""Commands to pause and to resume the start of jobs."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import Json, console, show_json, with_services
+from pipeline.jobs.pauses import WORK, PauseTimes, Work
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[uploads|requests|runs]...", help="Kinds of work; all by default.", show_default=False),
+]
+
+
+def pause(work: Kinds = None, as_json: Json = False) -> None:
+    """Pause uploads, requests or runs: their jobs wait, and lose nothing.
+
+    Each process notices within 20 s; jobs that are running end. A pause holds for the whole installation until
+    `image-pipeline resume`, and uses up no attempts.
+    """
+    chosen = _chosen(work)
+    _show(with_services(lambda services: services.admission.pauses.pause(chosen)), as_json=as_json)
+
+
+def resume(work: Kinds = None, as_json: Json = False) -> None:
+    """Resume uploads, requests or runs after a pause.
+
+    Waiting jobs continue within five minutes. To resume a stopped run, use `image-pipeline runs resume RUN`.
+    """
+    chosen = _chosen(work)
+    _show(with_services(lambda services: services.admission.pauses.resume(chosen)), as_json=as_json)
+
+
+def _chosen(words: list[str] | None) -> list[Work]:
+    """Return kinds of work by their names. Raises BadParameter for any other word, such as the id of a run."""
+    unknown = sorted({*(words or ())} - {*WORK})
+    if unknown:
+        raise typer.BadParameter(
+            f"{unknown[0]!r} is no kind of work: use {', '.join(WORK)}; `image-pipeline runs resume RUN` resumes a run"
+        )
+    return [work for work in WORK if not words or work in words]
+
+
+def _show(times: PauseTimes, *, as_json: bool) -> None:
+    """Show all pauses."""
+    if as_json:
+        show_json({"pauses": [{"work": work, "since": since.isoformat()} for work, since in times.items()]})
+        return
+    for work, since in times.items():
+        console.print(f"{work} are paused since {since:%Y-%m-%d %H:%M} UTC")
+    if not times:
+        console.print("nothing is paused")

@@ -1,0 +1,91 @@
+"""Admission: decide before a job starts whether it may, by the operators' pauses and the circuit breakers."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+
+from pipeline.errors import JobPaused, TransientError
+from pipeline.jobs.circuit_breaker import DEPENDENCIES, MAX_PAUSE_SECONDS, Attempt, CircuitBreaker, Dependency
+from pipeline.jobs.pauses import Pauses, Work
+from pipeline.storage import Message
+
+MIN_PAUSE_SECONDS = 30.0
+
+
+class Admission:
+    """Admit jobs, and learn from their ends."""
+
+    def __init__(self, pauses: Pauses, probe_interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Create the breakers of this process. They first probe their services after `probe_interval` seconds."""
+        self.pauses = pauses
+        self.breakers: dict[str, CircuitBreaker] = {
+            dependency: CircuitBreaker(dependency, probe_interval, clock) for dependency in DEPENDENCIES
+        }
+
+    async def refusal(self, work: Work) -> JobPaused | TransientError | None:
+        """Return the reason for which no job of a kind of work may start now; None if one may.
+
+        An open breaker gives a fault of its service, with the fault that has opened it. The `retry_after` of both
+        reasons is the pause of the job, at most 300 s. Open breakers come first: they need no call.
+        """
+        if fault := self._open_fault():
+            return fault
+        since = (await self.pauses.current()).get(work)
+        # Another job may have become the probe meanwhile.
+        return self._open_fault() or (_paused(work, since) if since else None)
+
+    @asynccontextmanager
+    async def admitted(self, work: Work, source: str) -> AsyncIterator[None]:
+        """Run the body, the job of a source, if it may start, and let the breakers know what it meets.
+
+        Raises:
+            JobPaused: Operators have paused this kind of work.
+            TransientError: A breaker is open; or an error of the body.
+        """
+        if refusal := await self.refusal(work):
+            raise refusal
+        attempt = Attempt()
+        for breaker in self.breakers.values():
+            breaker.enter(attempt)
+        try:
+            yield
+        except TransientError as error:
+            if error.service:
+                self.breakers[error.service].record_fault(attempt, source, error)
+            raise
+        else:
+            self.record_success("storage")
+        finally:
+            for breaker in self.breakers.values():
+                breaker.leave(attempt)
+
+    def _open_fault(self) -> TransientError | None:
+        """Return the fault that keeps a breaker open; None if a job may start."""
+        for breaker in self.breakers.values():
+            if breaker.seconds_to_probe and breaker.last_fault:
+                fault = breaker.last_fault
+                return TransientError(
+                    f"{fault.message}; the circuit breaker of the {breaker.dependency} is open, so no job starts",
+                    kind=fault.kind,
+                    dependency=breaker.dependency,
+                    retry_after=breaker.pause(),
+                )
+        return None
+
+    def admitted_message(self, message: Message) -> AbstractAsyncContextManager[None]:
+        """Run the body, the job of a message, as `admitted` does."""
+        return self.admitted("requests" if message.requested else "uploads", f"{message.container}/{message.name}")
+
+    def record_success(self, *dependencies: Dependency) -> None:
+        """Note that services have worked for a job."""
+        for dependency in dependencies:
+            self.breakers[dependency].record_success()
+
+
+def _paused(work: Work, since: datetime) -> JobPaused:
+    """Return the reason of a pause. Jobs return after half of its duration so far, or all of it, or in between."""
+    lasted = (datetime.now(UTC) - since).total_seconds()
+    delay = min(max(lasted, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    return JobPaused(f"{work} are paused since {since:%Y-%m-%d %H:%M} UTC: `image-pipeline resume {work}`", delay)
