@@ -223,6 +223,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     http_sync_wait: float = Field(
         60, ge=0, le=200, description="Maximum wait of a request for its job; then the response is 202."
     )
+    http_max_body_bytes: int = Field(
+        100 * MIB, ge=MIB, le=100 * MIB, description="Maximum size of the body of an HTTP request."
+    )
     http_max_response_bytes: int = Field(
         32 * MIB, ge=1, le=100 * MIB, description="Maximum size of an image in an HTTP response."
     )

@@ -1,24 +1,27 @@
-"""HTTP requests and responses of the API, client preferences, its URLs, and its problem documents (RFC 9457).
+"""HTTP requests and responses of the API, its URLs, and its problem documents (RFC 9457).
 
 Within the API, only this module and `routes` use Azure's classes.
 """
 
 import asyncio
+import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import azure.functions as func
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.api.header_fields import HeaderField
 from pipeline.errors import PipelineError, RequestError
 from pipeline.recipes.error_messages import did_you_mean
-from pipeline.settings import MIB, Settings
+from pipeline.settings import MIB
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -70,21 +73,12 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Upload:
-    """An uploaded image, and the fields that came with it in the form or the query."""
-
-    data: bytes
-    name: str
-    content_type: str
-    fields: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Request:
-    """A request on the route `path`."""
+    """A request on the route `path`. `max_body_bytes` is the limit for its body."""
 
     request: func.HttpRequest
     path: str
+    max_body_bytes: int
 
     @property
     def links(self) -> Links:
@@ -93,18 +87,61 @@ class Request:
 
     @property
     def body(self) -> bytes:
-        """The request body."""
-        return self.request.get_body()
+        """The request body.
+
+        Raises:
+            RequestError: The body is compressed or too large, or the platform has not handed it on.
+        """
+        body = self.request.get_body()
+        if not body and (self.header("transfer-encoding") or not self._says_it_is_empty):
+            raise RequestError(
+                "the request body has not arrived, because its length is unknown: the platform drops a chunked body "
+                "(Transfer-Encoding: chunked). Send Content-Length with the length of the body",
+                kind="length_required",
+            )
+        encoding = self.header("content-encoding").strip().lower()
+        if body and encoding not in ("", "identity"):
+            raise RequestError(
+                f"the body has Content-Encoding {encoding[:40]!r}: send it without compression",
+                kind="unsupported_content_encoding",
+            )
+        if len(body) > self.max_body_bytes:
+            raise RequestError(
+                f"the body has {len(body):,} bytes; at most {self.max_body_bytes:,} are allowed "
+                "(PIPELINE_HTTP_MAX_BODY_BYTES): upload larger images to the input container",
+                kind="body_too_large",
+            )
+        return body
 
     @property
-    def media_type(self) -> str:
-        """Media type of the body, without its parameters."""
-        return self.header("content-type").split(";")[0].strip().lower()
+    def _says_it_is_empty(self) -> bool:
+        """True for an empty request: HTTP/1.1 has no body without Content-Length, but then it has no media type."""
+        return bool(self.header("content-length")) or not self.header("content-type")
+
+    @property
+    def content_type(self) -> HeaderField:
+        """Media type of the body with its parameters, such as the boundary of a form.
+
+        Raises RequestError for anything else than one media type, such as two headers that the platform has joined.
+        """
+        text = self.header("content-type")
+        try:
+            parsed = HeaderField.parse(text)
+        except ValueError as error:
+            raise RequestError(f"Content-Type: {error}: send one media type") from None
+        if text and not parsed.is_media_type:
+            raise RequestError(f"Content-Type {text[:100]!r} is not one media type, such as image/jpeg: send one")
+        return parsed
 
     @property
     def query_parameters(self) -> dict[str, str]:
-        """Query parameters, without those of the platform."""
+        """Query parameters, without those of the platform. Raises RequestError if one is given twice."""
         parameters = self.request.params
+        # The platform ignores case, and joins the values of a repeated parameter.
+        pairs = parse_qsl(urlsplit(self.request.url).query, keep_blank_values=True)
+        for name, count in Counter(name.lower() for name, _ in pairs).items():
+            if count > 1 and name not in PLATFORM_PARAMETERS:
+                raise RequestError(f"the query parameter {name[:40]!r} is given {count} times: give it once")
         return {name: parameters[name] for name in parameters if name.lower() not in PLATFORM_PARAMETERS}
 
     def header(self, name: str) -> str:
@@ -125,23 +162,25 @@ class Request:
     def json(self, model: type[M]) -> M:
         """Validate the JSON body; an empty body counts as `{}`. Raises RequestError with all errors."""
         body = self.body
-        if body and self.media_type != "application/json":
+        if body and self.content_type.value != "application/json":
             raise RequestError("send JSON, with Content-Type: application/json", kind="unsupported_media_type")
         if len(body) > MAX_JSON_BYTES:
             raise RequestError(f"the document is larger than {MAX_JSON_BYTES:,} bytes", kind="body_too_large")
+        _reject_repeated_names(body)
         return _validated(model, lambda: model.model_validate_json(body or b"{}"))
 
-    def form(self) -> list[Upload]:
-        """Read the files of a multipart form, each with all fields. Raises RequestError if the form is malformed."""
-        try:
-            files, form = list(self.request.files.values()), self.request.form
-            fields = {name: form[name] for name in form}
-        except ValueError as error:
-            raise RequestError(f"malformed form: {error}") from None
-        with ExitStack() as opened:
-            for file in files:
-                opened.callback(file.close)
-            return [Upload(each.read(), each.filename or "", each.mimetype or "", fields) for each in files]
+
+def _reject_repeated_names(body: bytes) -> None:
+    """Raise RequestError if an object of a document has a name twice: parsers differ in the value that counts."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                raise RequestError(f"the document has {name[:40]!r} {count} times in one object: give it once")
+
+    # The validation reports everything else.
+    with suppress(ValueError, RecursionError):
+        json.loads(body or b"{}", object_pairs_hook=check)
 
 
 def _validated(model: type[M], validate: Callable[[], M]) -> M:
@@ -198,7 +237,10 @@ async def respond(handler: Callable[[], Awaitable[Response]], **fields: Any) -> 
         async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
             return (await handler()).http()
     except PipelineError as error:
-        return problem_response(problem(error, **fields), **_retry_after(error)).http()
+        headers = _retry_after(error)
+        if error.kind == "unsupported_content_encoding":
+            headers["Accept-Encoding"] = "identity"
+        return problem_response(problem(error, **fields), **headers).http()
     except TimeoutError:
         timeout = PipelineError(
             f"no result within {REQUEST_TIMEOUT_SECONDS:.0f} s; work that has started continues", kind="timeout"
@@ -221,44 +263,3 @@ def problem_response(document: Problem, **headers: str) -> Response:
         headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     data = document.model_dump_json(exclude_none=True).encode()
     return Response(data, document.status, headers, MEDIA_TYPE)
-
-
-@dataclass(frozen=True)
-class Preferences:
-    """`wait` in seconds, 0 to respond at once; `image` is True if the client prefers an image to JSON."""
-
-    wait: float
-    image: bool
-    wait_requested: bool
-    async_requested: bool
-
-    @classmethod
-    def of(cls, request: Request, settings: Settings) -> Self:
-        """Parse the headers; unknown preferences are ignored, as RFC 7240 requires."""
-        prefer = request.header("prefer").lower()
-        requested = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\b", prefer)
-        respond_async = re.search(r"(?:^|[,;\s])respond-async\b", prefer) is not None
-        wait = min(float(requested.group(1)), settings.http_sync_wait) if requested else settings.http_sync_wait
-        if respond_async and not requested:
-            wait = 0
-        return cls(wait, _prefers_images(request.header("accept")), requested is not None, respond_async)
-
-    def applied(self, *, accepted: bool) -> dict[str, str]:
-        """Return the header `Preference-Applied`; `accepted` if the response precedes the end of the job (202)."""
-        words = [f"wait={self.wait:.0f}"] if self.wait_requested else []
-        words += ["respond-async"] if self.async_requested and accepted else []
-        return {"Preference-Applied": ", ".join(words)} if words else {}
-
-
-def _prefers_images(accept: str) -> bool:
-    """Return True if the accepted media type with the highest weight is an image; the first of equals counts."""
-    ranges = [_media_range(each) for each in accept.lower().split(",") if each.strip()]
-    best = max(ranges, key=lambda each: each[1], default=("", 0.0))
-    return best[0].startswith("image/") and best[1] > 0
-
-
-def _media_range(text: str) -> tuple[str, float]:
-    """Parse a media range; return the media type and its weight."""
-    media_type, *parameters = (part.strip() for part in text.split(";"))
-    weight = next((part[2:].strip() for part in parameters if part.startswith("q=")), "1")
-    return media_type, float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0.0

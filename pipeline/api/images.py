@@ -7,14 +7,13 @@ from typing import Any
 
 from pipeline.api.http import Links, Request, Response
 from pipeline.api.jobs import job_key
+from pipeline.api.uploads import ANY_TYPE
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.jobs.actions import JobActions
 from pipeline.settings import Settings
 from pipeline.storage import Entry, Renditions, Source, Sources, unquoted
-
-ANY_TYPE = "application/octet-stream"
 
 # A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
 SECURITY_HEADERS = {

@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from pipeline.api.handlers import Route
 from pipeline.api.http import MEDIA_TYPE, Links, Problem
+from pipeline.api.uploads import RENDITION_PARAMETER
 from pipeline.monitoring.health import API_VERSION
 from pipeline.recipes import schema as recipe_schema
 
@@ -28,9 +29,11 @@ PROBLEM_DESCRIPTIONS = {
     401: "The function key is missing or invalid.",
     403: "The settings do not allow the request.",
     404: "Not found.",
+    406: "`Accept` allows neither JSON nor the rendition.",
     409: "Conflict: the current state does not allow the request.",
+    411: "The body has no Content-Length, and the platform has dropped it.",
     413: "The body is too large.",
-    415: "The media type of the body is not supported.",
+    415: "The media type or the content encoding of the body is not supported.",
     422: "The image or the recipe cannot be used; `type` is the reason.",
     503: "A service does not respond, or no session is free.",
     504: "Timeout.",
@@ -110,6 +113,9 @@ def _parameters(route: Route) -> Iterator[dict[str, Any]]:
     for name in ("name", *route.form) if route.form else ():
         description = f"`{name}`, if the body is an image."
         yield {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+    if route.form:
+        description = "Name of the rendition to return as an image, if `Accept` allows it."
+        yield {"name": RENDITION_PARAMETER, "in": "query", "description": description, "schema": {"type": "string"}}
     properties = route.query.model_json_schema()["properties"] if route.query else {}
     for name, schema in properties.items():
         yield {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}

@@ -6,10 +6,11 @@ from typing import Any, Self
 
 from pydantic import Field, RootModel
 
-from pipeline.api.http import Preferences, Request, Response
+from pipeline.api.http import Request, Response
 from pipeline.api.images import SECURITY_HEADERS
+from pipeline.api.negotiation import ResultFormat
 from pipeline.api.schemas import RenditionBase
-from pipeline.api.submit import read_upload
+from pipeline.api.uploads import read_upload
 from pipeline.jobs.preview import Preview, Previewer, PreviewSource
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.monitoring.document import Document
@@ -157,11 +158,13 @@ class PreviewHandlers:
     previewer: Previewer
 
     async def show(self, request: Request) -> Response:
-        """Handle `POST /api/preview`: respond with JSON, or with the image if `Accept` prefers it and there is one."""
-        upload = read_upload(request, self.settings, {"recipe", "text"})
+        """Handle `POST /api/preview`: respond with JSON, or with a rendition if the client prefers an image."""
+        upload, wanted = read_upload(request, self.settings, {"recipe", "text"}), ResultFormat.of(request)
         recipe = await self.previewer.recipe(upload.fields.get("recipe", ""), upload.fields.get("text", ""))
+        wanted.check(recipe)
         preview = await self.previewer.preview(recipe, PreviewSource(upload.name, upload.data))
-        if Preferences.of(request, self.settings).image and len(preview.renditions) == 1:
-            (only,) = preview.renditions
-            return Response(only.staged, headers=SECURITY_HEADERS, media_type=only.content_type)
+        chosen = wanted.chosen([each.facts.name for each in preview.renditions])
+        rendition = next((each for each in preview.renditions if each.facts.name == chosen), None)
+        if rendition and wanted.prefers_image(rendition.content_type):
+            return Response(rendition.staged, headers=SECURITY_HEADERS, media_type=rendition.content_type)
         return Response(PreviewDocument.of(preview))

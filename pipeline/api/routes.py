@@ -42,7 +42,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.submit.submit,
         summary="Submit a job for a blob, or for an image in the request.",
         responses={200: (JobDocument, *IMAGES), 202: AcceptedDocument},
-        problems=(400, 403, 404, 409, 413, 415, 422, 503, 504),
+        problems=(400, 403, 404, 406, 409, 411, 413, 415, 422, 503, 504),
         body=JobRequest,
         form=("recipe",),
         headers=SUBMIT_HEADERS,
@@ -120,7 +120,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.failures.retry,
         summary="Retry all failures of a kind, up to the limit of one request.",
         responses={200: jobs.RetriedDocument},
-        problems=(400, 413, 415, 503),
+        problems=(400, 411, 413, 415, 503),
         body=jobs.RetryRequest,
     ),
     Route(
@@ -130,7 +130,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.runs.plan,
         summary="Plan a run: count its jobs, estimate its time and cost. Nothing is executed.",
         responses={200: runs.PlanDocument},
-        problems=(400, 404, 409, 413, 415, 422, 503),
+        problems=(400, 404, 409, 411, 413, 415, 422, 503),
         body=runs.PlanRequest,
     ),
     Route(
@@ -140,7 +140,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.runs.start,
         summary="Start a run.",
         responses={200: runs.RunDocument, 201: runs.RunDocument},
-        problems=(400, 404, 409, 413, 415, 422, 503),
+        problems=(400, 404, 409, 411, 413, 415, 422, 503),
         body=runs.StartRequest,
         headers=IDEMPOTENCY_HEADERS,
     ),
@@ -179,7 +179,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.runs.resume,
         summary="Resume a run; ended jobs are not executed again.",
         responses={202: runs.RunDocument},
-        problems=(400, 404, 409, 413, 415, 422, 503),
+        problems=(400, 404, 409, 411, 413, 415, 422, 503),
         body=runs.ResumeRequest,
     ),
     Route(
@@ -205,7 +205,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.preview.show,
         summary="Preview a recipe on an image; nothing is stored.",
         responses={200: (recipes.PreviewDocument, *IMAGES)},
-        problems=(400, 403, 404, 413, 415, 422, 503, 504),
+        problems=(400, 403, 404, 406, 411, 413, 415, 422, 503, 504),
         form=("recipe", "text"),
     ),
     Route(
@@ -286,14 +286,22 @@ ROUTES: tuple[Route, ...] = (
 async def handle(route: Route, services: Callable[[], Services], request: func.HttpRequest) -> func.HttpResponse:
     """Handle a request on a route. HEAD gets the response to GET; the host omits its body."""
     fields: dict[str, Any] = {"job": request.route_params["id"]} if route.path.startswith("jobs/{id}") else {}
-    return await respond(lambda: route.handler(Handlers.of(services()))(Request(request, route.path)), **fields)
+
+    async def call() -> Response:
+        composed = services()
+        limit = composed.settings.http_max_body_bytes
+        return await route.handler(Handlers.of(composed))(Request(request, route.path, limit))
+
+    return await respond(call, **fields)
 
 
 async def handle_unknown(request: func.HttpRequest) -> func.HttpResponse:
-    """Respond with 404 to a request on no route, or with 405 if the URL exists with another method."""
+    """Respond with 404 to a request on no route, or with 405 if the URL exists with another method; to OPTIONS, 204."""
     segments = (request.route_params.get("path") or "").strip("/").lower().split("/")
     matching = [route for route in ROUTES if _matches(route.path.lower().split("/"), segments)]
     methods = ", ".join(sorted(method for route in matching for method in route.methods))
+    if methods and request.method == "OPTIONS":
+        return Response(b"", 204, {"Allow": methods}).http()
     if methods:
         error = RequestError(f"{request.method} is not allowed. Allowed: {methods}", kind="method_not_allowed")
         return problem_response(problem(error), Allow=methods).http()

@@ -6,7 +6,6 @@ A submission is a job for a stored blob, or for an image in the request.
 import asyncio
 import hashlib
 import json
-import re
 import secrets
 import time
 from collections.abc import Coroutine
@@ -15,30 +14,24 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from pipeline.api.http import (
-    RETRY_AFTER_SECONDS,
-    Links,
-    Preferences,
-    Request,
-    Response,
-    Upload,
-    problem,
-    problem_response,
-)
+from pipeline.api.http import RETRY_AFTER_SECONDS, Links, Request, Response, problem, problem_response
 from pipeline.api.idempotency import IdempotencyKey, IdempotencyKeys
-from pipeline.api.images import ANY_TYPE, ImageHandlers
+from pipeline.api.images import ImageHandlers
+from pipeline.api.negotiation import ResultFormat, WaitPreference
 from pipeline.api.schemas import AcceptedDocument, JobDocument, RecipeName
+from pipeline.api.uploads import ANY_TYPE, known_query, read_upload
+from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError, RequestError, StateConflict, TransientError
 from pipeline.jobs.actions import JobActions
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.monitoring.document import Document
+from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage import BlobName, Entry, JobKey, Message, State, safe_file_name
+from pipeline.storage import BlobName, Entry, JobKey, Message, State
 
 T = TypeVar("T")
-IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]{1,60}")
 
 
 class SourceRef(Document):
@@ -83,7 +76,7 @@ class SubmitRequest:
     container: str
     name: str
     recipe: str | dict[str, Any]
-    image: bytes | None = None
+    image: memoryview | None = None
     content_type: str = ANY_TYPE
 
     @property
@@ -96,49 +89,14 @@ class SubmitRequest:
 
 def parse_submission(request: Request, settings: Settings) -> SubmitRequest:
     """Parse the submission of a job. Raises RequestError if it is invalid."""
-    if request.media_type == "application/json":
-        _reject_unknown(request, set())
+    if request.content_type.value == "application/json":
+        known_query(request, set())
         return _named_source(request.json(JobRequest), settings)
     upload = read_upload(request, settings, {"recipe"})
     recipe = upload.fields.get("recipe")
     if not recipe:
         raise RequestError("no recipe is named: add the field 'recipe', or ?recipe=NAME to the URL")
     return SubmitRequest(settings.upload_container, upload.name, recipe, upload.data, upload.content_type)
-
-
-def read_upload(request: Request, settings: Settings, field_names: set[str]) -> Upload:
-    """Read the image of a request. Raises RequestError without an image, or with fields outside `field_names`."""
-    media_type, query = request.media_type, request.query_parameters
-    if media_type == "multipart/form-data":
-        _reject_unknown(request, field_names)
-        uploads = request.form()
-        if len(uploads) != 1 or uploads[0].fields.keys() - field_names:
-            raise RequestError(f"a form must have one file, and no fields except {', '.join(sorted(field_names))}")
-        upload = uploads[0]
-    elif media_type.startswith("image/") or media_type == ANY_TYPE:
-        _reject_unknown(request, {"name", *field_names})
-        upload = Upload(request.body, query.get("name", ""), media_type, {})
-    else:
-        raise RequestError(
-            "send JSON {source, recipe}, a form with an image and a recipe, or an image with ?recipe=NAME in the URL",
-            kind="unsupported_media_type",
-        )
-    if len(upload.data) > settings.max_source_bytes:
-        raise RequestError(f"the image is larger than {settings.max_source_bytes:,} bytes", kind="body_too_large")
-    fields = {name: query[name] for name in field_names if name in query}
-    for name in fields.keys() & upload.fields.keys():
-        if fields[name] != upload.fields[name]:
-            raise RequestError(f"{name} differs between the URL and the form: give it once")
-    # The client's media type becomes a header of a blob: only the media type of an image may.
-    content_type = upload.content_type if IMAGE_TYPE.fullmatch(upload.content_type) else ANY_TYPE
-    return Upload(upload.data, safe_file_name(upload.name), content_type, fields | upload.fields)
-
-
-def _reject_unknown(request: Request, names: set[str]) -> None:
-    unknown = sorted(request.query_parameters.keys() - names)
-    if unknown:
-        allowed = f"allowed with this body: {', '.join(sorted(names))}" if names else "none is allowed with this body"
-        raise RequestError(f"unknown query parameter {unknown[0][:40]!r}; {allowed}")
 
 
 def _named_source(body: JobRequest, settings: Settings) -> SubmitRequest:
@@ -181,10 +139,15 @@ class SubmitHandlers:
 
     async def submit(self, request: Request) -> Response:
         """Handle `POST /api/jobs`: execute a job, and wait for its end as long as the client prefers."""
-        submission, prefer = parse_submission(request, self.settings), Preferences.of(request, self.settings)
-        wait = await self._wait_seconds(prefer)
-        idempotency_key = IdempotencyKey.of(request.header("idempotency-key"), submission.fingerprint)
-        message, is_repeated = await self._message(submission, idempotency_key)
+        submission, prefer = parse_submission(request, self.settings), WaitPreference.of(request, self.settings)
+        wanted, wait = ResultFormat.of(request), await self._wait_seconds(prefer)
+        key_text = request.header("idempotency-key")
+        # The hash of a large image takes too long for the event loop.
+        fingerprint = await asyncio.to_thread(lambda: submission.fingerprint) if key_text else ""
+        idempotency_key = IdempotencyKey.of(key_text, fingerprint)
+        recipe = await self._recipe(submission)
+        wanted.check(recipe)
+        message, is_repeated = await self._message(recipe.name, submission, idempotency_key)
         key = JobKey.of(message.recipe, message.container, message.name)
         entry = await self.jobs.ledger.get(key) if is_repeated else None
         if entry is None or entry.state not in FINAL_STATES:
@@ -195,21 +158,22 @@ class SubmitHandlers:
             raise StateConflict("the job was dismissed: retry it to execute it", kind="job_dismissed")
         if entry is None or entry.state not in FINAL_STATES:
             return _accepted(key, entry.state if entry else "queued", request.links, prefer)
-        return await self._ended(request.links, entry, prefer)
+        return await self._ended(request.links, entry, prefer, wanted)
 
-    async def _wait_seconds(self, prefer: Preferences) -> float:
+    async def _wait_seconds(self, prefer: WaitPreference) -> float:
         """Return the time to wait for the job: 0 if it cannot start now. Raises the refusal if it cannot even wait."""
         refusal = await self.dispatcher.admission.refusal("requests")
         if isinstance(refusal, TransientError) and refusal.service == "storage":
             raise refusal
-        return 0 if refusal else prefer.wait
+        return 0 if refusal else prefer.seconds
 
-    async def _message(self, submission: SubmitRequest, key: IdempotencyKey | None) -> tuple[Message, bool]:
-        """Find the recipe and store the source; return the job's message.
+    async def _message(
+        self, recipe: str, submission: SubmitRequest, key: IdempotencyKey | None
+    ) -> tuple[Message, bool]:
+        """Store the source; return the job's message.
 
         The flag is True if an earlier request with the idempotency key submitted the job.
         """
-        recipe = await self._recipe_name(submission)
         # The random prefix keeps uploads apart, and makes the names of other clients' images hard to guess.
         name = submission.name if submission.image is None else f"{secrets.token_hex(8)}/{submission.name}"
         message = Message(recipe=recipe, container=submission.container, name=name, requested=True)
@@ -223,11 +187,11 @@ class SubmitHandlers:
             await self.jobs.sources.put(message.container, message.name, submission.image, submission.content_type)
         return message, is_repeated
 
-    async def _recipe_name(self, submission: SubmitRequest) -> str:
-        """Return the name of the recipe; store an ad-hoc recipe first. Raises RecipeError if it cannot be used."""
+    async def _recipe(self, submission: SubmitRequest) -> Recipe:
+        """Return the recipe; store an ad-hoc recipe first. Raises RecipeError if it cannot be used."""
         if isinstance(submission.recipe, str):
-            return (await self.jobs.catalog.get(submission.recipe)).name
-        return (await self.jobs.catalog.adhoc.keep(submission.recipe)).name
+            return await self.jobs.catalog.get(submission.recipe)
+        return await self.jobs.catalog.adhoc.keep(submission.recipe)
 
     async def _await_job(self, message: Message, key: JobKey, wait_seconds: float) -> Entry | None:
         """Execute the job for at most `wait_seconds`; return its row, which may show that it has not ended."""
@@ -260,18 +224,25 @@ class SubmitHandlers:
         _in_background(recovery.discard())
         return entry
 
-    async def _ended(self, links: Links, entry: Entry, prefer: Preferences) -> Response:
+    async def _ended(self, links: Links, entry: Entry, prefer: WaitPreference, wanted: ResultFormat) -> Response:
         """Return the response to a job that has ended: a problem, the image, or the job."""
-        applied = prefer.applied(accepted=False)
+        headers = prefer.applied(accepted=False)
         if entry.state == "failed":
             error = PermanentError(entry.error_message, kind=entry.error_kind)
-            return problem_response(problem(error, job=entry.key.id, stage=entry.stage), **applied)
-        if prefer.image and len(entry.renditions) == 1:
-            return await self.images.rendition(entry, entry.renditions[0], links, applied)
-        return Response(JobDocument.of(entry, links), headers={**applied, "Location": links.to("jobs", entry.key.id)})
+            return problem_response(problem(error, job=entry.key.id, stage=entry.stage), **headers)
+        chosen = wanted.chosen([facts["name"] for facts in entry.renditions])
+        facts = next((each for each in entry.renditions if each["name"] == chosen), None)
+        location = {"Location": links.to("jobs", entry.key.id)}
+        try:
+            if facts and wanted.prefers_image(FORMATS[facts["format"]].content_type):
+                return await self.images.rendition(entry, facts, links, headers)
+        except RequestError as error:
+            # The job is done, but in a format that the engine has chosen and the client does not accept.
+            return problem_response(problem(error, job=entry.key.id), **headers, **location)
+        return Response(JobDocument.of(entry, links), headers={**headers, **location})
 
 
-def _accepted(key: JobKey, state: State, links: Links, prefer: Preferences) -> Response:
+def _accepted(key: JobKey, state: State, links: Links, prefer: WaitPreference) -> Response:
     url = links.to("jobs", key.id)
     headers = {"Location": url, "Retry-After": str(RETRY_AFTER_SECONDS), **prefer.applied(accepted=True)}
     return Response(AcceptedDocument(id=key.id, state=state, href=url), 202, headers)

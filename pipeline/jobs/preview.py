@@ -25,7 +25,7 @@ class PreviewSource:
     """An image in memory, as a source of renditions."""
 
     name: str
-    data: bytes
+    data: bytes | memoryview
     container: str = PREVIEW_CONTAINER
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ class PreviewSource:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the data in chunks of 1 MiB."""
         for start in range(0, len(self.data), CHUNK_BYTES):
-            yield self.data[start : start + CHUNK_BYTES]
+            yield bytes(self.data[start : start + CHUNK_BYTES])
 
     async def tags(self) -> dict[str, str]:
         """Return no index tags."""
@@ -102,7 +102,7 @@ class Previewer:
             JobPaused: Requests are paused.
             PipelineError: Of kind `timeout`, after PIPELINE_PREVIEW_TIMEOUT.
         """
-        if not source.data:
+        if not source.size:
             raise SourceError("the image is empty (0 bytes): send it again", kind="empty_source")
         timer, timeout = JobTimer(recipe.family), self.settings.preview_timeout
         sink = _MemorySink(self.settings.http_max_response_bytes)

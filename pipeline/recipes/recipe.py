@@ -57,6 +57,11 @@ class Rendition:
         return FORMATS[report["format"]].content_type
 
     @property
+    def content_types(self) -> list[str]:
+        """Return the possible media types of the result."""
+        return [FORMATS[name].content_type for name in self.formats]
+
+    @property
     def path_known(self) -> bool:
         """Return True if the output path does not depend on the result."""
         late = set(output_paths.AFTER) | ({"ext"} if self.encoder.decided_late else set())

@@ -25,10 +25,11 @@ from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
 from pipeline.storage.queue import Item, JobQueue, Message, Receipt, RunWork
 from pipeline.storage.queue_incarnations import QueueIncarnations, QueueLoss
 from pipeline.storage.rendition_mark import JOB_METADATA_KEY, MarkedBlob, RenditionMark
-from pipeline.storage.renditions import RenditionBlob, Renditions, Staged
+from pipeline.storage.renditions import RenditionBlob, Renditions
 from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, RunStore
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage.staging import Staged
 from pipeline.storage.waiting_jobs import WaitingJob, WaitingJobs
 
 __all__ = [

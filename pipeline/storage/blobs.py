@@ -17,13 +17,8 @@ from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDow
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded
-from pipeline.storage.account import (
-    READ_CHUNK_BYTES,
-    Account,
-    ignore_existing,
-    is_missing,
-    map_errors,
-)
+from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, is_missing, map_errors
+from pipeline.storage.staging import Staged
 
 MAX_FILE_NAME_CHARACTERS = 100
 
@@ -212,11 +207,17 @@ class Sources:
         except JobSuperseded:
             return False
 
-    async def put(self, container: str, name: str, data: bytes, content_type: str) -> None:
-        """Store an image of a request. An existing blob of that name is the same image: such names are never reused."""
-        blob, settings = self._container(container).get_blob_client(name), ContentSettings(content_type=content_type)
-        with map_errors(f"storing {container}/{name}"), ignore_existing():
-            await blob.upload_blob(data, overwrite=False, content_settings=settings)
+    async def put(self, container: str, name: str, data: bytes | memoryview, content_type: str) -> None:
+        """Store an image of a request. An existing blob of that name is the same image: such names are never reused.
+
+        A large image is written in blocks: the client would copy it for a single request.
+        """
+        staged = Staged(self._container(container).get_blob_client(name))
+        settings = ContentSettings(content_type=content_type)
+        with map_errors(f"storing {container}/{name}"), memoryview(data) as view:
+            for start in range(0, len(view), BLOCK_BYTES):
+                await staged.add(view[start : start + BLOCK_BYTES])
+            await staged.commit(metadata={}, content_settings=settings, match_condition=MatchConditions.IfMissing)
 
     def _container(self, name: str) -> ContainerClient:
         try:

@@ -1,20 +1,18 @@
 """Renditions: conditional commits to the output container, fenced by the generation."""
 
-import base64
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, ContentSettings
-from azure.storage.blob.aio import BlobClient
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+from azure.storage.blob import ContentSettings
 
 from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError
-from pipeline.storage.account import BLOCK_BYTES, Account, already_exists, is_missing, map_errors
+from pipeline.storage.account import Account, is_missing, map_errors
 from pipeline.storage.blobs import unquoted
 from pipeline.storage.rendition_mark import MarkedBlob, RenditionMark
+from pipeline.storage.staging import Staged
 
 
 @dataclass(frozen=True)
@@ -25,52 +23,6 @@ class RenditionBlob:
     content_type: str
     cache_control: str | None
     metadata: dict[str, str]
-
-
-class Staged:
-    """A staged rendition: at most one block of 4 MiB in memory, the rest as uncommitted blocks in storage."""
-
-    def __init__(self, blob: BlobClient) -> None:
-        self._blob = blob
-        self._buffer = bytearray()
-        self._blocks: list[BlobBlock] = []
-        self._writer = secrets.token_hex(8)
-
-    async def add(self, chunk: bytes) -> None:
-        """Append bytes; store full blocks."""
-        self._buffer += chunk
-        while len(self._buffer) > BLOCK_BYTES:
-            await self._stage()
-
-    async def write(self, blob: RenditionBlob, mark: RenditionMark, condition: dict[str, Any]) -> str | None:
-        """Commit under an ETag condition. Returns the blob's new ETag; None if the condition does not hold."""
-        options = {
-            "content_settings": ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control),
-            "metadata": {**blob.metadata, **mark.metadata()},
-            **condition,
-        }
-        try:
-            if not self._blocks:
-                written = await self._blob.upload_blob(bytes(self._buffer), **options)
-            else:
-                if self._buffer:
-                    await self._stage()
-                written = await self._blob.commit_block_list(self._blocks, **options)
-        except ResourceModifiedError:
-            return None
-        except HttpResponseError as error:
-            if already_exists(error):
-                return None
-            # After InvalidBlockList the other writer may be an older generation of this job. The retry decides by it.
-            raise
-        return unquoted(written["etag"])
-
-    async def _stage(self) -> None:
-        # All block ids of a blob must have the same length. The random part separates concurrent writers.
-        name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
-        self._blocks.append(BlobBlock(name))
-        del self._buffer[:BLOCK_BYTES]
 
 
 class Renditions:
@@ -98,10 +50,12 @@ class Renditions:
         """
         with map_errors(f"committing {self.container}/{blob.path}"):
             condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+            headers = ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control)
+            metadata = {**blob.metadata, **mark.metadata()}
             for _ in range(5):
-                etag = await staged.write(blob, mark, condition)
+                etag = await staged.commit(content_settings=headers, metadata=metadata, **condition)
                 if etag is not None:
-                    return etag
+                    return unquoted(etag)
                 condition = await self._may_replace(blob.path, mark)
         raise BlobUnavailable(
             f"{self.container}/{blob.path} was changed by other writers five times", kind="overwritten"

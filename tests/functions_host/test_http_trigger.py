@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import azure.functions as func
@@ -23,11 +24,11 @@ SharedHost = tuple[HostEnvironment, Host]
 async def test_functions_are_served_on_their_routes_as_on_azure(shared_host: SharedHost) -> None:
     _, host = shared_host
     async with httpx.AsyncClient(base_url=host.url) as client:
-        response = await client.get("/api/hello/J%C3%BCrgen%2Fx?a=1&b=2&a=3", headers={"X-Test": "seen"})
+        response = await client.get("/api/hello/J%C3%BCrgen%2Fx?a=1&b=2&a=3&c=", headers={"X-Test": "seen"})
         assert (response.status_code, response.headers["x-response"]) == (201, "yes")
         assert response.headers["content-type"] == "application/json"
         request = response.json()
-        assert (request["name"], request["params"], request["header"]) == ("Jürgen/x", {"a": "1,3", "b": "2"}, "seen")
+        assert (request["name"], request["params"], request["header"]) == ("Jürgen%2Fx", {"a": "1,3", "b": "2"}, "seen")
         assert request["url"].startswith(f"{host.url}/api/hello/")
 
         response = await client.post("/API/Hello", data={"size": "7"}, files={"photo": ("a.jpg", b"content")})
@@ -121,6 +122,34 @@ async def test_a_function_in_a_thread_cannot_block_the_shutdown(environment: Hos
         await host.process.stop(grace=15)
         assert host.process.status == 0
         assert isinstance((await asyncio.gather(request, return_exceptions=True))[0], httpx.Response | httpx.HTTPError)
+
+
+def echo(monkeypatch: pytest.MonkeyPatch, limit: str = "") -> httpx.AsyncClient:
+    """Return a client of a function that returns the body of its request."""
+    monkeypatch.setenv("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", limit)
+
+    async def echo(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse(req.get_body())
+
+    function = Function("echo", echo, {"type": "httpTrigger", "name": "req"}, func.HttpRequest, takes_context=False)
+    app = HttpTriggers([compile_route(function, "api")], Invoker(60), InFlight())
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+
+
+async def test_a_chunked_body_does_not_reach_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"image"
+
+    async with echo(monkeypatch) as client:
+        assert (await client.post("/api/echo", content=b"image")).content == b"image"
+        assert (await client.post("/api/echo", content=chunks())).content == b""
+
+
+async def test_a_body_above_the_limit_is_413_without_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with echo(monkeypatch, "4") as client:
+        assert (await client.post("/api/echo", content=b"1234")).status_code == 200
+        response = await client.post("/api/echo", content=b"12345")
+        assert (response.status_code, response.content) == (413, b"")
 
 
 async def test_after_the_response_timeout_the_function_continues() -> None:

@@ -13,7 +13,8 @@ from azure.core import MatchConditions
 from pipeline.storage import ledger
 from pipeline.storage.blobs import Sources
 from pipeline.storage.queue import JobQueue
-from pipeline.storage.renditions import Renditions, Staged
+from pipeline.storage.renditions import Renditions
+from pipeline.storage.staging import Staged
 from pipeline.testing import operations
 from pipeline.testing.store import Store
 from tests.model.jobs import Bounds, Search
@@ -67,8 +68,8 @@ def test_merging_equal_workers_loses_no_end_state() -> None:
 # -- the search finds faults: each case breaks one rule of the code ---------------------------------------------------
 
 
-async def _no_condition(self: Staged, blob: Any, mark: Any, condition: Any) -> str:
-    written = await self._blob.upload_blob(bytes(self._buffer), overwrite=True, metadata=mark.metadata())
+async def _no_condition(self: Staged, metadata: Any, **_: Any) -> str:
+    written = await self._blob.upload_blob(bytes(self._buffer), overwrite=True, metadata=metadata)
     return str(written["etag"])
 
 
@@ -105,7 +106,7 @@ def _broken(where: Any, name: str, by: Any) -> Any:
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        (_broken(Staged, "write", _no_condition), "replaced"),
+        (_broken(Staged, "commit", _no_condition), "replaced"),
         (_broken(Renditions, "_may_replace", _no_generation), "replaced"),
         (_broken(Sources, "is_current", _always_current), "older version took the row"),
         (lambda: mock.patch.dict(operations._ROWS, update=_last_writer), "twice|older version|the job is lost"),

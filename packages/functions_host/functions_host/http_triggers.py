@@ -5,6 +5,7 @@ As in ASP.NET, matching ignores case.
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ CONSTRAINT_PATTERNS = {
     "bool": r"(?i:true|false)",
     "guid": r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
 }
+ENCODED_SLASH = re.compile(r"(.*?)(%2[Ff]|$)", re.DOTALL)
 PARAMETER = re.compile(r"\{(\*{0,2})(\w+)(?::(\w+))?(\?)?\}")
 
 
@@ -42,7 +44,12 @@ class Route:
     def match(self, path: str) -> dict[str, str] | None:
         """Return the route parameters if the percent-encoded path matches."""
         match = self.pattern.fullmatch(path.strip("/"))
-        return {key: unquote(value) for key, value in match.groupdict().items() if value} if match else None
+        return {key: _decoded(value) for key, value in match.groupdict().items() if value} if match else None
+
+
+def _decoded(value: str) -> str:
+    """Decode a route parameter as on Azure: an encoded slash stays encoded."""
+    return ENCODED_SLASH.sub(lambda match: f"{unquote(match[1])}{match[2]}", value)
 
 
 def compile_route(function: Function, prefix: str) -> Route:
@@ -106,7 +113,7 @@ FOREIGN_REQUEST_MESSAGE = (
 )
 Endpoint = Callable[[Request], Awaitable[Response]]
 LOOPBACK_NAMES = {"127.0.0.1", "localhost", "::1"}
-MAX_BODY_BYTES = 100 * 1024 * 1024
+BODY_LIMIT_SETTING, MAX_BODY_BYTES = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", 100 * 1024 * 1024
 # Azure's load balancer closes a request after this time, even if functionTimeout is longer.
 RESPONSE_TIMEOUT_SECONDS = 230.0
 
@@ -214,18 +221,27 @@ def _is_loopback(url: str) -> bool:
 
 
 async def _read_body(request: Request) -> bytes | None:
-    """Return the request body; None if it exceeds Azure's limit of 100 MiB."""
-    body = bytearray()
+    """Return the request body; None if it exceeds the limit, as on Azure.
+
+    The Functions host hands a body on only if `Content-Length` is above 0: a function gets a chunked body as empty.
+    """
+    limit = int(os.environ.get(BODY_LIMIT_SETTING) or MAX_BODY_BYTES)
+    chunks, size = [], 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        size += len(chunk)
+        if size > limit:
             return None
-    return bytes(body)
+        chunks.append(chunk)
+    return b"".join(chunks) if "content-length" in request.headers else b""
 
 
 def _to_function_request(request: Request, parameters: dict[str, str], body: bytes) -> func.HttpRequest:
-    """Convert a request to the type that functions receive. Repeated parameters are joined with commas, as on Azure."""
-    query = {name: ",".join(request.query_params.getlist(name)) for name in request.query_params}
+    """Convert a request to the type that functions receive.
+
+    As on Azure, repeated parameters are joined with commas, and parameters without a value are left out.
+    """
+    joined = {name: ",".join(request.query_params.getlist(name)) for name in request.query_params}
+    query = {name: value for name, value in joined.items() if value}
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     return func.HttpRequest(
         request.method, str(request.url), headers=headers, params=query, route_params=parameters, body=body
