@@ -5,10 +5,8 @@ import os
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as blob
 
-from pipeline import runs
 from pipeline.api import routes
 from pipeline.api.handlers import Route
-from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.api.routes import ROUTES
 from pipeline.console.dispatch import console_of
 from pipeline.jobs import dead_letters
@@ -68,11 +66,14 @@ async def upload_undeliverable(message: func.QueueMessage) -> None:
 
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
 async def scheduled_run(timer: func.TimerRequest) -> None:
-    """Start the scheduled run, which finds the jobs that no event has started, and apply retention."""
-    services = process.services()
-    await services.runs.start_scheduled()
-    await IdempotencyKeys(services.idempotency, settings.idempotency_ttl_hours).delete_expired()
-    await runs.apply_retention(services.run_store, services.ledger.metrics, settings.run_retention_days)
+    """Start the scheduled run, which finds the jobs that no event has started."""
+    await process.services().runs.start_scheduled()
+
+
+@app.timer_trigger(arg_name="timer", schedule="45 */10 * * * *", run_on_startup=False, use_monitor=True)
+async def apply_retention(timer: func.TimerRequest) -> None:
+    """Store the active recipe versions, and delete old bookkeeping for some seconds."""
+    await process.services().retention.apply()
 
 
 @app.timer_trigger(arg_name="timer", schedule="30 */5 * * * *", run_on_startup=False, use_monitor=True)

@@ -4,8 +4,11 @@ An ad-hoc recipe is stored by its content, next to the documents of slots: queue
 another process, or a retry weeks later, needs it too.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 
 from pipeline.errors import RecipeError
@@ -15,6 +18,8 @@ from pipeline.storage import DocumentStore
 
 # Recipes are small, but requests must not be able to fill the memory with them.
 MAX_CACHED_RECIPES = 256
+# A document that is in use is written again at this interval. Retention deletes it a day after its last write or later.
+KEEP_INTERVAL = timedelta(hours=6)
 
 
 class AdHocRecipes:
@@ -26,14 +31,16 @@ class AdHocRecipes:
         same_container = settings.input_container == settings.output_container
         self._recipe_file = recipes if same_container else None
         self._cache: dict[str, Recipe] = {}
+        self._kept: dict[str, float] = {}
 
     async def keep(self, document: Mapping[str, Any]) -> Recipe:
         """Validate the recipe of a request and store it for the job. Raises RecipeError if it is invalid."""
         name = adhoc.name_of(document)
         recipe = self._cache.get(name) or self._validated(document)
-        if name not in self._cache:
-            await self._store.add(_file(name), document)
+        if time.monotonic() - self._kept.get(name, -inf) > KEEP_INTERVAL.total_seconds():
+            await self._write(name, document)
             self._remember(recipe)
+            self._kept[name] = time.monotonic()
         return recipe
 
     async def get(self, name: str) -> Recipe:
@@ -45,6 +52,15 @@ class AdHocRecipes:
                 raise RecipeError(f"there is no recipe {name!r}: send it with the request", kind="unknown_recipe")
             self._remember(self._validated(stored.content))
         return self._cache[name]
+
+    async def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Store a document, or write it again: retention goes by the time of the last write."""
+        if not await self._store.add(_file(name), document):
+            stored = await self._store.get(_file(name))
+            if stored is None:
+                await self._store.add(_file(name), document)
+            elif datetime.now(UTC) - stored.written > KEEP_INTERVAL:
+                await self._store.add(_file(name), document, stored)
 
     def of_text(self, text: str) -> Recipe:
         """Return the recipe in a YAML or JSON text, for a preview. Raises RecipeError if it is invalid."""
@@ -81,8 +97,10 @@ class AdHocRecipes:
             )
 
     def _remember(self, recipe: Recipe) -> None:
-        if len(self._cache) >= MAX_CACHED_RECIPES:
-            self._cache.pop(next(iter(self._cache)))
+        if recipe.name not in self._cache and len(self._cache) >= MAX_CACHED_RECIPES:
+            oldest = next(iter(self._cache))
+            self._cache.pop(oldest)
+            self._kept.pop(oldest, None)
         self._cache[recipe.name] = recipe
 
 

@@ -1,10 +1,11 @@
-"""Helpers for concurrent coroutines: gather with cancellation, and background tasks."""
+"""Helpers for concurrent coroutines: gather with cancellation, bounded concurrency, and background tasks."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -20,6 +21,20 @@ async def gather_or_cancel(*work: Coroutine[Any, Any, T]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def map_concurrently(work: Callable[[S], Awaitable[T]], items: Sequence[S], limit: int) -> list[T]:
+    """Call `work` with each item, at most `limit` calls at a time, and return the results in order.
+
+    The first error cancels the rest and is raised as it is.
+    """
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item: S) -> T:
+        async with slots:
+            return await work(item)
+
+    return await gather_or_cancel(*map(one, items))
 
 
 class BackgroundTasks:

@@ -9,6 +9,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import Self
 
@@ -38,12 +39,22 @@ from pipeline.pool.auth import PoolToken
 from pipeline.pool.client import PoolClient
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.recipes import Recipes, adhoc, load_recipes
+from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.runs.dead_letters import RunDeadLetterHandler
 from pipeline.runs.estimates import Estimator
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.lost_messages import LostMessageRecovery, waits_in_run
 from pipeline.runs.orphans import OrphanCollector
 from pipeline.runs.planning import RunPlanner
+from pipeline.runs.retention import Retention, RetentionTask
+from pipeline.runs.retention_tasks import (
+    AdHocRecipeRetention,
+    DocumentRetention,
+    JobRetention,
+    MetricsRetention,
+    PlanRetention,
+    RunRetention,
+)
 from pipeline.runs.selection import JobFinder
 from pipeline.runs.worker import FanOut, ItemExecutor, RunWorker
 from pipeline.settings import Settings, StorageAccount
@@ -52,6 +63,7 @@ from pipeline.storage import (
     Assets,
     DeadLetterContainer,
     DocumentStore,
+    EndedJobs,
     JobQueue,
     LeasedDocuments,
     Ledger,
@@ -66,6 +78,8 @@ from pipeline.storage import (
 SLOT_PREFIX = "slots/"
 ADHOC_PREFIX = "adhoc/"
 IDEMPOTENCY_PREFIX = "idempotency/"
+# A round over the jobs reads the properties of each old job's source.
+JOB_RETENTION_INTERVAL = timedelta(days=7)
 
 # By default, Python collects cycles after 700 new objects: several times for each job, and a tenth of its CPU time.
 GC_THRESHOLDS = (10_000, 20, 20)
@@ -269,9 +283,40 @@ class Services:
         )
 
     @cached_property
+    def active_recipes(self) -> ActiveRecipes:
+        """Stores and compares the active recipe versions."""
+        return ActiveRecipes(self.run_store, self.recipes)
+
+    @cached_property
     def orphans(self) -> OrphanCollector:
         """Finds and deletes orphans."""
-        return OrphanCollector(self.ledger, self.sources, self.renditions, self.recipes)
+        return OrphanCollector(
+            self.settings.upload_container,
+            self.ledger,
+            self.sources,
+            self.renditions,
+            self.recipes,
+            self.active_recipes,
+        )
+
+    @cached_property
+    def retention(self) -> Retention:
+        """Deletes old bookkeeping."""
+        settings, jobs = self.settings, EndedJobs(self.account, self.settings.ledger_table, self.ledger)
+        ttl, days = timedelta(hours=settings.idempotency_ttl_hours), settings.job_retention_days
+        adhoc_recipes = DocumentStore(self.account, settings.state_container, ADHOC_PREFIX)
+        containers = (settings.input_container, settings.upload_container)
+        tasks = (
+            RetentionTask("metrics", MetricsRetention(self.ledger.metrics).step),
+            RetentionTask("plans", PlanRetention(self.run_store, settings.run_retention_days).step),
+            RetentionTask("runs", RunRetention(self.run_store, settings.run_retention_days).step),
+            RetentionTask("idempotency keys", DocumentRetention(self.idempotency, ttl).step),
+            RetentionTask(
+                "jobs", JobRetention(jobs, self.sources, self.recipes, *containers, days).step, JOB_RETENTION_INTERVAL
+            ),
+            RetentionTask("ad-hoc recipes", AdHocRecipeRetention(adhoc_recipes, timedelta(days=days), jobs).step),
+        )
+        return Retention(self.run_store, self.active_recipes, tasks)
 
     @cached_property
     def pool_monitor(self) -> PoolMonitor:

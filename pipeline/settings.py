@@ -238,6 +238,18 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     run_retention_days: float = Field(
         90, ge=1, le=36_500, description="Retention of plans and of finished runs, in days."
     )
+    job_retention_days: float = Field(
+        90,
+        ge=1,
+        le=36_500,
+        description="Retention of ended jobs whose source or recipe is gone, of jobs of ad-hoc recipes and of images "
+        "sent with requests, and of unused ad-hoc recipes, in days.",
+    )
+    replaced_renditions: Literal["keep", "delete"] = Field(
+        "keep",
+        description="What happens to renditions that a newer job of the same source and recipe has replaced by others "
+        "at other paths: `keep`, or `delete` once the newer job is done.",
+    )
     retry_max_attempts: int = Field(
         4, ge=1, le=10, description="Maximum attempts of one call to the pool, with exponential backoff."
     )

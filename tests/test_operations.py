@@ -14,7 +14,7 @@ SOURCES = [path.read_text() for path in (ROOT / "pipeline").rglob("*.py")]
 # Kinds of responses, and of jobs that wait: no failure has one of them. A failure may be of an unknown recipe.
 NO_FAILURES = {
     "pool_full", "paused", "superseded", "state_conflict", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan",
-    "run_done",
+    "run_done", "recipes_differ",
     "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "invalid_cursor", "bad_message",
     "source_missing", "slow", "bad_request", "source_changed",
 }  # fmt: skip

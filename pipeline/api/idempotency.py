@@ -64,10 +64,6 @@ class IdempotencyKeys:
         """Return the target of a key; None if the key is new or expired. Raises RequestError as `reserve` does."""
         return self._target(key, await self.store.get(key.file))
 
-    async def delete_expired(self) -> int:
-        """Delete the expired keys; return their number."""
-        return await self.store.delete_older(timedelta(hours=self.ttl_hours))
-
     def _target(self, key: IdempotencyKey, document: StoredDocument | None) -> dict[str, Any] | None:
         if document is None or document.written <= datetime.now(UTC) - timedelta(hours=self.ttl_hours):
             return None

@@ -3,7 +3,6 @@
 from pipeline.runs.estimates import Estimate
 from pipeline.runs.model import Plan, Progress, Run
 from pipeline.runs.orphans import Orphan
-from pipeline.runs.retention import apply_retention
 from pipeline.runs.selection import DUE, REASONS, Reason, Selection
 
-__all__ = ["DUE", "REASONS", "Estimate", "Orphan", "Plan", "Progress", "Reason", "Run", "Selection", "apply_retention"]
+__all__ = ["DUE", "REASONS", "Estimate", "Orphan", "Plan", "Progress", "Reason", "Run", "Selection"]

@@ -1,44 +1,81 @@
-"""Retention: delete old metrics, plans and finished runs. Jobs and their rows in the ledger remain."""
+"""Retention: tasks that delete old bookkeeping. They are bounded in time, and a failing one stops no other.
 
-from datetime import timedelta
+A task works in steps. The timer gives each task some seconds, and the next timer continues at the stored position.
+"""
 
-from pipeline.runs.model import Run, key_of, now
-from pipeline.storage import MAX_PERIOD, MetricsStore, RunStore
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pipeline.errors import TransientError
+from pipeline.runs.active_recipes import ActiveRecipes
+from pipeline.runs.model import now
+from pipeline.storage import RunStore
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-PAGE_SIZE = 200
+KEY = "positions"
+Step = Callable[[str], Awaitable[tuple[int, str]]]
+"""Continue at a position, empty at first: return the number of deletions, and the next position, empty at the end."""
 
 
-async def apply_retention(store: RunStore, metrics: MetricsStore, retention_days: float) -> int:
-    """Delete plans and finished runs older than `retention_days`, and metrics older than four days.
+@dataclass(frozen=True)
+class RetentionTask:
+    """One kind of bookkeeping and its deletion. Its rounds begin at least `interval` apart."""
 
-    Returns:
-        The number of deleted plans and runs.
-    """
-    await metrics.delete_before(now() - 2 * MAX_PERIOD)
-    # The table lists the newest first, and an id begins with its time.
-    limit = key_of(f"{now() - timedelta(days=retention_days):%Y%m%d-%H%M%S}")
-    count = 0
-    after = limit
-    while page := await store.page("plan", PAGE_SIZE, after):
-        for key, _ in page:
-            await store.delete("plan", key)
-        after, count = page[-1][0], count + len(page)
-    after = limit
-    while page := await store.page("run", PAGE_SIZE, after):
-        for key, document in page:
-            run = Run.model_validate(document.content)
-            if run.over:
-                await store.delete_batches(run.id)
-                await store.delete("run", key)
-                count += 1
-        after = page[-1][0]
-    if count:
-        log.info(
-            "deleted %d plans and runs older than %g days",
-            count,
-            retention_days,
-            extra={"event": "retention.applied"},
-        )
-    return count
+    name: str
+    step: Step
+    interval: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Apply the tasks, each for at most about `seconds`, measured by `clock`."""
+
+    store: RunStore
+    active: ActiveRecipes
+    tasks: Sequence[RetentionTask]
+    seconds: float = 20.0
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    async def apply(self) -> dict[str, int]:
+        """Continue every task that is due. Returns the number of deletions by task.
+
+        Only the newest deployment deletes: an older one may know fewer recipes.
+        """
+        if not await self.active.publish():
+            return {}
+        stored = await self.store.get("retention", KEY)
+        places: dict[str, Any] = dict(stored.content) if stored else {}
+        counts = {}
+        for task in self.tasks:
+            place = places.get(task.name, {"at": "", "began": ""})
+            if place["at"] or not place["began"] or now() - datetime.fromisoformat(place["began"]) >= task.interval:
+                counts[task.name], places[task.name] = await self._continue(task, place)
+        if stored:
+            await self.store.replace("retention", KEY, stored, places)
+        else:
+            await self.store.create("retention", KEY, places)
+        return counts
+
+    async def _continue(self, task: RetentionTask, place: dict[str, str]) -> tuple[int, dict[str, str]]:
+        """Continue a task at its place. Returns the number of deletions and the next place."""
+        at, began = place["at"], place["began"] if place["at"] else now().isoformat()
+        count, end = 0, self.clock() + self.seconds
+        try:
+            while True:
+                deleted, at = await task.step(at)
+                count += deleted
+                if not at or self.clock() >= end:
+                    break
+        except Exception as error:
+            # Only a service that is away leaves the position usable; anything else starts a new round.
+            at = at if isinstance(error, TransientError) else ""
+            log.warning(
+                "retention of %s failed: %s", task.name, error, exc_info=True, extra={"event": "retention.failed"}
+            )
+        if count:
+            log.info("retention deleted %d %s", count, task.name, extra={"event": "retention.applied"})
+        return count, {"at": at, "began": began}

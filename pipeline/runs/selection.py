@@ -121,11 +121,11 @@ class JobFinder:
         return [self.recipes.get(name) for name in selection.recipes] or list(self.recipes)
 
     def recipe_versions(self, selection: Selection) -> dict[str, str]:
-        """Return the recipe versions of a selection, by recipe name (see `_version_id`).
+        """Return the recipe versions of a selection, by recipe name (see `version_id`).
 
         Raises RecipeError if a recipe is unknown.
         """
-        return {recipe.name: _version_id(recipe) for recipe in self.selected_recipes(selection)}
+        return {recipe.name: version_id(recipe) for recipe in self.selected_recipes(selection)}
 
     def version_mismatch(self, selection: Selection, planned: dict[str, str]) -> str:
         """Return the reason why this process cannot continue with planned recipe versions; empty if it can.
@@ -134,7 +134,7 @@ class JobFinder:
         deployment is about to replace it.
         """
         selected = [recipe for recipe in self.recipes if not selection.recipes or recipe.name in selection.recipes]
-        active = {recipe.name: _version_id(recipe) for recipe in selected}
+        active = {recipe.name: version_id(recipe) for recipe in selected}
         different = sorted(name for name in planned.keys() | active.keys() if planned.get(name) != active.get(name))
         if not (planned and different):
             return ""
@@ -167,7 +167,7 @@ class JobFinder:
         return entry is not None and not await self.renditions.exist([one["path"] for one in entry.renditions])
 
 
-def _version_id(recipe: Recipe) -> str:
+def version_id(recipe: Recipe) -> str:
     """Identify a recipe version and the decoders. Decoder revisions only grow, so their sum identifies them all."""
     return f"{recipe.hash[:16]}.{sum(DECODERS.values())}"
 

@@ -15,8 +15,9 @@ from pipeline.storage.blobs import (
     unquoted,
 )
 from pipeline.storage.dead_letter_container import DeadLetterBlob, DeadLetterContainer
+from pipeline.storage.ended_jobs import EndedJobs
 from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
-from pipeline.storage.json_documents import DocumentStore, StoredDocument
+from pipeline.storage.json_documents import DocumentName, DocumentStore, StoredDocument
 from pipeline.storage.keys import JobKey, row_key, source_of
 from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
 from pipeline.storage.ledger import Claim, Ledger
@@ -49,8 +50,10 @@ __all__ = [
     "DeadLetterBlob",
     "DeadLetterContainer",
     "Document",
+    "DocumentName",
     "DocumentStore",
     "DocumentSummary",
+    "EndedJobs",
     "Entry",
     "FailureGroup",
     "Item",

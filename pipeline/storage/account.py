@@ -151,9 +151,14 @@ def if_unchanged(etag: str) -> dict[str, Any]:
     return {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
-async def delete_rows(table: TableClient, query: str, values: dict[str, str]) -> None:
-    """Delete all rows that match a query, also if another process deletes them at the same time."""
+async def delete_rows(table: TableClient, query: str, values: dict[str, str], most: int) -> int:
+    """Delete at most `most` rows that match a query, also if another process deletes them at the same time.
+
+    Returns:
+        The number of rows; a number below `most` means that none are left.
+    """
     rows: list[dict[str, str]] = []
+    count = 0
 
     async def delete() -> None:
         try:
@@ -169,9 +174,13 @@ async def delete_rows(table: TableClient, query: str, values: dict[str, str]) ->
     async for row in table.query_entities(query, parameters=values, select=keys):
         if rows and (len(rows) == 100 or rows[0]["PartitionKey"] != row["PartitionKey"]):
             await delete()
+        if count == most:
+            break
         rows.append({key: row[key] for key in keys})
+        count += 1
     if rows:
         await delete()
+    return count
 
 
 def already_exists(error: HttpResponseError) -> bool:

@@ -1,10 +1,10 @@
-"""Store of small JSON documents that are written once and read by name: idempotency keys and ad-hoc recipes."""
+"""Store of small JSON documents that are read by name: idempotency keys and ad-hoc recipes."""
 
 import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
@@ -18,6 +18,15 @@ class StoredDocument:
     """A stored document, the time of its write and its ETag."""
 
     content: dict[str, Any]
+    written: datetime
+    etag: str
+
+
+@dataclass(frozen=True)
+class DocumentName:
+    """The name of a stored document, the time of its last write and its ETag."""
+
+    name: str
     written: datetime
     etag: str
 
@@ -60,15 +69,21 @@ class DocumentStore:
             return StoredDocument(content, stream.properties.last_modified, stream.properties.etag)
         return None
 
-    async def delete_older(self, age: timedelta) -> int:
-        """Delete the documents written longer ago than `age` (retention). Returns their number."""
-        limit, deleted = datetime.now(UTC) - age, 0
-        with map_errors("deleting old documents"):
-            async for blob in self._client.list_blobs(name_starts_with=self._prefix):
-                if blob.last_modified < limit:
-                    with suppress(ResourceModifiedError), IgnoreMissing():
-                        await self._client.delete_blob(
-                            blob.name, etag=blob.etag, match_condition=MatchConditions.IfNotModified
-                        )
-                        deleted += 1
-        return deleted
+    async def page(self, cursor: str = "", limit: int = 1000) -> tuple[list[DocumentName], str]:
+        """Return a page of the names of the documents, and the next page's cursor, empty at the end."""
+        pages = self._client.list_blobs(name_starts_with=self._prefix, results_per_page=limit).by_page(cursor or None)
+        with map_errors("listing documents"):
+            try:
+                found = [blob async for blob in await anext(pages)]
+            except StopAsyncIteration:
+                found = []
+        names = [DocumentName(blob.name.removeprefix(self._prefix), blob.last_modified, blob.etag) for blob in found]
+        return names, getattr(pages, "continuation_token", None) or ""
+
+    async def delete(self, document: DocumentName) -> bool:
+        """Delete a document. Returns False if it has been written since it was listed, or is gone."""
+        name, unchanged = self._prefix + document.name, MatchConditions.IfNotModified
+        with map_errors("deleting a document"), suppress(ResourceModifiedError), IgnoreMissing():
+            await self._client.delete_blob(name, etag=document.etag, match_condition=unchanged)
+            return True
+        return False

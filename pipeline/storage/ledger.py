@@ -99,8 +99,8 @@ class Ledger:
             async for row in self._table.query_entities(query, parameters=values, select=columns):
                 yield Entry.from_row(row)
 
-    async def delete(self, entry: Entry) -> None:
-        """Delete a job's row and its list rows, unless the row has changed since it was read."""
+    async def delete(self, entry: Entry) -> bool:
+        """Delete a job's row and its list rows. Returns False if the row has changed since it was read, or is gone."""
         condition = {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}
         partition, lists = entry.key.partition, list(entry.listed)
         own = ("delete", {"PartitionKey": partition, "RowKey": entry.key.row}, condition)
@@ -115,7 +115,8 @@ class Ledger:
                         continue
                     if error_code(error) not in CONFLICT_CODES:
                         raise
-                return
+                    return False
+                return True
 
     async def page(
         self,
@@ -199,6 +200,11 @@ class Ledger:
         generation = _next(entry.generation, now) if state == "dismissed" else entry.generation
         moved = replace(entry, state=state, version=version, generation=generation, since=now, expires=LONG_AGO)
         return await self._try(replace(moved, owner=secrets.token_hex(8)))
+
+    async def adopt(self, entry: Entry, existing: Entry | None) -> bool:
+        """Write the row of a job that has ended, in place of `existing`. Returns False if that row has changed."""
+        listed, row_etag = (existing.listed, existing.row_etag) if existing else ((), "")
+        return await self._try(replace(entry, owner=secrets.token_hex(8), listed=listed, row_etag=row_etag)) is not None
 
     async def _try(self, entry: Entry, *, lists: bool = True) -> Entry | None:
         """Write a row and return it; None on a conflict. With `lists`, move its list rows in the same transaction."""

@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import json
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from azure.data.tables.aio import TableClient
@@ -31,6 +33,8 @@ MAX_PAGE_ROWS = 1000
 RECENT_SECONDS = 3600.0
 # A page by name ends after this many requests, even if it is not full; its cursor continues from there.
 MAX_REQUESTS = 5
+# Former recipes are searched for at this interval; the search takes one request per recipe.
+FORMER_RECIPES_SECONDS = 600.0
 _RANGE = "PartitionKey eq @recipe and RowKey gt @after and RowKey lt @end"
 _FAILURE = ["PartitionKey", "RowKey", "job", "name", "error_kind", "error_class", "stage", "since"]
 
@@ -47,17 +51,50 @@ class FailureGroup:
     example: str
 
 
+async def next_partition(table: TableClient, after: str) -> str:
+    """Return the first partition of jobs behind `after`; empty if there is none. This takes one request.
+
+    The partitions of jobs are the names of recipes, present and former, and the group of the ad-hoc recipes.
+    """
+    query, values = "PartitionKey gt @after and PartitionKey lt @end", {"after": after, "end": LIST_MARK}
+    with map_errors("reading the ledger"):
+        rows = table.query_entities(query, parameters=values, select=["PartitionKey"], results_per_page=1)
+        async for row in rows:
+            return str(row["PartitionKey"])
+    return ""
+
+
+async def _partitions(table: TableClient) -> AsyncIterator[str]:
+    partition = await next_partition(table, "")
+    while partition:
+        yield partition
+        partition = await next_partition(table, partition)
+
+
 class LedgerQueries:
-    """Queries over the lists of a table. `recipes` are the ones to read when a query names none."""
+    """Queries over the lists of a table.
+
+    A query that names no recipe reads all recipes: the active `recipes`, and those that only the table knows.
+    """
 
     def __init__(self, table: TableClient, recipes: Sequence[str]) -> None:
-        self._table, self._recipes = table, tuple(recipes)
+        self._table, self._active = table, tuple(recipes)
+        self._former: tuple[float, tuple[str, ...]] = (-inf, ())
+        self._lock = asyncio.Lock()
+
+    async def _recipes(self) -> list[str]:
+        """Return the names of all recipes; those that only the table knows come from a cache."""
+        async with self._lock:
+            if time.monotonic() - self._former[0] > FORMER_RECIPES_SECONDS:
+                found = [name async for name in _partitions(self._table) if name not in self._active]
+                self._former = (time.monotonic(), tuple(found))
+        return [*self._active, *self._former[1]]
 
     async def page(
         self, recipe: str | None, state: State | None, name: tuple[str, str], run: str, limit: int, cursor: str
     ) -> tuple[list[Entry], str]:
         """Return a page of entries and the cursor of the next page; `name` is a container and a prefix."""
-        recipes = [recipe] if recipe else list(self._recipes)
+        recipes = [recipe] if recipe else await self._recipes()
         limit = max(1, min(limit, MAX_PAGE_ROWS))
         if name[0]:
             return await self._by_name(recipes, state, name, run, limit, _decode_cursor(cursor))
@@ -155,7 +192,7 @@ class LedgerQueries:
 
     async def failures(self, recipe: str | None, limit: int) -> list[FailureGroup]:
         """Group the newest `limit` failures of each recipe by error kind, most frequent first."""
-        recipes = [recipe] if recipe else list(self._recipes)
+        recipes = [recipe] if recipe else await self._recipes()
         lists = await asyncio.gather(*(self._failures(each, limit) for each in recipes))
         groups: dict[str, list[Any]] = {}
         for row in (row for rows in lists for row in rows):

@@ -140,12 +140,12 @@ class MetricsStore:
         merged = _merged(row for rows in partitions for row in rows)
         return sorted((each for each in merged if each.at >= since), key=lambda each: (each.at, each.recipe))
 
-    async def delete_before(self, before: datetime) -> None:
-        """Delete the metrics of the hours before a moment (retention)."""
+    async def delete_before(self, before: datetime, most: int) -> int:
+        """Delete at most `most` rows of the hours before a moment (retention). Returns their number."""
         query = "PartitionKey ge @first and PartitionKey lt @last"
         values = {"first": PARTITION, "last": f"{PARTITION}{before.strftime(_HOUR)}"}
         with map_errors("deleting metrics"):
-            await delete_rows(self._table, query, values)
+            return await delete_rows(self._table, query, values, most)
 
     async def _hour(self, partition: str) -> list[Any]:
         query = "PartitionKey eq @partition"

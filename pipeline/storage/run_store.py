@@ -20,7 +20,7 @@ from azure.data.tables.aio import TableClient
 from pipeline.storage.account import Account, IgnoreMissing, already_exists, delete_rows, if_unchanged, map_errors
 from pipeline.storage.queue import Item
 
-Kind = Literal["run", "plan", "schedule", "queue", "pauses"]
+Kind = Literal["run", "plan", "schedule", "queue", "pauses", "recipes", "retention"]
 Outcome = Literal["done", "skipped", "failed"]
 # The row of a batch holds one letter per job, or a dot for an unfinished job.
 OUTCOME_LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
@@ -125,10 +125,16 @@ class RunStore:
         with map_errors(_OPERATION):
             await self._table.delete_entity(kind, key)
 
-    async def delete_batches(self, run: str) -> None:
-        """Delete the batches of a run."""
+    async def delete_behind(self, kind: Kind, after: str, most: int) -> int:
+        """Delete at most `most` documents behind the key `after`. Returns their number."""
+        query = "PartitionKey eq @kind and RowKey gt @after"
         with map_errors(_OPERATION):
-            await delete_rows(self._table, "PartitionKey eq @first", {"first": _partition(run)})
+            return await delete_rows(self._table, query, {"kind": kind, "after": after}, most)
+
+    async def delete_batches(self, run: str, most: int) -> int:
+        """Delete at most `most` batches of a run. Returns their number; a number below `most` means: none are left."""
+        with map_errors(_OPERATION):
+            return await delete_rows(self._table, "PartitionKey eq @first", {"first": _partition(run)}, most)
 
     async def create_batches(self, batches: Sequence[Batch]) -> list[Batch]:
         """Store new batches of a run in order, many per transaction. Returns the stored ones.

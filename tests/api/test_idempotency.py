@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from pipeline.api.idempotency import IdempotencyKeys
 from pipeline.errors import StorageUnavailable
+from pipeline.runs.retention_tasks import DocumentRetention
 from pipeline.storage.queue import JobQueue
 from pipeline.storage.run_store import RunStore
 from tests.api.client import call
@@ -82,8 +83,10 @@ async def test_a_repeated_key_returns_the_job_of_the_old_source(app: Stack) -> N
 
 async def expired_keys(app: Stack) -> int:
     """Delete the expired keys; return their number."""
-    services = app.services
-    return await IdempotencyKeys(services.idempotency, services.settings.idempotency_ttl_hours).delete_expired()
+    age = timedelta(hours=app.services.settings.idempotency_ttl_hours, seconds=-1)
+    count, position = await DocumentRetention(app.services.idempotency, age).step("")
+    assert position == ""
+    return count
 
 
 @pytest.mark.both

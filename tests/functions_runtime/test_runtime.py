@@ -58,6 +58,7 @@ def test_the_app_is_indexed_with_the_expected_bindings(minimal: dict[str, str]) 
         "scheduled_run": "timerTrigger",
         "recover_lost_messages": "timerTrigger",
         "requeue_dead_lettered_events": "timerTrigger",
+        "apply_retention": "timerTrigger",
     }
     assert {"submit_job", "show_job", "fetch_rendition", "show_openapi", "elsewhere"} < set(kinds)
     blob = triggers["image_uploaded"]

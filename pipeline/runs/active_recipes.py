@@ -1,0 +1,61 @@
+"""Active recipe versions: the app stores them, and a command on another machine compares its own with them."""
+
+from dataclasses import dataclass
+
+from pipeline.recipes import Recipes
+from pipeline.runs.selection import version_id
+from pipeline.storage import Document, RunStore
+
+KEY = "active"
+
+
+@dataclass(frozen=True)
+class ActiveRecipes:
+    """The stored recipe versions of the app. `deployment` is the deployment number of this process."""
+
+    store: RunStore
+    recipes: Recipes
+    deployment: int = 0
+
+    async def publish(self) -> bool:
+        """Store the recipe versions of this process, unless a newer deployment has stored its own.
+
+        Returns:
+            True if this process belongs to the newest deployment.
+        """
+        content = {"deployment": self.deployment, "recipes": self._own_versions()}
+        while True:
+            stored = await self._stored()
+            if stored and 0 < self.deployment < stored.content["deployment"]:
+                return False
+            if stored and stored.content == content:
+                return True
+            if stored:
+                written = await self.store.replace("recipes", KEY, stored, content)
+            else:
+                written = await self.store.create("recipes", KEY, content)
+            if written:
+                return True
+
+    async def mismatch(self) -> str:
+        """Return the reason why the recipes of this process are not known to be those of the app; empty if they are."""
+        stored = await self._stored()
+        if stored is None:
+            return "the app has not stored its recipe versions yet: it does so within ten minutes after its start"
+        own, active = self._own_versions(), stored.content["recipes"]
+        different = sorted(name for name in own.keys() | active.keys() if own.get(name) != active.get(name))
+        if not different:
+            return ""
+        several = f" and of {len(different) - 1} more" if len(different) > 1 else ""
+        number = stored.content["deployment"]
+        app = f"the app (deployment {number})" if number else "the app"
+        return (
+            f"{app} and this machine have different versions of the recipe {different[0]}{several}: use the recipe "
+            "file and the version of the app, or deploy these"
+        )
+
+    async def _stored(self) -> Document | None:
+        return await self.store.get("recipes", KEY)
+
+    def _own_versions(self) -> dict[str, str]:
+        return {recipe.name: version_id(recipe) for recipe in self.recipes}
