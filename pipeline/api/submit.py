@@ -140,13 +140,14 @@ class SubmitHandlers:
     async def submit(self, request: Request) -> Response:
         """Handle `POST /api/jobs`: execute a job, and wait for its end as long as the client prefers."""
         submission, prefer = parse_submission(request, self.settings), WaitPreference.of(request, self.settings)
-        wanted, wait = ResultFormat.of(request), await self._wait_seconds(prefer)
+        wanted = ResultFormat.of(request)
         key_text = request.header("idempotency-key")
         # The hash of a large image takes too long for the event loop.
         fingerprint = await asyncio.to_thread(lambda: submission.fingerprint) if key_text else ""
         idempotency_key = IdempotencyKey.of(key_text, fingerprint)
         recipe = await self._recipe(submission)
         wanted.check(recipe)
+        wait = await self._wait_seconds(prefer)
         message, is_repeated = await self._message(recipe.name, submission, idempotency_key)
         key = JobKey.of(message.recipe, message.container, message.name)
         entry = await self.jobs.ledger.get(key) if is_repeated else None
