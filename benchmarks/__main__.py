@@ -12,7 +12,7 @@ from benchmarks.counted import counted
 from benchmarks.figures import Scale
 from benchmarks.latency import latency
 from benchmarks.memory import memory
-from benchmarks.runs import counted_run, planning
+from benchmarks.runs import counted_run, nights, planning
 from benchmarks.table import HEAD
 
 FIGURES = {
@@ -24,6 +24,7 @@ FIGURES = {
     "latency": latency,
     "counted": counted,
     "planning": planning,
+    "nights": nights,
     "run": counted_run,
 }
 

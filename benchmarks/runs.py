@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from resource import RUSAGE_SELF, getrusage
+
 from benchmarks.figures import Scale, in_turns, per_image
-from benchmarks.table import Row, at_most, below
+from benchmarks.table import Row, above, at_most, below
 from benchmarks.testbed import photo, test_bed
+from pipeline.testing import memory_services, memory_settings
+from pipeline.testing.library import SimulatedLibrary
+from pipeline.testing.nights import SimulatedNights
 
 MB = 1_000_000
 
@@ -35,6 +41,33 @@ async def planning(scale: Scale) -> list[Row]:
             1.2,
         ),
         below(f"8 planning {many:,} sources: growth", grown / MB, "MB", 50),
+    ]
+
+
+async def nights(scale: Scale) -> list[Row]:
+    """Find lost events beside a million jobs that a changed recipe makes due, with a cap of 10,000 jobs a night."""
+    count = max(10_000, round(1_000_000 * scale.size))
+    recipes = "recipes: {web: {match: {include: ['photos/**']}, renditions: {small: {format: webp}}}}"
+    settings = memory_settings(schedule_max_jobs=count // 100, run_max_jobs=count, run_max_cost=1_000_000)
+    found, seconds = 0, []
+    async with memory_services(settings, recipes) as services:
+        library = SimulatedLibrary(services.recipes, count)
+        simulated = SimulatedNights(services, library)
+        await simulated.night()
+        before = getrusage(RUSAGE_SELF).ru_maxrss
+        for lost in (count - 1, count // 2):
+            library.lost = {lost}
+            started = time.monotonic()
+            await simulated.night()
+            seconds.append(time.monotonic() - started)
+            found += int(not library.lost)
+        grown = getrusage(RUSAGE_SELF).ru_maxrss - before
+    done = len(library.done)
+    return [
+        above(f"{count:,} due, cap {count // 100:,}: lost events found of 2", found, "", 2),
+        above(f"{count:,} due, cap {count // 100:,}: jobs of 3 nights", done, "", 3 * (count // 100)),
+        below(f"{count:,} due: finding the jobs of a night, per source", max(seconds) / count * 1e6, "us", 100),
+        below(f"{count:,} due: growth by two nights", grown / 1024, "MiB", 50),
     ]
 
 

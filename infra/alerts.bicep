@@ -50,7 +50,15 @@ var searches = [
     window: 'P1D'
     above: 0
     query: 'traces | where message has "event=run.missed_jobs_found"'
-    means: 'The scheduled run found sources without an event, or a recipe has changed. It processes them now. Check that the Event Grid subscription exists and delivers events.'
+    means: 'The scheduled run found sources whose event has started no job, or a recipe was added. It processes them now. Check that the Event Grid subscription exists and delivers events.'
+  }
+  {
+    name: 'images-slow-round'
+    severity: 2
+    window: 'P1D'
+    above: 0
+    query: 'traces | where message has "event=run.round_slow"'
+    means: 'More jobs are due than the scheduled runs process: a round over all of them takes more than seven nights. Raise the setting that the log line names, or start a run.'
   }
   {
     name: 'images-breaker'

@@ -42,6 +42,7 @@ from pipeline.recipes import Recipes, adhoc, load_recipes
 from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.runs.dead_letters import RunDeadLetterHandler
 from pipeline.runs.estimates import Estimator
+from pipeline.runs.fan_out import FanOut
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.lost_messages import LostMessageRecovery, waits_in_run
 from pipeline.runs.orphans import OrphanCollector
@@ -56,7 +57,7 @@ from pipeline.runs.retention_tasks import (
     RunRetention,
 )
 from pipeline.runs.selection import JobFinder
-from pipeline.runs.worker import FanOut, ItemExecutor, RunWorker
+from pipeline.runs.worker import ItemExecutor, RunWorker
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage import (
     Account,

@@ -77,7 +77,7 @@ class ResumeRequest(Document):
     """Options to resume a run."""
 
     max_jobs: JobCount | None = None
-    """Higher cap on the number of jobs, if the run stopped at its cap."""
+    """Higher cap on the number of jobs, for a run that has left jobs at its cap (`more_due`)."""
 
 
 class RunDocument(Document):
@@ -87,17 +87,19 @@ class RunDocument(Document):
     href: str
     state: RunState
     why: str
-    """Reason for which the run stopped, if it did."""
+    """Reason for which the run stopped or left due jobs, if it did."""
     selection: Selection
     plan: str | None
     scheduled: bool
     expected: int | None
     most: int
-    """Number of jobs beyond which the run stops."""
+    """Maximum number of jobs of the run."""
     sources: int
     found: int
     listed: bool
-    """True if all jobs have been found."""
+    """True if the run looks for no more jobs."""
+    more_due: bool
+    """True if the run has reached its maximum and has left other due jobs."""
     progress: Progress
     created: datetime
     finished: datetime | None

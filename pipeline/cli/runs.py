@@ -137,11 +137,13 @@ def cancel(run: Id, as_json: Json = False) -> None:
 @app.command("resume")
 def resume(
     run: Id,
-    max_jobs: Annotated[int | None, typer.Option(min=1, help="New maximum number of jobs of the run.")] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option(min=1, help="New maximum number of jobs, for a run that left due jobs.")
+    ] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Resume a run that was cancelled, has stopped or has lost its messages, and follow it."""
+    """Resume a run that was cancelled, has stopped, has lost its messages or has left due jobs, and follow it."""
 
     async def work(services: Services) -> Run:
         resumed = await services.runs.resume(run, max_jobs=max_jobs)
@@ -242,14 +244,14 @@ async def _follow(services: Services, run_id: str, *, quiet: bool) -> Run:
 
 
 def _finish(run: Run | None, *, as_json: bool) -> None:
-    """Show the run, if any, and exit with status 3 if it stopped or one of its jobs failed."""
+    """Show the run, if any. Exit with status 3 if it stopped, left due jobs, or one of its jobs failed."""
     if as_json:
         show_json(run and run.as_json())
     elif run:
         _show_runs([run])
     else:
         console.print("no jobs are due")
-    if run and (run.progress.failed or run.state in ("stopped", "cancelled")):
+    if run and (run.progress.failed or run.more_due or run.state in ("stopped", "cancelled")):
         raise typer.Exit(FAILED)
 
 
@@ -278,7 +280,8 @@ def _show_runs(runs: list[Run]) -> None:
     table = Table("run", "state", "done", "skipped", "failed", "left", "why", box=None)
     for run in runs:
         counts = (run.progress.done, run.progress.skipped, run.progress.failed, run.progress.left)
-        table.add_row(run.id, run.state, *(f"{count:,}" for count in counts), escape(run.why))
+        state = f"{run.state}, more is due" if run.more_due else run.state
+        table.add_row(run.id, state, *(f"{count:,}" for count in counts), escape(run.why))
     console.print(table)
 
 

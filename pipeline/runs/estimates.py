@@ -116,11 +116,11 @@ class Estimator:
         """Estimate a number of jobs of each recipe; `renditions` is their total number by recipe."""
         return estimate(self.settings, jobs, renditions, measured, jobs_per_session(self.settings, self.recipes))
 
-    async def of_recipes(self, recipes: Sequence[Recipe], jobs: int) -> Estimate:
+    def of_recipes(self, recipes: Sequence[Recipe], jobs: int, measured: Measured) -> Estimate:
         """Estimate a number of jobs that is spread evenly over the recipes."""
         shares = Counter({recipe.name: -(-jobs // len(recipes)) for recipe in recipes})
         renditions = Counter({recipe.name: shares[recipe.name] * len(recipe.renditions) for recipe in recipes})
-        return self.estimate(shares, renditions, await self.measured())
+        return self.estimate(shares, renditions, measured)
 
 
 def of_minutes(minutes: list[MinuteMetrics]) -> Measured:

@@ -1,9 +1,11 @@
 """Control runs from start to end: start, look up, cancel, resume, and start the scheduled run."""
 
 import base64
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.concurrency import gather_or_cancel
 from pipeline.errors import RequestError, StateConflict
@@ -11,6 +13,8 @@ from pipeline.jobs.pauses import Pauses
 from pipeline.runs.estimates import Estimate, Estimator
 from pipeline.runs.model import Progress, Run, is_id, key_of, now
 from pipeline.runs.planning import RunPlanner, new_id
+from pipeline.runs.rounds import Night
+from pipeline.runs.schedule import load_rounds
 from pipeline.runs.selection import JobFinder, Selection
 from pipeline.settings import Settings, variable
 from pipeline.storage import UNFINISHED, Document, JobQueue, RunStore, RunWork
@@ -50,7 +54,8 @@ class RunController:
     ) -> Run:
         """Start a planned run by the plan's id, or a selection by the number of jobs that the caller expects.
 
-        The run stops when it finds more jobs than expected, beyond PIPELINE_RUN_OVERRUN_TOLERANCE.
+        If the run finds more jobs than expected, beyond PIPELINE_RUN_OVERRUN_TOLERANCE, it leaves the others: it ends
+        with `more_due`.
 
         Args:
             selection: The jobs, if there is no plan.
@@ -133,13 +138,45 @@ class RunController:
         if written is None:
             return None
         selection = Selection(prefix=self.settings.schedule_prefix, reasons=self.settings.schedule_reasons)
-        limit = min(self.settings.schedule_max_jobs, self.settings.run_max_jobs)
-        estimate = await self._estimate(selection, limit)
-        if estimate.total > self.settings.run_max_cost:
-            limit = int(limit * self.settings.run_max_cost / estimate.total)
-        versions = self.finder.recipe_versions(selection)
-        run = Run(id=run_id, selection=selection, scheduled=True, most=limit, recipe_versions=versions)
+        limit, cap = await self._scheduled_limit(selection)
+        number, rounds = await load_rounds(self.store, selection.prefix)
+        run = Run(
+            id=run_id,
+            selection=selection,
+            scheduled=True,
+            most=limit,
+            cap=cap,
+            night=Night.begin(number, limit, selection.reasons, rounds),
+            recipe_versions=self.finder.recipe_versions(selection),
+        )
         return await self._start(run)
+
+    async def _scheduled_limit(self, selection: Selection) -> tuple[int, str]:
+        """Return the cap of a scheduled run, and the setting from which it comes.
+
+        The cap on the cost lowers the number of jobs, but not below one: each night makes progress.
+        """
+        settings = self.settings
+        caps = {name: getattr(settings, name) for name in ("schedule_max_jobs", "run_max_jobs")}
+        name = min(caps, key=caps.__getitem__)
+        recipes, measured = self.finder.selected_recipes(selection), await self.estimator.measured()
+
+        def cost(jobs: int) -> float:
+            return self.estimator.of_recipes(recipes, jobs, measured).total
+
+        affordable = bisect_right(range(1, caps[name] + 1), settings.run_max_cost, key=cost)
+        if affordable == caps[name]:
+            return caps[name], variable(name)
+        limit = max(1, affordable)
+        log.warning(
+            "the scheduled run takes %d jobs instead of %d, because of %s=%g",
+            limit,
+            caps[name],
+            variable("run_max_cost"),
+            settings.run_max_cost,
+            extra={"event": "run.cost_capped"},
+        )
+        return limit, variable("run_max_cost")
 
     async def _is_started(self, before: Document) -> bool:
         """Return True if another timer has just started the scheduled run, or the last one is still working."""
@@ -211,11 +248,12 @@ class RunController:
     async def resume(self, run_id: str, *, max_jobs: int | None = None) -> Run:
         """Resume a run: send its messages again, in case they were lost. Jobs that have ended are not repeated.
 
-        The run continues with the active recipe versions of this process.
+        A run that has left jobs at its cap continues with a higher cap, unless it is a scheduled run. The active recipe
+        versions of this process are used.
 
         Args:
             run_id: The run.
-            max_jobs: A new cap on the number of jobs, for a run that has stopped at its cap.
+            max_jobs: A new cap on the number of jobs, for a run that has left jobs at its cap.
 
         Raises:
             StateConflict: The run is done.
@@ -224,13 +262,17 @@ class RunController:
         limit = self.settings.run_max_jobs
 
         def working(run: Run) -> Run:
-            if run.state == "done":
-                raise StateConflict(f"run {run.id} is done already", kind="run_done")
+            continues = run.more_due and not run.scheduled and max_jobs is not None and max_jobs > run.found
+            if run.state == "done" and not continues:
+                more = f", and more is due: {'make a plan' if run.scheduled else 'give a higher cap, or make a plan'}"
+                raise StateConflict(f"run {run.id} is done already{more if run.more_due else ''}", kind="run_done")
             if max_jobs is not None and max_jobs > limit:
                 raise RequestError(
                     f"a run processes at most {limit:,} jobs ({variable('run_max_jobs')})", kind="over_cap"
                 )
-            changes = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
+            changes: dict[str, Any] = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
+            if continues:
+                changes |= {"listed": False, "more_due": False}
             versions = self.finder.recipe_versions(run.selection)
             return run.model_copy(update={**changes, "recipe_versions": versions})
 
@@ -298,7 +340,7 @@ class RunController:
         return run
 
     def _job_limit(self, expected: int, estimate: Estimate, max_jobs: int | None, max_cost: float | None) -> int:
-        """Return the number of jobs at which the run stops. Raises RequestError if the expectation exceeds a cap."""
+        """Return the cap on the jobs of a run. Raises RequestError if the expectation exceeds a cap."""
         settings = self.settings
         jobs = min(settings.run_max_jobs, settings.run_max_jobs if max_jobs is None else max_jobs)
         cost = min(settings.run_max_cost, settings.run_max_cost if max_cost is None else max_cost)
@@ -317,7 +359,7 @@ class RunController:
         return min(jobs, int(expected * (1 + settings.run_overrun_tolerance)))
 
     async def _estimate(self, selection: Selection, jobs: int) -> Estimate:
-        return await self.estimator.of_recipes(self.finder.selected_recipes(selection), jobs)
+        return self.estimator.of_recipes(self.finder.selected_recipes(selection), jobs, await self.estimator.measured())
 
     async def _with_progress(self, run: Run) -> Run:
         """Count the outcomes of all batches; batches before the first unfinished one are never read again."""

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from pipeline.runs.estimates import Estimate
-from pipeline.runs.selection import Reason, Selection
+from pipeline.runs.rounds import Night
+from pipeline.runs.selection import FIRST_PLACE, Place, Reason, Selection
 
 RunState = Literal["working", "done", "cancelled", "stopped"]
 _NEWEST_FIRST = str.maketrans("0123456789", "9876543210")
@@ -100,9 +101,12 @@ class Progress(BaseModel, frozen=True):
 class Run(BaseModel):
     """A bulk run, as stored in JSON; unknown fields are ignored.
 
-    `found` jobs are in batches; `listed` is True when all jobs are found. The run stops beyond `most` jobs; `why` is
-    the reason for which it stopped. `settled` counts the outcomes of all batches up to `settled_to`, in which no job
-    is left. `recipe_versions` are the versions with which the run started.
+    `found` jobs are in batches; `listed` is True when no more jobs are looked for. The run takes `most` jobs; if
+    `more_due` is True, it has left others. `why` is the reason for that, or the reason for which the run stopped. `at`
+    is the cursor of the next page, `after` the last job taken from it if the run has taken a part of the page only.
+    A scheduled run has a `night`, and `cap` names the setting from which its `most` comes. `settled` counts the
+    outcomes of all batches up to `settled_to`, in which no job is left. `recipe_versions` are the versions with which
+    the run started.
     """
 
     id: str
@@ -120,7 +124,11 @@ class Run(BaseModel):
     found: int = 0
     pages: int = 0
     listed: bool = False
+    more_due: bool = False
     at: str = ""
+    after: Place = FIRST_PLACE
+    night: Night | None = None
+    cap: str = ""
     recipe_versions: dict[str, str] = {}
     settled: Progress = Progress()
     settled_to: str = ""
@@ -133,5 +141,5 @@ class Run(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """Return the public fields as JSON."""
-        hidden = {"at", "recipe_versions", "pages", "settled", "settled_to", "last_rank"}
+        hidden = {"at", "after", "night", "cap", "recipe_versions", "pages", "settled", "settled_to", "last_rank"}
         return self.model_dump(mode="json", exclude=hidden)

@@ -27,6 +27,8 @@ REASON_ALIASES: Final[dict[str, tuple[Reason, ...]]] = {
 }
 # A row that has been `queued` for longer than this has lost its message.
 QUEUED_TIMEOUT = timedelta(days=1)
+# After this many runs, a failure of a service is a failure like others: only a user retries it.
+MAX_SERVICE_RUNS = 7
 # A plan keeps its sample in one column of a table, which holds 32 Ki characters.
 MAX_SAMPLE = 200
 # About 300 years; it keeps date arithmetic within its range.
@@ -34,6 +36,9 @@ MAX_AGE_SECONDS = 10**10
 Age = Annotated[float, Field(le=MAX_AGE_SECONDS, allow_inf_nan=False)]
 # One listing of blobs returns at most 5,000 sources; smaller pages keep each step of a run short.
 PAGE_SIZE = 1000
+# The place of a job among all jobs: the name of its source, then the name of its recipe.
+Place = tuple[str, str]
+FIRST_PLACE: Final[Place] = ("", "")
 # Blob names hold no control characters, and storage refuses to search for them.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
@@ -83,6 +88,11 @@ class Due:
     entry: Entry | None
 
     @property
+    def place(self) -> Place:
+        """The job's place: the name of its source, then the name of its recipe."""
+        return self.source.name, self.recipe.name
+
+    @property
     def rank(self) -> str:
         """The job's position in a pseudorandom order of all jobs: a sample consists of the first ones."""
         return hashlib.sha256(f"{self.recipe.name}/{self.source.name}".encode()).hexdigest()[:12]
@@ -90,11 +100,16 @@ class Due:
 
 @dataclass(frozen=True)
 class DuePage:
-    """The due jobs of one page of sources. `offset` continues the listing; it is empty after the last page."""
+    """The due jobs of one page of sources, whose names reach from `first` to `last`.
+
+    `offset` continues the listing; it is empty after the last page.
+    """
 
     jobs: list[Due]
     sources: int
     offset: str
+    first: str = ""
+    last: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,8 @@ class JobFinder:
         for recipe in self.selected_recipes(selection):
             matching = [one for one in listed if _matches(recipe, one, selection) and _has_age(one, selection, moment)]
             jobs += await self._of_recipe(selection, recipe, matching, moment)
-        return DuePage(jobs, len(listed), following)
+        first, last = (listed[0].name, listed[-1].name) if listed else ("", "")
+        return DuePage(jobs, len(listed), following, first, last)
 
     def selected_recipes(self, selection: Selection) -> Sequence[Recipe]:
         """Return the recipes of a selection. Raises RecipeError if one is unknown."""
@@ -150,7 +166,8 @@ class JobFinder:
         # Tables compare row keys by UTF-16 code units.
         ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
         summaries = self.ledger.scan(recipe.name, ordered[0], ordered[-1], SUMMARY_COLUMNS)
-        rows = {entry.key.row: entry async for entry in summaries}
+        # The range may hold a neighboring folder with any number of rows: only those of the page are kept.
+        rows = {entry.key.row: entry async for entry in summaries if entry.key.row in keys}
         jobs = []
         for key, source in keys.items():
             entry = rows.get(key)
@@ -187,7 +204,8 @@ def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reaso
     if entry.version.recipe_hash != version.recipe_hash or entry.decoder_outdated:
         return "recipe_changed"
     if entry.state == "failed":
-        return "service_failed" if entry.error_service else "failed"
+        retried = entry.error_service and entry.service_runs < MAX_SERVICE_RUNS
+        return "service_failed" if retried else "failed"
     if entry.state == "done":
         return "done"
     return "unfinished"

@@ -41,9 +41,10 @@ SUMMARY_COLUMNS = [
     "listed",
     "error_service",
     "service_seconds",
+    "service_runs",
 ]
 # Columns that list rows omit.
-UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision")
+UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision", "service_runs")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,6 +69,7 @@ class Entry:
 
     `error_service` is the service whose fault the last error was (`pool`, `storage` or `identity`), and
     `service_seconds` the time that this version of the source has lost to such faults, up to the last attempt.
+    `service_runs` counts the runs that have retried such a failure of this version.
     """
 
     key: JobKey
@@ -89,6 +91,7 @@ class Entry:
     error_tail: str = ""
     error_service: str = ""
     service_seconds: float = 0.0
+    service_runs: int = 0
     stage: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
@@ -125,6 +128,7 @@ class Entry:
             error_tail=columns.get("error_tail", ""),
             error_service=columns.get("error_service", ""),
             service_seconds=columns.get("service_seconds", 0.0),
+            service_runs=columns.get("service_runs", 0),
             stage=columns.get("stage", ""),
             bytes_in=int64_value(columns.get("bytes_in", 0)),
             bytes_out=int64_value(columns.get("bytes_out", 0)),
@@ -168,6 +172,7 @@ class Entry:
             **{column: text for column, text in texts.items() if text},
             **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
             **({"service_seconds": self.service_seconds} if self.service_seconds else {}),
+            **({"service_runs": self.service_runs} if self.service_runs else {}),
             **{column: int64(size) for column, size in sizes.items() if size},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }

@@ -294,6 +294,7 @@ class Claim:
             ms=report.get("ms", {}),
             versions=report.get("versions", {}),
             service_seconds=0.0,
+            service_runs=0,
             **_NO_ERROR,
         )
 
@@ -387,11 +388,13 @@ def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -
     """Return the row that claims the job; it replaces `entry` if there is one."""
     before = entry or fresh
     same = before.version == fresh.version
+    retries_service = before.state == "failed" and bool(before.error_service) and fresh.run not in ("", before.run)
     return replace(
         fresh,
         generation=_next(before.generation, now),
         attempts=before.attempts if same else 0,
         service_seconds=before.service_seconds if same else 0.0,
+        service_runs=before.service_runs + int(retries_service) if same else 0,
         run=fresh.run or before.run,
         since=now,
         expires=now + ttl,

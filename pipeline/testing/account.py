@@ -36,6 +36,10 @@ class MemoryAccount(Clients, Account):
         """Return the account's time in seconds."""
         return self._clock() + self._advanced
 
+    def work_again(self) -> None:
+        """Forget the faults that no operation has met yet."""
+        self._faults.clear()
+
     def advance(self, seconds: float) -> None:
         """Move the account's clock: leases expire, hidden messages become visible."""
         self._advanced += seconds

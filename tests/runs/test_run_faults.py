@@ -116,17 +116,25 @@ async def test_a_removed_recipe_stops_the_run() -> None:
             await memory.services.runs.resume(run.id)
 
 
-async def test_a_run_stops_beyond_its_cap(memory: Memory) -> None:
+@pytest.mark.parametrize("page_size", [2, 1000])
+async def test_a_run_finishes_what_it_found_up_to_its_cap(
+    memory: Memory, page_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.runs.selection.PAGE_SIZE", page_size)
     run = await started(memory)
     for number in range(3, 6):
         await memory.upload(f"photos/{number}.jpg", image_bytes(60, 40, seed=number))
     run = await finish(memory, run)
-    assert (run.state, run.found) == ("stopped", 0)
+    assert (run.state, run.found, run.progress, run.more_due) == ("done", 3, Progress(done=3), True)
+    assert "3 jobs were planned, 3 at most" in run.why
+    with pytest.raises(StateConflict, match="higher cap"):
+        await memory.services.runs.resume(run.id, max_jobs=3)
     await memory.services.runs.resume(run.id, max_jobs=6)
     run = await finish(memory, run)
-    assert (run.state, run.progress) == ("done", Progress(done=6))
+    assert (run.state, run.found, run.progress, run.more_due) == ("done", 6, Progress(done=6), False)
+    assert (run.why, run.sources) == ("", 6)
     with pytest.raises(StateConflict):
-        await memory.services.runs.resume(run.id)
+        await memory.services.runs.resume(run.id, max_jobs=9)
 
 
 async def test_caps_refuse_a_run_before_it_starts(memory: Memory) -> None:

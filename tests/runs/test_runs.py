@@ -179,15 +179,15 @@ async def test_a_cancelled_run_starts_no_job_until_it_is_resumed(stack: Stack) -
     assert (seen.state, seen.progress) == ("done", Progress(done=COUNT))
 
 
-async def test_a_run_that_exceeds_its_plan_stops(stack: Stack) -> None:
+async def test_a_run_takes_no_more_jobs_than_planned_until_it_is_resumed(stack: Stack) -> None:
     await upload_images(stack, 3)
     plan = await planned(stack)
     await upload_images(stack, 9)
     run = await stack.services.runs.start(plan_id=plan.id)
     await stack.process_messages()
     seen = await stack.services.runs.get(run.id)
-    assert (seen.state, seen.progress, await stack.outputs()) == ("stopped", Progress(), {})
-    assert "3 were planned" in seen.why
+    assert (seen.state, seen.progress, seen.more_due) == ("done", Progress(done=3), True)
+    assert "3 jobs were planned" in seen.why
     await stack.services.runs.resume(run.id, max_jobs=9)
     await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=9)

@@ -1,0 +1,64 @@
+"""A library of sources and their ledger rows that are computed, not stored: a million cost no memory."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from pipeline.recipes import Recipes
+from pipeline.runs.selection import JobFinder
+from pipeline.storage import Entry, JobKey, Ledger, Listed, Renditions, Sources, Version
+
+_ETAG, _OLD = "0x1", "0" * 64
+_WRITTEN = datetime.now(UTC) - timedelta(days=30)
+
+
+class SimulatedLibrary:
+    """`count` sources of one recipe, all done with an older recipe version.
+
+    `lost` holds the numbers of sources without a row: no event has started their jobs. `done` holds the numbers of
+    sources that are done with the active version.
+    """
+
+    def __init__(self, recipes: Recipes, count: int, container: str = "input") -> None:
+        self.count, self.lost, self.done = count, set[int](), set[int]()
+        self._recipes, self._container = recipes, container
+
+    @property
+    def finder(self) -> JobFinder:
+        """A finder of the due jobs of this library."""
+        ledger, sources = cast("Ledger", self), cast("Sources", self)
+        return JobFinder(self._container, self._recipes, ledger, sources, cast("Renditions", None))
+
+    def finish(self, name: str) -> None:
+        """Let the job of a source be done with the active recipe version."""
+        number = _number(name)
+        self.lost.discard(number)
+        self.done.add(number)
+
+    async def page(
+        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000
+    ) -> tuple[list[Listed], str]:
+        """Return a page of sources, as `Sources.page` does."""
+        start = int(cursor or 0)
+        end = min(start + limit, self.count)
+        page = [Listed(name_of(number), _ETAG, 1000, "image/jpeg", _WRITTEN) for number in range(start, end)]
+        return page, str(end) if end < self.count else ""
+
+    async def scan(self, recipe: str, first: str, last: str, columns: list[str] | None = None) -> AsyncIterator[Entry]:
+        """Yield the rows between two row keys, as `Ledger.scan` does."""
+        active = self._recipes.get(recipe).hash
+        for number in range(_number(first), _number(last) + 1):
+            if number not in self.lost:
+                name = name_of(number)
+                version = Version(_ETAG, active if number in self.done else _OLD)
+                key = JobKey.of(recipe, self._container, name)
+                yield Entry(key, self._container, name, state="done", version=version, row_etag=_ETAG)
+
+
+def name_of(number: int) -> str:
+    """Return the name of a source by its number."""
+    return f"photos/{number:09d}.jpg"
+
+
+def _number(name_or_key: str) -> int:
+    return int(name_or_key[-13:-4])
