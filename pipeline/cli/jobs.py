@@ -187,9 +187,10 @@ def retry(
     prefix: Prefix = "",
     as_json: Json = False,
 ) -> None:
-    """Retry failed jobs, and jobs that wait for a lost message.
+    """Retry failed jobs.
 
-    Name their ids, or select failures with options.
+    Name their ids, or select failures with options. By its id, a job is also retried whose worker has stopped, or that
+    has been queued for over an hour.
     """
     with errors_shown():
         if bool(ids) == (every or bool(recipe or kind or prefix)):

@@ -35,6 +35,7 @@ class JobMessageRecovery:
     waiting: WaitingJobs
     queue: JobQueue
     dead_letters: JobQueue
+    upload_container: str
     claim_ttl: int
     waits_in_run: Callable[[str], Awaitable[bool]]
 
@@ -118,7 +119,10 @@ class JobMessageRecovery:
         return count
 
     async def _send(self, job: WaitingJob) -> None:
-        await self.queue.send(Message(recipe=job.key.recipe, container=job.container, name=job.name))
+        # A pause of requests holds for the images of requests; other sources count as uploads.
+        requested = job.container == self.upload_container
+        message = Message(recipe=job.key.recipe, container=job.container, name=job.name, requested=requested)
+        await self.queue.send(message)
 
 
 def _message_sent(job: WaitingJob) -> datetime:

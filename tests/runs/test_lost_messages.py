@@ -103,18 +103,33 @@ async def test_lost_queue_of_http_jobs(memory: Memory) -> None:
     key = await memory.services.jobs.submit(message)
     assert len(await memory.take()) == 1, "the queue is emptied"
     assert await tick(memory) == 1
-    await work(memory)
+    (resent,) = await memory.take()
+    assert resent["requested"], "a pause of requests holds for it"
+    await memory.run_queued(resent)
     assert (await memory.services.jobs.get(key)).state == "done"
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_delayed_messages_are_no_loss(memory: Memory) -> None:
+async def test_a_pause_multiplies_no_messages(memory: Memory) -> None:
     """A pause, a breaker and a full pool send a message back with a delay, and leave the row as it is."""
     await queued(memory, 5)
-    for message in await memory.take():
-        await memory.services.job_queue.send(Message(**message), 3600)
+    await memory.services.admission.pauses.pause(["uploads"])
     for _ in range(20):
+        for message in await memory.take():
+            await memory.run_queued(message)
         assert await tick(memory) == 5
+        memory.account.advance(300)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_full_pool_multiplies_no_messages(memory: Memory) -> None:
+    await queued(memory, 5)
+    memory.pool.fail("POST", pool.FULL, times=1000)
+    for _ in range(10):
+        for message in await memory.take():
+            await memory.run_queued(message)
+        assert await tick(memory) == 5
+        memory.account.advance(4000)
 
 
 async def test_new_jobs_get_no_second_message(memory: Memory) -> None:
@@ -302,7 +317,7 @@ async def no_run(run: str) -> bool:
 
 async def test_a_backlog_of_two_hours_sends_no_extra_messages() -> None:
     backlog: Any = Backlog(100_000)
-    jobs = JobMessageRecovery(backlog, backlog, backlog, 60, no_run)
+    jobs = JobMessageRecovery(backlog, backlog, backlog, "uploads", 60, no_run)
     for _ in range(24):  # a pass every five minutes
         await jobs.recover_missing()
         backlog.work(100_000 // 24)
@@ -312,7 +327,7 @@ async def test_a_backlog_of_two_hours_sends_no_extra_messages() -> None:
 
 async def test_a_backlog_that_lost_messages_gets_as_many_again() -> None:
     backlog: Any = Backlog(30_000)
-    jobs = JobMessageRecovery(backlog, backlog, backlog, 60, no_run)
+    jobs = JobMessageRecovery(backlog, backlog, backlog, "uploads", 60, no_run)
     backlog.messages -= 25_000
     assert await jobs.recover_missing() == job_recovery.MAX_MESSAGES
     assert await jobs.recover_missing() == 5_000
