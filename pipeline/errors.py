@@ -5,6 +5,7 @@
     ├── PermanentError          a retry gives the same result: a failure, recorded with its reason
     │   ├── SourceError         the source is not an allowed image, is damaged, or exceeds a limit
     │   ├── RecipeError         the recipe is unknown, or does not apply to this source
+    │   ├── Unreadable          this version of the app cannot read a queue message or a stored run
     │   ├── SessionReplyError   the session's response differs from the declared output
     │   └── OutputError         a rendition cannot be committed at the recipe's path
     ├── TransientError          a retry may succeed
@@ -19,7 +20,8 @@
     │   └── StateConflict       the state of the job or run does not allow the action
     ├── JobPaused               operators have paused this kind of work; the job is requeued, and this is not an attempt
     ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
-    └── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
+    ├── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
+    └── OutdatedDeployment      only a newer deployment of the app may process the job, the run or the request
 
 Every message names the problem, the object and the remedy. `kind` is a short, stable word for programs: the ledger, API
 responses and log events contain it.
@@ -44,6 +46,8 @@ HTTP_BY_KIND: dict[str, tuple[int, str]] = {
     "unknown_rendition": (404, "Rendition not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "not_acceptable": (406, "Not acceptable"),
+    "unreadable_run": (409, "Run of another version"),
+    "unreadable_plan": (409, "Plan of another version"),
     "slot_cools_down": (409, "Session cannot be ended"),
     "length_required": (411, "Length required"),
     "folder_marker": (422, "Not an image"),
@@ -104,6 +108,10 @@ class SourceError(PermanentError, kind="bad_source"):
 
 class RecipeError(PermanentError, kind="bad_recipe", http=(422, "Recipe cannot be used")):
     """The recipe is unknown, or does not apply to this source (for example, a crop outside the image)."""
+
+
+class Unreadable(PermanentError, kind="bad_message"):  # noqa: N818 - named after the unreadable object
+    """This version of the app cannot read a queue message or a stored run: a newer one may."""
 
 
 class SessionReplyError(PermanentError, kind="bad_session_reply"):
@@ -204,6 +212,10 @@ class JobPaused(PipelineError, kind="paused", http=(503, "Paused")):  # noqa: N8
 
 class JobSuperseded(PipelineError, kind="superseded", http=(409, "Source changed")):  # noqa: N818
     """The source has changed or is gone, or another worker has taken the job over."""
+
+
+class OutdatedDeployment(PipelineError, kind="outdated_deployment", http=(503, "Outdated deployment")):  # noqa: N818
+    """Only a newer deployment of the app may process the job, the run or the request."""
 
 
 class RequestError(PipelineError, kind="bad_request", http=(400, "Invalid request")):

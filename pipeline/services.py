@@ -31,6 +31,7 @@ from pipeline.jobs.lost_messages import JobMessageRecovery
 from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.pauses import Pauses
 from pipeline.jobs.preview import Previewer
+from pipeline.jobs.put_back import UnreadableMessages
 from pipeline.jobs.rendering import Renderer
 from pipeline.monitoring.health import HealthMonitor
 from pipeline.monitoring.pool_overview import PoolMonitor, StatisticsCollector
@@ -74,6 +75,7 @@ from pipeline.storage import (
     SlotStatusTable,
     Sources,
     WaitingJobs,
+    deployment_number,
 )
 
 SLOT_PREFIX = "slots/"
@@ -115,7 +117,8 @@ class Services:
         gc.set_threshold(*GC_THRESHOLDS)
         storage = StorageAccount.load(environ)
         pool, identity = pool_client(settings, storage, environ)
-        return cls.compose(settings, recipe_file, Account.open(storage, identity), pool, identity)
+        account = Account.open(storage, identity)
+        return cls.compose(settings, recipe_file, account, pool, identity, deployment_number())
 
     @classmethod
     def compose(
@@ -125,9 +128,13 @@ class Services:
         account: Account,
         pool: PoolClient,
         identity: Identity | None,
+        deployment: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """Compose the services of a storage account and a session pool. The admission of jobs follows `clock`."""
+        """Compose the services of a storage account and a session pool, for a process of a deployment.
+
+        The admission of jobs follows `clock`.
+        """
         run_store = RunStore(account, settings.run_table)
         documents = LeasedDocuments(account, settings.state_container, SLOT_PREFIX, settings.slot_lease_duration)
         slot_status = SlotStatusTable(account, settings.run_table)
@@ -144,9 +151,11 @@ class Services:
             sources=Sources(account, (settings.input_container, settings.upload_container)),
             renditions=Renditions(account, settings.output_container),
             assets=Assets(account, settings.asset_container),
-            ledger=Ledger(account, settings.ledger_table, settings.claim_ttl, [*recipe_file.names, adhoc.GROUP]),
-            job_queue=JobQueue(account, settings.job_queue),
-            run_queue=JobQueue(account, settings.run_queue),
+            ledger=Ledger(
+                account, settings.ledger_table, settings.claim_ttl, [*recipe_file.names, adhoc.GROUP], deployment
+            ),
+            job_queue=JobQueue(account, settings.job_queue, deployment),
+            run_queue=JobQueue(account, settings.run_queue, deployment),
             run_store=run_store,
             pool=pool,
             slot_documents=documents,
@@ -184,8 +193,9 @@ class Services:
     @cached_property
     def dispatcher(self) -> JobDispatcher:
         """Handles uploads and job messages."""
+        executor, queue, unreadable = self.executor, self.job_queue, self._unreadable(self.job_queue)
         return JobDispatcher(
-            self.settings, self.catalog, self.sources, self.executor, self.outcomes, self.job_queue, self.admission
+            self.settings, self.catalog, self.sources, executor, self.outcomes, queue, self.admission, unreadable
         )
 
     @cached_property
@@ -254,7 +264,14 @@ class Services:
         """Handles run messages."""
         fan_out = FanOut(self.settings, self.run_store, self.run_queue, self.job_finder, self.runs)
         return RunWorker(
-            self.settings, self.run_store, self.run_queue, self.runs, fan_out, self.run_items, self.admission
+            self.settings,
+            self.run_store,
+            self.run_queue,
+            self.runs,
+            fan_out,
+            self.run_items,
+            self.admission,
+            self.run_dead_letters.fail_message,
         )
 
     @cached_property
@@ -287,7 +304,7 @@ class Services:
     @cached_property
     def active_recipes(self) -> ActiveRecipes:
         """Stores and compares the active recipe versions."""
-        return ActiveRecipes(self.run_store, self.recipes)
+        return ActiveRecipes(self.run_store, self.recipes, self.ledger.deployment)
 
     @cached_property
     def orphans(self) -> OrphanCollector:
@@ -336,7 +353,11 @@ class Services:
         return StatisticsCollector(self.ledger.metrics, self.job_queue, self.run_queue, self.pool_monitor)
 
     def _dead_letter_queue(self, name: str) -> DeadLetterQueue:
-        return DeadLetterQueue(JobQueue(self.account, name), self.ledger, self.settings.claim_ttl)
+        queue = JobQueue(self.account, name, self.ledger.deployment)
+        return DeadLetterQueue(queue, self._unreadable(queue), self.settings.claim_ttl)
+
+    def _unreadable(self, queue: JobQueue) -> UnreadableMessages:
+        return UnreadableMessages(queue, self.ledger, self.settings.give_up_after)
 
     async def close(self) -> None:
         """Release the slots and close all connections."""

@@ -255,6 +255,12 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     )
     retry_timeout: float = Field(30, ge=0, le=600, description="Total time for all attempts of one call to the pool.")
     max_attempts: int = Field(5, ge=1, le=100, description="Maximum attempts of one job, over all queue messages.")
+    give_up_after: float = Field(
+        86_400,
+        ge=0,
+        le=7 * 86_400,
+        description="Time after which a message is given up that cannot be read, or waits for a newer deployment.",
+    )
     requeue_delay: float = Field(
         10,
         ge=0,

@@ -58,10 +58,14 @@ class Memory(Stack):
 
 @asynccontextmanager
 async def open_in_memory(
-    recipes: str = RECIPES, account: MemoryAccount | None = None, pool: FakePool | None = None, **settings: Any
+    recipes: str = RECIPES,
+    account: MemoryAccount | None = None,
+    pool: FakePool | None = None,
+    deployment: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[Memory]:
     """Open services on an account and a pool: new ones, or those of another process."""
     account, pool = account or MemoryAccount(), pool or FakePool()
     chosen = memory_settings(**{"pool_max_sessions": 2, **settings})
-    async with memory_services(chosen, recipes, account=account, pool=pool) as services:
+    async with memory_services(chosen, recipes, account=account, pool=pool, deployment=deployment) as services:
         yield Memory(services, {}, account, pool)

@@ -22,10 +22,18 @@ RunId = Annotated[str, Field(max_length=60)]
 JobCount = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
+class SelectionRequest(Selection, extra="forbid"):
+    """Filters for the jobs of a plan or a run, as a request gives them: without unknown fields."""
+
+    def as_selection(self) -> Selection:
+        """Return the selection, as plans and runs store it."""
+        return Selection.model_validate(self.model_dump())
+
+
 class PlanRequest(Document):
     """A selection to plan, or the marker of an incomplete plan to continue."""
 
-    selection: Selection = Selection()
+    selection: SelectionRequest = SelectionRequest()
     marker: RunId | None = None
     """Marker of an incomplete plan, whose own selection is then used."""
 
@@ -60,7 +68,7 @@ class StartRequest(Document):
     """A plan to start; or, without a plan, a selection and the expected number of jobs."""
 
     plan: RunId | None = None
-    selection: Selection | None = None
+    selection: SelectionRequest | None = None
     expected_count: JobCount | None = None
     max_jobs: JobCount | None = None
     """Cap on the number of jobs, below that of the settings."""
@@ -140,7 +148,9 @@ class RunHandlers:
     async def plan(self, request: Request) -> Response:
         """Handle `POST /api/runs/plan`: plan a run, or continue a plan."""
         body = request.json(PlanRequest)
-        plan = await self.planner.plan(body.selection, marker=body.marker, budget_seconds=PLAN_BUDGET_SECONDS)
+        plan = await self.planner.plan(
+            body.selection.as_selection(), marker=body.marker, budget_seconds=PLAN_BUDGET_SECONDS
+        )
         return Response(PlanDocument.of(plan, request.links))
 
     async def start(self, request: Request) -> Response:
@@ -150,7 +160,7 @@ class RunHandlers:
         target = await self.keys.find(key) if key else None
         existing = await self.runs.find(target["run"]) if target else None
         run = existing or await self.runs.start(
-            body.selection,
+            body.selection.as_selection() if body.selection else None,
             plan_id=body.plan,
             expected_count=body.expected_count,
             max_jobs=body.max_jobs,

@@ -4,16 +4,17 @@ A message becomes a dead letter after the last of its deliveries was interrupted
 storage did not respond.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipeline.errors import ConfigError, JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
+from pipeline.errors import ConfigError, JobSuperseded, OutdatedDeployment, PermanentError, TransientError, Unreadable
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.outcomes import OutcomeRecorder
-from pipeline.storage import UNREADABLE_PARTITION, Entry, JobKey, JobQueue, Ledger, Message, Version
+from pipeline.jobs.put_back import NotProcessable, UnreadableMessages
+from pipeline.storage import JobQueue, Message, content_of
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -35,37 +36,29 @@ class DeadLetterQueue:
     """A poison queue. Nothing is lost from it: a message that cannot be recorded now goes back into it."""
 
     queue: JobQueue
-    ledger: Ledger
+    unreadable: UnreadableMessages
     retry_seconds: int
 
-    async def record(self, body: bytes, record: Callable[[], Awaitable[None]]) -> None:
-        """Call `record`; requeue the message on a transient error, and record an unreadable message as a failure."""
+    async def record(
+        self, body: bytes, record: Callable[[], Awaitable[None]], fail: Callable[[NotProcessable], Awaitable[bool]]
+    ) -> None:
+        """Call `record`; requeue the message on a transient error.
+
+        `fail` records the failure of the jobs of a message that only a newer deployment can process; it returns False
+        if the message names none.
+        """
         try:
             try:
                 await record()
+            except (Unreadable, OutdatedDeployment) as error:
+                await self.unreadable.put_back(body, error, partial(fail, error))
             except (PermanentError, ConfigError) as error:
-                await self._record_unreadable(body, error)
+                await self.unreadable.record(body, error)
         except (TransientError, ConfigError) as error:
             log.warning(
                 "the failure cannot be recorded now and is retried: %s", error, extra={"event": "dead_letter.requeued"}
             )
             await self.queue.requeue(body, self.retry_seconds)
-
-    async def _record_unreadable(self, body: bytes, error: PipelineError) -> None:
-        log.warning("unreadable message recorded as a failure: %s", error, extra={"event": "dead_letter.unreadable"})
-        await self.ledger.enqueue(
-            Entry(
-                JobKey(UNREADABLE_PARTITION, hashlib.sha256(body).hexdigest()[:32]),
-                container="",
-                name=body[:500].decode(errors="replace"),
-                state="failed",
-                version=Version("", ""),
-                error_kind=error.kind,
-                error_class=type(error).__name__,
-                error_message=error.message,
-                stage="queue",
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -80,16 +73,20 @@ class DeadLetterHandler:
 
     async def handle_job_message(self, body: bytes) -> None:
         """Record the failure of a job whose message could not be delivered."""
-        await self.jobs.record(body, lambda: self._record_failure(Message.parse(body)))
+
+        async def record() -> None:
+            await self._record_failure(Message.parse(body))
+
+        await self.jobs.record(body, record, partial(self.outcomes.fail_message, body))
 
     async def handle_blob_message(self, body: bytes) -> None:
         """Record the failures of all jobs of an uploaded source whose event could not be delivered."""
 
         async def record() -> None:
             try:
-                blob = FailedBlob.model_validate_json(body)
+                blob = FailedBlob.model_validate_json(content_of(body))
             except ValidationError as error:
-                raise RecipeError(f"not a message about a blob: {str(error)[:300]}", kind="bad_message") from None
+                raise Unreadable(f"not a message about a blob: {str(error)[:300]}") from None
             if blob.container != self.input_container:
                 log.info(
                     "%s/%s is not in the input container", blob.container, blob.name, extra={"event": "source.ignored"}
@@ -103,7 +100,10 @@ class DeadLetterHandler:
             for recipe in recipes:
                 await self._record_failure(Message(recipe=recipe.name, container=blob.container, name=blob.name))
 
-        await self.blobs.record(body, record)
+        async def names_none(_: NotProcessable) -> bool:
+            return False
+
+        await self.blobs.record(body, record, names_none)
 
     async def _record_failure(self, message: Message) -> None:
         """Record a failure unless the job has ended; check again later if a worker may still hold the claim."""

@@ -3,20 +3,24 @@
 import asyncio
 import random
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import (
     JobPaused,
     JobSuperseded,
+    OutdatedDeployment,
     PermanentError,
     PipelineError,
     PoolFull,
     RecipeError,
     TransientError,
+    Unreadable,
 )
 from pipeline.jobs.admission import Admission
 from pipeline.jobs.execution import UPLOAD_POLICY, JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.put_back import UnreadableMessages, leave_to_newer
 from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipe
@@ -39,6 +43,7 @@ class JobDispatcher:
     outcomes: OutcomeRecorder
     queue: JobQueue | RecoveryMessage
     admission: Admission
+    unreadable: UnreadableMessages
 
     async def handle_blob(self, container: str, name: str) -> None:
         """Execute the jobs of all recipes that match a new or changed source.
@@ -78,8 +83,12 @@ class JobDispatcher:
         return self.catalog.file.match(name, size=facts.size, content_type=facts.content_type)
 
     async def handle_message(self, body: bytes) -> None:
-        """Execute the job of a queue message. Raises RecipeError if the body is not a job message."""
-        message = Message.parse(body)
+        """Execute the job of a queue message. A message that this version cannot read is put back with a pause."""
+        try:
+            message = Message.parse(body)
+        except Unreadable as error:
+            await self.unreadable.put_back(body, error, partial(self.outcomes.fail_message, body, error))
+            return
         with continue_trace(message.traceparent):
             await self.execute_message(message)
 
@@ -119,7 +128,7 @@ class JobDispatcher:
                 await self._requeue_or_fail(message, error)
             except PermanentError as error:
                 await self.outcomes.record_failure(message, error)
-            except (JobPaused, PoolFull) as error:
+            except (JobPaused, PoolFull, OutdatedDeployment) as error:
                 await self._defer(message, error)
             except TransientError as error:
                 await self._requeue_or_fail(message, error)
@@ -130,14 +139,19 @@ class JobDispatcher:
                 await self._requeue_or_fail(message, internal_error(error))
         return None
 
-    async def _defer(self, message: Message, error: JobPaused | PoolFull) -> None:
-        """Requeue a job that a pause or a full pool delays; this is not an attempt."""
+    async def _defer(self, message: Message, error: JobPaused | PoolFull | OutdatedDeployment) -> None:
+        """Requeue a job that a pause, a full pool or a newer deployment delays; this is not an attempt."""
         if isinstance(error, JobPaused):
             log.info("paused: %s", error, extra={"event": "job.paused"})
             await self.queue.send(message, error.retry_after)
-        else:
+        elif isinstance(error, PoolFull):
             log.info("deferred, the pool is full: %s", error, extra={"event": "job.deferred"})
             await self.queue.send(message, retry_delay(self.settings, 0))
+        elif left := leave_to_newer(message, error, self.settings.give_up_after):
+            await self.queue.send(*left)
+        else:
+            failure = PermanentError(error.message, kind=error.kind)
+            await self.outcomes.record_failure(message, failure, force=True)
 
     async def _requeue_or_fail(self, message: Message, error: TransientError | RecipeError) -> None:
         """Queue the next attempt; after the last one, record the failure, or requeue if that is impossible now."""

@@ -4,7 +4,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
-from pipeline.errors import JobSuperseded, PermanentError, RecipeError, TransientError
+from pipeline.errors import JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
 from pipeline.storage import Entry, JobKey, Ledger, Message, Sources, Version
 from pipeline.telemetry import logger
 
@@ -19,8 +19,12 @@ class OutcomeRecorder:
     sources: Sources
     catalog: RecipeCatalog
 
-    async def record_failure(self, message: Message, error: PermanentError | TransientError, run: str = "") -> Entry:
+    async def record_failure(
+        self, message: Message, error: PermanentError | TransientError, run: str = "", *, force: bool = False
+    ) -> Entry:
         """Record that a job cannot be done, or has used up its attempts. The source need not be readable.
+
+        With `force`, record it also if only a newer deployment may process the job.
 
         Returns:
             The job's row: the recorded failure, or the row of another worker that has executed the job or holds its
@@ -28,6 +32,7 @@ class OutcomeRecorder:
 
         Raises:
             JobSuperseded: The source is gone or has changed.
+            OutdatedDeployment: Only a newer deployment may process the job.
             TransientError: Storage is unavailable; nothing is recorded.
         """
         place = (message.container, message.name)
@@ -39,7 +44,9 @@ class OutcomeRecorder:
             return await self._etag(*place) == etag
 
         # The claim makes sure that the result of another worker stands.
-        claim = await self.ledger.claim(key, place, version, current, again=message.again, seen=message.seen, run=run)
+        claim = await self.ledger.claim(
+            key, place, version, current, again=message.again, seen=message.seen, run=run, force=force
+        )
         if isinstance(claim, Entry):
             return claim
         if isinstance(error, PermanentError):
@@ -50,6 +57,14 @@ class OutcomeRecorder:
         final = copy(error)  # the jobs of a microbatch share the error
         final.message = f"{error.message}; given up after {attempts} attempts"
         return await claim.fail(final, "queue")
+
+    async def fail_message(self, body: bytes, error: PipelineError) -> bool:
+        """Record the failure of the job that a message names, unreadable or not; return False if it names none."""
+        message = Message.salvage(body)
+        if message is None:
+            return False
+        await self.record_failure(message, PermanentError(error.message, kind=error.kind), force=True)
+        return True
 
     async def mark_superseded(self, message: Message, error: JobSuperseded) -> bool:
         """Mark a job whose source is gone or has changed as superseded, if no worker can still finish it.

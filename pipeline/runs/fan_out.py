@@ -52,7 +52,7 @@ class FanOut:
 
     async def _working_run(self, run_id: str) -> Run | None:
         document = await self.store.get("run", key_of(run_id))
-        run = Run.model_validate(document.content) if document else None
+        run = Run.read(document.content) if document else None
         return run if run and run.state == "working" else None
 
     async def _process_page(self, run: Run, *, retried: bool) -> None:

@@ -88,6 +88,7 @@ class RunController:
                 expected=plan.jobs,
                 most=limit,
                 recipe_versions=plan.recipe_versions,
+                deployment=plan.deployment,
                 last_rank=plan.last_rank,
             )
             return await self._start(run, reserve_id)
@@ -100,7 +101,14 @@ class RunController:
         estimate = await self._estimate(selection, expected_count)
         limit = self._job_limit(expected_count, estimate, max_jobs, max_cost)
         versions = self.finder.recipe_versions(selection)
-        run = Run(id=new_id(), selection=selection, expected=expected_count, most=limit, recipe_versions=versions)
+        run = Run(
+            id=new_id(),
+            selection=selection,
+            expected=expected_count,
+            most=limit,
+            recipe_versions=versions,
+            deployment=self.finder.ledger.deployment,
+        )
         return await self._start(run, reserve_id)
 
     async def find(self, run_id: str) -> Run | None:
@@ -148,6 +156,7 @@ class RunController:
             cap=cap,
             night=Night.begin(number, limit, selection.reasons, rounds),
             recipe_versions=self.finder.recipe_versions(selection),
+            deployment=self.finder.ledger.deployment,
         )
         return await self._start(run)
 
@@ -199,8 +208,8 @@ class RunController:
     async def get(self, run_id: str) -> Run:
         """Return a run with its progress, which is exact when the run is done. Raises RequestError if there is none."""
         document = await self._stored(run_id)
-        run = Run.model_validate(document.content)
-        if run.state == "done":
+        run = Run.stored(key_of(run_id), document.content)
+        if run.state == "done" or run.unreadable:
             return run
         counted = await self._with_progress(run)
         if counted.state == "working" and counted.listed and counted.progress.left == 0:
@@ -213,8 +222,8 @@ class RunController:
     async def list_runs(self, limit: int = 20, cursor: str = "") -> tuple[list[Run], str]:
         """Return a page of runs, newest first, and the cursor of the next page; it is empty on the last page."""
         rows = await self.store.page("run", limit + 1, _key(cursor))
-        runs = [Run.model_validate(document.content) for _, document in rows[:limit]]
-        runs = [run if run.state == "done" else await self.get(run.id) for run in runs]
+        runs = [Run.stored(key, document.content) for key, document in rows[:limit]]
+        runs = [run if run.state == "done" or run.unreadable else await self.get(run.id) for run in runs]
         following = base64.urlsafe_b64encode(rows[limit - 1][0].encode()).decode() if len(rows) > limit else ""
         return runs, following
 
@@ -239,8 +248,11 @@ class RunController:
         await self.update(run_id, stopped)
 
     async def stop_on_version_mismatch(self, run: Run) -> bool:
-        """Stop a run whose recipe versions differ from those of this process; return True if they differ."""
-        mismatch = self.finder.version_mismatch(run.selection, run.recipe_versions)
+        """Stop a run whose recipe versions differ from those of this process; return True if they differ.
+
+        Raises OutdatedDeployment if they differ and a newer deployment has started or resumed the run.
+        """
+        mismatch = self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment)
         if mismatch:
             await self.stop(run.id, f"{mismatch}, and resume the run")
         return bool(mismatch)
@@ -258,6 +270,7 @@ class RunController:
         Raises:
             StateConflict: The run is done.
             RequestError: There is no such run, or the cap exceeds PIPELINE_RUN_MAX_JOBS.
+            OutdatedDeployment: A newer deployment, with other recipe versions, has started or resumed the run.
         """
         limit = self.settings.run_max_jobs
 
@@ -270,11 +283,14 @@ class RunController:
                 raise RequestError(
                     f"a run processes at most {limit:,} jobs ({variable('run_max_jobs')})", kind="over_cap"
                 )
+            # Only a newer deployment may continue with its recipe versions.
+            self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment)
             changes: dict[str, Any] = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
             if continues:
                 changes |= {"listed": False, "more_due": False}
             versions = self.finder.recipe_versions(run.selection)
-            return run.model_copy(update={**changes, "recipe_versions": versions})
+            deployment = max(run.deployment, self.finder.ledger.deployment)
+            return run.model_copy(update={**changes, "recipe_versions": versions, "deployment": deployment})
 
         run = await self.update(run_id, working)
         count, _ = await self.send_again(run)
@@ -310,7 +326,7 @@ class RunController:
         """
         while True:
             document = await self._stored(run_id)
-            changed = change(Run.model_validate(document.content))
+            changed = change(Run.read(document.content))
             if await self.store.replace("run", key_of(run_id), document, changed.model_dump(mode="json")):
                 return changed
 

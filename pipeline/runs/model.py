@@ -7,10 +7,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from pipeline.errors import Unreadable
 from pipeline.runs.estimates import Estimate
 from pipeline.runs.rounds import Night
 from pipeline.runs.selection import FIRST_PLACE, Place, Reason, Selection
+from pipeline.storage import StoredModel
+from pipeline.telemetry import logger
 
+log = logger(__name__)
 RunState = Literal["working", "done", "cancelled", "stopped"]
 _NEWEST_FIRST = str.maketrans("0123456789", "9876543210")
 
@@ -31,14 +35,17 @@ def key_of(run_id: str) -> str:
     return run_id.translate(_NEWEST_FIRST)
 
 
-class Plan(BaseModel):
-    """The jobs that a run would execute, counted and priced, as stored in JSON; unknown fields are ignored.
+class Plan(StoredModel):
+    """The jobs that a run would execute, counted and priced, as stored in JSON.
 
     A plan is complete when `marker` is None; otherwise planning continues from the marker in another call. `sources`
     were compared; `jobs` are due, with `bytes` in total, counted by `reasons` and `recipes`. `at` is the position in
-    the listing, `candidates` the sample so far, and `recipe_versions` the versions when planning started.
+    the listing, `candidates` the sample so far, and `recipe_versions` the versions when planning started, by the
+    deployment of number `deployment`.
     """
 
+    noun = "plan"
+    unreadable_kind = "unreadable_plan"
     id: str
     selection: Selection
     created: datetime = Field(default_factory=now)
@@ -46,13 +53,14 @@ class Plan(BaseModel):
     sources: int = 0
     jobs: int = 0
     bytes: int = 0
-    reasons: dict[Reason, int] = {}
-    recipes: dict[str, int] = {}
-    renditions: dict[str, int] = {}
+    reasons: dict[Reason, int] = Field(default_factory=dict)
+    recipes: dict[str, int] = Field(default_factory=dict)
+    renditions: dict[str, int] = Field(default_factory=dict)
     estimate: Estimate = Estimate()
     at: str = ""
-    recipe_versions: dict[str, str] = {}
-    candidates: list[tuple[str, Reason, str, int]] = []
+    recipe_versions: dict[str, str] = Field(default_factory=dict)
+    candidates: list[tuple[str, Reason, str, int]] = Field(default_factory=list)
+    deployment: int = 0
 
     @property
     def complete(self) -> bool:
@@ -66,7 +74,7 @@ class Plan(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """Return the public fields as JSON."""
-        shown = self.model_dump(mode="json", exclude={"at", "candidates", "recipe_versions", "renditions"})
+        shown = self.model_dump(mode="json", exclude={"at", "candidates", "recipe_versions", "renditions", "needs"})
         return {**shown, "complete": self.complete}
 
 
@@ -98,17 +106,19 @@ class Progress(BaseModel, frozen=True):
         return self.done + self.skipped + self.failed + self.left
 
 
-class Run(BaseModel):
-    """A bulk run, as stored in JSON; unknown fields are ignored.
+class Run(StoredModel):
+    """A bulk run, as stored in JSON.
 
     `found` jobs are in batches; `listed` is True when no more jobs are looked for. The run takes `most` jobs; if
     `more_due` is True, it has left others. `why` is the reason for that, or the reason for which the run stopped. `at`
     is the cursor of the next page, `after` the last job taken from it if the run has taken a part of the page only.
     A scheduled run has a `night`, and `cap` names the setting from which its `most` comes. `settled` counts the
     outcomes of all batches up to `settled_to`, in which no job is left. `recipe_versions` are the versions with which
-    the run started.
+    the run started, or was resumed, by the deployment of number `deployment`. `unreadable` is not stored.
     """
 
+    noun = "run"
+    unreadable_kind = "unreadable_run"
     id: str
     selection: Selection
     state: RunState = "working"
@@ -129,10 +139,22 @@ class Run(BaseModel):
     after: Place = FIRST_PLACE
     night: Night | None = None
     cap: str = ""
-    recipe_versions: dict[str, str] = {}
+    recipe_versions: dict[str, str] = Field(default_factory=dict)
     settled: Progress = Progress()
     settled_to: str = ""
     progress: Progress = Progress()
+    deployment: int = 0
+    unreadable: bool = Field(False, exclude=True)
+
+    @classmethod
+    def stored(cls, key: str, content: dict[str, Any]) -> Self:
+        """Return a stored run to show. One that this version cannot read is shown as stopped, with the reason."""
+        try:
+            return cls.read(content)
+        except Unreadable as error:
+            log.warning("run %s: %s", key_of(key), error, extra={"event": "run.unreadable"})
+            shown = cls(id=key_of(key), selection=Selection(), most=0, why=error.message, unreadable=True)
+            return shown.model_copy(update={"state": "stopped"})
 
     @property
     def over(self) -> bool:
@@ -142,4 +164,4 @@ class Run(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """Return the public fields as JSON."""
         hidden = {"at", "after", "night", "cap", "recipe_versions", "pages", "settled", "settled_to", "last_rank"}
-        return self.model_dump(mode="json", exclude=hidden)
+        return self.model_dump(mode="json", exclude=hidden | {"needs"})

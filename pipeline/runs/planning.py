@@ -39,7 +39,7 @@ class RunPlanner:
             StateConflict: Another caller continued the plan, or the recipe versions have changed since it started.
         """
         document, plan = await self._start(selection, marker)
-        if mismatch := self.finder.version_mismatch(plan.selection, plan.recipe_versions):
+        if mismatch := self.finder.version_mismatch(plan.selection, plan.recipe_versions, plan.deployment):
             raise StateConflict(f"plan {plan.id}: {mismatch}, or make a new plan", kind="plan_changed")
         started = time.monotonic()
         measured = await self.estimator.measured()
@@ -58,14 +58,15 @@ class RunPlanner:
 
     async def get(self, plan_id: str) -> Plan:
         """Return a stored plan. Raises RequestError if there is none."""
-        return Plan.model_validate((await self._stored(plan_id)).content)
+        return Plan.read((await self._stored(plan_id)).content)
 
     async def _start(self, selection: Selection, marker: str | None) -> tuple[Document, Plan]:
         if marker:
             document = await self._stored(marker)
-            return document, Plan.model_validate(document.content)
+            return document, Plan.read(document.content)
         versions = self.finder.recipe_versions(selection)
-        plan = Plan(id=new_id(), selection=selection, marker="", recipe_versions=versions)
+        deployment = self.finder.ledger.deployment
+        plan = Plan(id=new_id(), selection=selection, marker="", recipe_versions=versions, deployment=deployment)
         created = await self.store.create("plan", key_of(plan.id), plan.model_dump(mode="json"))
         if created is None:
             raise AssertionError("two plans have one id")

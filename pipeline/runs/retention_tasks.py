@@ -64,7 +64,7 @@ class RunRetention:
         page = await self.store.page("run", RUNS_PER_STEP, position or _oldest_key(self.days))
         count = 0
         for key, document in page:
-            run = Run.model_validate(document.content)
+            run = Run.stored(key, document.content)
             if run.over:
                 if await self.store.delete_batches(run.id, MAX_ROWS) == MAX_ROWS:
                     return count, position or _oldest_key(self.days)

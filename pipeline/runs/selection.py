@@ -9,9 +9,21 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field
 
 from pipeline.engine.revisions import DECODERS
+from pipeline.errors import OutdatedDeployment
 from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
-from pipeline.storage import SUMMARY_COLUMNS, Entry, JobKey, Ledger, Listed, Renditions, Sources, Version, row_key
+from pipeline.storage import (
+    SUMMARY_COLUMNS,
+    Entry,
+    JobKey,
+    Ledger,
+    Listed,
+    Renditions,
+    Sources,
+    Version,
+    is_older,
+    row_key,
+)
 
 Reason = Literal[
     "new", "changed", "recipe_changed", "unfinished", "service_failed", "failed", "missing", "done", "dismissed"
@@ -54,8 +66,8 @@ def _expand_reasons(value: Any) -> Any:  # noqa: ANN401 - any input of a user
     return tuple(dict.fromkeys(each for word in words if word for each in REASON_ALIASES.get(word, (word,))))
 
 
-class Selection(BaseModel, frozen=True, extra="forbid"):
-    """Filters for the jobs of a plan or a run: sources, recipes and reasons.
+class Selection(BaseModel, frozen=True, extra="ignore"):
+    """Filters for the jobs of a plan or a run: sources, recipes and reasons. A stored one may have unknown fields.
 
     Reasons: `new` (never done), `changed` (the source has changed), `recipe_changed` (ended with another recipe
     version, or with an older decoder of the source's format), `unfinished` (started, and no worker holds the claim),
@@ -143,17 +155,23 @@ class JobFinder:
         """
         return {recipe.name: version_id(recipe) for recipe in self.selected_recipes(selection)}
 
-    def version_mismatch(self, selection: Selection, planned: dict[str, str]) -> str:
+    def version_mismatch(self, selection: Selection, planned: dict[str, str], deployment: int = 0) -> str:
         """Return the reason why this process cannot continue with planned recipe versions; empty if it can.
 
         Its recipes may be older or newer than those of the planning process: it started before the file changed, or a
-        deployment is about to replace it.
+        deployment is about to replace it. Raises OutdatedDeployment if the versions differ, and those of `deployment`
+        are newer.
         """
         selected = [recipe for recipe in self.recipes if not selection.recipes or recipe.name in selection.recipes]
         active = {recipe.name: version_id(recipe) for recipe in selected}
         different = sorted(name for name in planned.keys() | active.keys() if planned.get(name) != active.get(name))
         if not (planned and different):
             return ""
+        if is_older(self.ledger.deployment, deployment):
+            raise OutdatedDeployment(
+                f"the newer deployment {deployment} of the app has another version of the recipe {different[0]} than "
+                f"this process, of the deployment {self.ledger.deployment}: the newer one continues"
+            )
         several = f" and {len(different) - 1} more" if len(different) > 1 else ""
         return f"the app has another version of the recipe {different[0]}{several} than planned: deploy or restart it"
 
@@ -171,6 +189,8 @@ class JobFinder:
         jobs = []
         for key, source in keys.items():
             entry = rows.get(key)
+            if entry and entry.is_of_newer(self.ledger.deployment, recipe.hash):
+                continue  # its own deployment decides what is due
             reason = reason_for(entry, Version(source.etag, recipe.hash), moment)
             if reason == "done" and "missing" in selection.reasons and "done" not in selection.reasons:
                 reason = "missing" if await self._lacks_rendition(JobKey(recipe.name, key)) else "done"

@@ -2,13 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
-from pipeline.errors import JobPaused, JobSuperseded, PermanentError, PoolFull, RecipeError, TransientError
+from pipeline.errors import (
+    JobPaused,
+    JobSuperseded,
+    OutdatedDeployment,
+    PermanentError,
+    PipelineError,
+    PoolFull,
+    RecipeError,
+    TransientError,
+    Unreadable,
+)
 from pipeline.jobs.admission import Admission
 from pipeline.jobs.dispatch import internal_error, retry_delay
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.put_back import UnreadableMessages, leave_to_newer
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.recipes import Recipes
 from pipeline.runs.fan_out import FanOut
@@ -74,7 +87,7 @@ class ItemExecutor:
             return _result(entry, run)
         except JobSuperseded as error:
             return await self._superseded(run, item, error)
-        except RecipeError as error:
+        except (RecipeError, OutdatedDeployment) as error:
             return _skipped(error)
         except PermanentError as error:
             return await self.record_failure(run, item, attempt, error)
@@ -98,7 +111,7 @@ class ItemExecutor:
             return _result(await self.outcomes.record_failure(message, error, run=run), run)
         except JobSuperseded as superseded:
             return await self._superseded(run, item, superseded)
-        except PermanentError as unrecordable:
+        except (PermanentError, OutdatedDeployment) as unrecordable:
             return _skipped(unrecordable)
 
     async def _retry_or_fail(self, run: str, item: Item, attempt: int, error: TransientError) -> ItemResult:
@@ -134,18 +147,32 @@ class RunWorker:
     fan_out: FanOut
     items: ItemExecutor
     admission: Admission
+    fail_message: Callable[[bytes, PipelineError], Awaitable[bool]]
+    """Records the failures of the jobs that an unreadable message names; returns False if it names none."""
 
     async def handle_message(self, body: bytes) -> None:
-        """Process a message of the run queue. Raises RecipeError if the body is no such message."""
-        work = RunWork.parse(body)
+        """Process a message of the run queue. A message that this version cannot read is put back with a pause."""
+        try:
+            await self._process(RunWork.parse(body))
+        except Unreadable as error:
+            unreadable = UnreadableMessages(self.queue, self.items.outcomes.ledger, self.settings.give_up_after)
+            await unreadable.put_back(body, error, partial(self.fail_message, body, error))
+
+    async def _process(self, work: RunWork) -> None:
         if refusal := await self.admission.refusal("runs"):
             log.info("a message of run %s waits: %s", work.run, refusal, extra={"event": "run.paused"})
             await self.queue.send(work, refusal.retry_after or 0)
             return
-        if work.batch:
-            await self.execute_batch(work)
-        else:
-            await self.fan_out.find_jobs(work.run)
+        try:
+            if work.batch:
+                await self.execute_batch(work)
+            else:
+                await self.fan_out.find_jobs(work.run)
+        except OutdatedDeployment as error:
+            if left := leave_to_newer(work, error, self.settings.give_up_after):
+                await self.queue.send(*left)
+            else:
+                await self.controller.stop(work.run, f"{error.message}; then resume the run")
 
     async def execute_batch(self, work: RunWork) -> None:
         """Execute the unfinished jobs of a batch; queue the batch again if some remain unfinished."""
@@ -178,7 +205,7 @@ class RunWorker:
         """
         for seconds in (RUN_STATE_CACHE_SECONDS, 0):
             document = await self.store.recent("run", key_of(run_id), seconds)
-            run = Run.model_validate(document.content) if document else None
+            run = Run.read(document.content) if document else None
             if run and not run.over:
                 return run
         return None
@@ -206,7 +233,7 @@ class RunWorker:
         return dict(zip(unfinished, ends, strict=True))
 
 
-def _skipped(error: PermanentError) -> ItemResult:
+def _skipped(error: PermanentError | OutdatedDeployment) -> ItemResult:
     log.warning("the run skips this job: %s", error, extra={"event": "run.job_skipped", "kind": error.kind})
     return ItemResult("skipped")
 

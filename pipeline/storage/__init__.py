@@ -15,6 +15,7 @@ from pipeline.storage.blobs import (
     unquoted,
 )
 from pipeline.storage.dead_letter_container import DeadLetterBlob, DeadLetterContainer
+from pipeline.storage.deployment import deployment_number, is_older
 from pipeline.storage.ended_jobs import EndedJobs
 from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
 from pipeline.storage.json_documents import DocumentName, DocumentStore, StoredDocument
@@ -23,7 +24,17 @@ from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
 from pipeline.storage.ledger import Claim, Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before
 from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
-from pipeline.storage.queue import Item, JobQueue, Message, Receipt, RunWork
+from pipeline.storage.queue import (
+    MAX_BODY_BYTES,
+    Item,
+    JobQueue,
+    Message,
+    Receipt,
+    RunWork,
+    content_of,
+    mark_unreadable,
+    unreadable_since,
+)
 from pipeline.storage.queue_incarnations import QueueIncarnations, QueueLoss
 from pipeline.storage.rendition_mark import JOB_METADATA_KEY, MarkedBlob, RenditionMark
 from pipeline.storage.renditions import RenditionBlob, Renditions
@@ -31,10 +42,12 @@ from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, Run
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.storage.slot_status_table import SlotStatusTable
 from pipeline.storage.staging import Staged
+from pipeline.storage.stored_model import StoredModel
 from pipeline.storage.waiting_jobs import WaitingJob, WaitingJobs
 
 __all__ = [
     "JOB_METADATA_KEY",
+    "MAX_BODY_BYTES",
     "MAX_PERIOD",
     "READ_CHUNK_BYTES",
     "STATES",
@@ -82,15 +95,21 @@ __all__ = [
     "Staged",
     "State",
     "StoredDocument",
+    "StoredModel",
     "Version",
     "WaitingJob",
     "WaitingJobs",
+    "content_of",
     "create_all",
     "cursor_before",
+    "deployment_number",
     "fits_row",
     "is_blob_name",
+    "is_older",
+    "mark_unreadable",
     "row_key",
     "safe_file_name",
     "source_of",
     "unquoted",
+    "unreadable_since",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self, get_args
 from azure.data.tables import EdmType, EntityProperty
 
 from pipeline.engine.revisions import decoder_revision
+from pipeline.storage.deployment import is_older
 from pipeline.storage.keys import JobKey
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
@@ -42,6 +43,7 @@ SUMMARY_COLUMNS = [
     "error_service",
     "service_seconds",
     "service_runs",
+    "deployment",
 ]
 # Columns that list rows omit.
 UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision", "service_runs")
@@ -70,6 +72,7 @@ class Entry:
     `error_service` is the service whose fault the last error was (`pool`, `storage` or `identity`), and
     `service_seconds` the time that this version of the source has lost to such faults, up to the last attempt.
     `service_runs` counts the runs that have retried such a failure of this version.
+    `deployment` is the number of the newest deployment that has claimed or created the job.
     """
 
     key: JobKey
@@ -85,6 +88,7 @@ class Entry:
     attempts: int = 0
     source_format: str = ""
     decoder_revision: int = 0
+    deployment: int = 0
     error_kind: str = ""
     error_class: str = ""
     error_message: str = ""
@@ -122,6 +126,7 @@ class Entry:
             attempts=columns.get("attempts", 0),
             source_format=columns.get("source_format", ""),
             decoder_revision=columns.get("decoder_revision", 0),
+            deployment=int64_value(columns.get("deployment", 0)),
             error_kind=columns.get("error_kind", ""),
             error_class=columns.get("error_class", ""),
             error_message=columns.get("error_message", ""),
@@ -153,7 +158,7 @@ class Entry:
             "error_service": self.error_service,
             "stage": self.stage,
         }
-        sizes = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out}
+        numbers = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out, "deployment": self.deployment}
         documents = {"ms": self.ms, "versions": self.versions, "renditions": self.renditions, "report": self.report}
         return {
             "PartitionKey": self.key.partition,
@@ -173,7 +178,7 @@ class Entry:
             **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
             **({"service_seconds": self.service_seconds} if self.service_seconds else {}),
             **({"service_runs": self.service_runs} if self.service_runs else {}),
-            **{column: int64(size) for column, size in sizes.items() if size},
+            **{column: int64(number) for column, number in numbers.items() if number},
             **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
         }
 
@@ -181,6 +186,12 @@ class Entry:
     def decoder_outdated(self) -> bool:
         """True if this process has a newer decoder for the source's format than the job had."""
         return decoder_revision(self.source_format) > self.decoder_revision
+
+    def is_of_newer(self, deployment: int, recipe_hash: str) -> bool:
+        """Return True if a deployment newer than `deployment` wrote this row with another recipe or a newer decoder."""
+        if not is_older(deployment, self.deployment):
+            return False
+        return self.version.recipe_hash != recipe_hash or self.decoder_revision > decoder_revision(self.source_format)
 
     @property
     def is_running(self) -> bool:

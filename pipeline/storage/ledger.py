@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
-from typing import Any, Literal
+from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
@@ -26,8 +26,9 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
-from pipeline.errors import JobSuperseded, PipelineError, TransientError
+from pipeline.errors import JobSuperseded, OutdatedDeployment, PipelineError, TransientError
 from pipeline.storage.account import Account, IgnoreMissing, error_code, if_unchanged, map_errors
+from pipeline.storage.claim_decision import decide_claim
 from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.error_codes import MISSING_CODES
 from pipeline.storage.keys import JobKey
@@ -39,44 +40,18 @@ log = logger(__name__)
 # Codes of a write whose condition does not hold: the row has changed, exists already, or is gone.
 CONFLICT_CODES = ("EntityAlreadyExists", "UpdateConditionNotSatisfied", "ConditionNotMet", *MISSING_CODES)
 GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
-Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy"]
-
-
-def decide_claim(
-    entry: Entry | None, version: Version, now: datetime, *, again: bool, seen: int | None = None
-) -> Verdict:
-    """Decide whether a worker may claim a job, given the row that it has read.
-
-    An ended job may be claimed again if this process has a newer decoder for the format of its source.
-
-    Args:
-        entry: The job's row, or None.
-        version: The version of the source and the recipe that the worker holds.
-        now: The current time.
-        again: Execute a job that has ended.
-        seen: The generation that the sender of the job had seen: the same message, delivered twice, counts once.
-
-    Returns:
-        `take` to claim the job, `confirm` to claim it if the worker's version is still the current one, `busy` if
-        another worker holds the claim, otherwise the state in which the job has ended.
-    """
-    if entry is None:
-        return "take"
-    if entry.version != version:
-        return "confirm"
-    if entry.state == "running" and entry.expires > now:
-        return "busy"
-    if again and (seen is None or entry.generation <= seen):
-        return "take"
-    if entry.state == "dismissed" or (entry.state in ("done", "failed") and not entry.decoder_outdated):
-        return entry.state
-    return "take"
 
 
 class Ledger:
-    """The job table. Every change is conditional on the row that was read before."""
+    """The job table. Every change is conditional on the row that was read before.
 
-    def __init__(self, account: Account, table: str, claim_ttl: int, recipes: Sequence[str] = ()) -> None:
+    `deployment` is the deployment number of this process: it never replaces a result of a newer deployment.
+    """
+
+    def __init__(
+        self, account: Account, table: str, claim_ttl: int, recipes: Sequence[str] = (), deployment: int = 0
+    ) -> None:
+        self.deployment = deployment
         self._table: TableClient = account.table(table)
         self._ttl = timedelta(seconds=claim_ttl)
         self._listing = LedgerQueries(self._table, (*recipes, UNREADABLE_PARTITION))
@@ -152,6 +127,7 @@ class Ledger:
         run: str = "",
         known: Entry | None = None,
         listed: bool = False,
+        force: bool = False,
     ) -> Claim | Entry:
         """Claim a job.
 
@@ -165,20 +141,31 @@ class Ledger:
             run: The id of the bulk run.
             known: The row as a run has read it. If it is unchanged, it is claimed without reading it again.
             listed: List the job as running at once, not with its first heartbeat.
+            force: Claim the job even if only a newer deployment may, to record that it has not.
 
         Returns:
             The claim, or the row of a job that is done, failed, dismissed, or claimed by another worker.
 
         Raises:
             JobSuperseded: The row is about a newer version of the source.
+            OutdatedDeployment: Only a newer deployment may claim the job.
         """
         fresh = Entry(key, *source, state="running", version=version, owner=secrets.token_hex(8), run=run)
+        fresh = replace(fresh, deployment=self.deployment)
         entry, is_read = known, known is None
         while True:
             now = datetime.now(UTC)
-            verdict = decide_claim(entry, version, now, again=again, seen=seen) if is_read else "take"
+            verdict = (
+                decide_claim(entry, version, now, again=again, seen=seen, deployment=self.deployment)
+                if is_read
+                else "take"
+            )
             if entry and verdict in ("done", "failed", "dismissed", "busy"):
                 return entry
+            if entry and verdict == "outdated":
+                if not force:
+                    raise _outdated(entry, self.deployment)
+                verdict = "confirm"
             if verdict == "confirm" and not await is_current():
                 raise JobSuperseded("the source has changed since this job began")
             queued = entry is not None and entry.state == "queued"
@@ -189,7 +176,7 @@ class Ledger:
 
     async def enqueue(self, entry: Entry) -> None:
         """Create the row of a job that has none, usually in the state `queued`. An existing row stays unchanged."""
-        await self._try(replace(entry, since=datetime.now(UTC)))
+        await self._try(replace(entry, since=datetime.now(UTC), deployment=self.deployment))
 
     async def transition(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
         """Change the state of a job that no worker holds; None if its row has changed since it was read.
@@ -197,6 +184,8 @@ class Ledger:
         Dismissing a job also raises its generation, so that messages sent before are obsolete.
         """
         now, version = datetime.now(UTC), version or entry.version
+        if entry.is_of_newer(self.deployment, version.recipe_hash):
+            version = entry.version  # the newer deployment decides about the recipe version
         generation = _next(entry.generation, now) if state == "dismissed" else entry.generation
         moved = replace(entry, state=state, version=version, generation=generation, since=now, expires=LONG_AGO)
         return await self._try(replace(moved, owner=secrets.token_hex(8)))
@@ -384,6 +373,13 @@ def _next(generation: int, now: datetime) -> int:
     return generation + 1 if generation else (now - GENERATION_EPOCH) // timedelta(milliseconds=1)
 
 
+def _outdated(entry: Entry, deployment: int) -> OutdatedDeployment:
+    return OutdatedDeployment(
+        f"the deployment {entry.deployment} of the app has processed this job, and this process belongs to the older "
+        f"deployment {deployment}: deploy again, if this one is to be the active one"
+    )
+
+
 def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:
     """Return the row that claims the job; it replaces `entry` if there is one."""
     before = entry or fresh
@@ -396,6 +392,7 @@ def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -
         service_seconds=before.service_seconds if same else 0.0,
         service_runs=before.service_runs + int(retries_service) if same else 0,
         run=fresh.run or before.run,
+        deployment=max(fresh.deployment, before.deployment),
         since=now,
         expires=now + ttl,
         listed=before.listed,

@@ -1,40 +1,86 @@
 """Queues of waiting jobs: for another attempt, for a free session, or as part of a run."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from pipeline.errors import RecipeError
+from pipeline.errors import Unreadable
 from pipeline.storage.account import Account, error_code, ignore_existing, map_errors
+from pipeline.storage.stored_model import StoredModel
 from pipeline.telemetry import traceparent
 
+# Version of the format of messages. A reader refuses a higher one.
+MESSAGE_VERSION = 1
+# Storage accepts 64 KiB, after the encoding in base64.
+MAX_BODY_BYTES = 48 * 1024
+# An unreadable message is put back with this line before its body. JSON would not hold any bytes without growing.
+_UNREADABLE_MARK = b"unreadable since "
 
-class QueueMessage(BaseModel, frozen=True, extra="forbid"):
-    """A message; `attempt` counts the attempts so far."""
 
+def mark_unreadable(body: bytes, since: float) -> bytes:
+    """Return the body of an unreadable message, marked with the time of its first delivery (seconds since 1970)."""
+    return _UNREADABLE_MARK + f"{int(since)}\n".encode() + content_of(body)
+
+
+def unreadable_since(body: bytes) -> float | None:
+    """Return the time in the mark of an unreadable message, or None without a mark."""
+    first, _, _ = body.partition(b"\n")
+    digits = first.removeprefix(_UNREADABLE_MARK)
+    return float(digits) if digits != first and digits.isdigit() and len(digits) < 12 else None
+
+
+def content_of(body: bytes) -> bytes:
+    """Return the body of a message without the mark of an unreadable one."""
+    return body if unreadable_since(body) is None else body.partition(b"\n")[2]
+
+
+class QueueMessage(StoredModel, frozen=True):
+    """A message; `attempt` counts the attempts so far.
+
+    `deployment` is the newest deployment that has sent the message. `left_since` is the time, in seconds since 1970, at
+    which an older deployment first left the message to a newer one; 0 if none has.
+    """
+
+    names_job: ClassVar[tuple[str, ...]] = ()
+    """The fields that name the jobs of the message."""
+    version: int = Field(MESSAGE_VERSION, ge=1, le=MESSAGE_VERSION)
+    deployment: int = Field(0, ge=0)
+    left_since: float = Field(0, ge=0, allow_inf_nan=False)
     attempt: int = Field(0, ge=0)
     traceparent: str = Field("", max_length=100, description="The W3C trace context of the sender.")
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Parse the body of a message. Raises RecipeError of kind `bad_message` if it is invalid."""
+        """Parse the body of a message. Raises Unreadable if this version of the app cannot read it."""
         try:
-            return cls.model_validate(json.loads(body))
-        except ValueError as error:
-            raise RecipeError(f"not a {cls.model_config['title']}: {str(error)[:300]}", kind="bad_message") from None
+            content = json.loads(content_of(body))
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"not a {cls.noun}: {str(error)[:300]}") from None
+        return cls.read(content)
+
+    @classmethod
+    def salvage(cls, body: bytes) -> Self | None:
+        """Return a message with only the fields that name its jobs, from an unreadable body; None without them."""
+        with suppress(ValueError, TypeError, RecursionError):
+            fields = json.loads(content_of(body))
+            return cls.model_validate({name: fields[name] for name in cls.names_job if name in fields})
+        return None
 
 
-class Message(QueueMessage, title="job message"):
+class Message(QueueMessage):
     """A waiting job; `again` executes a job that has ended.
 
     `requested` is True if a request or a command has submitted the job, not an upload.
     `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
     """
 
+    noun = "job message"
+    names_job = ("recipe", "container", "name")
     recipe: str = Field(max_length=100)
     container: str = Field(max_length=63)
     name: str = Field(max_length=1024)
@@ -43,7 +89,7 @@ class Message(QueueMessage, title="job message"):
     seen: int | None = Field(None, ge=0)
 
 
-class Item(BaseModel, frozen=True, extra="forbid"):
+class Item(StoredModel, frozen=True):
     """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row."""
 
     recipe: str = Field(max_length=100)
@@ -53,12 +99,14 @@ class Item(BaseModel, frozen=True, extra="forbid"):
     listed: tuple[str, ...] = Field((), max_length=4)
 
 
-class RunWork(QueueMessage, title="run message"):
+class RunWork(QueueMessage):
     """A message of a run: execute the jobs of a `batch`, or, without one, find the next jobs and batch them.
 
     `items` and `etag` repeat the row of a new batch, so that the worker need not read it.
     """
 
+    noun = "run message"
+    names_job = ("run", "batch")
     run: str = Field(max_length=60)
     batch: str = Field("", max_length=60)
     etag: str = Field("", max_length=200)
@@ -79,15 +127,24 @@ class Receipt:
 
 
 class JobQueue:
-    """Sends messages to a queue. The Functions host receives them."""
+    """Sends messages to a queue, with the deployment number of this process. The Functions host receives them."""
 
-    def __init__(self, account: Account, name: str) -> None:
+    def __init__(self, account: Account, name: str, deployment: int = 0) -> None:
         self._client = account.queue(name)
         self.name = name
+        self._deployment = deployment
 
     async def send(self, message: Message | RunWork, delay: float = 0) -> Receipt:
         """Send a message that becomes visible after `delay` seconds. It never expires and carries the current trace."""
-        return await self.requeue(_body(message), delay)
+        return await self.requeue(self._body(message), delay)
+
+    def _body(self, message: Message | RunWork) -> bytes:
+        """Return the body of a message, with the current trace and the newest deployment that sends it."""
+        sender = {
+            "traceparent": traceparent() or message.traceparent,
+            "deployment": max(self._deployment, message.deployment),
+        }
+        return message.model_copy(update=sender).model_dump_json(exclude_defaults=True).encode()
 
     async def requeue(self, body: bytes, delay: float) -> Receipt:
         """Send the body of a received message again, unparsed, visible after `delay` seconds.
@@ -116,7 +173,7 @@ class JobQueue:
                 changed = await self._client.update_message(
                     receipt.message_id,
                     pop_receipt=receipt.pop_receipt,
-                    content=_body(message),
+                    content=self._body(message),
                     visibility_timeout=min(int(delay), MAX_DELAY_SECONDS),
                 )
             except HttpResponseError as error:
@@ -157,12 +214,6 @@ class JobQueue:
         with map_errors("reading the job queue"):
             messages = await self._client.peek_messages()
         return min((message.inserted_on for message in messages if message.inserted_on), default=None)
-
-
-def _body(message: Message | RunWork) -> bytes:
-    """Return the body of a message, with the current trace."""
-    message = message.model_copy(update={"traceparent": traceparent() or message.traceparent})
-    return message.model_dump_json(exclude_defaults=True).encode()
 
 
 def _is_received(error: HttpResponseError) -> bool:

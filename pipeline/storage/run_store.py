@@ -17,6 +17,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError
 from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient
 
+from pipeline.errors import Unreadable
 from pipeline.storage.account import Account, IgnoreMissing, already_exists, delete_rows, if_unchanged, map_errors
 from pipeline.storage.queue import Item
 
@@ -173,7 +174,7 @@ class RunStore:
         values = {"run": _partition(run), "after": after}
         with map_errors(_OPERATION):
             async for row in self._table.query_entities(query, parameters=values, select=_OUTCOME_COLUMNS):
-                yield row["RowKey"], row["outcomes"]
+                yield row["RowKey"], str(row.get("outcomes") or "")
 
     async def settle(self, batch: Batch, outcomes: dict[int, Outcome]) -> Batch:
         """Add outcomes to a batch and return it as stored.
@@ -224,7 +225,12 @@ def _row(kind: Kind, key: str, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _document(row: Any) -> Document:  # noqa: ANN401 - an entity of the SDK
-    return Document(json.loads(row["content"]), row.metadata["etag"])
+    """Return the document of a row. Content that is no JSON object, such as after an edit by hand, counts as empty."""
+    try:
+        content = json.loads(row["content"])
+    except (KeyError, TypeError, ValueError):
+        content = {}
+    return Document(content if isinstance(content, dict) else {}, row.metadata["etag"])
 
 
 def _batch_row(batch: Batch) -> dict[str, Any]:
@@ -238,6 +244,12 @@ def _batch_row(batch: Batch) -> dict[str, Any]:
 
 
 def _batch(row: Any) -> Batch:  # noqa: ANN401
-    items = tuple(Item.model_validate(each) for each in json.loads(row["items"]))
     run = row["PartitionKey"].removeprefix(_partition(""))
-    return Batch(run, row["RowKey"], items, row["outcomes"], row.metadata["etag"])
+    try:
+        items = tuple(Item.read(each) for each in json.loads(row["items"]))
+        outcomes = str(row["outcomes"])
+    except (KeyError, TypeError, ValueError):
+        items, outcomes = (), ""
+    if len(outcomes) != len(items) or not items:
+        raise Unreadable(f"the batch {row['RowKey']} of run {run} has invalid columns", kind="unreadable_run")
+    return Batch(run, row["RowKey"], items, outcomes, row.metadata["etag"])

@@ -57,9 +57,9 @@ def _dispatcher(here: World, renditions: int) -> JobDispatcher:
     catalog = _catalog(renditions)
     outcomes = OutcomeRecorder(ledger, sources, catalog)
     no_pauses: Any = NoPauses()
-    return JobDispatcher(
-        SETTINGS, catalog, sources, executor, outcomes, JobQueue(account, "jobs"), Admission(no_pauses, 0)
-    )
+    no_unreadable: Any = None
+    queue, admission = JobQueue(account, "jobs"), Admission(no_pauses, 0)
+    return JobDispatcher(SETTINGS, catalog, sources, executor, outcomes, queue, admission, no_unreadable)
 
 
 class NoPauses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from operator import attrgetter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
+from pipeline.storage.queue import mark_unreadable
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, open_stack
 
@@ -69,8 +71,9 @@ async def test_a_dead_letter_with_a_held_claim_is_checked_again(stack: Stack) ->
     "handler",
     ["dead_letters.handle_job_message", "dead_letters.handle_blob_message", "run_dead_letters.handle_message"],
 )
-async def test_an_unreadable_message_becomes_a_failure(stack: Stack, handler: str) -> None:
-    await attrgetter(handler)(stack.services)(b"\xff nonsense")
+async def test_an_unreadable_message_becomes_a_failure_in_the_end(stack: Stack, handler: str) -> None:
+    body = mark_unreadable(b"\xff nonsense", time.time() - stack.services.settings.give_up_after)
+    await attrgetter(handler)(stack.services)(body)
     (entry,) = (await stack.services.ledger.page(state="failed"))[0]
     assert (entry.error_kind, "nonsense" in entry.name) == ("bad_message", True)
     await stack.services.jobs.dismiss(entry.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ import pytest
 from pipeline.errors import JobSuperseded, PipelineError, SourceError, StorageUnavailable
 from pipeline.jobs.dispatch import MAX_DELAY_SECONDS, retry_delay
 from pipeline.storage.ledger import Entry
-from pipeline.storage.queue import Message
+from pipeline.storage.queue import Message, mark_unreadable
 from pipeline.testing import NO_RESPONSE, FakePool, MemoryAccount, memory_settings, pool
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
@@ -384,8 +385,9 @@ async def test_a_dead_letter_waits_for_storage(memory: Memory) -> None:
 @pytest.mark.parametrize("handler", ["handle_job_message", "handle_blob_message"])
 async def test_an_unreadable_dead_letter_is_listed(memory: Memory, handler: str) -> None:
     handle: Callable[[bytes], Awaitable[None]] = getattr(memory.services.dead_letters, handler)
-    await handle(b"nonsense")
-    await handle(b"nonsense")
+    given_up = mark_unreadable(b"nonsense", time.time() - memory.services.settings.give_up_after)
+    await handle(given_up)
+    await handle(given_up)
     ((entry,), _) = await memory.services.ledger.page(state="failed")
     assert (entry.name, entry.error_kind) == ("nonsense", "bad_message")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipeline.errors import RequestError, StateConflict, StorageUnavailable
 from pipeline.runs import Run, Selection
 from pipeline.runs.model import Progress
-from pipeline.storage.queue import RunWork
+from pipeline.storage.queue import RunWork, mark_unreadable
 from pipeline.testing import FakePool, MemoryAccount, pool
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
@@ -188,6 +190,8 @@ async def test_dead_letters_of_unknown_runs_are_recorded(memory: Memory) -> None
     handle = memory.services.run_dead_letters.handle_message
     await handle(RunWork(run="unknown", batch="00000000-00000").model_dump_json().encode())
     assert (await memory.services.ledger.page(state="failed"))[0] == []
-    await handle(b"nonsense")
+    await handle(RunWork(run="unknown").model_dump_json().encode())
+    assert (await memory.services.ledger.page(state="failed"))[0] == []
+    await handle(mark_unreadable(b"nonsense", time.time() - memory.services.settings.give_up_after))
     ((entry,), _) = await memory.services.ledger.page(state="failed")
     assert entry.error_kind == "bad_message"

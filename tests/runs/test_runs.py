@@ -278,7 +278,7 @@ async def test_failures_are_selected_by_reason_age_and_prefix(stack: Stack) -> N
 
 
 def test_an_invalid_selection_is_refused() -> None:
-    for wrong in ({"reasons": "sometimes"}, {"sample": 0}, {"prefixx": "a"}, {"reasons": []}, {"min_age": -1}):
+    for wrong in ({"reasons": "sometimes"}, {"sample": 0}, {"reasons": []}, {"min_age": -1}):
         with pytest.raises(ValidationError):
             runs.Selection.model_validate(wrong)
 
