@@ -91,11 +91,16 @@ class LostMessageRecovery:
         await self.incarnations.resolve(loss)
 
     async def _recover_uploads(self) -> None:
-        """Start the scheduled run if the blob trigger's queue was lost: its messages are about uploads without rows."""
+        """Start the scheduled run if the blob trigger's queue was lost: its messages are about uploads without rows.
+
+        A scheduled run that is working may have passed these uploads already. The next one starts after its end.
+        """
         names = await self.incarnations.names(BLOB_TRIGGER_QUEUE_PREFIX)
         losses = [await self.incarnations.check(name, create=False) for name in names]
         lost = [loss for loss in losses if loss]
-        if lost and await self.runs.start_scheduled():
+        if not lost or [run async for run in self._working() if run.scheduled]:
+            return
+        if await self.runs.start_scheduled():
             for loss in lost:
                 await self.incarnations.resolve(loss)
 
