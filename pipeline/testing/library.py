@@ -19,6 +19,8 @@ class SimulatedLibrary:
     sources that are done with the active version.
     """
 
+    deployment = 0
+
     def __init__(self, recipes: Recipes, count: int, container: str = "input") -> None:
         self.count, self.lost, self.done = count, set[int](), set[int]()
         self._recipes, self._container = recipes, container
