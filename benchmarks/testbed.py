@@ -42,7 +42,7 @@ RENDITIONS = {"heavy": 3, "light": 1}
 
 def photo(width: int, height: int, quality: int = 88) -> bytes:
     """Return a JPEG photo with camera-like grain, `width` × `height` pixels."""
-    with Image.open(sample_photos()[0].path) as small:
+    with Image.open(sample_photos().usable[0].path) as small:
         large = small.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     grain = Image.merge("RGB", [Image.effect_noise(large.size, 8)] * 3)
     packed = io.BytesIO()

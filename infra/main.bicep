@@ -116,7 +116,7 @@ var names = {
 }
 var tags = { 'azd-env-name': environmentName }
 
-// The same as the defaults in pipeline/settings.py; a test compares them.
+// The same as the defaults in pipeline/settings; a test compares them.
 var places = {
   input: 'input'
   output: 'output'

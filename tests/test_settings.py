@@ -139,3 +139,14 @@ def test_account_is_a_connection_string_or_endpoints() -> None:
 
 def test_repr_of_an_account_hides_its_key() -> None:
     assert "secret" not in repr(StorageAccount.load({"IMAGES": "AccountKey=secret"}))
+
+
+def test_only_the_output_container_may_be_the_web_site() -> None:
+    assert Settings.load({**GOOD, "PIPELINE_OUTPUT_CONTAINER": "$web"}).output_container == "$web"
+    for name in NAMED:
+        if name.endswith("_container") and name != "output_container":
+            with pytest.raises(ConfigError, match=r"only the output container may be \$web"):
+                Settings.load({**GOOD, variable(name): "$web"})
+    for other in ("$root", "$logs", "$web2", "web$"):
+        with pytest.raises(ConfigError, match="PIPELINE_OUTPUT_CONTAINER"):
+            Settings.load({**GOOD, "PIPELINE_OUTPUT_CONTAINER": other})

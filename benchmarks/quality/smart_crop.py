@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO", help="default: sample photos and scenes")
     parser.add_argument("--sheet", type=Path, required=True, help="PNG to write")
     options = parser.parse_args()
-    paths = options.photos or [photo.path for photo in sample_photos()]
+    paths = options.photos or [photo.path for photo in sample_photos().usable]
     images = [Image.open(path).convert("RGB") for path in paths]
     if not options.photos:
         images += [make_scene(f"sheet {number}", LIGHT + DARK, photographed_faces()).image for number in range(12)]

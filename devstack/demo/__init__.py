@@ -57,7 +57,9 @@ async def _demo(
     report: Callable[[list[Job]], None] | None,
 ) -> None:
     chosen = photos.photos_in_folder(folder) if folder else await asyncio.to_thread(photos.sample_photos)
-    plan = plan_jobs(chosen, recipe, {**PLACEHOLDER_SETTINGS, **os.environ})
+    for fault in chosen.faults:
+        console.print(f"[yellow]skipped {escape(fault)}[/]", highlight=False)
+    plan = plan_jobs(chosen.usable, recipe, {**PLACEHOLDER_SETTINGS, **os.environ})
     _ensure_writable(out)
     options = stack.StackOptions(max_sessions=max_sessions, data=None)
     with _log_file() as output, console.status("starting storage, session pool and function host …") as status:
@@ -74,6 +76,8 @@ async def _demo(
                 raise DevstackError(
                     f"renditions are missing: the table shows why, and {short_path(LOG_FILE)} has all logs"
                 )
+            if chosen.faults:
+                raise DevstackError("files were skipped:\n" + "\n".join(chosen.faults))
 
 
 def _ensure_writable(out: Path) -> None:

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.errors import DevstackError
 from devstack.state import ROOT
+from pipeline.cli.file_names import name_fault, readable
 
 SAMPLES_REQUIREMENT = Path(__file__).with_name("photos.txt")
 CACHE_FOLDER = ROOT / ".cache" / "photos"
@@ -39,27 +39,44 @@ class Photo:
         return self.path.stat().st_size
 
 
-def photos_in_folder(folder: Path) -> list[Photo]:
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a folder, and messages about its files whose names no blob can have."""
+
+    usable: list[Photo]
+    faults: list[str]
+
+
+def photos_in_folder(folder: Path) -> Photos:
     """Return the files of a folder and its subfolders, without hidden files and folders.
 
     A blob's name has `/` in place of a backslash, because storage treats both as the same.
 
     Raises:
-        DevstackError: The folder does not exist or has no files, or two files would have the same blob name.
+        DevstackError: The folder does not exist or has no usable files.
     """
     if not folder.is_dir():
         raise DevstackError(f"{folder} is not a folder")
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    photos = [Photo(folder / name, name.as_posix().replace("\\", "/")) for name in visible]
+    photos: dict[str, Photo] = {}
+    faults = []
+    # Names without a backslash precede: they keep their blob name.
+    for name in sorted(names, key=lambda name: "\\" in str(name)):
+        blob = name.as_posix().replace("\\", "/")
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        if fault := name_fault(blob):
+            faults.append(fault)
+        elif blob in photos:
+            faults.append(f"{readable(str(name))}: storage reads \\ as /, and another file has that name: rename one")
+        else:
+            photos[blob] = Photo(folder / name, blob)
     if not photos:
-        raise DevstackError(f"there are no files in {folder}")
-    if duplicates := [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]:
-        raise DevstackError(f"two files would become the blob {duplicates[0]}, since storage reads \\ as /: rename one")
-    return photos
+        raise DevstackError("\n".join([f"there are no files in {folder} that can be uploaded", *faults]))
+    return Photos([photos[blob] for blob in sorted(photos)], faults)
 
 
-def sample_photos() -> list[Photo]:
+def sample_photos() -> Photos:
     """Return the sample photos. The first call downloads them from PyPI.
 
     Raises:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -59,6 +59,15 @@ def errors_shown() -> Iterator[None]:
         return
     typer.echo(message, err=True)
     raise typer.Exit(1)
+
+
+def report_skipped(faults: Iterable[str]) -> None:
+    """Print messages about skipped files, and exit with status 1 if there are any: the others are done."""
+    faults = list(faults)
+    for fault in faults:
+        typer.echo(f"skipped {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
 
 
 def counted(count: int, noun: str) -> str:

@@ -17,10 +17,12 @@ from pipeline.cli.common import (
     console,
     counted,
     errors_shown,
+    report_skipped,
     show_cursor,
     show_json,
     with_services,
 )
+from pipeline.cli.file_names import name_fault
 from pipeline.errors import JobSuperseded, RequestError
 from pipeline.services import Services
 from pipeline.storage import Entry, FailureGroup, JobKey, Message, State
@@ -43,24 +45,33 @@ def submit(
 ) -> None:
     """Submit jobs for files or stored sources.
 
-    Files are uploaded to the input container first.
+    Files are uploaded to the input container first. A file whose name no blob can have is reported and skipped; the
+    command then exits with status 1.
     """
+    faults = {source: fault for source in sources if (fault := name_fault(_blob_name(source, prefix)))}
 
     async def work(services: Services) -> list[Entry]:
         await services.catalog.get(recipe)
-        keys = [await _submit(services, recipe, source, prefix) for source in sources]
+        usable = [source for source in sources if source not in faults]
+        keys = [await _submit(services, recipe, source, prefix) for source in usable]
         return await _wait(services, keys, wait)
 
     entries = with_services(work)
     _show(entries, as_json=as_json)
+    report_skipped(faults.values())
     _exit_if_failed(entries)
+
+
+def _blob_name(source: str, prefix: str) -> str:
+    """Return the name of a stored source, or the one that a file gets."""
+    file = Path(source)
+    return prefix + file.name if file.is_file() else source
 
 
 async def _submit(services: Services, recipe: str, source: str, prefix: str) -> JobKey:
     """Submit a job for a blob, or for a file after its upload. An existing blob is never overwritten."""
-    container, file, name = services.settings.input_container, Path(source), source
+    container, file, name = services.settings.input_container, Path(source), _blob_name(source, prefix)
     if file.is_file():  # noqa: ASYNC240 - nothing else runs in this loop
-        name = prefix + file.name
         if await _exists(services, container, name):
             raise RequestError(f"the blob {container}/{name} exists: submit it by its name, or use another --prefix")
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"

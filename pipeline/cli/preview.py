@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import errors_shown
+from pipeline.cli.common import errors_shown, report_skipped
+from pipeline.cli.file_names import name_fault
 from pipeline.cli.recipes import File
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.jobs.rendering import error_from_report
@@ -40,9 +41,13 @@ def command(
 ) -> None:
     """Render images with a recipe, without storage.
 
-    The session belongs to the pool of the settings, or to a temporary local pool if the settings name none.
+    The session belongs to the pool of the settings, or to a temporary local pool if the settings name none. An image
+    whose name no blob can have is reported and skipped; the command then exits with status 1.
     """
-    images = list(dict.fromkeys(images))
+    faults = {image: fault for image in images if (fault := name_fault(image.name))}
+    images = [image for image in dict.fromkeys(images) if image not in faults]
+    if not images:
+        report_skipped(faults.values())
     with errors_shown(), _pool() as endpoint:
         settings = Settings.load({**os.environ, POOL_ENDPOINT: endpoint})
         chosen = load_recipes(settings, file).get(recipe)
@@ -53,6 +58,7 @@ def command(
     typer.echo(f"contact sheet: {sheet}")
     if open_sheet:
         typer.launch(str(sheet))
+    report_skipped(faults.values())
 
 
 @contextmanager

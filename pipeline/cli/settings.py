@@ -13,7 +13,7 @@ from pipeline.settings import Settings, variable
 _HEAD = """\
 # Settings
 
-Environment variables of the function app and of the command line. This page is generated from `pipeline/settings.py` by
+Environment variables of the function app and of the command line. This page is generated from `pipeline/settings` by
 `image-pipeline settings --markdown`. Edit the descriptions there.
 
 Times are in seconds and sizes in bytes, unless the description says otherwise. Pixels are summed over all frames. A

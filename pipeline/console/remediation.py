@@ -68,8 +68,8 @@ REMEDIATIONS: dict[str, Remediation] = {
         "source is in the archive tier", "sources are in the archive tier", "Rehydrate it, then retry."
     ),
     "bad_name": Remediation(
-        "source has . or .. as a part of its name",
-        "sources have . or .. as a part of their names",
+        "source's name has a control character, or the part . or ..",
+        "sources' names have a control character, or the part . or ..",
         "Upload it under another name, then dismiss.",
     ),
     "own_rendition": Remediation(

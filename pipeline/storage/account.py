@@ -146,6 +146,24 @@ def map_errors(operation: str) -> Iterator[None]:
         raise StorageUnavailable(f"{operation}: malformed response of storage ({type(error).__name__})") from error
 
 
+@contextmanager
+def map_listing_errors(container: str) -> Iterator[None]:
+    """Map the errors of a container's listing. The emulator's own error does not name the cause."""
+    try:
+        with map_errors(f"listing {container}"):
+            yield
+    except StorageUnavailable as error:
+        cause = error.__cause__
+        # Azure always sends a code.
+        if isinstance(cause, HttpResponseError) and cause.status_code == 500 and not error_code(cause):
+            raise StorageUnavailable(
+                f"{error.message}. Azurite cannot list a container in which the name of a blob has a control "
+                f"character: if {container} has such a blob, delete it by its name, or delete the container",
+                kind=error.kind,
+            ) from cause
+        raise
+
+
 def if_unchanged(etag: str) -> dict[str, Any]:
     """Return the options that replace a row only if it still has this ETag (optimistic concurrency)."""
     return {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}

@@ -16,11 +16,14 @@ from azure.storage.blob import BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
-from pipeline.errors import ConfigError, JobSuperseded
-from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, is_missing, map_errors
+from pipeline.errors import ConfigError, JobSuperseded, PermanentError
+from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.staging import Staged
+from pipeline.telemetry import printable
 
 MAX_FILE_NAME_CHARACTERS = 100
+# Control characters, and those that XML cannot hold. Storage escapes such a name in listings; the emulator fails.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\ufffe\uffff"
 
 
 def _within_container(name: str) -> str:
@@ -36,7 +39,7 @@ def _within_container(name: str) -> str:
 
 BlobName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
+    StringConstraints(min_length=1, max_length=1024, pattern=rf"^[^{CONTROL_CHARACTERS}]+$"),
     AfterValidator(_within_container),
     Field(description="Name of the blob in its container.", examples=["photos/a.jpg"]),
 ]
@@ -154,7 +157,17 @@ class Sources:
         self._containers = {name: account.container(name) for name in containers}
 
     async def open(self, container: str, name: str) -> Source:
-        """Open a blob and pin its current version. Raises JobSuperseded if it does not exist, or marks a folder."""
+        """Open a blob and pin its current version.
+
+        Raises:
+            JobSuperseded: The blob does not exist, or marks a folder.
+            PermanentError: Of kind `bad_name`, if its name has a control character, which renditions would inherit.
+        """
+        if re.search(f"[{CONTROL_CHARACTERS}]", name):
+            raise PermanentError(
+                f"the name of the blob {container}/{printable(name)} has a control character: rename the blob",
+                kind="bad_name",
+            )
         blob = self._container(container).get_blob_client(name)
         with map_errors(f"reading {container}/{name}"), _must_exist(container, name):
             # Without decompression: the declared encoding may be wrong, and the size is that of the stored bytes.
@@ -174,7 +187,7 @@ class Sources:
             name_starts_with=prefix or None, include=["metadata"], results_per_page=limit
         )
         pages = listing.by_page(cursor or None)
-        with map_errors(f"listing {container}"):
+        with map_listing_errors(container):
             try:
                 found = [blob async for blob in await anext(pages)]
             except StopAsyncIteration:

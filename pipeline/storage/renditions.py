@@ -9,7 +9,7 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 
 from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError
-from pipeline.storage.account import Account, is_missing, map_errors
+from pipeline.storage.account import Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.blobs import unquoted
 from pipeline.storage.rendition_mark import MarkedBlob, RenditionMark
 from pipeline.storage.staging import Staged
@@ -84,7 +84,7 @@ class Renditions:
         """Return a page of the blobs with the pipeline's metadata, and the next page's cursor, empty at the end."""
         listing = self._client.list_blobs(name_starts_with=prefix or None, include=["metadata"])
         pages = listing.by_page(cursor or None)
-        with map_errors(f"listing {self.container}"):
+        with map_listing_errors(self.container):
             try:
                 found = [(blob, RenditionMark.of(blob.metadata)) async for blob in await anext(pages)]
             except StopAsyncIteration:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,23 @@ async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_pat
     assert await stack.outputs() == {}
 
 
+async def test_a_file_whose_name_no_blob_can_have_is_skipped(stack: Stack, tmp_path: Path) -> None:
+    names = ["a.jpg", os.fsdecode(b"b\xfc.jpg"), "c\n.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(image_bytes())
+    files = [tmp_path / name for name in names]
+    result = await asyncio.to_thread(pipeline, "submit", "web", *files, "--json", **stack.environ)
+    (submitted,) = json.loads(result.stdout)
+    assert submitted["source"].endswith("/a.jpg")
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        1,
+        [
+            "skipped b\\xfc.jpg: its name is not UTF-8: rename the file",
+            "skipped c\\n.jpg: its name has a control character: rename the file",
+        ],
+    )
+
+
 async def test_lists_continue_at_a_cursor(stack: Stack) -> None:
     for number in range(3):
         await upload(stack, f"photos/{number}.jpg", b"not an image")
@@ -77,7 +96,8 @@ async def test_ids_are_unbroken_and_names_on_one_line(stack: Stack, monkeypatch:
             output = (await asyncio.to_thread(pipeline, command, **stack.environ)).stdout
             lines = [line for line in output.splitlines() if any(f" {job}" in line for job in ids)]
             assert len(lines) == 2, output
-            assert all(("not_an_image:" in line) == (width == common.UNLIMITED_WIDTH) for line in lines), output
+            on_one_line = [("not_an_image:" in line or "bad_name:" in line) for line in lines]
+            assert on_one_line == [width == common.UNLIMITED_WIDTH] * 2, output
             assert any("photos/\\n[red]ü.jpg" in line for line in output.splitlines()), output
     for job in ids:
         output = (await asyncio.to_thread(pipeline, "job", job, **stack.environ)).stdout

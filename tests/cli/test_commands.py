@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -153,6 +154,22 @@ def test_images_with_the_same_file_name_are_kept_apart(tmp_path: Path, session_p
     assert result.exit_code == 0, result.stderr
     files = [tmp_path / "out" / "tutorial" / folder / "a.jpg" / "cropped.jpg" for folder in ("mine", "yours")]
     assert files[0].read_bytes() != files[1].read_bytes()
+
+
+def test_preview_skips_files_whose_names_no_blob_can_have(tmp_path: Path, session_pool: str) -> None:
+    names = ["a.jpg", os.fsdecode(b"b\xfc.jpg"), "c\x07.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(image_bytes(640, 480))
+    photos, out = [tmp_path / name for name in names], tmp_path / "out"
+    result = pipeline("preview", "tutorial", *photos, "--out", out, PIPELINE_POOL_ENDPOINT=session_pool)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-2:] == [
+        "skipped b\\xfc.jpg: its name is not UTF-8: rename the file",
+        "skipped c\\x07.jpg: its name has a control character: rename the file",
+    ]
+    assert (out / "tutorial" / "a.jpg" / "cropped.jpg").is_file()
+    nothing = pipeline("preview", "tutorial", photos[1], PIPELINE_POOL_ENDPOINT=session_pool)
+    assert (nothing.exit_code, "not UTF-8" in nothing.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("out", ["taken", "taken/below"])

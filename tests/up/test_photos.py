@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,35 @@ def create_files(folder: Path, *names: str) -> None:
 
 def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     create_files(tmp_path, "a.jpg", ".b.jpg", ".c/d.jpg", "nested/.thumbs/t.jpg", "nested/e.jpg")
-    assert [photo.name for photo in photos_in_folder(tmp_path)] == ["a.jpg", "nested/e.jpg"]
+    assert [photo.name for photo in photos_in_folder(tmp_path).usable] == ["a.jpg", "nested/e.jpg"]
 
 
 def test_a_backslash_becomes_a_slash_as_in_storage(tmp_path: Path) -> None:
     create_files(tmp_path, r"back\slash.jpg")
-    (photo,) = photos_in_folder(tmp_path)
+    (photo,) = photos_in_folder(tmp_path).usable
     assert (photo.name, photo.size) == ("back/slash.jpg", 1)
     create_files(tmp_path, "back/slash.jpg")
-    with pytest.raises(DevstackError, match="two files would become the blob"):
+    found = photos_in_folder(tmp_path)
+    assert [photo.path for photo in found.usable] == [tmp_path / "back/slash.jpg"]
+    (fault,) = found.faults
+    assert "another file has that name" in fault
+
+
+def test_files_whose_names_no_blob_can_have_are_left_out(tmp_path: Path) -> None:
+    names = ["a.jpg", os.fsdecode(b"b\xfc.jpg"), os.fsdecode(b"\xe4/c.jpg"), "d\n.jpg", "e" * 250 + "/x.jpg"]
+    create_files(tmp_path, *names)
+    found = photos_in_folder(tmp_path)
+    assert [photo.name for photo in found.usable] == ["a.jpg", names[4]]
+    assert sorted(found.faults) == [
+        "\\xe4/c.jpg: its name is not UTF-8: rename the file",
+        "b\\xfc.jpg: its name is not UTF-8: rename the file",
+        "d\\n.jpg: its name has a control character: rename the file",
+    ]
+
+
+def test_a_folder_without_usable_files_is_an_error(tmp_path: Path) -> None:
+    create_files(tmp_path, os.fsdecode(b"b\xfc.jpg"))
+    with pytest.raises(DevstackError, match="not UTF-8"):
         photos_in_folder(tmp_path)
 
 

@@ -12,7 +12,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -20,50 +20,32 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pipeline.engine.protocol import Limits
 from pipeline.engine.revisions import DECODERS
 from pipeline.errors import ConfigError
+from pipeline.settings.resource_names import ContainerName, OutputContainerName, QueueName
+from pipeline.settings.storage_account import CONNECTION, StorageAccount
 from pipeline.telemetry import logger
+
+__all__ = [
+    "APP_FOLDER",
+    "CONNECTION",
+    "LOOPBACK",
+    "MIB",
+    "PLATFORM_AUTH_VARIABLE",
+    "PREFIX",
+    "Settings",
+    "StorageAccount",
+    "variable",
+]
 
 log = logger(__name__)
 
 PREFIX = "PIPELINE_"
-CONNECTION = "IMAGES"
-APP_FOLDER = Path(__file__).parents[1]
+APP_FOLDER = Path(__file__).parents[2]
 # The platform tells the app with it if App Service authentication is on. Its own host reads the same variable to decide
 # if it removes X-MS-CLIENT-PRINCIPAL from the requests of clients.
 PLATFORM_AUTH_VARIABLE = "WEBSITE_AUTH_ENABLED"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 MIB = 1024 * 1024
-ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$", max_length=63)]
-
-
-class StorageAccount(BaseModel, frozen=True):
-    """Connection to the storage account: a connection string, or three endpoints and a managed identity."""
-
-    connection_string: str | None = Field(default=None, repr=False)
-    blob_uri: str | None = None
-    queue_uri: str | None = None
-    table_uri: str | None = None
-    client_id: str | None = None
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str]) -> Self:
-        """Read the connection `IMAGES` from `environ`.
-
-        Raises:
-            ConfigError: a variable is missing; the message lists all missing variables.
-        """
-        connection = environ.get(CONNECTION)
-        if connection:
-            return cls(connection_string=connection)
-        variables = {kind: f"{CONNECTION}__{kind}ServiceUri" for kind in ("blob", "queue", "table")}
-        missing = [name for name in variables.values() if not environ.get(name)]
-        if missing:
-            raise ConfigError(
-                f"no storage account: set {CONNECTION} to a connection string, or set {', '.join(missing)} "
-                "to its endpoints (the identity then signs in)"
-            )
-        uris = {f"{kind}_uri": environ[name] for kind, name in variables.items()}
-        return cls(**uris, client_id=environ.get(f"{CONNECTION}__clientId"))
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -71,7 +53,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     recipes: Path = Field(Path("recipes.yaml"), description="Path of the recipe file, relative to the app's folder.")
     input_container: ContainerName = Field("input", description="Container for uploaded sources.")
-    output_container: ContainerName = Field("output", description="Container for renditions.")
+    output_container: OutputContainerName = Field(
+        "output", description="Container for renditions; `$web` publishes them as the web site of the storage account."
+    )
     upload_container: ContainerName = Field(
         "uploads", description="Container for images that are uploaded with an HTTP request."
     )
@@ -87,13 +71,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         pattern=r"^[A-Za-z0-9-]{3,64}$",
         description="Event Grid subscription whose undelivered events become jobs.",
     )
-    job_queue: ContainerName = Field(
+    job_queue: QueueName = Field(
         "jobs", description="Queue for waiting jobs: retries, and jobs delayed by a full pool."
     )
     ledger_table: str = Field(
         "ledger", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of the ledger: one row per job."
     )
-    run_queue: ContainerName = Field("runs", description="Queue for bulk runs, separate from the job queue.")
+    run_queue: QueueName = Field("runs", description="Queue for bulk runs, separate from the job queue.")
     run_table: str = Field(
         "runs", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$", description="Table of plans and runs, and their progress."
     )
