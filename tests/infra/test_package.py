@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from pipeline.errors import ConfigError
+from pipeline.storage.deployment import NUMBER_FILE, read_number
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,8 +62,32 @@ def test_the_app_loads_from_the_package_alone(tmp_path: Path) -> None:
     assert int(completed.stdout) >= 6
 
 
+def test_the_package_carries_a_deployment_number(tmp_path: Path) -> None:
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "scripts").mkdir()
+    script = shutil.copy(ROOT / "scripts" / "package", tmp_path / "scripts")
+    number = tmp_path / "pipeline" / NUMBER_FILE.name
+    subprocess.run([script], check=True)
+    assert abs(read_number(number) - time.time()) < 60
+    subprocess.run([script, "--clean"], check=True)
+    assert read_number(number) == 0
+    number.write_text("yesterday")
+    with pytest.raises(ConfigError, match="deploy the app again"):
+        read_number(number)
+
+
+def test_azd_packs_the_deployment_number() -> None:
+    hooks = yaml.safe_load((ROOT / "azure.yaml").read_text())["services"]["app"]["hooks"]
+    assert {name: hook["run"] for name, hook in hooks.items()} == {
+        "prepackage": "scripts/package",
+        "postdeploy": "scripts/package --clean",
+    }
+    assert NUMBER_FILE.relative_to(ROOT).as_posix() in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_files_that_git_ignores_are_not_deployed() -> None:
     lines = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line}
+    lines -= {NUMBER_FILE.relative_to(ROOT).as_posix()}
     ignored = {line.strip("/") for line in (ROOT / ".funcignore").read_text().splitlines()}
     assert lines <= ignored
 
