@@ -1,7 +1,8 @@
-"""Dead-letter handling: record every message of a poison queue as a failed job.
+"""Dead-letter handling: record the messages of the job queue's poison queue as failed jobs; queue those of uploads.
 
 A message becomes a dead letter after the last of its deliveries was interrupted: the process was killed each time, or
-storage did not respond.
+storage did not respond. A dead letter of the blob trigger goes to the job queue once; if that message breaks off too,
+its job is a failure.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from pipeline.errors import ConfigError, JobSuperseded, OutdatedDeployment, Perm
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.put_back import NotProcessable, UnreadableMessages
+from pipeline.jobs.retry_policy import recovery_delay
 from pipeline.storage import JobQueue, Message, content_of
 from pipeline.telemetry import logger
 
@@ -80,7 +82,10 @@ class DeadLetterHandler:
         await self.jobs.record(body, record, partial(self.outcomes.fail_message, body))
 
     async def handle_blob_message(self, body: bytes) -> None:
-        """Record the failures of all jobs of an uploaded source whose event could not be delivered."""
+        """Queue all jobs of an uploaded source whose event could not be delivered, once, with a pause.
+
+        The blob trigger uses up its deliveries within a second: a short outage of storage is enough.
+        """
 
         async def record() -> None:
             try:
@@ -98,12 +103,22 @@ class DeadLetterHandler:
                 log.info("superseded: %s", error, extra={"event": "source.superseded"})
                 return
             for recipe in recipes:
-                await self._record_failure(Message(recipe=recipe.name, container=blob.container, name=blob.name))
+                await self._recover(Message(recipe=recipe.name, container=blob.container, name=blob.name))
 
         async def names_none(_: NotProcessable) -> bool:
             return False
 
         await self.blobs.record(body, record, names_none)
+
+    async def _recover(self, message: Message) -> None:
+        delay = recovery_delay(self.blobs.retry_seconds)
+        log.warning(
+            "the blob trigger gave up %s; its job follows in %.0f s",
+            message.name,
+            delay,
+            extra={"event": "dead_letter.recovered"},
+        )
+        await self.dispatcher.queue.send(message.model_copy(update={"recovered": True}), delay)
 
     async def _record_failure(self, message: Message) -> None:
         """Record a failure unless the job has ended; check again later if a worker may still hold the claim."""

@@ -1,7 +1,7 @@
-"""Dispatch uploads and queue messages to the executor: retry policy, backpressure, and takeover from dead workers."""
+"""Dispatch uploads and queue messages to the executor: retries, backpressure, and takeover from dead workers."""
 
 import asyncio
-import random
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,13 +23,13 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.put_back import UnreadableMessages, leave_to_newer
 from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
+from pipeline.jobs.retry_policy import Retry, deferral_delay, log_retry, pause, plan_retry
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
 from pipeline.storage import Entry, JobKey, JobQueue, Message, Sources
 from pipeline.telemetry import continue_trace, job_log_context, logger
 
 log = logger(__name__)
-MAX_DELAY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -104,39 +104,50 @@ class JobDispatcher:
         Raises:
             PipelineError: Even the outcome could not be written; the host's redelivery of the message keeps the job.
         """
+        started = time.monotonic()
         with job_log_context(JobKey.of(message.recipe, message.container, message.name).id):
             try:
-                async with self.admission.admitted_message(message):
-                    recipe = await self.catalog.get(message.recipe)
-                    entry = await self.executor.execute(
-                        message.container, message.name, recipe, policy=policy, again=message.again, seen=message.seen
-                    )
-                if entry.state == "running":
-                    log.info(
-                        "another worker holds the claim; checking again in %d s",
-                        self.settings.claim_ttl,
-                        extra={"event": "job.claimed_elsewhere"},
-                    )
-                    await self.queue.send(message, self.settings.claim_ttl)
-                return entry  # noqa: TRY300 - the handlers below are the other outcomes
-            except JobSuperseded as error:
-                log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
-                if await self.outcomes.mark_superseded(message, error):
-                    await self.queue.send(message, self.settings.claim_ttl)
-            except RecipeError as error:
-                # A deployment may be about to replace this process by one that knows the recipe.
-                await self._requeue_or_fail(message, error)
-            except PermanentError as error:
-                await self.outcomes.record_failure(message, error)
+                return await self._execute(message, policy)
             except (JobPaused, PoolFull, OutdatedDeployment) as error:
                 await self._defer(message, error)
-            except TransientError as error:
-                await self._requeue_or_fail(message, error)
+            except (TransientError, RecipeError) as error:
+                # After a RecipeError a deployment may be about to replace this process by one that knows the recipe.
+                await self._requeue_or_fail(message, error, time.monotonic() - started)
             except PipelineError:
                 raise
             except Exception as error:  # the boundary: a bug must not lose a job
                 log.exception("internal error: the job is retried", extra={"event": "job.crashed"})
-                await self._requeue_or_fail(message, internal_error(error))
+                await self._requeue_or_fail(message, internal_error(error), time.monotonic() - started)
+        return None
+
+    async def _execute(self, message: Message, policy: SchedulingPolicy) -> Entry | None:
+        """Execute a job once. Raises PipelineError unless the job has ended or another worker holds its claim."""
+        try:
+            async with self.admission.admitted_message(message):
+                recipe = await self.catalog.get(message.recipe)
+                entry = await self.executor.execute(
+                    message.container,
+                    message.name,
+                    recipe,
+                    policy=policy,
+                    history=message,
+                    again=message.again,
+                    seen=message.seen,
+                )
+            if entry.state == "running":
+                log.info(
+                    "another worker holds the claim; checking again in %d s",
+                    self.settings.claim_ttl,
+                    extra={"event": "job.claimed_elsewhere"},
+                )
+                await self.queue.send(message, self.settings.claim_ttl)
+            return entry  # noqa: TRY300 - the handlers below are the other outcomes
+        except JobSuperseded as error:
+            await self._supersede(message, error)
+        except RecipeError:
+            raise
+        except PermanentError as error:
+            await self._record_failure(message, error)
         return None
 
     async def _defer(self, message: Message, error: JobPaused | PoolFull | OutdatedDeployment) -> None:
@@ -146,45 +157,46 @@ class JobDispatcher:
             await self.queue.send(message, error.retry_after)
         elif isinstance(error, PoolFull):
             log.info("deferred, the pool is full: %s", error, extra={"event": "job.deferred"})
-            await self.queue.send(message, retry_delay(self.settings, 0))
+            await self.queue.send(message, deferral_delay(self.settings, error))
         elif left := leave_to_newer(message, error, self.settings.give_up_after):
             await self.queue.send(*left)
         else:
             failure = PermanentError(error.message, kind=error.kind)
-            await self.outcomes.record_failure(message, failure, force=True)
+            await self._record_failure(message, failure, force=True)
 
-    async def _requeue_or_fail(self, message: Message, error: TransientError | RecipeError) -> None:
+    async def _supersede(self, message: Message, error: JobSuperseded) -> None:
+        """Mark the job as superseded; check again later if a worker may still finish it."""
+        log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
+        if await self.outcomes.mark_superseded(message, error):
+            await self.queue.send(message, self.settings.claim_ttl)
+
+    async def _record_failure(
+        self, message: Message, error: PermanentError | TransientError, *, force: bool = False
+    ) -> None:
+        try:
+            await self.outcomes.record_failure(message, error, force=force)
+        except JobSuperseded as superseded:
+            await self._supersede(message, superseded)
+        except OutdatedDeployment as outdated:
+            await self._defer(message, outdated)
+
+    async def _requeue_or_fail(self, message: Message, error: TransientError | RecipeError, elapsed: float) -> None:
         """Queue the next attempt; after the last one, record the failure, or requeue if that is impossible now."""
-        attempt = message.attempt + 1
-        if attempt >= self.settings.max_attempts:
+        retry = plan_retry(self.settings, message, error, elapsed)
+        if retry is None:
             try:
-                await self.outcomes.record_failure(message, error)
+                await self._record_failure(message, error)
             except TransientError as unrecorded:
                 log.warning(
                     "the failure cannot be recorded now: %s", unrecorded, extra={"event": "job.failure_unrecorded"}
                 )
+                retry = Retry(message, pause(self.settings, message.service_seconds))
             else:
                 return
-        delay = max(retry_delay(self.settings, attempt), getattr(error, "retry_after", None) or 0)
-        log.info(
-            "attempt %d did not succeed; the next one follows in about %.0f s: %s",
-            attempt,
-            delay,
-            error,
-            extra={"event": "job.requeued", "kind": error.kind},
-        )
-        await self.queue.send(message.model_copy(update={"attempt": attempt}), delay)
+        log_retry(retry, error)
+        await self.queue.send(retry.message, retry.delay)
 
 
 def internal_error(error: Exception) -> TransientError:
     """Return the error to record for a bug; the log has its traceback."""
     return TransientError(f"internal error ({type(error).__name__}); the log has the details", kind="internal")
-
-
-def retry_delay(settings: Settings, attempt: int) -> float:
-    """Return the seconds before the next attempt: exponential backoff with 25 % jitter, at most 75 minutes.
-
-    The jitter spreads jobs that failed together.
-    """
-    delay = min(settings.requeue_delay * 2.0**attempt, MAX_DELAY_SECONDS)
-    return delay * random.uniform(0.75, 1.25)  # noqa: S311 - jitter

@@ -6,7 +6,7 @@ The claim's generation is the fencing token: a commit of an older generation nev
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import Any, TypedDict, Unpack
@@ -24,9 +24,10 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.jobs.rendering import Renderer, SchedulingPolicy, StagedRendition
+from pipeline.jobs.retry_policy import is_service_fault, uses_attempt
+from pipeline.jobs.session_losses import SessionLosses
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
-from pipeline.pool.session import SLOT_LOST
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
 from pipeline.storage import (
@@ -35,6 +36,7 @@ from pipeline.storage import (
     Entry,
     JobKey,
     Ledger,
+    QueueMessage,
     RenditionBlob,
     RenditionMark,
     Renditions,
@@ -49,6 +51,7 @@ from pipeline.telemetry import bytes_moved, job_log_context, logger
 log = logger(__name__)
 LONG_ETAG = "0x8DE000000000000"
 """As long as any ETag that storage returns."""
+FIRST_ATTEMPT = QueueMessage()
 UPLOAD_POLICY = SchedulingPolicy("upload")
 
 
@@ -74,6 +77,7 @@ class JobExecutor:
     sources: Sources
     renditions: Renditions
     renderer: Renderer
+    losses: SessionLosses = field(default_factory=SessionLosses)
 
     async def execute(
         self,
@@ -82,9 +86,12 @@ class JobExecutor:
         recipe: Recipe,
         *,
         policy: SchedulingPolicy = UPLOAD_POLICY,
+        history: QueueMessage = FIRST_ATTEMPT,
         **options: Unpack[ClaimOptions],
     ) -> Entry:
         """Execute one job, unless it is done already or another worker holds the claim.
+
+        `history` is the message that started the job, with what its earlier attempts used up.
 
         Returns:
             The job's row in the ledger. A failure is recorded there, not raised.
@@ -110,16 +117,22 @@ class JobExecutor:
                 timer.state = "skipped"
                 return claim
             async with _heartbeat(claim, timer):
-                entry = await self._render_and_commit(source, recipe, claim, timer, policy)
+                entry = await self._render_and_commit(source, recipe, claim, timer, policy, history)
                 timer.state = entry.state
                 return entry
 
     async def _render_and_commit(
-        self, source: Source, recipe: Recipe, claim: Claim, timer: JobTimer, policy: SchedulingPolicy
+        self,
+        source: Source,
+        recipe: Recipe,
+        claim: Claim,
+        timer: JobTimer,
+        policy: SchedulingPolicy,
+        history: QueueMessage,
     ) -> Entry:
         """Render, commit and complete the claim; on an error fail, requeue or abandon the claim."""
         try:
-            rendered, report = await self._render_with_retry(source, recipe, timer, policy)
+            rendered, report = await self._render_with_retry(source, recipe, timer, policy, history)
             with timer.stage("commit"):
                 records = await self._commit(rendered, source, recipe, claim)
             with timer.stage("ledger"):
@@ -134,7 +147,12 @@ class JobExecutor:
                 "interrupted at %s: %s", timer.current, error, extra={"event": "job.interrupted", "kind": error.kind}
             )
             with suppress(PipelineError):
-                await claim.requeue(error, timer.current, tried=isinstance(error, TransientError))
+                await claim.requeue(
+                    error,
+                    timer.current,
+                    tried=uses_attempt(error),
+                    service_seconds=history.service_seconds + (timer.elapsed if is_service_fault(error) else 0.0),
+                )
             raise
         except JobSuperseded as error:
             with suppress(PipelineError):
@@ -177,12 +195,12 @@ class JobExecutor:
         return [_record(each, etag) for each, etag in zip(rendered, etags, strict=True)]
 
     async def _render_with_retry(
-        self, source: Source, recipe: Recipe, timer: JobTimer, policy: SchedulingPolicy
+        self, source: Source, recipe: Recipe, timer: JobTimer, policy: SchedulingPolicy, history: QueueMessage
     ) -> tuple[list[StagedRendition[Staged]], SessionReport]:
         """Render in a session; if that session is lost, retry once in a fresh one, alone in its execution.
 
-        Two lost sessions are a failure of the job: the source may have caused them. The exception is a session that
-        this process lost together with its slot: the job is then retried later, like after an error of storage.
+        Two lost sessions are a failure of the job if the second loss counts: the source may have caused them. If it
+        does not count, or this process lost a session together with its slot, SessionLost is raised: retry later.
         """
         self._check_source(source, recipe)
         first: SessionLost | None = None
@@ -191,7 +209,10 @@ class JobExecutor:
                 attempt_policy = replace(policy, exclusive=policy.exclusive or first is not None)
                 return await self.renderer.render(source, recipe, timer, attempt_policy, self.renditions.stage)
             except SessionLost as error:
-                if first and SLOT_LOST in (first.kind, error.kind):
+                image = f"{source.container}/{source.name}"
+                if not error.service:
+                    self.losses.record(timer.session, image)
+                if first and (first.service or error.service or not self.losses.counts(image, history.losses)):
                     raise
                 if first:
                     message = f"{error.message}; tried in two sessions"

@@ -53,9 +53,14 @@ class OutcomeRecorder:
             log.warning("failed: %s", error, extra={"event": "job.failed", "kind": error.kind})
             return await claim.fail(error, "claim")
         attempts = message.attempt + 1
-        log.error("failed after %d attempts: %s", attempts, error, extra={"event": "job.failed", "kind": error.kind})
+        used_up = (
+            f"{message.service_seconds / 3600:.1f} h of faults of this service"
+            if error.service
+            else f"{attempts} attempts"
+        )
+        log.error("failed after %s: %s", used_up, error, extra={"event": "job.failed", "kind": error.kind})
         final = copy(error)  # the jobs of a microbatch share the error
-        final.message = f"{error.message}; given up after {attempts} attempts"
+        final.message = f"{error.message}; given up after {used_up}"
         return await claim.fail(final, "queue")
 
     async def fail_message(self, body: bytes, error: PipelineError) -> bool:

@@ -42,6 +42,11 @@ class JobTimer:
     claim_check: Callable[[], Awaitable[None]] = _no_check
     _zero: float = field(default_factory=time.perf_counter)
 
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the job started."""
+        return time.perf_counter() - self._zero
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the enclosed work as the stage `name`. Raises JobSuperseded if the claim was lost before."""

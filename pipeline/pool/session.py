@@ -302,6 +302,7 @@ class Session:
                 "this process did not renew its lease in time (it was suspended, or storage did not respond): another "
                 "process may hold its session now",
                 kind=SLOT_LOST,
+                dependency="storage",
             )
 
     async def _put(self, name: str, size: int, chunks: Chunks) -> None:

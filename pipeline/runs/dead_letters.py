@@ -48,7 +48,7 @@ class RunDeadLetterHandler:
             return
         outcomes: dict[int, Outcome] = {}
         for index in batch.unfinished:
-            result = await self.items.record_failure(work.run, batch.items[index], attempt=work.attempt, error=error)
+            result = await self.items.record_failure(work, batch.items[index], error)
             if result.outcome:
                 outcomes[index] = result.outcome
         batch = await self.store.settle(batch, outcomes)

@@ -18,11 +18,12 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.jobs.admission import Admission
-from pipeline.jobs.dispatch import internal_error, retry_delay
+from pipeline.jobs.dispatch import internal_error
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.put_back import UnreadableMessages, leave_to_newer
 from pipeline.jobs.rendering import SchedulingPolicy
+from pipeline.jobs.retry_policy import Retry, deferral_delay, log_retry, pause, plan_retry, retry_delay
 from pipeline.recipes import Recipes
 from pipeline.runs.fan_out import FanOut
 from pipeline.runs.lifecycle import RunController
@@ -50,11 +51,10 @@ RUN_STATE_CACHE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class ItemResult:
-    """Result of one attempt at a job of a run: an outcome, or none if the job `waits` or this attempt `failed`."""
+    """Result of one attempt at a job of a run: an outcome, or none if another attempt follows, delayed by `retry`."""
 
     outcome: Outcome | None = None
-    waits: bool = False
-    failed: bool = False
+    retry: Retry[RunWork] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class ItemExecutor:
     slots: asyncio.Semaphore
     admission: Admission
 
-    async def execute(self, run: str, item: Item, attempt: int) -> ItemResult:
-        """Execute a job of a run once. Errors that can be recorded are part of the result."""
-        container = self.settings.input_container
+    async def execute(self, work: RunWork, item: Item) -> ItemResult:
+        """Execute a job of a batch once. Errors that can be recorded are part of the result."""
+        container, run, started = self.settings.input_container, work.run, time.monotonic()
         try:
             recipe = self.recipes.get(item.recipe)
             async with self.admission.admitted("runs", f"{container}/{item.name}"):
@@ -81,59 +81,71 @@ class ItemExecutor:
                     policy=SchedulingPolicy("run", fairness_key=run),
                     again=True,
                     seen=item.generation,
+                    history=work,
                     run=run,
                     known=_known_row(container, item),
                 )
-            return _result(entry, run)
+            return self._result(entry, work)
         except JobSuperseded as error:
-            return await self._superseded(run, item, error)
+            return await self._superseded(work, item, error)
         except (RecipeError, OutdatedDeployment) as error:
             return _skipped(error)
         except PermanentError as error:
-            return await self.record_failure(run, item, attempt, error)
-        except (JobPaused, PoolFull):
-            return ItemResult(waits=True)
+            return await self.record_failure(work, item, error)
+        except JobPaused as error:
+            return ItemResult(retry=Retry(work, error.retry_after))
+        except PoolFull as error:
+            return ItemResult(retry=Retry(work, deferral_delay(self.settings, error)))
         except TransientError as error:
-            return await self._retry_or_fail(run, item, attempt, error)
+            return await self._retry_or_fail(work, item, error, time.monotonic() - started)
         except Exception as error:  # the boundary: a bug must not lose a job
             log.exception("internal error: the job is retried", extra={"event": "job.crashed"})
-            return await self._retry_or_fail(run, item, attempt, internal_error(error))
+            return await self._retry_or_fail(work, item, internal_error(error), time.monotonic() - started)
 
-    async def record_failure(
-        self, run: str, item: Item, attempt: int, error: PermanentError | TransientError
-    ) -> ItemResult:
-        """Record that a job of a run cannot be done, or has used up its attempts (see OutcomeRecorder)."""
-        container = self.settings.input_container
+    async def record_failure(self, work: RunWork, item: Item, error: PermanentError | TransientError) -> ItemResult:
+        """Record that a job of a batch cannot be done, or has used up its attempts (see OutcomeRecorder)."""
+        run = work.run
         message = Message(
-            recipe=item.recipe, container=container, name=item.name, attempt=attempt, again=True, seen=item.generation
+            recipe=item.recipe,
+            container=self.settings.input_container,
+            name=item.name,
+            attempt=work.attempt,
+            service_seconds=work.service_seconds,
+            again=True,
+            seen=item.generation,
         )
         try:
-            return _result(await self.outcomes.record_failure(message, error, run=run), run)
+            return self._result(await self.outcomes.record_failure(message, error, run=run), work)
         except JobSuperseded as superseded:
-            return await self._superseded(run, item, superseded)
+            return await self._superseded(work, item, superseded)
         except (PermanentError, OutdatedDeployment) as unrecordable:
             return _skipped(unrecordable)
 
-    async def _retry_or_fail(self, run: str, item: Item, attempt: int, error: TransientError) -> ItemResult:
+    async def _retry_or_fail(self, work: RunWork, item: Item, error: TransientError, elapsed: float) -> ItemResult:
         """Leave the job for another attempt; after the last one, record the failure if that is possible now."""
-        if attempt + 1 < self.settings.max_attempts:
-            log.info(
-                "attempt %d did not succeed: %s",
-                attempt + 1,
-                error,
-                extra={"event": "job.requeued", "kind": error.kind},
-            )
-            return ItemResult(failed=True)
+        retry = plan_retry(self.settings, work, error, elapsed)
+        if retry:
+            log_retry(retry, error)
+            return ItemResult(retry=retry)
         try:
-            return await self.record_failure(run, item, attempt, error)
+            return await self.record_failure(work, item, error)
         except TransientError as unrecorded:
             log.warning("the failure cannot be recorded now: %s", unrecorded, extra={"event": "job.failure_unrecorded"})
-            return ItemResult(failed=True)
+            return ItemResult(retry=Retry(work, pause(self.settings, work.service_seconds)))
 
-    async def _superseded(self, run: str, item: Item, error: JobSuperseded) -> ItemResult:
+    async def _superseded(self, work: RunWork, item: Item, error: JobSuperseded) -> ItemResult:
         log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
         key = JobKey.of(item.recipe, self.settings.input_container, item.name)
-        return _result(await self.executor.ledger.get(key), run)
+        return self._result(await self.executor.ledger.get(key), work)
+
+    def _result(self, entry: Entry | None, work: RunWork) -> ItemResult:
+        """Return the result that a job's row means for the run: jobs that another caller has ended count as skipped."""
+        if entry is None:
+            return ItemResult("skipped")
+        if entry.is_running:
+            return ItemResult(retry=Retry(work, retry_delay(self.settings, 0)))
+        outcomes: dict[str, Outcome] = {"done": "done", "failed": "failed"}
+        return ItemResult(outcomes.get(entry.state, "skipped") if entry.run == work.run else "skipped")
 
 
 @dataclass(frozen=True)
@@ -151,12 +163,30 @@ class RunWorker:
     """Records the failures of the jobs that an unreadable message names; returns False if it names none."""
 
     async def handle_message(self, body: bytes) -> None:
-        """Process a message of the run queue. A message that this version cannot read is put back with a pause."""
+        """Process a message of the run queue. A message that this version cannot read is put back with a pause.
+
+        So is one that a fault of storage interrupts: the host's redeliveries would use it up within minutes.
+        """
         try:
-            await self._process(RunWork.parse(body))
+            work, started = RunWork.parse(body), time.monotonic()
         except Unreadable as error:
             unreadable = UnreadableMessages(self.queue, self.items.outcomes.ledger, self.settings.give_up_after)
             await unreadable.put_back(body, error, partial(self.fail_message, body, error))
+            return
+        try:
+            await self._process(work)
+        except TransientError as error:
+            retry = plan_retry(self.settings, work, error, time.monotonic() - started)
+            if retry is None:
+                raise
+            log.warning(
+                "the message of run %s is retried in %.0f s: %s",
+                work.run,
+                retry.delay,
+                error,
+                extra={"event": "run.message_requeued", "kind": error.kind},
+            )
+            await self.queue.send(retry.message, retry.delay)
 
     async def _process(self, work: RunWork) -> None:
         if refusal := await self.admission.refusal("runs"):
@@ -185,7 +215,7 @@ class RunWorker:
         batch = await self._batch(work)
         if batch is None or not batch.unfinished:
             return
-        ends = await self._execute_items(batch, work.attempt)
+        ends = await self._execute_items(batch, work)
         results = {index: end for index, end in ends.items() if isinstance(end, ItemResult)}
         outcomes = {index: result.outcome for index, result in results.items() if result.outcome}
         batch = await self.store.settle(batch, outcomes)
@@ -193,10 +223,8 @@ class RunWorker:
             if isinstance(end, BaseException):
                 raise end  # the host redelivers the message for the rest
         if batch.unfinished and await self._working_run(work.run):
-            failed = any(result.failed for result in results.values())
-            waits = failed or any(result.waits for result in results.values())
-            following = RunWork(run=work.run, batch=work.batch, attempt=work.attempt + int(failed))
-            await self.queue.send(following, retry_delay(self.settings, following.attempt) if waits else 0)
+            retries = [result.retry for result in results.values() if result.retry]
+            await self.queue.send(_following(work, retries), max((retry.delay for retry in retries), default=0))
 
     async def _working_run(self, run_id: str) -> Run | None:
         """Return a run that is working; None if it is over or unknown.
@@ -216,7 +244,7 @@ class RunWorker:
             return Batch(work.run, work.batch, tuple(work.items), UNFINISHED * len(work.items), work.etag)
         return await self.store.batch(work.run, work.batch)
 
-    async def _execute_items(self, batch: Batch, attempt: int) -> dict[int, ItemResult | BaseException]:
+    async def _execute_items(self, batch: Batch, work: RunWork) -> dict[int, ItemResult | BaseException]:
         """Execute the unfinished jobs of a batch; return each one's result, or the error that left it unrecorded."""
         deadline = time.monotonic() + self.settings.run_batch_timeout
 
@@ -226,11 +254,23 @@ class RunWorker:
                     return ItemResult()
                 item = batch.items[index]
                 with job_log_context(JobKey.of(item.recipe, self.settings.input_container, item.name).id):
-                    return await self.items.execute(batch.run, item, attempt)
+                    return await self.items.execute(work, item)
 
         unfinished = batch.unfinished
         ends = await asyncio.gather(*map(execute, unfinished), return_exceptions=True)
         return dict(zip(unfinished, ends, strict=True))
+
+
+def _following(work: RunWork, retries: list[Retry[RunWork]]) -> RunWork:
+    """Return the batch's next message. Its jobs share the attempts: the job that has used up most decides."""
+    messages = [work, *(retry.message for retry in retries)]
+    return RunWork(
+        run=work.run,
+        batch=work.batch,
+        attempt=max(message.attempt for message in messages),
+        service_seconds=max(message.service_seconds for message in messages),
+        losses=max(message.losses for message in messages),
+    )
 
 
 def _skipped(error: PermanentError | OutdatedDeployment) -> ItemResult:
@@ -252,13 +292,3 @@ def _known_row(container: str, item: Item) -> Entry | None:
         listed=item.listed,
         row_etag=item.etag,
     )
-
-
-def _result(entry: Entry | None, run: str) -> ItemResult:
-    """Return the result that a job's row means for the run: jobs that another caller has ended count as skipped."""
-    if entry is None:
-        return ItemResult("skipped")
-    if entry.is_running:
-        return ItemResult(waits=True)
-    outcomes: dict[str, Outcome] = {"done": "done", "failed": "failed"}
-    return ItemResult(outcomes.get(entry.state, "skipped") if entry.run == run else "skipped")

@@ -243,7 +243,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         86_400,
         ge=0,
         le=7 * 86_400,
-        description="Time after which a message is given up that cannot be read, or waits for a newer deployment.",
+        description="A job that has lost this time to faults of services is given up; so is a message that cannot be "
+        "read, or waits for a newer deployment, for this time.",
     )
     requeue_delay: float = Field(
         10,

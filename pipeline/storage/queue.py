@@ -40,10 +40,12 @@ def content_of(body: bytes) -> bytes:
 
 
 class QueueMessage(StoredModel, frozen=True):
-    """A message; `attempt` counts the attempts so far.
+    """A message; `attempt` counts the attempts used up so far.
 
-    `deployment` is the newest deployment that has sent the message. `left_since` is the time, in seconds since 1970, at
-    which an older deployment first left the message to a newer one; 0 if none has.
+    `service_seconds` is the time lost to faults of services since the first delivery, and `losses` the number of lost
+    sessions that did not count as attempts. `deployment` is the newest deployment that has sent the message.
+    `left_since` is the time, in seconds since 1970, at which an older deployment first left the message to a newer one;
+    0 if none has.
     """
 
     names_job: ClassVar[tuple[str, ...]] = ()
@@ -52,6 +54,8 @@ class QueueMessage(StoredModel, frozen=True):
     deployment: int = Field(0, ge=0)
     left_since: float = Field(0, ge=0, allow_inf_nan=False)
     attempt: int = Field(0, ge=0)
+    service_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
+    losses: int = Field(0, ge=0)
     traceparent: str = Field("", max_length=100, description="The W3C trace context of the sender.")
 
     @classmethod
@@ -76,7 +80,8 @@ class Message(QueueMessage):
     """A waiting job; `again` executes a job that has ended.
 
     `requested` is True if a request or a command has submitted the job, not an upload.
-    `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete.
+    `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete. `recovered`
+    marks a job that the blob trigger gave up: when this message becomes a dead letter too, the job is a failure.
     """
 
     noun = "job message"
@@ -87,6 +92,7 @@ class Message(QueueMessage):
     again: bool = False
     requested: bool = False
     seen: int | None = Field(None, ge=0)
+    recovered: bool = False
 
 
 class Item(StoredModel, frozen=True):

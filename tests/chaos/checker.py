@@ -17,7 +17,8 @@ WEATHER = {
     "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "execution_interrupted",
     "out_of_memory", "execution_timeout", "job_timeout", "microbatch_interrupted", "transient",
     "pool_unavailable", "pool_unreachable",
-    "pool_denied", "pool_cannot_end", "storage_unavailable", "storage_denied",
+    "pool_denied", "pool_cannot_end", "pool_refused", "storage_unavailable", "storage_denied", "storage_refused",
+    "storage_not_found", "blob_busy",
     "identity_unavailable", "identity_denied", "undeliverable", "lease_lost", "slot_lost", "overwritten",
 }  # fmt: skip
 QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigger-chaos", "webjobs-blobtrigger-poison")

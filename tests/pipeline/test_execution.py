@@ -215,17 +215,17 @@ async def test_an_unreachable_pool_is_retried_then_named(
 ) -> None:
     quick = {
         "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
-        "PIPELINE_MAX_ATTEMPTS": "2",
         "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
     }
     async with open_stack({**environ, **quick}) as stack:
         await upload_source(stack, "photos/a.jpg", image_bytes())
         (message,) = await stack.messages()
-        assert message["attempt"] == 1
-        await stack.services.dispatcher.execute_message(Message(**message))
+        assert message.get("attempt", 0) == 0
+        day_later = Message(**{**message, "service_seconds": stack.services.settings.give_up_after})
+        await stack.services.dispatcher.execute_message(day_later)
         entry = await stack.entry("web", "photos/a.jpg")
         assert entry is not None
-        assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
+        assert (entry.state, entry.error_kind, entry.error_service) == ("failed", "pool_unreachable", "pool")
         assert "PIPELINE_POOL_ENDPOINT" in entry.error_message
 
 
@@ -233,7 +233,8 @@ async def test_a_final_failure_keeps_the_result_of_another_worker(stack: Stack) 
     await stack.upload("photos/a.jpg", image_bytes())
     done = await run(stack, "photos/a.jpg")
     message = Message(recipe="web", container=stack.services.settings.input_container, name="photos/a.jpg", attempt=4)
-    await stack.services.dispatcher._requeue_or_fail(message, PoolUnavailable("no session pool answers"))
+    error = PoolUnavailable("no session pool answers", bounded=True)
+    await stack.services.dispatcher._requeue_or_fail(message, error, 1.0)
     entry = await stack.entry("web", "photos/a.jpg")
     assert entry is not None
     assert (entry.state, entry.generation) == ("done", done.generation)
@@ -296,11 +297,12 @@ async def never() -> bool:
     raise AssertionError("the source is checked although no other job has ended")
 
 
-async def test_a_missing_output_container_is_named_in_the_failure(stack: Stack) -> None:
+async def test_a_job_waits_for_a_missing_output_container(stack: Stack) -> None:
     await stack.services.account.container(stack.services.settings.output_container).delete_container()
     await upload_source(stack, "photos/a.jpg", image_bytes())
-    entry = await failure(stack, "photos/a.jpg")
-    assert entry.error_kind == "configuration"
+    entry = await stack.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "storage_not_found", 0)
     assert stack.services.settings.output_container in entry.error_message
 
 

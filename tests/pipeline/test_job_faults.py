@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from pipeline.errors import JobSuperseded, PipelineError, SourceError, StorageUnavailable
-from pipeline.jobs.dispatch import MAX_DELAY_SECONDS, retry_delay
+from pipeline.jobs.retry_policy import MAX_DELAY_SECONDS, retry_delay
 from pipeline.storage.ledger import Entry
 from pipeline.storage.queue import Message, mark_unreadable
 from pipeline.testing import NO_RESPONSE, FakePool, MemoryAccount, memory_settings, pool
@@ -104,18 +106,19 @@ async def test_no_free_slot_requeues_without_an_attempt() -> None:
         (pool.status(404), "pool_not_found"),
     ],
 )
-async def test_an_unavailable_pool_is_an_attempt(memory: Memory, fault: pool.Fault, kind: str) -> None:
+async def test_an_unavailable_pool_uses_up_no_attempt(memory: Memory, fault: pool.Fault, kind: str) -> None:
     memory.pool.fail("POST files", fault, times=2)
-    assert state(await upload(memory)) == ("queued", kind, 1)
+    assert state(await upload(memory)) == ("queued", kind, 0)
     (message,) = await memory.take()
-    assert message["attempt"] == 1
+    assert message.get("attempt", 0) == 0
     await memory.services.dispatcher.execute_message(Message(**message))
-    assert state(await row(memory)) == ("done", "", 2)
+    assert state(await row(memory)) == ("done", "", 1)
 
 
 async def test_the_last_attempt_ends_as_a_failure() -> None:
+    """An answer that the pool does not document: the cause is unknown, so attempts are counted."""
     async with open_in_memory(max_attempts=3) as memory:
-        memory.pool.fail("POST files", pool.UNREACHABLE, times=99)
+        memory.pool.fail("POST files", pool.status(418), times=99)
         await upload(memory)
         for attempt in (1, 2):
             (message,) = await memory.take()
@@ -123,7 +126,7 @@ async def test_the_last_attempt_ends_as_a_failure() -> None:
             memory.account.advance(10)
             await memory.run_queued(message)
         entry = await row(memory)
-        assert (entry.state, entry.error_kind) == ("failed", "pool_unreachable")
+        assert (entry.state, entry.error_kind, entry.error_service) == ("failed", "pool_refused", "pool")
         assert entry.error_message.endswith("given up after 3 attempts")
         assert entry.stage == "queue"
 
@@ -132,7 +135,7 @@ async def test_retry_after_extends_the_delay(memory: Memory) -> None:
     memory.pool.fail("POST files", pool.status(503, Retry_After="100"), times=2)
     await upload(memory)
     assert await memory.take() == []
-    memory.account.advance(101)
+    memory.account.advance(126)
     assert len(await memory.take()) == 1
 
 
@@ -172,11 +175,11 @@ async def test_unavailable_storage_keeps_the_job(memory: Memory, operation: str,
     memory.account.fail(operation, 503, "ServerBusy")
     entry = await upload(memory)
     if stage:
-        assert state(entry) == ("queued", "storage_unavailable", 1)
+        assert state(entry) == ("queued", "storage_unavailable", 0)
         assert entry is not None
         assert entry.stage == stage
     (message,) = await memory.take()
-    assert message["attempt"] == 1
+    assert message.get("attempt", 0) == 0
     await memory.run_queued(message)
     assert (await row(memory)).state == "done"
     assert len(await memory.outputs()) == 2
@@ -209,7 +212,7 @@ async def test_an_error_that_cannot_be_queued_is_raised(memory: Memory) -> None:
     [
         (409, "BlobArchived", ("failed", "archived", 1)),
         (409, "BlobImmutableDueToPolicy", ("failed", "immutable", 1)),
-        (403, "AuthorizationFailure", ("queued", "storage_denied", 1)),
+        (403, "AuthorizationFailure", ("queued", "storage_denied", 0)),
         (413, "RequestBodyTooLarge", ("failed", "storage_invalid", 1)),
         (409, "BlobUsesCustomerSpecifiedEncryption", ("failed", "customer_key", 1)),
         (412, "LeaseIdMissing", ("queued", "blob_leased", 1)),
@@ -357,28 +360,52 @@ async def blob_dead_letter(memory: Memory, name: str = NAME, container: str = "i
     await memory.services.dead_letters.handle_blob_message(body.encode())
 
 
-async def test_a_dead_letter_becomes_a_failure(memory: Memory) -> None:
+async def job_dead_letter(memory: Memory, message: dict[str, Any]) -> None:
+    await memory.services.dead_letters.handle_job_message(json.dumps(message).encode())
+
+
+async def test_a_dead_letter_of_the_blob_trigger_is_a_job_once(memory: Memory) -> None:
+    """The trigger gives up within a second: the job is queued with a pause, and marked."""
     await memory.upload(NAME, image_bytes(60, 40))
     await blob_dead_letter(memory)
+    assert await memory.take() == [], "there is a pause"
+    assert await memory.entry("web", NAME) is None
+    memory.account.advance(memory.services.settings.claim_ttl * 1.25)
+    (message,) = await memory.take()
+    assert message["recovered"] is True
+    await memory.run_queued(message)
+    assert state(await row(memory)) == ("done", "", 1)
+
+
+async def test_a_recovered_job_that_breaks_off_again_is_a_failure(memory: Memory) -> None:
+    await memory.upload(NAME, image_bytes(60, 40))
+    await blob_dead_letter(memory)
+    memory.account.advance(memory.services.settings.claim_ttl * 1.25)
+    (message,) = await memory.take()
+    await job_dead_letter(memory, message)
     assert state(await row(memory)) == ("failed", "undeliverable", 1)
+    assert await memory.take() == []
 
 
 @pytest.mark.parametrize("place", [("input", "photos/gone.jpg"), ("input", "other/a.jpg"), ("other", NAME)])
 async def test_a_dead_letter_without_a_job_is_dropped(memory: Memory, place: tuple[str, str]) -> None:
     await blob_dead_letter(memory, place[1], place[0])
+    memory.account.advance(1000)
+    for message in await memory.take():
+        await memory.run_queued(message)
     assert (await memory.services.ledger.page())[0] == []
 
 
 async def test_a_dead_letter_waits_for_storage(memory: Memory) -> None:
     await memory.upload(NAME, image_bytes(60, 40))
-    await memory.services.account.queue("webjobs-blobtrigger-poison").create_queue()
+    await memory.services.account.queue("jobs-poison").create_queue()
     memory.account.fail("row", 503, "ServerBusy")
-    await blob_dead_letter(memory)
+    await job_dead_letter(memory, {"recipe": "web", "container": "input", "name": NAME})
     assert await memory.entry("web", NAME) is None
     memory.account.advance(memory.services.settings.claim_ttl + 1)
-    poison = memory.services.account.queue("webjobs-blobtrigger-poison")
+    poison = memory.services.account.queue("jobs-poison")
     (message,) = [each async for each in poison.receive_messages()]
-    await memory.services.dead_letters.handle_blob_message(message.content)
+    await memory.services.dead_letters.handle_job_message(message.content)
     assert (await row(memory)).error_kind == "undeliverable"
 
 

@@ -47,12 +47,12 @@ async def test_a_fault_of_the_pool_is_retried(memory: Memory, fault: pool.Fault)
 async def test_the_last_attempt_of_a_run_is_a_failure() -> None:
     async with open_in_memory(max_attempts=2) as memory:
         run = await started(memory)
-        memory.pool.fail("POST files", pool.UNREACHABLE, times=99)
+        memory.pool.fail("POST files", pool.status(418), times=99)
         run = await finish(memory, run)
         assert (run.state, run.progress) == ("done", Progress(failed=3))
         entry = await memory.entry("web", "photos/0.jpg")
         assert entry is not None
-        assert (entry.error_kind, entry.run) == ("pool_unreachable", run.id)
+        assert (entry.error_kind, entry.run) == ("pool_refused", run.id)
 
 
 @pytest.mark.parametrize(

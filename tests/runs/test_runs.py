@@ -328,7 +328,7 @@ async def test_a_full_pool_leaves_jobs_for_the_next_message(environ: dict[str, s
 async def test_an_unavailable_pool_is_retried_then_fails_the_jobs(environ: dict[str, str]) -> None:
     away = {
         "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
-        "PIPELINE_MAX_ATTEMPTS": "2",
+        "PIPELINE_GIVE_UP_AFTER": "0.001",
         "PIPELINE_RETRY_MAX_ATTEMPTS": "1",
     }
     async with open_stack({**environ, **away}) as stack:
