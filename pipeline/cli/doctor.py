@@ -122,7 +122,7 @@ async def _queues(services: Services) -> list[Finding]:
         try:
             count = await JobQueue(services.account, dead_letters).length()
         except PipelineError as error:
-            if error.kind != "configuration":  # the platform creates this queue with its first message
+            if error.kind != "storage_not_found":  # the platform creates this queue with its first message
                 raise
             count = 0
         if count:

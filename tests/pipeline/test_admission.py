@@ -118,6 +118,17 @@ async def test_half_open_admits_one_job_and_its_success_all_others(memory: Memor
     assert [(entry.state, entry.attempts) for entry in entries if entry] == [("done", 1)] * 6
 
 
+async def test_two_jobs_that_ask_at_once_are_one_probe(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read_slowly() -> dict[str, object]:
+        await asyncio.sleep(0)
+        return {}
+
+    await open_breaker(memory)
+    memory.account.advance(PROBE_INTERVAL)
+    monkeypatch.setattr(memory.services.admission.pauses, "current", read_slowly)
+    assert sorted(await asyncio.gather(upload(memory, "photos/1.jpg"), upload(memory, "photos/2.jpg"))) == ["", "done"]
+
+
 async def test_a_probe_that_fails_keeps_the_breaker_open(memory: Memory) -> None:
     await open_breaker(memory)
     memory.account.advance(PROBE_INTERVAL)
