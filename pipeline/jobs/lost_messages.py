@@ -119,9 +119,14 @@ class JobMessageRecovery:
         return count
 
     async def _send(self, job: WaitingJob) -> None:
-        # A pause of requests holds for the images of requests; other sources count as uploads.
-        requested = job.container == self.upload_container
-        message = Message(recipe=job.key.recipe, container=job.container, name=job.name, requested=requested)
+        message = Message(
+            recipe=job.key.recipe,
+            container=job.container,
+            name=job.name,
+            # A pause of requests holds for the images of requests; other sources count as uploads.
+            requested=job.container == self.upload_container,
+            service_seconds=job.service_seconds,
+        )
         await self.queue.send(message)
 
 

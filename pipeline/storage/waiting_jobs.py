@@ -14,14 +14,17 @@ from pipeline.storage.entry import LIST_MARK, LONG_AGO, State, position_at, stat
 from pipeline.storage.keys import JobKey
 
 _RANGE = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
-_COLUMNS = ["PartitionKey", "RowKey", "job", "container", "name", "since", "run", "resent_at"]
+_COLUMNS = ["PartitionKey", "RowKey", "job", "container", "name", "since", "run", "service_seconds", "resent_at"]
 # Rows of one entity-group transaction.
 MAX_TRANSACTION_ROWS = 100
 
 
 @dataclass(frozen=True)
 class WaitingJob:
-    """A list row of a job that waits since `since`. `resent_at` is when its message was last sent again."""
+    """A list row of a job that waits since `since`.
+
+    `service_seconds` is the time lost to faults of services. `resent_at` is when its message was last sent again.
+    """
 
     key: JobKey
     list_key: str
@@ -29,6 +32,7 @@ class WaitingJob:
     name: str
     since: datetime
     run: str = ""
+    service_seconds: float = 0.0
     resent_at: datetime = LONG_AGO
 
     @property
@@ -46,6 +50,7 @@ class WaitingJob:
             row["name"],
             row["since"],
             row.get("run") or "",
+            row.get("service_seconds") or 0.0,
             row.get("resent_at") or LONG_AGO,
         )
 

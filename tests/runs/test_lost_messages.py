@@ -122,6 +122,23 @@ async def test_a_pause_multiplies_no_messages(memory: Memory) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+async def test_a_resent_message_keeps_the_time_lost_to_services(memory: Memory) -> None:
+    """Otherwise, a queue that is lost during an outage would start PIPELINE_GIVE_UP_AFTER anew."""
+    await queued(memory, 1)
+    memory.pool.fail("POST", pool.UNREACHABLE, times=1000)
+    for _ in range(3):
+        memory.account.advance(4000)
+        (message,) = await memory.take()
+        await memory.run_queued(message)
+    memory.account.advance(4000)
+    (message,) = await memory.take()
+    assert await tick(memory) == 1
+    (resent,) = await memory.take()
+    # The row tells the time of the attempts and pauses before the last attempt.
+    assert 0 < resent["service_seconds"] <= message["service_seconds"]
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_a_full_pool_multiplies_no_messages(memory: Memory) -> None:
     await queued(memory, 5)
     memory.pool.fail("POST", pool.FULL, times=1000)
