@@ -9,7 +9,6 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property, partial
 from typing import Self
 
@@ -44,19 +43,13 @@ from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.runs.dead_letters import RunDeadLetterHandler
 from pipeline.runs.estimates import Estimator
 from pipeline.runs.fan_out import FanOut
+from pipeline.runs.ledger_rebuild import LedgerRebuild
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.lost_messages import LostMessageRecovery, waits_in_run
 from pipeline.runs.orphans import OrphanCollector
 from pipeline.runs.planning import RunPlanner
-from pipeline.runs.retention import Retention, RetentionTask
-from pipeline.runs.retention_tasks import (
-    AdHocRecipeRetention,
-    DocumentRetention,
-    JobRetention,
-    MetricsRetention,
-    PlanRetention,
-    RunRetention,
-)
+from pipeline.runs.retention import Retention
+from pipeline.runs.retention_tasks import job_tasks, run_tasks
 from pipeline.runs.selection import JobFinder
 from pipeline.runs.worker import ItemExecutor, RunWorker
 from pipeline.settings import Settings, StorageAccount
@@ -81,8 +74,6 @@ from pipeline.storage import (
 SLOT_PREFIX = "slots/"
 ADHOC_PREFIX = "adhoc/"
 IDEMPOTENCY_PREFIX = "idempotency/"
-# A round over the jobs reads the properties of each old job's source.
-JOB_RETENTION_INTERVAL = timedelta(days=7)
 
 # By default, Python collects cycles after 700 new objects: several times for each job, and a tenth of its CPU time.
 GC_THRESHOLDS = (10_000, 20, 20)
@@ -307,6 +298,11 @@ class Services:
         return ActiveRecipes(self.run_store, self.recipes, self.ledger.deployment)
 
     @cached_property
+    def ledger_rebuild(self) -> LedgerRebuild:
+        """Rebuilds a lost ledger."""
+        return LedgerRebuild(self.ledger, self.sources, self.renditions, self.catalog, self.active_recipes)
+
+    @cached_property
     def orphans(self) -> OrphanCollector:
         """Finds and deletes orphans."""
         return OrphanCollector(
@@ -321,19 +317,11 @@ class Services:
     @cached_property
     def retention(self) -> Retention:
         """Deletes old bookkeeping."""
-        settings, jobs = self.settings, EndedJobs(self.account, self.settings.ledger_table, self.ledger)
-        ttl, days = timedelta(hours=settings.idempotency_ttl_hours), settings.job_retention_days
-        adhoc_recipes = DocumentStore(self.account, settings.state_container, ADHOC_PREFIX)
-        containers = (settings.input_container, settings.upload_container)
+        adhoc_recipes = DocumentStore(self.account, self.settings.state_container, ADHOC_PREFIX)
+        jobs = EndedJobs(self.account, self.settings.ledger_table, self.ledger)
         tasks = (
-            RetentionTask("metrics", MetricsRetention(self.ledger.metrics).step),
-            RetentionTask("plans", PlanRetention(self.run_store, settings.run_retention_days).step),
-            RetentionTask("runs", RunRetention(self.run_store, settings.run_retention_days).step),
-            RetentionTask("idempotency keys", DocumentRetention(self.idempotency, ttl).step),
-            RetentionTask(
-                "jobs", JobRetention(jobs, self.sources, self.recipes, *containers, days).step, JOB_RETENTION_INTERVAL
-            ),
-            RetentionTask("ad-hoc recipes", AdHocRecipeRetention(adhoc_recipes, timedelta(days=days), jobs).step),
+            *run_tasks(self.settings, self.run_store, self.ledger.metrics),
+            *job_tasks(self.settings, jobs, self.sources, self.recipes, adhoc_recipes, self.idempotency),
         )
         return Retention(self.run_store, self.active_recipes, tasks)
 

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, TypedDict, Unpack
 
 from pipeline.concurrency import gather_or_cancel
+from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import (
     ConfigError,
     JobSuperseded,
@@ -134,7 +135,7 @@ class JobExecutor:
         try:
             rendered, report = await self._render_with_retry(source, recipe, timer, policy, history)
             with timer.stage("commit"):
-                records = await self._commit(rendered, source, recipe, claim)
+                records = await self._commit(rendered, source, recipe, claim, report)
             with timer.stage("ledger"):
                 entry = await claim.complete(records, _summary(source, report, timer))
         except (PermanentError, ConfigError) as error:
@@ -166,7 +167,12 @@ class JobExecutor:
         return entry
 
     async def _commit(
-        self, rendered: list[StagedRendition[Staged]], source: Source, recipe: Recipe, claim: Claim
+        self,
+        rendered: list[StagedRendition[Staged]],
+        source: Source,
+        recipe: Recipe,
+        claim: Claim,
+        report: SessionReport,
     ) -> list[dict[str, Any]]:
         """Commit the renditions under the claim's generation. Returns their records for the ledger."""
         if not fits_row([_record(each, LONG_ETAG) for each in rendered]):
@@ -175,6 +181,7 @@ class JobExecutor:
                 "fewer renditions, or the source a shorter name",
                 kind="too_many_renditions",
             )
+        source_format = report.source.format if report.source else ""
         mark = RenditionMark(
             claim.entry.key.id,
             claim.entry.generation,
@@ -183,12 +190,12 @@ class JobExecutor:
             source_size=source.size,
             source_sha256=source.sha256,
             renditions=len(rendered),
+            source_format=source_format,
+            decoder_revision=decoder_revision(source_format),
         )
         etags = await gather_or_cancel(
             *(
-                self.renditions.commit(
-                    each.staged, _blob(each, source, recipe), replace(mark, rendition=each.facts.name)
-                )
+                self.renditions.commit(each.staged, _blob(each, source, recipe), _marked(mark, each))
                 for each in rendered
             )
         )
@@ -246,9 +253,21 @@ def _blob(rendered: StagedRendition[Staged], source: Source, recipe: Recipe) -> 
     The metadata are those that the recipe carries over from the source, those of the report, and the recipe's name.
     """
     carried = {name: source.metadata[name] for name in recipe.carry if name in source.metadata}
-    origin = {"recipe": recipe.name, "sha256": rendered.facts.sha256}
-    metadata = {**carried, **rendered.facts.as_reported["extra"], **origin}
+    metadata = {**carried, **rendered.facts.as_reported["extra"], "recipe": recipe.name}
     return RenditionBlob(rendered.path, rendered.content_type, rendered.rendition.cache_control, metadata)
+
+
+def _marked(mark: RenditionMark, rendered: StagedRendition[Staged]) -> RenditionMark:
+    """Return the mark of one rendition of a job."""
+    facts = rendered.facts
+    return replace(
+        mark,
+        rendition=facts.name,
+        format=facts.format,
+        sha256=facts.sha256,
+        width=facts.width,
+        height=facts.height,
+    )
 
 
 def _record(rendered: StagedRendition[Staged], etag: str) -> dict[str, Any]:

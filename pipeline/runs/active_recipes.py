@@ -37,10 +37,15 @@ class ActiveRecipes:
             if written:
                 return True
 
-    async def mismatch(self) -> str:
-        """Return the reason why the recipes of this process are not known to be those of the app; empty if they are."""
+    async def mismatch(self, *, assume_stored: bool = True) -> str:
+        """Return the reason why the recipes of this process are not known to be those of the app; empty if they are.
+
+        With `assume_stored` False, they count as equal while the app has stored none.
+        """
         stored = await self._stored()
         if stored is None:
+            if not assume_stored:
+                return ""
             return "the app has not stored its recipe versions yet: it does so within ten minutes after its start"
         own, active = self._own_versions(), stored.content["recipes"]
         different = sorted(name for name in own.keys() | active.keys() if own.get(name) != active.get(name))
@@ -53,6 +58,11 @@ class ActiveRecipes:
             f"{app} and this machine have different versions of the recipe {different[0]}{several}: use the recipe "
             "file and the version of the app, or deploy these"
         )
+
+    async def newest_deployment(self) -> int:
+        """Return the number of the newest deployment that has stored its recipes, or that of this process."""
+        stored = await self._stored()
+        return max(self.deployment, stored.content["deployment"] if stored else 0)
 
     async def _stored(self) -> Document | None:
         return await self.store.get("recipes", KEY)

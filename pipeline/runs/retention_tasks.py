@@ -8,6 +8,8 @@ from pipeline.concurrency import map_concurrently
 from pipeline.errors import JobSuperseded
 from pipeline.recipes import Recipes, adhoc
 from pipeline.runs.model import Run, key_of, now
+from pipeline.runs.retention import RetentionTask
+from pipeline.settings import Settings
 from pipeline.storage import (
     MAX_PERIOD,
     UNREADABLE_PARTITION,
@@ -25,6 +27,8 @@ CONCURRENCY = 32
 # One step deletes at most this many rows, so that it takes seconds.
 MAX_ROWS = 2000
 RUNS_PER_STEP = 20
+# A round over the jobs reads the properties of each old job's source.
+JOB_RETENTION_INTERVAL = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class AdHocRecipeRetention(DocumentRetention):
 
 @dataclass(frozen=True)
 class JobRetention:
-    """Delete the rows of jobs that ended more than `days` ago and that no plan or run can include again.
+    """Delete the rows of jobs that ended longer ago than `age` and that no plan or run can include again.
 
     These are the jobs of deleted sources, of removed recipes, of ad-hoc recipes and of uploads by HTTP, and unreadable
     messages.
@@ -115,7 +119,7 @@ class JobRetention:
     recipes: Recipes
     input_container: str
     upload_container: str
-    days: float
+    age: timedelta
 
     async def step(self, position: str) -> tuple[int, str]:
         """Delete the old jobs of one page of a partition."""
@@ -124,7 +128,7 @@ class JobRetention:
             partition = await self.jobs.next_partition(partition)
             if not partition:
                 return 0, ""
-        ended, token = await self.jobs.page(partition, now() - timedelta(days=self.days), token)
+        ended, token = await self.jobs.page(partition, now() - self.age, token)
         expired = await map_concurrently(self._has_expired, ended, CONCURRENCY)
         count = await self.jobs.delete([entry for entry, gone in zip(ended, expired, strict=True) if gone])
         return count, json.dumps([partition, token])
@@ -144,6 +148,34 @@ class JobRetention:
         except JobSuperseded:
             return True
         return False
+
+
+def run_tasks(settings: Settings, store: RunStore, metrics: MetricsStore) -> list[RetentionTask]:
+    """Return the tasks for metrics, plans and runs."""
+    days = settings.run_retention_days
+    return [
+        RetentionTask("metrics", MetricsRetention(metrics).step),
+        RetentionTask("plans", PlanRetention(store, days).step),
+        RetentionTask("runs", RunRetention(store, days).step),
+    ]
+
+
+def job_tasks(
+    settings: Settings,
+    jobs: EndedJobs,
+    sources: Sources,
+    recipes: Recipes,
+    adhoc_recipes: DocumentStore,
+    idempotency: DocumentStore,
+) -> list[RetentionTask]:
+    """Return the tasks for jobs, for the ad-hoc recipes that they need, and for idempotency keys."""
+    ttl, age = timedelta(hours=settings.idempotency_ttl_hours), timedelta(days=settings.job_retention_days)
+    containers = settings.input_container, settings.upload_container
+    return [
+        RetentionTask("idempotency keys", DocumentRetention(idempotency, ttl).step),
+        RetentionTask("jobs", JobRetention(jobs, sources, recipes, *containers, age).step, JOB_RETENTION_INTERVAL),
+        RetentionTask("ad-hoc recipes", AdHocRecipeRetention(adhoc_recipes, age, jobs).step),
+    ]
 
 
 def _oldest_key(days: float) -> str:

@@ -19,7 +19,7 @@ from pipeline.storage.deployment import deployment_number, is_older
 from pipeline.storage.ended_jobs import EndedJobs
 from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
 from pipeline.storage.json_documents import DocumentName, DocumentStore, StoredDocument
-from pipeline.storage.keys import JobKey, row_key, source_of
+from pipeline.storage.keys import JobKey, row_key, source_of, source_prefix
 from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
 from pipeline.storage.ledger import Claim, Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before
@@ -112,6 +112,7 @@ __all__ = [
     "row_key",
     "safe_file_name",
     "source_of",
+    "source_prefix",
     "unquoted",
     "unreadable_since",
 ]

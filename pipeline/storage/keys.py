@@ -120,3 +120,11 @@ def source_of(key: JobKey) -> tuple[str, str] | None:
         return None
     container, _, name = re.sub(r"!([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), row).partition("/")
     return container, name
+
+
+def source_prefix(key: JobKey) -> tuple[str, str]:
+    """Return container and beginning of the name of a job's source, as far as the key holds it."""
+    row = key.row.partition("~")[2] if key.is_grouped else key.row
+    kept = re.sub(r"![0-9A-F]?$", "", re.sub(r"!~[0-9a-f]{64}$", "", row))
+    container, _, start = re.sub(r"!([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), kept).partition("/")
+    return container, start

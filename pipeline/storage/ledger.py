@@ -191,9 +191,10 @@ class Ledger:
         return await self._try(replace(moved, owner=secrets.token_hex(8)))
 
     async def adopt(self, entry: Entry, existing: Entry | None) -> bool:
-        """Write the row of a job that has ended, in place of `existing`. Returns False if that row has changed."""
-        listed, row_etag = (existing.listed, existing.row_etag) if existing else ((), "")
-        return await self._try(replace(entry, owner=secrets.token_hex(8), listed=listed, row_etag=row_etag)) is not None
+        """Write the row of an ended job in place of `existing`; False if that has changed. Later claims are newer."""
+        generation = max(entry.generation, _next(0, datetime.now(UTC)))
+        kept: dict[str, Any] = {"listed": existing.listed, "row_etag": existing.row_etag} if existing else {}
+        return await self._try(replace(entry, generation=generation, owner=secrets.token_hex(8), **kept)) is not None
 
     async def _try(self, entry: Entry, *, lists: bool = True) -> Entry | None:
         """Write a row and return it; None on a conflict. With `lists`, move its list rows in the same transaction."""
@@ -233,13 +234,11 @@ class Ledger:
         deleted = [("delete", {"PartitionKey": entry.key.partition, "RowKey": key}) for key in sorted(obsolete)]
         while True:
             try:
-                written = await self._table.submit_transaction([first, *listed, *deleted])
-                break
+                return str((await self._table.submit_transaction([first, *listed, *deleted]))[0]["etag"])
             except TableTransactionError as error:
                 if error.status_code != 404 or error.index <= len(listed):
                     raise
                 del deleted[error.index - 1 - len(listed)]  # this list row is gone already; the others are not
-        return str(written[0]["etag"])
 
 
 class Claim:

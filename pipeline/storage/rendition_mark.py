@@ -5,6 +5,7 @@ The mark guards against loops, decides conditional commits, and lets the ledger 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Self
 
 JOB_METADATA_KEY: Final = "pipeline_job"
@@ -14,13 +15,20 @@ _TEXTS: Final = {
     "pipeline_recipe_version": "recipe_version",
     "pipeline_source_etag": "source_etag",
     "pipeline_source_sha256": "source_sha256",
+    "pipeline_source_format": "source_format",
     "pipeline_rendition": "rendition",
+    "pipeline_format": "format",
+    "sha256": "sha256",
 }
 _NUMBERS: Final = {
     GENERATION_METADATA_KEY: "generation",
     "pipeline_source_size": "source_size",
+    "pipeline_decoder": "decoder_revision",
     "pipeline_renditions": "renditions",
+    "pipeline_width": "width",
+    "pipeline_height": "height",
 }
+MARK_PREFIX: Final = "pipeline_"
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,12 @@ class RenditionMark:
         source_sha256: The SHA-256 of the source's bytes, hexadecimal.
         rendition: The name of the rendition.
         renditions: The number of renditions of the job.
+        source_format: The format of the source, by Pillow's name.
+        decoder_revision: The revision of the decoder of that format.
+        format: The format of the rendition, as in recipes.
+        sha256: The SHA-256 of the rendition's bytes, hexadecimal.
+        width: The width of the rendition in pixels.
+        height: The height of the rendition in pixels.
     """
 
     job: str
@@ -46,6 +60,12 @@ class RenditionMark:
     source_sha256: str = ""
     rendition: str = ""
     renditions: int = 0
+    source_format: str = ""
+    decoder_revision: int = 0
+    format: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of the mark; an empty field has none, since storage refuses empty values."""
@@ -66,12 +86,13 @@ class RenditionMark:
 
 @dataclass(frozen=True)
 class MarkedBlob:
-    """A blob that a job of the pipeline has committed, with its mark."""
+    """A blob that a job of the pipeline has committed, with its mark and the time of its last write."""
 
     path: str
     etag: str
     size: int
     mark: RenditionMark
+    modified: datetime
 
     @property
     def job(self) -> str:

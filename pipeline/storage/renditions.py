@@ -6,12 +6,12 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import ContentSettings
+from azure.storage.blob import BlobProperties, ContentSettings
 
 from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError
 from pipeline.storage.account import Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.blobs import unquoted
-from pipeline.storage.rendition_mark import MarkedBlob, RenditionMark
+from pipeline.storage.rendition_mark import MARK_PREFIX, MarkedBlob, RenditionMark
 from pipeline.storage.staging import Staged
 
 
@@ -51,7 +51,9 @@ class Renditions:
         with map_errors(f"committing {self.container}/{blob.path}"):
             condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
             headers = ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control)
-            metadata = {**blob.metadata, **mark.metadata()}
+            # Part of the metadata comes from a session, which must not complete a mark.
+            own = {name: text for name, text in blob.metadata.items() if not name.lower().startswith(MARK_PREFIX)}
+            metadata = {**own, **mark.metadata()}
             for _ in range(5):
                 etag = await staged.commit(content_settings=headers, metadata=metadata, **condition)
                 if etag is not None:
@@ -89,8 +91,7 @@ class Renditions:
                 found = [(blob, RenditionMark.of(blob.metadata)) async for blob in await anext(pages)]
             except StopAsyncIteration:
                 found = []
-        marked = [MarkedBlob(blob.name, blob.etag, blob.size, mark) for blob, mark in found if mark]
-        return marked, getattr(pages, "continuation_token", None) or ""
+        return [_marked(blob, mark) for blob, mark in found if mark], getattr(pages, "continuation_token", None) or ""
 
     async def delete(self, blob: MarkedBlob) -> bool:
         """Delete a blob. Returns False if it has changed since it was listed, or is gone."""
@@ -123,3 +124,7 @@ class Renditions:
         if there.generation > mark.generation:
             raise JobSuperseded(f"a newer generation of {path} has been committed")
         return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def _marked(blob: BlobProperties, mark: RenditionMark) -> MarkedBlob:
+    return MarkedBlob(blob.name, unquoted(blob.etag), blob.size, mark, blob.last_modified)

@@ -37,6 +37,10 @@ async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_pat
     assert (repeated.exit_code, "photos/ü 1.jpg exists" in repeated.stderr) == (1, True)
     missing = await asyncio.to_thread(pipeline, "submit", "web", "photos/none.jpg", **stack.environ)
     assert (missing.exit_code, "neither a file photos/none.jpg nor a blob" in missing.stderr) == (1, True)
+    rebuilt = await pipeline_json(stack, "ledger", "rebuild", "--dry-run")
+    assert (rebuilt["renditions"], rebuilt["present"], rebuilt["adopted"]) == (2, 1, 0)
+    lines = (await asyncio.to_thread(pipeline, "ledger", "rebuild", **stack.environ)).stdout
+    assert "2 marked renditions read\n0 jobs adopted\n1 job present: the ledger has this row or a newer one" in lines
     await stack.services.account.container(stack.services.settings.input_container).delete_blob("photos/ü 1.jpg")
     assert len((await pipeline_json(stack, "prune"))["orphans"]) == 2
     assert len(await stack.outputs()) == 2

@@ -63,8 +63,9 @@ async def _check_marks(stack: Stack, entry: Entry) -> None:
     data = b"".join([chunk async for chunk in source.chunks()])
     marked, _ = await stack.services.renditions.marked()
     assert {(blob.path, blob.etag) for blob in marked} == {(one["path"], one["etag"]) for one in entry.renditions}
-    names = {one["path"]: one["name"] for one in entry.renditions}
+    records = {one["path"]: one for one in entry.renditions}
     for blob in marked:
+        record = records[blob.path]
         assert blob.mark == RenditionMark(
             entry.key.id,
             entry.generation,
@@ -72,8 +73,14 @@ async def _check_marks(stack: Stack, entry: Entry) -> None:
             source_etag=entry.version.etag,
             source_size=len(data),
             source_sha256=hashlib.sha256(data).hexdigest(),
-            rendition=names[blob.path],
+            rendition=record["name"],
             renditions=2,
+            source_format="JPEG",
+            decoder_revision=entry.decoder_revision,
+            format=record["format"],
+            sha256=record["sha256"],
+            width=record["width"],
+            height=record["height"],
         )
 
 
