@@ -189,10 +189,14 @@ class RunWorker:
             await self.queue.send(retry.message, retry.delay)
 
     async def _process(self, work: RunWork) -> None:
-        if refusal := await self.admission.refusal("runs"):
+        refusal = await self.admission.refusal("runs")
+        if isinstance(refusal, JobPaused):
             log.info("a message of run %s waits: %s", work.run, refusal, extra={"event": "run.paused"})
-            await self.queue.send(work, refusal.retry_after or 0)
+            await self.queue.send(work, refusal.retry_after)
             return
+        # A batch that is given up goes on: each of its jobs becomes a failure with the fault of the service.
+        if refusal and not (work.batch and work.service_seconds >= self.settings.give_up_after):
+            raise refusal
         try:
             if work.batch:
                 await self.execute_batch(work)
