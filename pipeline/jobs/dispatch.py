@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -195,6 +196,11 @@ class JobDispatcher:
                 return
         log_retry(retry, error)
         await self.queue.send(retry.message, retry.delay)
+        first = message.attempt == 0 and message.service_seconds == 0
+        if first and isinstance(error, TransientError) and error.dependency != "pool":
+            # Storage may have failed before the claim: then the job has no row yet, and no list shows it.
+            with suppress(PipelineError):
+                await self.outcomes.list_waiting(message, error)
 
 
 def internal_error(error: Exception) -> TransientError:

@@ -63,6 +63,26 @@ class OutcomeRecorder:
         final.message = f"{error.message}; given up after {used_up}"
         return await claim.fail(final, "queue")
 
+    async def list_waiting(self, message: Message, error: PipelineError) -> None:
+        """List a job that waits for its next attempt as queued, with the error, unless it has a row.
+
+        Its source may not be readable, so the row names no version of it. Raises TransientError if storage is
+        unavailable.
+        """
+        key = JobKey.of(message.recipe, message.container, message.name)
+        waiting = Entry(
+            key,
+            message.container,
+            message.name,
+            state="queued",
+            version=Version("", await self._recipe_hash(message.recipe, key)),
+            error_kind=error.kind,
+            error_class=type(error).__name__,
+            error_message=error.message,
+            error_service=getattr(error, "dependency", ""),
+        )
+        await self.ledger.enqueue(waiting)
+
     async def fail_message(self, body: bytes, error: PipelineError) -> bool:
         """Record the failure of the job that a message names, unreadable or not; return False if it names none."""
         message = Message.salvage(body)

@@ -101,6 +101,8 @@ def test_host_json_is_read_as_on_azure(app: Path) -> None:
     assert (blobs.batch_size, blobs.new_batch_threshold) == (3, 1)
     assert (queues.batch_size, queues.retry_delay, queues.max_dequeue_count) == (3, 30.0, 5)
     assert queues.max_polling_interval == 60
+    # Azure's blob trigger tries a blob five times within a second, whatever the delay of queues is.
+    assert (blobs.retry_delay, blobs.max_dequeue_count) == (0, 5)
 
 
 def test_settings_in_bindings_are_resolved(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,11 +250,12 @@ async def test_a_source_that_storage_refuses_is_a_failure_with_its_reason(memory
 
 
 async def test_a_404_without_a_code_is_retried_and_then_a_failure() -> None:
-    """A proxy may answer so: the event is not swallowed."""
+    """A proxy may answer so: the event is not swallowed, and the job is listed while it waits."""
     async with open_in_memory(max_attempts=2) as memory:
         await memory.upload(NAME, image_bytes(60, 40))
         memory.account.fail(f"blob.get input/{NAME}", 404, times=9)
         await memory.services.dispatcher.handle_blob("input", NAME)
+        assert state(await row(memory)) == ("queued", "storage_refused", 0)
         (message,) = await memory.take()
         await memory.run_queued(message)
         assert state(await row(memory)) == ("failed", "storage_refused", 1)

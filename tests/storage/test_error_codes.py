@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import JobSuperseded, PermanentError, StorageNotFound, StorageUnavailable, TransientError
+from pipeline.errors import (
+    IdentityUnavailable,
+    JobSuperseded,
+    PermanentError,
+    StorageNotFound,
+    StorageUnavailable,
+    TransientError,
+)
 from pipeline.storage import Sources
+from pipeline.storage.account import map_errors
 from pipeline.storage.error_codes import error_from_code
 from pipeline.testing import NO_RESPONSE, MemoryAccount
 
@@ -64,6 +72,12 @@ def test_an_unknown_refusal_is_counted_and_keeps_its_dependency() -> None:
     error = error_from_code("reading", 418, "Teapot", "7")
     assert isinstance(error, StorageUnavailable)
     assert (error.service, error.dependency, error.bounded, error.retry_after) == ("", "storage", True, 7.0)
+
+
+def test_a_missing_token_is_a_fault_of_the_identity_service() -> None:
+    with pytest.raises(StorageUnavailable) as caught, map_errors("reading"):
+        raise IdentityUnavailable("no token", kind="identity_denied")
+    assert (caught.value.kind, caught.value.service) == ("identity_denied", "identity")
 
 
 @pytest.mark.parametrize(
