@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, Self, get_args
-
-from azure.data.tables import EdmType, EntityProperty
+from typing import Any, Final, Literal, Self, TypeVar, get_args
 
 from pipeline.engine.revisions import decoder_revision
 from pipeline.storage.deployment import is_older
-from pipeline.storage.keys import JobKey
+from pipeline.storage.keys import JobKey, source_of
+from pipeline.storage.row_columns import Columns, InvalidColumn, int64
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
-STATES: Final = get_args(State)
+STATES: Final[tuple[State, ...]] = get_args(State)
+T = TypeVar("T")
 # A job that has been queued for longer than this may have lost its message.
 STALE_AGE = timedelta(hours=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -24,6 +25,8 @@ LIST_MARK = "~"
 ALL_LIST_PREFIX = f"{LIST_MARK}a{LIST_MARK}"
 # Partition, in place of a recipe, of unreadable queue messages that are recorded as failures.
 UNREADABLE_PARTITION = "~unreadable"
+# Kind of failure of a job whose row cannot be read.
+UNREADABLE_ROW_KIND = "unreadable_row"
 # Lists are sorted newest first: a position counts down from this time in milliseconds, with 13 digits until 2286.
 _LAST_MILLISECOND = 9_999_999_999_999
 # Columns that planning needs.
@@ -109,41 +112,83 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK, a mapping with metadata
-        """Read a table entity: the row of a job, or one of its list rows."""
-        # The service returns null for a selected column that the row does not have.
-        columns = {column: value for column, value in row.items() if value is not None}
+        """Read a table entity: the row of a job, or one of its list rows.
+
+        A row with an invalid value, such as after an edit by hand, is a failure of kind `unreadable_row`. A retry, or
+        the next event of the source, replaces it.
+        """
+        columns = Columns(row)
+        key = JobKey(row["PartitionKey"], str(row.get("job") or row["RowKey"]))
+        try:
+            entry = cls._read(key, columns)
+        except InvalidColumn as error:
+            entry = cls._unreadable(key, columns, error)
+        return replace(entry, changed=row.metadata.get("timestamp"), row_etag=row.metadata["etag"])
+
+    @classmethod
+    def _read(cls, key: JobKey, columns: Columns) -> Self:
+        """Return the entry of columns. Raises InvalidColumn."""
+        state = columns.text("state")
+        if state not in STATES:
+            raise InvalidColumn(f"the column state holds {state[:60]!r}")
         return cls(
-            key=JobKey(columns["PartitionKey"], columns.get("job") or columns["RowKey"]),
-            container=columns.get("container", ""),
-            name=columns.get("name", ""),
-            state=columns["state"],
-            version=Version(columns["source_etag"], columns["recipe_hash"]),
-            generation=int64_value(columns["generation"]),
-            owner=columns.get("owner", ""),
-            expires=columns["expires"],
-            since=columns.get("since", LONG_AGO),
-            run=columns.get("run", ""),
-            attempts=columns.get("attempts", 0),
-            source_format=columns.get("source_format", ""),
-            decoder_revision=columns.get("decoder_revision", 0),
-            deployment=int64_value(columns.get("deployment", 0)),
-            error_kind=columns.get("error_kind", ""),
-            error_class=columns.get("error_class", ""),
-            error_message=columns.get("error_message", ""),
-            error_tail=columns.get("error_tail", ""),
-            error_service=columns.get("error_service", ""),
-            service_seconds=columns.get("service_seconds", 0.0),
-            service_runs=columns.get("service_runs", 0),
-            stage=columns.get("stage", ""),
-            bytes_in=int64_value(columns.get("bytes_in", 0)),
-            bytes_out=int64_value(columns.get("bytes_out", 0)),
-            ms=json.loads(columns.get("ms", "{}")),
-            versions=json.loads(columns.get("versions", "{}")),
-            renditions=json.loads(columns.get("renditions", "[]")),
-            report=json.loads(columns.get("report", "{}")),
-            listed=tuple(columns.get("listed", "").split()),
-            changed=row.metadata.get("timestamp"),
-            row_etag=row.metadata["etag"],
+            key=key,
+            container=columns.text("container", ""),
+            name=columns.text("name", ""),
+            state=state,
+            version=Version(columns.text("source_etag"), columns.text("recipe_hash")),
+            generation=columns.number("generation"),
+            owner=columns.text("owner", ""),
+            expires=columns.moment("expires"),
+            since=columns.moment("since", LONG_AGO),
+            run=columns.text("run", ""),
+            attempts=columns.number("attempts", 0),
+            source_format=columns.text("source_format", ""),
+            decoder_revision=columns.number("decoder_revision", 0),
+            deployment=columns.number("deployment", 0),
+            error_kind=columns.text("error_kind", ""),
+            error_class=columns.text("error_class", ""),
+            error_message=columns.text("error_message", ""),
+            error_tail=columns.text("error_tail", ""),
+            error_service=columns.text("error_service", ""),
+            service_seconds=columns.seconds("service_seconds"),
+            service_runs=columns.number("service_runs", 0),
+            stage=columns.text("stage", ""),
+            bytes_in=columns.number("bytes_in", 0),
+            bytes_out=columns.number("bytes_out", 0),
+            ms=columns.numbers("ms"),
+            versions=columns.document("versions"),
+            renditions=columns.renditions("renditions"),
+            report=columns.document("report"),
+            listed=tuple(columns.text("listed", "").split()),
+        )
+
+    @classmethod
+    def _unreadable(cls, key: JobKey, columns: Columns, error: InvalidColumn) -> Self:
+        """Return a failure with the columns that are valid, so that a claim can replace the row."""
+
+        def valid(read: Callable[[], T], default: T) -> T:
+            try:
+                return read()
+            except InvalidColumn:
+                return default
+
+        container, name = source_of(key) or ("", "")
+        return cls(
+            key=key,
+            container=valid(lambda: columns.text("container"), container),
+            name=valid(lambda: columns.text("name"), name),
+            state="failed",
+            version=Version("", ""),
+            generation=valid(lambda: columns.number("generation"), 0),
+            since=valid(lambda: columns.moment("since"), LONG_AGO),
+            run=valid(lambda: columns.text("run"), ""),
+            deployment=valid(lambda: columns.number("deployment"), 0),
+            listed=tuple(valid(lambda: columns.text("listed"), "").split()),
+            error_kind=UNREADABLE_ROW_KIND,
+            error_class=InvalidColumn.__name__,
+            error_message=f"the row in the ledger cannot be read: {error}; retry the job to replace the row",
+            stage="ledger",
         )
 
     def to_row(self) -> dict[str, Any]:
@@ -229,16 +274,6 @@ class Entry:
 def fits_row(renditions: list[dict[str, Any]]) -> bool:
     """Return True if the facts of these renditions fit into a column, which holds 32 Ki UTF-16 units."""
     return len(json.dumps(renditions, ensure_ascii=False).encode("utf-16-le", "surrogatepass")) < 64_000
-
-
-def int64(value: int) -> EntityProperty:
-    """Return a 64-bit integer for a table; plain integers have 32 bits there."""
-    return EntityProperty(value, EdmType.INT64)
-
-
-def int64_value(stored: int | EntityProperty) -> int:
-    """Return the integer of a table value; the inverse of `int64`."""
-    return int(stored.value) if isinstance(stored, EntityProperty) else stored
 
 
 def state_list_prefix(state: str) -> str:

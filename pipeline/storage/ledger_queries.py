@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 from azure.data.tables.aio import TableClient
 
@@ -18,6 +18,8 @@ from pipeline.storage.account import IgnoreMissing, map_errors
 from pipeline.storage.entry import (
     ALL_LIST_PREFIX,
     LIST_MARK,
+    LONG_AGO,
+    UNREADABLE_ROW_KIND,
     Entry,
     State,
     list_position,
@@ -27,6 +29,7 @@ from pipeline.storage.entry import (
     state_list_prefix,
 )
 from pipeline.storage.keys import key_range
+from pipeline.storage.row_columns import Columns, InvalidColumn
 
 # Storage returns at most this many rows per request.
 MAX_PAGE_ROWS = 1000
@@ -194,9 +197,9 @@ class LedgerQueries:
         """Group the newest `limit` failures of each recipe by error kind, most frequent first."""
         recipes = [recipe] if recipe else await self._recipes()
         lists = await asyncio.gather(*(self._failures(each, limit) for each in recipes))
-        groups: dict[str, list[Any]] = {}
-        for row in (row for rows in lists for row in rows):
-            groups.setdefault(row["error_kind"], []).append(row)
+        groups: dict[str, list[_Failure]] = {}
+        for failure in (_Failure.from_row(row) for rows in lists for row in rows):
+            groups.setdefault(failure.kind, []).append(failure)
         return sorted((_group(kind, rows) for kind, rows in groups.items()), key=lambda group: -group.count)
 
     async def _failures(self, recipe: str, limit: int) -> list[Any]:
@@ -214,10 +217,35 @@ class LedgerQueries:
         return rows
 
 
-def _group(kind: str, rows: list[Any]) -> FailureGroup:
-    newest = max(rows, key=lambda row: row["since"])
-    stages = dict(Counter(row.get("stage") or "" for row in rows).most_common())
-    return FailureGroup(kind, newest["error_class"], len(rows), stages, newest["since"], newest["name"])
+@dataclass(frozen=True)
+class _Failure:
+    """A list row of a failure."""
+
+    kind: str
+    error_class: str
+    stage: str
+    since: datetime
+    name: str
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK
+        columns = Columns(row)
+        try:
+            return cls(
+                columns.text("error_kind"),
+                columns.text("error_class"),
+                columns.text("stage", ""),
+                columns.moment("since"),
+                columns.text("name"),
+            )
+        except InvalidColumn:
+            return cls(UNREADABLE_ROW_KIND, InvalidColumn.__name__, "ledger", LONG_AGO, "")
+
+
+def _group(kind: str, failures: list[_Failure]) -> FailureGroup:
+    newest = max(failures, key=lambda failure: failure.since)
+    stages = dict(Counter(failure.stage for failure in failures).most_common())
+    return FailureGroup(kind, newest.error_class, len(failures), stages, newest.since, newest.name)
 
 
 def _following(recipes: list[str], recipe: str, token: dict[str, str] | None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from azure.data.tables.aio import TableClient
 
 from pipeline.errors import PipelineError
 from pipeline.storage.account import delete_rows, map_errors
-from pipeline.storage.entry import Entry, int64, int64_value
+from pipeline.storage.entry import Entry
+from pipeline.storage.row_columns import int64, int64_value
 from pipeline.telemetry import logger
 
 log = logger(__name__)

@@ -10,8 +10,9 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.storage.account import Account, IgnoreMissing, map_errors
-from pipeline.storage.entry import LIST_MARK, LONG_AGO, State, position_at, state_list_prefix
+from pipeline.storage.entry import LIST_MARK, LONG_AGO, Entry, State, position_at, state_list_prefix
 from pipeline.storage.keys import JobKey
+from pipeline.storage.row_columns import Columns, InvalidColumn
 
 _RANGE = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
 _COLUMNS = ["PartitionKey", "RowKey", "job", "container", "name", "since", "run", "service_seconds", "resent_at"]
@@ -41,18 +42,22 @@ class WaitingJob:
         return max(self.since, self.resent_at)
 
     @classmethod
-    def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK
-        """Read a list row."""
-        return cls(
-            JobKey(row["PartitionKey"], row["job"]),
-            row["RowKey"],
-            row["container"],
-            row["name"],
-            row["since"],
-            row.get("run") or "",
-            row.get("service_seconds") or 0.0,
-            row.get("resent_at") or LONG_AGO,
-        )
+    def from_row(cls, row: Any) -> Self | None:  # noqa: ANN401 - an entity of the SDK
+        """Read a list row; None if a column is invalid, such as after an edit by hand."""
+        columns = Columns(row)
+        try:
+            return cls(
+                JobKey(row["PartitionKey"], columns.text("job")),
+                row["RowKey"],
+                columns.text("container"),
+                columns.text("name"),
+                columns.moment("since"),
+                columns.text("run", ""),
+                columns.seconds("service_seconds"),
+                columns.moment("resent_at", LONG_AGO),
+            )
+        except InvalidColumn:
+            return None
 
 
 class WaitingJobs:
@@ -104,10 +109,10 @@ class WaitingJobs:
         values = {"recipe": recipe, "first": start + position_at(before), "end": start + LIST_MARK}
         with map_errors("reading the ledger"):
             async for page in self._table.query_entities(_RANGE, parameters=values, select=_COLUMNS).by_page():
-                yield [WaitingJob.from_row(row) async for row in page]
+                yield [job async for row in page if (job := WaitingJob.from_row(row))]
 
     async def _claim_expired(self, job: WaitingJob, now: datetime) -> bool:
         with map_errors("reading the ledger"), IgnoreMissing():
-            row = await self._table.get_entity(job.key.partition, job.key.row)
-            return bool(row["state"] == "running" and row["expires"] <= now)
+            entry = Entry.from_row(await self._table.get_entity(job.key.partition, job.key.row))
+            return entry.state == "running" and entry.expires <= now
         return False

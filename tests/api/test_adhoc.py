@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -56,7 +57,7 @@ async def test_another_process_executes_a_queued_adhoc_job(open_app: Stack, back
     response = await call(open_app, "POST", JOBS, {"source": "a.jpg", **OWN}, prefer="respond-async")
     (message,) = await open_app.messages()
     async with backend.opened(adhoc_recipes="on") as another:
-        body = str(message).replace("'", '"').encode()
+        body = json.dumps(message).encode()
         await another.services.dispatcher.handle_message(body)
     assert (await call(open_app, "GET", response.json()["href"])).json()["state"] == "done"
 

@@ -1,0 +1,95 @@
+"""Typed columns of a table row. A person may have edited the row by hand, or another version may have written it."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from azure.data.tables import EdmType, EntityProperty
+
+_RENDITION_TEXTS, _RENDITION_NUMBERS = ("name", "path", "format", "sha256"), ("size", "width", "height")
+
+
+class InvalidColumn(ValueError):  # noqa: N818 - named after the invalid object
+    """A column of a row is missing or holds a value of another type."""
+
+
+class Columns:
+    """Columns of a row. Every method raises InvalidColumn if the value has another type."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        """Read a row. The service returns null for a selected column that the row does not have."""
+        self._values = {column: value for column, value in row.items() if value is not None}
+
+    def text(self, column: str, default: str | None = None) -> str:
+        """Return a text."""
+        return str(self._typed(column, str, default))
+
+    def number(self, column: str, default: int | None = None) -> int:
+        """Return an integer."""
+        return int(self._typed(column, int, default))
+
+    def seconds(self, column: str) -> float:
+        """Return a number of seconds; 0 without the column."""
+        return float(self._typed(column, int | float, 0.0))
+
+    def moment(self, column: str, default: datetime | None = None) -> datetime:
+        """Return a time in UTC."""
+        found: datetime = self._typed(column, datetime, default)
+        return found
+
+    def document(self, column: str) -> dict[str, Any]:
+        """Return a JSON object; empty without the column."""
+        found = self._json(column, "{}")
+        if not isinstance(found, dict):
+            raise InvalidColumn(f"the column {column} is not a JSON object")
+        return found
+
+    def numbers(self, column: str) -> dict[str, float]:
+        """Return a JSON object of numbers; empty without the column."""
+        found = self.document(column)
+        if not all(isinstance(value, int | float) for value in found.values()):
+            raise InvalidColumn(f"the column {column} is not a JSON object of numbers")
+        return found
+
+    def renditions(self, column: str) -> list[dict[str, Any]]:
+        """Return the facts of renditions, a JSON list; empty without the column."""
+        found = self._json(column, "[]")
+        if not isinstance(found, list) or not all(map(_is_rendition, found)):
+            raise InvalidColumn(f"the column {column} is not a JSON list of renditions")
+        return found
+
+    def _json(self, column: str, default: str) -> Any:  # noqa: ANN401 - any JSON value
+        try:
+            return json.loads(self.text(column, default))
+        except InvalidColumn:
+            raise
+        except (ValueError, RecursionError):
+            raise InvalidColumn(f"the column {column} is not JSON") from None
+
+    def _typed(self, column: str, kind: Any, default: Any) -> Any:  # noqa: ANN401 - of the type `kind`
+        value = self._values.get(column, default)
+        value = value.value if isinstance(value, EntityProperty) else value
+        if not isinstance(value, kind) or isinstance(value, bool):
+            reason = "is missing" if column not in self._values else f"holds {str(value)[:60]!r}"
+            raise InvalidColumn(f"the column {column} {reason}")
+        return value
+
+
+def int64(value: int) -> EntityProperty:
+    """Return a 64-bit integer for a table; plain integers have 32 bits there."""
+    return EntityProperty(value, EdmType.INT64)
+
+
+def int64_value(stored: int | EntityProperty) -> int:
+    """Return the integer of a table value; the inverse of `int64`."""
+    return int(stored.value) if isinstance(stored, EntityProperty) else stored
+
+
+def _is_rendition(facts: object) -> bool:
+    return (
+        isinstance(facts, dict)
+        and "name" in facts
+        and all(isinstance(facts.get(name, ""), str) for name in _RENDITION_TEXTS)
+        and all(isinstance(facts.get(name, 0), int) for name in _RENDITION_NUMBERS)
+    )

@@ -1,0 +1,107 @@
+"""A row of the ledger that was edited by hand hides no other row, and is replaced."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pipeline.runs import Selection
+from pipeline.storage import SUMMARY_COLUMNS, Message
+from pipeline.storage.entry import LIST_MARK, Entry
+from tests.api.client import call
+from tests.images import image_bytes
+from tests.memory import Memory
+
+NAME, OTHER = "photos/a.jpg", "photos/b.jpg"
+INVALID = {
+    "generation": "many",
+    "expires": "tomorrow",
+    "since": "yesterday",
+    "state": "finished",
+    "attempts": "1",
+    "ms": "{",
+    "renditions": '[{"name": 1}]',
+    "report": "[]",
+    "source_etag": None,
+    "deployment": "new",
+    "error_kind": 7,
+}
+
+
+async def both_done(memory: Memory) -> None:
+    """Execute the jobs of two sources."""
+    for name in (NAME, OTHER):
+        await memory.upload(name, image_bytes())
+        await memory.services.dispatcher.handle_blob("input", name)
+
+
+def edit(memory: Memory, column: str, value: Any) -> None:
+    """Change a column of the job of NAME and of its list rows; None deletes it."""
+    store = memory.account.store
+    for key, row in store.rows:
+        items = dict(row.items)
+        if items.get("name") == NAME and "source_etag" in items:
+            items.pop(column, None)
+            changed = tuple(sorted({**items, **({} if value is None else {column: value})}.items()))
+            store, _ = store.put_row(key, changed)
+    memory.account.store = store
+
+
+async def row(memory: Memory, name: str) -> Entry:
+    """Return the row of a source's job."""
+    entry = await memory.entry("web", name)
+    assert entry is not None
+    return entry
+
+
+@pytest.mark.parametrize(("column", "value"), INVALID.items(), ids=INVALID)
+async def test_an_invalid_value_hides_no_other_row_and_is_replaced(memory: Memory, column: str, value: Any) -> None:
+    services = memory.services
+    await both_done(memory)
+    edit(memory, column, value)
+    edited = await row(memory, NAME)
+    assert (edited.state, edited.error_kind, edited.name) == ("failed", "unreadable_row", NAME)
+    assert column in edited.error_message
+    listed = (await call(memory, "GET", "/api/jobs")).json()["jobs"]
+    assert {each["source"]["name"] for each in listed} == {NAME, OTHER}
+    by_name = (await call(memory, "GET", "/api/jobs?prefix=photos/&container=input")).json()["jobs"]
+    assert {each["source"]["name"] for each in by_name} == {NAME, OTHER}
+    shown = await call(memory, "GET", f"/api/jobs/{edited.key.id}")
+    assert (shown.status, shown.json()["error"]["kind"]) == (200, "unreadable_row")
+    is_planned = column in SUMMARY_COLUMNS
+    assert (await services.planner.plan(Selection())).reasons == ({"changed": 1} if is_planned else {})
+    await services.ledger.failures_grouped()
+    await services.dispatcher.handle_blob("input", NAME)
+    assert (await row(memory, NAME)).state == "done"
+
+
+async def test_a_retry_replaces_an_edited_row(memory: Memory) -> None:
+    await both_done(memory)
+    edit(memory, "container", 5)
+    edited = await row(memory, NAME)
+    assert (await memory.services.jobs.retry(edited.key)).state == "queued"
+    (message,) = await memory.take()
+    await memory.run_queued(message)
+    assert (await row(memory, NAME)).state == "done"
+
+
+async def test_an_edited_list_row_of_a_failure_is_counted(memory: Memory) -> None:
+    await memory.upload(NAME, b"not an image")
+    await memory.services.dispatcher.handle_blob("input", NAME)
+    edit(memory, "since", "yesterday")
+    (group,) = await memory.services.ledger.failures_grouped()
+    assert (group.kind, group.count) == ("unreadable_row", 1)
+
+
+async def test_a_waiting_job_with_an_edited_list_row_is_left_out(memory: Memory) -> None:
+    for name in (NAME, OTHER):
+        await memory.upload(name, image_bytes())
+    for name in (NAME, OTHER):
+        await memory.services.jobs.submit(Message(recipe="web", container="input", name=name))
+    edit(memory, "since", "yesterday")
+    assert any(key[2].startswith(LIST_MARK) for key, _ in memory.account.store.rows)
+    waiting = memory.services.lost_messages.jobs.waiting
+    pages = [page async for page in waiting.queued(datetime.now(UTC))]
+    assert [job.name for page in pages for job in page] == [OTHER]
