@@ -20,6 +20,10 @@ param jobsPerInstance int
 @description('Concurrent uploads of one instance.')
 param uploadsPerInstance int
 param instanceMemory int
+@description('Concurrent HTTP requests of one instance.')
+param requestsPerInstance int
+@description('Maximum size in bytes of the body of an HTTP request or response.')
+param httpBodyBytes int
 @description('Always-ready instances for requests and for uploads.')
 param warmInstances int
 param places object
@@ -66,10 +70,17 @@ var pipelineSettings = {
   PIPELINE_RUN_QUEUE: places.runQueue
   PIPELINE_LEDGER_TABLE: places.ledger
   PIPELINE_RUN_TABLE: places.runs
+  PIPELINE_HTTP_MAX_BODY_BYTES: string(httpBodyBytes)
+  PIPELINE_HTTP_MAX_RESPONSE_BYTES: string(httpBodyBytes)
+  PIPELINE_HTTP_MEMORY_BYTES: string(requestsPerInstance * 2 * httpBodyBytes)
+  PIPELINE_HTTP_CONCURRENCY: string(requestsPerInstance)
+  PIPELINE_INSTANCE_MEMORY_MIB: string(instanceMemory)
 }
 
 // These settings override host.json.
 var hostSettings = {
+  // Slightly above the app's own limit, whose response says what to do. The host's own response has no body.
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(httpBodyBytes + 1024 * 1024)
   AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism: string(uploadsPerInstance)
   AzureFunctionsJobHost__extensions__queues__batchSize: string(batch)
   AzureFunctionsJobHost__extensions__queues__newBatchThreshold: string(jobsPerInstance - batch)
@@ -113,9 +124,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           { name: 'http', instanceCount: warmInstances }
           { name: 'blob', instanceCount: warmInstances }
         ]
-        // Higher than the concurrency of jobs: a status request must not wait behind requests that wait for their jobs. During
-        // an upload over HTTP, the image is in memory.
-        triggers: { http: { perInstanceConcurrency: 32 } }
+        // During an upload over HTTP, the image is in memory.
+        triggers: { http: { perInstanceConcurrency: requestsPerInstance } }
       }
     }
     siteConfig: {

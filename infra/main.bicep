@@ -52,9 +52,14 @@ param uploadsPerSession int = 12
 @maxValue(1000)
 param leastInstances int = 1
 
-@description('Memory of an instance in MiB. Images are streamed, so 2048 is enough for the concurrent jobs of an instance.')
-@allowed([512, 2048, 4096])
+@description('Memory of an instance in MiB. The images of jobs are streamed; the bodies of HTTP requests are in memory.')
+@allowed([2048, 4096])
 param instanceMemory int = 2048
+
+@description('Maximum size in MiB of the body of an HTTP request or response. The larger it is, the fewer requests an instance processes at once.')
+@minValue(1)
+@maxValue(100)
+param httpBodyMemory int = 16
 
 @description('true: disable public access to storage and create a virtual network with private endpoints. External clients then upload through the HTTP API.')
 param networkIsolation bool = false
@@ -92,6 +97,12 @@ var ready = min(readySessions < 0 ? readyByPreset : readySessions, sessions)
 var capacity = sessions * jobsPerSession
 var instances = max(leastInstances, (capacity + 15) / 16)
 var jobsPerInstance = max(1, capacity / instances)
+// Memory of an instance that processes HTTP requests, in MiB: a base for the Functions host, the worker and the transfers of
+// jobs, and six copies of a body of the maximum size for each request. Four copies are the platform's, two are in the app's
+// own budget (docs/architecture.md). pipeline/cli/memory.py checks the same formula.
+var baseMemory = 512
+var requestsPerInstance = min(32, (instanceMemory - baseMemory) / (httpBodyMemory * 6))
+var httpBodyBytes = httpBodyMemory * 1024 * 1024
 var uploadsPerInstance = max(1, sessions * max(uploadsPerSession, jobsPerSession) / instances)
 
 // Names. Globally unique names contain a hash of subscription, name and region: 13 letters and digits.
@@ -237,6 +248,8 @@ module app 'functions.bicep' = if (!waits) {
     jobsPerInstance: jobsPerInstance
     uploadsPerInstance: uploadsPerInstance
     instanceMemory: instanceMemory
+    requestsPerInstance: requestsPerInstance
+    httpBodyBytes: httpBodyBytes
     warmInstances: chosen.warm
     places: places
     subnet: networkIsolation ? network!.outputs.appSubnet : ''
@@ -282,3 +295,8 @@ output PIPELINE_POOL_ENDPOINT string = pool.outputs.endpoint
 output PIPELINE_POOL_MAX_SESSIONS string = string(sessions)
 output PIPELINE_POOL_COOLDOWN string = string(cooldownSeconds)
 output PIPELINE_SESSION_CONCURRENCY string = string(jobsPerSession)
+output PIPELINE_HTTP_MAX_BODY_BYTES string = string(httpBodyBytes)
+output PIPELINE_HTTP_MAX_RESPONSE_BYTES string = string(httpBodyBytes)
+output PIPELINE_HTTP_MEMORY_BYTES string = string(requestsPerInstance * 2 * httpBodyBytes)
+output PIPELINE_HTTP_CONCURRENCY string = string(requestsPerInstance)
+output PIPELINE_INSTANCE_MEMORY_MIB string = string(instanceMemory)

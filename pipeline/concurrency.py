@@ -1,7 +1,8 @@
-"""Helpers for concurrent coroutines: gather with cancellation, bounded concurrency, and background tasks."""
+"""Helpers for concurrent work: gather with cancellation, background tasks, a budget of bytes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -57,3 +58,39 @@ class BackgroundTasks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class ByteBudget:
+    """Budget of bytes that the concurrent work of a process may hold in memory. It refuses, and never waits."""
+
+    def __init__(self, limit: int) -> None:
+        """Create a budget of `limit` bytes."""
+        self.limit = limit
+        self.used = 0
+
+    @contextmanager
+    def reservation(self) -> Iterator["Reservation"]:
+        """Yield a reservation of 0 bytes, which ends with the block."""
+        reservation = Reservation(self)
+        try:
+            yield reservation
+        finally:
+            self.used -= reservation.size
+
+
+class Reservation:
+    """Bytes of a budget that one piece of work may hold."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        """Reserve nothing yet."""
+        self._budget = budget
+        self.size = 0
+
+    def add(self, size: int) -> bool:
+        """Reserve more bytes. Returns False if the budget is exhausted; work that runs alone gets any size."""
+        others = self._budget.used - self.size
+        if size and others and self._budget.used + size > self._budget.limit:
+            return False
+        self._budget.used += size
+        self.size += size
+        return True

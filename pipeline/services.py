@@ -14,6 +14,7 @@ from typing import Self
 
 from pipeline import telemetry
 from pipeline.adhoc_recipes import AdHocRecipes, RecipeCatalog
+from pipeline.concurrency import ByteBudget
 from pipeline.identity import Identity
 from pipeline.jobs.actions import JobActions
 from pipeline.jobs.admission import Admission
@@ -160,6 +161,11 @@ class Services:
     def catalog(self) -> RecipeCatalog:
         """Finds recipes by name, ad-hoc recipes included."""
         return RecipeCatalog(self.recipes, self.adhoc_recipes)
+
+    @cached_property
+    def http_memory(self) -> ByteBudget:
+        """Budget for the bodies of HTTP requests and responses."""
+        return ByteBudget(self.settings.http_memory_bytes)
 
     @cached_property
     def renderer(self) -> Renderer:

@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.api.header_fields import HeaderField
-from pipeline.errors import PipelineError, RequestError
+from pipeline.concurrency import Reservation
+from pipeline.errors import PipelineError, RequestError, TransientError
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.settings import MIB
 from pipeline.telemetry import logger
@@ -74,11 +75,20 @@ class Response:
 
 @dataclass(frozen=True)
 class Request:
-    """A request on the route `path`. `max_body_bytes` is the limit for its body."""
+    """A request on the route `path`. `max_body_bytes` is the limit for its body, `memory` its part of the budget."""
 
     request: func.HttpRequest
     path: str
     max_body_bytes: int
+    memory: Reservation
+
+    def reserve(self, size: int) -> None:
+        """Reserve bytes of memory for a body. Raises TransientError of kind `http_memory_full` if others hold them."""
+        if not self.memory.add(size):
+            raise TransientError(
+                "other requests hold the memory for large bodies (PIPELINE_HTTP_MEMORY_BYTES): try again later",
+                kind="http_memory_full",
+            )
 
     @property
     def links(self) -> Links:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.api.http import Links, Request, Response
+from pipeline.api.http import Request, Response
 from pipeline.api.jobs import job_key
 from pipeline.api.uploads import ANY_TYPE
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
@@ -13,7 +13,7 @@ from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError
 from pipeline.jobs.actions import JobActions
 from pipeline.settings import Settings
-from pipeline.storage import Entry, Renditions, Source, Sources, unquoted
+from pipeline.storage import READ_COPIES, Entry, Renditions, Source, Sources, unquoted
 
 # A browser must not execute the bytes, load anything for them, or embed them in the page of another site.
 SECURITY_HEADERS = {
@@ -39,14 +39,22 @@ class ImageHandlers:
         if entry.state != "done" or facts is None:
             raise JobSuperseded(f"job {entry.key.id} has no rendition {name[:100]!r}", kind="rendition_gone")
         unchanged = _not_modified(request, facts["sha256"], FORMATS[facts["format"]].content_type)
-        return unchanged or await self.rendition(entry, facts, request.links, {})
+        return unchanged or await self.rendition(request, entry, facts, {})
 
     async def rendition(
-        self, entry: Entry, facts: Mapping[str, Any], links: Links, headers: Mapping[str, str]
+        self, request: Request, entry: Entry, facts: Mapping[str, Any], headers: Mapping[str, str]
     ) -> Response:
-        """Return a rendition as a response. Raises PermanentError if it is too large for one."""
+        """Return a rendition as a response.
+
+        Raises:
+            PermanentError: It is too large for a response.
+            TransientError: Other requests hold the memory.
+        """
+        links, limit = request.links, self.settings.http_max_response_bytes
         self._check_size(facts["size"], "read it from the output container")
-        data, content_type = await self.renditions.read(facts["path"])
+        request.reserve(READ_COPIES * facts["size"])
+        # Another program may have written a larger blob there.
+        data, content_type = await self.renditions.read(facts["path"], limit)
         name, extension = facts["name"], facts["path"].rpartition(".")[2]
         return Response(
             data,
@@ -70,6 +78,7 @@ class ImageHandlers:
         media_type = f"image/{kind.lower()}" if kind in self.settings.format_names else ANY_TYPE
         if unchanged := _not_modified(request, source.etag, media_type):
             return unchanged
+        request.reserve(READ_COPIES * source.size)
         filename = _header_safe(entry.name.rpartition("/")[2])
         headers = {**_cache_headers(source.etag), "Content-Disposition": f'attachment; filename="{filename}"'}
         return Response(b"".join([first, *[chunk async for chunk in chunks]]), headers=headers, media_type=media_type)

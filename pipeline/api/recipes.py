@@ -150,6 +150,9 @@ class PreviewDocument(Document):
         )
 
 
+DOCUMENT_COPIES = 4
+
+
 @dataclass(frozen=True)
 class PreviewHandlers:
     """Handler of previews."""
@@ -162,9 +165,11 @@ class PreviewHandlers:
         upload, wanted = read_upload(request, self.settings, {"recipe", "text"}), ResultFormat.of(request)
         recipe = await self.previewer.recipe(upload.fields.get("recipe", ""), upload.fields.get("text", ""))
         wanted.check(recipe)
-        preview = await self.previewer.preview(recipe, PreviewSource(upload.name, upload.data))
+        preview = await self.previewer.preview(recipe, PreviewSource(upload.name, upload.data), request.reserve)
         chosen = wanted.chosen([each.facts.name for each in preview.renditions])
         rendition = next((each for each in preview.renditions if each.facts.name == chosen), None)
         if rendition and wanted.prefers_image(rendition.content_type):
             return Response(rendition.staged, headers=SECURITY_HEADERS, media_type=rendition.content_type)
+        # The renditions in base64, as text and as the encoded document.
+        request.reserve(DOCUMENT_COPIES * sum(each.facts.size for each in preview.renditions))
         return Response(PreviewDocument.of(preview))

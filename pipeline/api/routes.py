@@ -289,8 +289,11 @@ async def handle(route: Route, services: Callable[[], Services], request: func.H
 
     async def call() -> Response:
         composed = services()
-        limit = composed.settings.http_max_body_bytes
-        return await route.handler(Handlers.of(composed))(Request(request, route.path, limit))
+        with composed.http_memory.reservation() as memory:
+            received = Request(request, route.path, composed.settings.http_max_body_bytes, memory)
+            # The platform holds the body as long as the function runs.
+            received.reserve(len(request.get_body()))
+            return await route.handler(Handlers.of(composed))(received)
 
     return await respond(call, **fields)
 

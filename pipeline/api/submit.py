@@ -28,7 +28,7 @@ from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.monitoring.document import Document
 from pipeline.recipes import Recipe
-from pipeline.settings import Settings
+from pipeline.settings import MIB, Settings
 from pipeline.storage import BlobName, Entry, JobKey, Message, State
 
 T = TypeVar("T")
@@ -109,6 +109,8 @@ def _named_source(body: JobRequest, settings: Settings) -> SubmitRequest:
 
 FINAL_STATES, PENDING_STATES = ("done", "failed"), ("queued", "running")
 POLL_INTERVAL_SECONDS = 0.5
+# An image is stored in blocks of 4 MiB. The next one is collected while one is sent.
+MAX_STORING_BYTES = 12 * MIB
 # A client waits for the response, so the job precedes uploads and runs.
 SUBMIT_POLICY = SchedulingPolicy("interactive")
 # Jobs that continue after their requests got a response. An event loop keeps only weak references to its tasks.
@@ -148,7 +150,7 @@ class SubmitHandlers:
         recipe = await self._recipe(submission)
         wanted.check(recipe)
         wait = await self._wait_seconds(prefer)
-        message, is_repeated = await self._message(recipe.name, submission, idempotency_key)
+        message, is_repeated = await self._message(request, recipe.name, submission, idempotency_key)
         key = JobKey.of(message.recipe, message.container, message.name)
         entry = await self.jobs.ledger.get(key) if is_repeated else None
         if entry is None or entry.state not in FINAL_STATES:
@@ -159,7 +161,7 @@ class SubmitHandlers:
             raise StateConflict("the job was dismissed: retry it to execute it", kind="job_dismissed")
         if entry is None or entry.state not in FINAL_STATES:
             return _accepted(key, entry.state if entry else "queued", request.links, prefer)
-        return await self._ended(request.links, entry, prefer, wanted)
+        return await self._ended(request, entry, prefer, wanted)
 
     async def _wait_seconds(self, prefer: WaitPreference) -> float:
         """Return the time to wait for the job: 0 if it cannot start now. Raises the refusal if it cannot even wait."""
@@ -169,7 +171,7 @@ class SubmitHandlers:
         return 0 if refusal else prefer.seconds
 
     async def _message(
-        self, recipe: str, submission: SubmitRequest, key: IdempotencyKey | None
+        self, request: Request, recipe: str, submission: SubmitRequest, key: IdempotencyKey | None
     ) -> tuple[Message, bool]:
         """Store the source; return the job's message.
 
@@ -185,6 +187,7 @@ class SubmitHandlers:
             target, is_repeated = await self.keys.reserve(key, message.model_dump(exclude_defaults=True))
             message = Message.model_validate(target)
         if submission.image is not None:
+            request.reserve(min(2 * len(submission.image), MAX_STORING_BYTES))
             await self.jobs.sources.put(message.container, message.name, submission.image, submission.content_type)
         return message, is_repeated
 
@@ -225,8 +228,9 @@ class SubmitHandlers:
         _in_background(recovery.discard())
         return entry
 
-    async def _ended(self, links: Links, entry: Entry, prefer: WaitPreference, wanted: ResultFormat) -> Response:
+    async def _ended(self, request: Request, entry: Entry, prefer: WaitPreference, wanted: ResultFormat) -> Response:
         """Return the response to a job that has ended: a problem, the image, or the job."""
+        links = request.links
         headers = prefer.applied(accepted=False)
         if entry.state == "failed":
             error = PermanentError(entry.error_message, kind=entry.error_kind)
@@ -236,7 +240,7 @@ class SubmitHandlers:
         location = {"Location": links.to("jobs", entry.key.id)}
         try:
             if facts and wanted.prefers_image(FORMATS[facts["format"]].content_type):
-                return await self.images.rendition(entry, facts, links, headers)
+                return await self.images.rendition(request, entry, facts, headers)
         except RequestError as error:
             # The job is done, but in a format that the engine has chosen and the client does not accept.
             return problem_response(problem(error, job=entry.key.id), **headers, **location)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.common import Json, console, counted, services_provider, show_json, with_services
+from pipeline.cli.memory import required_mib
 from pipeline.errors import PipelineError
 from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
 from pipeline.monitoring.health import version_info
@@ -76,7 +77,7 @@ async def examine() -> list[Finding]:
         Finding("versions", "ok", f"Python {about.python}, engine {about.engine[:12]}, {packages}"),
     ]
     try:
-        checks = (_dependencies, _queues, _token, _clock, _failures, _console)
+        checks = (_dependencies, _queues, _token, _clock, _failures, _console, _memory)
         results = await asyncio.gather(*(_run(check, services) for check in checks))
     finally:
         await services.close()
@@ -184,6 +185,21 @@ async def _console(services: Services) -> list[Finding]:
         detail = "it answers 503: turn App Service authentication on, or set PIPELINE_CONSOLE_ACCESS to keys"
         return [Finding("console", "error", detail)]
     return [Finding("console", "ok", "App Service authentication is on")]
+
+
+async def _memory(services: Services) -> list[Finding]:
+    """Compare the memory of an instance with the need of its concurrent requests."""
+    settings = services.settings
+    if not (settings.http_concurrency and settings.instance_memory_mib):
+        return [Finding("memory", "ok", "not limited: no instance of Azure Functions is configured")]
+    required, present = required_mib(settings), settings.instance_memory_mib
+    detail = (
+        f"{settings.http_concurrency} concurrent requests need {required:,} MiB of the {present:,} MiB of an instance"
+    )
+    if required <= present:
+        return [Finding("memory", "ok", detail)]
+    remedy = "lower MAX_HTTP_BODY_MIB or raise INSTANCE_MEMORY, and remove your own PIPELINE_HTTP_… settings"
+    return [Finding("memory", "error", f"{detail}: {remedy}")]
 
 
 def show_pool(as_json: Json = False) -> None:

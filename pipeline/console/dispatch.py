@@ -64,7 +64,7 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
     )
     jobs = JobPages(settings, recipe_file, ledger, services.jobs)
     failures = FailurePages(recipe_file, ledger, services.jobs, cache)
-    images = ImageFiles(settings, ledger, services.sources, services.renditions)
+    images = ImageFiles(settings, ledger, services.sources, services.renditions, services.http_memory)
     runs = RunPages(settings, recipe_file, services.runs, services.planner)
     recipes = RecipePages(recipe_file, ledger)
     playground = PlaygroundPages(settings, recipe_file, ledger, services.sources, services.previewer)

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 import azure.functions as func
 from markupsafe import escape
 
+from pipeline.concurrency import ByteBudget
 from pipeline.console import responses
 from pipeline.console.request import ConsoleRequest
 from pipeline.console.templates import HASH_DIGITS
 from pipeline.engine.decode.sniff import HEAD_BYTES, detect_format
 from pipeline.errors import JobSuperseded, PermanentError, RequestError
 from pipeline.settings import MIB, Settings
-from pipeline.storage import JobKey, Ledger, Renditions, Sources, is_blob_name
+from pipeline.storage import READ_COPIES, JobKey, Ledger, Renditions, Sources, is_blob_name
 
 MAX_IMAGE_BYTES = 32 * MIB
 MAX_THUMBNAIL_BYTES = 2 * MIB
+TOO_LARGE, BUSY = "too large to display", "too many images at once: reload"
 CACHE_SECONDS = 24 * 3600
 """A browser may cache an image for this time if its URL names the displayed version."""
 CONTENT_TYPES = {
@@ -40,6 +42,7 @@ class ImageFiles:
     ledger: Ledger
     sources: Sources
     renditions: Renditions
+    memory: ByteBudget
 
     async def blob(self, request: ConsoleRequest) -> func.HttpResponse:
         """`GET images/blob?source=`: serve a blob of the input or the upload container."""
@@ -65,11 +68,16 @@ class ImageFiles:
         if facts is None:
             return _placeholder("not found")
         if int(facts["size"]) > _max_bytes(request):
-            return _placeholder("too large to display")
-        try:
-            data, _ = await self.renditions.read(facts["path"])
-        except JobSuperseded:
-            return _placeholder("not found")
+            return _placeholder(TOO_LARGE)
+        with self.memory.reservation() as reserved:
+            if not reserved.add(READ_COPIES * int(facts["size"])):
+                return _placeholder(BUSY)
+            try:
+                data, _ = await self.renditions.read(facts["path"], _max_bytes(request))
+            except JobSuperseded:
+                return _placeholder("not found")
+            except PermanentError:
+                return _placeholder(TOO_LARGE)
         # A running job may have replaced the rendition under this path.
         is_same = hashlib.sha256(data).hexdigest() == facts["sha256"]
         return _image(data, may_cache=is_same and _is_version(request, str(facts["sha256"])[:HASH_DIGITS]))
@@ -80,11 +88,14 @@ class ImageFiles:
         except (JobSuperseded, PermanentError):
             return _placeholder("not found")
         if source.size > _max_bytes(request):
-            return _placeholder("too large to display")
-        try:
-            data = b"".join([chunk async for chunk in source.chunks()])
-        except JobSuperseded:
-            return _placeholder("changed while loading")
+            return _placeholder(TOO_LARGE)
+        with self.memory.reservation() as reserved:
+            if not reserved.add(READ_COPIES * source.size):
+                return _placeholder(BUSY)
+            try:
+                data = b"".join([chunk async for chunk in source.chunks()])
+            except JobSuperseded:
+                return _placeholder("changed while loading")
         return _image(data, may_cache=_is_version(request, source.etag))
 
 

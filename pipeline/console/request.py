@@ -14,7 +14,9 @@ from pipeline.errors import RequestError
 from pipeline.jobs.pauses import PauseTimes
 
 MAX_FORM_CHARACTERS = 64 * 1024
-"""Limit for the text fields of a form together; uploaded files do not count."""
+"""Limit for the fields of a form together."""
+MAX_FORM_BYTES = 1024 * 1024
+"""Limit for the encoded form."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class ConsoleRequest:
 
         Raises RequestError if the form is malformed or too long.
         """
+        if len(self.http.get_body()) > MAX_FORM_BYTES:
+            raise RequestError(f"the form has more than {MAX_FORM_BYTES:,} bytes", kind="body_too_large")
         try:
             fields = {str(name): str(value) for name, value in self.http.form.items(multi=True)}
         except ValueError as error:

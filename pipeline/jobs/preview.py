@@ -1,7 +1,7 @@
 """Previews: render an image in memory, in a real session of the pool. Nothing is stored."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from pipeline.adhoc_recipes import RecipeCatalog
@@ -55,14 +55,15 @@ class Preview:
 
 
 class _MemorySink:
-    """Collect renditions in memory, up to a limit for all of them together."""
+    """Collect renditions in memory, up to a limit for all of them together; `reserve` is called with each size."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._remaining = max_bytes
+    def __init__(self, max_bytes: int, reserve: Callable[[int], None]) -> None:
+        self._remaining, self._reserve = max_bytes, reserve
 
     async def __call__(self, path: str, chunks: AsyncIterator[bytes]) -> bytes:
         data = bytearray()
         async for chunk in chunks:
+            self._reserve(len(chunk))
             data += chunk
             self._remaining -= len(chunk)
             if self._remaining < 0:
@@ -94,8 +95,10 @@ class Previewer:
             raise RequestError(f"the recipe is longer than {MAX_RECIPE_CHARACTERS:,} characters", kind="body_too_large")
         return self.catalog.adhoc.of_text(text) if text else await self.catalog.get(name)
 
-    async def preview(self, recipe: Recipe, source: PreviewSource) -> Preview:
-        """Render all renditions of an image.
+    async def preview(
+        self, recipe: Recipe, source: PreviewSource, reserve: Callable[[int], None] = lambda _: None
+    ) -> Preview:
+        """Render all renditions of an image. `reserve` is called before bytes of renditions are kept; it may raise.
 
         Raises:
             PermanentError: The image or the recipe is at fault, or the renditions exceed the size limit.
@@ -105,7 +108,7 @@ class Previewer:
         if not source.size:
             raise SourceError("the image is empty (0 bytes): send it again", kind="empty_source")
         timer, timeout = JobTimer(recipe.family), self.settings.preview_timeout
-        sink = _MemorySink(self.settings.http_max_response_bytes)
+        sink = _MemorySink(self.settings.http_max_response_bytes, reserve)
         try:
             async with asyncio.timeout(timeout):
                 async with self.renderer.admission.admitted("requests", source.name):

@@ -213,6 +213,15 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     http_max_response_bytes: int = Field(
         32 * MIB, ge=1, le=100 * MIB, description="Maximum size of an image in an HTTP response."
     )
+    http_memory_bytes: int = Field(
+        512 * MIB, ge=MIB, description="Memory of a process for bodies of HTTP requests and responses; above it, 503."
+    )
+    http_concurrency: int = Field(
+        0, ge=0, le=1000, description="Concurrent requests of an instance (the template sets it; 0: unknown)."
+    )
+    instance_memory_mib: int = Field(
+        0, ge=0, le=65_536, description="Memory of an instance in MiB (the template sets it; 0: unknown)."
+    )
     preview_timeout: float = Field(
         60, ge=1, le=200, description="Timeout of a preview, including the wait for a session."
     )

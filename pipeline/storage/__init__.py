@@ -3,7 +3,7 @@
 Other folders import from here, not from the modules.
 """
 
-from pipeline.storage.account import READ_CHUNK_BYTES, Account, create_all
+from pipeline.storage.account import READ_CHUNK_BYTES, READ_COPIES, Account, create_all
 from pipeline.storage.assets import Asset, Assets
 from pipeline.storage.blobs import (
     BlobName,
@@ -51,6 +51,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "MAX_PERIOD",
     "READ_CHUNK_BYTES",
+    "READ_COPIES",
     "STATES",
     "SUMMARY_COLUMNS",
     "UNFINISHED",

@@ -32,6 +32,8 @@ from pipeline.storage.transport import Transport, use_fast_policy
 
 # A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
 READ_CHUNK_BYTES = MIB
+# A blob that is read as a whole is held twice: in chunks, then joined.
+READ_COPIES = 2
 # Larger renditions are written in blocks of this size.
 BLOCK_BYTES = 4 * MIB
 _QUOTED_CODE = re.compile(r'"code"\s*:\s*"([A-Za-z]{1,80})"')

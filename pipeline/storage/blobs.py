@@ -17,7 +17,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDow
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError
-from pipeline.storage.account import BLOCK_BYTES, READ_CHUNK_BYTES, Account, is_missing, map_errors, map_listing_errors
+from pipeline.storage.account import READ_CHUNK_BYTES, Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.staging import Staged
 from pipeline.telemetry import printable
 
@@ -228,8 +228,8 @@ class Sources:
         staged = Staged(self._container(container).get_blob_client(name))
         settings = ContentSettings(content_type=content_type)
         with map_errors(f"storing {container}/{name}"), memoryview(data) as view:
-            for start in range(0, len(view), BLOCK_BYTES):
-                await staged.add(view[start : start + BLOCK_BYTES])
+            for start in range(0, len(view), READ_CHUNK_BYTES):
+                await staged.add(view[start : start + READ_CHUNK_BYTES])
             await staged.commit(metadata={}, content_settings=settings, match_condition=MatchConditions.IfMissing)
 
     def _container(self, name: str) -> ContainerClient:

@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties, ContentSettings
 
-from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError
+from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError, PermanentError
 from pipeline.storage.account import Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.blobs import unquoted
 from pipeline.storage.rendition_mark import MARK_PREFIX, MarkedBlob, RenditionMark
@@ -63,11 +63,21 @@ class Renditions:
             f"{self.container}/{blob.path} was changed by other writers five times", kind="overwritten"
         )
 
-    async def read(self, path: str) -> tuple[bytes, str]:
-        """Return the bytes and the content type of a rendition. Raises JobSuperseded if it does not exist."""
+    async def read(self, path: str, max_bytes: int | None = None) -> tuple[bytes, str]:
+        """Return the bytes and the content type of a rendition.
+
+        Raises:
+            JobSuperseded: It does not exist.
+            PermanentError: Of kind `response_too_large`, if it has more than `max_bytes`.
+        """
         with map_errors(f"reading {self.container}/{path}"):
             try:
                 stream = await self._client.get_blob_client(path).download_blob(decompress=False)
+                if max_bytes is not None and stream.size > max_bytes:
+                    raise PermanentError(
+                        f"{self.container}/{path} has {stream.size:,} bytes, more than {max_bytes:,}: read it there",
+                        kind="response_too_large",
+                    )
                 return (
                     await stream.readall(),
                     stream.properties.content_settings.content_type or "application/octet-stream",

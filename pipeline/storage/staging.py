@@ -47,6 +47,8 @@ class Staged:
     async def _stage(self) -> None:
         # All block ids of a blob must have the same length. The random part separates concurrent writers.
         name = base64.b64encode(f"{self._writer}{len(self._blocks):06d}".encode()).decode()
-        await self._blob.stage_block(name, bytes(self._buffer[:BLOCK_BYTES]))
+        with memoryview(self._buffer) as view:
+            block = bytes(view[:BLOCK_BYTES])
+        await self._blob.stage_block(name, block)
         self._blocks.append(BlobBlock(name))
         del self._buffer[:BLOCK_BYTES]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import tracemalloc
 from typing import Any
 
 import azure.functions as func
 import pytest
 
-from pipeline.api import multipart, routes
+from pipeline.api import multipart, routes, submit
 from pipeline.api.header_fields import HeaderField
 from pipeline.api.negotiation import Accept
+from pipeline.concurrency import ByteBudget
 from pipeline.errors import RequestError
+from pipeline.settings import MIB
+from pipeline.testing.store import Response
 from tests.api.client import MULTIPART, call, form_body
 from tests.images import image_bytes, size
 from tests.memory import Memory, open_in_memory
@@ -312,3 +317,88 @@ def test_weights_follow_the_most_specific_range() -> None:
     assert Accept.parse('"' * 100_000).ranges == ()
     with pytest.raises(RequestError):
         multipart.parse(form_body(b"x")[:-9], "cut")
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_refuses_work_beside_other_work_only() -> None:
+    budget = ByteBudget(100)
+    with budget.reservation() as first, budget.reservation() as second:
+        assert first.add(150), "work that runs alone gets any size"
+        assert not second.add(1)
+        assert second.add(0)
+        assert first.add(10)
+    assert budget.used == 0
+
+
+async def test_uploads_above_the_memory_budget_are_503_at_once() -> None:
+    async with open_in_memory(http_memory_bytes=MIB) as memory:
+        entered, proceed = asyncio.Event(), asyncio.Event()
+        memory.before_next("POST files", lambda: waiting(entered, proceed))
+        image = image_bytes(640, 480, "PNG") + bytes(700_000)
+        url, headers = f"{JOBS}?recipe=tutorial", {"content_type": "image/png"}
+        first = asyncio.create_task(call(memory, "POST", url, image, **headers))
+        await entered.wait()
+        refused = await call(memory, "POST", url, image, **headers)
+        assert (refused.status, refused.problem) == (503, "http_memory_full")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert (await call(memory, "GET", "/api/version")).status == 200
+        proceed.set()
+        assert (await first).status == 200
+        assert memory.services.http_memory.used == 0
+        assert (await call(memory, "POST", url, image, **headers)).status == 200
+
+
+async def waiting(entered: asyncio.Event, proceed: asyncio.Event) -> None:
+    """Report that a call has begun, and hold it back."""
+    entered.set()
+    await proceed.wait()
+
+
+async def test_images_above_the_memory_budget_are_503() -> None:
+    async with open_in_memory(http_memory_bytes=MIB) as memory:
+        await memory.upload("photos/a.jpg", image_bytes(640, 480))
+        job = (await call(memory, "POST", JOBS, WEB)).json()
+        urls = [job["renditions"][0]["href"], f"/api/jobs/{job['id']}/source"]
+        with memory.services.http_memory.reservation() as others:
+            others.add(MIB)
+            for url in urls:
+                refused = await call(memory, "GET", url)
+                assert (refused.status, refused.problem) == (503, "http_memory_full")
+            preview = await call(memory, "POST", "/api/preview?recipe=web", b"", content_type="image/png")
+            assert preview.status != 200
+        for url in urls:
+            assert (await call(memory, "GET", url)).status == 200
+
+
+async def test_an_overwritten_rendition_is_not_read_beyond_the_limit() -> None:
+    async with open_in_memory(http_max_response_bytes=100_000) as memory:
+        await memory.upload("photos/a.jpg", image_bytes(640, 480))
+        job = (await call(memory, "POST", JOBS, WEB)).json()
+        (path, *_) = await memory.outputs()
+        await memory.services.account.container("output").upload_blob(path, bytes(100_001), overwrite=True)
+        found = [await call(memory, "GET", each["href"]) for each in job["renditions"]]
+        assert sorted(each.status for each in found) == [200, 422]
+
+
+async def test_the_app_copies_no_upload() -> None:
+    """Beside the body that the platform holds, an upload takes at most a few blocks of 4 MiB."""
+    body = RECIPE + file_part(data=bytes(48 * MIB)) + END
+    async with open_in_memory() as memory:
+        blocks: list[int] = []
+        upload = memory.account._carry_out
+
+        async def forgetful(op: Any) -> Any:
+            if op[0] == "blob.block":
+                blocks.append(len(op[3]))
+                return Response(None, 200)
+            return await upload(op)
+
+        memory.account._send = forgetful  # type: ignore[method-assign]
+        tracemalloc.start()
+        await call(memory, "POST", JOBS, body, content_type=MULTIPART)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert sum(blocks) == 48 * MIB
+        assert peak < submit.MAX_STORING_BYTES

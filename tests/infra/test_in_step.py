@@ -17,7 +17,15 @@ from tests.infra.evaluate import value, variables
 ROOT = Path(__file__).parents[2]
 HOST = json.loads((ROOT / "host.json").read_text())
 # Settings that the templates derive from parameters of their own.
-DERIVED = {"POOL_ENDPOINT", "POOL_MAX_SESSIONS", "POOL_COOLDOWN", "SESSION_CONCURRENCY"}
+OF_THE_POOL = {"POOL_ENDPOINT", "POOL_MAX_SESSIONS", "POOL_COOLDOWN", "SESSION_CONCURRENCY"}
+OF_THE_MEMORY = {
+    "HTTP_MAX_BODY_BYTES",
+    "HTTP_MAX_RESPONSE_BYTES",
+    "HTTP_MEMORY_BYTES",
+    "HTTP_CONCURRENCY",
+    "INSTANCE_MEMORY_MIB",
+}
+DERIVED = OF_THE_POOL | OF_THE_MEMORY
 
 
 @pytest.fixture
@@ -35,6 +43,9 @@ def app_settings() -> dict[str, Any]:
         "jobsPerSession": main["jobsPerSession"],
         "jobsPerInstance": main["jobsPerInstance"],
         "uploadsPerInstance": main["uploadsPerInstance"],
+        "requestsPerInstance": main["requestsPerInstance"],
+        "httpBodyBytes": main["httpBodyBytes"],
+        "instanceMemory": main["instanceMemory"],
         "endpoints": {kind: f"https://a.{kind}.core.windows.net/" for kind in ("blob", "queue", "table")},
     }
     known = variables(functions, given) | given
@@ -107,7 +118,7 @@ def test_the_event_subscription_names_an_existing_function() -> None:
 def test_custom_app_settings_are_valid_and_not_derived(app_settings: dict[str, Any]) -> None:
     own = json.loads((ROOT / "infra" / "app-settings.json").read_text())
     Settings.load({**app_settings, **own})
-    assert not set(own) & {variable(name.lower()) for name in DERIVED}, "these follow from the pool: azd env set"
+    assert not set(own) & {variable(name.lower()) for name in DERIVED}, "these follow from parameters: azd env set"
 
 
 def test_the_sample_for_a_laptop_has_valid_settings() -> None:

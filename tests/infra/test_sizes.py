@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.memory import required_mib
+from pipeline.settings import MIB, Settings
 from tests.infra.bicep import File, text
 from tests.infra.evaluate import variables
 
@@ -88,9 +90,31 @@ def test_the_instances_fill_the_pool_and_hardly_more(sessions: int, depth: int, 
     assert instances * uploads <= max(12 * sessions, instances), "more concurrent uploads than requested"
 
 
+@pytest.mark.parametrize("memory", [2048, 4096])
+@pytest.mark.parametrize("body", [1, 5, 16, 50, 100])
+def test_the_concurrent_requests_of_an_instance_fit_its_memory(memory: int, body: int) -> None:
+    found = computed(instanceMemory=memory, httpBodyMemory=body)
+    requests = found["requestsPerInstance"]
+    settings = Settings(
+        pool_endpoint="https://pool",
+        http_concurrency=requests,
+        http_max_body_bytes=body * MIB,
+        http_max_response_bytes=body * MIB,
+        http_memory_bytes=requests * 2 * body * MIB,
+    )
+    assert requests >= 1
+    assert required_mib(settings) <= memory
+    assert requests == 32 or required_mib(settings) > memory - 6 * body, "one more request would fit"
+    given = {"requestsPerInstance": requests, "httpBodyBytes": found["httpBodyBytes"], "jobsPerInstance": 1}
+    host = variables(FUNCTIONS, {**given, "uploadsPerInstance": 1})["hostSettings"]
+    assert int(host["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"]) > body * MIB, "the app answers with a problem document"
+
+
 @pytest.mark.parametrize("jobs", range(1, 17))
 def test_batch_size_and_threshold_add_up_to_the_concurrency(jobs: int) -> None:
-    settings = variables(FUNCTIONS, {"jobsPerInstance": jobs, "uploadsPerInstance": 6 * jobs})["hostSettings"]
+    settings = variables(FUNCTIONS, {"jobsPerInstance": jobs, "uploadsPerInstance": 6 * jobs, "httpBodyBytes": 1})[
+        "hostSettings"
+    ]
     batch = int(settings["AzureFunctionsJobHost__extensions__queues__batchSize"])
     threshold = int(settings["AzureFunctionsJobHost__extensions__queues__newBatchThreshold"])
     assert (batch + threshold, 1 <= batch <= 32, threshold >= 0) == (jobs, True, True)
