@@ -8,6 +8,7 @@ every night.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from pydantic import BaseModel
@@ -19,6 +20,8 @@ MISSED_REASONS: Final[tuple[Reason, ...]] = ("new", "changed", "unfinished")
 MISSED = "missed"
 # This reason costs a storage request per rendition, so the first pass does not count it.
 UNCOUNTED: Final[Reason] = "missing"
+# The event of a source written more recently may still be on its way.
+EVENT_GRACE = timedelta(minutes=15)
 # A tenth of the cap stays for the other reasons, even if the first pass could use all of it.
 RESERVED_PART = 10
 # A round that takes more nights than this is reported.
@@ -191,14 +194,12 @@ class Night(BaseModel, frozen=True):
         group, due = self.passes[0], Counter(self.due)
         if not self.counting:
             return self.model_copy(update={"due": {**due, group: max(0, due[group] - taken)}})
-        reasons = Counter(job.reason for job in page.jobs)
-        counts = Counter[str]()
-        for reason, count in reasons.items():
-            counts[group_of(reason)] += count
+        counts = Counter(group_of(job.reason) for job in page.jobs)
         # A page that is processed again no longer counts the jobs that have started since.
         counts[group] = max(0, counts[group] - taken)
-        missed = self.events_missed + reasons["new"] + reasons["changed"]
-        return self.model_copy(update={"due": dict(due + counts), "events_missed": missed})
+        latest = datetime.now(UTC) - EVENT_GRACE
+        missed = sum(job.reason in ("new", "changed") and job.source.modified < latest for job in page.jobs)
+        return self.model_copy(update={"due": dict(due + counts), "events_missed": self.events_missed + missed})
 
     def _next_pass(self, found: int) -> tuple[Self, str]:
         """Return the night at the beginning of its next pass that may take a job, and the cursor of its first page."""

@@ -105,7 +105,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         25.0, ge=0, le=1_000_000, description="Cap on the estimated cost of a run, in the currency of the prices below."
     )
     run_overrun_tolerance: float = Field(
-        0.1, ge=0, le=10, description="A run stops if it finds more jobs than planned by more than this fraction."
+        0.1, ge=0, le=10, description="A run takes more jobs than planned, up to this fraction; it leaves the others."
     )
     run_concurrency: int = Field(
         96, ge=1, le=1000, description="Concurrent jobs of runs per process, including waiting jobs."

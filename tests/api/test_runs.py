@@ -65,6 +65,21 @@ async def test_a_cancelled_run_starts_no_job_until_resumed(app: Stack) -> None:
     assert (await call(app, "GET", run["href"])).json()["progress"]["done"] == 3
 
 
+async def test_a_run_that_leaves_due_jobs_says_so_and_continues_with_a_higher_cap(app: Stack) -> None:
+    await upload_sources(app, 3)
+    run = (await call(app, "POST", RUNS, {"selection": {}, "expected_count": 2})).json()
+    assert (run["more_due"], run["most"]) == (False, 2)
+    await app.process_messages()
+    run = (await call(app, "GET", run["href"])).json()
+    assert (run["state"], run["more_due"], run["progress"]["done"]) == ("done", True, 2)
+    assert run["why"].startswith("more is due: 2 jobs were planned")
+    assert await rejected(app, f"{run['href']}/resume") == (409, "run_done")
+    assert (await call(app, "POST", f"{run['href']}/resume", {"max_jobs": 3})).status == 202
+    await app.process_messages()
+    run = (await call(app, "GET", run["href"])).json()
+    assert (run["state"], run["more_due"], run["why"], run["progress"]["done"]) == ("done", False, "", 3)
+
+
 async def test_runs_are_listed_page_by_page(app: Stack) -> None:
     await upload_sources(app, 1)
     started = [(await call(app, "POST", RUNS, {"selection": {}, "expected_count": 1})).json()["id"] for _ in range(3)]

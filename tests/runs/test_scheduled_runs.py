@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -198,12 +200,8 @@ def simulated_nights(
 
 
 def _due(name: str, reason: Reason) -> Due:
-    class _Recipe:
-        pass
-
-    recipe: Any = _Recipe()
-    recipe.name = "web"
-    return Due(recipe, Listed(name, "", 0, "", None), reason, None)  # type: ignore[arg-type]
+    recipe: Any = SimpleNamespace(name="web")
+    return Due(recipe, Listed(name, "", 0, "", datetime.now(UTC)), reason, None)
 
 
 @pytest.mark.parametrize(("most", "page_size"), [(1, 3), (2, 1), (3, 100), (5, 4), (16, 2), (50, 6), (50, 100)])
@@ -227,6 +225,9 @@ async def test_the_event_about_missed_jobs_counts_only_those_that_an_event_shoul
         await nights.night()
         (record,) = [each for each in caplog.records if getattr(each, "event", "") == "run.missed_jobs_found"]
         assert "found 1 jobs" in record.getMessage()
+        await upload(memory, 1)
+        assert (await night(memory)).found == 1
+        assert events(caplog).count("run.missed_jobs_found") == 1, "the event of an upload may be on its way"
 
 
 @pytest.mark.parametrize("fault", ["row.update runs", "row.create runs", "rows runs", "row.get runs", "queue.send"])
