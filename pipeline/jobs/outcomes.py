@@ -4,7 +4,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
-from pipeline.errors import JobSuperseded, PermanentError, PipelineError, RecipeError, TransientError
+from pipeline.errors import JobSuperseded, PermanentError, PipelineError, RecipeError, SourceError, TransientError
 from pipeline.storage import Entry, JobKey, Ledger, Message, Sources, Version
 from pipeline.telemetry import logger
 
@@ -115,7 +115,7 @@ class OutcomeRecorder:
         """
         try:
             return (await self.sources.stat(container, name)).etag
-        except (PermanentError, TransientError) as error:
+        except (SourceError, TransientError) as error:
             if isinstance(error, TransientError) and error.service:
                 raise
             return (await self.sources.find(container, name)).etag

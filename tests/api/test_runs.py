@@ -109,8 +109,8 @@ async def test_invalid_plans_and_starts_are_rejected(app: Stack) -> None:
 
 
 @pytest.mark.both
-async def test_a_missing_container_is_a_configuration_problem(stack: Stack) -> None:
+async def test_a_missing_container_is_named(stack: Stack) -> None:
     await stack.services.account.container(stack.services.settings.input_container).delete_container()
     missing = await call(stack, "POST", f"{RUNS}/plan", {})
-    assert (missing.status, missing.problem) == (503, "configuration")
+    assert (missing.status, missing.problem) == (503, "storage_not_found")
     assert "pipeline init" in missing.json()["detail"]

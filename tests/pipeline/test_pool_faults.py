@@ -125,7 +125,7 @@ async def test_a_full_pool_keeps_the_job_queued(stack: Stack) -> None:
 async def test_an_unavailable_pool_is_retried_later(stack: Stack) -> None:
     await faults(stack, f"status:code=503,{UPLOAD}")
     entry = await photo(stack)
-    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_unavailable", 1)
+    assert (entry.state, entry.error_kind, entry.attempts) == ("queued", "pool_unavailable", 0)
     assert await stack.waiting_messages() == 1
 
 
