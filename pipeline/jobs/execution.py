@@ -25,6 +25,7 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.jobs.rendering import Renderer, SchedulingPolicy, StagedRendition
+from pipeline.jobs.replaced_renditions import ReplacedRenditions
 from pipeline.jobs.retry_policy import is_service_fault, uses_attempt
 from pipeline.jobs.session_losses import SessionLosses
 from pipeline.jobs.timings import JobTimer
@@ -112,15 +113,23 @@ class JobExecutor:
                 current = partial(self.sources.is_current, container, name, source.etag)
                 # A request's job may be all that tells of its image: it is listed from the start, for the recovery.
                 listed = policy.priority == "interactive"
+                options["known"] = await self._replaced.whole_row(options.get("known"))
                 claim = await self.ledger.claim(key, (container, name), version, current, listed=listed, **options)
             if isinstance(claim, Entry):
+                await self._replaced.delete(claim)
                 log.info("skipped: the job is %s already", claim.state, extra={"event": "job.skipped"})
                 timer.state = "skipped"
                 return claim
             async with _heartbeat(claim, timer):
                 entry = await self._render_and_commit(source, recipe, claim, timer, policy, history)
                 timer.state = entry.state
-                return entry
+            await self._replaced.delete(entry)
+            return entry
+
+    @property
+    def _replaced(self) -> ReplacedRenditions:
+        enabled = self.settings.replaced_renditions == "delete"
+        return ReplacedRenditions(self.ledger, self.renditions, enabled=enabled)
 
     async def _render_and_commit(
         self,

@@ -79,7 +79,7 @@ class OrphanCollector:
         """
         job = await self._job(orphan.blob.job)
         reason = _reason(orphan.blob, job)
-        if reason is None or not await self.renditions.delete(orphan.blob):
+        if reason is None or not await self.renditions.delete(orphan.blob.path, orphan.blob.etag):
             return False
         key, entry = JobKey.parse(orphan.blob.job), job.entry
         if reason != "replaced" and entry and not entry.is_running and source_of(key):

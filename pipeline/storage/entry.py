@@ -49,7 +49,7 @@ SUMMARY_COLUMNS = [
     "deployment",
 ]
 # Columns that list rows omit.
-UNLISTED_COLUMNS = ("report", "listed", "owner", "source_format", "decoder_revision", "service_runs")
+UNLISTED_COLUMNS = ("report", "listed", "former", "owner", "source_format", "decoder_revision", "service_runs")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,6 +75,9 @@ class Entry:
     `error_service` is the service whose fault the last error was (`pool`, `storage` or `identity`), and
     `service_seconds` the time that this version of the source has lost to such faults, up to the last attempt.
     `service_runs` counts the runs that have retried such a failure of this version.
+    `former` are paths and ETags of the renditions of the last done job: while the job is under way, all of them; once
+    it is done, those that it has replaced at other paths.
+
     `deployment` is the number of the newest deployment that has claimed or created the job.
     """
 
@@ -106,6 +109,7 @@ class Entry:
     versions: dict[str, str] = field(default_factory=dict)
     renditions: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    former: dict[str, str] = field(default_factory=dict)
     listed: tuple[str, ...] = ()
     changed: datetime | None = None
     row_etag: str = ""
@@ -160,6 +164,7 @@ class Entry:
             versions=columns.document("versions"),
             renditions=columns.renditions("renditions"),
             report=columns.document("report"),
+            former=columns.texts("former"),
             listed=tuple(columns.text("listed", "").split()),
         )
 
@@ -204,7 +209,13 @@ class Entry:
             "stage": self.stage,
         }
         numbers = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out, "deployment": self.deployment}
-        documents = {"ms": self.ms, "versions": self.versions, "renditions": self.renditions, "report": self.report}
+        documents = {
+            "ms": self.ms,
+            "versions": self.versions,
+            "renditions": self.renditions,
+            "report": self.report,
+            "former": self.former,
+        }
         return {
             "PartitionKey": self.key.partition,
             "RowKey": self.key.row,

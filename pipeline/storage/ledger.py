@@ -26,11 +26,13 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
-from pipeline.errors import JobSuperseded, OutdatedDeployment, PipelineError, TransientError
+from pipeline.errors import JobSuperseded, OutdatedDeployment, PipelineError
 from pipeline.storage.account import Account, IgnoreMissing, error_code, if_unchanged, map_errors
 from pipeline.storage.claim_decision import decide_claim
 from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
 from pipeline.storage.error_codes import MISSING_CODES
+from pipeline.storage.error_columns import NO_ERROR, columns_of
+from pipeline.storage.former_renditions import committed, replaced_by
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
@@ -276,6 +278,7 @@ class Claim:
             decoder_revision=decoder_revision(source_format),
             attempts=self.entry.attempts + 1,
             renditions=renditions,
+            former=replaced_by(renditions, self.entry.former),
             report=report,
             bytes_in=report.get("source", {}).get("size", 0),
             bytes_out=sum(one.get("size", 0) for one in renditions),
@@ -283,7 +286,7 @@ class Claim:
             versions=report.get("versions", {}),
             service_seconds=0.0,
             service_runs=0,
-            **_NO_ERROR,
+            **NO_ERROR,
         )
 
     async def fail(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
@@ -294,7 +297,7 @@ class Claim:
             source_format=error.source_format,
             decoder_revision=decoder_revision(error.source_format),
             ms=ms or {},
-            **_reason(error, stage),
+            **columns_of(error, stage),
         )
 
     async def requeue(
@@ -306,11 +309,11 @@ class Claim:
         """
         lost = self.entry.service_seconds if service_seconds is None else service_seconds
         attempts = self.entry.attempts + int(tried)
-        return await self._end(state="queued", attempts=attempts, service_seconds=lost, **_reason(error, stage))
+        return await self._end(state="queued", attempts=attempts, service_seconds=lost, **columns_of(error, stage))
 
     async def abandon(self, error: PipelineError) -> Entry:
         """Record that the source has changed or is gone. Raises JobSuperseded if the claim is lost."""
-        return await self._end(state="superseded", **_reason(error, ""))
+        return await self._end(state="superseded", **columns_of(error, ""))
 
     async def _end(self, **changes: Any) -> Entry:  # noqa: ANN401 - fields of Entry
         written = await self._write(since=datetime.now(UTC), **changes)
@@ -335,28 +338,6 @@ class Claim:
             return False
         self.entry = stored
         return True
-
-
-_NO_ERROR: dict[str, Any] = {
-    "error_kind": "",
-    "error_class": "",
-    "error_message": "",
-    "error_tail": "",
-    "error_service": "",
-    "stage": "",
-}
-
-
-def _reason(error: PipelineError, stage: str) -> dict[str, str]:
-    """Return the columns of an error."""
-    return {
-        "error_kind": error.kind,
-        "error_class": type(error).__name__,
-        "error_message": error.message,
-        "error_tail": error.stderr_tail,
-        "error_service": error.dependency if isinstance(error, TransientError) else "",
-        "stage": stage,
-    }
 
 
 def _unchanged(entry: Entry) -> dict[str, Any]:
@@ -394,6 +375,7 @@ def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -
         deployment=max(fresh.deployment, before.deployment),
         since=now,
         expires=now + ttl,
+        former=committed(before.renditions) if before.state == "done" else before.former,
         listed=before.listed,
         row_etag=before.row_etag,
     )

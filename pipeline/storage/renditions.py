@@ -103,12 +103,12 @@ class Renditions:
                 found = []
         return [_marked(blob, mark) for blob, mark in found if mark], getattr(pages, "continuation_token", None) or ""
 
-    async def delete(self, blob: MarkedBlob) -> bool:
-        """Delete a blob. Returns False if it has changed since it was listed, or is gone."""
-        with map_errors(f"deleting {self.container}/{blob.path}"):
+    async def delete(self, path: str, etag: str) -> bool:
+        """Delete the blob with this ETag. Returns False if it has another one by now, or is gone."""
+        with map_errors(f"deleting {self.container}/{path}"):
             try:
-                client = self._client.get_blob_client(blob.path)
-                await client.delete_blob(etag=f'"{unquoted(blob.etag)}"', match_condition=MatchConditions.IfNotModified)
+                client = self._client.get_blob_client(path)
+                await client.delete_blob(etag=f'"{unquoted(etag)}"', match_condition=MatchConditions.IfNotModified)
             except ResourceModifiedError:
                 return False
             except ResourceNotFoundError as error:

@@ -52,6 +52,13 @@ class Columns:
             raise InvalidColumn(f"the column {column} is not a JSON object of numbers")
         return found
 
+    def texts(self, column: str) -> dict[str, str]:
+        """Return a JSON object of texts; empty without the column."""
+        found = self.document(column)
+        if not all(isinstance(value, str) for value in found.values()):
+            raise InvalidColumn(f"the column {column} is not a JSON object of texts")
+        return found
+
     def renditions(self, column: str) -> list[dict[str, Any]]:
         """Return the facts of renditions, a JSON list; empty without the column."""
         found = self._json(column, "[]")
