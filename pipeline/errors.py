@@ -20,7 +20,8 @@
     │   └── StateConflict       the state of the job or run does not allow the action
     ├── JobPaused               operators have paused this kind of work; the job is requeued, and this is not an attempt
     ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
-    ├── JobSuperseded           the source has changed or is gone, or another worker has taken the job over
+    ├── SourceChanged           the source changed during the job; its current version is processed instead
+    ├── JobSuperseded           the source is gone, or another worker has taken the job over
     └── OutdatedDeployment      only a newer deployment of the app may process the job, the run or the request
 
 Every message names the problem, the object and the remedy. `kind` is a short, stable word for programs: the ledger, API
@@ -211,7 +212,11 @@ class JobPaused(PipelineError, kind="paused", http=(503, "Paused")):  # noqa: N8
 
 
 class JobSuperseded(PipelineError, kind="superseded", http=(409, "Source changed")):  # noqa: N818
-    """The source has changed or is gone, or another worker has taken the job over."""
+    """The source is gone, or another worker has taken the job over."""
+
+
+class SourceChanged(PipelineError, kind="source_changed", http=(409, "Source changed")):  # noqa: N818
+    """The source changed during the job: its current version is processed instead, and this is not an attempt."""
 
 
 class OutdatedDeployment(PipelineError, kind="outdated_deployment", http=(503, "Outdated deployment")):  # noqa: N818

@@ -32,8 +32,9 @@ Reasons = Annotated[
     str,
     typer.Option(
         "--reason",
-        help="Only jobs with one of these comma-separated reasons: new, changed, recipe_changed, unfinished, "
-        "service_failed, failed, missing, done, dismissed; due, stale and all are groups of reasons.",
+        help="Only jobs with one of these comma-separated reasons: new, changed, etag_changed, "
+        "recipe_changed, unfinished, service_failed, failed, missing, done, dismissed; "
+        "due, stale and all are groups of reasons.",
     ),
 ]
 OlderThan = Annotated[str, typer.Option(help="Only sources written longer ago than this: 90s, 15m, 12h, 7d.")]

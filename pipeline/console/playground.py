@@ -20,7 +20,7 @@ from pipeline.engine.encode.formats import FORMATS
 from pipeline.engine.transforms.registry import FIRST, TRANSFORMS
 from pipeline.errors import ConfigError, PipelineError, PoolFull, RequestError, TransientError
 from pipeline.jobs.preview import Preview, Previewer, PreviewSource
-from pipeline.jobs.rendering import FOCAL_POINT_KEY
+from pipeline.jobs.source_metadata import FOCAL_POINT_KEY
 from pipeline.recipes import Recipe, Recipes, focal_point, yaml_loader
 from pipeline.settings import Settings
 from pipeline.storage import Ledger, Sources, safe_file_name

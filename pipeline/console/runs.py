@@ -26,6 +26,7 @@ HOUR_SECONDS = 3600
 REASONS = {
     "new": "never processed",
     "changed": "source changed",
+    "etag_changed": "source written, content probably the same",
     "recipe_changed": "recipe or engine changed",
     "unfinished": "interrupted",
     "service_failed": "failed because a service did",

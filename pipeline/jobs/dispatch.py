@@ -15,6 +15,7 @@ from pipeline.errors import (
     PipelineError,
     PoolFull,
     RecipeError,
+    SourceChanged,
     TransientError,
     Unreadable,
 )
@@ -24,7 +25,7 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.put_back import UnreadableMessages, leave_to_newer
 from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
-from pipeline.jobs.retry_policy import Retry, deferral_delay, log_retry, pause, plan_retry
+from pipeline.jobs.retry_policy import Retry, deferral_delay, log_retry, pause, plan_retry, retry_delay
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
 from pipeline.storage import Entry, JobKey, JobQueue, Message, Sources
@@ -109,7 +110,7 @@ class JobDispatcher:
         with job_log_context(JobKey.of(message.recipe, message.container, message.name).id):
             try:
                 return await self._execute(message, policy)
-            except (JobPaused, PoolFull, OutdatedDeployment) as error:
+            except (JobPaused, PoolFull, SourceChanged, OutdatedDeployment) as error:
                 await self._defer(message, error)
             except (TransientError, RecipeError) as error:
                 # After a RecipeError a deployment may be about to replace this process by one that knows the recipe.
@@ -151,14 +152,18 @@ class JobDispatcher:
             await self._record_failure(message, error)
         return None
 
-    async def _defer(self, message: Message, error: JobPaused | PoolFull | OutdatedDeployment) -> None:
-        """Requeue a job that a pause, a full pool or a newer deployment delays; this is not an attempt."""
+    async def _defer(self, message: Message, error: JobPaused | PoolFull | SourceChanged | OutdatedDeployment) -> None:
+        """Requeue a job that a pause, a full pool, a changing source or a newer deployment delays: not an attempt."""
         if isinstance(error, JobPaused):
             log.info("paused: %s", error, extra={"event": "job.paused"})
             await self.queue.send(message, error.retry_after)
         elif isinstance(error, PoolFull):
             log.info("deferred, the pool is full: %s", error, extra={"event": "job.deferred"})
             await self.queue.send(message, deferral_delay(self.settings, error))
+        elif isinstance(error, SourceChanged):
+            changes = message.changes + 1
+            log.info("deferred, the source keeps changing: %s", error, extra={"event": "job.source_changing"})
+            await self.queue.send(message.model_copy(update={"changes": changes}), retry_delay(self.settings, changes))
         elif left := leave_to_newer(message, error, self.settings.give_up_after):
             await self.queue.send(*left)
         else:

@@ -21,13 +21,16 @@ from pipeline.errors import (
     PoolFull,
     RecipeError,
     SessionLost,
+    SourceChanged,
     SourceError,
     TransientError,
 )
+from pipeline.jobs.current_version import for_current_version
 from pipeline.jobs.rendering import Renderer, SchedulingPolicy, StagedRendition
 from pipeline.jobs.replaced_renditions import ReplacedRenditions
 from pipeline.jobs.retry_policy import is_service_fault, uses_attempt
 from pipeline.jobs.session_losses import SessionLosses
+from pipeline.jobs.source_content import ContentComparison, facts_of
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
 from pipeline.recipes import Recipe
@@ -101,30 +104,46 @@ class JobExecutor:
         Raises:
             TransientError: Retry the job later.
             PoolFull: Retry the job later; this is not an attempt.
-            JobSuperseded: Nothing is left to do: the source is gone, or has changed and another event covers the
-                new version.
+            SourceChanged: The source keeps changing. Retry the job later; this is not an attempt.
+            JobSuperseded: Nothing is left to do: the source is gone, or another worker has taken the job over.
         """
         key = JobKey.of(recipe.name, container, name)
         timer = JobTimer(recipe.family)
         with job_log_context(key.id), timer.job(key.id):
-            with timer.stage("claim"):
-                source = await self.sources.open(container, name)
-                version = Version(source.etag, recipe.hash)
-                current = partial(self.sources.is_current, container, name, source.etag)
-                # A request's job may be all that tells of its image: it is listed from the start, for the recovery.
-                listed = policy.priority == "interactive"
-                options["known"] = await self._replaced.whole_row(options.get("known"))
-                claim = await self.ledger.claim(key, (container, name), version, current, listed=listed, **options)
-            if isinstance(claim, Entry):
-                await self._replaced.delete(claim)
-                log.info("skipped: the job is %s already", claim.state, extra={"event": "job.skipped"})
-                timer.state = "skipped"
-                return claim
-            async with _heartbeat(claim, timer):
-                entry = await self._render_and_commit(source, recipe, claim, timer, policy, history)
-                timer.state = entry.state
-            await self._replaced.delete(entry)
-            return entry
+            attempt = partial(self._execute_current, key, (container, name), recipe, timer, policy, history, options)
+            return await for_current_version(attempt)
+
+    async def _execute_current(
+        self,
+        key: JobKey,
+        place: tuple[str, str],
+        recipe: Recipe,
+        timer: JobTimer,
+        policy: SchedulingPolicy,
+        history: QueueMessage,
+        options: ClaimOptions,
+    ) -> Entry:
+        """Claim and execute the job for the current version of its source."""
+        with timer.stage("claim"):
+            source = await self.sources.open(*place)
+            version = Version(source.etag, recipe.hash)
+            current = partial(self.sources.is_current, *place, source.etag)
+            # Whoever wants an ended job executed again gets that.
+            adopt = None if options.get("again") else ContentComparison(source, recipe).adopted
+            # A request's job may be all that tells of its image: it is listed from the start, for the recovery.
+            listed = policy.priority == "interactive"
+            options["known"] = await self._replaced.whole_row(options.get("known"))
+            claim = await self.ledger.claim(key, place, version, current, adopt=adopt, listed=listed, **options)
+        if isinstance(claim, Entry):
+            await self._replaced.delete(claim)
+            log.info("skipped: the job is %s already", claim.state, extra={"event": "job.skipped"})
+            timer.state = "skipped"
+            return claim
+        async with _heartbeat(claim, timer):
+            entry = await self._render_and_commit(source, recipe, claim, timer, policy, history)
+            timer.state = entry.state
+        await self._replaced.delete(entry)
+        return entry
 
     @property
     def _replaced(self) -> ReplacedRenditions:
@@ -146,12 +165,17 @@ class JobExecutor:
             with timer.stage("commit"):
                 records = await self._commit(rendered, source, recipe, claim, report)
             with timer.stage("ledger"):
-                entry = await claim.complete(records, _summary(source, report, timer))
+                entry = await claim.complete(records, _summary(source, report, timer), await facts_of(source, recipe))
         except (PermanentError, ConfigError) as error:
-            entry = await claim.fail(error, timer.current, timer.ms)
+            facts = await facts_of(source, recipe) if source.sha256 else None
+            entry = await claim.fail(error, timer.current, timer.ms, facts)
             # Logged after the write, so that each failure has one such line, however often the job started.
             log.warning("failed at %s: %s", timer.current, error, extra={"event": "job.failed", "kind": error.kind})
             return entry
+        except SourceChanged as error:
+            with suppress(PipelineError):
+                await claim.requeue(error, timer.current, tried=False)
+            raise
         except (TransientError, PoolFull) as error:
             log.warning(
                 "interrupted at %s: %s", timer.current, error, extra={"event": "job.interrupted", "kind": error.kind}
@@ -204,7 +228,12 @@ class JobExecutor:
         )
         etags = await gather_or_cancel(
             *(
-                self.renditions.commit(each.staged, _blob(each, source, recipe), _marked(mark, each))
+                self.renditions.commit(
+                    each.staged,
+                    _blob(each, source, recipe),
+                    _marked(mark, each),
+                    claim.entry.output_etag(each.path),
+                )
                 for each in rendered
             )
         )

@@ -2,13 +2,17 @@
 
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import JobSuperseded, PermanentError, PipelineError, RecipeError, SourceError, TransientError
-from pipeline.storage import Entry, JobKey, Ledger, Message, Sources, Version
+from pipeline.jobs.current_version import for_current_version
+from pipeline.storage import Claim, Entry, JobKey, Ledger, Message, Sources, Version
 from pipeline.telemetry import logger
 
 log = logger(__name__)
+GONE_KINDS: Final = ("source_gone", "folder_marker")
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,12 @@ class OutcomeRecorder:
             claim by now.
 
         Raises:
-            JobSuperseded: The source is gone or has changed.
+            JobSuperseded: The source is gone.
+            SourceChanged: The source keeps changing.
             OutdatedDeployment: Only a newer deployment may process the job.
             TransientError: Storage is unavailable; nothing is recorded.
         """
-        place = (message.container, message.name)
-        etag = await self._etag(*place)
-        key = JobKey.of(message.recipe, *place)
-        version = Version(etag, await self._recipe_hash(message.recipe, key))
-
-        async def current() -> bool:
-            return await self._etag(*place) == etag
-
-        # The claim makes sure that the result of another worker stands.
-        claim = await self.ledger.claim(
-            key, place, version, current, again=message.again, seen=message.seen, run=run, force=force
-        )
+        claim = await for_current_version(partial(self._claim, message, run, force=force))
         if isinstance(claim, Entry):
             return claim
         if isinstance(error, PermanentError):
@@ -91,8 +85,23 @@ class OutcomeRecorder:
         await self.record_failure(message, PermanentError(error.message, kind=error.kind), force=True)
         return True
 
+    async def _claim(self, message: Message, run: str, *, force: bool) -> Claim | Entry:
+        """Claim the job for the current version of its source."""
+        place = (message.container, message.name)
+        key = JobKey.of(message.recipe, *place)
+        etag = await self._etag(*place)
+        version = Version(etag, await self._recipe_hash(message.recipe, key))
+
+        async def current() -> bool:
+            return await self._etag(*place) == etag
+
+        # The claim makes sure that the result of another worker stands.
+        return await self.ledger.claim(
+            key, place, version, current, again=message.again, seen=message.seen, run=run, force=force
+        )
+
     async def mark_superseded(self, message: Message, error: JobSuperseded) -> bool:
-        """Mark a job whose source is gone or has changed as superseded, if no worker can still finish it.
+        """Mark a job whose source is gone as superseded, if no worker can still finish it.
 
         A claim that has expired belongs to a dead worker only if the source is gone; otherwise the worker may be slow
         and about to finish.
@@ -103,7 +112,7 @@ class OutcomeRecorder:
         entry = await self.ledger.get(JobKey.of(message.recipe, message.container, message.name))
         if entry and entry.state == "running" and (entry.is_running or error.kind != "source_gone"):
             return True
-        if entry and entry.state in ("queued", "running"):
+        if entry and entry.state in ("queued", "running") and error.kind in GONE_KINDS:
             await self.ledger.transition(entry, "superseded")
         return False
 

@@ -18,6 +18,7 @@ from pipeline.engine.errors import KINDS
 from pipeline.engine.protocol import Job
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.jobs.admission import Admission
+from pipeline.jobs.source_metadata import focal_point_of, needs_tags
 from pipeline.jobs.timings import JobTimer
 from pipeline.jobs.verification import check_bytes, check_report
 from pipeline.pool.batching import Estimate, ExecutionResult, WorkItem
@@ -27,7 +28,7 @@ from pipeline.pool.requests import PRIORITIES, JobLabel, Priority
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.session import BUSY, REPLACED, Session, Workspace
 from pipeline.pool.slot import TRUSTED
-from pipeline.recipes import Recipe, Rendition, focal_point
+from pipeline.recipes import Recipe, Rendition
 from pipeline.settings import Settings
 from pipeline.storage import Asset, Assets
 from pipeline.telemetry import logger
@@ -35,7 +36,6 @@ from pipeline.telemetry import logger
 log = logger(__name__)
 # A job tolerates this many replacements of its session by an empty one; a further one counts as a lost session.
 MAX_SESSION_REPLACEMENTS = 2
-FOCAL_POINT_KEY = "focal"
 
 
 T = TypeVar("T")
@@ -142,9 +142,8 @@ class Renderer:
     async def _request(self, source: Source, recipe: Recipe, policy: SchedulingPolicy) -> RenderRequest:
         """Load the assets, and the focal point from the blob's metadata or, failing that, from its index tags."""
         assets = {name: await self.assets.get(name) for name in recipe.assets}
-        focal = focal_point(source.metadata.get(FOCAL_POINT_KEY)) if recipe.needs_focal_point else None
-        if recipe.needs_focal_point and focal is None:
-            focal = focal_point((await source.tags()).get(FOCAL_POINT_KEY))
+        tags = await source.tags() if needs_tags(recipe, source.metadata) else {}
+        focal = focal_point_of(source.metadata, tags) if recipe.needs_focal_point else None
         return RenderRequest(source, recipe, assets, focal, policy)
 
     async def _attempt(

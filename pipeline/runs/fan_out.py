@@ -170,7 +170,7 @@ def _batches(run: Run, items: list[Item], size: int, number: int) -> list[Batch]
     chunks: list[list[Item]] = []
     left = 0
     for item in items:
-        characters = 200 + len(item.name.encode("utf-16-le")) // 2
+        characters = 200 + len(item.name.encode("utf-16-le")) // 2 + sum(len(output) + 3 for output in item.outputs)
         if not chunks or len(chunks[-1]) >= size or characters > left:
             chunks.append([])
             left = MAX_BATCH_CHARACTERS
@@ -197,13 +197,10 @@ def _item(job: Due) -> Item:
     if job.entry is None:
         return Item(recipe=job.recipe.name, name=job.source.name)
     row = job.entry
+    item = Item(recipe=job.recipe.name, name=job.source.name, generation=row.generation)
+    if job.reason == "etag_changed":
+        return item.model_copy(update={"compare": True})  # the comparison reads the row
     if job.reason == "service_failed":
         # The worker reads the row: it counts the runs that have retried this failure.
-        return Item(recipe=job.recipe.name, name=job.source.name, generation=row.generation)
-    return Item(
-        recipe=job.recipe.name,
-        name=job.source.name,
-        generation=row.generation,
-        etag=row.row_etag,
-        listed=row.listed,
-    )
+        return item
+    return item.model_copy(update={"etag": row.row_etag, "listed": row.listed, "outputs": row.outputs})

@@ -13,6 +13,7 @@ from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.concurrency import map_concurrently
 from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import ConfigError, JobSuperseded, RecipeError, StateConflict, StorageNotFound
+from pipeline.jobs.source_metadata import used_metadata
 from pipeline.recipes import Recipe
 from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.runs.rendition_sets import RenditionSets
@@ -22,10 +23,13 @@ from pipeline.storage import (
     Ledger,
     Listed,
     MarkedBlob,
+    RenditionMark,
     Renditions,
+    SourceFacts,
     Sources,
     Version,
     fits_row,
+    outputs_of,
     source_of,
     source_prefix,
 )
@@ -173,6 +177,8 @@ class LedgerRebuild:
             deployment=deployment,
             source_format=mark.source_format,
             decoder_revision=mark.decoder_revision,
+            source=_facts(source, recipe, mark),
+            outputs=outputs_of(records),
             bytes_in=source.size,
             bytes_out=sum(blob.size for blob in blobs),
             renditions=records,
@@ -247,3 +253,9 @@ def _record(blob: MarkedBlob) -> dict[str, Any]:
         "width": mark.width,
         "height": mark.height,
     }
+
+
+def _facts(source: Listed, recipe: Recipe, mark: RenditionMark) -> SourceFacts:
+    """Return the facts of a source whose content is that of the mark. Index tags are left to the next plan."""
+    used = used_metadata(recipe, source.metadata, {})
+    return SourceFacts(source.size, mark.source_sha256, source.content_md5, used)

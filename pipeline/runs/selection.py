@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from pipeline.engine.revisions import DECODERS
 from pipeline.errors import OutdatedDeployment
+from pipeline.jobs.source_metadata import used_metadata
 from pipeline.recipes import Recipe, Recipes
 from pipeline.recipes.error_messages import did_you_mean
 from pipeline.storage import (
@@ -20,21 +21,29 @@ from pipeline.storage import (
     Listed,
     Renditions,
     Sources,
-    Version,
     is_older,
     row_key,
 )
 
 Reason = Literal[
-    "new", "changed", "recipe_changed", "unfinished", "service_failed", "failed", "missing", "done", "dismissed"
+    "new",
+    "changed",
+    "etag_changed",
+    "recipe_changed",
+    "unfinished",
+    "service_failed",
+    "failed",
+    "missing",
+    "done",
+    "dismissed",
 ]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
-DUE: Final[tuple[Reason, ...]] = ("new", "changed", "recipe_changed", "unfinished", "service_failed")
+DUE: Final[tuple[Reason, ...]] = ("new", "changed", "etag_changed", "recipe_changed", "unfinished", "service_failed")
 # Groups of reasons. All failures include those of services.
 REASON_ALIASES: Final[dict[str, tuple[Reason, ...]]] = {
     "due": DUE,
     "failed": ("failed", "service_failed"),
-    "stale": ("changed", "recipe_changed"),
+    "stale": ("changed", "etag_changed", "recipe_changed"),
     "all": (*DUE, "failed", "missing", "done"),
 }
 # A row that has been `queued` for longer than this has lost its message.
@@ -69,11 +78,13 @@ def _expand_reasons(value: Any) -> Any:  # noqa: ANN401 - any input of a user
 class Selection(BaseModel, frozen=True, extra="ignore"):
     """Filters for the jobs of a plan or a run: sources, recipes and reasons. A stored one may have unknown fields.
 
-    Reasons: `new` (never done), `changed` (the source has changed), `recipe_changed` (ended with another recipe
-    version, or with an older decoder of the source's format), `unfinished` (started, and no worker holds the claim),
-    `service_failed` (failed because a service did for too long), `failed` (all failures), `missing` (done, but a
-    rendition has been deleted), `done` (done and up to date), `dismissed`. Ages are in seconds since the last write of
-    the source. A recipe without match rules applies to all sources if the selection names it.
+    Reasons: `new` (never done), `changed` (the source, or its metadata that the recipe uses, have changed),
+    `etag_changed` (the source was written, but its size and Content-MD5 are the same: its content is compared),
+    `recipe_changed` (ended with another recipe version, or with an older decoder of the source's format), `unfinished`
+    (started, and no worker holds the claim), `service_failed` (failed because a service did for too long), `failed`
+    (all failures), `missing` (done, but a rendition has been deleted), `done` (done and up to date), `dismissed`. Ages
+    are in seconds since the last write of the source. A recipe without match rules applies to all sources if the
+    selection names it.
     """
 
     prefix: str = Field("", max_length=1024, pattern=PRINTABLE, description="Only sources whose names start with this.")
@@ -136,9 +147,13 @@ class JobFinder:
 
     async def page(self, selection: Selection, offset: str) -> DuePage:
         """Return the selected jobs of the next page of sources: one range read of the ledger for each recipe."""
-        listed, following = await self.sources.page(self.input_container, selection.prefix, offset, PAGE_SIZE)
+        selected = self.selected_recipes(selection)
+        tags = any(recipe.needs_focal_point for recipe in selected)
+        listed, following = await self.sources.page(
+            self.input_container, selection.prefix, offset, PAGE_SIZE, tags=tags
+        )
         moment, jobs = datetime.now(UTC), list[Due]()
-        for recipe in self.selected_recipes(selection):
+        for recipe in selected:
             matching = [one for one in listed if _matches(recipe, one, selection) and _has_age(one, selection, moment)]
             jobs += await self._of_recipe(selection, recipe, matching, moment)
         first, last = (listed[0].name, listed[-1].name) if listed else ("", "")
@@ -191,7 +206,7 @@ class JobFinder:
             entry = rows.get(key)
             if entry and entry.is_of_newer(self.ledger.deployment, recipe.hash):
                 continue  # its own deployment decides what is due
-            reason = reason_for(entry, Version(source.etag, recipe.hash), moment)
+            reason = reason_for(entry, source, recipe, moment)
             if reason == "done" and "missing" in selection.reasons and "done" not in selection.reasons:
                 reason = "missing" if await self._lacks_rendition(JobKey(recipe.name, key)) else "done"
             if reason in selection.reasons:
@@ -209,7 +224,7 @@ def version_id(recipe: Recipe) -> str:
     return f"{recipe.hash[:16]}.{sum(DECODERS.values())}"
 
 
-def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reason | None:
+def reason_for(entry: Entry | None, source: Listed, recipe: Recipe, moment: datetime) -> Reason | None:
     """Return the reason why a job is due; None if a worker or a queued message takes care of it."""
     if entry is None:
         return "new"
@@ -217,11 +232,14 @@ def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reaso
         return None
     if entry.state == "queued" and moment - entry.since < QUEUED_TIMEOUT:
         return None
-    if entry.version.etag != version.etag:
+    outdated = entry.version.recipe_hash != recipe.hash or entry.decoder_outdated
+    if _has_changed(entry, source, recipe):
         return "changed"
+    if entry.state in ("done", "dismissed") and not outdated and entry.version.etag != source.etag:
+        return "etag_changed"
     if entry.state == "dismissed":
         return "dismissed"
-    if entry.version.recipe_hash != version.recipe_hash or entry.decoder_outdated:
+    if outdated:
         return "recipe_changed"
     if entry.state == "failed":
         retried = entry.error_service and entry.service_runs < MAX_SERVICE_RUNS
@@ -229,6 +247,22 @@ def reason_for(entry: Entry | None, version: Version, moment: datetime) -> Reaso
     if entry.state == "done":
         return "done"
     return "unfinished"
+
+
+def _has_changed(entry: Entry, source: Listed, recipe: Recipe) -> bool:
+    """Return True unless the content of the source is probably the same as in the job, and the metadata in use are.
+
+    Only for a job that is up to date this is checked before it is skipped (see `ContentComparison`), so that other
+    jobs count as changed.
+    """
+    same_recipe = entry.version.recipe_hash == recipe.hash
+    used = used_metadata(recipe, source.metadata, source.tags) if same_recipe else entry.source.metadata
+    if entry.version.etag == source.etag:
+        # A new index tag leaves the ETag alone.
+        return entry.state == "done" and entry.source.size > 0 and entry.source.metadata != used
+    if entry.state != "done" and not (entry.state == "dismissed" and same_recipe):
+        return True
+    return entry.source.differ(source.size, source.content_md5, used)
 
 
 def _matches(recipe: Recipe, source: Listed, selection: Selection) -> bool:

@@ -14,6 +14,7 @@ from pipeline.errors import (
     PipelineError,
     PoolFull,
     RecipeError,
+    SourceChanged,
     TransientError,
     Unreadable,
 )
@@ -79,7 +80,7 @@ class ItemExecutor:
                     item.name,
                     recipe,
                     policy=SchedulingPolicy("run", fairness_key=run),
-                    again=True,
+                    again=not item.compare,
                     seen=item.generation,
                     history=work,
                     run=run,
@@ -96,6 +97,8 @@ class ItemExecutor:
             return ItemResult(retry=Retry(work, error.retry_after))
         except PoolFull as error:
             return ItemResult(retry=Retry(work, deferral_delay(self.settings, error)))
+        except SourceChanged:
+            return ItemResult(retry=Retry(work, retry_delay(self.settings, 1)))
         except TransientError as error:
             return await self._retry_or_fail(work, item, error, time.monotonic() - started)
         except Exception as error:  # the boundary: a bug must not lose a job
@@ -118,6 +121,8 @@ class ItemExecutor:
             return self._result(await self.outcomes.record_failure(message, error, run=run), work)
         except JobSuperseded as superseded:
             return await self._superseded(work, item, superseded)
+        except SourceChanged:
+            return ItemResult(retry=Retry(work, retry_delay(self.settings, 1)))
         except (PermanentError, OutdatedDeployment) as unrecordable:
             return _skipped(unrecordable)
 
@@ -294,5 +299,6 @@ def _known_row(container: str, item: Item) -> Entry | None:
         version=Version("", ""),
         generation=item.generation,
         listed=item.listed,
+        outputs=item.outputs,
         row_etag=item.etag,
     )

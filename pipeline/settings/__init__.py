@@ -90,7 +90,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     code_folder: Path | None = Field(None, description="Folder of Python modules that recipes may name as user code.")
     schedule: str = Field("0 0 3 * * *", description="Schedule of the scheduled run (NCRONTAB, six fields, UTC).")
     schedule_reasons: str = Field(
-        "new,changed,recipe_changed,unfinished,service_failed",
+        "new,changed,etag_changed,recipe_changed,unfinished,service_failed",
         description="Reasons for which the scheduled run selects jobs; see `image-pipeline plan --help`.",
     )
     schedule_prefix: str = Field(

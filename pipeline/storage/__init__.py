@@ -17,7 +17,16 @@ from pipeline.storage.blobs import (
 from pipeline.storage.dead_letter_container import DeadLetterBlob, DeadLetterContainer
 from pipeline.storage.deployment import deployment_number, is_older
 from pipeline.storage.ended_jobs import EndedJobs
-from pipeline.storage.entry import STATES, SUMMARY_COLUMNS, UNREADABLE_PARTITION, Entry, State, Version, fits_row
+from pipeline.storage.entry import (
+    STATES,
+    SUMMARY_COLUMNS,
+    UNREADABLE_PARTITION,
+    Entry,
+    State,
+    Version,
+    fits_row,
+    outputs_of,
+)
 from pipeline.storage.json_documents import DocumentName, DocumentStore, StoredDocument
 from pipeline.storage.keys import JobKey, row_key, source_of, source_prefix
 from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
@@ -42,6 +51,7 @@ from pipeline.storage.renditions import RenditionBlob, Renditions
 from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, RunStore
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.storage.slot_status_table import SlotStatusTable
+from pipeline.storage.source_facts import SourceFacts
 from pipeline.storage.staging import Staged
 from pipeline.storage.stored_model import StoredModel
 from pipeline.storage.waiting_jobs import WaitingJob, WaitingJobs
@@ -94,6 +104,7 @@ __all__ = [
     "SharedSecret",
     "SlotStatusTable",
     "Source",
+    "SourceFacts",
     "Sources",
     "Staged",
     "State",
@@ -110,6 +121,7 @@ __all__ = [
     "is_blob_name",
     "is_older",
     "mark_unreadable",
+    "outputs_of",
     "row_key",
     "safe_file_name",
     "source_of",

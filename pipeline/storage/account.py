@@ -31,7 +31,7 @@ from pipeline.storage.error_codes import MISSING_CODES, denied, error_from_code
 from pipeline.storage.transport import Transport, use_fast_policy
 
 # A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
-READ_CHUNK_BYTES = MIB
+READ_CHUNK_BYTES = 4 * MIB
 # A blob that is read as a whole is held twice: in chunks, then joined.
 READ_COPIES = 2
 # Larger renditions are written in blocks of this size.

@@ -1,10 +1,12 @@
 """Sources: blob names, streamed reads of a pinned version, and listings."""
 
+import asyncio
 import hashlib
 import re
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -16,7 +18,8 @@ from azure.storage.blob import BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobClient, ContainerClient, StorageStreamDownloader
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
-from pipeline.errors import ConfigError, JobSuperseded, PermanentError
+from pipeline.errors import ConfigError, JobSuperseded, PermanentError, SourceChanged
+from pipeline.settings import MIB
 from pipeline.storage.account import READ_CHUNK_BYTES, Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.staging import Staged
 from pipeline.telemetry import printable
@@ -24,6 +27,10 @@ from pipeline.telemetry import printable
 MAX_FILE_NAME_CHARACTERS = 100
 # Control characters, and those that XML cannot hold. Storage escapes such a name in listings; the emulator fails.
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\ufffe\uffff"
+# Waiting jobs hold at most this much of their sources. The sources of further ones are read again, by one call more.
+MAX_HELD_BYTES = 64 * MIB
+# Hashing this much takes less than a millisecond; more would delay the other jobs of the process.
+HASHED_IN_LOOP_BYTES = 256 * 1024
 
 
 def _within_container(name: str) -> str:
@@ -80,74 +87,137 @@ def is_folder_marker(name: str, size: int, metadata: Mapping[str, str] | None) -
     return size == 0 and (name.endswith("/") or marked.get(FOLDER_METADATA_KEY) == "true")
 
 
-class Source:
-    """A blob pinned by its ETag, with its size in bytes, its metadata and its content in chunks of at most 1 MiB.
+class HeldBytes:
+    """Budget of the bytes that all waiting jobs of a process hold of their sources."""
 
-    The bytes of a blob of at most 1 MiB arrived when it was opened. A larger one holds no bytes while its job waits.
-    `sha256` is the hexadecimal SHA-256 of the content, known once it has been read to its end.
+    def __init__(self, most: int = MAX_HELD_BYTES) -> None:
+        self._left = most
+
+    def take(self, size: int) -> bool:
+        """Take bytes from the budget. Returns False if they exceed it."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Return bytes to the budget."""
+        self._left += size
+
+
+class Source:
+    """A blob pinned by its ETag, with its size in bytes, its metadata and its content in chunks of at most 4 MiB.
+
+    The bytes of a blob of at most 4 MiB arrived when it was opened. Its job holds them while it waits, within the
+    budget of the process; the bytes of a larger blob are read later. `content_md5` is the Content-MD5 that the blob
+    declares, hexadecimal. `sha256` is the SHA-256 of the content, hexadecimal, known once it has been read to its end.
     """
 
-    def __init__(self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes]) -> None:
+    def __init__(
+        self, container: str, blob: BlobClient, first: StorageStreamDownloader[bytes], held: HeldBytes
+    ) -> None:
         properties = first.properties
         self.container, self.name = container, blob.blob_name
         self.etag = unquoted(properties.etag)
         self.size: int = properties.size
         self.content_type: str = properties.content_settings.content_type or ""
+        self.content_md5 = _md5(properties.content_settings)
         self.metadata: dict[str, str] = dict(properties.metadata or {})
         self.sha256 = ""
         self._blob = blob
-        self._first: StorageStreamDownloader[bytes] | None = first if self.size <= READ_CHUNK_BYTES else None
+        self._tags: dict[str, str] | None = None
+        is_held = self.size <= READ_CHUNK_BYTES and held.take(self.size)
+        self._first: StorageStreamDownloader[bytes] | None = first if is_held else None
+        # It also runs when a job ends without reading its source.
+        self._give_back = weakref.finalize(self, held.give_back, self.size) if is_held else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes of exactly this version, read again on every call.
 
-        Raises JobSuperseded if the blob has changed or is gone.
+        Raises SourceChanged if the blob has another version by now, and JobSuperseded if it is gone.
         """
         with map_errors(f"reading {self.container}/{self.name}"):
             try:
-                stream, self._first = self._first or await self._reopen(), None
+                stream = self._take_first() or await self._reopen()
                 digest = hashlib.sha256()
                 async for chunk in stream.chunks():
-                    digest.update(chunk)
+                    if len(chunk) > HASHED_IN_LOOP_BYTES:
+                        await asyncio.to_thread(digest.update, chunk)
+                    else:
+                        digest.update(chunk)
                     yield chunk
                 self.sha256 = digest.hexdigest()
-            except (ResourceModifiedError, ResourceNotFoundError) as error:
-                if isinstance(error, ResourceNotFoundError) and not is_missing(error):
+            except ResourceModifiedError as error:
+                raise SourceChanged(f"{self.container}/{self.name} changed while it was read") from error
+            except ResourceNotFoundError as error:
+                if not is_missing(error):
                     raise
-                raise JobSuperseded(f"{self.container}/{self.name} changed or was deleted while it was read") from error
+                raise self._gone() from error
+
+    async def tags(self) -> dict[str, str]:
+        """Return the index tags of the blob, read once; empty in an account without tags."""
+        if self._tags is None:
+            self._tags = await self._read_tags()
+        return self._tags
+
+    def _take_first(self) -> StorageStreamDownloader[bytes] | None:
+        if self._give_back:
+            self._give_back()
+        first, self._first = self._first, None
+        return first
 
     async def _reopen(self) -> StorageStreamDownloader[bytes]:
         return await self._blob.download_blob(
             etag=f'"{self.etag}"', match_condition=MatchConditions.IfNotModified, decompress=False
         )
 
-    async def tags(self) -> dict[str, str]:
-        """Return the index tags of the blob; empty in an account without tags."""
+    async def _read_tags(self) -> dict[str, str]:
         with map_errors(f"reading the tags of {self.container}/{self.name}"):
             try:
                 return dict(await self._blob.get_blob_tags())
             except HttpResponseError as error:
                 if is_missing(error):
-                    raise JobSuperseded(f"{self.container}/{self.name} was deleted meanwhile") from error
+                    raise self._gone() from error
                 if error.status_code not in TAGS_UNSUPPORTED_STATUSES:
                     raise
                 return {}
 
+    def _gone(self) -> JobSuperseded:
+        return JobSuperseded(f"{self.container}/{self.name} was deleted while it was read", kind="source_gone")
+
 
 @dataclass(frozen=True)
 class Listed:
-    """A source as listed. `size` is in bytes, `modified` the time of the last write."""
+    """A source as listed. `size` is in bytes, `modified` the time of the last write.
+
+    `content_md5` is the Content-MD5 that the blob declares, hexadecimal. `tags` are its index tags, if asked for.
+    """
 
     name: str
     etag: str
     size: int
     content_type: str
     modified: datetime
+    content_md5: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def _listed(blob: BlobProperties) -> Listed:
-    content_type = blob.content_settings.content_type or ""
-    return Listed(blob.name, unquoted(blob.etag), blob.size, content_type, blob.last_modified)
+    return Listed(
+        blob.name,
+        unquoted(blob.etag),
+        blob.size,
+        blob.content_settings.content_type or "",
+        blob.last_modified,
+        _md5(blob.content_settings),
+        dict(blob.metadata or {}),
+        dict(blob.tags or {}),
+    )
+
+
+def _md5(settings: ContentSettings) -> str:
+    return bytes(settings.content_md5 or b"").hex()
 
 
 class Sources:
@@ -155,6 +225,8 @@ class Sources:
 
     def __init__(self, account: Account, containers: tuple[str, ...]) -> None:
         self._containers = {name: account.container(name) for name in containers}
+        self._held = HeldBytes()
+        self._tags_listed = True
 
     async def open(self, container: str, name: str) -> Source:
         """Open a blob and pin its current version.
@@ -172,26 +244,40 @@ class Sources:
         with map_errors(f"reading {container}/{name}"), _must_exist(container, name):
             # Without decompression: the declared encoding may be wrong, and the size is that of the stored bytes.
             stream = await blob.download_blob(decompress=False)
-        source = Source(container, blob, stream)
+        source = Source(container, blob, stream, self._held)
         _refuse_folder(container, name, source.size, source.metadata)
         return source
 
     async def page(
-        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000
+        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000, *, tags: bool = False
     ) -> tuple[list[Listed], str]:
         """Return a page of at most `limit` sources below a prefix, and the next page's cursor, empty at the end.
 
-        Folder markers are left out.
+        Folder markers are left out. With `tags`, the sources have their index tags, unless the account has none.
         """
-        listing = self._container(container).list_blobs(
-            name_starts_with=prefix or None, include=["metadata"], results_per_page=limit
-        )
-        pages = listing.by_page(cursor or None)
         with map_listing_errors(container):
             try:
-                found = [blob async for blob in await anext(pages)]
-            except StopAsyncIteration:
-                found = []
+                return await self._page(container, prefix, cursor, limit, tags=tags and self._tags_listed)
+            except HttpResponseError as error:
+                if not (tags and self._tags_listed and error.status_code in (403, *TAGS_UNSUPPORTED_STATUSES)):
+                    raise
+                page = await self._page(container, prefix, cursor, limit, tags=False)
+                self._tags_listed = False  # the account has no tags, or the app may not read them
+                return page
+
+    async def _page(
+        self, container: str, prefix: str, cursor: str, limit: int, *, tags: bool
+    ) -> tuple[list[Listed], str]:
+        listing = self._container(container).list_blobs(
+            name_starts_with=prefix or None,
+            include=["metadata", "tags"] if tags else ["metadata"],
+            results_per_page=limit,
+        )
+        pages = listing.by_page(cursor or None)
+        try:
+            found = [blob async for blob in await anext(pages)]
+        except StopAsyncIteration:
+            found = []
         page = [_listed(blob) for blob in found if not is_folder_marker(blob.name, blob.size, blob.metadata)]
         return page, getattr(pages, "continuation_token", None) or ""
 

@@ -1,10 +1,14 @@
-"""Decide whether a worker may claim a job, given the row that it has read."""
+"""Decide whether a worker may claim a job, given the row that it has read, and make the row of the claim."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from pipeline.errors import OutdatedDeployment
 from pipeline.storage.entry import Entry, Version
+from pipeline.storage.former_renditions import committed
 
+GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 Verdict = Literal["take", "confirm", "done", "failed", "dismissed", "busy", "outdated"]
 
 
@@ -56,3 +60,41 @@ def _decide_of_newer(entry: Entry, version: Version, now: datetime, *, again: bo
     if entry.state in ("done", "failed", "dismissed") and entry.version.etag == version.etag and not again:
         return entry.state
     return "outdated"
+
+
+def next_generation(generation: int, now: datetime) -> int:
+    """Return the next generation. The first one of a row comes from the clock.
+
+    So it is higher than those of a deleted row, whose renditions could otherwise never be replaced.
+    """
+    return generation + 1 if generation else (now - GENERATION_EPOCH) // timedelta(milliseconds=1)
+
+
+def outdated_error(entry: Entry, deployment: int) -> OutdatedDeployment:
+    """Return the error of a worker that may not claim the job of a newer deployment."""
+    return OutdatedDeployment(
+        f"the deployment {entry.deployment} of the app has processed this job, and this process belongs to the older "
+        f"deployment {deployment}: deploy again, if this one is to be the active one"
+    )
+
+
+def claimed_row(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:
+    """Return the row that claims the job; it replaces `entry` if there is one."""
+    before = entry or fresh
+    same = before.version == fresh.version
+    retries_service = before.state == "failed" and bool(before.error_service) and fresh.run not in ("", before.run)
+    return replace(
+        fresh,
+        generation=next_generation(before.generation, now),
+        attempts=before.attempts if same else 0,
+        service_seconds=before.service_seconds if same else 0.0,
+        service_runs=before.service_runs + int(retries_service) if same else 0,
+        run=fresh.run or before.run,
+        deployment=max(fresh.deployment, before.deployment),
+        since=now,
+        expires=now + ttl,
+        former=committed(before.renditions) if before.state == "done" else before.former,
+        outputs=before.outputs,
+        listed=before.listed,
+        row_etag=before.row_etag,
+    )

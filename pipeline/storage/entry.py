@@ -11,6 +11,7 @@ from pipeline.engine.revisions import decoder_revision
 from pipeline.storage.deployment import is_older
 from pipeline.storage.keys import JobKey, source_of
 from pipeline.storage.row_columns import Columns, InvalidColumn, int64
+from pipeline.storage.source_facts import SourceFacts
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
 STATES: Final[tuple[State, ...]] = get_args(State)
@@ -38,18 +39,35 @@ SUMMARY_COLUMNS = [
     "recipe_hash",
     "source_format",
     "decoder_revision",
+    "source_size",
+    "content_md5",
+    "source_metadata",
     "generation",
     "expires",
     "since",
     "run",
     "listed",
+    "outputs",
     "error_service",
     "service_seconds",
     "service_runs",
     "deployment",
 ]
 # Columns that list rows omit.
-UNLISTED_COLUMNS = ("report", "listed", "former", "owner", "source_format", "decoder_revision", "service_runs")
+UNLISTED_COLUMNS = (
+    "report",
+    "listed",
+    "former",
+    "owner",
+    "source_format",
+    "decoder_revision",
+    "service_runs",
+    "source_size",
+    "source_sha256",
+    "content_md5",
+    "source_metadata",
+    "outputs",
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -70,7 +88,10 @@ class Entry:
     Entries of a list have no `report`.
 
     `source_format` is the format of the source as the session detected it (Pillow's name), and `decoder_revision` the
-    revision of its decoder when the job ended; both are empty if no session has opened the source.
+    revision of its decoder when the job ended; both are empty if no session has opened the source. `source` holds the
+    facts of the source that the job has sent to a session.
+
+    `outputs` identify the renditions that the last done job has committed: a digest of the path and the ETag of each.
 
     `error_service` is the service whose fault the last error was (`pool`, `storage` or `identity`), and
     `service_seconds` the time that this version of the source has lost to such faults, up to the last attempt.
@@ -110,6 +131,8 @@ class Entry:
     renditions: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     former: dict[str, str] = field(default_factory=dict)
+    source: SourceFacts = field(default_factory=SourceFacts)
+    outputs: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     changed: datetime | None = None
     row_etag: str = ""
@@ -165,6 +188,13 @@ class Entry:
             renditions=columns.renditions("renditions"),
             report=columns.document("report"),
             former=columns.texts("former"),
+            source=SourceFacts(
+                columns.number("source_size", 0),
+                columns.text("source_sha256", ""),
+                columns.text("content_md5", ""),
+                columns.text("source_metadata", ""),
+            ),
+            outputs=tuple(columns.text("outputs", "").split()),
             listed=tuple(columns.text("listed", "").split()),
         )
 
@@ -207,8 +237,15 @@ class Entry:
             "error_tail": self.error_tail[-2000:],
             "error_service": self.error_service,
             "stage": self.stage,
+            **self.source.columns(),
+            "outputs": " ".join(self.outputs),
         }
-        numbers = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out, "deployment": self.deployment}
+        numbers = {
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "deployment": self.deployment,
+            "source_size": self.source.size,
+        }
         documents = {
             "ms": self.ms,
             "versions": self.versions,
@@ -264,6 +301,11 @@ class Entry:
         """True if a worker or a message takes care of the job, as far as its row tells."""
         return self.is_running or (self.state == "queued" and datetime.now(UTC) - self.since < STALE_AGE)
 
+    def output_etag(self, path: str) -> str:
+        """Return the ETag with which the last done job committed a rendition at this path; empty if it did not."""
+        start = _path_digest(path)
+        return next((output.removeprefix(start) for output in self.outputs if output.startswith(start)), "")
+
     def list_keys(self) -> tuple[str, ...]:
         """Return the keys of the list rows that this entry needs: by state, among all jobs, and by run."""
         starts = (state_list_prefix(self.state), ALL_LIST_PREFIX, *([run_list_prefix(self.run)] if self.run else []))
@@ -280,6 +322,15 @@ class Entry:
         milliseconds = (self.since - _EPOCH) // timedelta(milliseconds=1)
         digest = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
         return f"{_LAST_MILLISECOND - milliseconds:013d}{digest}"
+
+
+def outputs_of(renditions: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the `outputs` of a row for the renditions of a done job."""
+    return tuple(f"{_path_digest(one['path'])}{one['etag']}" for one in renditions if one.get("etag"))
+
+
+def _path_digest(path: str) -> str:
+    return f"{hashlib.sha256(path.encode()).hexdigest()[:16]}:"
 
 
 def fits_row(renditions: list[dict[str, Any]]) -> bool:

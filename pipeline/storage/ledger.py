@@ -26,22 +26,23 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.engine.revisions import decoder_revision
-from pipeline.errors import JobSuperseded, OutdatedDeployment, PipelineError
+from pipeline.errors import JobSuperseded, PipelineError, SourceChanged
 from pipeline.storage.account import Account, IgnoreMissing, error_code, if_unchanged, map_errors
-from pipeline.storage.claim_decision import decide_claim
-from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version
+from pipeline.storage.claim_decision import claimed_row, decide_claim, next_generation, outdated_error
+from pipeline.storage.entry import LONG_AGO, UNREADABLE_PARTITION, Entry, State, Version, outputs_of
 from pipeline.storage.error_codes import MISSING_CODES
 from pipeline.storage.error_columns import NO_ERROR, columns_of
-from pipeline.storage.former_renditions import committed, replaced_by
+from pipeline.storage.former_renditions import replaced_by
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
+from pipeline.storage.source_facts import SourceFacts
 from pipeline.telemetry import logger
 
 log = logger(__name__)
 # Codes of a write whose condition does not hold: the row has changed, exists already, or is gone.
 CONFLICT_CODES = ("EntityAlreadyExists", "UpdateConditionNotSatisfied", "ConditionNotMet", *MISSING_CODES)
-GENERATION_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+Adopt = Callable[[Entry], Awaitable[Entry | None]]
 
 
 class Ledger:
@@ -124,6 +125,7 @@ class Ledger:
         version: Version,
         is_current: Callable[[], Awaitable[bool]],
         *,
+        adopt: Adopt | None = None,
         again: bool = False,
         seen: int | None = None,
         run: str = "",
@@ -138,6 +140,7 @@ class Ledger:
             source: Container and name of the source.
             version: The version of the source and the recipe.
             is_current: Returns True if the source still has this version.
+            adopt: Returns the row of a job that has ended, with this version, if the source's content is unchanged.
             again: Execute a job that has ended.
             seen: The generation that the sender of the job had seen.
             run: The id of the bulk run.
@@ -149,7 +152,7 @@ class Ledger:
             The claim, or the row of a job that is done, failed, dismissed, or claimed by another worker.
 
         Raises:
-            JobSuperseded: The row is about a newer version of the source.
+            SourceChanged: The source has another version by now.
             OutdatedDeployment: Only a newer deployment may claim the job.
         """
         fresh = Entry(key, *source, state="running", version=version, owner=secrets.token_hex(8), run=run)
@@ -166,12 +169,16 @@ class Ledger:
                 return entry
             if entry and verdict == "outdated":
                 if not force:
-                    raise _outdated(entry, self.deployment)
+                    raise outdated_error(entry, self.deployment)
                 verdict = "confirm"
-            if verdict == "confirm" and not await is_current():
-                raise JobSuperseded("the source has changed since this job began")
+            if entry and verdict == "confirm":
+                if not await is_current():
+                    raise SourceChanged("the source has changed since this job began")
+                adopted = await adopt(entry) if adopt else None
+                if adopted and (written := await self._try(replace(adopted, owner=fresh.owner), relist=True)):
+                    return written
             queued = entry is not None and entry.state == "queued"
-            claimed = await self._try(_claimed(fresh, entry, now, self._ttl), lists=queued or listed)
+            claimed = await self._try(claimed_row(fresh, entry, now, self._ttl), lists=queued or listed)
             if claimed:
                 return Claim(self, claimed, self._ttl)
             entry, is_read = await self.get(key), True
@@ -188,19 +195,22 @@ class Ledger:
         now, version = datetime.now(UTC), version or entry.version
         if entry.is_of_newer(self.deployment, version.recipe_hash):
             version = entry.version  # the newer deployment decides about the recipe version
-        generation = _next(entry.generation, now) if state == "dismissed" else entry.generation
+        generation = next_generation(entry.generation, now) if state == "dismissed" else entry.generation
         moved = replace(entry, state=state, version=version, generation=generation, since=now, expires=LONG_AGO)
         return await self._try(replace(moved, owner=secrets.token_hex(8)))
 
     async def adopt(self, entry: Entry, existing: Entry | None) -> bool:
         """Write the row of an ended job in place of `existing`; False if that has changed. Later claims are newer."""
-        generation = max(entry.generation, _next(0, datetime.now(UTC)))
+        generation = max(entry.generation, next_generation(0, datetime.now(UTC)))
         kept: dict[str, Any] = {"listed": existing.listed, "row_etag": existing.row_etag} if existing else {}
         return await self._try(replace(entry, generation=generation, owner=secrets.token_hex(8), **kept)) is not None
 
-    async def _try(self, entry: Entry, *, lists: bool = True) -> Entry | None:
-        """Write a row and return it; None on a conflict. With `lists`, move its list rows in the same transaction."""
-        lists = lists and entry.listed != entry.list_keys()
+    async def _try(self, entry: Entry, *, lists: bool = True, relist: bool = False) -> Entry | None:
+        """Write a row and return it; None on a conflict.
+
+        With `lists`, move its list rows in the same transaction; with `relist`, write those that stay, too.
+        """
+        lists = relist or (lists and entry.listed != entry.list_keys())
         obsolete = set(entry.listed) - set(entry.list_keys()) if lists else set()
         entry = replace(entry, listed=entry.list_keys()) if lists else entry
         with map_errors("writing the ledger"):
@@ -269,8 +279,10 @@ class Claim:
         if self.entry.expires - datetime.now(UTC) < self._ttl / 2:
             await self.renew()
 
-    async def complete(self, renditions: list[dict[str, Any]], report: dict[str, Any]) -> Entry:
-        """Record the renditions and the report. Raises JobSuperseded if the claim is lost."""
+    async def complete(
+        self, renditions: list[dict[str, Any]], report: dict[str, Any], source: SourceFacts | None = None
+    ) -> Entry:
+        """Record the renditions, the report and the facts of the source. Raises JobSuperseded if the claim is lost."""
         source_format = report.get("source", {}).get("format", "")
         return await self._end(
             state="done",
@@ -279,7 +291,9 @@ class Claim:
             attempts=self.entry.attempts + 1,
             renditions=renditions,
             former=replaced_by(renditions, self.entry.former),
+            outputs=outputs_of(renditions),
             report=report,
+            source=source or SourceFacts(),
             bytes_in=report.get("source", {}).get("size", 0),
             bytes_out=sum(one.get("size", 0) for one in renditions),
             ms=report.get("ms", {}),
@@ -289,14 +303,24 @@ class Claim:
             **NO_ERROR,
         )
 
-    async def fail(self, error: PipelineError, stage: str, ms: dict[str, float] | None = None) -> Entry:
-        """Record a failure: error, stage and milliseconds per stage. Raises JobSuperseded if the claim is lost."""
+    async def fail(
+        self,
+        error: PipelineError,
+        stage: str,
+        ms: dict[str, float] | None = None,
+        source: SourceFacts | None = None,
+    ) -> Entry:
+        """Record a failure: error, stage, milliseconds per stage and the facts of the source.
+
+        Raises JobSuperseded if the claim is lost.
+        """
         return await self._end(
             state="failed",
             attempts=self.entry.attempts + 1,
             source_format=error.source_format,
             decoder_revision=decoder_revision(error.source_format),
             ms=ms or {},
+            source=source or SourceFacts(),
             **columns_of(error, stage),
         )
 
@@ -343,39 +367,3 @@ class Claim:
 def _unchanged(entry: Entry) -> dict[str, Any]:
     """Return the ETag condition for replacing a row; empty for a new row."""
     return if_unchanged(entry.row_etag) if entry.row_etag else {}
-
-
-def _next(generation: int, now: datetime) -> int:
-    """Return the next generation. The first one of a row comes from the clock.
-
-    So it is higher than those of a deleted row, whose renditions could otherwise never be replaced.
-    """
-    return generation + 1 if generation else (now - GENERATION_EPOCH) // timedelta(milliseconds=1)
-
-
-def _outdated(entry: Entry, deployment: int) -> OutdatedDeployment:
-    return OutdatedDeployment(
-        f"the deployment {entry.deployment} of the app has processed this job, and this process belongs to the older "
-        f"deployment {deployment}: deploy again, if this one is to be the active one"
-    )
-
-
-def _claimed(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta) -> Entry:
-    """Return the row that claims the job; it replaces `entry` if there is one."""
-    before = entry or fresh
-    same = before.version == fresh.version
-    retries_service = before.state == "failed" and bool(before.error_service) and fresh.run not in ("", before.run)
-    return replace(
-        fresh,
-        generation=_next(before.generation, now),
-        attempts=before.attempts if same else 0,
-        service_seconds=before.service_seconds if same else 0.0,
-        service_runs=before.service_runs + int(retries_service) if same else 0,
-        run=fresh.run or before.run,
-        deployment=max(fresh.deployment, before.deployment),
-        since=now,
-        expires=now + ttl,
-        former=committed(before.renditions) if before.state == "done" else before.former,
-        listed=before.listed,
-        row_etag=before.row_etag,
-    )

@@ -79,9 +79,10 @@ class QueueMessage(StoredModel, frozen=True):
 class Message(QueueMessage):
     """A waiting job; `again` executes a job that has ended.
 
-    `requested` is True if a request or a command has submitted the job, not an upload.
-    `seen` is the generation that the sender had seen: if a later one has ended, the message is obsolete. `recovered`
-    marks a job that the blob trigger gave up: when this message becomes a dead letter too, the job is a failure.
+    `requested` is True if a request or a command has submitted the job, not an upload. `seen` is the generation that
+    the sender had seen: if a later one has ended, the message is obsolete. `recovered` marks a job that the blob
+    trigger gave up: when this message becomes a dead letter too, the job is a failure. `changes` counts the deliveries
+    that ended because the source kept changing.
     """
 
     noun = "job message"
@@ -93,16 +94,22 @@ class Message(QueueMessage):
     requested: bool = False
     seen: int | None = Field(None, ge=0)
     recovered: bool = False
+    changes: int = Field(0, ge=0)
 
 
 class Item(StoredModel, frozen=True):
-    """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row."""
+    """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row.
+
+    `outputs` are those of the row (see `Entry`). `compare` asks for a comparison of the source's content first.
+    """
 
     recipe: str = Field(max_length=100)
     name: str = Field(max_length=1024)
     generation: int = Field(0, ge=0)
     etag: str = Field("", max_length=200)
     listed: tuple[str, ...] = Field((), max_length=4)
+    outputs: tuple[str, ...] = ()
+    compare: bool = False
 
 
 class RunWork(QueueMessage):

@@ -40,8 +40,11 @@ class Renditions:
                 await staged.add(chunk)
         return staged
 
-    async def commit(self, staged: Staged, blob: RenditionBlob, mark: RenditionMark) -> str:
+    async def commit(self, staged: Staged, blob: RenditionBlob, mark: RenditionMark, replaced: str = "") -> str:
         """Commit a staged rendition: make it visible, in place of an older generation's. Returns its ETag.
+
+        `replaced` is the ETag that an older generation of this job has recorded for the path. If the blob still has it,
+        one call replaces the blob; otherwise the blob is read first.
 
         Raises:
             OutputError: The path holds a rendition of another job, or a blob that is not the pipeline's.
@@ -49,7 +52,7 @@ class Renditions:
             BlobUnavailable: Another writer was faster, or another program leases the blob.
         """
         with map_errors(f"committing {self.container}/{blob.path}"):
-            condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+            condition = _if_unchanged(replaced) if replaced else {"match_condition": MatchConditions.IfMissing}
             headers = ContentSettings(content_type=blob.content_type, cache_control=blob.cache_control)
             # Part of the metadata comes from a session, which must not complete a mark.
             own = {name: text for name, text in blob.metadata.items() if not name.lower().startswith(MARK_PREFIX)}
@@ -108,7 +111,7 @@ class Renditions:
         with map_errors(f"deleting {self.container}/{path}"):
             try:
                 client = self._client.get_blob_client(path)
-                await client.delete_blob(etag=f'"{unquoted(etag)}"', match_condition=MatchConditions.IfNotModified)
+                await client.delete_blob(**_if_unchanged(etag))
             except ResourceModifiedError:
                 return False
             except ResourceNotFoundError as error:
@@ -133,7 +136,12 @@ class Renditions:
             )
         if there.generation > mark.generation:
             raise JobSuperseded(f"a newer generation of {path} has been committed")
-        return {"etag": existing.etag, "match_condition": MatchConditions.IfNotModified}
+        return _if_unchanged(existing.etag)
+
+
+def _if_unchanged(etag: str) -> dict[str, Any]:
+    """Return the condition that the blob has this ETag."""
+    return {"etag": f'"{unquoted(etag)}"', "match_condition": MatchConditions.IfNotModified}
 
 
 def _marked(blob: BlobProperties, mark: RenditionMark) -> MarkedBlob:

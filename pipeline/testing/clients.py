@@ -26,9 +26,10 @@ from azure.core.exceptions import (
 from azure.data.tables import TableTransactionError, UpdateMode
 
 from pipeline.storage import READ_CHUNK_BYTES
+from pipeline.testing.blob_properties import headers_of, properties_of
 from pipeline.testing.operations import MAX_PAGE_ROWS
 from pipeline.testing.queue_client import Queue, ServiceClient, cursor_and_items, items_of
-from pipeline.testing.store import DEFAULT_HEADERS, MISSING, NONE, Blob, Op, Response, Row
+from pipeline.testing.store import MISSING, NONE, Blob, Op, Response, Row
 
 Send = Callable[[Op], Awaitable[Response]]
 LONGEST_LEASE = 60
@@ -176,7 +177,7 @@ class Download(ServiceClient):
 
     def __init__(self, clients: Clients, name: str, blob: Blob) -> None:
         super().__init__(clients, name)
-        self.properties, self._data = _properties(name, blob), blob.data or b""
+        self.properties, self._data = properties_of(name, blob), blob.data or b""
         self.size = self.properties.size
 
     async def readall(self) -> bytes:
@@ -184,7 +185,7 @@ class Download(ServiceClient):
         return b"".join([chunk async for chunk in self.chunks()])
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the content in parts of at most 1 MiB."""
+        """Yield the content in parts of at most 4 MiB."""
         for start in range(0, self.size, READ_CHUNK_BYTES):
             if start:
                 await self._call("blob.get", ("match", self.properties.etag))
@@ -206,7 +207,7 @@ class BlobClient(ServiceClient):
 
     async def get_blob_properties(self) -> Any:
         """Return ETag, size, headers and metadata."""
-        return _properties(self._name, await self._call("blob.head"))
+        return properties_of(self._name, await self._call("blob.head"))
 
     async def exists(self) -> bool:
         """Return True if the blob exists."""
@@ -240,7 +241,7 @@ class BlobClient(ServiceClient):
         asked = _condition(condition)
         # The SDK's default: without a condition and without `overwrite`, write only where there is no blob.
         asked = MISSING if asked == NONE and not overwrite else asked
-        lease_id, headers = lease.id if lease else "", _headers(content_settings)
+        lease_id, headers = lease.id if lease else "", headers_of(content_settings)
         try:
             return {"etag": await self._call("blob.put", data, items_of(metadata), asked, lease_id, headers)}
         except ResourceModifiedError as error:
@@ -262,7 +263,7 @@ class BlobClient(ServiceClient):
     ) -> dict[str, str]:
         """Commit staged blocks as the content of the blob."""
         names = tuple(block.id for block in blocks)
-        headers = _headers(content_settings)
+        headers = headers_of(content_settings)
         return {"etag": await self._call("blob.commit", names, items_of(metadata), _condition(condition), headers)}
 
     async def acquire_lease(self, seconds: int) -> Lease:
@@ -320,31 +321,16 @@ class Container(ServiceClient):
         async def page(token: str | None) -> tuple[str | None, list[Any]]:
             op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
             found, start = await self._clients.call(op)
-            return start, [self._listed(*each, with_metadata="metadata" in (include or ())) for each in found]
+            return start, [self._listed(path, blob, leased, include or []) for path, blob, leased in found]
 
         return AsyncItemPaged(page, cursor_and_items)
 
-    def _listed(self, path: str, blob: Blob, leased: bool, *, with_metadata: bool) -> Any:
-        facts = _properties(path, blob)
+    def _listed(self, path: str, blob: Blob, leased: bool, include: list[str]) -> Any:
+        facts = properties_of(path, blob)
         facts.etag, facts.lease = blob.etag.strip('"'), SimpleNamespace(status="locked" if leased else "unlocked")
-        facts.metadata = facts.metadata if with_metadata else {}
+        facts.metadata = facts.metadata if "metadata" in include else {}
+        facts.tags = dict(blob.tags) if "tags" in include and blob.tags else None
         return facts
-
-
-def _properties(path: str, blob: Blob) -> Any:
-    content_type, cache_control = blob.headers
-    return SimpleNamespace(
-        name=path.partition("/")[2],
-        etag=blob.etag,
-        size=len(blob.data or b""),
-        content_settings=SimpleNamespace(content_type=content_type, cache_control=cache_control),
-        metadata=dict(blob.metadata),
-        last_modified=datetime.fromtimestamp(blob.modified, UTC),
-    )
-
-
-def _headers(settings: Any) -> tuple[str, str | None]:
-    return (settings.content_type or DEFAULT_HEADERS[0], settings.cache_control) if settings else DEFAULT_HEADERS
 
 
 def _condition(options: dict[str, Any]) -> Op:

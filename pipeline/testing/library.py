@@ -38,7 +38,7 @@ class SimulatedLibrary:
         self.done.add(number)
 
     async def page(
-        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000
+        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000, *, tags: bool = False
     ) -> tuple[list[Listed], str]:
         """Return a page of sources, as `Sources.page` does."""
         start = int(cursor or 0)

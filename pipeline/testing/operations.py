@@ -12,6 +12,7 @@ from pipeline.testing.store import (
     DEFAULT_HEADERS,
     NONE,
     Blob,
+    Headers,
     Items,
     Message,
     Op,
@@ -206,7 +207,7 @@ def _blob_put(
     metadata: Items,
     condition: Op = NONE,
     lease: str = "",
-    headers: tuple[str, str | None] = DEFAULT_HEADERS,
+    headers: Headers = DEFAULT_HEADERS,
 ) -> After:
     _check_write(store, path, condition, lease)
     before = store.last(path)
@@ -228,7 +229,7 @@ def _blob_commit(
     names: tuple[str, ...],
     metadata: Items,
     condition: Op = NONE,
-    headers: tuple[str, str | None] = DEFAULT_HEADERS,
+    headers: Headers = DEFAULT_HEADERS,
 ) -> After:
     _check_write(store, path, condition, "")
     before = store.last(path)

@@ -12,6 +12,7 @@ Op = tuple[Any, ...]
 Items = tuple[tuple[str, Any], ...]
 RowKey = tuple[str, str, str]
 MISSING, NONE = ("missing",), ("none",)
+Headers = tuple[str, str | None] | tuple[str, str | None, bytes]
 DEFAULT_HEADERS = ("application/octet-stream", None)
 
 
@@ -28,7 +29,8 @@ class Response:
 class Blob:
     """A blob. A deleted one has `data` None and stays, so that its ETags are never used again.
 
-    `until` is the end of the lease on the store's clock. `headers` are the content type and the cache control.
+    `until` is the end of the lease on the store's clock. `headers` are the content type, the cache
+    control and, if the writer declared one, the Content-MD5.
     """
 
     version: int
@@ -38,7 +40,7 @@ class Blob:
     until: float = 0
     blocks: tuple[tuple[str, bytes], ...] = ()
     committed: tuple[tuple[str, bytes], ...] = ()
-    headers: tuple[str, str | None] = DEFAULT_HEADERS
+    headers: Headers = DEFAULT_HEADERS
     modified: float = 0
     tags: Items = ()
     broken: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,9 +22,10 @@ from pipeline.engine.encode.output import Output
 from pipeline.engine.revisions import DECODERS
 from pipeline.engine.transforms.registry import TRANSFORMS
 from pipeline.runs.selection import reason_for
+from pipeline.storage import Listed
+from pipeline.storage.claim_decision import decide_claim
 from pipeline.storage.entry import SUMMARY_COLUMNS, Entry, Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import decide_claim
 
 ROOT = Path(__file__).parents[2]
 FILE = """
@@ -134,16 +136,20 @@ class _Row(dict[str, Any]):
 
 def test_a_new_decoder_makes_the_jobs_of_its_format_due(monkeypatch: pytest.MonkeyPatch) -> None:
     before, version = list(rows()), Version("etag", "hash")
-    assert [reason_for(row, version, NOW) for row in before] == [row.state for row in before]
+    source, recipe = Listed("name", "etag", 0, "", NOW), cast("Any", SimpleNamespace(hash="hash", carry=()))
+    recipe.needs_focal_point = False
+    assert [reason_for(row, source, recipe, NOW) for row in before] == [row.state for row in before]
     monkeypatch.setitem(DECODERS, "GIF", DECODERS["GIF"] + 1)
     gifs = {("done", "GIF"), ("failed", "GIF")}
-    due = {(row.state, row.source_format) for row in before if reason_for(row, version, NOW) == "recipe_changed"}
+    due = {(row.state, row.source_format) for row in before if reason_for(row, source, recipe, NOW) == "recipe_changed"}
     claimed = {
         (row.state, row.source_format) for row in before if decide_claim(row, version, NOW, again=False) == "take"
     }
     assert due == claimed == gifs
     dismissed = replace(before[0], state="dismissed")
-    assert reason_for(dismissed, version, NOW) == decide_claim(dismissed, version, NOW, again=False) == "dismissed"
+    assert (
+        reason_for(dismissed, source, recipe, NOW) == decide_claim(dismissed, version, NOW, again=False) == "dismissed"
+    )
 
 
 def test_an_older_worker_leaves_the_result_of_a_newer_decoder() -> None:

@@ -294,7 +294,7 @@ async def test_a_source_deleted_meanwhile_is_superseded(memory: Memory) -> None:
     async def delete() -> None:
         await memory.services.account.container("input").delete_blob(NAME)
 
-    await memory.upload(NAME, bytes(3 * 1024 * 1024))
+    await memory.upload(NAME, bytes(5 * 1024 * 1024))
     memory.before_next("POST files", delete)
     await memory.services.dispatcher.handle_blob("input", NAME)
     assert (await row(memory)).state == "superseded"

@@ -12,12 +12,13 @@ from pipeline.errors import (
     ConfigError,
     JobSuperseded,
     OutputError,
+    SourceChanged,
     StorageNotFound,
     StorageUnavailable,
 )
 from pipeline.settings import Settings, StorageAccount
 from pipeline.storage.account import BLOCK_BYTES, Account
-from pipeline.storage.blobs import Sources
+from pipeline.storage.blobs import HeldBytes, Sources
 from pipeline.storage.rendition_mark import RenditionMark
 from pipeline.storage.renditions import RenditionBlob, Renditions
 
@@ -57,16 +58,56 @@ async def test_a_source_is_read_repeatedly_in_bounded_chunks(
     assert source.sha256 == hashlib.sha256(data).hexdigest()
 
 
-async def test_a_source_changed_while_read_is_superseded(
+async def test_a_source_changed_or_deleted_while_read_is_told_apart(
     account: Account, settings: Settings, sources: Sources
 ) -> None:
     blob = account.container(settings.input_container).get_blob_client("a.jpg")
     await blob.upload_blob(b"1" * (BLOCK_BYTES + 1))
     source = await sources.open(settings.input_container, "a.jpg")
-    await blob.upload_blob(b"2" * (BLOCK_BYTES + 1), overwrite=True)
+    await blob.set_blob_metadata({"label": "a"})
     assert not await sources.is_current(source.container, source.name, source.etag)
-    with pytest.raises(JobSuperseded):
+    with pytest.raises(SourceChanged):
         [chunk async for chunk in source.chunks()]
+    await blob.delete_blob()
+    with pytest.raises(JobSuperseded) as caught:
+        [chunk async for chunk in source.chunks()]
+    assert caught.value.kind == "source_gone"
+
+
+async def test_a_small_source_arrives_whole_when_it_is_opened(
+    account: Account, settings: Settings, sources: Sources
+) -> None:
+    blob = account.container(settings.input_container).get_blob_client("a.jpg")
+    await blob.upload_blob(b"1" * BLOCK_BYTES)
+    source = await sources.open(settings.input_container, "a.jpg")
+    await blob.upload_blob(b"2" * BLOCK_BYTES, overwrite=True)
+    assert b"".join([chunk async for chunk in source.chunks()]) == b"1" * BLOCK_BYTES
+
+
+async def test_the_bytes_that_waiting_jobs_hold_have_a_budget(account: Account, settings: Settings) -> None:
+    sources = Sources(account, (settings.input_container,))
+    sources._held = HeldBytes(25)
+    for name in "abc":
+        await account.container(settings.input_container).upload_blob(name, b"0123456789")
+    waiting = [await sources.open(settings.input_container, name) for name in "abc"]
+    assert [source._first is not None for source in waiting] == [True, True, False]
+    assert [chunk async for chunk in waiting[0].chunks()] == [chunk async for chunk in waiting[2].chunks()]
+    del waiting[1]  # a job that ends without reading its source
+    assert sources._held._left == 25
+
+
+async def test_a_listing_tells_content_md5_metadata_and_tags(
+    account: Account, settings: Settings, sources: Sources
+) -> None:
+    container = account.container(settings.input_container)
+    await container.upload_blob("a.jpg", b"data", metadata={"label": "a"})
+    await container.get_blob_client("a.jpg").set_blob_tags({"focal": "0.1 0.5"})
+    (listed,), _ = await sources.page(settings.input_container, tags=True)
+    assert listed.content_md5 == hashlib.md5(b"data").hexdigest()  # noqa: S324
+    assert (listed.metadata, listed.tags) == ({"label": "a"}, {"focal": "0.1 0.5"})
+    assert (await sources.open(settings.input_container, "a.jpg")).content_md5 == listed.content_md5
+    (without,), _ = await sources.page(settings.input_container)
+    assert without.tags == {}
 
 
 async def test_a_missing_source_is_superseded(settings: Settings, sources: Sources) -> None:
@@ -146,6 +187,34 @@ async def test_a_commit_that_lost_its_blocks_is_retried(renditions: Renditions) 
     with pytest.raises(BlobUnavailable):
         await renditions.commit(newer, JPEG, RenditionMark("web.abc", 2))
     await commit(renditions, b"new" * 3 * BLOCK_BYTES, RenditionMark("web.abc", 2))
+
+
+async def test_a_rendition_with_the_recorded_etag_is_replaced_by_one_write(renditions: Renditions) -> None:
+    etag = await commit(renditions, b"old", RenditionMark("web.abc", 1))
+    staged = await renditions.stage(JPEG.path, chunks(b"new"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Renditions, "_may_replace", None)
+        assert await renditions.commit(staged, JPEG, RenditionMark("web.abc", 2), etag) != etag
+    assert (await renditions.read(JPEG.path))[0] == b"new"
+
+
+async def test_a_recorded_etag_that_does_not_hold_decides_nothing(
+    account: Account, settings: Settings, renditions: Renditions
+) -> None:
+    """Another writer changed or deleted the blob: its mark decides, as without a recorded ETag."""
+    etag = await commit(renditions, b"old", RenditionMark("web.abc", 1))
+    blob = account.container(settings.output_container).get_blob_client(JPEG.path)
+    await blob.delete_blob()
+    mine = await renditions.commit(
+        await renditions.stage(JPEG.path, chunks(b"mine")), JPEG, RenditionMark("web.abc", 2), etag
+    )
+    newer = await commit(renditions, b"newer", RenditionMark("web.abc", 4))
+    late = await renditions.stage(JPEG.path, chunks(b"late"))
+    with pytest.raises(JobSuperseded):
+        await renditions.commit(late, JPEG, RenditionMark("web.abc", 3), mine)
+    await blob.upload_blob(b"the only copy", overwrite=True)
+    with pytest.raises(OutputError, match="another program"):
+        await renditions.commit(late, JPEG, RenditionMark("web.abc", 5), newer)
 
 
 async def test_another_jobs_rendition_is_never_overwritten(renditions: Renditions) -> None:

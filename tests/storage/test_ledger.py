@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from azure.data.tables import TableEntity
 
-from pipeline.errors import JobSuperseded, PoolFull, SourceError, StorageNotFound
+from pipeline.errors import JobSuperseded, PoolFull, SourceChanged, SourceError, StorageNotFound
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
 from pipeline.storage.keys import JobKey
@@ -111,7 +111,7 @@ async def test_a_newer_source_version_supersedes_a_running_job(ledger: Ledger) -
 
 async def test_an_older_source_version_never_supersedes_a_newer_one(ledger: Ledger) -> None:
     await (await claimed(ledger, V2)).complete([], {})
-    with pytest.raises(JobSuperseded):
+    with pytest.raises(SourceChanged):
         await ledger.claim(KEY, SOURCE, V1, no)
     assert (await refused(ledger, V2)).state == "done"
 

@@ -16,8 +16,8 @@ from azure.data.tables import EdmType, EntityProperty, TableTransactionError, Up
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobLeaseClient
 
-from pipeline.settings import MIB, Settings
-from pipeline.storage.account import Account
+from pipeline.settings import Settings
+from pipeline.storage.account import READ_CHUNK_BYTES, Account
 
 MATCH, MISSING, CHANGED = MatchConditions.IfNotModified, MatchConditions.IfMissing, MatchConditions.IfModified
 
@@ -138,10 +138,10 @@ async def test_a_new_blob_never_has_the_etag_of_a_deleted_one(container: Any) ->
 
 async def test_a_blob_changed_while_it_is_read_is_noticed(container: Any) -> None:
     blob = container.get_blob_client("a")
-    await blob.upload_blob(bytes(2 * MIB + 1))
+    await blob.upload_blob(bytes(2 * READ_CHUNK_BYTES + 1))
     stream = await blob.download_blob(match_condition=MATCH, etag=(await blob.get_blob_properties()).etag)
     chunks = stream.chunks()
-    assert len(await anext(chunks)) == MIB
+    assert len(await anext(chunks)) == READ_CHUNK_BYTES
     await blob.upload_blob(b"other", overwrite=True)
     with pytest.raises(ResourceModifiedError):
         [chunk async for chunk in chunks]
