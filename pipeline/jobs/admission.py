@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -24,31 +24,35 @@ class Admission:
             dependency: CircuitBreaker(dependency, probe_interval, clock) for dependency in DEPENDENCIES
         }
 
-    async def refusal(self, work: Work) -> JobPaused | TransientError | None:
-        """Return the reason for which no job of a kind of work may start now; None if one may.
+    async def refusal(
+        self, work: Work, needs: Collection[Dependency] = DEPENDENCIES
+    ) -> JobPaused | TransientError | None:
+        """Return the reason for which no job may start now that `needs` these services; None if one may.
 
         An open breaker gives a fault of its service, with the fault that has opened it. The `retry_after` of both
         reasons is the pause of the job, at most 300 s. Open breakers come first: they need no call.
         """
-        if fault := self._open_fault():
+        if fault := self._open_fault(needs):
             return fault
         since = (await self.pauses.current()).get(work)
         # Another job may have become the probe meanwhile.
-        return self._open_fault() or (_paused(work, since) if since else None)
+        return self._open_fault(needs) or (_paused(work, since) if since else None)
 
     @asynccontextmanager
-    async def admitted(self, work: Work, source: str) -> AsyncIterator[None]:
-        """Run the body, the job of a source, if it may start, and let the breakers know what it meets.
+    async def admitted(
+        self, work: Work, source: str, needs: Collection[Dependency] = DEPENDENCIES
+    ) -> AsyncIterator[None]:
+        """Run the body, the job of a source, if it may start, and let the breakers of the services know what it meets.
 
         Raises:
             JobPaused: Operators have paused this kind of work.
             TransientError: A breaker is open; or an error of the body.
         """
-        if refusal := await self.refusal(work):
+        if refusal := await self.refusal(work, needs):
             raise refusal
         attempt = Attempt()
-        for breaker in self.breakers.values():
-            breaker.enter(attempt)
+        for dependency in needs:
+            self.breakers[dependency].enter(attempt)
         try:
             yield
         except TransientError as error:
@@ -56,14 +60,15 @@ class Admission:
                 self.breakers[error.service].record_fault(attempt, source, error)
             raise
         else:
-            self.record_success("storage")
+            if "storage" in needs:
+                self.record_success("storage")
         finally:
             for breaker in self.breakers.values():
                 breaker.leave(attempt)
 
-    def _open_fault(self) -> TransientError | None:
-        """Return the fault that keeps a breaker open; None if a job may start."""
-        for breaker in self.breakers.values():
+    def _open_fault(self, needs: Collection[Dependency]) -> TransientError | None:
+        """Return the fault that keeps a breaker of these services open; None if a job may start."""
+        for breaker in (self.breakers[dependency] for dependency in needs):
             if breaker.seconds_to_probe and breaker.last_fault:
                 fault = breaker.last_fault
                 return TransientError(

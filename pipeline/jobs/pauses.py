@@ -18,6 +18,8 @@ log = logger(__name__)
 Work = Literal["uploads", "requests", "runs"]
 WORK: tuple[Work, ...] = get_args(Work)
 CACHE_SECONDS = 20.0
+# All jobs wait for the read. When storage does not respond, they should find that out by themselves.
+READ_TIMEOUT_SECONDS = 5.0
 _KIND: Literal["pauses"] = "pauses"
 _KEY = "current"
 
@@ -42,8 +44,9 @@ class Pauses:
         async with self._lock:
             if self._clock() - self._read_at > CACHE_SECONDS:
                 try:
-                    document = await self._store.get(_KIND, _KEY)
-                except PipelineError as error:
+                    async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                        document = await self._store.get(_KIND, _KEY)
+                except (PipelineError, TimeoutError) as error:
                     log.warning("the pauses cannot be read now: %s", error, extra={"event": "pauses.unreadable"})
                 else:
                     self._cached = _times(document.content if document else {})

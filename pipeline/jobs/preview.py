@@ -111,7 +111,7 @@ class Previewer:
         sink = _MemorySink(self.settings.http_max_response_bytes, reserve)
         try:
             async with asyncio.timeout(timeout):
-                async with self.renderer.admission.admitted("requests", source.name):
+                async with self.renderer.admission.admitted("requests", source.name, ("pool", "identity")):
                     renditions, report = await self.renderer.render(source, recipe, timer, PREVIEW_POLICY, sink)
         except TimeoutError:
             raise PipelineError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.jobs import pauses
 from pipeline.jobs.circuit_breaker import MAX_PAUSE_SECONDS, PROBE_TIMEOUT_SECONDS
 from pipeline.jobs.pauses import CACHE_SECONDS
 from pipeline.runs import Selection
@@ -181,6 +182,14 @@ async def test_a_preview_under_an_open_breaker_is_refused(memory: Memory) -> Non
     assert memory.pool.calls == []
 
 
+async def test_a_preview_says_nothing_about_storage(memory: Memory) -> None:
+    memory.account.fail("blob.get input/", 503, "ServerBusy", times=99)
+    for number in range(3):
+        await upload(memory, f"photos/{number}.jpg")
+    response = await call(memory, "POST", "/api/preview?recipe=web", image_bytes(60, 40), content_type="image/jpeg")
+    assert (response.status, breaker_state(memory, "storage")) == (200, "open")
+
+
 async def test_a_batch_of_a_run_goes_back_and_is_done_after_the_outage(memory: Memory) -> None:
     names = [f"photos/{number}.jpg" for number in range(4)]
     for name in names:
@@ -209,7 +218,7 @@ async def test_a_batch_is_given_up_with_the_fault_of_the_service(probes: bool) -
         memory.pool.fail("POST files", pool.UNREACHABLE, times=99)
         if not probes:
             memory.services.admission.breakers["pool"]._probe_at += 1e6
-        for _ in range(4):
+        for _ in range(8):
             for body in await memory.run_messages():
                 await memory.services.run_worker.handle_message(body)
             memory.account.advance(MAX_PAUSE_SECONDS)
@@ -302,11 +311,17 @@ async def test_another_process_notices_a_pause_within_twenty_seconds() -> None:
 
 
 async def test_pauses_that_cannot_be_read_leave_the_last_known_ones(memory: Memory) -> None:
-    pauses = memory.services.admission.pauses
-    await pauses.pause(["uploads", "runs"])
+    stored = memory.services.admission.pauses
+    await stored.pause(["uploads", "runs"])
     memory.account.advance(CACHE_SECONDS + 1)
     memory.account.fail("row.get runs", 503, "ServerBusy")
-    assert set(await pauses.current()) == {"uploads", "runs"}
+    assert set(await stored.current()) == {"uploads", "runs"}
+
+
+async def test_storage_that_does_not_respond_holds_up_no_job(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "READ_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(memory.services.run_store, "get", lambda *_: asyncio.Event().wait())
+    assert await asyncio.wait_for(memory.services.admission.pauses.current(), 5) == {}
 
 
 async def test_two_processes_that_pause_at_once_lose_no_pause() -> None:
