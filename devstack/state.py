@@ -1,12 +1,14 @@
 """Locate the files of the local stack."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE_FOLDER = ROOT / ".devstack"
 
 
-def short_path(path: Path) -> Path:
-    """Return the path relative to the current folder, if it is below that folder."""
+def short_path(path: Path) -> str:
+    """Return the path for messages: relative to the current folder if it is below, with other bytes than UTF-8 escaped."""
     path = path.resolve()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return os.fsencode(short).decode(errors="backslashreplace")

@@ -282,7 +282,7 @@ output TOPIC_NAME string = names.topic
 output EVENT_IDENTITY_ID string = identities.outputs.eventsId
 output DEAD_LETTER_CONTAINER string = deadLetters
 output INPUT_CONTAINER string = places.input
-output OUTPUT_CONTAINER string = places.output
+output OUTPUT_CONTAINER string = any(loadJsonContent('app-settings.json')).?PIPELINE_OUTPUT_CONTAINER ?? places.output
 output POOL_NAME string = names.pool
 output REGISTRY_NAME string = kind == 'image' ? registry!.outputs.name : ''
 output NETWORK_ISOLATION bool = networkIsolation

@@ -57,6 +57,8 @@ def _spans(body: bytes, boundary: str) -> Iterator[tuple[int, int]]:
         if start is not None:
             yield start, max(start, found - (2 if body[found - 2 : found - 1] == b"\r" else 1))
         start, position, closed = line.end(), line.end(), line[1] is not None
+    if not body:
+        raise RequestError("malformed form: the body is empty: send a file")
     if start is None:
         raise RequestError(
             "malformed form: the boundary of Content-Type is not in the body. Let the HTTP library set Content-Type"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.api import multipart
 from pipeline.api.http import MAX_JSON_BYTES, Request
 from pipeline.api.multipart import Part
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, SourceError
 from pipeline.settings import Settings
 from pipeline.storage import safe_file_name
 
@@ -28,7 +28,12 @@ class Upload:
 
 
 def read_upload(request: Request, settings: Settings, field_names: set[str]) -> Upload:
-    """Read the image of a request. Raises RequestError without an image, or with fields outside `field_names`."""
+    """Read the image of a request.
+
+    Raises:
+        RequestError: There is no image, or a field outside `field_names`.
+        SourceError: The image is empty.
+    """
     media_type = request.content_type.value
     if media_type == "multipart/form-data":
         query = known_query(request, field_names)
@@ -41,6 +46,8 @@ def read_upload(request: Request, settings: Settings, field_names: set[str]) -> 
             "send JSON {source, recipe}, a form with an image and a recipe, or an image with ?recipe=NAME in the URL",
             kind="unsupported_media_type",
         )
+    if not upload.data:
+        raise SourceError("the image is empty (0 bytes): send it again", kind="empty_source")
     if len(upload.data) > settings.max_source_bytes:
         raise RequestError(f"the image is larger than {settings.max_source_bytes:,} bytes", kind="body_too_large")
     fields = {name: query[name] for name in field_names if name in query}

@@ -46,6 +46,7 @@ FORMS: dict[str, tuple[bytes, str, str]] = {
     "an image without a file name": (RECIPE + field_part("image", "...") + END, MULTIPART, "needs a filename"),
     "no chosen file": (RECIPE + file_part(filename='filename=""', data=b"") + END, MULTIPART, "no file is chosen"),
     "no file": (RECIPE + END, MULTIPART, "has no file"),
+    "an empty body": (b"", MULTIPART, "the body is empty"),
     "no parts": (END, MULTIPART, "has no file"),
     "no boundary": (RECIPE + file_part() + END, "multipart/form-data", "needs a boundary"),
     "an empty boundary": (RECIPE + file_part() + END, 'multipart/form-data; boundary=""', "needs a boundary"),
@@ -84,7 +85,8 @@ async def test_a_malformed_body_is_rejected_with_its_cause(memory: Memory, case:
     body, content_type, says = FORMS[case]
     before = len(memory.account.operations)
     query = "" if content_type.startswith("multipart") else "?recipe=tutorial"
-    response = await call(memory, "POST", JOBS + query, body, content_type=content_type)
+    headers = {"content_type": content_type, "content_length": str(len(body))}
+    response = await call(memory, "POST", JOBS + query, body, **headers)
     assert (response.status, response.problem) == (400, "bad_request")
     assert says in response.json()["detail"]
     assert len(memory.account.operations) == before
@@ -106,6 +108,15 @@ async def test_valid_forms_of_unusual_clients_are_accepted(memory: Memory, case:
     assert (response.status, response.json()["state"]) == (200, "done")
     (stored,) = [op for op in memory.account.operations if op[0] == "blob.put" and op[1].startswith("uploads/")]
     assert bytes(stored[2]) == image
+
+
+async def test_an_empty_image_is_refused_before_it_is_stored(memory: Memory) -> None:
+    form = RECIPE + file_part(data=b"") + END
+    for url, content_type, body in ((JOBS, MULTIPART, form), (f"{JOBS}?recipe=tutorial", "image/png", b"")):
+        before = len(memory.account.operations)
+        response = await call(memory, "POST", url, body, content_type=content_type, content_length=str(len(body)))
+        assert (response.status, response.problem) == (422, "empty_source")
+        assert len(memory.account.operations) == before
 
 
 async def test_media_types_ignore_case(memory: Memory) -> None:

@@ -135,6 +135,25 @@ async def test_a_container_being_deleted_counts_as_unavailable(stack: Stack, mon
 
 
 @pytest.mark.stack
+async def test_a_rendition_that_another_program_leases_has_its_own_reason(stack: Stack) -> None:
+    services, output = stack.services, stack.services.settings.output_container
+    await stack.upload("photos/a.jpg", image_bytes(60, 40))
+    first = await handle_event(stack)
+    blob = services.account.container(output).get_blob_client(first.renditions[0]["path"])
+    lease = await blob.acquire_lease(60)
+    await stack.upload("photos/a.jpg", image_bytes(60, 40, seed=90))
+    entry = await handle_event(stack)
+    assert (entry.state, entry.error_kind) == ("queued", "blob_leased")
+    assert first.renditions[0]["path"] in entry.error_message
+    await lease.release()
+    (message,) = await stack.messages()
+    await services.dispatcher.execute_message(Message(**message))
+    done = await stack.entry("web", "photos/a.jpg")
+    assert done is not None
+    assert done.state == "done"
+
+
+@pytest.mark.stack
 async def test_an_immutable_rendition_fails_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.upload("photos/a.jpg", image_bytes(60, 40))
     upload, refused = BlobClient.upload_blob, _refused(ResourceExistsError, 409, "BlobImmutableDueToPolicy")
