@@ -77,6 +77,7 @@ def version_info(settings: Settings) -> VersionInfo:
         **settings.limits,
         "max_source_bytes": settings.max_source_bytes,
         "max_renditions": settings.max_renditions,
+        "http_max_body_bytes": settings.http_max_body_bytes,
         "http_max_response_bytes": settings.http_max_response_bytes,
         "http_sync_wait": settings.http_sync_wait,
         "preview_timeout": settings.preview_timeout,
