@@ -233,7 +233,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.pauses.pause,
         summary="Pause uploads, requests or runs: their jobs wait in the queues.",
         responses={200: pauses.PausesDocument},
-        problems=(400, 413, 415, 503),
+        problems=(400, 411, 413, 415, 503),
         body=pauses.PauseRequest,
     ),
     Route(
@@ -243,7 +243,7 @@ ROUTES: tuple[Route, ...] = (
         handler=lambda api: api.pauses.resume,
         summary="Resume uploads, requests or runs after a pause.",
         responses={200: pauses.PausesDocument},
-        problems=(400, 413, 415, 503),
+        problems=(400, 411, 413, 415, 503),
         body=pauses.PauseRequest,
     ),
     Route(

@@ -413,3 +413,8 @@ async def test_the_app_copies_no_upload() -> None:
         tracemalloc.stop()
         assert sum(blocks) == 48 * MIB
         assert peak < submit.MAX_STORING_BYTES
+
+
+def test_each_route_with_a_body_documents_a_dropped_one() -> None:
+    with_body = [route for route in routes.ROUTES if route.body or route.form]
+    assert [route.name for route in with_body if not {400, 411, 413, 415} <= set(route.problems)] == []
