@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Process a folder of images with a temporary local stack.
 
-    Exits with status 1 if an image failed.
+    A file whose name no blob can have is reported and skipped. Exits with status 1 if an image failed or was skipped.
     """
     with errors_shown():
         if importlib.util.find_spec("devstack") is None:
