@@ -31,6 +31,7 @@ from pipeline.jobs.replaced_renditions import ReplacedRenditions
 from pipeline.jobs.retry_policy import is_service_fault, uses_attempt
 from pipeline.jobs.session_losses import SessionLosses
 from pipeline.jobs.source_content import ContentComparison, facts_of
+from pipeline.jobs.source_metadata import metadata_digest
 from pipeline.jobs.timings import JobTimer
 from pipeline.pool.report import SessionReport
 from pipeline.recipes import Recipe
@@ -224,6 +225,7 @@ class JobExecutor:
             source_sha256=source.sha256,
             renditions=len(rendered),
             source_format=source_format,
+            source_metadata=metadata_digest((await facts_of(source, recipe)).metadata),
             decoder_revision=decoder_revision(source_format),
         )
         etags = await gather_or_cancel(

@@ -1,5 +1,6 @@
 """Metadata of a source that decide its renditions: the focal point, and metadata that the recipe carries over."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -26,3 +27,8 @@ def used_metadata(recipe: Recipe, metadata: Mapping[str, str], tags: Mapping[str
     if recipe.needs_focal_point and (focal := focal_point_of(metadata, tags)):
         used["focal"] = focal
     return json.dumps(used, sort_keys=True, separators=(",", ":")) if used else ""
+
+
+def metadata_digest(used: str) -> str:
+    """Return a short digest of the result of `used_metadata` for the mark of a rendition; empty without any."""
+    return hashlib.sha256(used.encode()).hexdigest()[:16] if used else ""

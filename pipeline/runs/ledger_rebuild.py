@@ -6,14 +6,15 @@ version, at the paths of that recipe, of a source that has the same content. Eve
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.concurrency import map_concurrently
 from pipeline.engine.encode.formats import FORMATS
-from pipeline.errors import ConfigError, JobSuperseded, RecipeError, StateConflict, StorageNotFound
-from pipeline.jobs.source_metadata import used_metadata
+from pipeline.errors import ConfigError, JobSuperseded, RecipeError, SourceChanged, StateConflict, StorageNotFound
+from pipeline.jobs.source_content import facts_of
+from pipeline.jobs.source_metadata import metadata_digest, needs_tags, used_metadata
 from pipeline.recipes import Recipe
 from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.runs.rendition_sets import RenditionSets
@@ -23,7 +24,6 @@ from pipeline.storage import (
     Ledger,
     Listed,
     MarkedBlob,
-    RenditionMark,
     Renditions,
     SourceFacts,
     Sources,
@@ -156,8 +156,11 @@ class LedgerRebuild:
             container, source = await self._source(key)
             if any(blob.path != _path(recipe, blob, source.name) for blob in blobs):
                 return "foreign"
-            if not await self._has_content(recipe, container, source, blobs, progress):
+            facts = await self._facts(recipe, container, source, blobs, progress)
+            if facts is None:
                 return "source_changed"
+        except SourceChanged:
+            return "source_changed"
         except JobSuperseded:
             return "source_gone"
         except (ConfigError, StorageNotFound):
@@ -177,7 +180,7 @@ class LedgerRebuild:
             deployment=deployment,
             source_format=mark.source_format,
             decoder_revision=mark.decoder_revision,
-            source=_facts(source, recipe, mark),
+            source=facts,
             outputs=outputs_of(records),
             bytes_in=source.size,
             bytes_out=sum(blob.size for blob in blobs),
@@ -205,24 +208,29 @@ class LedgerRebuild:
             if not cursor:
                 raise JobSuperseded(f"no source in {container} belongs to the job {key.id}", kind="source_gone")
 
-    async def _has_content(
+    async def _facts(
         self, recipe: Recipe, container: str, source: Listed, blobs: list[MarkedBlob], progress: RebuildProgress
-    ) -> bool:
-        """Return True if all renditions were made of the source's present content."""
+    ) -> SourceFacts | None:
+        """Return the facts of the source if all renditions were made of its present content and metadata, else None."""
         mark = blobs[0].mark
-        facts = {(each.mark.source_etag, each.mark.source_size, each.mark.source_sha256) for each in blobs}
-        if len(facts) > 1 or source.size != mark.source_size:
-            return False
-        if source.etag == mark.source_etag:
-            return True
-        # With another ETag, the metadata that the recipe uses may be others, too.
-        if not mark.source_sha256 or recipe.needs_focal_point or recipe.carry:
-            return False
-        progress.compared += 1
+        versions = {(each.mark.source_etag, each.mark.source_size, each.mark.source_sha256) for each in blobs}
+        if len(versions) > 1 or source.size != mark.source_size or not mark.source_sha256:
+            return None
+        is_same = source.etag == mark.source_etag
+        if is_same and not needs_tags(recipe, source.metadata):
+            used = used_metadata(recipe, source.metadata, {})
+            return SourceFacts(source.size, mark.source_sha256, source.content_md5, used)
         opened = await self.sources.open(container, source.name)
-        async for _ in opened.chunks():
-            pass
-        return opened.etag == source.etag and opened.sha256 == mark.source_sha256
+        facts = await facts_of(opened, recipe)
+        if opened.etag != source.etag or metadata_digest(facts.metadata) != mark.source_metadata:
+            return None
+        if not is_same:
+            progress.compared += 1
+            async for _ in opened.chunks():
+                pass
+            if opened.sha256 != mark.source_sha256:
+                return None
+        return replace(facts, sha256=mark.source_sha256)
 
 
 def _is_newer(existing: Entry, generation: int) -> bool:
@@ -253,9 +261,3 @@ def _record(blob: MarkedBlob) -> dict[str, Any]:
         "width": mark.width,
         "height": mark.height,
     }
-
-
-def _facts(source: Listed, recipe: Recipe, mark: RenditionMark) -> SourceFacts:
-    """Return the facts of a source whose content is that of the mark. Index tags are left to the next plan."""
-    used = used_metadata(recipe, source.metadata, {})
-    return SourceFacts(source.size, mark.source_sha256, source.content_md5, used)

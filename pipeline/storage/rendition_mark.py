@@ -16,6 +16,7 @@ _TEXTS: Final = {
     "pipeline_source_etag": "source_etag",
     "pipeline_source_sha256": "source_sha256",
     "pipeline_source_format": "source_format",
+    "pipeline_source_metadata": "source_metadata",
     "pipeline_rendition": "rendition",
     "pipeline_format": "format",
     "sha256": "sha256",
@@ -45,6 +46,7 @@ class RenditionMark:
         rendition: The name of the rendition.
         renditions: The number of renditions of the job.
         source_format: The format of the source, by Pillow's name.
+        source_metadata: A digest of the source's metadata and tags that the recipe uses.
         decoder_revision: The revision of the decoder of that format.
         format: The format of the rendition, as in recipes.
         sha256: The SHA-256 of the rendition's bytes, hexadecimal.
@@ -61,6 +63,7 @@ class RenditionMark:
     rendition: str = ""
     renditions: int = 0
     source_format: str = ""
+    source_metadata: str = ""
     decoder_revision: int = 0
     format: str = ""
     sha256: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -87,6 +88,8 @@ async def test_hundreds_of_renditions_are_adopted_and_nothing_is_due(stack: Memo
     assert row is not None
     assert (row.name, row.version, row.source_format) == (old.name, old.version, "JPEG")
     assert (row.bytes_in, row.bytes_out) == (old.bytes_in, old.bytes_out)
+    assert (row.source.sha256, row.source.size) == (hashlib.sha256(IMAGE).hexdigest(), len(IMAGE))
+    assert len(row.outputs) == len(row.renditions), "the next job replaces each rendition with one call"
     assert row.generation > old.generation, "later claims are newer than all renditions"
     assert await rebuilt(stack) == {"present": 152}, "it can be repeated"
 
@@ -137,6 +140,20 @@ async def test_forged_copied_and_edited_marks_are_not_adopted(stack: Memory) -> 
     assert counts.get("foreign", 0) + counts.get("other_recipe", 0) == 8
     assert [entry.name for entry in (await stack.services.ledger.page())[0]] == ["photos/a.jpg"]
     assert await due(stack) == {"new": 2}
+
+
+@pytest.mark.parametrize(("tag", "is_due"), [("0.2,0.2", False), ("0.9,0.9", True)])
+async def test_a_focal_point_must_be_that_of_the_renditions(tag: str, is_due: bool) -> None:
+    recipes = PATHS.replace("resize: {width: 200}", "resize: {width: 8, height: 8, mode: cover, gravity: [focal]}")
+    async with open_in_memory(recipes) as stack:
+        await stack.upload("photos/a.jpg", IMAGE)
+        blob = stack.account.container("input").get_blob_client("photos/a.jpg")
+        await blob.set_blob_tags({"focal": "0.2,0.2"})
+        await stack.services.dispatcher.handle_blob("input", "photos/a.jpg")
+        await lose_ledger(stack)
+        await blob.set_blob_tags({"focal": tag})
+        assert await rebuilt(stack) == ({"source_changed": 1} if is_due else {"adopted": 1})
+        assert await due(stack) == ({"new": 1} if is_due else {})
 
 
 async def test_a_restored_ledger_gets_the_newer_results_and_keeps_newer_rows(stack: Memory) -> None:
