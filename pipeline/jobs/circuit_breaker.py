@@ -72,9 +72,9 @@ class CircuitBreaker:
         Jobs return after the next probe, spread over as much time as the outage has lasted: a long outage costs each
         waiting job few deliveries.
         """
-        wait = self.seconds_to_probe if self.state == "open" else self.first_interval
+        wait = min(self.seconds_to_probe if self.state == "open" else self.first_interval, MAX_PAUSE_SECONDS)
         spread = max(self.clock() - self._opened, self.first_interval)
-        return min(wait + self.uniform(0, spread), MAX_PAUSE_SECONDS)
+        return wait + self.uniform(0, min(spread, MAX_PAUSE_SECONDS - wait))
 
     def enter(self, attempt: Attempt) -> None:
         """Let a job start, which needs `seconds_to_probe` to be 0. Unless the breaker is closed, it is the probe."""

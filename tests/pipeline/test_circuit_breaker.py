@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import random
 from dataclasses import dataclass
 from itertools import count
 
@@ -149,6 +151,14 @@ def test_jobs_that_started_before_the_outage_prolong_nothing(breaker: CircuitBre
     assert breaker.state == "half_open"
 
 
+def test_pauses_of_a_long_outage_are_spread_over_five_minutes(breaker: CircuitBreaker, clock: Clock) -> None:
+    fail(breaker, "a", "b", "c", fault=PoolUnavailable("throttled", retry_after=60))
+    clock.now += 30
+    breaker._opened -= 86_400
+    breaker.uniform = lambda lower, upper: (lower + upper) / 2
+    assert breaker.pause() == (30 + MAX_PAUSE_SECONDS) / 2
+
+
 def test_pauses_end_after_the_next_probe_and_grow_with_the_outage(breaker: CircuitBreaker, clock: Clock) -> None:
     """A day of outage costs a waiting job about 300 deliveries, and no pause is longer than five minutes."""
     fail(breaker, "a", "b", "c")
@@ -163,3 +173,26 @@ def test_pauses_end_after_the_next_probe_and_grow_with_the_outage(breaker: Circu
         if breaker.seconds_to_probe == 0:
             fail(breaker, f"p{next(probes)}")
     assert deliveries < 300
+
+
+def test_an_outage_of_two_hours_is_met_by_few_jobs_and_over_soon_after_its_end(clock: Clock) -> None:
+    """Simulate 2,000 jobs of one process, in the time of the test's clock."""
+    outage, numbers = 7200.0, random.Random(5)
+    breaker = CircuitBreaker("pool", INTERVAL, clock, numbers.uniform)
+    waiting = [(numbers.uniform(0, outage), number) for number in range(2000)]
+    heapq.heapify(waiting)
+    met = deliveries = 0
+    while waiting:
+        clock.now, number = heapq.heappop(waiting)
+        deliveries += 1
+        if breaker.seconds_to_probe:
+            heapq.heappush(waiting, (clock.now + breaker.pause(), number))
+        elif clock.now < outage:
+            met += 1
+            fail(breaker, str(number))
+            heapq.heappush(waiting, (clock.now + INTERVAL, number))
+        else:
+            breaker.record_success()
+    assert met < 150, "about one probe a minute"
+    assert deliveries / 2000 < 30
+    assert clock.now - outage < MAX_PROBE_SECONDS + MAX_PAUSE_SECONDS
