@@ -73,19 +73,25 @@ async def scheduled_run(timer: func.TimerRequest) -> None:
 @app.timer_trigger(arg_name="timer", schedule="45 */10 * * * *", run_on_startup=False, use_monitor=True)
 async def apply_retention(timer: func.TimerRequest) -> None:
     """Store the active recipe versions, and delete old bookkeeping for some seconds."""
-    await process.services().retention.apply()
+    services = process.services()
+    await services.admission.pauses.ensure_version()
+    await services.retention.apply()
 
 
 @app.timer_trigger(arg_name="timer", schedule="30 */5 * * * *", run_on_startup=False, use_monitor=True)
 async def recover_lost_messages(timer: func.TimerRequest) -> None:
     """Send the messages of jobs and runs again whose queue was deleted or emptied."""
-    await process.services().lost_messages.recover()
+    services = process.services()
+    await services.admission.pauses.ensure_version()
+    await services.lost_messages.recover()
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False, use_monitor=True)
 async def requeue_dead_lettered_events(timer: func.TimerRequest) -> None:
     """Queue the jobs of uploads whose events Event Grid could not deliver."""
-    await process.services().dead_lettered_events.requeue()
+    services = process.services()
+    await services.admission.pauses.ensure_version()
+    await services.dead_lettered_events.requeue()
 
 
 def serve(route: Route) -> None:

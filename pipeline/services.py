@@ -198,7 +198,7 @@ class Services:
     @cached_property
     def jobs(self) -> JobActions:
         """Submits, retries and dismisses jobs."""
-        return JobActions(self.ledger, self.sources, self.catalog, self.job_queue)
+        return JobActions(self.ledger, self.sources, self.catalog, self.job_queue, self.admission.pauses)
 
     @cached_property
     def dead_letters(self) -> DeadLetterHandler:
@@ -348,7 +348,7 @@ class Services:
 
     def _dead_letter_queue(self, name: str) -> DeadLetterQueue:
         queue = JobQueue(self.account, name, self.ledger.deployment)
-        return DeadLetterQueue(queue, self._unreadable(queue), self.settings.claim_ttl)
+        return DeadLetterQueue(queue, self._unreadable(queue), self.admission.pauses, self.settings.claim_ttl)
 
     def _unreadable(self, queue: JobQueue) -> UnreadableMessages:
         return UnreadableMessages(queue, self.ledger, self.settings.give_up_after)

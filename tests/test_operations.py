@@ -16,7 +16,7 @@ NO_FAILURES = {
     "pool_full", "paused", "superseded", "state_conflict", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan",
     "run_done", "recipes_differ",
     "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "invalid_cursor", "bad_message",
-    "source_missing", "slow", "bad_request", "source_changed",
+    "source_missing", "slow", "bad_request", "source_changed", "other_version",
 }  # fmt: skip
 
 

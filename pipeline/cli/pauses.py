@@ -1,9 +1,10 @@
-"""Commands to pause and to resume the start of jobs."""
+"""Commands to pause and to resume the start of jobs, and to raise the minimum version."""
 
 from typing import Annotated
 
 import typer
 
+from pipeline import __version__
 from pipeline.cli.common import Json, console, show_json, with_services
 from pipeline.jobs.pauses import WORK, PauseTimes, Work
 
@@ -30,6 +31,26 @@ def resume(work: Kinds = None, as_json: Json = False) -> None:
     """
     chosen = _chosen(work)
     _show(with_services(lambda services: services.admission.pauses.resume(chosen)), as_json=as_json)
+
+
+def minimum_version(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="New minimum version.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Show the oldest version of the app that may work, or raise it after a migration.
+
+    Instances of an older version start nothing, so that they cannot misread newer data. The minimum never falls:
+    raising it ends the rollback to every version below it.
+    """
+    if version is not None:
+        typer.echo(f"This ends the rollback to every version below {version}: its instances will start nothing.")
+        if not yes:
+            typer.confirm("Raise the minimum version?", abort=True)
+        with_services(lambda services: services.admission.pauses.raise_minimum_version(version))
+    stored = with_services(lambda services: services.admission.pauses.minimum_version())
+    console.print(f"minimum version: {stored or 'none'}; this program has version {__version__}")
 
 
 def _chosen(words: list[str] | None) -> list[Work]:

@@ -167,8 +167,9 @@ class Console:
                 if principal is None:
                     return self._sign_in_page(request)
                 token = csrf_token(principal, secret)
-                paused = await self.pauses.current()
-                return await self._dispatch(ConsoleRequest(request, principal, token, {}, paused), path, secret)
+                paused, outdated = await self.pauses.current(), str(await self.pauses.outdated() or "")
+                page = ConsoleRequest(request, principal, token, {}, paused, outdated)
+                return await self._dispatch(page, path, secret)
         except TimeoutError:
             message = "Storage or the session pool did not respond in time. Try again in a moment."
             return _error_page(TransientError(message, kind="slow"))

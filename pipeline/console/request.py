@@ -29,6 +29,7 @@ class ConsoleRequest:
         csrf_token: The token that the forms of the page must contain.
         parts: The variable parts of the path, by name.
         paused: The pauses of the installation, which every page shows.
+        outdated: The reason why this instance starts nothing, which every page shows; empty if it may.
     """
 
     http: func.HttpRequest
@@ -36,6 +37,7 @@ class ConsoleRequest:
     csrf_token: str
     parts: Mapping[str, str]
     paused: PauseTimes
+    outdated: str = ""
 
     @property
     def path(self) -> str:
@@ -72,6 +74,7 @@ class ConsoleRequest:
             path=self.path,
             query=self.query,
             paused=self.paused,
+            outdated=self.outdated,
             **context,
         )
         return responses.page(html, status)

@@ -112,6 +112,7 @@ def _environment() -> Environment:
         "formatting": formatting,
         "notices": NOTICES,
         "paused": {},
+        "outdated": "",
         "dropped_meanings": MEANINGS,
     }
     return environment

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import StateConflict
+from pipeline.jobs.pauses import Pauses
 from pipeline.storage import Entry, JobKey, JobQueue, Ledger, Message, Sources, State, Version
 
 PAGE_SIZE = 200
@@ -19,6 +20,7 @@ class JobActions:
     sources: Sources
     catalog: RecipeCatalog
     queue: JobQueue
+    pauses: Pauses
 
     async def get(self, key: JobKey) -> Entry:
         """Return the row of a job. Raises StateConflict of kind `unknown_job` if there is none."""
@@ -33,6 +35,7 @@ class JobActions:
         Raises:
             JobSuperseded: The source does not exist.
             RecipeError: The recipe does not exist.
+            OutdatedDeployment: The version of this process is below the minimum version.
         """
         entry = await self._new_entry(message)
         # The message is sent first: a row that says `queued` without a message would wait forever.
@@ -54,6 +57,7 @@ class JobActions:
             StateConflict: The job is running, or has been queued for less than an hour.
             JobSuperseded: The source no longer exists.
             RecipeError: The recipe no longer exists.
+            OutdatedDeployment: The version of this process is below the minimum version.
         """
         entry = await self.get(key)
         if entry.is_active:
@@ -108,6 +112,7 @@ class JobActions:
         return Entry(key, message.container, message.name, state="queued", version=version)
 
     async def _version(self, recipe: str, container: str, name: str) -> Version:
+        await self.pauses.ensure_version()
         source = await self.sources.stat(container, name)
         return Version(source.etag, (await self.catalog.get(recipe)).hash)
 

@@ -1,4 +1,4 @@
-"""Admission: decide before a job starts whether it may, by the operators' pauses and the circuit breakers."""
+"""Admission: decide before a job starts if it may, by pauses, the minimum version and the circuit breakers."""
 
 import random
 import time
@@ -35,6 +35,8 @@ class Admission:
         if fault := self._open_fault(needs):
             return fault
         since = (await self.pauses.current()).get(work)
+        if outdated := await self.pauses.outdated():
+            return JobPaused(outdated.message, MAX_PAUSE_SECONDS)
         # Another job may have become the probe meanwhile.
         return self._open_fault(needs) or (_paused(work, since) if since else None)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pipeline.errors import ConfigError, JobSuperseded, OutdatedDeployment, PermanentError, TransientError, Unreadable
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.outcomes import OutcomeRecorder
+from pipeline.jobs.pauses import Pauses
 from pipeline.jobs.put_back import NotProcessable, UnreadableMessages
 from pipeline.jobs.retry_policy import recovery_delay
 from pipeline.storage import JobQueue, Message, content_of
@@ -39,6 +40,7 @@ class DeadLetterQueue:
 
     queue: JobQueue
     unreadable: UnreadableMessages
+    pauses: Pauses
     retry_seconds: int
 
     async def record(
@@ -51,6 +53,7 @@ class DeadLetterQueue:
         """
         try:
             try:
+                await self.pauses.ensure_version()
                 await record()
             except (Unreadable, OutdatedDeployment) as error:
                 await self.unreadable.put_back(body, error, partial(fail, error))

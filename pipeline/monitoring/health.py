@@ -18,7 +18,7 @@ from pipeline.monitoring.document import Document
 from pipeline.pool import engine_bundle
 from pipeline.pool.client import PoolClient
 from pipeline.settings import Settings
-from pipeline.storage import Account, JobKey, JobQueue, Ledger, RunStore
+from pipeline.storage import Account, JobKey, JobQueue, Ledger, RunStore, deployment_number, is_older
 
 API_VERSION = "1"
 CHECK_TIMEOUT_SECONDS = 10.0
@@ -58,6 +58,8 @@ class VersionInfo(Document):
     """Version of the image pipeline."""
     api: str
     """Version of the HTTP API."""
+    deployment: int
+    """Deployment number: the time at which the package was made, in seconds since 1970; 0 in a checkout."""
     engine: str
     """Digest of the engine, the code that runs in sessions."""
     python: str
@@ -85,6 +87,7 @@ def version_info(settings: Settings) -> VersionInfo:
     return VersionInfo(
         version=__version__,
         api=API_VERSION,
+        deployment=deployment_number(),
         engine=engine_bundle.build().digest,
         python=platform.python_version(),
         packages={name: package_version(name) for name in REPORTED_PACKAGES},
@@ -128,7 +131,19 @@ class HealthMonitor:
             f"table {settings.ledger_table}": lambda: self.ledger.get(ABSENT_JOB),
             f"table {settings.run_table}": lambda: self.run_store.get("run", "~"),
             "session pool": self._check_pool,
+            "version of the app": self._check_version,
         }
+
+    async def _check_version(self) -> str | None:
+        """Compare this process with the minimum version and with the newest deployment."""
+        await self.admission.pauses.ensure_version()
+        newest = await self.run_store.get("recipes", "active")
+        number = newest.content.get("deployment", 0) if newest else 0
+        if is_older(self.ledger.deployment, number):
+            return (
+                f"this instance belongs to the deployment {self.ledger.deployment}, older than the active one, {number}"
+            )
+        return None
 
     async def _check_pool(self) -> str | None:
         """End a session that does not exist: free, starts nothing, and needs all that the calls of a job need."""

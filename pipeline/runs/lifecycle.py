@@ -101,14 +101,7 @@ class RunController:
         estimate = await self._estimate(selection, expected_count)
         limit = self._job_limit(expected_count, estimate, max_jobs, max_cost)
         versions = self.finder.recipe_versions(selection)
-        run = Run(
-            id=new_id(),
-            selection=selection,
-            expected=expected_count,
-            most=limit,
-            recipe_versions=versions,
-            deployment=self.finder.ledger.deployment,
-        )
+        run = Run(id=new_id(), selection=selection, expected=expected_count, most=limit, recipe_versions=versions)
         return await self._start(run, reserve_id)
 
     async def find(self, run_id: str) -> Run | None:
@@ -125,6 +118,7 @@ class RunController:
 
         A scheduled run that has been working for over an hour is resumed: a stalled run would block all later ones.
         """
+        await self.pauses.ensure_version()
         if "runs" in await self.pauses.current():
             # Resuming a stalled run each night would multiply its messages, which wait in the queue.
             log.warning(
@@ -156,7 +150,6 @@ class RunController:
             cap=cap,
             night=Night.begin(number, limit, selection.reasons, rounds),
             recipe_versions=self.finder.recipe_versions(selection),
-            deployment=self.finder.ledger.deployment,
         )
         return await self._start(run)
 
@@ -250,10 +243,9 @@ class RunController:
     async def stop_on_version_mismatch(self, run: Run) -> bool:
         """Stop a run whose recipe versions differ from those of this process; return True if they differ.
 
-        Raises OutdatedDeployment if they differ and a newer deployment has started or resumed the run.
+        Raises OutdatedDeployment if they differ and a newer deployment has the run.
         """
-        mismatch = self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment)
-        if mismatch:
+        if mismatch := self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment):
             await self.stop(run.id, f"{mismatch}, and resume the run")
         return bool(mismatch)
 
@@ -270,7 +262,7 @@ class RunController:
         Raises:
             StateConflict: The run is done.
             RequestError: There is no such run, or the cap exceeds PIPELINE_RUN_MAX_JOBS.
-            OutdatedDeployment: A newer deployment, with other recipe versions, has started or resumed the run.
+            OutdatedDeployment: A newer deployment, with other recipe versions, has the run.
         """
         limit = self.settings.run_max_jobs
 
@@ -283,7 +275,6 @@ class RunController:
                 raise RequestError(
                     f"a run processes at most {limit:,} jobs ({variable('run_max_jobs')})", kind="over_cap"
                 )
-            # Only a newer deployment may continue with its recipe versions.
             self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment)
             changes: dict[str, Any] = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
             if continues:
@@ -292,6 +283,7 @@ class RunController:
             deployment = max(run.deployment, self.finder.ledger.deployment)
             return run.model_copy(update={**changes, "recipe_versions": versions, "deployment": deployment})
 
+        await self.pauses.ensure_version()
         run = await self.update(run_id, working)
         count, _ = await self.send_again(run)
         log.info("run %s resumes: %d batches are queued again", run.id, count, extra={"event": "run.resumed"})
@@ -337,8 +329,9 @@ class RunController:
             await gather_or_cancel(*(self.queue.send(message) for message in chunk))
 
     async def _start(self, run: Run, reserve_id: Callable[[str], Awaitable[str]] | None = None) -> Run:
-        if reserve_id:
-            run = run.model_copy(update={"id": await reserve_id(run.id)})
+        await self.pauses.ensure_version()
+        run_id = await reserve_id(run.id) if reserve_id else run.id
+        run = run.model_copy(update={"id": run_id, "deployment": run.deployment or self.finder.ledger.deployment})
         # The document is written first: workers drop a message about an unknown run.
         if await self.store.create("run", key_of(run.id), run.model_dump(mode="json")) is None:
             existing = await self.find(run.id) if reserve_id else None

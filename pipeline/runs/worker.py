@@ -173,11 +173,13 @@ class RunWorker:
         So is one that a fault of storage interrupts: the host's redeliveries would use it up within minutes.
         """
         try:
-            work, started = RunWork.parse(body), time.monotonic()
-        except Unreadable as error:
+            await self._process_or_retry(RunWork.parse(body))
+        except Unreadable as error:  # the message, or the stored run
             unreadable = UnreadableMessages(self.queue, self.items.outcomes.ledger, self.settings.give_up_after)
             await unreadable.put_back(body, error, partial(self.fail_message, body, error))
-            return
+
+    async def _process_or_retry(self, work: RunWork) -> None:
+        started = time.monotonic()
         try:
             await self._process(work)
         except TransientError as error:

@@ -10,7 +10,13 @@ async def test_all_dependencies_are_healthy_on_the_local_stack(app: Stack) -> No
     response = await call(app, "GET", "/api/health")
     health = response.json()
     assert (response.status, health["healthy"]) == (200, True)
-    assert {each["name"].split()[0] for each in health["dependencies"]} == {"container", "queue", "table", "session"}
+    assert {each["name"].split()[0] for each in health["dependencies"]} == {
+        "container",
+        "queue",
+        "table",
+        "session",
+        "version",
+    }
 
 
 async def test_unhealthy_dependencies_are_listed_with_reasons(environ: dict[str, str]) -> None:

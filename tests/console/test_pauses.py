@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.jobs.pauses import CACHE_SECONDS, Pauses
 from pipeline.testing.pool import UNREACHABLE
 from tests.console.client import console_in_memory, text_of
 from tests.images import image_bytes
@@ -45,3 +46,11 @@ async def test_an_open_breaker_is_an_alert_and_on_the_pool_page() -> None:
     assert "No jobs start: circuit breaker of the pool" in overview
     assert "pool_unreachable" in page
     assert page.count("the service works") == 2
+
+
+async def test_every_page_says_that_the_instance_is_outdated() -> None:
+    async with console_in_memory(RECIPES) as (client, memory):
+        assert "Outdated:" not in text_of(await client.get("/jobs"))
+        await Pauses(memory.services.run_store, version="99.0.0").raise_minimum_version("99.0.0")
+        memory.account.advance(CACHE_SECONDS + 1)
+        assert "below the minimum version 99.0.0" in text_of(await client.get("/jobs"))
