@@ -1,4 +1,4 @@
-"""The operations page documents every kind of failure."""
+"""The operations page documents every kind of failure and every timer."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ def kinds() -> set[str]:
 def test_every_kind_of_failure_is_documented() -> None:
     assert len(kinds()) > 40
     assert {kind for kind in kinds() if f"`{kind}`" not in PAGE} == set()
+
+
+def test_every_timer_is_documented() -> None:
+    timers = re.findall(r"@app\.timer_trigger\(.*\)\nasync def (\w+)", (ROOT / "function_app.py").read_text())
+    section = PAGE.partition("## Timers\n")[2].partition("\n## ")[0]
+    assert len(timers) > 2
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(timers)
