@@ -314,8 +314,8 @@ class Sources:
         staged = Staged(self._container(container).get_blob_client(name))
         settings = ContentSettings(content_type=content_type)
         with map_errors(f"storing {container}/{name}"), memoryview(data) as view:
-            for start in range(0, len(view), READ_CHUNK_BYTES):
-                await staged.add(view[start : start + READ_CHUNK_BYTES])
+            for start in range(0, len(view), MIB):
+                await staged.add(view[start : start + MIB])
             await staged.commit(metadata={}, content_settings=settings, match_condition=MatchConditions.IfMissing)
 
     def _container(self, name: str) -> ContainerClient:
