@@ -153,6 +153,8 @@ def error_from_response(response: httpx.Response, text: bytes, operation: str) -
     answer = f"{operation}: the session pool responds with HTTP {status} {code}".rstrip()
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return PoolUnavailable(answer, retry_after=delay)
+    if response.is_success:
+        return SessionReplyError(answer)
     # Any other answer is one that the pool does not document: a proxy's, or a refusal of this one call.
     return PoolUnavailable(answer, kind="pool_refused", retry_after=delay, bounded=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import telemetry
 from pipeline.concurrency import BackgroundTasks
-from pipeline.errors import PipelineError, PoolFull, SessionLost, SessionReplyError
+from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.batching import DurationEstimator, Estimate, no_estimate
 from pipeline.pool.client import PoolClient
 from pipeline.pool.lease_keeper import LeaseKeeper
@@ -77,9 +77,10 @@ class SlotScheduler:
         slot = await self._acquire(request)
         try:
             yield slot.session
-        except (SessionLost, SessionReplyError, asyncio.CancelledError) as error:
-            kind = getattr(error, "kind", "cancelled")
-            slot.taint(kind if kind != BUSY else "")
+        except (SessionLost, SessionReplyError, PoolUnavailable, asyncio.CancelledError) as error:
+            if not isinstance(error, PoolUnavailable) or error.bounded:
+                kind = getattr(error, "kind", "cancelled")
+                slot.taint(kind if kind != BUSY else "")
             raise
         finally:
             self._release(slot, request)

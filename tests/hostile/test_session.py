@@ -198,20 +198,24 @@ BREAKS: dict[str, Lie] = {
 """Invalid HTTP: the call is repeated, except an execution, which may have happened."""
 
 REPLIES: dict[str, Lie] = {
-    "a switch of protocols": closing(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n" + b"\0" * 1000),
     "an endless body": endless(CHUNKED, FLOOD),
     "an endless body of a size": endless(b"HTTP/1.1 200 X\r\nContent-Length: 99999999999\r\n\r\n", b"x" * 65_536),
     "a gzip bomb": constant(_bomb(gzip.compress(bytes(BOMB_BYTES), 9), "gzip")),
     "a gzip bomb in a gzip": constant(_bomb(gzip.compress(gzip.compress(bytes(BOMB_BYTES), 9), 9), "gzip, gzip")),
     "a deflate bomb": constant(_bomb(zlib.compress(bytes(BOMB_BYTES), 9), "deflate")),
     "an unknown coding": constant(_bomb(b"x" * 100, "zstd, br, made-up")),
+}
+"""Unusable response: the call is not repeated."""
+
+REFUSALS: dict[str, Lie] = {
+    "a switch of protocols": closing(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n" + b"\0" * 1000),
     "a redirect to another host": constant(reply(302, b"", Location="http://192.0.2.1/steal")),
     "a redirect to a file": constant(reply(307, b"", Location="file:///etc/passwd")),
     "not modified": constant(b"HTTP/1.1 304 X\r\n\r\n"),
     "the identifier": echo_identifier,
     "a forged line": forged_lines,
 }
-"""Unusable response: the call is not repeated."""
+"""Undocumented answer, perhaps of a proxy: the job is queued, which uses up an attempt."""
 
 WAITS: dict[str, tuple[Lie, str]] = {
     "an unknown status": (closing(b"HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n"), "pool_unavailable"),
@@ -263,6 +267,13 @@ async def test_an_unusable_response_fails_the_job_at_once(scene: Scene, lie: str
     assert await scene.result() == ("failed", "bad_session_reply")
     # The engine is uploaded with the first source.
     assert scene.pool.count(verb) <= (2 if verb == "upload" else 1)
+
+
+@VERBS
+@pytest.mark.parametrize("lie", REFUSALS)
+async def test_an_undocumented_answer_uses_up_an_attempt(scene: Scene, lie: str, verb: str) -> None:
+    scene.pool.lies[verb] = REFUSALS[lie]
+    assert await scene.result() == ("queued", "pool_refused")
 
 
 @VERBS

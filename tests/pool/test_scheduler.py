@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageUnavailable
+from pipeline.errors import PoolFull, PoolUnavailable, SessionLost, StorageNotFound, StorageUnavailable
 from pipeline.pool import lease_keeper, slot, status
 from pipeline.pool.drain import drain, end_idle_session
 from pipeline.pool.requests import JobLabel
@@ -302,14 +302,16 @@ async def test_status_is_published_when_it_changes(monkeypatch: pytest.MonkeyPat
             assert again.name != session.name
 
 
-async def test_unleasable_slots_are_a_failure_with_its_reason(memory: Memory) -> None:
+async def test_a_job_waits_with_the_reason_why_no_slot_can_be_leased(memory: Memory) -> None:
     settings = memory.services.settings
     object.__setattr__(settings, "slot_acquire_timeout", 0.2)
     memory.account.fail(f"blob.list {settings.state_container}/slots/", 404, "ContainerNotFound", times=99)
-    entry = await process_image(memory)
-    memory.account._faults.clear()
-    assert (entry.state, entry.error_kind, entry.stage) == ("failed", "configuration", "acquire")
-    assert "image-pipeline init" in entry.error_message
+    with pytest.raises(StorageNotFound, match="image-pipeline init"):
+        await process_image(memory)
+    memory.account.work_again()
+    entry = await memory.entry("web", "photos/a.jpg")
+    assert entry is not None
+    assert (entry.state, entry.error_kind, entry.stage) == ("queued", "storage_not_found", "acquire")
 
 
 async def test_a_process_holds_no_more_slots_than_its_limit() -> None:
