@@ -170,15 +170,13 @@ def test_a_small_cap_serves_the_reason_first_that_has_waited_longest() -> None:
     assert sum(Night.begin(number, 7, reasons, {}).share for number in range(100)) == 630
 
 
-def simulated_nights(
-    libraries: dict[Reason, int], most: int, count: int, page_size: int
-) -> list[list[tuple[str, str]]]:
-    """Return the jobs that each of some nights takes, of libraries whose jobs stay due."""
+def simulated_nights(libraries: dict[Reason, int], caps: list[int], page_size: int) -> list[list[tuple[str, str]]]:
+    """Return the jobs that each night takes, of libraries whose jobs stay due."""
     jobs = sorted((f"{n:03d}-{reason}", reason) for reason, size in libraries.items() for n in range(size))
     pages = [jobs[start : start + page_size] for start in range(0, len(jobs), page_size)]
     nights: list[list[tuple[str, str]]] = []
     rounds: dict[str, Round] = {}
-    for number in range(count):
+    for number, most in enumerate(caps):
         one, cursor, taken = Night.begin(number, most, tuple(libraries), rounds), "", list[tuple[str, str]]()
         while not one.ended:
             index = int(cursor or 0)
@@ -207,10 +205,18 @@ def _due(name: str, reason: Reason) -> Due:
 @pytest.mark.parametrize(("most", "page_size"), [(1, 3), (2, 1), (3, 100), (5, 4), (16, 2), (50, 6), (50, 100)])
 def test_every_job_is_taken_within_a_round_and_none_twice_a_night(most: int, page_size: int) -> None:
     libraries: dict[Reason, int] = {"new": 7, "failed": 3, "recipe_changed": 10, "dismissed": 0}
-    nights = simulated_nights(libraries, most, 220 // most + 3, page_size)
+    nights = simulated_nights(libraries, [most] * (220 // most + 3), page_size)
     for taken in nights:
         assert len(taken) == len(set(taken)) == min(most, 20)
     assert len({job for taken in nights for job in taken}) == 20
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 100])
+def test_a_reason_that_is_not_counted_takes_no_job_twice_a_night_either(page_size: int) -> None:
+    """The second night wraps around, with room for more jobs than there are."""
+    libraries: dict[Reason, int] = {"new": 2, "missing": 10, "failed": 5}
+    nights = simulated_nights(libraries, [8, 100, 3, 4, 5, 6], page_size)
+    assert [(len(taken), len(set(taken))) for taken in nights] == [(n, n) for n in (8, 17, 3, 4, 5, 6)]
 
 
 async def test_the_event_about_missed_jobs_counts_only_those_that_an_event_should_have_started(
