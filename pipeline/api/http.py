@@ -110,7 +110,7 @@ class Request:
                 kind="length_required",
             )
         encoding = self.header("content-encoding").strip().lower()
-        if body and encoding not in ("", "identity"):
+        if body and {each.strip() for each in encoding.split(",")} - {"", "identity"}:
             raise RequestError(
                 f"the body has Content-Encoding {encoding[:40]!r}: send it without compression",
                 kind="unsupported_content_encoding",

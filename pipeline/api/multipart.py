@@ -67,6 +67,18 @@ def _spans(body: bytes, boundary: str) -> Iterator[tuple[int, int]]:
         raise RequestError("malformed form: it is cut off, because there is no closing boundary")
 
 
+def _headers(lines: list[str]) -> dict[str, str]:
+    """Parse header lines by lower-case name. Raises ValueError if a header is given twice."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        name = name.strip().lower()
+        if name in headers:
+            raise ValueError(f"{name} is given twice")
+        headers[name] = value.strip()
+    return headers
+
+
 def _part(body: bytes, start: int, end: int) -> Part:
     """Parse the header lines of a part."""
     head_end = _HEAD_END.search(body, start, min(end, start + MAX_HEAD_BYTES))
@@ -74,7 +86,7 @@ def _part(body: bytes, start: int, end: int) -> Part:
         raise RequestError(f"malformed form: a part has no end of its headers within {MAX_HEAD_BYTES:,} bytes")
     try:
         lines = re.sub(r"\r?\n[ \t]+", " ", body[start : head_end.start()].decode()).splitlines()
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = _headers(lines)
         disposition = HeaderField.parse(headers.get("content-disposition", ""))
         name, filename = disposition.text("name"), disposition.text("filename")
         content_type = HeaderField.parse(headers.get("content-type", "")).value

@@ -63,6 +63,11 @@ FORMS: dict[str, tuple[bytes, str, str]] = {
         MULTIPART,
         "a form within the form",
     ),
+    "a header of a part twice": (
+        RECIPE + file_part(more='Content-Disposition: form-data; name="b"\r\n') + END,
+        MULTIPART,
+        "content-disposition is given twice",
+    ),
     "a file in base64": (
         RECIPE + file_part(more="Content-Transfer-Encoding: base64\r\n") + END,
         MULTIPART,
@@ -203,8 +208,9 @@ async def test_a_compressed_body_is_415(memory: Memory, encoding: str) -> None:
 async def test_the_encoding_identity_is_no_encoding(memory: Memory) -> None:
     image = image_bytes(640, 480, "PNG")
     url = f"{JOBS}?recipe=tutorial"
-    response = await call(memory, "POST", url, image, content_type="image/png", content_encoding="Identity")
-    assert response.status == 200
+    for encoding in ("Identity", "identity, identity", ", identity"):
+        response = await call(memory, "POST", url, image, content_type="image/png", content_encoding=encoding)
+        assert response.status == 200
 
 
 async def test_a_body_above_the_limit_is_413(memory: Memory) -> None:
