@@ -29,6 +29,8 @@ MAX_FILE_NAME_CHARACTERS = 100
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\ufffe\uffff"
 # Waiting jobs hold at most this much of their sources. The sources of further ones are read again, by one call more.
 MAX_HELD_BYTES = 64 * MIB
+# The SDK holds a part twice while it arrives. More reads at once would multiply that by the number of waiting jobs.
+OPENED_AT_ONCE = 8
 # Hashing this much takes less than a millisecond; more would delay the other jobs of the process.
 HASHED_IN_LOOP_BYTES = 256 * 1024
 
@@ -226,6 +228,7 @@ class Sources:
     def __init__(self, account: Account, containers: tuple[str, ...]) -> None:
         self._containers = {name: account.container(name) for name in containers}
         self._held = HeldBytes()
+        self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
         self._tags_listed = True
 
     async def open(self, container: str, name: str) -> Source:
@@ -243,7 +246,8 @@ class Sources:
         blob = self._container(container).get_blob_client(name)
         with map_errors(f"reading {container}/{name}"), _must_exist(container, name):
             # Without decompression: the declared encoding may be wrong, and the size is that of the stored bytes.
-            stream = await blob.download_blob(decompress=False)
+            async with self._opening:
+                stream = await blob.download_blob(decompress=False)
         source = Source(container, blob, stream, self._held)
         _refuse_folder(container, name, source.size, source.metadata)
         return source

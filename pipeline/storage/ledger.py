@@ -178,10 +178,10 @@ class Ledger:
                 if adopted and (written := await self._try(replace(adopted, owner=fresh.owner), relist=True)):
                     return written
             queued = entry is not None and entry.state == "queued"
-            claimed = await self._try(claimed_row(fresh, entry, now, self._ttl), lists=queued or listed)
+            claimed, stored = await self._put(claimed_row(fresh, entry, now, self._ttl), lists=queued or listed)
             if claimed:
                 return Claim(self, claimed, self._ttl)
-            entry, is_read = await self.get(key), True
+            entry, is_read = stored, True
 
     async def enqueue(self, entry: Entry) -> None:
         """Create the row of a job that has none, usually in the state `queued`. An existing row stays unchanged."""
@@ -206,7 +206,13 @@ class Ledger:
         return await self._try(replace(entry, generation=generation, owner=secrets.token_hex(8), **kept)) is not None
 
     async def _try(self, entry: Entry, *, lists: bool = True, relist: bool = False) -> Entry | None:
-        """Write a row and return it; None on a conflict.
+        """Write a row and return it; None on a conflict (see `_put`)."""
+        return (await self._put(entry, lists=lists, relist=relist))[0]
+
+    async def _put(
+        self, entry: Entry, *, lists: bool = True, relist: bool = False
+    ) -> tuple[Entry | None, Entry | None]:
+        """Write a row. Returns it or, on a conflict, None and the row that is stored instead, if there is one.
 
         With `lists`, move its list rows in the same transaction; with `relist`, write those that stay, too.
         """
@@ -215,7 +221,7 @@ class Ledger:
         entry = replace(entry, listed=entry.list_keys()) if lists else entry
         with map_errors("writing the ledger"):
             try:
-                return replace(entry, row_etag=await self._write(entry, obsolete, lists=lists))
+                return replace(entry, row_etag=await self._write(entry, obsolete, lists=lists)), None
             except HttpResponseError as error:
                 if error_code(error) not in CONFLICT_CODES:
                     raise
@@ -228,7 +234,7 @@ class Ledger:
         # The SDK repeats a write whose response was lost, and the repetition conflicts with the write itself.
         stored = await self.get(entry.key)
         own = stored and (stored.owner, stored.generation, stored.state) == (entry.owner, entry.generation, entry.state)
-        return stored if own and entry.owner else None
+        return (stored if own and entry.owner else None), stored
 
     async def _write(self, entry: Entry, obsolete: set[str], *, lists: bool) -> str:
         row, condition = entry.to_row(), _unchanged(entry)

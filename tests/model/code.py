@@ -13,7 +13,7 @@ from unittest import mock
 
 from pipeline import recipes
 from pipeline.adhoc_recipes import RecipeCatalog
-from pipeline.jobs import dispatch, execution
+from pipeline.jobs import dispatch, execution, retry_policy
 from pipeline.jobs.admission import Admission
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
@@ -21,9 +21,8 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
-from pipeline.storage import entry, ledger
-from pipeline.storage import renditions as rendition_blobs
-from pipeline.storage.blobs import Source, Sources
+from pipeline.storage import entry, ledger, staging
+from pipeline.storage.blobs import HeldBytes, Source, Sources
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.metrics import MetricsStore
 from pipeline.storage.queue import JobQueue
@@ -38,9 +37,13 @@ EVENT = b"event"
 
 
 @cache
-def program(message: bytes, renditions: int) -> Any:
+def program(message: bytes, renditions: int, large: bool = False) -> Any:
+    """Return the delivery of a message. The bytes of a `large` source do not arrive when it is opened."""
+
     async def run(here: World) -> None:
         dispatcher = _dispatcher(here, renditions)
+        if large:
+            dispatcher.sources._held = HeldBytes(0)
         if message == EVENT:
             await dispatcher.handle_blob(INPUT, NAME)
         else:
@@ -165,10 +168,11 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(ledger, "datetime", _Clock),
         mock.patch.object(entry, "datetime", _Clock),
         mock.patch.object(ledger, "secrets", tokens),
-        mock.patch.object(rendition_blobs, "secrets", tokens),
+        mock.patch.object(staging, "secrets", tokens),
         mock.patch.object(execution, "asyncio", _Asyncio()),
         mock.patch.object(execution, "JobTimer", _NoTimer),
         mock.patch.object(MetricsStore, "record"),
-        mock.patch.object(dispatch.random, "uniform", return_value=1.0),
+        mock.patch.object(dispatch, "time", SimpleNamespace(monotonic=lambda: 0.0)),
+        mock.patch.object(retry_policy.random, "uniform", return_value=1.0),
     ):
         yield

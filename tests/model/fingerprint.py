@@ -34,6 +34,11 @@ _CONSTANT = (
     "JobLogger",
     "LedgerQueries",
     "MetricsStore",
+    "CircuitBreaker",
+    "HeldBytes",
+    "Semaphore",
+    "finalize",
+    "HASH",
 )
 
 

@@ -1,8 +1,8 @@
 """Model search over claims, commits and the queue: all interleavings of the pipeline's code, within bounds.
 
 Workers are deliveries of messages that run the real dispatcher on in-memory storage. Between two storage calls of a
-worker anything may happen: a call of another worker, an overwritten or deleted source, an expired claim, a crash, or a
-call whose response is lost, that is sent twice, that arrives late, or that storage refuses.
+worker anything may happen: a call of another worker, an overwritten, touched or deleted source, an expired claim, a
+crash, or a call whose response is lost, that is sent twice, that arrives late, or that storage refuses.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class Bounds:
     duplicates: int = 0
     renewals: int = 0
     renditions: int = 1
+    touches: int = 0
+    large: bool = False
+    """The bytes of the source do not arrive when it is opened, so that it can change before they are read."""
 
 
 @dataclass(eq=False)
@@ -119,6 +122,9 @@ class Search:
             yield _spent(replace(state, store=store.later(CLAIM + 1)), waits=min(1, left.waits))
         if left.overwrites and store.blob(SOURCE):
             yield _spent(replace(state, store=store.written(SOURCE, b"v2").sent(QUEUE, EVENT)), overwrites=1)
+        if left.touches and (source := store.blob(SOURCE)):
+            # Metadata are written: another ETag, the same content, and no event.
+            yield _spent(replace(state, store=store.written(SOURCE, source.data)), touches=1)
         if left.deletions:
             yield _spent(replace(state, store=store.written(SOURCE, None)), deletions=1, overwrites=left.overwrites)
         if left.duplicates:
@@ -169,7 +175,7 @@ class Search:
 
     def _begun(self, message: bytes) -> Run:
         if message not in self._runs:
-            outcome = self._replayer.run(ME, program(message, self.bounds.renditions), ())
+            outcome = self._replayer.run(ME, program(message, self.bounds.renditions, self.bounds.large), ())
             self._runs[message] = Run(len(self._runs), message, (), outcome, crashes=False)
         return self._runs[message]
 
@@ -178,7 +184,7 @@ class Search:
         if key in self._runs:
             return self._runs[key]
         heard = (*run.heard, (number, response, clock))
-        outcome = self._replayer.run(ME, program(run.message, self.bounds.renditions), heard)
+        outcome = self._replayer.run(ME, program(run.message, self.bounds.renditions, self.bounds.large), heard)
         changed = changes(op) and response.status in (200, NO_RESPONSE)
         slept = sum(response is SLEPT for _, response, _ in heard)
         place = (run.message, outcome.print, slept, changed) if self.merge else (run.message, heard)
@@ -200,7 +206,12 @@ class Search:
 
     def _check(self, state: State) -> None:
         self.stores.add(_anonymous(state.store))
-        _calm(replace(state.store, clock=0, messages=()), state.store.clock + CLAIM + 1, self.bounds.renditions)
+        _calm(
+            replace(state.store, clock=0, messages=()),
+            state.store.clock + CLAIM + 1,
+            self.bounds.renditions,
+            self.bounds.large,
+        )
         if state.runs or state.store.messages or state.late:
             return
         self.ends += 1
@@ -208,7 +219,7 @@ class Search:
         if row and row["state"] in ("running", "queued"):
             raise Violation(f"a job stays {row['state']} forever")
         if state.store.blob(SOURCE):
-            finished(state.store)
+            finished(state.store, touched=self.bounds.touches > 0)
 
 
 SLEPT = Response("slept")
@@ -313,11 +324,14 @@ def _once(state: State, after: Store) -> tuple[str, ...]:
     return (*state.done, new["source_etag"])
 
 
-def finished(store: Store) -> None:
-    """Check that the job is done for the current source, and that all its renditions are of that version."""
+def finished(store: Store, *, touched: bool = False) -> None:
+    """Check that the job is done for the current source, and that all its renditions are of that content.
+
+    A source that was `touched` after its job has another ETag than the row, until the next run.
+    """
     source, row = store.blob(SOURCE), _row(store)
     assert source is not None
-    if row is None or (row["state"], row["source_etag"]) != ("done", str(source.version)):
+    if row is None or row["state"] != "done" or (row["source_etag"] != str(source.version) and not touched):
         raise Violation(f"the job is lost: the source is version {source.version}, and the row {row}")
     if _lists(store) != set(row["listed"].split()):
         raise Violation(f"the job is listed under {_lists(store)}, and its row says {row['listed']}")
@@ -328,7 +342,7 @@ def finished(store: Store) -> None:
 
 
 @cache
-def _calm(store: Store, clock: int, renditions: int) -> None:
+def _calm(store: Store, clock: int, renditions: int, large: bool) -> None:
     """Check that from every state one undisturbed worker brings the job to its end."""
     if store.blob(SOURCE) is None:
         return
@@ -342,7 +356,7 @@ def _calm(store: Store, clock: int, renditions: int) -> None:
             return response
 
         here.ask = send  # type: ignore[method-assign]
-        await program(EVENT, renditions)(here)
+        await program(EVENT, renditions, large)(here)
 
     with Replayer() as replayer:
         outcome = replayer.run("calm", alone, (), clock)

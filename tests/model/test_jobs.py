@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import pytest
 from azure.core import MatchConditions
 
-from pipeline.storage import ledger
+from pipeline.jobs.source_content import ContentComparison
+from pipeline.storage import Entry, Version, ledger
 from pipeline.storage.blobs import Sources
 from pipeline.storage.queue import JobQueue
 from pipeline.storage.renditions import Renditions
@@ -41,6 +43,8 @@ def quiet() -> Iterator[None]:
         (Bounds(workers=2, crashes=0, waits=1, overwrites=1, deletions=1), 800),
         (Bounds(workers=2, crashes=1, waits=1, overwrites=0, deletions=1), 150),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 4_000),
+        (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, touches=1, large=True), 100),
+        (Bounds(workers=2, crashes=0, waits=0, overwrites=1, touches=1, large=True), 100),
     ],
     ids=[
         "three workers",
@@ -50,6 +54,8 @@ def quiet() -> Iterator[None]:
         "a deletion",
         "a deletion after a crash",
         "a heartbeat",
+        "metadata of a large source",
+        "metadata and content of a large source",
     ],
 )
 def test_no_job_is_lost_mixed_up_or_done_twice(bounds: Bounds, least: int) -> None:
@@ -96,6 +102,10 @@ def _impatient(entry: Any, version: Any, now: Any, **wish: Any) -> str:
     return "take" if verdict == "done" else verdict
 
 
+async def _unread(self: ContentComparison, entry: Entry) -> Entry | None:
+    return replace(entry, version=Version(self.source.etag, self.recipe.hash)) if entry.state == "done" else None
+
+
 _update, _key, _judge = operations._row_update, operations._key, ledger.decide_claim
 
 
@@ -112,8 +122,17 @@ def _broken(where: Any, name: str, by: Any) -> Any:
         (lambda: mock.patch.dict(operations._ROWS, update=_last_writer), "twice|older version|the job is lost"),
         (_broken(JobQueue, "send", _forgotten), "forever|the job is lost"),
         (_broken(ledger, "decide_claim", _impatient), "done twice"),
+        (_broken(ContentComparison, "adopted", _unread), "the renditions are"),
     ],
-    ids=["no condition", "no generation", "no source check", "no row ETag", "no message", "done is claimed again"],
+    ids=[
+        "no condition",
+        "no generation",
+        "no source check",
+        "no row ETag",
+        "no message",
+        "done is claimed again",
+        "unread",
+    ],
 )
 def test_the_search_finds_a_broken_rule(broken: Any, says: str) -> None:
     with broken(), pytest.raises(Violation, match=says):
