@@ -16,6 +16,7 @@ from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import (
     ConfigError,
     JobSuperseded,
+    OutdatedDeployment,
     PermanentError,
     PipelineError,
     PoolFull,
@@ -173,7 +174,7 @@ class JobExecutor:
             # Logged after the write, so that each failure has one such line, however often the job started.
             log.warning("failed at %s: %s", timer.current, error, extra={"event": "job.failed", "kind": error.kind})
             return entry
-        except SourceChanged as error:
+        except (SourceChanged, OutdatedDeployment) as error:
             with suppress(PipelineError):
                 await claim.requeue(error, timer.current, tried=False)
             raise
@@ -227,6 +228,7 @@ class JobExecutor:
             source_format=source_format,
             source_metadata=metadata_digest((await facts_of(source, recipe)).metadata),
             decoder_revision=decoder_revision(source_format),
+            deployment=claim.entry.deployment,
         )
         etags = await gather_or_cancel(
             *(

@@ -185,7 +185,7 @@ class Ledger:
 
     async def enqueue(self, entry: Entry) -> None:
         """Create the row of a job that has none, usually in the state `queued`. An existing row stays unchanged."""
-        await self._try(replace(entry, since=datetime.now(UTC), deployment=self.deployment))
+        await self._try(replace(entry, since=datetime.now(UTC), deployment=max(entry.deployment, self.deployment)))
 
     async def transition(self, entry: Entry, state: State, version: Version | None = None) -> Entry | None:
         """Change the state of a job that no worker holds; None if its row has changed since it was read.

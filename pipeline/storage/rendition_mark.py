@@ -28,6 +28,7 @@ _NUMBERS: Final = {
     "pipeline_renditions": "renditions",
     "pipeline_width": "width",
     "pipeline_height": "height",
+    "pipeline_deployment": "deployment",
 }
 MARK_PREFIX: Final = "pipeline_"
 
@@ -52,6 +53,7 @@ class RenditionMark:
         sha256: The SHA-256 of the rendition's bytes, hexadecimal.
         width: The width of the rendition in pixels.
         height: The height of the rendition in pixels.
+        deployment: The number of the newest deployment that has claimed the job.
     """
 
     job: str
@@ -69,6 +71,7 @@ class RenditionMark:
     sha256: str = ""
     width: int = 0
     height: int = 0
+    deployment: int = 0
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of the mark; an empty field has none, since storage refuses empty values."""

@@ -8,9 +8,10 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties, ContentSettings
 
-from pipeline.errors import BlobUnavailable, JobSuperseded, OutputError, PermanentError
+from pipeline.errors import BlobUnavailable, JobSuperseded, OutdatedDeployment, OutputError, PermanentError
 from pipeline.storage.account import Account, is_missing, map_errors, map_listing_errors
 from pipeline.storage.blobs import unquoted
+from pipeline.storage.deployment import is_older
 from pipeline.storage.rendition_mark import MARK_PREFIX, MarkedBlob, RenditionMark
 from pipeline.storage.staging import Staged
 
@@ -49,6 +50,7 @@ class Renditions:
         Raises:
             OutputError: The path holds a rendition of another job, or a blob that is not the pipeline's.
             JobSuperseded: A newer generation of this job has committed it.
+            OutdatedDeployment: A newer deployment has committed it with another recipe version.
             BlobUnavailable: Another writer was faster, or another program leases the blob.
         """
         with map_errors(f"committing {self.container}/{blob.path}"):
@@ -136,6 +138,11 @@ class Renditions:
             )
         if there.generation > mark.generation:
             raise JobSuperseded(f"a newer generation of {path} has been committed")
+        if is_older(mark.deployment, there.deployment) and there.recipe_version != mark.recipe_version:
+            raise OutdatedDeployment(
+                f"{self.container}/{path} is of the newer deployment {there.deployment}, with another recipe version; "
+                f"this process belongs to the deployment {mark.deployment}"
+            )
         return _if_unchanged(existing.etag)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import __version__
 from pipeline.cli import pauses
 from pipeline.services import Services
 from pipeline.testing import MemoryAccount
@@ -55,3 +56,11 @@ def test_the_id_of_a_run_is_no_work() -> None:
     result = pipeline("resume", "20261201-120000-abc")
     assert (result.exit_code, "runs resume RUN" in " ".join(result.stderr.replace("│", " ").split())) == (2, True)
     assert "runs resume RUN" in pipeline("resume", "--help").stdout
+
+
+def test_the_minimum_version_is_shown_and_raised_after_a_warning() -> None:
+    assert pipeline("minimum-version").stdout.startswith("minimum version: none;")
+    assert pipeline("minimum-version", __version__).exit_code == 1
+    raised = pipeline("minimum-version", __version__, "--yes")
+    assert f"ends the rollback to every version below {__version__}" in raised.stdout
+    assert f"minimum version: {__version__};" in pipeline("minimum-version").stdout

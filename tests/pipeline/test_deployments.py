@@ -359,3 +359,19 @@ async def test_a_dead_letter_of_a_newer_deployment_waits_for_it() -> None:
         (waiting,) = bodies(old, "jobs-poison")
         await new.services.dead_letters.handle_job_message(waiting)
         assert (await job(new)).error_kind == "undeliverable"
+
+
+async def test_a_rendition_of_a_newer_deployment_stays_although_its_row_is_lost() -> None:
+    account = MemoryAccount()
+    async with deployed(account, RECIPES, 100) as old, deployed(account, NEWER, 200) as new:
+        await old.upload(NAME, image_bytes())
+        await uploaded(new)
+        before = await new.outputs()
+        await new.services.ledger.delete(await job(new))
+        await uploaded(old)
+        assert await old.outputs() == before
+        assert (await job(old)).state == "queued"
+        (waiting,) = waiting_jobs(old)
+        assert waiting["left_since"]
+        await new.run_queued(waiting)
+        assert (await job(new)).state == "done"
