@@ -71,6 +71,9 @@ class NoPauses:
     async def current(self) -> dict[str, datetime]:
         return {}
 
+    async def outdated(self) -> None:
+        return None
+
 
 @cache
 def _catalog(renditions: int) -> RecipeCatalog:
