@@ -138,7 +138,7 @@ class _Asyncio:
 class _NoTimer:
     """Job timer that measures nothing: durations are not part of a state."""
 
-    session, state, started = "", "", 0.0
+    session, state, started, elapsed = "", "", 0.0, 0.0
     lost_claim: Any = None
 
     @staticmethod
