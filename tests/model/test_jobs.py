@@ -43,8 +43,8 @@ def quiet() -> Iterator[None]:
         (Bounds(workers=2, crashes=0, waits=1, overwrites=1, deletions=1), 800),
         (Bounds(workers=2, crashes=1, waits=1, overwrites=0, deletions=1), 150),
         (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 4_000),
-        (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, touches=1, large=True), 100),
-        (Bounds(workers=2, crashes=0, waits=0, overwrites=1, touches=1, large=True), 100),
+        (Bounds(workers=2, crashes=0, waits=0, overwrites=0, duplicates=1, touches=1, large=True), 800),
+        (Bounds(workers=2, crashes=0, waits=0, overwrites=1, touches=1, large=True), 8_000),
     ],
     ids=[
         "three workers",
