@@ -30,7 +30,7 @@ COMMANDS = {
     "reprocess": ("runs:reprocess", "Plan and start a bulk run, and follow it."),
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
     "estimate": ("runs:estimate", "Estimate the duration of a bulk run from measured job times."),
-    "minimum-version": ("pauses:minimum_version", "Show or raise the oldest version of the app that may work."),
+    "minimum-version": ("pauses:minimum_version", "Show or raise the minimum version of the app."),
     "ledger": ("ledger:app", "Rebuild a lost or restored ledger."),
     "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
     "pool": ("doctor:show_pool", "Show the slots of the session pool, and the cost of its sessions."),

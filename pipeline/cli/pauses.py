@@ -39,9 +39,10 @@ def minimum_version(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Show the oldest version of the app that may work, or raise it after a migration.
+    """Show or raise the minimum version of the app.
 
-    Instances of an older version start nothing, so that they cannot misread newer data. The minimum never falls:
+    Instances of an older version start nothing, so that they cannot misread newer data. Raise it only after a
+    migration. The minimum never falls:
     raising it ends the rollback to every version below it.
     """
     if version is not None:

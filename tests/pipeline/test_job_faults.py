@@ -400,8 +400,9 @@ async def test_a_dead_letter_without_a_job_is_dropped(memory: Memory, place: tup
 async def test_a_dead_letter_waits_for_storage(memory: Memory) -> None:
     await memory.upload(NAME, image_bytes(60, 40))
     await memory.services.account.queue("jobs-poison").create_queue()
-    memory.account.fail("row", 503, "ServerBusy")
+    memory.account.fail("row", 503, "ServerBusy", times=100)
     await job_dead_letter(memory, {"recipe": "web", "container": "input", "name": NAME})
+    memory.account.work_again()
     assert await memory.entry("web", NAME) is None
     memory.account.advance(memory.services.settings.claim_ttl + 1)
     poison = memory.services.account.queue("jobs-poison")
