@@ -13,7 +13,7 @@ from unittest import mock
 
 from pipeline import recipes
 from pipeline.adhoc_recipes import RecipeCatalog
-from pipeline.jobs import dispatch, execution, retry_policy
+from pipeline.jobs import dispatch, execution, put_back, retry_policy
 from pipeline.jobs.admission import Admission
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.jobs.execution import JobExecutor
@@ -34,14 +34,18 @@ NAME, INPUT, OUTPUT = "photos/a.jpg", "input", "output"
 CLAIM = 60
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 EVENT = b"event"
+OLD, NEW = 1, 2
 
 
 @cache
-def program(message: bytes, renditions: int, large: bool = False) -> Any:
-    """Return the delivery of a message. The bytes of a `large` source do not arrive when it is opened."""
+def program(message: bytes, renditions: int, large: bool = False, deployment: int = 0) -> Any:
+    """Return the delivery of a message. The bytes of a `large` source do not arrive when it is opened.
+
+    The deployments OLD and NEW have different versions of the recipe.
+    """
 
     async def run(here: World) -> None:
-        dispatcher = _dispatcher(here, renditions)
+        dispatcher = _dispatcher(here, renditions, deployment)
         if large:
             dispatcher.sources._held = HeldBytes(0)
         if message == EVENT:
@@ -52,16 +56,16 @@ def program(message: bytes, renditions: int, large: bool = False) -> Any:
     return run
 
 
-def _dispatcher(here: World, renditions: int) -> JobDispatcher:
+def _dispatcher(here: World, renditions: int, deployment: int) -> JobDispatcher:
     account: Any = Clients(here.ask, here.token)
     renderer: Any = FakeRenderer()
-    sources, ledger = Sources(account, (INPUT,)), Ledger(account, "ledger", CLAIM)
+    sources, ledger = Sources(account, (INPUT,)), Ledger(account, "ledger", CLAIM, deployment=deployment)
     executor = JobExecutor(SETTINGS, ledger, sources, Renditions(account, OUTPUT), renderer)
-    catalog = _catalog(renditions)
+    catalog = _catalog(renditions, deployment)
     outcomes = OutcomeRecorder(ledger, sources, catalog)
     no_pauses: Any = NoPauses()
     no_unreadable: Any = None
-    queue, admission = JobQueue(account, "jobs"), Admission(no_pauses, 0)
+    queue, admission = JobQueue(account, "jobs", deployment), Admission(no_pauses, 0)
     return JobDispatcher(SETTINGS, catalog, sources, executor, outcomes, queue, admission, no_unreadable)
 
 
@@ -76,17 +80,25 @@ class NoPauses:
 
 
 @cache
-def _catalog(renditions: int) -> RecipeCatalog:
+def _catalog(renditions: int, deployment: int) -> RecipeCatalog:
     no_adhoc_recipes: Any = None
-    return RecipeCatalog(_recipes(renditions), no_adhoc_recipes)
+    return RecipeCatalog(_recipes(renditions, deployment), no_adhoc_recipes)
 
 
 @cache
-def _recipes(renditions: int) -> recipes.Recipes:
-    formats = [f"      {name}: {{format: {form}}}" for name, form in [("one", "webp"), ("two", "jpeg")][:renditions]]
+def _recipes(renditions: int, deployment: int) -> recipes.Recipes:
+    quality = ", quality: 50" if deployment == OLD else ""
+    formats = [
+        f"      {name}: {{format: {form}{quality}}}" for name, form in [("one", "webp"), ("two", "jpeg")][:renditions]
+    ]
     return recipes.loads(
         "recipes:\n  web:\n    match: {include: ['photos/**']}\n    renditions:\n" + "\n".join(formats)
     )
+
+
+def recipe_hash(deployment: int) -> str:
+    """Return the hash of the recipe with one rendition in a deployment."""
+    return _recipes(1, deployment).get("web").hash
 
 
 SETTINGS = Settings(pool_endpoint="http://127.0.0.1:1", claim_ttl=CLAIM, requeue_delay=0)
@@ -176,6 +188,7 @@ def in_a_model() -> Iterator[None]:
         mock.patch.object(execution, "JobTimer", _NoTimer),
         mock.patch.object(MetricsStore, "record"),
         mock.patch.object(dispatch, "time", SimpleNamespace(monotonic=lambda: 0.0)),
+        mock.patch.object(put_back, "time", SimpleNamespace(time=lambda: 1.0)),
         mock.patch.object(retry_policy.random, "uniform", return_value=1.0),
     ):
         yield

@@ -20,7 +20,7 @@ from pipeline.storage.rendition_mark import GENERATION_METADATA_KEY
 from pipeline.testing.clients import NO_RESPONSE
 from pipeline.testing.operations import apply
 from pipeline.testing.store import Items, Op, Response, Row, Store
-from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, OUTPUT, in_a_model, program
+from tests.model.code import CLAIM, EPOCH, EVENT, INPUT, NAME, NEW, OLD, OUTPUT, in_a_model, program, recipe_hash
 from tests.model.replay import History, Outcome, Replayer, World
 from tests.model.search import Violation, changes, explored
 
@@ -43,6 +43,8 @@ class Bounds:
     renewals: int = 0
     renditions: int = 1
     touches: int = 0
+    old: int = 0
+    """Deliveries to an older deployment, with another version of the recipe."""
     large: bool = False
     """The bytes of the source do not arrive when it is opened, so that it can change before they are read."""
 
@@ -58,6 +60,7 @@ class Run:
     message: bytes
     heard: History
     outcome: Outcome
+    deployment: int
     crashes: bool
     """True if a crash here differs from a crash one step earlier: the worker has changed something."""
 
@@ -106,10 +109,11 @@ class Search:
         yield from self._around(state)
         if len(state.runs) < self.bounds.workers:
             for message in set(state.store.visible()):
-                run = self._begun(message.body)
-                # The start and the first operation are one step: no difference is visible before that.
-                begun = replace(state, store=state.store.without(message), runs=(*state.runs, run))
-                yield from self._asks(begun, len(state.runs))
+                for old in (0, 1) if state.left.old else (0,):
+                    run = self._begun(message.body, OLD if old else NEW if self.bounds.old else 0)
+                    # The start and the first operation are one step: no difference is visible before that.
+                    begun = replace(state, store=state.store.without(message), runs=(*state.runs, run))
+                    yield from self._asks(_spent(begun, old=old), len(state.runs))
         for at, run in enumerate(state.runs):
             if state.left.crashes and run.crashes:
                 yield _spent(_ended(state, at, run.message), crashes=1)
@@ -173,23 +177,28 @@ class Search:
             raise Violation(f"a worker ended with {outcome.error!r}") from outcome.error
         return _ended(state, at, run.message if outcome.error else None)
 
-    def _begun(self, message: bytes) -> Run:
-        if message not in self._runs:
-            outcome = self._replayer.run(ME, program(message, self.bounds.renditions, self.bounds.large), ())
-            self._runs[message] = Run(len(self._runs), message, (), outcome, crashes=False)
-        return self._runs[message]
+    def _begun(self, message: bytes, deployment: int) -> Run:
+        place = (message, deployment)
+        if place not in self._runs:
+            outcome = self._replayer.run(ME, self._program(message, deployment), ())
+            self._runs[place] = Run(len(self._runs), message, (), outcome, deployment, crashes=False)
+        return self._runs[place]
+
+    def _program(self, message: bytes, deployment: int) -> Any:
+        return program(message, self.bounds.renditions, self.bounds.large, deployment)
 
     def _next(self, run: Run, number: int, op: Op, response: Response, clock: int) -> Run:
         key = (run, number, response, clock)
         if key in self._runs:
             return self._runs[key]
         heard = (*run.heard, (number, response, clock))
-        outcome = self._replayer.run(ME, program(run.message, self.bounds.renditions, self.bounds.large), heard)
+        outcome = self._replayer.run(ME, self._program(run.message, run.deployment), heard)
         changed = changes(op) and response.status in (200, NO_RESPONSE)
         slept = sum(response is SLEPT for _, response, _ in heard)
-        place = (run.message, outcome.print, slept, changed) if self.merge else (run.message, heard)
+        began = (run.message, run.deployment)
+        place = (began, outcome.print, slept, changed) if self.merge else (began, heard)
         if place not in self._runs:
-            self._runs[place] = Run(len(self._runs), run.message, heard, outcome, changed)
+            self._runs[place] = Run(len(self._runs), run.message, heard, outcome, run.deployment, changed)
         self._runs[key] = self._runs[place]
         return self._runs[key]
 
@@ -211,6 +220,7 @@ class Search:
             state.store.clock + CLAIM + 1,
             self.bounds.renditions,
             self.bounds.large,
+            NEW if self.bounds.old else 0,
         )
         if state.runs or state.store.messages or state.late:
             return
@@ -307,8 +317,14 @@ def _never_backwards(before: Store, after: Store, path: str) -> None:
         return
     if int(dict(new.metadata)[GENERATION_METADATA_KEY]) < int(dict(old.metadata)[GENERATION_METADATA_KEY]):
         raise Violation(f"{path}: an older generation replaced a newer one")
+    if _deployment(new.metadata) < _deployment(old.metadata):
+        raise Violation(f"{path}: an older deployment replaced a newer one")
     if (new.data or b"")[:2] < (old.data or b"")[:2]:
         raise Violation(f"{path}: {new.data!r} replaced {old.data!r}")
+
+
+def _deployment(metadata: Items) -> int:
+    return int(dict(metadata).get("pipeline_deployment", "0"))
 
 
 def _once(state: State, after: Store) -> tuple[str, ...]:
@@ -317,11 +333,19 @@ def _once(state: State, after: Store) -> tuple[str, ...]:
     assert new is not None
     if old and old["source_etag"] > new["source_etag"]:
         raise Violation("a job of an older version took the row of a newer one")
+    if old and _recipe_of(old, NEW) and _recipe_of(new, OLD):
+        raise Violation("an older deployment took the row of a newer one")
     if new["state"] != "done":
         return state.done
-    if new["source_etag"] in state.done:
-        raise Violation(f"version {new['source_etag']} was recorded as done twice")
-    return (*state.done, new["source_etag"])
+    version = f"{new['source_etag']} {new['recipe_hash']}"
+    if version in state.done:
+        raise Violation(f"version {version} was recorded as done twice")
+    return (*state.done, version)
+
+
+def _recipe_of(row: dict[str, Any], deployment: int) -> bool:
+    """Return True if a row holds the recipe version of a deployment."""
+    return bool(row["recipe_hash"] == recipe_hash(deployment))
 
 
 def finished(store: Store, *, touched: bool = False) -> None:
@@ -342,7 +366,7 @@ def finished(store: Store, *, touched: bool = False) -> None:
 
 
 @cache
-def _calm(store: Store, clock: int, renditions: int, large: bool) -> None:
+def _calm(store: Store, clock: int, renditions: int, large: bool, deployment: int) -> None:
     """Check that from every state one undisturbed worker brings the job to its end."""
     if store.blob(SOURCE) is None:
         return
@@ -356,7 +380,7 @@ def _calm(store: Store, clock: int, renditions: int, large: bool) -> None:
             return response
 
         here.ask = send  # type: ignore[method-assign]
-        await program(EVENT, renditions, large)(here)
+        await program(EVENT, renditions, large, deployment)(here)
 
     with Replayer() as replayer:
         outcome = replayer.run("calm", alone, (), clock)

@@ -45,6 +45,7 @@ def quiet() -> Iterator[None]:
         (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, renewals=1), 4_000),
         (Bounds(workers=2, crashes=0, waits=0, overwrites=0, duplicates=1, touches=1, large=True), 800),
         (Bounds(workers=2, crashes=0, waits=0, overwrites=1, touches=1, large=True), 8_000),
+        (Bounds(workers=2, crashes=0, waits=1, overwrites=0, duplicates=1, old=2), 1_000),
     ],
     ids=[
         "three workers",
@@ -56,6 +57,7 @@ def quiet() -> Iterator[None]:
         "a heartbeat",
         "metadata of a large source",
         "metadata and content of a large source",
+        "two deployments",
     ],
 )
 def test_no_job_is_lost_mixed_up_or_done_twice(bounds: Bounds, least: int) -> None:
@@ -137,3 +139,11 @@ def _broken(where: Any, name: str, by: Any) -> Any:
 def test_the_search_finds_a_broken_rule(broken: Any, says: str) -> None:
     with broken(), pytest.raises(Violation, match=says):
         Search(Bounds(workers=2, crashes=1, waits=1, overwrites=1)).run()
+
+
+def test_the_search_finds_an_older_deployment_that_replaces_a_newer_one() -> None:
+    with (
+        mock.patch.object(Entry, "is_of_newer", return_value=False),
+        pytest.raises(Violation, match="older deployment"),
+    ):
+        Search(Bounds(workers=2, crashes=0, waits=0, overwrites=0, duplicates=1, old=1)).run()
