@@ -60,7 +60,7 @@ async def run_undeliverable(message: func.QueueMessage) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=dead_letters.BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
 async def upload_undeliverable(message: func.QueueMessage) -> None:
-    """Record the jobs of a dead letter of the blob trigger as failures."""
+    """Queue the jobs of a dead letter of the blob trigger, once."""
     await process.services().dead_letters.handle_blob_message(message.get_body())
 
 

@@ -26,7 +26,7 @@ var searches = [
     window: 'PT15M'
     above: 0
     query: 'traces | where message has "MaxDequeueCount" and message has "poison"'
-    means: 'Dead letter in ${queue} or another queue: a bug or a crash. The pipeline records it as a failure of kind undeliverable.'
+    means: 'Dead letter of ${queue} or another queue: a bug, a crash, or for uploads a short outage of storage. An upload is tried once more. Any other job is a failure of kind undeliverable.'
   }
   {
     name: 'images-failures'
@@ -67,6 +67,14 @@ var searches = [
     above: 0
     query: 'traces | where message has "event=breaker.opened"'
     means: 'A service does not work: the session pool, storage or the identity. Jobs wait and nothing is lost. The log line names the service and its fault.'
+  }
+  {
+    name: 'images-retention'
+    severity: 3
+    window: 'P1D'
+    above: 0
+    query: 'traces | where message has "event=retention.failed"'
+    means: 'Old bookkeeping could not be deleted. Jobs are not affected, but the tables grow if it fails each time. The log line names the kind and the error.'
   }
 ]
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from pipeline.cli.common import Json, console, counted, services_provider, show_json, with_services
 from pipeline.cli.memory import required_mib
 from pipeline.errors import PipelineError
-from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
+from pipeline.jobs.dead_letters import BLOB_TRIGGER_POISON_QUEUE, POISON_QUEUE_SUFFIX
 from pipeline.monitoring.health import version_info
 from pipeline.monitoring.pool_overview import SlotOverview
 from pipeline.pool.auth import SCOPE
@@ -116,19 +116,15 @@ async def _pauses(services: Services) -> list[Finding]:
 async def _queues(services: Services) -> list[Finding]:
     """Count waiting messages and dead letters. A running app takes dead letters out of their queue."""
     findings = []
-    for name in (services.settings.job_queue, services.settings.run_queue):
+    queues = (services.settings.job_queue, services.settings.run_queue)
+    for name in queues:
         count = await JobQueue(services.account, name).length()
         findings.append(Finding(f"messages in {name}", "ok", str(count)))
-        dead_letters = name + POISON_QUEUE_SUFFIX
-        try:
-            count = await JobQueue(services.account, dead_letters).length()
-        except PipelineError as error:
-            if error.kind != "storage_not_found":  # the platform creates this queue with its first message
-                raise
-            count = 0
-        if count:
-            detail = f"{counted(count, 'dead letter')} that the app has not recorded: check that the app is running"
-            findings.append(Finding(f"messages in {dead_letters}", "warning", detail))
+    # The platform creates these queues with their first messages.
+    for name in (*(f"{each}{POISON_QUEUE_SUFFIX}" for each in queues), BLOB_TRIGGER_POISON_QUEUE):
+        if count := await JobQueue(services.account, name).length(missing_ok=True):
+            detail = f"{counted(count, 'dead letter')} that the app has not processed: check that the app is running"
+            findings.append(Finding(f"messages in {name}", "warning", detail))
     return findings
 
 

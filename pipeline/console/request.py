@@ -53,6 +53,7 @@ class ConsoleRequest:
     def form(self) -> dict[str, str]:
         """The fields of the form. The last one counts if a name occurs several times.
 
+        The console's own pages rely on it: a hidden field before a checkbox holds the value of an empty one.
         Raises RequestError if the form is malformed or too long.
         """
         if len(self.http.get_body()) > MAX_FORM_BYTES:

@@ -1,4 +1,4 @@
-"""The checks of `doctor` for the console's access and for pauses, on services in memory."""
+"""The checks of `doctor` for the console's access, pauses and dead letters, on services in memory."""
 
 from __future__ import annotations
 
@@ -58,3 +58,15 @@ async def test_pauses_are_warnings_with_the_command_that_ends_them() -> None:
         await memory.services.admission.pauses.pause(["uploads", "runs"])
         (finding,) = await doctor._pauses(memory.services)
     assert (finding.status, "image-pipeline resume uploads runs" in finding.detail) == ("warning", True)
+
+
+async def test_dead_letters_that_no_app_takes_are_warnings() -> None:
+    async with open_in_memory() as memory:
+        assert {finding.status for finding in await doctor._queues(memory.services)} == {"ok"}
+        settings, queues = memory.services.settings, memory.services.account
+        names = {f"{settings.job_queue}-poison", f"{settings.run_queue}-poison", "webjobs-blobtrigger-poison"}
+        for name in names:
+            await queues.queue(name).create_queue()
+            await queues.queue(name).send_message("{}")
+        findings = await doctor._queues(memory.services)
+    assert {each.check.removeprefix("messages in ") for each in findings if each.status == "warning"} == names

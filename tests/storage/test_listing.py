@@ -125,6 +125,17 @@ async def test_jobs_are_listed_by_run_and_by_prefix(ledger: Ledger) -> None:
     assert await names(ledger, container="input", prefix="X") == []
 
 
+async def test_the_jobs_of_a_removed_recipe_are_listed(ledger: Ledger, account: Account, settings: Settings) -> None:
+    await done(ledger, "a", "web")
+    await failed(ledger, "b", recipe="print")
+    current = Ledger(account, settings.ledger_table, claim_ttl=60, recipes=("web",))
+    assert set(await in_pages(current, 1)) == {"web/a", "print/b"}
+    assert await in_pages(current, 5, state="failed") == ["print/b"]
+    assert set(await in_pages(current, 1, container="input")) == {"web/a", "print/b"}
+    assert [group.count for group in await current.failures_grouped()] == [1]
+    await current.metrics.close()
+
+
 async def test_a_job_moves_to_the_list_of_a_later_run(ledger: Ledger) -> None:
     await done(ledger, "a", run="r1")
     await done(ledger, "a", run="r2", again=True)
