@@ -234,6 +234,22 @@ async def test_jobs_of_a_run_wait_with_their_batches(memory: Memory) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
+async def test_jobs_of_a_stopped_scheduled_run_start_again(memory: Memory) -> None:
+    """A deployment with other recipes stops a scheduled run, and nobody resumes it."""
+    await memory.upload("photos/0.jpg", image_bytes(60, 40))
+    run = await memory.services.runs.start_scheduled()
+    assert run
+    memory.pool.fail("POST", pool.FULL, times=50)
+    for _ in range(2):
+        for body in await memory.run_messages():
+            await memory.services.run_worker.handle_message(body)
+    assert await states(memory, ["photos/0.jpg"]) == {"queued"}
+    assert await tick(memory) == 0
+    await memory.services.runs.stop(run.id, "the app has another version of the recipe")
+    assert await tick(memory) == 1
+
+
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("operation", ["row", "queue", "queue.send", "rows", "place.create"])
 async def test_a_fault_of_storage_delays_the_recovery(memory: Memory, operation: str) -> None:
     await tick(memory)
