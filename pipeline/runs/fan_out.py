@@ -198,8 +198,9 @@ def _item(job: Due) -> Item:
         return Item(recipe=job.recipe.name, name=job.source.name)
     row = job.entry
     item = Item(recipe=job.recipe.name, name=job.source.name, generation=row.generation)
-    if job.reason == "etag_changed":
-        return item.model_copy(update={"compare": True})  # the comparison reads the row
+    if job.reason in ("etag_changed", "unfinished"):
+        # The worker reads the row, to compare the content, or to find that the job has ended after all.
+        return item.model_copy(update={"compare": True})
     if job.reason == "service_failed":
         # The worker reads the row: it counts the runs that have retried this failure.
         return item

@@ -114,7 +114,7 @@ class ItemExecutor:
             name=item.name,
             attempt=work.attempt,
             service_seconds=work.service_seconds,
-            again=True,
+            again=not item.compare,
             seen=item.generation,
         )
         try:

@@ -100,7 +100,7 @@ class Message(QueueMessage):
 class Item(StoredModel, frozen=True):
     """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row.
 
-    `outputs` are those of the row (see `Entry`). `compare` asks for a comparison of the source's content first.
+    `outputs` are those of the row (see `Entry`). `compare` leaves a job alone that has ended with the same content.
     """
 
     recipe: str = Field(max_length=100)

@@ -195,3 +195,28 @@ async def test_dead_letters_of_unknown_runs_are_recorded(memory: Memory) -> None
     await handle(mark_unreadable(b"nonsense", time.time() - memory.services.settings.give_up_after))
     ((entry,), _) = await memory.services.ledger.page(state="failed")
     assert entry.error_kind == "bad_message"
+
+
+@pytest.mark.parametrize("content", [image_bytes(60, 40), b"no image"])
+async def test_a_job_that_ends_after_a_run_found_it_unfinished_is_not_executed_again(
+    memory: Memory, content: bytes
+) -> None:
+    await memory.upload("photos/0.jpg", content)
+    runs: list[Run] = []
+
+    async def find() -> None:
+        """Let the claim of the working job expire, and a run find it."""
+        memory.expire_claims()
+        runs.append(await memory.services.runs.start(Selection(reasons=("unfinished",)), expected_count=1))
+        (body,) = await memory.run_messages()
+        await memory.services.run_worker.handle_message(body)
+
+    memory.before_next("POST executions", find)
+    await memory.services.dispatcher.handle_blob("input", "photos/0.jpg")
+    before = await memory.entry("web", "photos/0.jpg")
+    assert before
+    assert before.state in ("done", "failed")
+    assert (await finish(memory, runs[0])).state == "done"
+    after = await memory.entry("web", "photos/0.jpg")
+    assert after
+    assert (after.generation, after.since) == (before.generation, before.since)
