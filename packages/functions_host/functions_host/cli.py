@@ -20,8 +20,8 @@ def configure_logging() -> None:
     """Log at INFO and above; libraries log at WARNING and above."""
     handler = logging.StreamHandler()
     handler.addFilter(_prepare)
-    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(invocation)s%(message)s", "%H:%M:%S")
-    formatter.default_msec_format = "%s.%03d"
+    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(invocation)s%(message)s")
+    formatter.default_time_format, formatter.default_msec_format = "%H:%M:%S", "%s.%03d"
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in QUIET_LOGGERS:
