@@ -1,4 +1,4 @@
-"""Run a chaos test and print its report: `python -m tests.chaos --images 500 --faults 150 --seed 1`."""
+"""Run a chaos test and print its report: `python -m tests.chaos --images 500 --faults 200 --seed 1`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> int:
     """Run; exit with status 1 on any violation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--faults", type=int, default=150)
+    parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=float, default=0, help="continue for this many hours")
     parser.add_argument("--logs", type=Path, help="folder for the logs")
@@ -43,6 +43,8 @@ def table(report: Report) -> str:
     lines += ["", "recoveries"] + [f"  {kind:34} {count:5}" for kind, count in report.recoveries.items()]
     lines += ["", "jobs at the end"] + [f"  {state:34} {count:5}" for state, count in report.found.states.items()]
     lines += [f"  {'renditions':34} {report.found.renditions:5}"]
+    lines += [f"  {'jobs of requests':34} {report.found.requests:5}"]
+    lines += [f"  {'jobs that outages sent back':34} {report.waited:5}"]
     lines += [f"  {f'executions: {name}':34} {count:5}" for name, count in report.ran.items()]
     lines += [f"  {'failed by faults, retried, done':34} {report.repaired:5}"]
     lines += [f"  {f'seconds of {name}':34} {took:5.0f}" for name, took in report.took.items()]

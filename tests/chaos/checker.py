@@ -10,16 +10,18 @@ from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
+from tests.chaos import requests
 from tests.chaos.account import Account
+from tests.chaos.deployments import Deployments
+from tests.chaos.scene import DEAD_LETTERS
+from tests.chaos.sources import Sources
 
-# Failure kinds of valid images whose session or network failed; each names its cause.
+# Failure kinds of valid images whose session or worker failed; each names its cause. A fault of a service is none of
+# them: its time is not up within a run.
 WEATHER = {
     "session_lost", "session_died", "session_replaced", "session_full", "session_tainted", "execution_interrupted",
     "out_of_memory", "execution_timeout", "job_timeout", "microbatch_interrupted", "transient",
-    "pool_unavailable", "pool_unreachable",
-    "pool_denied", "pool_cannot_end", "pool_refused", "storage_unavailable", "storage_denied", "storage_refused",
-    "storage_not_found", "blob_busy",
-    "identity_unavailable", "identity_denied", "undeliverable", "lease_lost", "slot_lost", "overwritten",
+    "pool_refused", "storage_refused", "blob_busy", "undeliverable", "lease_lost", "overwritten",
 }  # fmt: skip
 QUEUES = ("jobs", "jobs-poison", "runs", "runs-poison", "azure-webjobs-blobtrigger-chaos", "webjobs-blobtrigger-poison")
 
@@ -32,26 +34,36 @@ class Found:
     states: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     renditions: int = 0
+    requests: int = 0
 
 
 @dataclass
 class Checker:
     """Check of the final state.
 
-    `wanted` is the content of each source by name (None: deleted), `bad` the expected failure kind by content, and
-    `calm` the digest of each rendition by content and file name, from a run without faults.
+    `bad` is the expected failure kind by content, and `calm` the digest of each rendition by recipe version, content
+    and file name, from a run without faults.
     """
 
     account: Account
-    wanted: Mapping[str, str | None]
+    sources: Sources
     bad: Mapping[str, str]
-    calm: Mapping[str, Mapping[str, str]]
+    calm: Mapping[str, Mapping[str, Mapping[str, str]]]
+    deployments: Deployments
 
     def settled(self) -> bool:
-        """Return True if all work has ended: every source has a final state, and no message waits."""
-        rows = self._rows()
-        ended = all(rows.get(name, {}).get("state") in ("done", "failed") for name in self._there())
-        return ended and not any(row["state"] in ("running", "queued") for row in rows.values()) and not self._waiting()
+        """Return True if all work has ended: every source is done in its latest version, and no message waits."""
+        return not self.unsettled()
+
+    def unsettled(self) -> list[str]:
+        """Return what has not ended: messages and events first, then jobs."""
+        if waiting := [f"messages in {name}" for name in self._waiting()] + self._dead_letters():
+            return waiting
+        rows, asked, etags = self.rows(), self.rows(requests.RECIPE), self._etags()
+        current = (etags, self.deployments.active_hash)
+        names = [name for name in self._there() if not _has_ended(rows.get(name), name, *current)]
+        names += [row["name"] for row in (*rows.values(), *asked.values()) if row["state"] in ("running", "queued")]
+        return names + [f"messages in {name}" for name in self._waiting()]
 
     def recorded(self) -> set[tuple[str, str]]:
         """Return the permanent failures in the ledger: name and ETag of their sources."""
@@ -76,28 +88,32 @@ class Checker:
 
     def check(self) -> Found:
         """Check all invariants after the run."""
-        found, rows, outputs = Found(), self._rows(), self._outputs()
+        found, rows, outputs = Found(), self.rows(), self._outputs()
         etags = self._etags()
         found.renditions = len(outputs)
         found.states.update(str(row["state"]) for row in rows.values())
         made: dict[str, dict[str, bytes]] = defaultdict(dict)
         for path, data in outputs.items():
             recipe, name, rendition = path.split("/", 1)[0], *path.split("/", 1)[1].rsplit("/", 1)
-            made[name][rendition] = data
-            if recipe != "web" or name not in self.wanted:
-                found.violations.append(f"output/{path} belongs to no source")
+            if recipe == "web":
+                made[name][rendition] = data
+                if name not in self.sources.wanted:
+                    found.violations.append(f"output/{path} belongs to no source")
         for name in self._there():
             found.violations += self._source(name, rows.get(name), etags.get(name), made[name], found)
+        asked = list(self.rows(requests.RECIPE).values())
+        found.violations += requests.violations(asked, outputs, self.sources, self.calm["first"])
+        found.requests = len(asked)
         found.violations += self._leftovers(rows)
         return found
 
     def _there(self) -> list[str]:
-        return [name for name, content in self.wanted.items() if content is not None]
+        return [name for name, content in self.sources.wanted.items() if content is not None]
 
     def _source(
         self, name: str, row: dict[str, Any] | None, etag: str | None, made: dict[str, bytes], found: Found
     ) -> Iterator[str]:
-        content = str(self.wanted[name])
+        content = str(self.sources.wanted[name])
         if row is None or row["state"] not in ("done", "failed"):
             yield f"{name}: its job is {row['state'] if row else 'unknown'}"
         elif row["source_etag"] != etag:
@@ -109,8 +125,10 @@ class Checker:
         elif row["state"] == "failed":
             if not self._weather(row, found):
                 yield f"{name}: a good picture failed with {row['error_kind']}: {row['error_message'][:200]}"
-        elif {file: hashlib.sha256(data).hexdigest() for file, data in made.items()} != self.calm[content]:
-            yield f"{name}: its renditions {sorted(made)} are not those that a calm run makes of {content}"
+        elif {file: hashlib.sha256(data).hexdigest() for file, data in made.items()} != (
+            self.calm[self.deployments.active][content]
+        ):
+            yield f"{name}: its renditions {sorted(made)} are not those of {content} in the active recipe version"
 
     def _weather(self, row: dict[str, Any], found: Found) -> bool:
         """Describe a failure that an injected fault explains."""
@@ -127,6 +145,7 @@ class Checker:
             f"{name}: still {row['state']}" for name, row in rows.items() if row["state"] in ("running", "queued")
         )
         yield from (f"{count} messages are left in {queue}" for queue, count in self._waiting().items())
+        yield from (f"the dead-lettered events in {name} are not processed" for name in self._dead_letters())
         with self.account.tables() as tables:
             listed = defaultdict(set)
             for row in tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'"):
@@ -151,9 +170,10 @@ class Checker:
                 if blob.name not in seen
             )
 
-    def _rows(self) -> dict[str, dict[str, Any]]:
+    def rows(self, recipe: str = "web") -> dict[str, dict[str, Any]]:
+        """Return the rows of a recipe's jobs by the names of their sources."""
         with self.account.tables() as tables:
-            rows = tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'")
+            rows = tables.get_table_client("ledger").query_entities(f"PartitionKey eq '{recipe}'")
             return {row["name"]: dict(row) for row in rows if "owner" in row}
 
     def _etags(self) -> dict[str, str]:
@@ -165,6 +185,12 @@ class Checker:
             output = blobs.get_container_client("output")
             return {blob.name: output.download_blob(blob.name).readall() for blob in output.list_blobs()}
 
+    def _dead_letters(self) -> list[str]:
+        """Return the blobs of the app's subscription that no timer has processed or kept aside."""
+        with self.account.blobs() as blobs:
+            letters = blobs.get_container_client(DEAD_LETTERS).list_blobs("IMAGE-UPLOADED/", include=["metadata"])
+            return [blob.name for blob in letters if not blob.metadata]
+
     def _waiting(self) -> dict[str, int]:
         counts = {}
         with self.account.queues() as queues:
@@ -174,3 +200,10 @@ class Checker:
                 except ResourceNotFoundError:
                     continue
         return {name: count for name, count in counts.items() if count}
+
+
+def _has_ended(row: dict[str, Any] | None, name: str, etags: Mapping[str, str], recipe_hash: str) -> bool:
+    """Return whether the row of a source shows the end of the job of its latest version and the active recipe."""
+    if row is None or row["state"] not in ("done", "failed"):
+        return False
+    return bool(row["source_etag"] == etags.get(name) and row["recipe_hash"] == recipe_hash)

@@ -15,9 +15,9 @@ BAD = {"text": "not_an_image", "cut": "damaged_image", "empty": "empty_source", 
 MARK = re.compile(rb"chaos-mark:([^;]{1,200});")
 
 
-def pictures() -> dict[str, bytes]:
-    """Return every content by name."""
-    good = {f"good-{number:02d}": image_bytes(420 + 12 * number, 320, seed=number * 15) for number in range(GOOD)}
+def pictures(count: int = GOOD) -> dict[str, bytes]:
+    """Return every content by name: `count` valid ones, and the invalid ones."""
+    good = {f"good-{number:02d}": image_bytes(420 + 12 * number, 320, seed=number * 15) for number in range(count)}
     bad = {
         "text": b"this is text, not a photo\n" * 40,
         "cut": image_bytes()[:4000],

@@ -43,7 +43,7 @@ class Piece:
 
 
 class Proxy:
-    """Proxy of one service, at `address`; with `shut` it refuses every connection, like a service that is down."""
+    """Proxy of one service, at `address`; with `shut` it refuses every request, with `busy` it throttles every one."""
 
     def __init__(self, upstream: str, certificate: Certificate) -> None:
         parts = urlsplit(upstream)
@@ -53,7 +53,7 @@ class Proxy:
         self._shown.load_cert_chain(certificate.file, certificate.key)
         self._armed: deque[str] = deque()
         self.strikes: list[tuple[float, str]] = []
-        self.shut = False
+        self.shut = self.busy = False
         self.address = ""
 
     @property
@@ -68,6 +68,7 @@ class Proxy:
     def calm(self) -> None:
         """Stop harming requests."""
         self._armed.clear()
+        self.shut = self.busy = False
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -106,6 +107,8 @@ class Proxy:
         return reader, writer
 
     def _next(self, request: Piece) -> str:
+        if self.busy:
+            return "busy"
         if not self._armed:
             return ""
         if self._armed[0] in ("lost answer", "sent twice") and request.method not in WRITES:

@@ -8,30 +8,36 @@ import hashlib
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from devstack.azurite import KEY
-from tests.chaos import faults, identity, runs
+from tests.chaos import attempts, faults, identity, platform, runs
 from tests.chaos.checker import Checker, Found
-from tests.chaos.pictures import BAD, pictures
+from tests.chaos.pictures import BAD, GOOD, pictures
 from tests.chaos.runs import Runs
-from tests.chaos.scene import LEASE, SESSIONS, Scene, opened, pipeline
+from tests.chaos.scene import LEASE, SESSIONS, Pace, Scene, opened, pipeline
 from tests.chaos.sources import Sources, job_id
 from tests.chaos.witness import Witness
 
 ROUNDS = 3
+Calm = dict[str, dict[str, dict[str, str]]]
 JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
+
+# Three times the former backoff is 45 s.
+LONG_PACE = Pace(requeue_delay=0.5, schedule="*/10 * * * * *", schedule_max_jobs=60)
 
 
 @dataclass(frozen=True)
 class Plan:
     """Size of a run.
 
-    `pause` is the time between two faults and `patience` the longest wait for the end, both in seconds. A `slow` fault
-    follows this many quick ones. With `seconds`, the faults continue for that time, regardless of `faults`.
+    `pause` is the time between two faults and `patience` the longest wait for the end, both in seconds. Every `slow`th
+    fault is a slow one. With `seconds`, the faults continue for that time, regardless of `faults`. A `brief` run leaves
+    the longest faults out, and starts a rollback before the deployment is complete. A run has `contents` valid contents
+    and `deployments` steps of deployments.
     """
 
     images: int
@@ -41,6 +47,10 @@ class Plan:
     slow: int = 6
     patience: float = 900
     seconds: float = 0
+    brief: bool = False
+    contents: int = GOOD
+    deployments: int = 8
+    pace: Pace = LONG_PACE
 
 
 @dataclass
@@ -55,6 +65,7 @@ class Report:
     repaired: int = 0
     took: dict[str, float] = field(default_factory=dict)
     ran: dict[str, int] = field(default_factory=dict)
+    waited: int = 0
 
     @property
     def violations(self) -> list[str]:
@@ -67,13 +78,13 @@ Say = Callable[[str], None]
 
 async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
     """Execute a chaos run; the logs remain in `folder`."""
-    random, report, contents = Random(plan.seed), Report(plan), pictures()
-    async with opened(folder) as scene:
+    random, report, contents = Random(plan.seed), Report(plan), pictures(plan.contents)
+    async with opened(folder, plan.pace) as scene:
         sources = Sources(scene, contents, random)
         try:
             calm = await _calm_run(scene, sources, report, say)
-            checker = Checker(scene.account, sources.wanted, BAD, calm)
-            witness = Witness(checker, Runs(sources.drops, BAD, sources.asked_again))
+            checker = Checker(scene.account, sources, BAD, calm, scene.deployments)
+            witness = Witness(checker, Runs(sources.drops, BAD, sources.asked_again, touches=sources.touches))
             async with witness.watching():
                 await _storm(scene, sources, plan, report, say, witness)
                 await _until_settled(checker, plan, report, say)
@@ -85,27 +96,37 @@ async def run(plan: Plan, folder: Path, say: Say = lambda _: None) -> Report:
             report.found = found
             _read_logs(scene, sources, report)
             report.found.violations += witness.judge(scene) + _secrets(scene, checker.kept())
+            report.waited, used_up = attempts.used_up(_requeued(scene), scene.outages)
+            report.found.violations += used_up
             report.ran = runs.counted(runs.read(scene.runs_log).values())
         finally:
             await sources.close()
     return report
 
 
-async def _calm_run(scene: Scene, sources: Sources, report: Report, say: Say) -> dict[str, dict[str, str]]:
-    """Process one upload of each content without faults; return the renditions."""
-    names = {content: f"photos/calm/{content}.jpg" for content in sources.contents}
-    for content, name in names.items():
-        await sources.drop(name, content)
-    checker = Checker(scene.account, sources.wanted, BAD, {})
+async def _calm_run(scene: Scene, sources: Sources, report: Report, say: Say) -> Calm:
+    """Process uploads of each content without faults, in both recipe versions; return the renditions."""
+    for content in sources.contents:
+        await sources.drop(f"photos/calm/{content}.jpg", content)
+    for content in sources.contents:
+        if content not in BAD:
+            await sources.drop(f"next/calm/{content}.jpg", content)
+    for name in [name for name in sources.wanted if name.startswith("next/")]:
+        del sources.wanted[name]
+    checker = Checker(scene.account, sources, BAD, {}, scene.deployments)
     await _until(checker.settled, 300)
+    calm: Calm = {}
     async with scene.account.async_blobs() as blobs:
-        output, calm = blobs.get_container_client("output"), {}
-        for content, name in names.items():
-            made = [blob.name async for blob in output.list_blobs(name_starts_with=f"web/{name}/")]
-            calm[content] = {path.rsplit("/", 1)[1]: await _digest(output, path) for path in made}
-    if any(len(made) != (0 if content in BAD else 2) for content, made in calm.items()):
-        raise AssertionError(f"the calm run made {calm}")
-    say(f"calm run: {len(calm)} contents")
+        output = blobs.get_container_client("output")
+        for version, place in (("first", "web/photos"), ("second", "next/next")):
+            calm[version] = {}
+            for content in sources.contents:
+                made = [blob.name async for blob in output.list_blobs(name_starts_with=f"{place}/calm/{content}.jpg/")]
+                calm[version][content] = {path.rsplit("/", 1)[1]: await _digest(output, path) for path in made}
+    for version in calm.values():
+        if any(len(made) != (0 if content in BAD else 2) for content, made in version.items()):
+            raise AssertionError(f"the calm run made {calm}")
+    say(f"calm run: {len(sources.contents)} contents")
     return calm
 
 
@@ -117,30 +138,47 @@ async def _digest(output: object, path: str) -> str:
 async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say: Say, witness: Witness) -> None:
     """Upload images while faults happen; the last upload precedes the last fault."""
     start = time.monotonic()
-    await sources.drop("photos/0000.jpg", sources.any_content())
-    number, turn = 1, 0
-    quick, slow = _bag(faults.QUICK, sources.random), _bag(faults.SLOW, sources.random)
+    left_out = faults.LONG if plan.brief else set[str]()
+    quick, slow = _bag(faults.QUICK.keys(), sources.random), _bag(faults.SLOW.keys() - left_out, sources.random)
+    deployments = {(step + 1) * plan.faults // (plan.deployments + 1) for step in range(plan.deployments)}
+    turn = 0
     while turn < plan.faults or time.monotonic() - start < plan.seconds:
-        while number < plan.images * min(1.0, (turn + 8) / plan.faults) or (plan.seconds and number < turn * 3):
-            await sources.drop(f"photos/{number:04d}.jpg", sources.any_content())
-            number += 1
-        is_slow = plan.slow and turn % plan.slow == plan.slow - 1
-        kind = next(slow if is_slow else quick)
+        wanted = plan.images * min(1.0, (turn + 8) / plan.faults)
+        while len(sources.wanted) < wanted or (plan.seconds and len(sources.wanted) < turn * 3):
+            await sources.drop(sources.new_name(), sources.any_content())
+        if turn in deployments:
+            await _deploy(scene, sources, report, say, complete=not plan.brief)
+        kind = next(slow if plan.slow and turn % plan.slow == plan.slow - 1 else quick)
         say(f"fault {turn + 1}: {kind}")
         with witness.harm(kind):
-            await (faults.SLOW if is_slow else faults.QUICK)[kind](scene, sources)
+            await (faults.QUICK | faults.SLOW)[kind](scene, sources)
         report.injected[kind] += 1
         turn += 1
         await asyncio.sleep(plan.pause)
     await scene.calm()
+    if any(scene.deployments.is_outdated(host.name) for host in scene.hosts):
+        await _deploy(scene, sources, report, say)
     report.injected["clock of a host is wrong"] = 1
+    report.injected["scheduled runs with less cap than work"] = 1
     report.took["storm"] = time.monotonic() - start
 
 
-def _bag(kinds: dict[str, faults.Fault], random: Random):  # noqa: ANN202 - an endless iterator of names
-    """Yield every kind in random order, then all of them again."""
+async def _deploy(scene: Scene, sources: Sources, report: Report, say: Say, *, complete: bool = True) -> None:
+    kind = await platform.deploy(scene, sources, complete=complete)
+    report.injected[kind] += 1
+    say(kind)
+
+
+def _bag(kinds: Iterable[str], random: Random) -> Iterator[str]:
+    """Yield every kind in random order, one of each family first; then all of them again."""
     while True:
-        yield from random.sample(sorted(kinds), len(kinds))
+        drawn, seen = random.sample(sorted(kinds), len(list(kinds))), Counter[str]()
+        places = {}
+        for kind in drawn:
+            family = kind.partition(":")[0]
+            places[kind] = seen[family]
+            seen[family] += 1
+        yield from sorted(drawn, key=places.__getitem__)
 
 
 async def _until_settled(checker: Checker, plan: Plan, report: Report, say: Say) -> None:
@@ -148,7 +186,8 @@ async def _until_settled(checker: Checker, plan: Plan, report: Report, say: Say)
     try:
         await _until(checker.settled, plan.patience)
     except TimeoutError:
-        report.found.violations.append(f"work continues {plan.patience:.0f} s after the last fault")
+        left = await asyncio.to_thread(checker.unsettled)
+        report.found.violations.append(f"after {plan.patience:.0f} s, these have not ended: {', '.join(left[:9])}")
     report.took["settling"] = time.monotonic() - start
     say(f"settled after {report.took['settling']:.0f} s")
 
@@ -192,7 +231,7 @@ async def _closed(scene: Scene, sources: Sources, checker: Checker, report: Repo
         await _until(lambda: not checker.leased(), LEASE + 1)
     for slot in await sources.slots():
         if slot.get("state") == "free" and slot.get("identifier"):
-            query = {"api-version": faults.API, "identifier": str(slot["identifier"])}
+            query = {"api-version": platform.API, "identifier": str(slot["identifier"])}
             listed = (await scene.call("GET", "/files", params=query)).json()
             files = [file["name"] for file in listed.get("value", []) if JOB_FILE.match(file["name"])]
             report.found.violations += [f"a session that was given back holds {name}" for name in files]
@@ -245,12 +284,22 @@ RECOVERIES = {
 def _too_often(text: str, sources: Sources) -> list[str]:
     """Return jobs with more recorded ends than versions: processed twice, or an invalid file retried."""
     ends = Counter(re.findall(r"\[(web\.[\w-]+)\] (?:done: |failed at )", text))
-    allowed = {job_id(name): len(etags) + sources.retried[name] for name, etags in sources.versions.items()}
+    touched = Counter(name for _, name in sources.touches)
+    deployed = len(sources.scene.deployed)
+    allowed = {
+        job_id(name): len(etags) + sources.retried[name] + touched[name] + deployed
+        for name, etags in sources.versions.items()
+    }
     return [
         f"job {job} ended {count} times and was requested {allowed.get(job, 0)} times"
         for job, count in ends.items()
         if count > allowed.get(job, 0)
     ]
+
+
+def _requeued(scene: Scene) -> list[attempts.Requeued]:
+    texts = [log.read_text(errors="replace") for log in scene.folder.glob("host-*.log")]
+    return [line for text in texts for line in attempts.requeued(text, time.time())]
 
 
 def _secrets(scene: Scene, kept: str) -> list[str]:
@@ -266,4 +315,4 @@ async def _until(holds: Callable[[], object], seconds: float) -> None:
             held = holds() if asyncio.iscoroutinefunction(holds) else asyncio.to_thread(holds)
             if await held:  # type: ignore[misc]
                 return
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)

@@ -19,15 +19,18 @@ from tests.chaos.sources import Drop
 
 # A fault that was recorded just before an execution may harm it.
 BEFORE = 2.0
+# A job ends within this time after its execution.
+AFTER = 5.0
 MADE = "made"
 
 
 @dataclass
 class Run:
-    """One execution of one source: its start, and its result: `made`, a kind of failure, or nothing."""
+    """One execution of one source: its start, its end (0: never), its result: `made`, a kind of failure, or nothing."""
 
     began: float
     said: str = ""
+    ended: float = 0.0
 
 
 @dataclass
@@ -36,7 +39,9 @@ class Runs:
 
     `reasons` are the periods in which something was harmed (from, to). `recorded` is the time at which a permanent
     failure was first seen in storage, by mark. `again` is the time of a retry, by name. `taken_over` is the number of
-    takeovers that workers have detected, by name.
+    takeovers that workers have detected, by name. `deployed` holds the times of deployments, which change the recipe.
+    `touches` are writes that changed no content, by time and name: they justify another execution of a job that has
+    failed, and of one that was running.
     """
 
     drops: Mapping[str, Drop]
@@ -45,6 +50,8 @@ class Runs:
     reasons: list[tuple[float, float]] = field(default_factory=list)
     recorded: dict[str, float] = field(default_factory=dict)
     taken_over: Counter[str] = field(default_factory=Counter)
+    deployed: list[float] = field(default_factory=list)
+    touches: list[tuple[float, str]] = field(default_factory=list)
 
     def violations(self, file: Path) -> Iterator[str]:
         """Return violations of the rule above."""
@@ -63,18 +70,28 @@ class Runs:
             # An execution with another result, or none, was harmed before or during it.
             verdict = self.bad.get(drop.content, MADE)
             for one, next_one in pairwise(runs):
-                if one.said == verdict and not self._reason(drop.name, one.began - BEFORE, next_one.began):
+                if one.said == verdict and not (
+                    self._reason(drop.name, one.began - BEFORE, next_one.began)
+                    or self._touched(drop.name, one, next_one, ended=verdict == MADE)
+                ):
                     yield drop.name, f"{mark} ({drop.content}) was run again although nothing had happened to it"
 
     def _after_the_record(self, mark: str, drop: Drop, runs: list[Run]) -> Iterator[str]:
         known = self.recorded.get(mark)
         late = [run for run in runs if known is not None and run.began > known]
-        if late and not any(name == drop.name and moment < late[0].began for moment, name in self.again):
+        retries = [moment for moment, name in (*self.again, *self.touches) if name == drop.name]
+        if late and not any(moment < late[0].began for moment in (*retries, *self.deployed)):
             yield from [f"{mark} ({drop.content}) was run after its failure had been recorded"] * len(late)
 
     def _reason(self, name: str, start: float, end: float) -> bool:
         asked = any(who == name and start <= moment <= end for moment, who in self.again)
-        return asked or any(begin <= end and start <= until for begin, until in self.reasons)
+        deployed = any(start <= moment <= end for moment in self.deployed)
+        return asked or deployed or any(begin <= end and start <= until for begin, until in self.reasons)
+
+    def _touched(self, name: str, one: Run, next_one: Run, *, ended: bool) -> bool:
+        """Return whether a write without content justifies another execution: not after a job is done."""
+        last = one.ended + AFTER if ended and one.ended else next_one.began
+        return any(who == name and one.began - BEFORE <= moment <= last for moment, who in self.touches)
 
 
 def read(file: Path) -> dict[str, list[Run]]:
@@ -87,7 +104,7 @@ def read(file: Path) -> dict[str, list[Run]]:
                 began[event["run"], place] = Run(event["time"])
                 runs[mark].append(began[event["run"], place])
             elif run := began.get((event["run"], place)):
-                run.said = said
+                run.said, run.ended = said, event["time"]
     return runs
 
 

@@ -27,10 +27,11 @@ from devstack import subprocesses
 from devstack.certificate import Certificate, write_trust_bundle
 from devstack.errors import SubprocessError
 from tests.chaos.account import Account
+from tests.chaos.deployments import Deployments
 from tests.chaos.identity import Identity
 from tests.chaos.pictures import MAX_PIXELS
 from tests.chaos.proxy import Proxy
-from tests.stack import RECIPES
+from tests.chaos.scaled import MAX_ATTEMPTS, outage_seconds
 
 SESSIONS = 3
 LEASE = 15
@@ -38,6 +39,8 @@ SKEW = LEASE + 5
 START = 90
 # Azurite writes to its disk every five seconds; acknowledged writes are safe after that.
 WRITTEN_DOWN = 7
+DEAD_LETTERS = "deadletters"
+HOSTS = ("one", "two")
 NAMES = {
     "PIPELINE_INPUT_CONTAINER": "input",
     "PIPELINE_OUTPUT_CONTAINER": "output",
@@ -59,11 +62,8 @@ SETTINGS = {
     "PIPELINE_EXECUTION_TIMEOUT": "15",
     "PIPELINE_TRANSFER_TIMEOUT": "4",
     "PIPELINE_RETRY_TIMEOUT": "8",
-    "PIPELINE_REQUEUE_DELAY": "1",
-    "PIPELINE_MAX_ATTEMPTS": "8",
+    "PIPELINE_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
     "PIPELINE_MAX_PIXELS": str(MAX_PIXELS),
-    # The scheduled run finds jobs that no message and no event brings back.
-    "PIPELINE_SCHEDULE": "*/20 * * * * *",
 }
 
 
@@ -77,17 +77,19 @@ class Part:
     environ: Mapping[str, str]
     log: Path
     process: subprocesses.Subprocess | None = None
+    address: str = ""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> str:
-        """Start the program; return its ready line."""
+        """Start the program; return its address."""
         log = self.log.open("a")
         self._stack.callback(log.close)
         program = subprocesses.running(
             self.name, self.argv, env=self.environ, output=lambda line: print(line, file=log, flush=True), grace=30
         )
         self.process = await self._stack.enter_async_context(program)
-        return (await self.process.wait_for_line(self.ready, START))[1]
+        self.address = (await self.process.wait_for_line(self.ready, START))[1]
+        return self.address
 
     async def restart(self) -> None:
         """Start the program until it stays: without a token it exits at once, and a platform restarts it as well."""
@@ -126,19 +128,26 @@ class Part:
 
 @dataclass
 class Scene:
-    """All parts, the proxies in front of storage, and the account behind them."""
+    """All parts, the proxies in front of storage, and the account behind them.
+
+    `outages` lists the past outages with their beginnings and ends, `deployed` the times of deployments.
+    """
 
     folder: Path
+    pace: Pace
     account: Account
     proxies: dict[str, Proxy]
     storage: Storage
     pool: Part
     hosts: list[Part]
+    deployments: Deployments
     environ: dict[str, str]
     endpoint: str
     identity: Identity
     http: httpx.AsyncClient
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    outages: list[tuple[str, float, float]] = field(default_factory=list)
+    deployed: list[float] = field(default_factory=list)
 
     @property
     def pool_log(self) -> Path:
@@ -164,8 +173,17 @@ class Scene:
 
     async def arm(self, fault: str) -> None:
         """Add a fault to the pool's faults."""
-        standing = (await self.call("GET", "/.admin/faults")).json()["faults"]
-        (await self.call("PUT", "/.admin/faults", json={"faults": [*standing, fault]})).raise_for_status()
+        await self._set_faults([*await self._faults(), fault])
+
+    async def disarm(self, fault: str) -> None:
+        """Remove a fault of the pool that has no limit."""
+        await self._set_faults([each for each in await self._faults() if each != fault])
+
+    async def _faults(self) -> list[str]:
+        return list((await self.call("GET", "/.admin/faults")).json()["faults"])
+
+    async def _set_faults(self, faults: list[str]) -> None:
+        (await self.call("PUT", "/.admin/faults", json={"faults": faults})).raise_for_status()
 
     async def calm(self) -> None:
         """Remove all faults."""
@@ -222,10 +240,32 @@ class Storage:
         await self.stop()
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Settings that decide how long a run takes: the requeue delay in seconds, schedule and cap of scheduled runs."""
+
+    requeue_delay: float
+    schedule: str
+    schedule_max_jobs: int
+
+    @property
+    def outage(self) -> float:
+        """The duration of an outage in seconds."""
+        return outage_seconds(self.requeue_delay)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of the app."""
+        return {
+            "PIPELINE_REQUEUE_DELAY": str(self.requeue_delay),
+            "PIPELINE_SCHEDULE": self.schedule,
+            "PIPELINE_SCHEDULE_MAX_JOBS": str(self.schedule_max_jobs),
+        }
+
+
 @contextlib.asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Scene]:
-    """Run all parts within the block; the logs remain in `folder`."""
-    (folder / "recipes.yaml").write_text(RECIPES)
+async def opened(folder: Path, pace: Pace, skew: int = SKEW) -> AsyncIterator[Scene]:
+    """Run all parts within the block; the logs remain in `folder`. The clock of the second host is `skew` s ahead."""
     async with AsyncExitStack() as stack:
         certificate = Certificate.create(folder, "this-machine")
         trust = write_trust_bundle([certificate.file], folder / "trust.crt")
@@ -241,17 +281,20 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
         stack.push_async_callback(pool.stop)
         endpoint = await pool.start()
         pool.argv += ["--port", str(urlsplit(endpoint).port)]
-        environ = {**NAMES, **SETTINGS, "PIPELINE_RECIPES": str(folder / "recipes.yaml")}
+        deployments = Deployments(folder, HOSTS)
+        environ = {**NAMES, **SETTINGS, **pace.settings, "PIPELINE_RECIPES": str(deployments.recipe_file(HOSTS[0]))}
         environ |= {"PIPELINE_POOL_ENDPOINT": endpoint, **identity.variables, **trust, **dict(_connections(proxies))}
         await made(environ)
-        hosts = [_host(folder, "one", environ, 0), _host(folder, "two", environ, SKEW)]
+        hosts = [_host(deployments, name, environ, ahead) for name, ahead in zip(HOSTS, (0, skew), strict=True)]
         for host in hosts:
             stack.push_async_callback(host.stop)
         await asyncio.gather(*(host.start() for host in hosts))
         verify = ssl.create_default_context(cafile=certificate.file)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False, verify=verify))
-        account = Account(azurite.connection_string, str(folder / "trust.crt"))
-        yield Scene(folder, account, proxies, storage, pool, hosts, environ, endpoint, identity, http)
+        account = Account(azurite.connection_string, str(certificate.file))
+        yield Scene(
+            folder, pace, account, proxies, storage, pool, hosts, deployments, environ, endpoint, identity, http
+        )
 
 
 def _connections(proxies: Mapping[str, Proxy]) -> Iterator[tuple[str, str]]:
@@ -285,7 +328,8 @@ def _pool(folder: Path, certificate: Certificate) -> Part:
     return Part("session pool", argv, r"session pool ready: (\S+)", {}, folder / "pool.log")
 
 
-def _host(folder: Path, name: str, environ: dict[str, str], skew: int) -> Part:
-    program = ["-m", "tests.chaos.skewed", str(skew)] if skew else ["-m", "devstack"]
-    argv = [sys.executable, *program, "host", "--poll", "0.3", "--hidden", "8"]
-    return Part(f"host {name}", argv, r"function host ready: (\S+)", environ, folder / f"host-{name}.log")
+def _host(deployments: Deployments, name: str, environ: dict[str, str], skew: int) -> Part:
+    argv = [sys.executable, "-m", "tests.chaos.host", str(skew), str(deployments.number_file(name))]
+    argv += ["host", "--events", "--poll", "0.3", "--hidden", "8", "--grace", "4"]
+    own = {**environ, "PIPELINE_RECIPES": str(deployments.recipe_file(name))}
+    return Part(name, argv, r"function host ready: (\S+)", own, deployments.folder / f"host-{name}.log")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.engine import protocol
 from pipeline.pool import engine_bundle
+from tests.chaos.attempts import requeued, used_up
 from tests.chaos.marked import JOBS, REPORT, said
 from tests.chaos.pictures import BAD, MARK, marked, pictures
 from tests.chaos.runs import Runs, counted, read
@@ -49,6 +50,39 @@ def test_a_second_execution_needs_a_reason_in_between(tmp_path: Path, mark: str)
     file = kept(tmp_path, (mark, 100, verdict), (mark, 200, verdict))
     assert [mark in each for each in found(file)] == [True]
     assert [len(found(file, reasons=moment)) for moment in (50, 150, 250)] == [1, 0, 1]
+
+
+def test_a_write_without_content_repeats_only_a_failed_or_running_job(tmp_path: Path) -> None:
+    for mark, verdict, suspect in (("bad#0", "not_an_image", False), ("good#0", "made", True)):
+        runs = Runs(DROPS, BAD, [])
+        runs.touches.append((150, DROPS[mark].name))
+        file = kept(tmp_path, (mark, 100, verdict), (mark, 200, verdict))
+        assert bool(list(runs.violations(file))) is suspect
+        runs.touches.append((101, DROPS[mark].name))
+        assert list(runs.violations(file)) == []
+
+
+def test_a_deployment_repeats_jobs(tmp_path: Path) -> None:
+    file = kept(tmp_path, ("good#0", 100, "made"), ("good#0", 200, "made"))
+    runs = Runs(DROPS, BAD, [], deployed=[150])
+    assert list(runs.violations(file)) == []
+
+
+def test_attempts_used_up_during_an_outage_are_found() -> None:
+    now = datetime(2026, 11, 24, 12, 5).astimezone().timestamp()
+    line = "12:04:{} INFO    [job_waiting 1] event=job.requeued [web.YQ] not done: the next attempt follows in 1 s {}\n"
+    used = "(attempts used up: {}, lost to services: 3 s): no answer"
+    text = "".join(line.format(second, used.format(count)) for second, count in (("10.500", 1), ("20.000", 2)))
+    lines = list(requeued(text, now))
+    assert [(each.moment, each.job, each.attempts) for each in lines] == [
+        (now - 49.5, "web.YQ", 1),
+        (now - 40, "web.YQ", 2),
+    ]
+    assert used_up(lines, [("before", now - 90, now - 60)]) == (0, [])
+    waited, found = used_up(lines, [("outage", now - 45, now - 30)])
+    assert waited == 1
+    assert len(found) == 1
+    assert used_up(requeued(text.replace("up: 2", "up: 1"), now), [("outage", now - 45, now - 30)]) == (1, [])
 
 
 def test_a_run_without_a_result_is_no_violation(tmp_path: Path) -> None:

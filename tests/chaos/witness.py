@@ -24,7 +24,7 @@ EVERY, STILL = 1.0, 4.0
 LOOKS = 3
 TAKEN_OVER = re.compile(r"event=job\.superseded \[(web\.[\w-]+)\] superseded: another \w+ has taken this job over")
 # Logged after the failure is written to the ledger.
-FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d\.\d{3}) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
+FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d(?:\.\d{3})?) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
 DAY = 86_400
 # Longest duration in seconds of a fault that continues by itself, by the prefix of its kind.
 LASTING = {"identity: away": LIFETIME + 15.0, "identity: ": 15.0}
@@ -65,6 +65,7 @@ class Witness:
                 self.runs.reasons.append((moment, moment))
         for proxy in scene.proxies.values():
             self.runs.reasons += [(moment, moment) for moment, fault in proxy.strikes if fault != "slow"]
+        self.runs.deployed += scene.deployed
         text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
         names = {job_id(drop.name): drop.name for drop in self.runs.drops.values()}
         self.runs.taken_over = Counter(names[job] for job in TAKEN_OVER.findall(text) if job in names)
@@ -99,12 +100,15 @@ class Witness:
 
 
 def failures_said(text: str, now: float) -> Iterator[tuple[str, float]]:
-    """Return jobs and the times at which a host logged their failure.
+    """Return jobs and the times at which a host logged their failure."""
+    for *clock, job in FAILED.findall(text):
+        yield job, moment_of(*clock, now=now)
 
-    Log lines have no date; all of them belong to the 24 hours before `now`.
-    """
+
+def moment_of(hours: str, minutes: str, seconds: str, *, now: float) -> float:
+    """Return the latest time that a log line may have, which belongs to the 24 hours before `now`."""
     today = datetime.fromtimestamp(now, UTC).astimezone()
     midnight = today.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    for hours, minutes, seconds, job in FAILED.findall(text):
-        moment = midnight + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        yield job, moment if moment <= now else moment - DAY
+    fraction = 0 if "." in seconds else 1
+    moment = midnight + int(hours) * 3600 + int(minutes) * 60 + float(seconds) + fraction
+    return moment if moment <= now + 1 else moment - DAY
