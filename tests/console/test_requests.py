@@ -197,6 +197,17 @@ async def test_a_job_is_dismissed_by_two_users_without_an_error(client: ConsoleC
     assert (await entry(memory, "photos/cut.jpg")).state == "dismissed"
 
 
+async def test_an_expired_claim_is_shown_instead_of_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with console_in_memory(RECIPES) as (client, memory):
+        await memory.upload(NAMES[0], SOURCES[NAMES[0]])
+        await memory.services.dispatcher.handle_blob("input", NAMES[0])
+        for path in ("", "/jobs", job_path(NAMES[0])):
+            assert "claim expired" not in text_of(await client.get(path)), path
+        monkeypatch.setattr(Entry, "claim_expired", property(lambda _: True))
+        for path in ("", "/jobs", job_path(NAMES[0])):
+            assert "claim expired" in text_of(await client.get(path)), path
+
+
 async def test_an_idle_session_is_recycled() -> None:
     async with console_in_memory(RECIPES, pool_max_sessions=2) as (client, memory):
         form = {"csrf_token": await client.csrf_token()}

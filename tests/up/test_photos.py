@@ -56,7 +56,10 @@ def test_a_folder_without_usable_files_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "recipes"),
-    [("IMG_1.HEIC", ["web"]), ("a/b.heif", ["web"]), ("a/.thumbs/t.jpg", []), (".thumbs/t.jpg", []), ("a/.t.jpg", [])],
+    [
+        *((name, ["web"]) for name in ("IMG_1.HEIC", "a/b.heif", "a.jfif", "a.jpe", "a.pjpeg")),
+        *((name, []) for name in ("a/.thumbs/t.jpg", ".thumbs/t.jpg", "a/.t.jpg")),
+    ],
 )
 def test_the_shipped_recipes_match_photos_but_no_hidden_files(name: str, recipes: list[str]) -> None:
     shipped = load(ROOT / "recipes.yaml")
