@@ -174,5 +174,5 @@ HARMLESS = {
     "event: twice", "event: late", "message: delivered again", "source: overwritten", "source: deleted",
     "pool: latency", "pool: slow start", "storage: slow", "pool: capacity shrinks", *platform.HARMLESS,
 }  # fmt: skip
-# Faults that a short run leaves out: each takes more than ten seconds.
-LONG = {"kill -9: storage", "a host stands still", "identity: away for long"}
+# Slow faults that a short run leaves out, so that it has time for one of each other family.
+LONG = {"kill -9: storage", "a host stands still", "identity: away for long", "pool: capacity shrinks"}

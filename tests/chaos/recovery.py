@@ -178,10 +178,13 @@ async def staged(folder: Path, pace: Pace) -> AsyncIterator[Stage]:
             await sources.close()
 
 
-async def recovery(folder: Path) -> AsyncIterator[tuple[str, float]]:
-    """Yield each recovery with its time in seconds."""
+async def recovery(folder: Path, wanted: str) -> AsyncIterator[tuple[str, float]]:
+    """Yield each recovery whose name contains a text, with its time in seconds."""
     nightly = replace(PACE, schedule="*/10 * * * * *")
-    for number, (pace, rounds) in enumerate(((PACE, ROUNDS), (nightly, DEPLOYMENTS))):
+    for number, (pace, every) in enumerate(((PACE, ROUNDS), (nightly, DEPLOYMENTS))):
+        rounds = {name: measure for name, measure in every.items() if wanted in name}
+        if not rounds:
+            continue
         async with staged(folder / str(number), pace) as stage:
             for name, measure in rounds.items():
                 yield name, await measure(stage)
@@ -190,10 +193,10 @@ async def recovery(folder: Path) -> AsyncIterator[tuple[str, float]]:
                 raise AssertionError(f"not done: {failed}")
 
 
-async def measure_all(folder: Path) -> float:
-    """Print each recovery; return the longest one in seconds."""
+async def measure_all(folder: Path, wanted: str) -> float:
+    """Print each recovery whose name contains a text; return the longest one in seconds."""
     longest = 0.0
-    async for name, took in recovery(folder):
+    async for name, took in recovery(folder, wanted):
         print(f"{name:40} {took:6.1f} s", flush=True)
         longest = max(longest, took)
     return longest
@@ -203,10 +206,11 @@ def main() -> int:
     """Print the figures; exit with status 1 if one exceeds the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=Path, help="new folder for the logs")
+    parser.add_argument("--only", default="", help="measure only faults whose name contains this text")
     options = parser.parse_args()
     folder = options.logs or Path(tempfile.mkdtemp(prefix="recovery-"))
     folder.mkdir(exist_ok=True)
-    return int(asyncio.run(measure_all(folder)) > LIMIT)
+    return int(asyncio.run(measure_all(folder, options.only)) > LIMIT)
 
 
 if __name__ == "__main__":

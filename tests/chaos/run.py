@@ -18,6 +18,7 @@ from tests.chaos import attempts, faults, identity, platform, runs
 from tests.chaos.checker import Checker, Found
 from tests.chaos.pictures import BAD, GOOD, pictures
 from tests.chaos.runs import Runs
+from tests.chaos.scaled import SCALE
 from tests.chaos.scene import LEASE, SESSIONS, Pace, Scene, opened, pipeline
 from tests.chaos.sources import Sources, job_id
 from tests.chaos.witness import Witness
@@ -26,8 +27,8 @@ ROUNDS = 3
 Calm = dict[str, dict[str, dict[str, str]]]
 JOB_FILE = re.compile(r"(in|out|report|job)-[0-9a-f]{6,}")
 
-# Three times the former backoff is 45 s.
-LONG_PACE = Pace(requeue_delay=0.5, schedule="*/10 * * * * *", schedule_max_jobs=60)
+# Three times the former backoff is 30 s.
+LONG_PACE = Pace(requeue_delay=10 / SCALE, schedule="*/10 * * * * *", schedule_max_jobs=60)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Plan:
     faults: int
     seed: int
     pause: float = 0.7
-    slow: int = 6
+    slow: int = 10
     patience: float = 900
     seconds: float = 0
     brief: bool = False
@@ -141,10 +142,10 @@ async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say
     left_out = faults.LONG if plan.brief else set[str]()
     quick, slow = _bag(faults.QUICK.keys(), sources.random), _bag(faults.SLOW.keys() - left_out, sources.random)
     deployments = {(step + 1) * plan.faults // (plan.deployments + 1) for step in range(plan.deployments)}
-    turn = 0
+    turn, before = 0, len(sources.wanted)
     while turn < plan.faults or time.monotonic() - start < plan.seconds:
         wanted = plan.images * min(1.0, (turn + 8) / plan.faults)
-        while len(sources.wanted) < wanted or (plan.seconds and len(sources.wanted) < turn * 3):
+        while len(sources.wanted) - before < max(wanted, turn * 3 if plan.seconds else 1):
             await sources.drop(sources.new_name(), sources.any_content())
         if turn in deployments:
             await _deploy(scene, sources, report, say, complete=not plan.brief)
