@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import random
+import re
 import time
 import uuid
 from collections import Counter
@@ -178,3 +179,11 @@ def job_id(name: str) -> str:
     row = f"input/{name}"
     row = "".join(char if char.isalnum() or char in "-_.~ " else f"!{ord(char):02X}" for char in row)
     return f"web.{base64.urlsafe_b64encode(row.encode()).decode().rstrip('=')}"
+
+
+def source_of(job: str) -> str:
+    """Return the name of the source of a job, of any recipe; for the image of a request, its file name."""
+    text = job.partition(".")[2]
+    row = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    container, _, name = re.sub("!([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), row).partition("/")
+    return name if container == NAMES["PIPELINE_INPUT_CONTAINER"] else name.rpartition("/")[2]

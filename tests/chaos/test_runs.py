@@ -17,7 +17,7 @@ from tests.chaos.attempts import requeued, used_up
 from tests.chaos.marked import JOBS, REPORT, said
 from tests.chaos.pictures import BAD, MARK, marked, pictures
 from tests.chaos.runs import Runs, counted, read
-from tests.chaos.sources import Drop
+from tests.chaos.sources import Drop, job_id, source_of
 from tests.chaos.witness import failures_said
 
 DROPS = {"bad#0": Drop("bad", "text", "1"), "good#0": Drop("good", "good-01", "2")}
@@ -106,6 +106,10 @@ def test_a_failure_in_a_host_log_gets_a_date() -> None:
     line = "{} WARNING [job_waiting 1] event=job.failed [web.{}] failed at execute: no image\n"
     text = "".join(line.format(*each) for each in (("23:59:59.500", "YQ"), ("00:04:00.000", "Yg")))
     assert list(failures_said(f"something else\n{text}", now)) == [("web.YQ", now - 300.5), ("web.Yg", now - 60)]
+
+
+def test_the_source_of_a_job_is_read_from_its_id() -> None:
+    assert source_of(job_id("photos/a b-0.jpg")) == "photos/a b-0.jpg"
 
 
 def test_truncated_lines_are_ignored(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from tests.chaos.faults import HARMLESS
 from tests.chaos.identity import LIFETIME
 from tests.chaos.runs import Runs
 from tests.chaos.scene import Scene
-from tests.chaos.sources import job_id
+from tests.chaos.sources import job_id, source_of
 
 # Seconds between two observations, and the delay beyond which the machine itself counts as frozen.
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
-TAKEN_OVER = re.compile(r"event=job\.superseded \[(web\.[\w-]+)\] superseded: another \w+ has taken this job over")
+TAKEN_OVER = re.compile(r"event=job\.superseded \[([\w-]+\.[\w-]+)\] superseded: another \w+ has taken this job over")
 # Logged after the failure is written to the ledger.
 FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d(?:\.\d{3})?) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
 DAY = 86_400
@@ -68,7 +68,7 @@ class Witness:
         self.runs.deployed += scene.deployed
         text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
         names = {job_id(drop.name): drop.name for drop in self.runs.drops.values()}
-        self.runs.taken_over = Counter(names[job] for job in TAKEN_OVER.findall(text) if job in names)
+        self.runs.taken_over = Counter(source_of(job) for job in TAKEN_OVER.findall(text))
         for job, moment in failures_said(text, time.time()):
             self._note_failure(names.get(job, ""), moment)
         return list(self.runs.violations(scene.runs_log))
