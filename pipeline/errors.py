@@ -233,3 +233,8 @@ class InvalidCursor(RequestError, kind="invalid_cursor"):  # noqa: N818 - named 
 
 class StateConflict(RequestError, kind="state_conflict", http=(409, "State conflict")):  # noqa: N818
     """The state of the job or run does not allow the action."""
+
+
+def is_about_one_blob(error: PipelineError) -> bool:
+    """Return True if storage refuses a blob that exists, such as an archived one, and not the app as a whole."""
+    return isinstance(error, SourceError) or (isinstance(error, TransientError) and not error.service)

@@ -14,6 +14,7 @@ MEANINGS = {
     "incomplete": "incomplete: renditions are missing",
     "source_gone": "without source",
     "source_changed": "made of another version of the source",
+    "source_refused": "with a source that storage refuses to read, such as an archived one",
 }
 STRAY_MEANINGS = {
     "other_recipe": "made with another version of the recipe",

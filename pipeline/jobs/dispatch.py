@@ -183,8 +183,8 @@ class JobDispatcher:
             await self.outcomes.record_failure(message, error, force=force)
         except JobSuperseded as superseded:
             await self._supersede(message, superseded)
-        except OutdatedDeployment as outdated:
-            await self._defer(message, outdated)
+        except (OutdatedDeployment, SourceChanged) as delayed:
+            await self._defer(message, delayed)
 
     async def _requeue_or_fail(self, message: Message, error: TransientError | RecipeError, elapsed: float) -> None:
         """Queue the next attempt; after the last one, record the failure, or requeue if that is impossible now."""

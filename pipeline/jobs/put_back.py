@@ -40,11 +40,20 @@ MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 300.0
 def pause_since(since: float, give_up_after: float) -> float | None:
     """Return the pause, in seconds, of a message that was first put back at `since` (seconds since 1970).
 
-    The pauses double, up to five minutes. None means that the message is given up. A time in the future, by a clock
-    that is ahead, counts as the current time.
+    The pauses double, up to five minutes. None means that the message is given up.
     """
     waited = max(0.0, time.time() - since)
     return None if waited >= give_up_after else min(max(waited, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
+
+
+def first_put_back(stored: float | None) -> float:
+    """Return the time at which a message was first put back, given the time that it carries, if any.
+
+    A time in the future, by a clock that is ahead or by a forged message, counts as the current time: the message would
+    return every few seconds, and never be given up.
+    """
+    now = time.time()
+    return min(stored or now, now)
 
 
 def leave_to_newer(message: M, error: OutdatedDeployment, give_up_after: float) -> tuple[M, float] | None:
@@ -52,7 +61,7 @@ def leave_to_newer(message: M, error: OutdatedDeployment, give_up_after: float) 
 
     None means that the job is given up.
     """
-    since = message.left_since or time.time()
+    since = first_put_back(message.left_since)
     pause = pause_since(since, give_up_after)
     if pause is None:
         return None
@@ -79,7 +88,7 @@ class UnreadableMessages:
         Raises:
             TransientError: Storage is unavailable; the redelivery by the host keeps the message.
         """
-        since = unreadable_since(body) or time.time()
+        since = first_put_back(unreadable_since(body))
         pause = pause_since(since, self.give_up_after)
         marked = mark_unreadable(body, since)
         if pause is None or len(marked) > MAX_BODY_BYTES:

@@ -12,7 +12,17 @@ from typing import Any, Literal
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.concurrency import map_concurrently
 from pipeline.engine.encode.formats import FORMATS
-from pipeline.errors import ConfigError, JobSuperseded, RecipeError, SourceChanged, StateConflict, StorageNotFound
+from pipeline.errors import (
+    ConfigError,
+    JobSuperseded,
+    RecipeError,
+    SourceChanged,
+    SourceError,
+    StateConflict,
+    StorageNotFound,
+    TransientError,
+    is_about_one_blob,
+)
 from pipeline.jobs.source_content import facts_of
 from pipeline.jobs.source_metadata import metadata_digest, needs_tags, used_metadata
 from pipeline.recipes import Recipe
@@ -40,9 +50,12 @@ CONCURRENCY = 16
 MAX_WAITING = 200_000
 # A table holds 63 bits, and claims count up.
 MAX_GENERATION = 2**62
-Outcome = Literal["adopted", "present", "source_gone", "source_changed", "incomplete", "other_recipe", "foreign"]
-"""Outcome of a set: adopted; its job has this row or a newer one; its source is gone, or has other content; renditions
-are missing. Outcome of a rendition: made with another recipe version, or with a mark that does not fit."""
+Outcome = Literal[
+    "adopted", "present", "source_gone", "source_changed", "source_refused", "incomplete", "other_recipe", "foreign"
+]
+"""Outcome of a set: adopted; its job has this row or a newer one; its source is gone, or has other content, or storage
+refuses to read it; renditions are missing. Outcome of a rendition: made with another recipe version, or with a mark
+that does not fit."""
 
 
 @dataclass
@@ -61,7 +74,8 @@ class RebuildProgress:
         """Return the progress as JSON."""
         counts = {"renditions": self.renditions, "compared": self.compared, "passes": self.passes}
         names: tuple[Outcome, ...] = (
-            "adopted", "present", "incomplete", "source_gone", "source_changed", "other_recipe", "foreign",
+            "adopted", "present", "incomplete", "source_gone", "source_changed", "source_refused", "other_recipe",
+            "foreign",
         )  # fmt: skip
         return {**counts, **{name: self.outcomes[name] for name in names}}
 
@@ -99,7 +113,7 @@ class LedgerRebuild:
                     complete.append(found)
 
             async def adopt(found: list[MarkedBlob]) -> Outcome:
-                return await self._adopt(found, progress, deployment, dry_run=dry_run)
+                return await self._outcome(found, progress, deployment, dry_run=dry_run)
 
             progress.outcomes.update(await map_concurrently(adopt, complete, CONCURRENCY))
             if report:
@@ -141,6 +155,18 @@ class LedgerRebuild:
         if source and blob.path != _path(recipe, blob, source[1]):
             return "foreign"
         return None
+
+    async def _outcome(
+        self, blobs: list[MarkedBlob], progress: RebuildProgress, deployment: int, *, dry_run: bool
+    ) -> Outcome:
+        """Adopt a complete set, unless storage refuses to read its source."""
+        try:
+            return await self._adopt(blobs, progress, deployment, dry_run=dry_run)
+        except (SourceError, TransientError) as error:
+            if not is_about_one_blob(error):
+                raise
+            log.warning("%s", error, extra={"event": "ledger.source_refused", "kind": error.kind})
+            return "source_refused"
 
     async def _adopt(
         self, blobs: list[MarkedBlob], progress: RebuildProgress, deployment: int, *, dry_run: bool

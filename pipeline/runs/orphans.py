@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.concurrency import map_concurrently
-from pipeline.errors import ConfigError, JobSuperseded, RecipeError, StateConflict, StorageNotFound
+from pipeline.errors import (
+    ConfigError,
+    JobSuperseded,
+    RecipeError,
+    SourceError,
+    StateConflict,
+    StorageNotFound,
+    TransientError,
+    is_about_one_blob,
+)
 from pipeline.recipes import Recipes
 from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.storage import Entry, JobKey, Ledger, MarkedBlob, Renditions, Sources, source_of
@@ -103,6 +112,9 @@ class OrphanCollector:
                 return _Job("source gone", entry)
             except (ConfigError, StorageNotFound):
                 return _Job(None, None)  # a container of another pipeline
+            except (SourceError, TransientError) as error:
+                if not is_about_one_blob(error):
+                    raise
         return _Job(None if key.is_grouped or key.recipe in self.recipes.names else "recipe gone", entry)
 
     async def _check_recipes(self, blob: MarkedBlob) -> None:

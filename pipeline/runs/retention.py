@@ -72,7 +72,10 @@ class Retention:
                     break
         except Exception as error:
             # Only a service that is away leaves the position usable; anything else starts a new round.
-            at = at if isinstance(error, TransientError) else ""
+            if isinstance(error, TransientError):
+                began = began if at else place["began"]  # a round that has not begun is due again at once
+            else:
+                at = ""
             log.warning(
                 "retention of %s failed: %s", task.name, error, exc_info=True, extra={"event": "retention.failed"}
             )

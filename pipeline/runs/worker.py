@@ -184,6 +184,9 @@ class RunWorker:
             await self._process(work)
         except TransientError as error:
             retry = plan_retry(self.settings, work, error, time.monotonic() - started)
+            if retry is None and work.batch and error.service:
+                # Its jobs cannot even be recorded. As a dead letter, they would be failures that no run retries.
+                retry = Retry(work, pause(self.settings, work.service_seconds))
             if retry is None:
                 raise
             log.warning(

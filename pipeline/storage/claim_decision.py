@@ -93,7 +93,8 @@ def claimed_row(fresh: Entry, entry: Entry | None, now: datetime, ttl: timedelta
         deployment=max(fresh.deployment, before.deployment),
         since=now,
         expires=now + ttl,
-        former=committed(before.renditions) if before.state == "done" else before.former,
+        # A done job that a user retries is queued, and its row still lists its renditions.
+        former=committed(before.renditions) or before.former,
         outputs=before.outputs,
         listed=before.listed,
         row_etag=before.row_etag,

@@ -89,9 +89,10 @@ class EndedJobs:
             keys = {"PartitionKey": entry.key.partition, "RowKey": entry.key.row}
             changes.append(("delete", keys, {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}))
             changes += [("delete", {**keys, "RowKey": key}) for key in entry.listed]
-        try:
-            await self._table.submit_transaction(changes)
-        except TableTransactionError:
-            # One row has changed or is gone: the others are deleted one by one. Any other error occurs there again.
-            return sum([await self._ledger.delete(entry) for entry in batch])
+        with map_errors("writing the ledger"):
+            try:
+                await self._table.submit_transaction(changes)
+            except TableTransactionError:
+                # One row has changed or is gone: the others are deleted one by one. Any other error occurs there again.
+                return sum([await self._ledger.delete(entry) for entry in batch])
         return len(batch)

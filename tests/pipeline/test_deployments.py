@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import OutdatedDeployment
+from pipeline.jobs.put_back import leave_to_newer
 from pipeline.runs import Selection
 from pipeline.runs.model import key_of
 from pipeline.storage import Entry, Message
@@ -23,6 +25,7 @@ NAME = "photos/a.jpg"
 NEWER = RECIPES.replace("width: 200", "width: 150")
 OTHER = RECIPES.replace("width: 200", "width: 100")
 DAY = 86_400
+OUTDATED = OutdatedDeployment("older")
 
 
 @asynccontextmanager
@@ -266,6 +269,18 @@ async def test_garbage_is_put_back_and_becomes_a_failure_in_the_end(memory: Memo
     assert len(bodies(memory, services.settings.job_queue)) == 1
 
 
+@pytest.mark.parametrize("seconds", [600, 10 * DAY], ids=["a clock that is ahead", "forged"])
+async def test_a_first_delivery_in_the_future_counts_as_now(memory: Memory, seconds: float) -> None:
+    """With its time, the message would return every five seconds until then."""
+    services, ahead = memory.services, time.time() + seconds
+    await services.dispatcher.handle_message(mark_unreadable(b"{}", ahead))
+    (waiting,) = bodies(memory, services.settings.job_queue)
+    assert unreadable_since(waiting) == pytest.approx(time.time(), abs=5)
+    left = leave_to_newer(Message(recipe="web", container="input", name=NAME, left_since=ahead), OUTDATED, DAY)
+    assert left is not None
+    assert left[0].left_since <= time.time()
+
+
 @pytest.mark.parametrize(
     "unknown",
     [{"version": 99}, {"needs": ["added_later"]}, {"attempt": -1}, {"seen": "never"}],
@@ -323,13 +338,6 @@ async def test_an_unreadable_batch_fails_its_jobs_in_the_end(memory: Memory) -> 
     await services.run_worker.handle_message(mark_unreadable(unreadable, time.time() - DAY - 1))
     assert (await job(memory)).error_kind == "bad_message"
     assert (await services.runs.get(run.id)).progress.failed == 1
-
-
-async def test_the_mark_survives_a_clock_that_is_ahead(memory: Memory) -> None:
-    services = memory.services
-    await services.dispatcher.handle_message(mark_unreadable(b"nonsense", time.time() + 600))
-    (waiting,) = bodies(memory, services.settings.job_queue)
-    assert unreadable_since(waiting) == pytest.approx(time.time() + 600, abs=5)
 
 
 def test_only_numbers_count_as_a_mark() -> None:

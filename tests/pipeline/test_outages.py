@@ -267,6 +267,18 @@ async def test_a_run_gives_up_jobs_too() -> None:
         assert (failed.error_service, failed.run) == ("pool", run.id)
 
 
+async def test_a_batch_whose_failures_cannot_be_recorded_waits_for_storage() -> None:
+    """As a dead letter, it would become failures without a service, which no run retries."""
+    async with open_in_memory(give_up_after=0) as memory:
+        await memory.upload(NAME, image_bytes(60, 40))
+        run = await memory.services.runs.start(Selection(recipes=("web",)), expected_count=1)
+        await deliver_run(memory, times=1)
+        memory.account.fail("row.get runs", 503, "ServerBusy", times=4)
+        memory.account.fail("row.update runs", 503, "ServerBusy", times=4)
+        await deliver_run(memory, times=12)
+        assert (await memory.services.runs.get(run.id)).progress.done == 1
+
+
 async def deliver_run(memory: Memory, times: int) -> None:
     """Deliver the run's messages as often as that, each after the longest pause."""
     for _ in range(times):

@@ -93,6 +93,16 @@ async def test_a_failure_in_between_forgets_nothing() -> None:
         assert set(await stack.outputs()) == {PNG, JPEG}
 
 
+async def test_a_retry_of_a_done_job_deletes_what_it_replaces() -> None:
+    async with with_other_format(MemoryAccount()) as stack:
+        entry = await stack.entry("web", "photos/a.jpg")
+        assert entry is not None
+        await stack.services.jobs.retry(entry.key)
+        for message in await stack.take():
+            await stack.run_queued(message)
+        assert set(await stack.outputs()) == {PNG, JPEG}
+
+
 async def test_a_blob_that_has_changed_since_stays() -> None:
     async with with_other_format(MemoryAccount()) as stack:
         output = stack.account.container("output")

@@ -156,6 +156,14 @@ async def test_a_focal_point_must_be_that_of_the_renditions(tag: str, is_due: bo
         assert await due(stack) == ({"new": 1} if is_due else {})
 
 
+async def test_a_source_that_storage_refuses_stops_no_rebuild(stack: Memory) -> None:
+    await processed(stack, "photos/a.jpg", "photos/b.jpg")
+    await lose_ledger(stack)
+    await stack.account.container("input").get_blob_client("photos/a.jpg").set_blob_metadata({"note": "new ETag"})
+    stack.account.fail("blob.get input/photos/a.jpg", 409, "BlobArchived")
+    assert await rebuilt(stack) == {"adopted": 1, "source_refused": 1}
+
+
 async def test_a_restored_ledger_gets_the_newer_results_and_keeps_newer_rows(stack: Memory) -> None:
     await processed(stack, "photos/a.jpg", "photos/b.jpg")
     backup = stack.account.store.rows

@@ -76,6 +76,13 @@ async def test_a_deleted_container_makes_no_orphans(stack: Memory) -> None:
     assert await found(stack) == []
 
 
+async def test_a_source_that_storage_refuses_hides_no_orphans(stack: Memory) -> None:
+    await made(stack, "photos/a.jpg", "photos/b.jpg")
+    await removed(stack, "photos/b.jpg")
+    stack.account.fail("blob.head input/photos/a.jpg", 409, "BlobUsesCustomerSpecifiedEncryption")
+    assert {why for _, why in await found(stack)} == {"source gone"}
+
+
 async def test_a_restored_source_replaces_remaining_orphans(stack: Memory) -> None:
     for seed in (1, 2, 3):
         await made(stack, "photos/a.jpg", seed=seed)

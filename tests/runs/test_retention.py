@@ -15,7 +15,7 @@ from pipeline.runs.retention import Retention, RetentionTask
 from pipeline.runs.selection import Selection
 from pipeline.services import Services
 from pipeline.storage import Entry, JobKey, Message, Version
-from pipeline.testing import MemoryAccount
+from pipeline.testing import NO_RESPONSE, MemoryAccount
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
 from tests.stack import RECIPES
@@ -178,6 +178,27 @@ async def test_a_missing_container_deletes_no_job(stack: Memory, later: Clock) -
     later.days = 91
     assert (await stack.services.retention.apply())["jobs"] == 0
     assert await stack.entry("web", "photos/a.jpg") is not None
+
+
+@pytest.mark.parametrize("operation", ["rows ledger", "row.query ledger"])
+async def test_a_fault_of_storage_does_not_end_the_round_of_a_week(stack: Memory, later: Clock, operation: str) -> None:
+    await processed(stack, "photos/a.jpg")
+    await stack.account.container("input").delete_blob("photos/a.jpg")
+    later.days = 91
+    jobs = replace(stack.services.retention, tasks=[stack.services.retention.tasks[4]])
+    stack.account.fail(operation, 503 if "query" in operation else NO_RESPONSE, "ServerBusy")
+    await jobs.apply()
+    assert list(await jobs.apply()) == ["jobs"], "the round goes on"
+    assert await listed(stack) == []
+
+
+async def test_a_source_that_storage_refuses_stops_no_round(stack: Memory, later: Clock) -> None:
+    await processed(stack, "photos/a.jpg", "photos/b.jpg")
+    await stack.account.container("input").delete_blob("photos/b.jpg")
+    later.days = 91
+    stack.account.fail("blob.head input/photos/a.jpg", 409, "BlobUsesCustomerSpecifiedEncryption")
+    assert (await stack.services.retention.apply())["jobs"] == 1
+    assert await listed(stack) == ["photos/a.jpg"]
 
 
 async def test_a_job_claimed_during_retention_stays(stack: Memory, later: Clock) -> None:
