@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from math import inf
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pipeline import __version__
 from pipeline.errors import OutdatedDeployment, PipelineError, RequestError
@@ -26,6 +26,7 @@ READ_TIMEOUT_SECONDS = 5.0
 _KIND: Literal["pauses"] = "pauses"
 _KEY = "current"
 _MINIMUM_VERSION = "minimum_version"
+UNKNOWN_START = datetime(2000, 1, 1, tzinfo=UTC)
 
 PauseTimes = Mapping[Work, datetime]
 """The start of each pause, by the kind of work that it stops."""
@@ -138,8 +139,17 @@ class Pauses:
         return await self._store.create(_KIND, _KEY, content)
 
 
-def _times(content: Mapping[str, str]) -> PauseTimes:
-    return {each: datetime.fromisoformat(content[each]) for each in WORK if each in content}
+def _times(content: Mapping[str, Any]) -> PauseTimes:
+    return {each: _start(content[each]) for each in WORK if each in content}
+
+
+def _start(text: Any) -> datetime:  # noqa: ANN401 - JSON
+    """Return the start of a pause. After an edit by hand it may be unknown; the pause holds all the same."""
+    try:
+        start = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return UNKNOWN_START
+    return start if start.tzinfo else start.replace(tzinfo=UTC)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ class ActiveRecipes:
         content = {"deployment": self.deployment, "recipes": self._own_versions()}
         while True:
             stored = await self._stored()
-            if stored and 0 < self.deployment < stored.content["deployment"]:
+            if stored and 0 < self.deployment < stored.content.get("deployment", 0):
                 return False
             if stored and stored.content == content:
                 return True
@@ -47,12 +47,12 @@ class ActiveRecipes:
             if not assume_stored:
                 return ""
             return "the app has not stored its recipe versions yet: it does so within ten minutes after its start"
-        own, active = self._own_versions(), stored.content["recipes"]
+        own, active = self._own_versions(), stored.content.get("recipes", {})
         different = sorted(name for name in own.keys() | active.keys() if own.get(name) != active.get(name))
         if not different:
             return ""
         several = f" and of {len(different) - 1} more" if len(different) > 1 else ""
-        number = stored.content["deployment"]
+        number = stored.content.get("deployment", 0)
         app = f"the app (deployment {number})" if number else "the app"
         return (
             f"{app} and this machine have different versions of the recipe {different[0]}{several}: use the recipe "
@@ -62,7 +62,7 @@ class ActiveRecipes:
     async def newest_deployment(self) -> int:
         """Return the number of the newest deployment that has stored its recipes, or that of this process."""
         stored = await self._stored()
-        return max(self.deployment, stored.content["deployment"] if stored else 0)
+        return max(self.deployment, stored.content.get("deployment", 0) if stored else 0)
 
     async def _stored(self) -> Document | None:
         return await self.store.get("recipes", KEY)

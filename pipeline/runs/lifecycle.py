@@ -128,7 +128,7 @@ class RunController:
             )
             return None
         before = await self.store.get("schedule", SCHEDULE_KEY)
-        if before and await self._is_started(before):
+        if before and before.content and await self._is_started(before):
             return None
         run_id = new_id()
         content = {"run": run_id, "at": now().timestamp()}

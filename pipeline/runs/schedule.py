@@ -16,7 +16,7 @@ async def load_rounds(store: RunStore, prefix: str) -> tuple[int, dict[str, Roun
     Without positions for this prefix of source names, all rounds start anew.
     """
     document = await store.get("schedule", ROUNDS_KEY)
-    if document is None:
+    if document is None or not document.content:
         return 1, {}
     rounds = document.content["rounds"] if document.content["prefix"] == prefix else {}
     return document.content["night"] + 1, {group: Round.model_validate(each) for group, each in rounds.items()}
@@ -27,7 +27,7 @@ async def save_rounds(store: RunStore, prefix: str, night: Night) -> None:
     content = {"night": night.number, "prefix": prefix, "rounds": _stored(night.next_rounds)}
     while True:
         before = await store.get("schedule", ROUNDS_KEY)
-        if before and before.content["night"] > night.number:
+        if before and before.content.get("night", 0) > night.number:
             return
         written = await (
             store.replace("schedule", ROUNDS_KEY, before, content)

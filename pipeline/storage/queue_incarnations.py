@@ -57,12 +57,12 @@ class QueueIncarnations:
             await JobQueue(self._account, name).create()
             metadata = {}
         seen = (metadata or {}).get(MARK, "")
-        if known and known.content["mark"] == seen and (seen or metadata is None):
+        if known and known.content.get("mark", "") == seen and (seen or metadata is None):
             return QueueLoss.of(name, known)
         mark = seen or (secrets.token_hex(8) if metadata is not None else "")
         content: dict[str, Any] = {**(known.content if known else {}), "mark": mark}
         # A queue that was missing at the last look has lost its messages then already.
-        if known and known.content["mark"]:
+        if known and known.content.get("mark"):
             content |= {"lost_at": datetime.now(UTC).isoformat(), "progress": {}}
             log.error("the queue %s was deleted, with all its messages", name, extra={"event": "queue.lost"})
         # The document is written first: after a crash in between, the unmarked queue counts as lost once more.
@@ -91,7 +91,7 @@ class QueueIncarnations:
 
     async def resolve(self, loss: QueueLoss) -> None:
         """End a recovery, unless the queue has been lost again."""
-        await self._write(loss.queue, loss.document, {"mark": loss.document.content["mark"]})
+        await self._write(loss.queue, loss.document, {"mark": loss.document.content.get("mark", "")})
 
     async def _metadata(self, name: str) -> dict[str, str] | None:
         """Return the metadata of a queue, or None if it does not exist."""

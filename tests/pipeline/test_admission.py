@@ -318,6 +318,17 @@ async def test_pauses_that_cannot_be_read_leave_the_last_known_ones(memory: Memo
     assert set(await stored.current()) == {"uploads", "runs"}
 
 
+@pytest.mark.parametrize("start", ["yesterday", 5, None, "2026-12-01T12:00:00"])
+async def test_a_pause_with_an_edited_start_holds_and_can_be_ended(memory: Memory, start: object) -> None:
+    await memory.services.run_store.create("pauses", "current", {"uploads": start})
+    assert await upload(memory, "photos/a.jpg") == ""
+    (message,) = await drain(memory)
+    assert message.get("attempt", 0) == 0
+    pauses = memory.services.admission.pauses
+    assert set(await pauses.pause(["runs"])) == {"uploads", "runs"}
+    assert await pauses.resume(["uploads", "runs"]) == {}
+
+
 async def test_storage_that_does_not_respond_holds_up_no_job(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "READ_TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(memory.services.run_store, "get", lambda *_: asyncio.Event().wait())

@@ -1,4 +1,4 @@
-"""A row of the ledger that was edited by hand hides no other row, and is replaced."""
+"""A row that was edited by hand, of the ledger or of the table of runs, hides no other row, and is replaced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.storage import SUMMARY_COLUMNS, Message
 from pipeline.storage.entry import LIST_MARK, Entry
 from tests.api.client import call
 from tests.images import image_bytes
-from tests.memory import Memory
+from tests.memory import Memory, open_in_memory
 
 NAME, OTHER = "photos/a.jpg", "photos/b.jpg"
 INVALID = {
@@ -105,3 +105,42 @@ async def test_a_waiting_job_with_an_edited_list_row_is_left_out(memory: Memory)
     waiting = memory.services.lost_messages.jobs.waiting
     pages = [page async for page in waiting.queued(datetime.now(UTC))]
     assert [job.name for page in pages for job in page] == [OTHER]
+
+
+async def test_bookkeeping_that_was_edited_starts_anew() -> None:
+    """Without it, no timer could do its work again."""
+    async with open_in_memory(deployment=5) as memory:
+        await edit_all_bookkeeping(memory)
+        services = memory.services
+        await memory.upload(OTHER, image_bytes())
+        await night(memory)
+        assert (await row(memory, OTHER)).state == "done"
+        await services.retention.apply()
+        assert await services.active_recipes.mismatch() == ""
+        await services.lost_messages.recover()
+        await memory.account.queue(services.settings.job_queue).delete_queue()
+        await services.lost_messages.recover()
+        assert (await services.lost_messages.incarnations.check(services.settings.job_queue, create=False)) is not None
+
+
+async def edit_all_bookkeeping(memory: Memory) -> None:
+    """Let all timers do their work, then break what they have stored in the table of runs."""
+    services = memory.services
+    await memory.upload(NAME, image_bytes())
+    await night(memory)
+    await services.lost_messages.recover()
+    await services.retention.apply()
+    kinds = {"schedule", "queue", "recipes", "retention"}
+    edited = [key for key, row in memory.account.store.rows if key[1] in kinds and dict(row.items).get("content")]
+    assert {key[1] for key in edited} == kinds
+    store = memory.account.store
+    for key in edited:
+        items = dict(dict(store.rows)[key].items) | {"content": "no JSON"}
+        store, _ = store.put_row(key, tuple(sorted(items.items())))
+    memory.account.store = store
+
+
+async def night(memory: Memory) -> None:
+    """Do the scheduled run of a night."""
+    assert await memory.services.runs.start_scheduled()
+    await memory.process_messages()
