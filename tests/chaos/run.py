@@ -140,7 +140,8 @@ async def _storm(scene: Scene, sources: Sources, plan: Plan, report: Report, say
     """Upload images while faults happen; the last upload precedes the last fault."""
     start = time.monotonic()
     left_out = faults.LONG if plan.brief else set[str]()
-    quick, slow = _bag(faults.QUICK.keys(), sources.random), _bag(faults.SLOW.keys() - left_out, sources.random)
+    random = Random(plan.seed)  # of its own, so that a seed always chooses the same faults
+    quick, slow = _bag(faults.QUICK.keys(), random), _bag(faults.SLOW.keys() - left_out, random)
     deployments = {(step + 1) * plan.faults // (plan.deployments + 1) for step in range(plan.deployments)}
     turn, before = 0, len(sources.wanted)
     while turn < plan.faults or time.monotonic() - start < plan.seconds:

@@ -10,9 +10,9 @@ from tests.chaos.run import Plan, run
 from tests.chaos.scene import Pace
 
 # Three times the former backoff is nine seconds.
-PACE = Pace(requeue_delay=0.1, schedule="*/5 * * * * *", schedule_max_jobs=12)
+PACE = Pace(requeue_delay=0.1, schedule="*/5 * * * * *", schedule_max_jobs=16)
 PLAN = Plan(
-    images=32, faults=25, seed=11, pause=0.4, slow=5, patience=300, brief=True, contents=6, deployments=2, pace=PACE
+    images=32, faults=25, seed=12, pause=0.25, slow=5, patience=300, brief=True, contents=6, deployments=2, pace=PACE
 )
 
 

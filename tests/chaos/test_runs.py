@@ -18,7 +18,7 @@ from tests.chaos.marked import JOBS, REPORT, said
 from tests.chaos.pictures import BAD, MARK, marked, pictures
 from tests.chaos.runs import Runs, counted, read
 from tests.chaos.sources import Drop, job_id, source_of
-from tests.chaos.witness import failures_said
+from tests.chaos.witness import TAKEN_OVER, failures_said
 
 DROPS = {"bad#0": Drop("bad", "text", "1"), "good#0": Drop("good", "good-01", "2")}
 
@@ -110,6 +110,13 @@ def test_a_failure_in_a_host_log_gets_a_date() -> None:
 
 def test_the_source_of_a_job_is_read_from_its_id() -> None:
     assert source_of(job_id("photos/a b-0.jpg")) == "photos/a b-0.jpg"
+
+
+def test_both_reports_of_a_takeover_are_recognized() -> None:
+    line = "event=job.superseded [next.YQ] superseded: {}\n"
+    reports = ("another worker has taken this job over", "a newer generation of next/a b/small.webp has been committed")
+    assert [TAKEN_OVER.findall(line.format(report)) for report in reports] == [["next.YQ"], ["next.YQ"]]
+    assert TAKEN_OVER.findall(line.format("the source was deleted")) == []
 
 
 def test_truncated_lines_are_ignored(tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ from tests.chaos.sources import job_id, source_of
 # Seconds between two observations, and the delay beyond which the machine itself counts as frozen.
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
-TAKEN_OVER = re.compile(r"event=job\.superseded \[([\w-]+\.[\w-]+)\] superseded: another \w+ has taken this job over")
+TAKEN_OVER = re.compile(
+    r"event=job\.superseded \[([\w-]+\.[\w-]+)\] superseded: "
+    r"(?:another \w+ has taken this job over|a newer generation of .+ has been committed)"
+)
 # Logged after the failure is written to the ledger.
 FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d(?:\.\d{3})?) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
 DAY = 86_400
