@@ -76,6 +76,14 @@ var searches = [
     query: 'traces | where message has "event=retention.failed"'
     means: 'Old bookkeeping could not be deleted. Jobs are not affected, but the tables grow if it fails each time. The log line names the kind and the error.'
   }
+  {
+    name: 'images-operator'
+    severity: 2
+    window: 'PT15M'
+    above: 0
+    query: 'traces | where message has_any ("event=app.outdated", "event=run.stopped", "event=dead_letter.kept")'
+    means: 'Something waits for an operator: an instance below the minimum version, a run that stopped, or an undelivered event that the app cannot use. The log line names the remedy or the reason.'
+  }
 ]
 
 resource search 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
