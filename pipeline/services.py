@@ -285,6 +285,7 @@ class Services:
             WaitingJobs(account, settings.ledger_table, [*self.recipes.names, adhoc.GROUP]),
             self.job_queue,
             JobQueue(account, settings.job_queue + POISON_QUEUE_SUFFIX),
+            (settings.input_container, settings.upload_container),
             settings.upload_container,
             settings.claim_ttl,
             partial(waits_in_run, self.run_store),

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pipeline.concurrency import gather_or_cancel
-from pipeline.storage import JobQueue, Message, WaitingJob, WaitingJobs
+from pipeline.concurrency import gather_or_cancel, map_concurrently
+from pipeline.storage import LONG_AGO, JobQueue, Message, WaitingJob, WaitingJobs
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -29,12 +29,14 @@ MARKED_AT_ONCE = 100
 class JobMessageRecovery:
     """Send the lost messages of jobs again, oldest first and a bounded number at a time.
 
+    Jobs of other `containers`, such as those before a change of the settings, can no longer be executed.
     `waits_in_run` tells if the jobs of a run wait with its batches, or do not wait because the run was cancelled.
     """
 
     waiting: WaitingJobs
     queue: JobQueue
     dead_letters: JobQueue
+    containers: tuple[str, ...]
     upload_container: str
     claim_ttl: int
     waits_in_run: Callable[[str], Awaitable[bool]]
@@ -66,7 +68,20 @@ class JobMessageRecovery:
         if waiting <= messages:
             return 0
         lost = await self._oldest(self._candidates(settled, abandoned, now), settled)
-        return await self._send_again(lost[: waiting - messages])
+        return await self._send_again(await self._confirmed(lost[: waiting - messages]))
+
+    async def _confirmed(self, jobs: list[WaitingJob]) -> list[WaitingJob]:
+        """Return the jobs that still wait.
+
+        A message that was sent again, and is gone, has ended its job, unless it was lost too. A list row that tells
+        otherwise would send messages without end.
+        """
+
+        async def confirm(job: WaitingJob) -> bool:
+            return job.resent_at == LONG_AGO or await self.waiting.confirm(job)
+
+        confirmed = await map_concurrently(confirm, jobs, MAX_CONCURRENT_SENDS)
+        return [job for job, waits in zip(jobs, confirmed, strict=True) if waits]
 
     async def _candidates(
         self, queued_before: datetime, abandoned_before: datetime | None, now: datetime
@@ -84,7 +99,7 @@ class JobMessageRecovery:
             async for page in pages:
                 for run in {job.run for job in page} - in_run.keys():
                     in_run[run] = await self.waits_in_run(run)
-                yield [job for job in page if not in_run[job.run]]
+                yield [job for job in page if not in_run[job.run] and job.container in self.containers]
                 if time.monotonic() > deadline:
                     return
 

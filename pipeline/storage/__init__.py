@@ -18,6 +18,7 @@ from pipeline.storage.dead_letter_container import DeadLetterBlob, DeadLetterCon
 from pipeline.storage.deployment import deployment_number, is_older
 from pipeline.storage.ended_jobs import EndedJobs
 from pipeline.storage.entry import (
+    LONG_AGO,
     STATES,
     SUMMARY_COLUMNS,
     UNREADABLE_PARTITION,
@@ -58,6 +59,7 @@ from pipeline.storage.waiting_jobs import WaitingJob, WaitingJobs
 
 __all__ = [
     "JOB_METADATA_KEY",
+    "LONG_AGO",
     "MAX_BODY_BYTES",
     "MAX_PERIOD",
     "READ_CHUNK_BYTES",

@@ -84,6 +84,18 @@ class WaitingJobs:
                 # Heartbeats change the job's own row only.
                 yield [job for job in page if await self._claim_expired(job, now)]
 
+    async def confirm(self, job: WaitingJob) -> bool:
+        """Return True if the job still waits, by its own row; otherwise delete the list row, which an edit has left."""
+        with map_errors("reading the ledger"), IgnoreMissing():
+            row = await self._table.get_entity(job.key.partition, job.key.row)
+            entry = Entry.from_row(row)
+            # The list row of a running job may tell about an earlier claim, until the first heartbeat.
+            if entry.state in ("queued", "running") and job.list_key in (*entry.listed, *entry.list_keys()):
+                return True
+        with map_errors("writing the ledger"):
+            await self._table.delete_entity(job.key.partition, job.list_key)
+        return False
+
     async def mark_resent(self, jobs: Sequence[WaitingJob], moment: datetime) -> None:
         """Record that the messages of jobs were sent again. Jobs that have changed their state are left out."""
         by_partition = sorted(jobs, key=lambda job: job.key.partition)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from azure.data.tables import UpdateMode
 
 from pipeline.jobs import lost_messages as job_recovery
 from pipeline.jobs.lost_messages import JobMessageRecovery
@@ -268,6 +269,48 @@ async def test_a_fault_of_storage_delays_the_recovery(memory: Memory, operation:
     assert await states(memory, names) == {"done"}
 
 
+async def edit_rows(memory: Memory, **columns: Any) -> None:
+    """Change columns of the jobs' own rows by hand."""
+    table = memory.account.table("ledger")
+    async for row in table.query_entities("RowKey lt @lists", parameters={"lists": "~"}):
+        changes = {"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"], **columns}
+        await table.submit_transaction([("update", changes, {"mode": UpdateMode.MERGE})])
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("columns", [{"state": "done"}, {"state": "done", "listed": ""}])
+async def test_list_rows_of_no_job_send_no_messages_without_end(memory: Memory, columns: dict[str, str]) -> None:
+    await queued(memory, 1)
+    await memory.take()
+    await edit_rows(memory, **columns)
+    counts = []
+    for _ in range(4):
+        counts.append(await tick(memory))
+        await work(memory)
+    assert counts == [1, 0, 0, 0]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_job_whose_second_worker_died_too_stays_listed(memory: Memory) -> None:
+    """A claim moves the list row of a running job with its first heartbeat only."""
+    await queued(memory, 1)
+    entry = await memory.entry("web", "photos/0.jpg")
+    assert entry is not None
+    (listed,) = [
+        job async for page in memory.services.lost_messages.jobs.waiting.queued(datetime.now(UTC)) for job in page
+    ]
+    await edit_rows(memory, state="running", since=entry.since + timedelta(seconds=9))
+    assert await memory.services.lost_messages.jobs.waiting.confirm(listed)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_jobs_of_a_former_container_are_not_sent_again(memory: Memory) -> None:
+    await queued(memory, 1)
+    await memory.take()
+    object.__setattr__(memory.services.lost_messages.jobs, "containers", ("other", "uploads"))
+    assert await tick(memory) == 0
+
+
 async def test_a_queue_that_could_not_be_marked_is_recovered_again(memory: Memory) -> None:
     await tick(memory)
     await lose(memory, "jobs")
@@ -350,7 +393,7 @@ async def no_run(run: str) -> bool:
 
 async def test_a_backlog_of_two_hours_sends_no_extra_messages() -> None:
     backlog: Any = Backlog(100_000)
-    jobs = JobMessageRecovery(backlog, backlog, backlog, "uploads", 60, no_run)
+    jobs = JobMessageRecovery(backlog, backlog, backlog, ("input",), "uploads", 60, no_run)
     for _ in range(24):  # a pass every five minutes
         await jobs.recover_missing()
         backlog.work(100_000 // 24)
@@ -360,7 +403,7 @@ async def test_a_backlog_of_two_hours_sends_no_extra_messages() -> None:
 
 async def test_a_backlog_that_lost_messages_gets_as_many_again() -> None:
     backlog: Any = Backlog(30_000)
-    jobs = JobMessageRecovery(backlog, backlog, backlog, "uploads", 60, no_run)
+    jobs = JobMessageRecovery(backlog, backlog, backlog, ("input",), "uploads", 60, no_run)
     backlog.messages -= 25_000
     assert await jobs.recover_missing() == job_recovery.MAX_MESSAGES
     assert await jobs.recover_missing() == 5_000
