@@ -1,4 +1,4 @@
-"""The operations page documents every kind of failure and every timer."""
+"""The operations page documents every kind of failure and every timer, and its recovery times name tests."""
 
 from __future__ import annotations
 
@@ -42,3 +42,10 @@ def test_every_timer_is_documented() -> None:
     section = PAGE.partition("## Timers\n")[2].partition("\n## ")[0]
     assert len(timers) > 2
     assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(timers)
+
+
+def test_recovery_times_name_tests_that_exist() -> None:
+    section = PAGE.partition("## Recovery times\n")[2].partition("\n## ")[0]
+    named = re.findall(r"`(\w+/test_\w+\.py)`", section)
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
