@@ -85,7 +85,7 @@ def _part(body: bytes, start: int, end: int) -> Part:
     if not head_end:
         raise RequestError(f"malformed form: a part has no end of its headers within {MAX_HEAD_BYTES:,} bytes")
     try:
-        lines = re.sub(r"\r?\n[ \t]+", " ", body[start : head_end.start()].decode()).splitlines()
+        lines = re.sub(r"\r?\n[ \t]+", " ", body[start : head_end.start()].decode()).split("\n")
         headers = _headers(lines)
         disposition = HeaderField.parse(headers.get("content-disposition", ""))
         name, filename = disposition.text("name"), disposition.text("filename")

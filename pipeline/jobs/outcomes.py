@@ -110,7 +110,7 @@ class OutcomeRecorder:
             True if a worker may still finish the job; the caller checks again after the claim expires.
         """
         entry = await self.ledger.get(JobKey.of(message.recipe, message.container, message.name))
-        if entry and entry.state == "running" and (entry.is_running or error.kind != "source_gone"):
+        if entry and entry.state == "running" and (entry.is_running or error.kind not in GONE_KINDS):
             return True
         if entry and entry.state in ("queued", "running") and error.kind in GONE_KINDS:
             await self.ledger.transition(entry, "superseded")

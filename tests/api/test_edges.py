@@ -145,6 +145,7 @@ def test_lines_may_end_without_a_carriage_return() -> None:
         ("filename=\"a.png\"; filename*=UTF-8''%e2%82%ac.png", "€.png"),
         ('filename="C:\\photos\\a \\"b\\".png"', 'C:\\photos\\a "b".png'),
         ("filename=plain.png", "plain.png"),
+        ('filename="line\u2028separator.png"', "line\u2028separator.png"),
         ('filename=""', ""),
     ],
 )

@@ -300,7 +300,8 @@ async def test_a_source_deleted_meanwhile_is_superseded(memory: Memory) -> None:
     assert (await row(memory)).state == "superseded"
 
 
-async def test_an_expired_claim_is_dead_only_without_a_source(memory: Memory) -> None:
+@pytest.mark.parametrize("gone", ["source_gone", "folder_marker"])
+async def test_an_expired_claim_is_dead_only_without_a_source(memory: Memory, gone: str) -> None:
     """A worker with an expired claim may be slow and about to finish, unless its source is gone."""
     await memory.upload(NAME, image_bytes(60, 40))
     message = Message(recipe="web", container="input", name=NAME)
@@ -308,7 +309,7 @@ async def test_an_expired_claim_is_dead_only_without_a_source(memory: Memory) ->
 
     async def supersede() -> None:
         memory.expire_claims()
-        errors = [JobSuperseded("gone", kind=kind) for kind in ("superseded", "source_gone")]
+        errors = [JobSuperseded("gone", kind=kind) for kind in ("superseded", gone)]
         results.extend([await memory.services.outcomes.mark_superseded(message, error) for error in errors])
 
     memory.before_next("POST executions", supersede)
