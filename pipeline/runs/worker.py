@@ -183,10 +183,13 @@ class RunWorker:
         try:
             await self._process(work)
         except TransientError as error:
-            retry = plan_retry(self.settings, work, error, time.monotonic() - started)
+            elapsed = time.monotonic() - started
+            retry = plan_retry(self.settings, work, error, elapsed)
             if retry is None and work.batch and error.service:
                 # Its jobs cannot even be recorded. As a dead letter, they would be failures that no run retries.
-                retry = Retry(work, pause(self.settings, work.service_seconds))
+                delay = pause(self.settings, work.service_seconds)
+                lost = round(work.service_seconds + elapsed + delay, 3)
+                retry = Retry(work.model_copy(update={"service_seconds": lost}), delay)
             if retry is None:
                 raise
             log.warning(
