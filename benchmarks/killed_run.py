@@ -116,7 +116,7 @@ async def kill_halfway(stage: Scene, images: int, sessions: int, *faults: str) -
     `faults` slow the first pool down, so that a small run can be killed halfway.
     """
     async with stage.services() as services:
-        await _drop(services, images)
+        await upload_photos(services, images)
         plan = await services.planner.plan(WEB)
         stage.say(f"plan {plan.id}: {plan.jobs} jobs {plan.reasons}, {plan.estimate.minutes:.1f} minutes")
         run = await services.runs.start(plan_id=plan.id)
@@ -124,7 +124,7 @@ async def kill_halfway(stage: Scene, images: int, sessions: int, *faults: str) -
         async with AsyncExitStack() as parts:
             process = await parts.enter_async_context(pool(stage, sessions, *faults))
             host = await parts.enter_async_context(stage.host())
-            before = await _until(
+            before = await wait_for_run(
                 services, run.id, lambda seen: seen.progress.done + seen.progress.failed >= images // 2
             )
             for victim in (host, process):
@@ -132,7 +132,7 @@ async def kill_halfway(stage: Scene, images: int, sessions: int, *faults: str) -
         stage.say(f"killed with {before.progress}")
         async with pool(stage, sessions), stage.host():
             await services.runs.resume(run.id)
-            seen = await _until(services, run.id, lambda seen: seen.over)
+            seen = await wait_for_run(services, run.id, lambda seen: seen.over)
         stage.say(f"resumed, {seen.state}: {seen.progress}")
         return {"planned": plan.jobs, "run": seen, "before": before, **await _stored_results(services, run.id)}
 
@@ -152,7 +152,7 @@ async def run_undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
     async with pool(stage, sessions), stage.host(), stage.services() as services:
         plan = await services.planner.plan(WEB)
         run = await services.runs.start(plan_id=plan.id)
-        seen = await _until(services, run.id, lambda seen: seen.over)
+        seen = await wait_for_run(services, run.id, lambda seen: seen.over)
         assert seen.finished is not None  # noqa: S101
         took = (seen.finished - seen.created).total_seconds()
         stage.say(
@@ -161,7 +161,8 @@ async def run_undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
         return plan.estimate.minutes * 60, took
 
 
-async def _drop(services: Services, images: int) -> None:
+async def upload_photos(services: Services, images: int) -> None:
+    """Upload that many small sources into the input container."""
     data, gate = photo(320, 240), asyncio.Semaphore(8)
     container = services.settings.input_container
 
@@ -173,7 +174,8 @@ async def _drop(services: Services, images: int) -> None:
     await asyncio.gather(*map(one, range(images)))
 
 
-async def _until(services: Services, run_id: str, holds: Callable[[runs.Run], bool]) -> runs.Run:
+async def wait_for_run(services: Services, run_id: str, holds: Callable[[runs.Run], bool]) -> runs.Run:
+    """Wait until the condition holds for a run, and return the run."""
     while not holds(seen := await services.runs.get(run_id)):  # noqa: ASYNC110 - another process does the work
         await asyncio.sleep(POLL)
     return seen
