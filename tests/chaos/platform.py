@@ -107,8 +107,8 @@ async def deploy(scene: Scene, sources: Sources, *, complete: bool = True) -> st
     for host in behind:
         await host.stop()
         scene.deployments.write(host.name)
+        scene.deployed.append(time.time())
         await host.restart()
-    scene.deployed.append(time.time())
     direction = "deployment" if scene.deployments.active == "second" else "rollback"
     return f"{direction}: {'completed' if completes else 'side by side'}"
 

@@ -21,6 +21,8 @@ from tests.chaos.sources import Drop
 BEFORE = 2.0
 # A job ends within this time after its execution.
 AFTER = 5.0
+# A retry, a write or a deployment takes effect within this time.
+SLOW = 30.0
 MADE = "made"
 
 
@@ -63,10 +65,12 @@ class Runs:
                 yield told
 
     def _suspects(self, file: Path) -> Iterator[tuple[str, str]]:
-        """Yield names of sources with the evidence against them."""
+        """Yield names of sources with the evidence against each of their executions."""
         for mark, runs in read(file).items():
-            drop = self.drops[mark]
-            yield from ((drop.name, each) for each in self._after_the_record(mark, drop, runs))
+            drop, about = self.drops[mark], f"{mark} ({self.drops[mark].content})"
+            found = {
+                run.began: f"{about} was run after its failure had been recorded" for run in self._late(mark, runs)
+            }
             # An execution with another result, or none, was harmed before or during it.
             verdict = self.bad.get(drop.content, MADE)
             for one, next_one in pairwise(runs):
@@ -74,14 +78,16 @@ class Runs:
                     self._reason(drop.name, one.began - BEFORE, next_one.began)
                     or self._touched(drop.name, one, next_one, ended=verdict == MADE)
                 ):
-                    yield drop.name, f"{mark} ({drop.content}) was run again although nothing had happened to it"
+                    found.setdefault(next_one.began, f"{about} was run again although nothing had happened to it")
+            yield from ((drop.name, told) for told in found.values())
 
-    def _after_the_record(self, mark: str, drop: Drop, runs: list[Run]) -> Iterator[str]:
-        known = self.recorded.get(mark)
-        late = [run for run in runs if known is not None and run.began > known]
-        retries = [moment for moment, name in (*self.again, *self.touches) if name == drop.name]
-        if late and not any(moment < late[0].began for moment in (*retries, *self.deployed)):
-            yield from [f"{mark} ({drop.content}) was run after its failure had been recorded"] * len(late)
+    def _late(self, mark: str, runs: list[Run]) -> list[Run]:
+        """Return the executions after the record of a failure, up to a retry, a deployment or a write."""
+        known, name = self.recorded.get(mark, float("inf")), self.drops[mark].name
+        excuses = [moment for moment, who in (*self.again, *self.touches) if who == name]
+        later = [moment for moment in (*excuses, *self.deployed) if moment > known - SLOW]
+        until = min(later, default=float("inf"))
+        return [run for run in runs if known < run.began <= until]
 
     def _reason(self, name: str, start: float, end: float) -> bool:
         asked = any(who == name and start <= moment <= end for moment, who in self.again)
