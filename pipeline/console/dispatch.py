@@ -97,8 +97,8 @@ def routes(services: Services, cache: SWRCache) -> tuple[Route, ...]:
         Route("POST", r"playground", "write", playground.submit),
         Route("GET", r"pool", "read", pool.show),
         Route("POST", r"pool/(?P<number>[0-9]{1,6})/recycle", "write", pool.recycle),
-        Route("POST", r"work/(?P<work>uploads|requests|runs)/pause", "write", pool.pause),
-        Route("POST", r"work/(?P<work>uploads|requests|runs)/resume", "write", pool.resume),
+        Route("POST", r"pauses/(?P<work>uploads|requests|runs)/pause", "write", pool.pause),
+        Route("POST", r"pauses/(?P<work>uploads|requests|runs)/resume", "write", pool.resume),
     )
 
 

@@ -13,25 +13,25 @@ async def test_operators_pause_and_resume_and_every_page_shows_it() -> None:
     async with console_in_memory(RECIPES) as (client, memory):
         assert "Paused:" not in text_of(await client.get("/jobs"))
         token = await client.csrf_token()
-        response = await client.post("/work/uploads/pause", {"csrf_token": token})
+        response = await client.post("/pauses/uploads/pause", {"csrf_token": token})
         assert (response.status_code, response.headers["Location"]) == (303, "/api/console/pool?notice=work_paused")
         for page in ("", "/jobs", "/failures", "/runs", "/recipes", "/pool"):
             html = text_of(await client.get(page))
             assert "<b>Paused:</b> uploads since" in html, page
-        assert "/work/uploads/resume" in html
-        assert "/work/runs/pause" in html
+        assert "/pauses/uploads/resume" in html
+        assert "/pauses/runs/pause" in html
         assert list(await memory.services.admission.pauses.current()) == ["uploads"]
-        await client.post("/work/uploads/resume", {"csrf_token": token})
+        await client.post("/pauses/uploads/resume", {"csrf_token": token})
         assert "Paused:" not in text_of(await client.get("/jobs"))
 
 
 async def test_a_pause_needs_a_token_and_a_kind_of_work() -> None:
     async with console_in_memory(RECIPES) as (client, memory):
         token = await client.csrf_token()
-        assert (await client.post("/work/uploads/pause", {"csrf_token": "x"})).status_code == 403
-        response = await client.post("/work/uploads/pause", {"csrf_token": token}, **{"sec-fetch-site": "cross-site"})
+        assert (await client.post("/pauses/uploads/pause", {"csrf_token": "x"})).status_code == 403
+        response = await client.post("/pauses/uploads/pause", {"csrf_token": token}, **{"sec-fetch-site": "cross-site"})
         assert response.status_code == 403
-        assert (await client.post("/work/everything/pause", {"csrf_token": token})).status_code == 404
+        assert (await client.post("/pauses/everything/pause", {"csrf_token": token})).status_code == 404
         assert await memory.services.admission.pauses.current() == {}
 
 
