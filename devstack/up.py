@@ -1,9 +1,6 @@
 """Run the whole stack in the foreground: `python -m devstack up`."""
 
 import shlex
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -47,22 +44,7 @@ def command(
         events=events or bool(event_grid),
         event_grid_arguments=tuple(shlex.split(event_grid)),
     )
-    with numbered(options.app):
-        run_until_signal(_serve(options, env_file))
-
-
-@contextmanager
-def numbered(app: Path) -> Iterator[None]:
-    """Write the deployment number into the app's folder, as `scripts/package` does, and remove it at the end."""
-    file = app / "pipeline" / "deployment.txt"
-    if not file.parent.is_dir():
-        yield
-        return
-    file.write_text(f"{time.time():.0f}")
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
+    run_until_signal(_serve(options, env_file))
 
 
 async def _serve(options: stack.StackOptions, env_file: Path) -> None:

@@ -1,7 +1,7 @@
 """Deployment number of this process: which of two packages of the app was made later.
 
-`scripts/package` and `python -m devstack up` write the number into the package, in seconds since 1970 (UTC). It is no
-app setting, since a new setting reaches the old code first.
+`scripts/package` writes the number into the package, in seconds since 1970 (UTC). It is no app setting, since a new
+setting reaches the old code first. The local stack runs from a checkout and has none: several stacks may share one.
 """
 
 from functools import cache

@@ -81,6 +81,7 @@ async def _check_marks(stack: Stack, entry: Entry) -> None:
             sha256=record["sha256"],
             width=record["width"],
             height=record["height"],
+            deployment=stack.services.ledger.deployment,
         )
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 from devstack import subprocesses
 from devstack.stack import environment_file
-from devstack.up import numbered
-from pipeline.storage.deployment import NUMBER_FILE, read_number
 
 OTHER_STACK = """
 import signal
@@ -43,11 +40,3 @@ def test_the_file_of_a_killed_stack_is_overwritten(tmp_path: Path) -> None:
         assert "A=new" in path.read_text()
         assert str(os.getpid()) in path.read_text()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_stack_carries_a_deployment_number(tmp_path: Path) -> None:
-    (tmp_path / "pipeline").mkdir()
-    number = tmp_path / "pipeline" / NUMBER_FILE.name
-    with numbered(tmp_path):
-        assert abs(read_number(number) - time.time()) < 60
-    assert read_number(number) == 0
