@@ -2,13 +2,15 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from pipeline import telemetry
 from pipeline.concurrency import BackgroundTasks
 from pipeline.errors import PipelineError
 from pipeline.pool.client import PoolClient
+from pipeline.pool.division import Shares
 from pipeline.pool.rebalancing import SlotRebalancer
+from pipeline.pool.requests import Priority
 from pipeline.pool.slot import Slot, SlotDocuments, SlotState
 from pipeline.settings import Settings
 from pipeline.telemetry import logger
@@ -32,7 +34,8 @@ class LeaseKeeper:
         settings: Settings,
         documents: SlotDocuments,
         client: PoolClient,
-        demand: Callable[[], int],
+        jobs: Callable[[], Mapping[Priority, int]],
+        shares: Shares,
         holder: str,
     ) -> None:
         """Create a keeper without slots.
@@ -41,21 +44,27 @@ class LeaseKeeper:
             settings: Bounds on slots, and the duration of a lease.
             documents: Store of the slots' documents.
             client: Client of the session pool.
-            demand: Returns the number of jobs that wait or run in this process.
+            jobs: Returns the number of jobs that wait or run in this process, by priority.
+            shares: Guaranteed shares of priorities in the slots of the pool.
             holder: Name of this process in the documents.
         """
         self._settings, self._documents, self._client = settings, documents, client
-        self._demand, self._holder = demand, holder
+        self._jobs, self._holder = jobs, holder
         self._limit = min(settings.max_slots_per_process, settings.pool_max_sessions)
-        self._rebalancer = SlotRebalancer(documents, settings.pool_max_sessions)
+        self._rebalancer = SlotRebalancer(documents, settings.pool_max_sessions, self._limit, shares)
         self._last_search = 0.0
         self.slots: list[Slot] = []
         self.last_error: PipelineError | None = None
 
     @property
+    def shares(self) -> Shares:
+        """Guaranteed shares of priorities in the jobs of this process."""
+        return self._rebalancer.shares
+
+    @property
     def _needs_more(self) -> bool:
         """Return whether there are more jobs than slots, within the limit of one process."""
-        return len(self.slots) < min(self._demand(), self._limit)
+        return len(self.slots) < min(sum(self._jobs().values()), self._limit)
 
     @property
     def _should_acquire(self) -> bool:
@@ -83,7 +92,7 @@ class LeaseKeeper:
                 slot = await self.acquire(name)
                 if slot:
                     await prepare(slot)
-            await self._rebalancer.publish_demand(len(self.slots), more=self._needs_more)
+            await self._rebalancer.publish_demand(len(self.slots), self._jobs(), more=self._needs_more)
         except PipelineError as error:
             self.last_error = error
             log.warning("cannot lease a slot: %s", error, extra={"event": "slot.lease_failed"})
@@ -128,19 +137,19 @@ class LeaseKeeper:
             slot.renewing = False
 
     async def rebalance(self) -> None:
-        """Hand over surplus slots, those with the fewest jobs first, to processes that hold fewer."""
+        """Hand over surplus slots, those with the fewest jobs first, to processes that need them."""
         staying = [slot for slot in self.slots if slot.state is not SlotState.HANDING_OVER]
-        count = await self._rebalancer.surplus(len(staying), more=self._needs_more)
+        count = await self._rebalancer.surplus(len(staying), self._jobs(), more=self._needs_more)
         busy_or_idle = [slot for slot in staying if slot.state in (SlotState.READY, SlotState.DRAINING)]
         surplus = sorted(busy_or_idle, key=lambda slot: slot.jobs)[:count]
         for slot in surplus:
             slot.become(SlotState.HANDING_OVER)
             log.info("handing slot %s over to another process", slot.name, extra={"event": "slot.handed_over"})
-        await self._rebalancer.publish_demand(len(staying) - len(surplus), more=self._needs_more)
+        await self._rebalancer.publish_demand(len(staying) - len(surplus), self._jobs(), more=self._needs_more)
 
     async def withdraw_demand(self) -> None:
         """Withdraw this process's demand before it stops."""
-        await self._rebalancer.publish_demand(0, more=False)
+        await self._rebalancer.publish_demand(0, {}, more=False)
 
     async def release(self, slot: Slot, state: SlotState = SlotState.LOST) -> None:
         """Release a slot's lease and drop the slot. If storage does not respond, the lease expires."""

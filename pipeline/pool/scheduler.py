@@ -18,6 +18,7 @@ from pipeline.concurrency import BackgroundTasks
 from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLost, SessionReplyError
 from pipeline.pool.batching import DurationEstimator, Estimate, no_estimate
 from pipeline.pool.client import PoolClient
+from pipeline.pool.division import Shares
 from pipeline.pool.lease_keeper import LeaseKeeper
 from pipeline.pool.recycler import SlotRecycler
 from pipeline.pool.requests import JobLabel, Priority, SlotRequest
@@ -46,12 +47,13 @@ class SlotScheduler:
         """Create a scheduler without slots. Without `board` it publishes no status."""
         self._settings = settings
         self._status_publisher = SlotStatusPublisher(board) if board else None
-        self._queue: FairPriorityQueue[Slot] = FairPriorityQueue(settings.run_share)
+        shares: Shares = {"upload": settings.upload_share, "run": settings.run_share}
+        self._queue: FairPriorityQueue[Slot] = FairPriorityQueue(shares)
         self._maintenance: asyncio.Task[None] | None = None
         self._tasks = BackgroundTasks()
         holder = self._status_publisher.holder if self._status_publisher else ""
         self.durations = DurationEstimator()
-        self.leases = LeaseKeeper(settings, documents, client, self._job_count, holder)
+        self.leases = LeaseKeeper(settings, documents, client, self._queue.jobs, shares, holder)
         self.recycler = SlotRecycler(settings, self.leases, self._tasks, self._dispatch)
 
     @asynccontextmanager
@@ -103,9 +105,6 @@ class SlotScheduler:
         returns = [self.recycler.start(slot, SlotState.RETURNING) for slot in self.leases.slots]
         await asyncio.gather(self.leases.withdraw_demand(), *returns, return_exceptions=True)
 
-    def _job_count(self) -> int:
-        return len(self._queue) + sum(slot.jobs for slot in self.leases.slots)
-
     async def _acquire(self, request: SlotRequest[Slot]) -> Slot:
         if self._maintenance is None:
             self._maintenance = self._tasks.spawn(self._maintain())
@@ -139,6 +138,7 @@ class SlotScheduler:
         )
 
     def _release(self, slot: Slot, request: SlotRequest[Slot]) -> None:
+        self._queue.end(request)
         slot.end_job(request)
         if slot.jobs == 0:
             telemetry.slots_used.add(-1)
@@ -148,15 +148,14 @@ class SlotScheduler:
     def _dispatch(self) -> None:
         """Assign slots to waiting jobs. Recycle an idle session of another label when jobs still wait."""
         while request := self._dispatch_next():
-            self._queue.remove(request)
+            self._queue.start(request)
         in_maintenance = sum(slot.state not in ACTIVE for slot in self.leases.slots)
-        if any(self._queue.candidates([])) and in_maintenance < len(self._queue):
+        if any(self._queue.candidates()) and in_maintenance < len(self._queue):
             self._evict_idle_session()
 
     def _dispatch_next(self) -> SlotRequest[Slot] | None:
         """Start the next waiting job for which there is a slot. Returns None when there is none."""
-        running = [request for slot in self.leases.slots for request in slot.requests]
-        for request in self._queue.candidates(running):
+        for request in self._queue.candidates():
             slot = self._best_slot(request)
             if slot:
                 telemetry.slots_used.add(int(slot.jobs == 0))
@@ -193,6 +192,7 @@ class SlotScheduler:
             while True:
                 await asyncio.sleep(MAINTENANCE_INTERVAL_SECONDS)
                 self.leases.maintain(self._tasks)
+                self._queue.shares.shares = self.leases.shares
                 for slot in list(self.leases.slots):
                     self.recycler.maintain(slot)
                 self._request_more_slots()

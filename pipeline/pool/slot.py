@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -88,7 +89,13 @@ class SlotDocument(Protocol):
 
 
 class SlotDocuments(Protocol):
-    """Store of the slots' documents."""
+    """Store of the slots' documents.
+
+    Attributes:
+        process: Name of this process among those that publish a demand.
+    """
+
+    process: str
 
     async def list_free(self, count: int) -> list[str]:
         """Return the names of the unleased documents among the first `count`."""
@@ -96,14 +103,14 @@ class SlotDocuments(Protocol):
     async def acquire(self, name: str) -> SlotDocument | None:
         """Lease a document. Returns None when another process holds it."""
 
-    async def publish_demand(self, held: int, *, more: bool) -> None:
-        """Publish the number of slots that this process holds, and whether it needs more."""
+    async def publish_demand(self, demand: Mapping[str, int]) -> None:
+        """Publish the demand of this process for slots."""
 
     async def withdraw_demand(self) -> None:
         """Withdraw the published demand."""
 
-    async def demands(self) -> list[tuple[int, bool]]:
-        """Return the demand of every other process: slots held, and whether it needs more."""
+    async def demands(self) -> dict[str, dict[str, int]]:
+        """Return the demand of every other process, by the name of the process."""
 
 
 @dataclass(eq=False)

@@ -1,9 +1,11 @@
 """Fair priority queue of the requests for slots: urgent ones first, recipes and runs in round-robin."""
 
+import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Generic
 
+from pipeline.pool.guaranteed_shares import GuaranteedShares
 from pipeline.pool.requests import PRIORITIES, Priority, S, SlotRequest
 
 
@@ -12,48 +14,74 @@ class FairPriorityQueue(Generic[S]):
 
     Requests of one priority, fairness key and label form a group. A group is first come, first served; groups of one
     priority take turns.
+
+    Attributes:
+        shares: Guaranteed shares of priorities in the running jobs.
     """
 
-    def __init__(self, run_share: float) -> None:
-        """Create an empty queue. `run_share` is the share of running jobs (0 to 1) reserved for bulk runs."""
-        self._run_share = run_share
+    def __init__(self, shares: Mapping[Priority, float], clock: Callable[[], float] = time.monotonic) -> None:
+        """Create an empty queue. `shares` are the guaranteed shares, as fractions of the running jobs."""
+        self.shares = GuaranteedShares(shares, clock)
         self._groups: dict[Priority, OrderedDict[tuple[str, str | None], deque[SlotRequest[S]]]]
         self._groups = {priority: OrderedDict() for priority in PRIORITIES}
-        self._count = 0
+        self._waiting: dict[Priority, int] = dict.fromkeys(PRIORITIES, 0)
+        self._running: dict[Priority, int] = dict.fromkeys(PRIORITIES, 0)
 
     def __len__(self) -> int:
         """Return the number of waiting requests."""
-        return self._count
+        return sum(self._waiting.values())
+
+    def jobs(self) -> dict[Priority, int]:
+        """Return the number of waiting and running jobs, by priority."""
+        return {priority: self._waiting[priority] + self._running[priority] for priority in PRIORITIES}
 
     def add(self, request: SlotRequest[S]) -> None:
         """Append a request to its group."""
+        self._settle()
         self._groups[request.priority].setdefault((request.fairness_key, request.label), deque()).append(request)
-        self._count += 1
+        self._waiting[request.priority] += 1
 
-    def remove(self, request: SlotRequest[S]) -> None:
-        """Remove a request if it is queued. Its group moves to the back, so that the groups of a priority rotate."""
+    def remove(self, request: SlotRequest[S]) -> bool:
+        """Remove a request. Its group moves to the back, so that the groups of a priority rotate.
+
+        Returns:
+            False if it is not queued.
+        """
         groups, key = self._groups[request.priority], (request.fairness_key, request.label)
         group = groups.get(key)
         if group is None or request not in group:
-            return
+            return False
+        self._settle()
         group.remove(request)
-        self._count -= 1
+        self._waiting[request.priority] -= 1
         groups.move_to_end(key)
         if not group:
             del groups[key]
+        return True
 
-    def candidates(self, running: list[SlotRequest[S]]) -> Iterator[SlotRequest[S]]:
+    def start(self, request: SlotRequest[S]) -> None:
+        """Remove a request because its job starts."""
+        self.remove(request)
+        self._running[request.priority] += 1
+
+    def end(self, request: SlotRequest[S]) -> None:
+        """Record that a job which was started has ended."""
+        self._settle()
+        self._running[request.priority] -= 1
+
+    def candidates(self) -> Iterator[SlotRequest[S]]:
         """Yield the first waiting request of every group, in the order in which they should get slots.
 
-        Bulk runs go last, except while fewer than their share of the `running` jobs belong to runs. So neither uploads
-        nor runs starve.
+        Priorities below their guaranteed share come first, so that none starves.
         """
-        run_count = sum(request.priority == "run" for request in running)
-        below_share = run_count < self._run_share * (len(running) + 1)
-        order = ("interactive", "run", "upload") if below_share else PRIORITIES
-        for priority in order:
+        self._settle()
+        owed = [priority for priority in PRIORITIES if self.shares.is_owed(priority, self._running)]
+        for priority in [*owed, *(each for each in PRIORITIES if each not in owed)]:
             for group in self._groups[priority].values():
                 # A cancelled request stays in the queue until its task runs.
                 first = next((request for request in group if not request.slot.done()), None)
                 if first:
                     yield first
+
+    def _settle(self) -> None:
+        self.shares.settle(self._running, self._waiting)

@@ -46,7 +46,14 @@ class PoolSettings(Area):
         0.25,
         ge=0,
         le=1,
-        description="Fraction of a process's slots for runs while uploads wait. Otherwise, runs may use all slots.",
+        description="Fraction of the slots for runs while uploads or requests wait. Otherwise, runs may use all. "
+        "If the shares exceed 1 together, `upload_share` comes first.",
+    )
+    upload_share: float = Field(
+        0.12,
+        ge=0,
+        le=1,
+        description="Fraction of the slots for uploads while requests wait. Otherwise, uploads may use all.",
     )
     session_max_jobs: int = Field(
         200, ge=1, le=100_000, description="Recycle a session after this many jobs (trusted recipes: 10,000)."

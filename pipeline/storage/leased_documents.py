@@ -5,7 +5,7 @@ A lease that its holder does not renew expires within 60 s, so a dead process bl
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -88,12 +88,16 @@ class DocumentSummary:
 
 
 class LeasedDocuments:
-    """Documents below a prefix of a container, and the demands of the processes that compete for them."""
+    """Documents below a prefix of a container, and the demands of the processes that compete for them.
+
+    Attributes:
+        process: Name of this process among those that publish a demand.
+    """
 
     def __init__(self, account: Account, container: str, prefix: str, lease_seconds: int) -> None:
         self._container: ContainerClient = account.container(container)
         self._prefix, self._lease_seconds = prefix, lease_seconds
-        self._demand = f"{DEMAND_PREFIX}{secrets.token_hex(8)}"
+        self.process = secrets.token_hex(8)
 
     async def list_free(self, count: int) -> list[str]:
         """Return the names of the unleased ones of the first `count` documents; create missing documents."""
@@ -140,27 +144,31 @@ class LeasedDocuments:
                 raise
         return document
 
-    async def publish_demand(self, held: int, *, more: bool) -> None:
-        """Publish how many documents this process holds, and whether it has work for more."""
-        metadata = {"held": str(held), "more": str(int(more))}
+    async def publish_demand(self, demand: Mapping[str, int]) -> None:
+        """Publish the demand of this process for documents: numbers by name."""
+        metadata = {name: str(number) for name, number in demand.items()}
         with map_errors("publishing the demand for slots"):
-            await self._container.upload_blob(self._demand, b"", overwrite=True, metadata=metadata)
+            await self._container.upload_blob(DEMAND_PREFIX + self.process, b"", overwrite=True, metadata=metadata)
 
     async def withdraw_demand(self) -> None:
         """Delete the demand of this process."""
         with map_errors("publishing the demand for slots"):
-            await self._remove(self._demand)
+            await self._remove(DEMAND_PREFIX + self.process)
 
-    async def demands(self) -> list[tuple[int, bool]]:
-        """Return the demands of the other processes: documents held, and whether the process has work for more."""
+    async def demands(self) -> dict[str, dict[str, int]]:
+        """Return the demands of the other processes, by the name of the process: the fields that are numbers."""
         now = datetime.now(UTC)
         with map_errors("reading the demand for slots"):
             listing = self._container.list_blobs(name_starts_with=DEMAND_PREFIX, include=["metadata"])
-            others = [blob async for blob in listing if blob.name != self._demand]
+            others = [blob async for blob in listing if blob.name != DEMAND_PREFIX + self.process]
             for blob in others:
                 if blob.last_modified < now - DEMAND_RETENTION:
                     await self._remove(blob.name)
-        return [_parse_demand(blob.metadata or {}) for blob in others if blob.last_modified > now - DEMAND_TTL]
+        return {
+            blob.name.removeprefix(DEMAND_PREFIX): _parse_demand(blob.metadata or {})
+            for blob in others
+            if blob.last_modified > now - DEMAND_TTL
+        }
 
     async def _remove(self, name: str) -> None:
         with IgnoreMissing():
@@ -171,9 +179,8 @@ class LeasedDocuments:
             await self._container.upload_blob(name, b"{}", overwrite=False)
 
 
-def _parse_demand(metadata: dict[str, str]) -> tuple[int, bool]:
-    held = metadata.get("held", "")
-    return int(held) if held.isdigit() else 0, metadata.get("more") == "1"
+def _parse_demand(metadata: dict[str, str]) -> dict[str, int]:
+    return {name: int(number) for name, number in metadata.items() if number.isdecimal()}
 
 
 def _read(text: bytes) -> dict[str, Any]:

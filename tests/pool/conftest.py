@@ -13,3 +13,4 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "MAINTENANCE_INTERVAL_SECONDS", 0.02)
     monkeypatch.setattr(lease_keeper, "SEARCH_INTERVAL_SECONDS", 0.1)
     monkeypatch.setattr(rebalancing, "REBALANCE_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(rebalancing, "PEAK_SECONDS", 0.15)

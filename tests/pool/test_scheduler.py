@@ -358,7 +358,7 @@ def test_a_search_for_slots_has_a_least_interval(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lease_keeper, "time", SimpleNamespace(monotonic=lambda: now[0]))
     documents: Any = None
     client: Any = None
-    keeper = lease_keeper.LeaseKeeper(memory_settings(), documents, client, lambda: 1, "")
+    keeper = lease_keeper.LeaseKeeper(memory_settings(), documents, client, lambda: {"upload": 1}, {}, "")
     assert [keeper.search_is_due(), keeper.search_is_due()] == [True, False]
     now[0] += 1
     assert keeper.search_is_due()

@@ -71,13 +71,13 @@ async def test_demands_of_dead_processes_expire_and_are_deleted(
     account: Account, settings: Settings, documents: LeasedDocuments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = LeasedDocuments(account, settings.state_container, "slots/", 15)
-    await dead.publish_demand(2, more=True)
-    await documents.publish_demand(1, more=False)
-    assert await documents.demands() == [(2, True)]
+    await dead.publish_demand({"held": 2, "more": 1})
+    await documents.publish_demand({"held": 1, "more": 0})
+    assert await documents.demands() == {dead.process: {"held": 2, "more": 1}}
     monkeypatch.setattr(leased_documents, "DEMAND_TTL", timedelta(days=-1))
-    assert await documents.demands() == []
+    assert await documents.demands() == {}
     monkeypatch.setattr(leased_documents, "DEMAND_RETENTION", timedelta(days=-1))
-    assert await documents.demands() == []
+    assert await documents.demands() == {}
     left = [blob.name async for blob in account.container(settings.state_container).list_blobs()]
     assert len(left) == 1, "the own demand stays"
 
