@@ -1,30 +1,33 @@
 """Kill a bulk run on the local stack halfway, resume it, and compare its counts: `python -m benchmarks.killed_run`.
 
-    plan · start · kill -9 of host and pool when half is done · restart · resume · exact counts
+    plan · start · kill -9 of hosts and pool when half is done · restart · resume · exact counts
     nothing has changed: the plan is empty · the recipe has changed: the plan has exactly the stale jobs
     a second run without a kill: its duration beside the planned duration
 
-Host, workers, pool and sandboxes are killed. Storage stays up: Azure persists every confirmed write, while the storage
+Hosts, workers, pool and sandboxes are killed. Storage stays up: Azure persists every confirmed write, while the storage
 emulator persists its tables every few seconds.
+
+With `--layout azure`, each group of functions has its own host and the messages of the run have three, as `python -m
+devstack up --layout azure --scale run_waiting=3` starts them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.testbed import photo
 from devstack import azurite, subprocesses
+from devstack.layout import Layout
+from devstack.stack import StackOptions, running_hosts
 from devstack.state import ROOT
 from pipeline import runs
 from pipeline.recipes import load_recipes
@@ -42,6 +45,7 @@ recipes:
 RENDITIONS = 2
 WEB = runs.Selection(recipes=("web",))
 POLL = 0.5
+ONE_HOST = StackOptions()
 Say = Callable[[str], None]
 
 
@@ -52,6 +56,7 @@ class Scene:
     environ: dict[str, str]
     folder: Path
     say: Say
+    hosts: StackOptions = ONE_HOST
 
     @asynccontextmanager
     async def services(self) -> AsyncIterator[Services]:
@@ -67,17 +72,13 @@ class Scene:
         """Write the recipe file with a rendition of this width in pixels."""
         (self.folder / "recipes.yaml").write_text(RECIPE % width)
 
-    @asynccontextmanager
-    async def host(self) -> AsyncIterator[subprocesses.Subprocess]:
-        """Run a function host with the current recipe file. Messages of a killed host reappear after 30 s."""
-        argv = [sys.executable, "-m", "devstack", "host", "--poll", "1", "--hidden", "30"]
-        async with subprocesses.running("host", argv, env=self.environ, cwd=ROOT) as process:
-            await process.wait_for_line("function host ready", timeout=120)
-            yield process
+    def running_hosts(self) -> AbstractAsyncContextManager[Mapping[str, subprocesses.Subprocess]]:
+        """Run function hosts with the current recipe file. Messages of killed hosts reappear after 30 s."""
+        return running_hosts(self.hosts, self.environ, lambda *_: None)
 
 
 @asynccontextmanager
-async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
+async def scene(sessions: int, say: Say, hosts: StackOptions = ONE_HOST) -> AsyncIterator[Scene]:
     """Run storage that outlives pools and hosts."""
     with tempfile.TemporaryDirectory(prefix="recorded-") as place:
         folder = Path(place)
@@ -91,7 +92,7 @@ async def scene(sessions: int, say: Say) -> AsyncIterator[Scene]:
                 "PIPELINE_CLAIM_TTL": "15",
                 "PIPELINE_SLOT_LEASE_DURATION": "15",
             }
-            told = Scene(environ, folder, say)
+            told = Scene(environ, folder, say, hosts)
             told.recipe(200)
             async with told.services() as services:
                 await create_all(services.account, services.settings)
@@ -111,7 +112,7 @@ async def pool(stage: Scene, sessions: int, *faults: str) -> AsyncIterator[subpr
 
 
 async def kill_halfway(stage: Scene, images: int, sessions: int, *faults: str) -> dict[str, Any]:
-    """Plan and start a run, kill host and pool when half is done, resume it, and return the counts.
+    """Plan and start a run, kill hosts and pool when half is done, resume it, and return the counts.
 
     `faults` slow the first pool down, so that a small run can be killed halfway.
     """
@@ -123,14 +124,14 @@ async def kill_halfway(stage: Scene, images: int, sessions: int, *faults: str) -
         stage.say(f"run {run.id} started")
         async with AsyncExitStack() as parts:
             process = await parts.enter_async_context(pool(stage, sessions, *faults))
-            host = await parts.enter_async_context(stage.host())
+            hosts = await parts.enter_async_context(stage.running_hosts())
             before = await wait_for_run(
                 services, run.id, lambda seen: seen.progress.done + seen.progress.failed >= images // 2
             )
-            for victim in (host, process):
-                os.kill(victim.pid, signal.SIGKILL)
-        stage.say(f"killed with {before.progress}")
-        async with pool(stage, sessions), stage.host():
+            for victim in (*hosts.values(), process):
+                victim.kill()
+        stage.say(f"killed {len(hosts)} hosts and the pool with {before.progress}")
+        async with pool(stage, sessions), stage.running_hosts():
             await services.runs.resume(run.id)
             seen = await wait_for_run(services, run.id, lambda seen: seen.over)
         stage.say(f"resumed, {seen.state}: {seen.progress}")
@@ -149,7 +150,7 @@ async def plan_again(stage: Scene) -> runs.Plan:
 
 async def run_undisturbed(stage: Scene, sessions: int) -> tuple[float, float]:
     """Execute a run. Return its planned and its measured duration in seconds."""
-    async with pool(stage, sessions), stage.host(), stage.services() as services:
+    async with pool(stage, sessions), stage.running_hosts(), stage.services() as services:
         plan = await services.planner.plan(WEB)
         run = await services.runs.start(plan_id=plan.id)
         seen = await wait_for_run(services, run.id, lambda seen: seen.over)
@@ -196,15 +197,16 @@ async def _stored_results(services: Services, run_id: str) -> dict[str, Any]:
     return {"outputs": names, "entries": entries}
 
 
-async def main(images: int, sessions: int) -> bool:
+async def main(images: int, sessions: int, layout: Layout) -> bool:
     """Execute the whole scenario. Return whether all counts are exact."""
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
-    async with scene(sessions, say) as stage:
-        say(f"{images} images, {sessions} sessions")
+    scale = {"run_waiting": 3} if layout is Layout.AZURE else {}
+    async with scene(sessions, say, StackOptions(layout=layout, scale=scale)) as stage:
+        say(f"{images} images, {sessions} sessions, layout {layout}")
         told = await kill_halfway(stage, images, sessions)
         run, twice = told["run"], sum(entry.generation > 1 for entry in told["entries"])
         say(f"{len(set(told['outputs']))} renditions, {len(told['entries'])} rows, {twice} jobs started more than once")
@@ -225,5 +227,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--sessions", type=int, default=4)
+    parser.add_argument("--layout", type=Layout, choices=list(Layout), default=Layout.ALL)
     options = parser.parse_args()
-    raise SystemExit(0 if asyncio.run(main(options.images, options.sessions)) else 1)
+    raise SystemExit(0 if asyncio.run(main(options.images, options.sessions, options.layout)) else 1)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from ssl import create_default_context
@@ -22,15 +22,16 @@ import psutil
 from devstack import azurite, subprocesses
 from devstack.certificate import Certificate, write_trust_bundle
 from devstack.errors import DevstackError, SubprocessError
+from devstack.layout import HOST_PREFIX, Layout, check_scale, groups_of, host_group
 from devstack.state import ROOT, STATE_FOLDER
 from event_grid_emulator.subscription import app_subscriptions
+from functions_host.groups import BLOB_GROUP, HTTP_GROUP
 
 ENV_FILE = STATE_FOLDER / "env"
 START_TIMEOUT_SECONDS = 60.0
 # The first line of the environment file.
 ENV_FILE_OWNER = "# settings of the running stack, process "
 HOST_GRACE_SECONDS = 10.0
-HOST_PREFIX = "host-"
 # The client id of the managed identity that --identity provides.
 IDENTITY_CLIENT_ID = "1de00000-0000-4000-8000-000000000001"
 CONNECTIONS = ("AzureWebJobsStorage", "IMAGES")
@@ -45,7 +46,9 @@ class StackOptions:
     """Options of the stack.
 
     Attributes:
-        hosts: The number of function hosts.
+        hosts: The number of function hosts (layout `all`).
+        layout: Functions of each host.
+        scale: The number of hosts by group (layout `azure`); 1 for all others.
         max_sessions: The size of the session pool.
         data: The folder of the storage emulator; None stores everything in memory.
         port: The port of the first function host; 0 selects free ports.
@@ -67,6 +70,8 @@ class StackOptions:
     token_lifetime: int = 86_400
     events: bool = False
     event_grid_arguments: tuple[str, ...] = ()
+    layout: Layout = Layout.ALL
+    scale: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,17 +85,17 @@ class Stack:
     output: Output
 
     async def failure(self) -> SubprocessError:
-        """Wait until the stack cannot work any more, and return the reason: a part or the last host exited."""
+        """Wait until the stack cannot work any more. Return the reason: a part or the last host of a group exited."""
         waiting = {asyncio.create_task(each.wait_for_exit()): name for name, each in self.processes.items()}
         try:
             while True:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 task = done.pop()
                 name = waiting.pop(task)
-                other_hosts = [each for each in waiting.values() if each.startswith(HOST_PREFIX)]
-                if not (name.startswith(HOST_PREFIX) and other_hosts):
+                others = [each for each in waiting.values() if host_group(each) == host_group(name)]
+                if not (name.startswith(HOST_PREFIX) and others):
                     return task.result()
-                self.output("up", f"warning: {task.result().reason}; still running: {', '.join(other_hosts)}")
+                self.output("up", f"warning: {task.result().reason}; still running: {', '.join(others)}")
         finally:
             for task in waiting:
                 task.cancel()
@@ -128,10 +133,25 @@ async def running(options: StackOptions, output: Output) -> AsyncIterator[Stack]
         storage, pool, identity = await _run_concurrently(starter.storage(), starter.pool(), starter.identity())
         settings = {**storage, **identity, **pool, **starter.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
         # The hosts need not wait for the containers: they poll until the containers exist.
-        hosts = [starter.host(number, settings) for number in range(options.hosts)]
-        _, *urls = await _run_concurrently(starter.create_containers(settings), *hosts)
-        await starter.subscribe(urls)
-        yield Stack(settings["PIPELINE_POOL_ENDPOINT"], tuple(urls), settings, starter.processes, output)
+        _, hosts = await _run_concurrently(starter.create_containers(settings), starter.hosts(settings))
+        await starter.subscribe([url for group, url in hosts if group in ("", BLOB_GROUP)])
+        urls = tuple(url for _, url in hosts)
+        yield Stack(settings["PIPELINE_POOL_ENDPOINT"], urls, settings, starter.processes, output)
+
+
+@contextlib.asynccontextmanager
+async def running_hosts(
+    options: StackOptions, settings: Mapping[str, str], output: Output
+) -> AsyncIterator[Mapping[str, subprocesses.Subprocess]]:
+    """Run only the function hosts of a stack until the block ends, and yield them by name.
+
+    Raises:
+        DevstackError: A host did not start. All started hosts are stopped.
+    """
+    async with AsyncExitStack() as parts:
+        starter = _Starter(parts, options, output)
+        await starter.hosts(settings)
+        yield starter.processes
 
 
 async def _run_concurrently(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
@@ -230,17 +250,40 @@ class _Starter:
             return {}
         return write_trust_bundle(sorted(self._folder.glob("*.pem")), self._folder / "trust.crt")
 
-    async def host(self, number: int, settings: Mapping[str, str]) -> str:
-        """Start a function host. Return its URL."""
+    async def hosts(self, settings: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Start the function hosts of the layout. Return group and URL of each; the first serves HTTP.
+
+        Raises:
+            DevstackError: A host did not start, or `scale` names an unknown group.
+        """
+        if self._options.layout is Layout.ALL:
+            hosts = [self._host(settings, "", number) for number in range(self._options.hosts)]
+            return await _run_concurrently(*hosts)
+        first = await self._host(settings, HTTP_GROUP, 0)
+        async with httpx.AsyncClient(timeout=START_TIMEOUT_SECONDS) as client:
+            groups = groups_of((await client.get(f"{first[1]}/admin/functions")).json())
+        check_scale(self._options.scale, groups)
+        names = [group for group in groups for _ in range(self._options.scale.get(group, 1))]
+        names.remove(HTTP_GROUP)
+        others = [self._host(settings, group, number) for number, group in enumerate(names, 1)]
+        return [first, *await _run_concurrently(*others)]
+
+    async def _host(self, settings: Mapping[str, str], group: str, number: int) -> tuple[str, str]:
+        """Start a function host. Return its group and its URL."""
         port = self._options.port + number if self._options.port else 0
         arguments = ["host", "--app", str(self._options.app), "--port", str(port), "--grace", f"{HOST_GRACE_SECONDS:g}"]
         if self._event_grid_url:
             arguments += ["--events"]
             settings = {**settings, "FUNCTIONS_HOST_WEBHOOK_KEY": self._webhook_key}
-        return await self._start(f"{HOST_PREFIX}{number + 1}", arguments, settings, r"function host ready: (\S+)")
+        arguments += ["--group", group] if group else []
+        name = f"{HOST_PREFIX}{group}-{number + 1}" if group else f"{HOST_PREFIX}{number + 1}"
+        return group, await self._start(name, arguments, settings, r"function host ready: (\S+)")
 
-    async def create_containers(self, settings: Mapping[str, str]) -> str:
-        """Let the pipeline create its containers, queues and tables: only the pipeline knows their names."""
+    async def create_containers(self, settings: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Let the pipeline create its containers, queues and tables: only the pipeline knows their names.
+
+        Return no hosts.
+        """
         app, output = self._options.app, partial(self._output, "init")
         if _has_pipeline(app):
             argv = [sys.executable, "-m", "pipeline", "init"]
@@ -248,7 +291,7 @@ class _Starter:
                 exit_error = await process.wait_for_exit()
                 if process.status != 0:
                     raise exit_error
-        return ""
+        return []
 
     async def _start(self, name: str, arguments: list[str], settings: Mapping[str, str], ready_pattern: str) -> str:
         """Start a part and return the URL in its ready line."""

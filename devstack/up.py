@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from devstack import azurite, stack
+from devstack.layout import Layout
 from devstack.run_until_signal import run_until_signal
 from devstack.state import ROOT, short_path
 
@@ -29,10 +30,19 @@ def command(
         str,
         typer.Option(help="Options of the Event Grid emulator, such as '--copies 2 --shuffle 1'; implies --events."),
     ] = "",
+    layout: Annotated[
+        Layout,
+        typer.Option(help="all: each host runs all functions. azure: hosts for each group of functions."),
+    ] = Layout.ALL,
+    scale: Annotated[
+        list[str], typer.Option(help="Hosts of a group of functions, as run_waiting=3 (layout azure); repeatable.")
+    ] = [],  # noqa: B006 - typer's form
     token_lifetime: Annotated[int, typer.Option(min=1, help="Lifetime of the identity's tokens, in seconds.")] = 86_400,
     env_file: Annotated[Path, typer.Option(help="File for the settings of other programs.")] = stack.ENV_FILE,
 ) -> None:
     """Run storage, session pool and function hosts until Ctrl-C."""
+    if (hosts > 1) if layout is Layout.AZURE else bool(scale):
+        raise typer.BadParameter("--hosts is for the layout all, and --scale for the layout azure")
     options = stack.StackOptions(
         hosts,
         max_sessions,
@@ -43,8 +53,21 @@ def command(
         token_lifetime=token_lifetime,
         events=events or bool(event_grid),
         event_grid_arguments=tuple(shlex.split(event_grid)),
+        layout=layout,
+        scale=_parse_scale(scale),
     )
     run_until_signal(_serve(options, env_file))
+
+
+def _parse_scale(values: list[str]) -> dict[str, int]:
+    """Parse numbers of hosts by group."""
+    scale: dict[str, int] = {}
+    for value in values:
+        group, _, count = value.partition("=")
+        if not group or not count.isdecimal() or count == "0":
+            raise typer.BadParameter(f"--scale {value}: write a group and its number of hosts, as run_waiting=3")
+        scale[group] = int(count)
+    return scale
 
 
 async def _serve(options: stack.StackOptions, env_file: Path) -> None:

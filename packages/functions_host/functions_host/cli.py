@@ -56,11 +56,15 @@ def command(
         str,
         typer.Option(envvar="FUNCTIONS_HOST_WEBHOOK_KEY", help="Key that Event Grid must send; empty accepts any key."),
     ] = "",
+    group: Annotated[
+        str,
+        typer.Option(help="Run one group of functions, as an instance on Azure does: http, blob, or another function."),
+    ] = "",
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running invocations get at shutdown.")] = 10.0,
 ) -> None:
     """Run a function app until Ctrl-C."""
     configure_logging()
-    options = HostOptions(app.resolve(), port, poll, hidden, grace, events, webhook_key)
+    options = HostOptions(app.resolve(), port, poll, hidden, grace, events, webhook_key, group)
     _run_until_signal(run_host(options, lambda url: typer.echo(f"function host ready: {url}")))
 
 

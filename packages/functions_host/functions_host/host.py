@@ -29,6 +29,7 @@ from functions_host.blob_triggers import (
 )
 from functions_host.errors import HostError
 from functions_host.functions import Function, InFlight, Invoker, load_functions
+from functions_host.groups import functions_of_group
 from functions_host.http_triggers import HttpTriggers, compile_route
 from functions_host.leader_election import run_while_leader
 from functions_host.queue_listener import QueueListener, dead_letter, encode_message, invoke_queue_trigger
@@ -95,7 +96,8 @@ class HostOptions:
     """Options of the host. Times are in seconds; port 0 selects a free port.
 
     With `event_grid`, blob triggers with the source Event Grid receive only events from the webhook. Without it, the
-    scan finds their blobs as well. `webhook_key` is the key that webhook requests must send; empty accepts any.
+    scan finds their blobs as well. `webhook_key` is the key that webhook requests must send; empty accepts any. The
+    host runs only the functions of `group`; all if it is empty.
     """
 
     app: Path
@@ -105,6 +107,7 @@ class HostOptions:
     shutdown_grace: float = 10.0
     event_grid: bool = False
     webhook_key: str = ""
+    group: str = ""
 
 
 async def run_host(options: HostOptions, on_ready: Callable[[str], None]) -> None:
@@ -120,14 +123,15 @@ async def run_host(options: HostOptions, on_ready: Callable[[str], None]) -> Non
     host_json = load_host_json(options.app)
     functions = load_functions(options.app)
     invoke, inflight = Invoker(host_json.function_timeout), InFlight()
-    routes = [compile_route(each, host_json.route_prefix) for each in _with_trigger(functions, "httpTrigger")]
+    served = functions_of_group(functions, options.group)
+    routes = [compile_route(each, host_json.route_prefix) for each in _with_trigger(served, "httpTrigger")]
     http = HttpTriggers(routes, invoke, inflight)
     try:
         async with (
             contextlib.aclosing(StorageClients()) as clients,
             serving(http, options.port, options.shutdown_grace) as url,
         ):
-            host = _Host(options, host_json, functions, clients, invoke, inflight, http)
+            host = _Host(options, host_json, functions, served, clients, invoke, inflight, http)
             try:
                 await _run_all(await host.listeners(), lambda: on_ready(url))
             finally:
@@ -167,6 +171,7 @@ class _Host:
     options: HostOptions
     host_json: HostJson
     functions: list[Function]
+    served: list[Function]
     clients: StorageClients
     invoke: Invoker
     inflight: InFlight
@@ -175,12 +180,12 @@ class _Host:
     async def listeners(self) -> list[Listener]:
         """Return the listeners of all triggers except HTTP."""
         self.http.add_endpoint(FUNCTIONS_PATH, self._list_functions)
-        if not any(function.trigger_type != "httpTrigger" for function in self.functions):
+        if not any(function.trigger_type != "httpTrigger" for function in self.served):
             return []
         app_id = host_id(self.options.app)
         await create_host_resources(self.clients, queue := f"azure-webjobs-blobtrigger-{app_id}")
-        queues = [self._queue_listener(each) for each in _with_trigger(self.functions, "queueTrigger")]
-        timers = [self._timer_listener(each, app_id) for each in _with_trigger(self.functions, "timerTrigger")]
+        queues = [self._queue_listener(each) for each in _with_trigger(self.served, "queueTrigger")]
+        timers = [self._timer_listener(each, app_id) for each in _with_trigger(self.served, "timerTrigger")]
         return [*queues, *timers, *self._blob_listeners(app_id, queue)]
 
     def _queue_listener(self, function: Function) -> Listener:
@@ -203,7 +208,7 @@ class _Host:
 
     def _blob_listeners(self, app_id: str, queue_name: str) -> list[Listener]:
         """Return the listeners of all blob triggers: the shared queue, and the scan if it is needed."""
-        triggers = [BlobTrigger.from_function(each) for each in _with_trigger(self.functions, "blobTrigger")]
+        triggers = [BlobTrigger.from_function(each) for each in _with_trigger(self.served, "blobTrigger")]
         if not triggers:
             return []
         queue = self.clients.queues(HOST_STORAGE).get_queue_client(queue_name)
@@ -241,4 +246,5 @@ class _Host:
         return [listener.run(), run_while_leader(self.clients.host_blob(f"locks/{app_id}/blobscan"), scanner.run)]
 
     async def _list_functions(self, _request: Request) -> Response:
+        """Return all functions of the app, as every instance does."""
         return list_functions(self.functions)
