@@ -67,7 +67,7 @@ async def upload_undeliverable(message: func.QueueMessage) -> None:
 @app.timer_trigger(arg_name="timer", schedule=settings.schedule, run_on_startup=False, use_monitor=True)
 async def scheduled_run(timer: func.TimerRequest) -> None:
     """Start the scheduled run, which finds the jobs that no event has started."""
-    await process.services().runs.start_scheduled()
+    await process.services().schedule.start()
 
 
 @app.timer_trigger(arg_name="timer", schedule="45 */10 * * * *", run_on_startup=False, use_monitor=True)

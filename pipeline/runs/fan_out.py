@@ -77,7 +77,7 @@ class FanOut:
             position = {**changes, "pages": run.pages + 1, "found": run.found + len(taken)}
             return stored.model_copy(update={**position, "why": stored.why or changes.get("why", "")})
 
-        advanced_run = await self.controller.update(run.id, advanced)
+        advanced_run = await self.controller.records.update(run.id, advanced)
         log.info(
             "run %s: %d jobs of %d sources, page %d",
             run.id,

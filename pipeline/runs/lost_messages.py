@@ -8,6 +8,7 @@ from pipeline.errors import PipelineError
 from pipeline.jobs.lost_messages import JobMessageRecovery
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, key_of, now
+from pipeline.runs.scheduled_start import RunSchedule
 from pipeline.storage import JobQueue, QueueIncarnations, QueueLoss, RunStore
 from pipeline.telemetry import logger
 
@@ -41,6 +42,7 @@ class LostMessageRecovery:
     jobs: JobMessageRecovery
     store: RunStore
     runs: RunController
+    schedule: RunSchedule
     run_queue: JobQueue
     run_dead_letters: JobQueue
 
@@ -105,7 +107,7 @@ class LostMessageRecovery:
         lost = [loss for loss in losses if loss]
         if not lost or [run async for run in self._working() if run.scheduled]:
             return
-        if await self.runs.start_scheduled():
+        if await self.schedule.start():
             for loss in lost:
                 await self.incarnations.resolve(loss)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.runs.orphans import OrphanCollector
     from pipeline.runs.planning import RunPlanner
     from pipeline.runs.retention import Retention
+    from pipeline.runs.scheduled_start import RunSchedule
     from pipeline.runs.selection import JobFinder
     from pipeline.runs.worker import ItemExecutor, RunWorker
 
@@ -50,17 +51,26 @@ class RunServices(JobServices):
     @cached_property
     def runs(self) -> RunController:
         """Starts, cancels and resumes runs."""
+        from pipeline.runs.caps import RunCaps
         from pipeline.runs.lifecycle import RunController
+        from pipeline.runs.records import RunRecords
 
         return RunController(
             self.settings,
-            self.run_store,
+            RunRecords(self.run_store),
             self.run_queue,
             self.job_finder,
-            self.estimator,
             self.planner,
+            RunCaps(self.settings, self.job_finder, self.estimator),
             self.admission.pauses,
         )
+
+    @cached_property
+    def schedule(self) -> RunSchedule:
+        """Starts the scheduled runs."""
+        from pipeline.runs.scheduled_start import RunSchedule
+
+        return RunSchedule(self.runs)
 
     @cached_property
     def run_items(self) -> ItemExecutor:
@@ -121,6 +131,7 @@ class RunServices(JobServices):
             jobs,
             self.run_store,
             self.runs,
+            self.schedule,
             self.run_queue,
             JobQueue(account, settings.run_queue + POISON_QUEUE_SUFFIX),
         )

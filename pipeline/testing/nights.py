@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.errors import StorageUnavailable
 from pipeline.runs import Run
 from pipeline.runs.fan_out import FanOut
-from pipeline.runs.lifecycle import SCHEDULE_KEY
+from pipeline.runs.scheduled_start import SCHEDULE_KEY
 from pipeline.services import Services
 from pipeline.storage import Outcome, RunWork
 from pipeline.testing.library import SimulatedLibrary
@@ -38,7 +38,7 @@ class SimulatedNights:
         """
         services = self.services
         await pass_day(services)
-        run = await services.runs.start_scheduled()
+        run = await services.schedule.start()
         if run is None:
             raise AssertionError("no scheduled run is started")
         fan_out = FanOut(services.settings, services.run_store, services.run_queue, self.library.finder, services.runs)

@@ -19,8 +19,8 @@ import azure.functions as func
 from devstack.__main__ import build_cli
 from pipeline.jobs import admission, circuit_breaker, lost_messages, put_back, retry_policy
 from pipeline.pool import auth, slot
-from pipeline.runs import lifecycle, selection
 from pipeline.runs import lost_messages as lost_runs
+from pipeline.runs import scheduled_start, selection
 from pipeline.storage import deployment, entry, ledger
 from tests.chaos.scaled import LONGEST_PAUSE, SCALE, TIMER
 
@@ -51,8 +51,8 @@ def scale() -> None:
     lost_messages.GRACE = lost_runs.GRACE = timedelta(minutes=5) / SCALE
     lost_messages.ABANDONED_AGE = timedelta(minutes=30) / SCALE
     # A run that started a second ago is no duplicate of the next tick of the scaled schedule.
-    lifecycle.DUPLICATE_TIMER_SECONDS = 60 // SCALE
-    lifecycle.STALLED_RUN_SECONDS = 3600 // SCALE
+    scheduled_start.DUPLICATE_TIMER_SECONDS = 60 // SCALE
+    scheduled_start.STALLED_RUN_SECONDS = 3600 // SCALE
     plain = func.FunctionApp.timer_trigger
 
     def timer_trigger(app: func.FunctionApp, *, schedule: str, **more: Any) -> Callable[..., Any]:

@@ -291,7 +291,7 @@ async def test_paused_runs_keep_their_messages(memory: Memory) -> None:
         (body,) = await memory.run_messages()
         await memory.services.run_worker.handle_message(body)
         memory.account.advance(MAX_PAUSE_SECONDS)
-    assert await memory.services.runs.start_scheduled() is None
+    assert await memory.services.schedule.start() is None
     assert memory.pool.calls == []
     await memory.services.admission.pauses.resume(["runs"])
     await memory.process_messages()

@@ -142,5 +142,5 @@ async def edit_all_bookkeeping(memory: Memory) -> None:
 
 async def night(memory: Memory) -> None:
     """Do the scheduled run of a night."""
-    assert await memory.services.runs.start_scheduled()
+    assert await memory.services.schedule.start()
     await memory.process_messages()

@@ -58,7 +58,7 @@ async def test_an_outdated_instance_refuses_every_start(memory: Memory) -> None:
         services.jobs.submit(Message(recipe="web", container="input", name=NAME)),
         services.runs.start(Selection(), expected_count=1),
         services.runs.resume("20260101-000000-000000"),
-        services.runs.start_scheduled(),
+        services.schedule.start(),
     ):
         with pytest.raises(OutdatedDeployment, match=r"below the minimum version 99\.0\.0"):
             await start

@@ -12,7 +12,7 @@ from tests.stack import Stack
 async def night(stack: Stack) -> Run:
     """Start the scheduled run of the next day, and process its messages."""
     await pass_day(stack.services)
-    run = await stack.services.runs.start_scheduled()
+    run = await stack.services.schedule.start()
     assert run is not None
     await stack.process_messages()
     return await stack.services.runs.get(run.id)

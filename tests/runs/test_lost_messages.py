@@ -238,7 +238,7 @@ async def test_jobs_of_a_run_wait_with_their_batches(memory: Memory) -> None:
 async def test_jobs_of_a_stopped_scheduled_run_start_again(memory: Memory) -> None:
     """A deployment with other recipes stops a scheduled run, and nobody resumes it."""
     await memory.upload("photos/0.jpg", image_bytes(60, 40))
-    run = await memory.services.runs.start_scheduled()
+    run = await memory.services.schedule.start()
     assert run
     memory.pool.fail("POST", pool.FULL, times=50)
     for _ in range(2):
@@ -506,7 +506,7 @@ async def test_the_lost_queue_of_the_blob_trigger_starts_the_scheduled_run(
 async def test_a_loss_during_a_scheduled_run_starts_the_next_one(memory: Memory) -> None:
     await memory.account.queue(UPLOADS).create_queue()
     await tick(memory)
-    await memory.services.runs.start_scheduled()
+    await memory.services.schedule.start()
     await lose(memory, UPLOADS)
     schedule = await memory.services.run_store.get("schedule", "run")
     assert schedule is not None

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from pipeline.errors import PipelineError, RequestError, StorageUnavailable
-from pipeline.runs import lifecycle, model, planning, retention, retention_tasks
+from pipeline.runs import lifecycle, model, planning, retention, retention_tasks, scheduled_start
 from pipeline.runs.retention import Retention, RetentionTask
 from pipeline.runs.selection import Selection
 from pipeline.services import Services
@@ -86,7 +86,7 @@ async def test_retention_deletes_old_plans_and_runs_but_no_jobs(
     await stack.upload("photos/b.jpg", image_bytes(60, 40))
     services, table = stack.services, stack.services.run_store
     with monkeypatch.context() as then:
-        for module in (lifecycle, planning):
+        for module in (lifecycle, planning, scheduled_start):
             then.setattr(module, "new_id", lambda: f"{model.now() - timedelta(days=91):%Y%m%d-%H%M%S}-abc123")
         old_plan = await services.planner.plan(WEB)
         old = await services.runs.start(WEB, expected_count=2)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline import recipes, runs
 from pipeline.errors import RequestError, StateConflict
-from pipeline.runs import lifecycle
+from pipeline.runs import scheduled_start
 from pipeline.runs.estimates import Measured, Pool, Times, duration, estimate, jobs_per_session
 from pipeline.runs.model import Progress
 from pipeline.settings import Settings
@@ -286,9 +286,9 @@ def test_an_invalid_selection_is_refused() -> None:
 @pytest.mark.both
 async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
     await upload_images(stack, 2)
-    started = await asyncio.gather(*(stack.services.runs.start_scheduled() for _ in range(4)))
+    started = await asyncio.gather(*(stack.services.schedule.start() for _ in range(4)))
     (run,) = [each for each in started if each]
-    assert await stack.services.runs.start_scheduled() is None
+    assert await stack.services.schedule.start() is None
     await stack.process_messages()
     listed, token = await stack.services.runs.list_runs()
     assert [(each.id, each.state, each.scheduled) for each in listed] == [(run.id, "done", True)]
@@ -297,14 +297,14 @@ async def test_two_timers_start_one_scheduled_run(stack: Stack) -> None:
 
 async def test_a_scheduled_run_that_lost_its_message_is_resumed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await upload_images(stack, 1)
-    run = await stack.services.runs.start_scheduled()
+    run = await stack.services.schedule.start()
     assert run is not None
     assert len(await stack.run_messages()) == 1  # the message is lost
-    monkeypatch.setattr(lifecycle, "DUPLICATE_TIMER_SECONDS", 0)
-    assert await stack.services.runs.start_scheduled() is None
+    monkeypatch.setattr(scheduled_start, "DUPLICATE_TIMER_SECONDS", 0)
+    assert await stack.services.schedule.start() is None
     await stack.process_messages()
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=1)
-    assert await stack.services.runs.start_scheduled() is not None
+    assert await stack.services.schedule.start() is not None
 
 
 async def test_a_full_pool_leaves_jobs_for_the_next_message(environ: dict[str, str]) -> None:

@@ -268,7 +268,7 @@ async def test_a_killed_scheduled_run_continues_at_its_page(fault: str, monkeypa
 
 async def test_a_cancelled_scheduled_run_leaves_its_round_positions(memory: Memory) -> None:
     await upload(memory, 2)
-    run = await memory.services.runs.start_scheduled()
+    run = await memory.services.schedule.start()
     assert run is not None
     await memory.services.runs.cancel(run.id)
     assert (await night(memory)).progress == Progress(done=2)

@@ -1,0 +1,85 @@
+"""Start the scheduled run, once per night: timers of several hosts compete for the schedule's document."""
+
+from dataclasses import dataclass
+
+from pipeline.runs.lifecycle import RunController
+from pipeline.runs.model import Run, now
+from pipeline.runs.planning import new_id
+from pipeline.runs.rounds import Night
+from pipeline.runs.schedule import load_rounds
+from pipeline.runs.selection import Selection
+from pipeline.storage import Document
+from pipeline.telemetry import logger
+
+log = logger(__name__)
+# The key of the schedule's document.
+SCHEDULE_KEY = "run"
+# Timers that fire within this time after a start are duplicates of it.
+DUPLICATE_TIMER_SECONDS = 60
+# The timer resumes a scheduled run that has been working for longer than this: its messages may have been lost.
+STALLED_RUN_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class RunSchedule:
+    """Starts the scheduled runs."""
+
+    runs: RunController
+
+    async def start(self) -> Run | None:
+        """Start the scheduled run; None if runs are paused, or its last run has just started or is still working.
+
+        A scheduled run that has been working for over an hour is resumed: a stalled run would block all later ones.
+        """
+        await self.runs.pauses.ensure_version()
+        if "runs" in await self.runs.pauses.current():
+            # Resuming a stalled run each night would multiply its messages, which wait in the queue.
+            log.warning(
+                "no scheduled run is started: runs are paused; `image-pipeline resume runs`, then `image-pipeline "
+                "reprocess` does its jobs at once",
+                extra={"event": "run.schedule_paused"},
+            )
+            return None
+        before = await self.runs.store.get("schedule", SCHEDULE_KEY)
+        if before and before.content and await self._is_started(before):
+            return None
+        run_id = new_id()
+        content = {"run": run_id, "at": now().timestamp()}
+        written = await (
+            self.runs.store.replace("schedule", SCHEDULE_KEY, before, content)
+            if before
+            else self.runs.store.create("schedule", SCHEDULE_KEY, content)
+        )
+        if written is None:
+            return None
+        selection = Selection(prefix=self.runs.settings.schedule_prefix, reasons=self.runs.settings.schedule_reasons)
+        limit, cap = await self.runs.caps.scheduled_limit(selection)
+        number, rounds = await load_rounds(self.runs.store, selection.prefix)
+        run = Run(
+            id=run_id,
+            selection=selection,
+            scheduled=True,
+            most=limit,
+            cap=cap,
+            night=Night.begin(number, limit, selection.reasons, rounds),
+            recipe_versions=self.runs.finder.recipe_versions(selection),
+        )
+        return await self.runs.begin(run)
+
+    async def _is_started(self, before: Document) -> bool:
+        """Return True if another timer has just started the scheduled run, or the last one is still working."""
+        last, age = before.content, now().timestamp() - before.content["at"]
+        recent = age < DUPLICATE_TIMER_SECONDS
+        run = None if recent else await self.runs.records.find(last["run"])
+        if not recent and (run is None or run.state != "working"):
+            return False
+        log.info(
+            "no scheduled run is started: run %s is working, or has just started",
+            last["run"],
+            extra={"event": "run.schedule_skipped"},
+        )
+        if run and (age >= STALLED_RUN_SECONDS or not (run.pages or run.listed)):
+            content = {**last, "at": now().timestamp()}
+            if await self.runs.store.replace("schedule", SCHEDULE_KEY, before, content):
+                await self.runs.resume(run.id)
+        return True
