@@ -13,7 +13,7 @@ from pipeline.runs.planning import RunPlanner, new_id
 from pipeline.runs.records import RunRecords
 from pipeline.runs.selection import JobFinder, Selection
 from pipeline.settings import Settings, variable
-from pipeline.storage import UNFINISHED, JobQueue, RunStore, RunWork
+from pipeline.storage import UNFINISHED, JobQueue, RunStore, RunWork, is_older
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -135,11 +135,26 @@ class RunController:
         await self.records.update(run_id, stopped)
 
     async def stop_on_version_mismatch(self, run: Run) -> bool:
-        """Stop a run whose recipe versions differ from those of this process; return True if they differ.
+        """Stop a run whose recipe versions differ from those of this process; return True if it stops.
 
-        Raises OutdatedDeployment if they differ and a newer deployment has the run.
+        A scheduled run of an older deployment continues with the versions of this process: nobody has planned it, and
+        each night makes progress. Raises OutdatedDeployment if the versions differ and a newer deployment has the run.
         """
-        if mismatch := self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment):
+        mismatch = self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment)
+        own = self.finder.ledger.deployment
+        if mismatch and run.scheduled and is_older(run.deployment, own):
+            versions = {"recipe_versions": self.finder.recipe_versions(run.selection), "deployment": own}
+            log.info(
+                "scheduled run %s continues with the recipe versions of the deployment %d",
+                run.id,
+                own,
+                extra={"event": "run.versions_adopted"},
+            )
+            await self.records.update(
+                run.id, lambda stored: stored.model_copy(update=versions if is_older(stored.deployment, own) else {})
+            )
+            return False
+        if mismatch:
             await self.stop(run.id, f"{mismatch}, and resume the run")
         return bool(mismatch)
 

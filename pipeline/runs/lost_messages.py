@@ -36,7 +36,10 @@ async def waits_in_run(store: RunStore, run_id: str) -> bool:
 
 @dataclass(frozen=True)
 class LostMessageRecovery:
-    """Look after the queues of jobs, of runs and of the blob trigger. The parts do not depend on each other."""
+    """Look after the queues of jobs, of runs and of the blob trigger, and after a missed scheduled run.
+
+    The parts do not depend on each other.
+    """
 
     incarnations: QueueIncarnations
     jobs: JobMessageRecovery
@@ -48,7 +51,12 @@ class LostMessageRecovery:
 
     async def recover(self) -> None:
         """Find and send lost messages, for a bounded time. An error of one queue does not stop the others."""
-        parts: list[Callable[[], Awaitable[None]]] = [self._recover_jobs, self._recover_runs, self._recover_uploads]
+        parts: list[Callable[[], Awaitable[None]]] = [
+            self._recover_jobs,
+            self._recover_runs,
+            self._recover_uploads,
+            self._start_missed,
+        ]
         for part in parts:
             try:
                 await part()
@@ -110,6 +118,9 @@ class LostMessageRecovery:
         if await self.schedule.start():
             for loss in lost:
                 await self.incarnations.resolve(loss)
+
+    async def _start_missed(self) -> None:
+        await self.schedule.start_missed()
 
     async def _working(self) -> AsyncIterator[Run]:
         """Yield the working runs, newest first."""

@@ -22,7 +22,7 @@ class RunRecords:
 
     async def find(self, run_id: str) -> Run | None:
         """Return a run with its progress, or None if there is none."""
-        document = await self.store.get("run", key_of(run_id))
+        document = await self.store.get("run", key_of(run_id)) if is_id(run_id) else None
         return await self._counted(run_id, document) if document else None
 
     async def page(self, limit: int = 20, cursor: str = "") -> tuple[list[Run], str]:
@@ -40,8 +40,11 @@ class RunRecords:
         """
         while True:
             document = await self._stored(run_id)
-            changed = change(Run.read(document.content))
-            if await self.store.replace("run", key_of(run_id), document, changed.model_dump(mode="json")):
+            run = Run.read(document.content)
+            changed = change(run)
+            if changed == run or await self.store.replace(
+                "run", key_of(run_id), document, changed.model_dump(mode="json")
+            ):
                 return changed
 
     async def _counted(self, run_id: str, document: Document) -> Run:

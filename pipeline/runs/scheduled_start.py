@@ -35,10 +35,11 @@ class RunSchedule:
         if "runs" in await self.runs.pauses.current():
             # Resuming a stalled run each night would multiply its messages, which wait in the queue.
             log.warning(
-                "no scheduled run is started: runs are paused; `image-pipeline resume runs`, then `image-pipeline "
-                "reprocess` does its jobs at once",
+                "no scheduled run is started: runs are paused; it starts within minutes after `image-pipeline resume "
+                "runs`",
                 extra={"event": "run.schedule_paused"},
             )
+            await self._note_missed()
             return None
         before = await self.runs.store.get("schedule", SCHEDULE_KEY)
         if before and before.content and await self._is_started(before):
@@ -65,6 +66,22 @@ class RunSchedule:
             recipe_versions=self.runs.finder.recipe_versions(selection),
         )
         return await self.runs.begin(run)
+
+    async def start_missed(self) -> Run | None:
+        """Start the scheduled run that a pause of runs has prevented, once it has ended; None if there is none."""
+        document = await self.runs.store.get("schedule", SCHEDULE_KEY)
+        if not (document and document.content.get("missed")) or "runs" in await self.runs.pauses.current():
+            return None
+        return await self.start()
+
+    async def _note_missed(self) -> None:
+        """Store that a pause has prevented a scheduled run. The start of the next one removes the note."""
+        before = await self.runs.store.get("schedule", SCHEDULE_KEY)
+        if before is None:
+            await self.runs.store.create("schedule", SCHEDULE_KEY, {"run": "", "at": 0.0, "missed": True})
+        elif not before.content.get("missed"):
+            content = {"run": "", "at": 0.0, **before.content, "missed": True}
+            await self.runs.store.replace("schedule", SCHEDULE_KEY, before, content)
 
     async def _is_started(self, before: Document) -> bool:
         """Return True if another timer has just started the scheduled run, or the last one is still working."""

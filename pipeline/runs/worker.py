@@ -48,6 +48,8 @@ from pipeline.telemetry import job_log_context, logger
 log = logger(__name__)
 # A process caches for this long that a run is working: a cancelled run must stop within a minute.
 RUN_STATE_CACHE_SECONDS = 20.0
+# A run waits this many times for a source that keeps changing, for about ten minutes; then the next run takes it.
+MAX_CHANGES = 5
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class ItemExecutor:
             return ItemResult(retry=Retry(work, error.retry_after))
         except PoolFull as error:
             return ItemResult(retry=Retry(work, deferral_delay(self.settings, error)))
-        except SourceChanged:
-            return ItemResult(retry=Retry(work, retry_delay(self.settings, 1)))
+        except SourceChanged as error:
+            return self._retry_changing(work, error)
         except TransientError as error:
             return await self._retry_or_fail(work, item, error, time.monotonic() - started)
         except Exception as error:  # the boundary: a bug must not lose a job
@@ -121,8 +123,8 @@ class ItemExecutor:
             return self._result(await self.outcomes.record_failure(message, error, run=run), work)
         except JobSuperseded as superseded:
             return await self._superseded(work, item, superseded)
-        except SourceChanged:
-            return ItemResult(retry=Retry(work, retry_delay(self.settings, 1)))
+        except SourceChanged as changed:
+            return self._retry_changing(work, changed)
         except (PermanentError, OutdatedDeployment) as unrecordable:
             return _skipped(unrecordable)
 
@@ -137,6 +139,19 @@ class ItemExecutor:
         except TransientError as unrecorded:
             log.warning("the failure cannot be recorded now: %s", unrecorded, extra={"event": "job.failure_unrecorded"})
             return ItemResult(retry=Retry(work, pause(self.settings, work.service_seconds)))
+
+    def _retry_changing(self, work: RunWork, error: SourceChanged) -> ItemResult:
+        """Leave the job for another attempt, with growing pauses; after the last one, leave it to the next run.
+
+        A source that is written all the time must not keep its run working for good.
+        """
+        changes = work.changes + 1
+        if changes > MAX_CHANGES:
+            return _skipped(error)
+        log.info("deferred, the source keeps changing: %s", error, extra={"event": "job.source_changing"})
+        return ItemResult(
+            retry=Retry(work.model_copy(update={"changes": changes}), retry_delay(self.settings, changes))
+        )
 
     async def _superseded(self, work: RunWork, item: Item, error: JobSuperseded) -> ItemResult:
         log.info("superseded: %s", error, extra={"event": "job.superseded", "kind": error.kind})
@@ -287,10 +302,11 @@ def _following(work: RunWork, retries: list[Retry[RunWork]]) -> RunWork:
         attempt=max(message.attempt for message in messages),
         service_seconds=max(message.service_seconds for message in messages),
         losses=max(message.losses for message in messages),
+        changes=max(message.changes for message in messages),
     )
 
 
-def _skipped(error: PermanentError | OutdatedDeployment) -> ItemResult:
+def _skipped(error: PermanentError | OutdatedDeployment | SourceChanged) -> ItemResult:
     log.warning("the run skips this job: %s", error, extra={"event": "run.job_skipped", "kind": error.kind})
     return ItemResult("skipped")
 

@@ -45,7 +45,7 @@ class QueueMessage(StoredModel, frozen=True):
     `service_seconds` is the time lost to faults of services since the first delivery, and `losses` the number of lost
     sessions that did not count as attempts. `deployment` is the newest deployment that has sent the message.
     `left_since` is the time, in seconds since 1970, at which an older deployment first left the message to a newer one;
-    0 if none has.
+    0 if none has. `changes` counts the deliveries that ended because a source kept changing.
     """
 
     names_job: ClassVar[tuple[str, ...]] = ()
@@ -56,6 +56,7 @@ class QueueMessage(StoredModel, frozen=True):
     attempt: int = Field(0, ge=0)
     service_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
     losses: int = Field(0, ge=0)
+    changes: int = Field(0, ge=0)
     traceparent: str = Field("", max_length=100, description="The W3C trace context of the sender.")
 
     @classmethod
@@ -81,8 +82,7 @@ class Message(QueueMessage):
 
     `requested` is True if a request or a command has submitted the job, not an upload. `seen` is the generation that
     the sender had seen: if a later one has ended, the message is obsolete. `recovered` marks a job that the blob
-    trigger gave up: when this message becomes a dead letter too, the job is a failure. `changes` counts the deliveries
-    that ended because the source kept changing.
+    trigger gave up: when this message becomes a dead letter too, the job is a failure.
     """
 
     noun = "job message"
@@ -94,7 +94,6 @@ class Message(QueueMessage):
     requested: bool = False
     seen: int | None = Field(None, ge=0)
     recovered: bool = False
-    changes: int = Field(0, ge=0)
 
 
 class Item(StoredModel, frozen=True):

@@ -15,6 +15,7 @@ from pipeline.jobs.circuit_breaker import MAX_PAUSE_SECONDS, PROBE_TIMEOUT_SECON
 from pipeline.jobs.pauses import CACHE_SECONDS
 from pipeline.runs import Selection
 from pipeline.testing import pool
+from pipeline.testing.nights import pass_day
 from tests.api.client import call
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
@@ -297,6 +298,22 @@ async def test_paused_runs_keep_their_messages(memory: Memory) -> None:
     await memory.process_messages()
     run = await memory.services.runs.get(run.id)
     assert (run.state, run.progress.done) == ("done", 3)
+
+
+async def test_a_scheduled_run_missed_under_a_pause_starts_once_after_it(memory: Memory) -> None:
+    await memory.upload("photos/0.jpg", image_bytes(60, 40))
+    services = memory.services
+    for _ in range(2):
+        await services.admission.pauses.pause(["runs"])
+        assert await services.schedule.start() is None
+        assert await services.schedule.start_missed() is None
+        await services.admission.pauses.resume(["runs"])
+        await services.lost_messages.recover()
+        await memory.process_messages()
+        await services.lost_messages.recover()
+        await pass_day(services)
+    runs, _ = await services.runs.list_runs()
+    assert [(run.scheduled, run.state) for run in runs] == [(True, "done")] * 2
 
 
 async def test_another_process_notices_a_pause_within_twenty_seconds() -> None:

@@ -11,6 +11,8 @@ from azure.storage.blob import ContentSettings
 
 from pipeline.jobs.current_version import CHANGES_AT_ONCE
 from pipeline.runs import Selection
+from pipeline.runs.model import Progress
+from pipeline.runs.worker import MAX_CHANGES
 from pipeline.storage import Entry, Sources
 from pipeline.storage.blobs import HeldBytes
 from pipeline.testing import pool as faults
@@ -132,6 +134,24 @@ async def test_a_source_that_keeps_changing_is_requeued_and_uses_no_attempts(mem
     await memory.run_queued(message)
     assert await is_up_to_date(memory, name)
     assert (await row(memory, name)).attempts == 1
+
+
+async def test_a_run_ends_although_a_source_keeps_changing(memory: Memory, after_open: Any) -> None:
+    """It waits for the source with growing pauses, and leaves it to the next run in the end."""
+    name, opened = "photos/a.jpg", list[str]()
+
+    async def change(changed: str) -> None:
+        if changed == name:
+            opened.append(name)
+            await touch(memory, name, count=str(len(opened)))
+
+    after_open(change)
+    for each in (name, "photos/b.jpg"):
+        await memory.upload(each, image_bytes(300, 200))
+    run = await memory.services.runs.start(Selection(recipes=("web",)), expected_count=2)
+    await memory.process_messages()
+    assert len(opened) == (1 + CHANGES_AT_ONCE) * (1 + MAX_CHANGES)
+    assert (await memory.services.runs.get(run.id)).progress == Progress(done=1, skipped=1)
 
 
 async def test_a_source_overwritten_during_its_job_is_processed_in_its_new_version(

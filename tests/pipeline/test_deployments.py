@@ -192,6 +192,20 @@ async def test_a_run_stops_if_no_newer_deployment_takes_it() -> None:
         assert "newer deployment 200" in stopped.why
 
 
+async def test_a_scheduled_run_continues_with_the_recipes_of_a_newer_deployment() -> None:
+    account = MemoryAccount()
+    async with deployed(account, RECIPES, 100) as old, deployed(account, NEWER, 200) as new:
+        for name in ("photos/a.jpg", "photos/b.jpg"):
+            await old.upload(name, image_bytes())
+        run = await old.services.schedule.start()
+        assert run is not None
+        await new.process_messages()
+        seen = await new.services.runs.get(run.id)
+        assert (seen.state, seen.progress.done, seen.deployment) == ("done", 2, 200)
+        stored, active = await versions(new)
+        assert stored == active
+
+
 async def test_a_run_with_unknown_fields_is_listed_and_done(memory: Memory) -> None:
     """Proof `forward_compat_of_runs`: GET /runs was a 500 for ever."""
     services = memory.services
