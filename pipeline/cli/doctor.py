@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.common import Json, console, counted, services_provider, show_json, with_services
+from pipeline.cli.event_subscription import APP_HOST_VARIABLE, check_address
 from pipeline.cli.memory import required_mib
 from pipeline.errors import PipelineError
 from pipeline.jobs.dead_letters import BLOB_TRIGGER_POISON_QUEUE, POISON_QUEUE_SUFFIX
@@ -34,8 +35,6 @@ CHECK_TIMEOUT_SECONDS = 15.0
 # Leases and tokens tolerate some seconds. Above the first limit they fail sometimes, above the second always.
 CLOCK_WARNING_SECONDS, CLOCK_ERROR_SECONDS = 5.0, 60.0
 MAX_COUNTED_FAILURES = 1000
-# An output of the deployment: `azd env get-values` prints it with the settings.
-APP_HOST_VARIABLE = "FUNCTION_APP_HOST"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ async def examine() -> list[Finding]:
         Finding("versions", "ok", f"Python {about.python}, engine {about.engine[:12]}, {packages}"),
     ]
     try:
-        checks = (_dependencies, _queues, _token, _clock, _failures, _console, _memory)
+        checks = (_dependencies, _queues, _events, _token, _clock, _failures, _console, _memory)
         results = await asyncio.gather(*(_run(check, services) for check in checks))
     finally:
         await services.close()
@@ -126,6 +125,12 @@ async def _queues(services: Services) -> list[Finding]:
             detail = f"{counted(count, 'dead letter')} that the app has not processed: check that the app is running"
             findings.append(Finding(f"messages in {name}", "warning", detail))
     return findings
+
+
+async def _events(services: Services) -> list[Finding]:
+    """Check the function to which Event Grid delivers the events of uploads."""
+    verdict = await check_address(services.identity, os.environ, services.settings.event_subscription)
+    return [Finding("event subscription", *verdict)]
 
 
 async def _token(services: Services) -> list[Finding]:
