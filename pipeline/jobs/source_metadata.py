@@ -19,14 +19,28 @@ def needs_tags(recipe: Recipe, metadata: Mapping[str, str]) -> bool:
     return recipe.needs_focal_point and focal_point(metadata.get(FOCAL_POINT_KEY)) is None
 
 
-def used_metadata(recipe: Recipe, metadata: Mapping[str, str], tags: Mapping[str, str]) -> str:
-    """Return the metadata and tags that decide the renditions, as one text to compare; empty without any."""
+def used_metadata(recipe: Recipe, metadata: Mapping[str, str], tags: Mapping[str, str] | None, before: str = "") -> str:
+    """Return the metadata and tags that decide the renditions, as one text to compare; empty without any.
+
+    If the tags are unknown (None), a focal point that may be in them is the one in `before`, an earlier result.
+    """
     used: dict[str, object] = {}
     if carried := {name: metadata[name] for name in recipe.carry if name in metadata}:
         used["carry"] = carried
-    if recipe.needs_focal_point and (focal := focal_point_of(metadata, tags)):
-        used["focal"] = focal
+    if recipe.needs_focal_point:
+        focal = focal_point_of(metadata, tags or {}) or (_focal_point_in(before) if tags is None else None)
+        if focal:
+            used["focal"] = focal
     return json.dumps(used, sort_keys=True, separators=(",", ":")) if used else ""
+
+
+def _focal_point_in(used: str) -> object:
+    """Return the focal point in a result of `used_metadata`, or None. An edited row may hold any text."""
+    try:
+        stored = json.loads(used or "{}")
+    except ValueError:
+        return None
+    return stored.get("focal") if isinstance(stored, dict) else None
 
 
 def metadata_digest(used: str) -> str:

@@ -256,7 +256,9 @@ def _has_changed(entry: Entry, source: Listed, recipe: Recipe) -> bool:
     jobs count as changed.
     """
     same_recipe = entry.version.recipe_hash == recipe.hash
-    used = used_metadata(recipe, source.metadata, source.tags) if same_recipe else entry.source.metadata
+    used = entry.source.metadata
+    if same_recipe:
+        used = used_metadata(recipe, source.metadata, source.tags, used)
     if entry.version.etag == source.etag:
         # A new index tag leaves the ETag alone.
         return entry.state == "done" and entry.source.size > 0 and entry.source.metadata != used

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import re
+import time
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import unquote
@@ -72,6 +74,8 @@ def safe_file_name(name: str) -> str:
 
 # Accounts without index tags, such as those with a hierarchical namespace, respond with one of these.
 TAGS_UNSUPPORTED_STATUSES = (400, 405, 409, 501)
+# After a refusal, listings leave tags out for this long: it may have been a role that was not effective yet.
+TAGS_REFUSED_SECONDS = 900.0
 
 
 FOLDER_METADATA_KEY = "hdi_isfolder"
@@ -192,7 +196,8 @@ class Source:
 class Listed:
     """A source as listed. `size` is in bytes, `modified` the time of the last write.
 
-    `content_md5` is the Content-MD5 that the blob declares, hexadecimal. `tags` are its index tags, if asked for.
+    `content_md5` is the Content-MD5 that the blob declares, hexadecimal. `tags` are its index tags; None if they were
+    not asked for, or storage did not list them.
     """
 
     name: str
@@ -202,10 +207,10 @@ class Listed:
     modified: datetime
     content_md5: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = None
 
 
-def _listed(blob: BlobProperties) -> Listed:
+def _listed(blob: BlobProperties, *, tags: bool = False) -> Listed:
     return Listed(
         blob.name,
         unquoted(blob.etag),
@@ -214,7 +219,7 @@ def _listed(blob: BlobProperties) -> Listed:
         blob.last_modified,
         _md5(blob.content_settings),
         dict(blob.metadata or {}),
-        dict(blob.tags or {}),
+        dict(blob.tags or {}) if tags else None,
     )
 
 
@@ -225,11 +230,14 @@ def _md5(settings: ContentSettings) -> str:
 class Sources:
     """Containers from which jobs may read."""
 
-    def __init__(self, account: Account, containers: tuple[str, ...]) -> None:
+    def __init__(
+        self, account: Account, containers: tuple[str, ...], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open containers of an account. `clock` returns seconds."""
         self._containers = {name: account.container(name) for name in containers}
         self._held = HeldBytes()
         self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
-        self._tags_listed = True
+        self._clock, self._tags_listed_from = clock, -inf
 
     async def open(self, container: str, name: str) -> Source:
         """Open a blob and pin its current version.
@@ -257,16 +265,18 @@ class Sources:
     ) -> tuple[list[Listed], str]:
         """Return a page of at most `limit` sources below a prefix, and the next page's cursor, empty at the end.
 
-        Folder markers are left out. With `tags`, the sources have their index tags, unless the account has none.
+        Folder markers are left out. With `tags`, the sources have their index tags, unless storage refuses to list
+        them: the account has none, or the app may not read them. They are then left out for some minutes.
         """
+        tags = tags and self._clock() >= self._tags_listed_from
         with map_listing_errors(container):
             try:
-                return await self._page(container, prefix, cursor, limit, tags=tags and self._tags_listed)
+                return await self._page(container, prefix, cursor, limit, tags=tags)
             except HttpResponseError as error:
-                if not (tags and self._tags_listed and error.status_code in (403, *TAGS_UNSUPPORTED_STATUSES)):
+                if not (tags and error.status_code in (403, *TAGS_UNSUPPORTED_STATUSES)):
                     raise
                 page = await self._page(container, prefix, cursor, limit, tags=False)
-                self._tags_listed = False  # the account has no tags, or the app may not read them
+                self._tags_listed_from = self._clock() + TAGS_REFUSED_SECONDS
                 return page
 
     async def _page(
@@ -282,7 +292,7 @@ class Sources:
             found = [blob async for blob in await anext(pages)]
         except StopAsyncIteration:
             found = []
-        page = [_listed(blob) for blob in found if not is_folder_marker(blob.name, blob.size, blob.metadata)]
+        page = [_listed(blob, tags=tags) for blob in found if not is_folder_marker(blob.name, blob.size, blob.metadata)]
         return page, getattr(pages, "continuation_token", None) or ""
 
     async def stat(self, container: str, name: str) -> Listed:

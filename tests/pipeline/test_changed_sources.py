@@ -14,7 +14,7 @@ from pipeline.runs import Selection
 from pipeline.runs.model import Progress
 from pipeline.runs.worker import MAX_CHANGES
 from pipeline.storage import Entry, Sources
-from pipeline.storage.blobs import HeldBytes
+from pipeline.storage.blobs import TAGS_REFUSED_SECONDS, HeldBytes
 from pipeline.testing import pool as faults
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
@@ -331,3 +331,20 @@ async def test_an_account_without_tags_is_planned_without_them(status: int) -> N
         await memory.upload("photos/a.jpg", image_bytes(300, 200))
         memory.account.fail("blob.list", status, "FeatureNotSupportedForAccount")
         assert await due(memory) == {"new": 1}
+
+
+@pytest.mark.parametrize("status", [403, 409])
+async def test_a_refusal_of_tags_makes_no_source_due_and_ends(status: int) -> None:
+    """A role may not be effective yet. Unknown tags do not make every source with a focal point in its tags due."""
+    name, now = "photos/a.jpg", 0.0
+    async with open_in_memory(FOCAL) as memory:
+        memory.services.sources._clock = lambda: now
+        await memory.upload(name, image_bytes(300, 200))
+        await blob_of(memory, name).set_blob_tags({"focal": "0.1 0.5"})
+        await event(memory, name)
+        memory.account.fail("blob.list", status, "AuthorizationPermissionMismatch")
+        assert await due(memory) == {}
+        await blob_of(memory, name).set_blob_tags({"focal": "0.9 0.5"})
+        assert await due(memory) == {}, "the tags are left out for some minutes"
+        now = TAGS_REFUSED_SECONDS
+        assert await due(memory) == {"changed": 1}

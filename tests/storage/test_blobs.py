@@ -110,7 +110,7 @@ async def test_a_listing_tells_content_md5_metadata_and_tags(
     assert (listed.metadata, listed.tags) == ({"label": "a"}, {"focal": "0.1 0.5"})
     assert (await sources.open(settings.input_container, "a.jpg")).content_md5 == listed.content_md5
     (without,), _ = await sources.page(settings.input_container)
-    assert without.tags == {}
+    assert without.tags is None
 
 
 async def test_a_missing_source_is_superseded(settings: Settings, sources: Sources) -> None:
