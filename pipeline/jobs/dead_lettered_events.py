@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.concurrency import gather_or_cancel
-from pipeline.errors import JobSuperseded, PermanentError, SourceError, StorageNotFound
+from pipeline.errors import JobSuperseded, PermanentError, SourceError, StorageNotFound, TransientError
 from pipeline.jobs.dispatch import JobDispatcher
 from pipeline.settings import MIB
 from pipeline.storage import DeadLetterBlob, DeadLetterContainer, JobQueue, Message
@@ -24,6 +25,8 @@ MAX_CONCURRENT_BLOBS = 16
 # An event has at most 1 MiB, and Event Grid writes few of them into one blob.
 MAX_BLOB_BYTES = 32 * MIB
 MAX_NAME_LENGTH = 1024
+# A blob with an event that storage refuses to look into is tried again in each pass for this long, then kept aside.
+POSTPONED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class DeadLetteredEventReader:
     """Turn the dead-lettered events of one subscription into messages of the job queue.
 
     Events of other subscriptions stay untouched. A blob with anything else than new blobs of the input container is
-    kept aside after its other events are queued. A crash in between queues events twice, which does no harm.
+    kept aside after its other events are queued. A blob that storage refuses to delete, or an event whose source it
+    refuses, is left for a later pass, and stops no other. `queued` holds the events of such blobs that this process has
+    queued, by the blob's name. A crash in between queues events twice, which does no harm.
     """
 
     input_container: str
@@ -56,6 +61,7 @@ class DeadLetteredEventReader:
     dispatcher: JobDispatcher
     queue: JobQueue
     reported: set[str] = field(default_factory=set)
+    queued: dict[str, set[int]] = field(default_factory=dict)
 
     async def requeue(self) -> Recovered:
         """Process the blobs of the container, for a bounded time.
@@ -108,26 +114,65 @@ class DeadLetteredEventReader:
             )
 
     async def _process(self, blob: DeadLetterBlob) -> Recovered:
-        """Queue the jobs of a blob's events, then delete the blob, or keep it aside."""
-        if blob.size > MAX_BLOB_BYTES:
-            return await self._keep(blob, f"more than {MAX_BLOB_BYTES} bytes")
-        content = await self.container.read(blob)
-        if content is None:
-            return Recovered()
+        """Queue the jobs of a blob's events, then delete the blob, or keep it aside.
+
+        Raises TransientError for a service fault only.
+        """
+        counts = Recovered()
         try:
-            events = _parse(content)
-        except ValueError as error:
-            return await self._keep(blob, f"not a list of events: {error}")
-        counts, reason = Recovered(blobs=1), ""
-        for event in events:
+            if blob.size > MAX_BLOB_BYTES:
+                return await self._keep(blob, f"more than {MAX_BLOB_BYTES} bytes")
+            content = await self.container.read(blob)
+            if content is None:
+                return counts
             try:
-                counts += Recovered(events=1, jobs=await self._queue_jobs(self._blob_name(event)))
-            except PermanentError as error:
-                reason = reason or error.message
-        if reason:
-            return counts + await self._keep(blob, reason)
-        await self.container.delete(blob)
+                events = _parse(content)
+            except ValueError as error:
+                return await self._keep(blob, f"not a list of events: {error}")
+            counts, refused = await self._queue_events(blob, events)
+            if refused is None:
+                await self.container.delete(blob)
+                counts += Recovered(blobs=1)
+            elif isinstance(refused, PermanentError) or datetime.now(UTC) - blob.written > POSTPONED_FOR:
+                counts += Recovered(blobs=1) + await self._keep(blob, refused.message)
+            else:
+                raise refused
+            self.queued.pop(blob.name, None)
+        except (PermanentError, TransientError) as error:
+            if isinstance(error, TransientError) and error.service:
+                raise
+            log.warning("%s waits for a later pass: %s", blob.name, error, extra={"event": "dead_letter.postponed"})
         return counts
+
+    async def _queue_events(
+        self, blob: DeadLetterBlob, events: list[dict[str, Any]]
+    ) -> tuple[Recovered, PermanentError | TransientError | None]:
+        """Queue the jobs of those events that this process has not queued.
+
+        Returns:
+            The counts, and the reason why events are left: a TransientError if a later pass may queue them.
+
+        Raises:
+            TransientError: Storage is unavailable.
+        """
+        counts = Recovered()
+        refused: PermanentError | TransientError | None = None
+        queued = self.queued.setdefault(blob.name, set())
+        for number, event in enumerate(events):
+            if number in queued:
+                continue
+            try:
+                jobs = await self._queue_jobs(self._blob_name(event))
+            except PermanentError as error:
+                refused = refused or error
+            except TransientError as error:
+                if error.service:
+                    raise
+                refused = error
+            else:
+                queued.add(number)
+                counts += Recovered(events=1, jobs=jobs)
+        return counts, refused
 
     def _blob_name(self, event: dict[str, Any]) -> str:
         """Return the name of the new blob. Raises SourceError if the event is about anything else."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
@@ -16,11 +17,12 @@ MAX_REASON_LENGTH = 200
 
 @dataclass(frozen=True)
 class DeadLetterBlob:
-    """A blob of dead-lettered events. Event Grid writes it once."""
+    """A blob of dead-lettered events. Event Grid writes it once, at the time `written`."""
 
     name: str
     size: int
     etag: str
+    written: datetime
 
     def is_of(self, subscription: str) -> bool:
         """Return True for events of a subscription: `SUBSCRIPTION/year/month/day/hour/id.json`, in upper case."""
@@ -41,7 +43,7 @@ class DeadLetterContainer:
         with map_errors("listing the dead-lettered events"):
             async for blob in self._client.list_blobs(include=["metadata"]):
                 if KEPT not in (blob.metadata or {}):
-                    yield DeadLetterBlob(blob.name, blob.size, blob.etag)
+                    yield DeadLetterBlob(blob.name, blob.size, blob.etag, blob.last_modified)
 
     async def read(self, blob: DeadLetterBlob) -> bytes | None:
         """Return the content of a blob; None if another process has deleted it."""

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import StorageUnavailable
-from pipeline.jobs.dead_lettered_events import MAX_BLOB_BYTES, Recovered
+from pipeline.jobs.dead_lettered_events import MAX_BLOB_BYTES, POSTPONED_FOR, Recovered
 from pipeline.storage import DeadLetterContainer
 from pipeline.storage.dead_letter_container import KEPT
 from tests.images import image_bytes
-from tests.memory import Memory
+from tests.memory import Memory, open_in_memory
+from tests.stack import RECIPES
 
 FOLDER = "IMAGE-UPLOADED/2026/8/8/5"
 BLOB = f"{FOLDER}/11111111-1111-1111-1111-111111111111.json"
@@ -129,8 +130,9 @@ async def test_a_fault_of_storage_loses_no_event(memory: Memory, operation: str)
     with pytest.raises(StorageUnavailable):
         await requeue(memory)
     assert await blobs(memory) == {BLOB: ""}
-    assert (await requeue(memory)).jobs == 1
+    assert (await requeue(memory)).blobs == 1
     assert await blobs(memory) == {}
+    assert len(await memory.take()) == 1
 
 
 async def test_a_deleted_source_has_no_job(memory: Memory) -> None:
@@ -163,3 +165,45 @@ async def test_a_replaced_blob_is_not_deleted(memory: Memory) -> None:
     await container.delete(blob)
     await container.keep(blob, "x")
     assert await blobs(memory) == {BLOB: ""}
+
+
+SIZED = RECIPES.replace('include: ["photos/**"]', 'include: ["photos/**"], size: {min: 1}')
+
+
+async def test_the_trouble_of_one_name_stops_no_other_event(caplog: pytest.LogCaptureFixture) -> None:
+    """Storage refuses the properties of one source, with a code in no list."""
+    async with open_in_memory(SIZED) as memory:
+        for name in ("photos/a.jpg", "photos/b.jpg", "photos/c.jpg"):
+            await memory.upload(name, image_bytes(60, 40))
+        await write(memory, [event("photos/a.jpg"), event("photos/b.jpg")], f"{FOLDER}/1.json")
+        await write(memory, [event("photos/c.jpg")], f"{FOLDER}/2.json")
+        memory.account.fail("blob.head input/photos/a.jpg", 409, "SomethingNew", times=2)
+        assert await requeue(memory) == Recovered(blobs=1, events=2, jobs=2)
+        assert await blobs(memory) == {f"{FOLDER}/1.json": ""}
+        assert "event=dead_letter.postponed" in caplog.text
+        assert await requeue(memory) == Recovered(), "the other event is not queued again"
+        assert await requeue(memory) == Recovered(blobs=1, events=1, jobs=1)
+        assert await blobs(memory) == {}
+
+
+async def test_the_trouble_of_one_name_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert POSTPONED_FOR.days == 1
+    async with open_in_memory(SIZED) as memory:
+        await memory.upload(NAME, image_bytes(60, 40))
+        await write(memory, [event()])
+        memory.account.fail("blob.head", 409, "SomethingNew")
+        monkeypatch.setattr("pipeline.jobs.dead_lettered_events.POSTPONED_FOR", -POSTPONED_FOR)
+        assert await requeue(memory) == Recovered(blobs=1, kept=1)
+        assert "SomethingNew" in (await blobs(memory))[BLOB]
+
+
+@pytest.mark.parametrize(("operation", "code"), [("blob.get", "BlobArchived"), ("blob.delete", "LeaseIdMissing")])
+async def test_a_blob_that_storage_refuses_stops_no_other_blob(memory: Memory, operation: str, code: str) -> None:
+    """A lease on a blob of dead-lettered events does not queue its events in each pass."""
+    await write(memory, [event("photos/a.jpg")], f"{FOLDER}/1.json")
+    await write(memory, [event("photos/b.jpg")], f"{FOLDER}/2.json")
+    memory.account.fail(f"{operation} deadletters/{FOLDER}/1.json", 409, code, times=3)
+    for _ in range(4):
+        await requeue(memory)
+    assert await blobs(memory) == {}
+    assert sorted(message["name"] for message in await memory.take()) == ["photos/a.jpg", "photos/b.jpg"]
