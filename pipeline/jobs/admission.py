@@ -38,7 +38,7 @@ class Admission:
         if outdated := await self.pauses.outdated():
             return JobPaused(outdated.message, MAX_PAUSE_SECONDS)
         # Another job may have become the probe meanwhile.
-        return self._open_fault(needs) or (_paused(work, since) if since else None)
+        return self._open_fault(needs) or (paused_error(work, since) if since else None)
 
     @asynccontextmanager
     async def admitted(
@@ -91,7 +91,7 @@ class Admission:
             self.breakers[dependency].record_success()
 
 
-def _paused(work: Work, since: datetime) -> JobPaused:
+def paused_error(work: Work, since: datetime) -> JobPaused:
     """Return the reason of a pause. Jobs return after half of its duration so far, or all of it, or in between."""
     lasted = (datetime.now(UTC) - since).total_seconds()
     delay = min(max(lasted, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - jitter

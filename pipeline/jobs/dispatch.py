@@ -156,6 +156,8 @@ class JobDispatcher:
         """Requeue a job that a pause, a full pool, a changing source or a newer deployment delays: not an attempt."""
         if isinstance(error, JobPaused):
             log.info("paused: %s", error, extra={"event": "job.paused"})
+            if await self.admission.pauses.outdated() is None:  # such an instance writes nothing
+                message = await self._listed(message, error)
             await self.queue.send(message, error.retry_after)
         elif isinstance(error, PoolFull):
             log.info("deferred, the pool is full: %s", error, extra={"event": "job.deferred"})
@@ -200,12 +202,24 @@ class JobDispatcher:
             else:
                 return
         log_retry(retry, error)
-        await self.queue.send(retry.message, retry.delay)
+        following = retry.message
         first = message.attempt == 0 and message.service_seconds == 0
-        if first and isinstance(error, TransientError) and error.dependency != "pool":
-            # Storage may have failed before the claim: then the job has no row yet, and no list shows it.
+        # While storage does not respond, one try is enough.
+        if isinstance(error, TransientError) and (first or error.dependency == "pool"):
+            following = await self._listed(following, error)
+        await self.queue.send(following, retry.delay)
+
+    async def _listed(self, message: Message, error: PipelineError) -> Message:
+        """List a waiting job as queued, unless it has a row; return its message, which knows that.
+
+        A job that waits before its first claim has no row: no list would show it, and the loss of its message would not
+        be noticed.
+        """
+        if not message.listed:
             with suppress(PipelineError):
                 await self.outcomes.list_waiting(message, error)
+                return message.model_copy(update={"listed": True})
+        return message
 
 
 def internal_error(error: Exception) -> TransientError:

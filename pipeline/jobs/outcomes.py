@@ -74,6 +74,7 @@ class OutcomeRecorder:
             error_class=type(error).__name__,
             error_message=error.message,
             error_service=getattr(error, "dependency", ""),
+            service_seconds=message.service_seconds,
         )
         await self.ledger.enqueue(waiting)
 

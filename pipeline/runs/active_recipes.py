@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.recipes import Recipes
 from pipeline.runs.selection import version_id
-from pipeline.storage import Document, RunStore
+from pipeline.storage import Document, RunStore, is_older
 
 KEY = "active"
 
@@ -26,7 +26,7 @@ class ActiveRecipes:
         content = {"deployment": self.deployment, "recipes": self._own_versions()}
         while True:
             stored = await self._stored()
-            if stored and 0 < self.deployment < stored.content.get("deployment", 0):
+            if stored and is_older(self.deployment, _deployment(stored)):
                 return False
             if stored and stored.content == content:
                 return True
@@ -47,12 +47,13 @@ class ActiveRecipes:
             if not assume_stored:
                 return ""
             return "the app has not stored its recipe versions yet: it does so within ten minutes after its start"
-        own, active = self._own_versions(), stored.content.get("recipes", {})
+        own, active = self._own_versions(), stored.content.get("recipes")
+        active = active if isinstance(active, dict) else {}
         different = sorted(name for name in own.keys() | active.keys() if own.get(name) != active.get(name))
         if not different:
             return ""
         several = f" and of {len(different) - 1} more" if len(different) > 1 else ""
-        number = stored.content.get("deployment", 0)
+        number = _deployment(stored)
         app = f"the app (deployment {number})" if number else "the app"
         return (
             f"{app} and this machine have different versions of the recipe {different[0]}{several}: use the recipe "
@@ -62,10 +63,16 @@ class ActiveRecipes:
     async def newest_deployment(self) -> int:
         """Return the number of the newest deployment that has stored its recipes, or that of this process."""
         stored = await self._stored()
-        return max(self.deployment, stored.content.get("deployment", 0) if stored else 0)
+        return max(self.deployment, _deployment(stored) if stored else 0)
 
     async def _stored(self) -> Document | None:
         return await self.store.get("recipes", KEY)
 
     def _own_versions(self) -> dict[str, str]:
         return {recipe.name: version_id(recipe) for recipe in self.recipes}
+
+
+def _deployment(stored: Document) -> int:
+    """Return the stored deployment number; 0 after an edit by hand that has made it unreadable."""
+    number = stored.content.get("deployment")
+    return number if isinstance(number, int) else 0

@@ -13,9 +13,9 @@ from typing import Any
 
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, key_of
-from pipeline.runs.rounds import MAX_ROUND_NIGHTS, Night
+from pipeline.runs.rounds import MAX_ROUND_NIGHTS, MISSED_REASONS, Night
 from pipeline.runs.schedule import save_rounds
-from pipeline.runs.selection import FIRST_PLACE, Due, DuePage, JobFinder, Place
+from pipeline.runs.selection import FIRST_PLACE, Due, DuePage, JobFinder, Place, Reason
 from pipeline.settings import Settings
 from pipeline.storage import UNFINISHED, Batch, Item, JobQueue, RunStore, RunWork
 from pipeline.telemetry import logger
@@ -27,6 +27,8 @@ TIME_BUDGET_SECONDS = 120.0
 MAX_BATCH_CHARACTERS = 16_000
 MAX_MESSAGE_BYTES = 45_000
 MAX_BATCHES_PER_PAGE = 99_999
+# The reasons of jobs whose events or messages may wait for the end of a pause, by the paused kind of work.
+WAITING_REASONS: dict[str, tuple[Reason, ...]] = {"uploads": MISSED_REASONS, "requests": ("unfinished",)}
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,14 @@ class FanOut:
 
     async def _working_run(self, run_id: str) -> Run | None:
         document = await self.store.get("run", key_of(run_id))
-        run = Run.read(document.content) if document else None
+        run = Run.under_key(key_of(run_id), document.content) if document else None
         return run if run and run.state == "working" else None
 
     async def _process_page(self, run: Run, *, retried: bool) -> None:
         """Process one page of sources: store its batches, send their messages, and advance the run."""
         if await self.controller.stop_on_version_mismatch(run):
             return
-        reasons = run.night.pass_reasons if run.night else run.selection.reasons
-        page = await self.finder.page(run.selection.model_copy(update={"reasons": reasons}), run.at)
+        page = await self.finder.page(run.selection.model_copy(update={"reasons": await self._reasons(run)}), run.at)
         jobs = [job for job in page.jobs if _is_wanted(run, job)]
         room = (run.night.limit if run.night else run.most) - run.found
         batches = await self._store_batches(run, jobs, room, retried=retried)
@@ -88,6 +89,25 @@ class FanOut:
         )
         if changes.get("more_due"):
             log.warning("run %s: %s", run.id, advanced_run.why, extra={"event": "run.cap_reached"})
+
+    async def _reasons(self, run: Run) -> tuple[Reason, ...]:
+        """Return the reasons for which the run takes jobs of its current page.
+
+        A scheduled run leaves jobs whose event or message waits for the end of a pause.
+        """
+        if run.night is None:
+            return run.selection.reasons
+        pauses = await self.controller.pauses.current()
+        waiting = {reason for work in pauses for reason in WAITING_REASONS.get(work, ())}
+        if waiting and run.pages == 0:
+            log.warning(
+                "scheduled run %s leaves the jobs that are %s: their messages wait for `image-pipeline resume %s`",
+                run.id,
+                ", ".join(sorted(waiting)),
+                " ".join(pauses),
+                extra={"event": "run.paused_jobs_left"},
+            )
+        return tuple(reason for reason in run.night.pass_reasons if reason not in waiting)
 
     async def _after_page_of_night(self, run: Run, night: Night, page: DuePage, taken: list[Place]) -> dict[str, Any]:
         """Return the changes of a scheduled run after a page. After the last one, store the rounds' positions."""
@@ -124,7 +144,7 @@ class FanOut:
 
         Batches of an earlier attempt at the same page remain as they are, even if all of their jobs have ended since.
         """
-        items = [_item(job) for job in jobs]
+        items = [_item(job, scheduled=run.night is not None) for job in jobs]
         existing = await self._batches_of_page(run) if retried else []
         while True:
             known = {(item.name, item.recipe) for batch in existing for item in batch.items}
@@ -193,11 +213,12 @@ def _batch_name(run: Run, number: int) -> str:
     return f"{run.pages:08d}-{number:05d}"
 
 
-def _item(job: Due) -> Item:
-    if job.entry is None:
-        return Item(recipe=job.recipe.name, name=job.source.name)
+def _item(job: Due, *, scheduled: bool) -> Item:
     row = job.entry
-    item = Item(recipe=job.recipe.name, name=job.source.name, generation=row.generation)
+    missed = scheduled and job.reason in MISSED_REASONS
+    item = Item(recipe=job.recipe.name, name=job.source.name, generation=row.generation if row else 0, missed=missed)
+    if row is None:
+        return item
     if job.reason in ("etag_changed", "unfinished"):
         # The worker reads the row, to compare the content, or to find that the job has ended after all.
         return item.model_copy(update={"compare": True})

@@ -21,6 +21,8 @@ MAX_BATCHES = 20_000
 # A run is stored shortly before its first message is sent.
 GRACE = timedelta(minutes=5)
 FINISHED = "~"
+# In the progress of the job queue's loss: the scheduled run that has started since, and finds uploads without rows.
+SEARCHED = "scheduled run"
 
 
 async def waits_in_run(store: RunStore, run_id: str) -> bool:
@@ -60,11 +62,12 @@ class LostMessageRecovery:
         for part in parts:
             try:
                 await part()
-            except PipelineError as error:
+            except Exception as error:
                 log.warning(
                     "the messages of a queue cannot be recovered now: %s",
                     error,
-                    extra={"event": "queue.recovery_failed", "kind": error.kind},
+                    exc_info=not isinstance(error, PipelineError),
+                    extra={"event": "queue.recovery_failed", "kind": getattr(error, "kind", "internal")},
                 )
 
     async def _recover_jobs(self) -> None:
@@ -73,7 +76,7 @@ class LostMessageRecovery:
             await self.jobs.recover_missing()
             return
         _, is_complete = await self.jobs.recover_all(loss.at)
-        if is_complete:
+        if is_complete and SEARCHED in loss.progress:
             await self.incarnations.resolve(loss)
 
     async def _recover_runs(self) -> None:
@@ -106,18 +109,33 @@ class LostMessageRecovery:
         await self.incarnations.resolve(loss)
 
     async def _recover_uploads(self) -> None:
-        """Start the scheduled run if the blob trigger's queue was lost: its messages are about uploads without rows.
+        """Start the scheduled run if messages about uploads without rows were lost.
 
-        A scheduled run that is working may have passed these uploads already. The next one starts after its end.
+        The blob trigger's queue holds no others. In the job queue wait uploads that a pause or an open circuit breaker
+        has refused before their claims: a changed source has the row of its last job then, which tells nothing. A
+        scheduled run that is working may have passed these uploads already. The next one starts after its end, and
+        after a pause of uploads, during which scheduled runs leave them.
         """
+        losses = await self._losses_of_uploads()
+        if not losses or "uploads" in await self.runs.pauses.current():
+            return
+        if [run async for run in self._working() if run.scheduled]:
+            return
+        run = await self.schedule.start()
+        if run is None:
+            return
+        for loss in losses:
+            if loss.queue == self.jobs.queue.name:
+                await self.incarnations.save(replace(loss, progress={**loss.progress, SEARCHED: run.id}))
+            else:
+                await self.incarnations.resolve(loss)
+
+    async def _losses_of_uploads(self) -> list[QueueLoss]:
+        """Return the losses after which no scheduled run has started."""
         names = await self.incarnations.names(BLOB_TRIGGER_QUEUE_PREFIX)
         losses = [await self.incarnations.check(name, create=False) for name in names]
-        lost = [loss for loss in losses if loss]
-        if not lost or [run async for run in self._working() if run.scheduled]:
-            return
-        if await self.schedule.start():
-            for loss in lost:
-                await self.incarnations.resolve(loss)
+        losses.append(await self.incarnations.check(self.jobs.queue.name, create=True))
+        return [loss for loss in losses if loss and SEARCHED not in loss.progress]
 
     async def _start_missed(self) -> None:
         await self.schedule.start_missed()
@@ -126,10 +144,10 @@ class LostMessageRecovery:
         """Yield the working runs, newest first."""
         after = ""
         while page := await self.store.page("run", PAGE_SIZE, after):
-            for _, document in page:
+            for key, document in page:
                 if document.content.get("state") == "working":
-                    run = await self.runs.get(document.content["id"])
-                    if not run.over:
+                    run = await self.runs.records.find(key_of(key))
+                    if run and not run.over:
                         yield run
             after = page[-1][0]
 

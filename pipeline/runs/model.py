@@ -147,10 +147,18 @@ class Run(StoredModel):
     unreadable: bool = Field(False, exclude=True)
 
     @classmethod
+    def under_key(cls, key: str, content: dict[str, Any]) -> Self:
+        """Return the run stored under a key. The key decides its id, since a person may have edited the other one.
+
+        Raises Unreadable if this version of the app cannot read it.
+        """
+        return cls.read({**content, "id": key_of(key)})
+
+    @classmethod
     def stored(cls, key: str, content: dict[str, Any]) -> Self:
         """Return a stored run to show. One that this version cannot read is shown as stopped, with the reason."""
         try:
-            return cls.read(content)
+            return cls.under_key(key, content)
         except Unreadable as error:
             log.warning("run %s: %s", key_of(key), error, extra={"event": "run.unreadable"})
             shown = cls(id=key_of(key), selection=Selection(), most=0, why=error.message, unreadable=True)

@@ -40,7 +40,7 @@ class RunRecords:
         """
         while True:
             document = await self._stored(run_id)
-            run = Run.read(document.content)
+            run = Run.under_key(key_of(run_id), document.content)
             changed = change(run)
             if changed == run or await self.store.replace(
                 "run", key_of(run_id), document, changed.model_dump(mode="json")

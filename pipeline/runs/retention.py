@@ -5,6 +5,7 @@ A task works in steps. The timer gives each task some seconds, and the next time
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,7 +52,7 @@ class Retention:
         places: dict[str, Any] = dict(stored.content) if stored else {}
         counts = {}
         for task in self.tasks:
-            place = places.get(task.name, {"at": "", "began": ""})
+            place = _place(places.get(task.name))
             if place["at"] or not place["began"] or now() - datetime.fromisoformat(place["began"]) >= task.interval:
                 counts[task.name], places[task.name] = await self._continue(task, place)
         if stored:
@@ -82,3 +83,13 @@ class Retention:
         if count:
             log.info("retention deleted %d %s", count, task.name, extra={"event": "retention.applied"})
         return count, {"at": at, "began": began}
+
+
+def _place(stored: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
+    """Return the place of a task. One that an edit by hand has made unreadable starts a new round."""
+    match stored:
+        case {"at": str(at), "began": str(began)}:
+            with suppress(ValueError):
+                if not began or datetime.fromisoformat(began).tzinfo:
+                    return {"at": at, "began": began}
+    return {"at": "", "began": ""}

@@ -3,23 +3,30 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.runs.rounds import Night, Round
 from pipeline.storage import RunStore
 
 # The key of the document beside that of the schedule.
 ROUNDS_KEY = "rounds"
+_ROUNDS = TypeAdapter(dict[str, Round])
 
 
 async def load_rounds(store: RunStore, prefix: str) -> tuple[int, dict[str, Round]]:
     """Return the number of the next night, and the rounds by reason group.
 
-    Without positions for this prefix of source names, all rounds start anew.
+    Without positions for this prefix of source names, or with unreadable ones, all rounds start anew.
     """
     document = await store.get("schedule", ROUNDS_KEY)
-    if document is None or not document.content:
-        return 1, {}
-    rounds = document.content["rounds"] if document.content["prefix"] == prefix else {}
-    return document.content["night"] + 1, {group: Round.model_validate(each) for group, each in rounds.items()}
+    content = document.content if document else {}
+    number = _night_of(content) + 1
+    if content.get("prefix") != prefix:
+        return number, {}
+    try:
+        return number, _ROUNDS.validate_python(content.get("rounds"))
+    except ValidationError:  # after an edit by hand
+        return number, {}
 
 
 async def save_rounds(store: RunStore, prefix: str, night: Night) -> None:
@@ -27,7 +34,7 @@ async def save_rounds(store: RunStore, prefix: str, night: Night) -> None:
     content = {"night": night.number, "prefix": prefix, "rounds": _stored(night.next_rounds)}
     while True:
         before = await store.get("schedule", ROUNDS_KEY)
-        if before and before.content.get("night", 0) > night.number:
+        if before and _night_of(before.content) > night.number:
             return
         written = await (
             store.replace("schedule", ROUNDS_KEY, before, content)
@@ -36,6 +43,11 @@ async def save_rounds(store: RunStore, prefix: str, night: Night) -> None:
         )
         if written:
             return
+
+
+def _night_of(content: Mapping[str, Any]) -> int:
+    number = content.get("night")
+    return number if isinstance(number, int) else 0
 
 
 def _stored(rounds: Mapping[str, Round]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
-from pipeline.jobs.admission import Admission
+from pipeline.jobs.admission import Admission, paused_error
 from pipeline.jobs.dispatch import internal_error
 from pipeline.jobs.execution import JobExecutor
 from pipeline.jobs.outcomes import OutcomeRecorder
@@ -74,6 +74,9 @@ class ItemExecutor:
     async def execute(self, work: RunWork, item: Item) -> ItemResult:
         """Execute a job of a batch once. Errors that can be recorded are part of the result."""
         container, run, started = self.settings.input_container, work.run, time.monotonic()
+        if item.missed and (paused := (await self.admission.pauses.current()).get("uploads")):
+            # Its event or message waits for the end of the pause, or else a later scheduled run finds the job again.
+            return _skipped(paused_error("uploads", paused))
         try:
             recipe = self.recipes.get(item.recipe)
             async with self.admission.admitted("runs", f"{container}/{item.name}"):
@@ -265,7 +268,7 @@ class RunWorker:
         """
         for seconds in (RUN_STATE_CACHE_SECONDS, 0):
             document = await self.store.recent("run", key_of(run_id), seconds)
-            run = Run.read(document.content) if document else None
+            run = Run.under_key(key_of(run_id), document.content) if document else None
             if run and not run.over:
                 return run
         return None
@@ -306,7 +309,7 @@ def _following(work: RunWork, retries: list[Retry[RunWork]]) -> RunWork:
     )
 
 
-def _skipped(error: PermanentError | OutdatedDeployment | SourceChanged) -> ItemResult:
+def _skipped(error: PermanentError | OutdatedDeployment | SourceChanged | JobPaused) -> ItemResult:
     log.warning("the run skips this job: %s", error, extra={"event": "run.job_skipped", "kind": error.kind})
     return ItemResult("skipped")
 

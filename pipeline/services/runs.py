@@ -70,7 +70,7 @@ class RunServices(JobServices):
         """Starts the scheduled runs."""
         from pipeline.runs.scheduled_start import RunSchedule
 
-        return RunSchedule(self.runs)
+        return RunSchedule(self.runs, self.active_recipes)
 
     @cached_property
     def run_items(self) -> ItemExecutor:

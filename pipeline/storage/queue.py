@@ -82,7 +82,8 @@ class Message(QueueMessage):
 
     `requested` is True if a request or a command has submitted the job, not an upload. `seen` is the generation that
     the sender had seen: if a later one has ended, the message is obsolete. `recovered` marks a job that the blob
-    trigger gave up: when this message becomes a dead letter too, the job is a failure.
+    trigger gave up: when this message becomes a dead letter too, the job is a failure. `listed` is True if the job has
+    a row.
     """
 
     noun = "job message"
@@ -94,12 +95,14 @@ class Message(QueueMessage):
     requested: bool = False
     seen: int | None = Field(None, ge=0)
     recovered: bool = False
+    listed: bool = False
 
 
 class Item(StoredModel, frozen=True):
     """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row.
 
     `outputs` are those of the row (see `Entry`). `compare` leaves a job alone that has ended with the same content.
+    `missed` marks a job that an upload should have started, and that a scheduled run has found.
     """
 
     recipe: str = Field(max_length=100)
@@ -109,6 +112,7 @@ class Item(StoredModel, frozen=True):
     listed: tuple[str, ...] = Field((), max_length=4)
     outputs: tuple[str, ...] = ()
     compare: bool = False
+    missed: bool = False
 
 
 class RunWork(QueueMessage):

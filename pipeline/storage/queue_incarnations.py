@@ -35,9 +35,15 @@ class QueueLoss:
 
     @classmethod
     def of(cls, queue: str, document: Document) -> Self | None:
-        """Read the loss from a queue's document; None if there is none."""
-        at = document.content.get("lost_at")
-        return cls(queue, datetime.fromisoformat(at), document.content.get("progress", {}), document) if at else None
+        """Read the loss from a queue's document; None if there is none, or an edit by hand has made it unreadable."""
+        progress = document.content.get("progress", {})
+        try:
+            at = datetime.fromisoformat(document.content.get("lost_at", ""))
+        except (TypeError, ValueError):
+            return None
+        return cls(
+            queue, at if at.tzinfo else at.replace(tzinfo=UTC), progress if isinstance(progress, dict) else {}, document
+        )
 
 
 class QueueIncarnations:

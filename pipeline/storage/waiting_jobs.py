@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from math import inf
 from typing import Any, Self
 
 from azure.data.tables import TableTransactionError, UpdateMode
@@ -18,6 +19,7 @@ _RANGE = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
 _COLUMNS = ["PartitionKey", "RowKey", "job", "container", "name", "since", "run", "service_seconds", "resent_at"]
 # Rows of one entity-group transaction.
 MAX_TRANSACTION_ROWS = 100
+MAX_NAME_LENGTH = 1024
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class WaitingJob:
 
     @classmethod
     def from_row(cls, row: Any) -> Self | None:  # noqa: ANN401 - an entity of the SDK
-        """Read a list row; None if a column is invalid, such as after an edit by hand."""
+        """Read a list row; None if a column is invalid, such as after an edit by hand: no message can name its job."""
         columns = Columns(row)
         try:
-            return cls(
+            job = cls(
                 JobKey(row["PartitionKey"], columns.text("job")),
                 row["RowKey"],
                 columns.text("container"),
@@ -58,6 +60,7 @@ class WaitingJob:
             )
         except InvalidColumn:
             return None
+        return job if len(job.name) <= MAX_NAME_LENGTH and 0 <= job.service_seconds < inf else None
 
 
 class WaitingJobs:

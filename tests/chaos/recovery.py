@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+import httpx
+
 from tests.chaos import platform, requests
 from tests.chaos.checker import Checker
 from tests.chaos.pictures import BAD, pictures
@@ -87,15 +89,32 @@ def after_outage(kind: str) -> Round:
     return measure
 
 
-async def jobs_deleted(stage: Stage) -> float:
-    """Delete the queue of jobs while they wait for the pool."""
-    trouble = platform.OUTAGES["pool outage: 503"]
-    async with trouble(stage.scene):
-        await stage.drop()
-        await asyncio.sleep(stage.scene.pace.outage / 2)
-        start = time.monotonic()
-        await stage.sources.delete_queues(NAMES["PIPELINE_JOB_QUEUE"])
-    return await stage.until_done(start)
+def without_messages(queue: str, *, emptied: bool = False, run: bool = False) -> Round:
+    """Return the measurement of the loss of a queue while its jobs wait for the pool.
+
+    The queue is deleted, or `emptied`. The jobs are those of uploads, or of a `run`.
+    """
+
+    async def measure(stage: Stage) -> float:
+        trouble = platform.OUTAGES["pool outage: 503"]
+        async with trouble(stage.scene):
+            await stage.drop(event=not run)
+            if run:
+                await start_run(stage)
+            await asyncio.sleep(stage.scene.pace.outage / 2)
+            start = time.monotonic()
+            await (stage.sources.empty_queue(queue) if emptied else stage.sources.delete_queues(queue))
+        return await stage.until_done(start)
+
+    return measure
+
+
+async def start_run(stage: Stage) -> None:
+    """Start a run of the sources whose events were lost."""
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        body = {"selection": {"reasons": ["new"]}, "expected_count": IMAGES}
+        response = await client.post(f"{stage.scene.hosts[0].address}/api/runs", json=body)
+        response.raise_for_status()
 
 
 async def events_deleted(stage: Stage) -> float:
@@ -152,7 +171,10 @@ async def deployed(stage: Stage) -> float:
 ROUNDS: dict[str, Round] = {
     "kill -9 of the only worker": killed,
     **{kind: after_outage(kind) for kind in platform.OUTAGES},
-    "queue of jobs deleted": jobs_deleted,
+    "queue of jobs deleted": without_messages(NAMES["PIPELINE_JOB_QUEUE"]),
+    "queue of jobs emptied": without_messages(NAMES["PIPELINE_JOB_QUEUE"], emptied=True),
+    "queue of runs deleted": without_messages("runs", run=True),
+    "queue of runs emptied": without_messages("runs", run=True, emptied=True),
     "queue of the blob trigger deleted": events_deleted,
     "events dead-lettered": dead_lettered,
     "uploads given up by the trigger": given_up,

@@ -153,6 +153,11 @@ class Sources:
                 with contextlib.suppress(ResourceNotFoundError):
                     await self._queues.delete_queue(name)
 
+    async def empty_queue(self, name: str) -> None:
+        """Delete all messages of a queue, as an operator does."""
+        async with self.scene.writing:
+            await self._queues.get_queue_client(name).clear_messages()
+
     async def dead_letter(self, name: str, *, cloud_event: bool = False, subscription: str = "IMAGE-UPLOADED") -> None:
         """Write the event of a blob as Event Grid does after it has given up the delivery."""
         kind, type_name = "Microsoft.Storage.BlobCreated", "type" if cloud_event else "eventType"

@@ -79,30 +79,39 @@ def called(memory: Memory) -> list[str]:
 # -- circuit breakers ------------------------------------------------------------------------------------------------
 
 
-async def test_an_upload_under_an_open_breaker_goes_to_the_queue_with_one_call(memory: Memory) -> None:
+async def test_an_upload_under_an_open_breaker_goes_to_the_queue_and_into_the_lists(memory: Memory) -> None:
     await open_breaker(memory)
     name = "photos/later.jpg"
     await memory.upload(name, image_bytes(60, 40))
     memory.account.operations.clear()
     await memory.services.dispatcher.handle_blob("input", name)
-    assert [each.split()[0] for each in called(memory)] == ["queue.send"]
+    assert [each.split()[0] for each in called(memory)] == ["rows", "queue.send"]
     assert memory.pool.calls == []
     (message,) = await drain(memory)
     assert (message["name"], message.get("attempt", 0)) == (name, 0)
     assert message["service_seconds"] > 0, "an outage counts toward PIPELINE_GIVE_UP_AFTER"
+    memory.account.operations.clear()
+    await memory.run_queued(message)
+    assert [each.split()[0] for each in called(memory)] == ["queue.send"], "later deliveries cost one call"
+    (again,) = await drain(memory)
+    assert again["service_seconds"] > message["service_seconds"]
+    entry = await memory.entry("web", name)
+    assert entry is not None
+    assert (entry.state, entry.error_service) == ("queued", "pool")
+    assert entry.service_seconds == message["service_seconds"]
 
 
 async def test_half_open_admits_one_job_and_its_success_all_others(memory: Memory) -> None:
     names = [f"photos/{number}.jpg" for number in range(5)]
     await open_breaker(memory)
     for name in names:
-        assert await upload(memory, name) == "", "no job starts"
+        assert await upload(memory, name) == "queued", "no job starts"
     memory.account.advance(PROBE_INTERVAL)
     started: list[str] = []
 
     async def note() -> None:
         started.append(breaker_state(memory))
-        assert await upload(memory, "photos/meanwhile.jpg") == "", "one probe at a time"
+        assert await upload(memory, "photos/meanwhile.jpg") == "queued", "one probe at a time"
 
     memory.before_next("POST files", note)
     assert await upload(memory, "photos/probe.jpg") == "done"
@@ -121,7 +130,8 @@ async def test_two_jobs_that_ask_at_once_are_one_probe(memory: Memory, monkeypat
     await open_breaker(memory)
     memory.account.advance(PROBE_INTERVAL)
     monkeypatch.setattr(memory.services.admission.pauses, "current", read_slowly)
-    assert sorted(await asyncio.gather(upload(memory, "photos/1.jpg"), upload(memory, "photos/2.jpg"))) == ["", "done"]
+    uploads = upload(memory, "photos/1.jpg"), upload(memory, "photos/2.jpg")
+    assert sorted(await asyncio.gather(*uploads)) == ["done", "queued"]
 
 
 async def test_a_probe_that_fails_keeps_the_breaker_open(memory: Memory) -> None:
@@ -249,7 +259,7 @@ async def test_health_shows_the_breakers(memory: Memory) -> None:
 async def test_paused_uploads_wait_without_attempts_and_are_done_after_the_pause(memory: Memory) -> None:
     await memory.services.admission.pauses.pause(["uploads"])
     names = [f"photos/{number}.jpg" for number in range(3)]
-    assert [await upload(memory, name) for name in names] == ["", "", ""]
+    assert [await upload(memory, name) for name in names] == ["queued", "queued", "queued"]
     for _ in range(10):
         memory.account.advance(MAX_PAUSE_SECONDS)
         assert await deliver(memory) == len(names), "messages do not multiply"
@@ -323,7 +333,7 @@ async def test_another_process_notices_a_pause_within_twenty_seconds() -> None:
         assert await upload(other, "photos/a.jpg") == "done"
         await first.services.admission.pauses.pause(["uploads"])
         first.account.advance(CACHE_SECONDS + 1)
-        assert await upload(other, "photos/b.jpg") == ""
+        assert await upload(other, "photos/b.jpg") == "queued"
         assert await first.services.admission.pauses.resume(["uploads"]) == {}
 
 
@@ -338,7 +348,7 @@ async def test_pauses_that_cannot_be_read_leave_the_last_known_ones(memory: Memo
 @pytest.mark.parametrize("start", ["yesterday", 5, None, "2026-12-01T12:00:00"])
 async def test_a_pause_with_an_edited_start_holds_and_can_be_ended(memory: Memory, start: object) -> None:
     await memory.services.run_store.create("pauses", "current", {"uploads": start})
-    assert await upload(memory, "photos/a.jpg") == ""
+    assert await upload(memory, "photos/a.jpg") == "queued"
     (message,) = await drain(memory)
     assert message.get("attempt", 0) == 0
     pauses = memory.services.admission.pauses

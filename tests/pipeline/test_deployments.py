@@ -114,6 +114,37 @@ async def test_a_rollback_under_a_new_number_replaces_the_newer_result() -> None
         assert (await new.services.planner.plan(selection())).jobs == 0
 
 
+async def test_what_a_living_instance_does_after_a_rollback_is_due_again() -> None:
+    """The newest deployment has the recipe version of the first one, and has not touched its result."""
+    account = MemoryAccount()
+    async with (
+        deployed(account, RECIPES, 100) as first,
+        deployed(account, NEWER, 200) as living,
+        deployed(account, RECIPES, 300) as back,
+    ):
+        await first.upload(NAME, image_bytes())
+        await uploaded(first)
+        assert (await back.services.planner.plan(selection())).jobs == 0
+        await uploaded(living)
+        assert (await job(living)).deployment == 200
+        assert (await back.services.planner.plan(selection())).reasons == {"recipe_changed": 1}
+        await uploaded(back)
+        before = await back.outputs()
+        await uploaded(living)
+        assert await back.outputs() == before, "a result of the newest deployment stays"
+        stored, active = await versions(back)
+        assert stored == active
+
+
+async def test_an_older_deployment_starts_no_scheduled_run() -> None:
+    """After a rollback, its run would bring the recipe version back from which operators have rolled back."""
+    account = MemoryAccount()
+    async with deployed(account, NEWER, 200) as living, deployed(account, RECIPES, 300) as back:
+        await back.services.retention.apply()
+        assert await living.services.schedule.start() is None
+        assert await back.services.schedule.start() is not None
+
+
 async def test_an_older_deployment_with_the_same_recipe_continues() -> None:
     account = MemoryAccount()
     async with deployed(account, RECIPES, 100) as old, deployed(account, RECIPES, 200) as new:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +29,13 @@ INVALID = {
     "source_etag": None,
     "deployment": "new",
     "error_kind": 7,
+}
+EDITS: dict[str, Callable[[str], str]] = {
+    "no JSON": lambda content: "no JSON",
+    "numbers": lambda content: json.dumps(dict.fromkeys(json.loads(content), 3)),
+    "texts": lambda content: json.dumps(dict.fromkeys(json.loads(content), "edited")),
+    "nulls": lambda content: json.dumps(dict.fromkeys(json.loads(content))),
+    "other names": lambda content: json.dumps({f"x{name}": value for name, value in json.loads(content).items()}),
 }
 
 
@@ -95,22 +104,27 @@ async def test_an_edited_list_row_of_a_failure_is_counted(memory: Memory) -> Non
     assert (group.kind, group.count) == ("unreadable_row", 1)
 
 
-async def test_a_waiting_job_with_an_edited_list_row_is_left_out(memory: Memory) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"), [("since", "yesterday"), ("service_seconds", -1.0), ("service_seconds", float("inf"))]
+)
+async def test_a_waiting_job_with_an_edited_list_row_is_left_out(memory: Memory, column: str, value: Any) -> None:
+    """No message can name it."""
     for name in (NAME, OTHER):
         await memory.upload(name, image_bytes())
     for name in (NAME, OTHER):
         await memory.services.jobs.submit(Message(recipe="web", container="input", name=name))
-    edit(memory, "since", "yesterday")
+    edit(memory, column, value)
     assert any(key[2].startswith(LIST_MARK) for key, _ in memory.account.store.rows)
     waiting = memory.services.lost_messages.jobs.waiting
     pages = [page async for page in waiting.queued(datetime.now(UTC))]
     assert [job.name for page in pages for job in page] == [OTHER]
 
 
-async def test_bookkeeping_that_was_edited_starts_anew() -> None:
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+async def test_bookkeeping_that_was_edited_starts_anew(edit: Callable[[str], str]) -> None:
     """Without it, no timer could do its work again."""
     async with open_in_memory(deployment=5) as memory:
-        await edit_all_bookkeeping(memory)
+        await edit_all_bookkeeping(memory, edit)
         services = memory.services
         await memory.upload(OTHER, image_bytes())
         await night(memory)
@@ -123,8 +137,8 @@ async def test_bookkeeping_that_was_edited_starts_anew() -> None:
         assert (await services.lost_messages.incarnations.check(services.settings.job_queue, create=False)) is not None
 
 
-async def edit_all_bookkeeping(memory: Memory) -> None:
-    """Let all timers do their work, then break what they have stored in the table of runs."""
+async def edit_all_bookkeeping(memory: Memory, edit: Callable[[str], str]) -> None:
+    """Let all timers do their work, then edit what they have stored in the table of runs."""
     services = memory.services
     await memory.upload(NAME, image_bytes())
     await night(memory)
@@ -135,7 +149,8 @@ async def edit_all_bookkeeping(memory: Memory) -> None:
     assert {key[1] for key in edited} == kinds
     store = memory.account.store
     for key in edited:
-        items = dict(dict(store.rows)[key].items) | {"content": "no JSON"}
+        items = dict(dict(store.rows)[key].items)
+        items["content"] = edit(items["content"])
         store, _ = store.put_row(key, tuple(sorted(items.items())))
     memory.account.store = store
 

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from azure.data.tables import UpdateMode
 
+from pipeline.errors import PoolUnavailable
 from pipeline.jobs import lost_messages as job_recovery
+from pipeline.jobs.circuit_breaker import SOURCES_TO_OPEN, Attempt
 from pipeline.jobs.lost_messages import JobMessageRecovery
 from pipeline.runs import Run, Selection
 from pipeline.runs import lost_messages as recovery
-from pipeline.runs.model import Progress
+from pipeline.runs.model import Progress, key_of
 from pipeline.storage import JobKey, Message, WaitingJob
 from pipeline.storage.queue_incarnations import MARK
 from pipeline.testing import pool
 from tests.images import image_bytes
-from tests.memory import Memory
+from tests.memory import Memory, open_in_memory
 from tests.stack import Stack
 
 UPLOADS = "azure-webjobs-blobtrigger-photos"
@@ -411,6 +413,87 @@ async def test_a_backlog_that_lost_messages_gets_as_many_again() -> None:
         assert await jobs.recover_missing() == 0
 
 
+# -- uploads without rows --------------------------------------------------------------------------------------------
+
+
+async def refuse_uploads(memory: Memory, refused_by: str) -> None:
+    """Open the breaker of the pool for an hour, or pause uploads."""
+    if refused_by == "pause":
+        await memory.services.admission.pauses.pause(["uploads"])
+        return
+    breaker = memory.services.admission.breakers["pool"]
+    breaker.first_interval = 3600.0
+    for number in range(SOURCES_TO_OPEN):
+        breaker.record_fault(Attempt(), f"{number}", PoolUnavailable("the pool is away"))
+    assert breaker.seconds_to_probe
+
+
+@pytest.mark.parametrize("refused_by", ["breaker", "pause"])
+@pytest.mark.parametrize("changed", [False, True], ids=["new", "changed"])
+async def test_uploads_that_were_refused_survive_the_loss_of_the_queue(
+    memory: Memory, refused_by: str, *, changed: bool
+) -> None:
+    """They wait in the job queue before their first claim. A changed source has the row of its last job."""
+    name, services = "photos/a.jpg", memory.services
+    await tick(memory)
+    if changed:
+        await memory.upload(name, image_bytes(60, 40))
+        await services.dispatcher.handle_blob("input", name)
+    await refuse_uploads(memory, refused_by)
+    etag = await memory.upload(name, image_bytes(40, 60))
+    await services.dispatcher.handle_blob("input", name)
+    await lose(memory, "jobs")
+    for _ in range(3):
+        await tick(memory)
+    assert len(await runs_of(memory)) == (0 if refused_by == "pause" else 1), "not while uploads are paused"
+    services.admission.breakers["pool"].record_success()
+    await services.admission.pauses.resume(["uploads"])
+    for _ in range(3):
+        await tick(memory)
+    await work(memory)
+    await memory.process_messages()
+    row = await memory.entry("web", name)
+    assert row is not None
+    assert (row.state, row.version.etag) == ("done", etag)
+    assert len(await runs_of(memory)) == 1, "one loss starts one run"
+    object.__setattr__(services.lost_messages.jobs, "claim_ttl", -1)
+    await tick(memory)
+    document = await services.run_store.get("queue", "jobs")
+    assert document is not None
+    assert "lost_at" not in document.content
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("refused_by", ["breaker", "pause"])
+async def test_refused_uploads_are_listed_and_missed_in_an_emptied_queue(memory: Memory, refused_by: str) -> None:
+    await refuse_uploads(memory, refused_by)
+    names = ["photos/a.jpg", "photos/b.jpg"]
+    for name in names:
+        await memory.upload(name, image_bytes(60, 40))
+        await memory.services.dispatcher.handle_blob("input", name)
+    assert await states(memory, names) == {"queued"}
+    for _ in range(5):
+        memory.account.advance(4000)
+        for message in await memory.take():
+            assert message.get("listed"), "its row is written once"
+            await memory.run_queued(message)
+    waiting = await memory.waiting_messages()
+    memory.account.advance(4000)
+    await memory.take()
+    assert await tick(memory) == waiting
+
+
+async def test_an_outdated_instance_lists_no_upload() -> None:
+    async with open_in_memory() as memory:
+        pauses = memory.services.admission.pauses
+        await pauses.raise_minimum_version(pauses._version)
+        pauses._version = "0.0.1"
+        await memory.upload("photos/a.jpg", image_bytes(60, 40))
+        await memory.services.dispatcher.handle_blob("input", "photos/a.jpg")
+        assert await memory.entry("web", "photos/a.jpg") is None
+        assert await memory.waiting_messages() == 1
+
+
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -444,6 +527,41 @@ async def test_the_run_of_an_emptied_queue_goes_on(memory: Memory) -> None:
     await tick(memory)
     await memory.process_messages()
     assert (await memory.services.runs.get(run.id)).progress == Progress(done=3)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_run_whose_row_was_edited_stops_no_other(memory: Memory) -> None:
+    """The key of the row decides the id of the run."""
+    first, other = await started(memory), await started(memory)
+    assert len(await memory.run_messages()) == 2
+    for run, changed in ((first, "no-such-run"), (other, first.id)):
+        document = await memory.services.run_store.get("run", key_of(run.id))
+        assert document is not None
+        await memory.services.run_store.replace("run", key_of(run.id), document, {**document.content, "id": changed})
+    await memory.account.queue(UPLOADS).create_queue()
+    await tick(memory)
+    await lose(memory, UPLOADS)
+    await tick(memory)
+    assert len(await runs_of(memory)) == 3, "the scheduled run starts, too"
+    await memory.process_messages()
+    for run in (first, other):
+        ended = await memory.services.runs.get(run.id)
+        assert (ended.id, ended.state, ended.progress.total) == (run.id, "done", 3)
+    assert {run.id for run in await runs_of(memory)} >= {first.id, other.id}
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_an_unexpected_error_of_one_queue_stops_no_other(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    await started(memory)
+    await memory.run_messages()
+
+    async def crash(before: datetime) -> AsyncIterator[list[WaitingJob]]:
+        raise ValueError("a bug")
+        yield []
+
+    monkeypatch.setattr(memory.services.lost_messages.jobs.waiting, "queued", crash)
+    await tick(memory)
+    assert len(await memory.run_messages()) == 1
 
 
 @pytest.mark.usefixtures("at_once")

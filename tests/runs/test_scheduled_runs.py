@@ -15,8 +15,9 @@ from pipeline.errors import StateConflict
 from pipeline.runs import Selection
 from pipeline.runs.model import Progress
 from pipeline.runs.rounds import Night, Round, fair_share
+from pipeline.runs.scheduled_start import SCHEDULE_KEY
 from pipeline.runs.selection import Due, DuePage, Reason
-from pipeline.storage import Listed
+from pipeline.storage import Listed, RunWork
 from pipeline.testing import FakePool, MemoryAccount
 from pipeline.testing.library import SimulatedLibrary
 from pipeline.testing.nights import SimulatedNights
@@ -306,3 +307,44 @@ async def test_a_scheduled_run_with_more_due_is_not_resumed() -> None:
         run = await night(memory)
         with pytest.raises(StateConflict, match="more is due"):
             await memory.services.runs.resume(run.id, max_jobs=5)
+
+
+async def start_an_hour_later(memory: Memory) -> int:
+    """Let the timer fire an hour after the start of the last run; return the number of messages of runs."""
+    store = memory.services.run_store
+    schedule = await store.get("schedule", SCHEDULE_KEY)
+    assert schedule is not None
+    await store.replace("schedule", SCHEDULE_KEY, schedule, {**schedule.content, "at": schedule.content["at"] - 3700})
+    assert await memory.services.schedule.start() is None
+    return await memory.services.run_queue.length()
+
+
+async def test_a_backlog_multiplies_no_messages_of_a_scheduled_run() -> None:
+    """Its batches wait for hours, and the timer fires again and again."""
+    async with open_in_memory(run_batch_size=1) as memory:
+        await upload(memory, 4)
+        assert await memory.services.schedule.start() is not None
+        (listing,) = await memory.run_messages()
+        await memory.services.run_worker.handle_message(listing)
+        assert [await start_an_hour_later(memory) for _ in range(3)] == [4, 4, 4]
+        assert len(await memory.run_messages()) == 4, "the queue is emptied"
+        assert [await start_an_hour_later(memory) for _ in range(3)] == [4, 4, 4]
+
+
+async def test_a_scheduled_run_that_listed_nothing_gets_one_message_an_hour() -> None:
+    """Other runs keep the queue busy, so that the loss of the first message cannot be seen there."""
+    async with open_in_memory() as memory:
+        await upload(memory, 1)
+        assert await memory.services.schedule.start() is not None
+        await memory.run_messages()
+        await memory.services.run_queue.send(RunWork(run="other"))
+        assert await memory.services.schedule.start() is None
+        assert await memory.services.run_queue.length() == 1, "it has just started"
+        assert [await start_an_hour_later(memory) for _ in range(2)] == [2, 3]
+
+
+@pytest.mark.parametrize("content", [{"run": 7, "at": 7}, {"run": "x", "at": "y"}, {"run": "x", "at": 1e11}, {"at": 7}])
+async def test_an_edited_schedule_prevents_no_run(content: dict[str, object]) -> None:
+    async with open_in_memory() as memory:
+        await memory.services.run_store.create("schedule", SCHEDULE_KEY, content)
+        assert await memory.services.schedule.start() is not None
