@@ -7,6 +7,7 @@ import secrets
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -131,7 +132,8 @@ async def running(options: StackOptions, output: Output) -> AsyncIterator[Stack]
     async with AsyncExitStack() as parts:
         starter = _Starter(parts, options, output)
         storage, pool, identity = await _run_concurrently(starter.storage(), starter.pool(), starter.identity())
-        settings = {**storage, **identity, **pool, **starter.trust(), "PIPELINE_CONSOLE_ACCESS": "open"}
+        parts_settings = {**storage, **identity, **pool, **starter.trust(), **starter.deployment()}
+        settings = {**parts_settings, "PIPELINE_CONSOLE_ACCESS": "open"}
         # The hosts need not wait for the containers: they poll until the containers exist.
         _, hosts = await _run_concurrently(starter.create_containers(settings), starter.hosts(settings))
         await starter.subscribe([url for group, url in hosts if group in ("", BLOB_GROUP)])
@@ -249,6 +251,14 @@ class _Starter:
         if not self._options.identity:
             return {}
         return write_trust_bundle(sorted(self._folder.glob("*.pem")), self._folder / "trust.crt")
+
+    def deployment(self) -> dict[str, str]:
+        """Write the deployment number of this stack, unless the app is a package that has one. Return the variable."""
+        if (self._options.app / "pipeline" / "deployment.txt").exists():
+            return {}
+        file = self._folder / "deployment.txt"
+        file.write_text(f"{time.time():.0f}")
+        return {"DEPLOYMENT_NUMBER_FILE": str(file)}
 
     async def hosts(self, settings: Mapping[str, str]) -> list[tuple[str, str]]:
         """Start the function hosts of the layout. Return group and URL of each; the first serves HTTP.

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 from azure.storage.blob.aio import BlobServiceClient
 
 from devstack import azurite, subprocesses
+from pipeline.storage.deployment import read_number
 from tests.images import image_bytes
 from tests.waiting import eventually
 
@@ -89,6 +91,12 @@ async def test_the_stack_works_after_one_of_two_hosts_was_killed(tmp_path: Path)
         await eventually(lambda: any("still running: host-" in line for line in running.log))
         names = {"large.webp", "small.avif", "thumb.jpg"}
         assert await running.renditions_of("sea.jpg") == {f"web/sea.jpg/{name}" for name in names}
+        variables = settings(running.env_file)
+        number = read_number(Path(variables["DEPLOYMENT_NUMBER_FILE"]))
+        async with blob_client(variables) as blobs:
+            rendition = await blobs.get_blob_client("output", "web/sea.jpg/thumb.jpg").get_blob_properties()
+        assert rendition.metadata["pipeline_deployment"] == str(number)
+        assert psutil.Process(running.process.pid).create_time() <= number + 1 <= time.time() + 1
         await running.process.stop(grace=40)
         assert running.process.status == 0
         await wait_until_gone(running.descendants)
