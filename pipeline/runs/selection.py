@@ -196,11 +196,7 @@ class JobFinder:
         if not matching:
             return []
         keys = {row_key(self.input_container, one.name): one for one in matching}
-        # Tables compare row keys by UTF-16 code units.
-        ordered = sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-        summaries = self.ledger.scan(recipe.name, ordered[0], ordered[-1], SUMMARY_COLUMNS)
-        # The range may hold a neighboring folder with any number of rows: only those of the page are kept.
-        rows = {entry.key.row: entry async for entry in summaries if entry.key.row in keys}
+        rows = await self.ledger.rows(recipe.name, keys, SUMMARY_COLUMNS)
         jobs = []
         for key, source in keys.items():
             entry = rows.get(key)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
@@ -36,6 +36,7 @@ from pipeline.storage.former_renditions import replaced_by
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger_queries import FailureGroup, LedgerQueries
 from pipeline.storage.metrics import MetricsStore
+from pipeline.storage.row_reads import read_rows
 from pipeline.storage.source_facts import SourceFacts
 from pipeline.telemetry import logger
 
@@ -76,6 +77,11 @@ class Ledger:
         with map_errors("reading the ledger"):
             async for row in self._table.query_entities(query, parameters=values, select=columns):
                 yield Entry.from_row(row)
+
+    async def rows(self, recipe: str, keys: Collection[str], columns: list[str] | None = None) -> dict[str, Entry]:
+        """Return the rows of a recipe that have one of these row keys, by row key (see `read_rows`)."""
+        with map_errors("reading the ledger"):
+            return {row["RowKey"]: Entry.from_row(row) async for row in read_rows(self._table, recipe, keys, columns)}
 
     async def delete(self, entry: Entry) -> bool:
         """Delete a job's row and its list rows. Returns False if the row has changed since it was read, or is gone."""

@@ -1,6 +1,6 @@
 """A library of sources and their ledger rows that are computed, not stored: a million cost no memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -46,15 +46,16 @@ class SimulatedLibrary:
         page = [Listed(name_of(number), _ETAG, 1000, "image/jpeg", _WRITTEN) for number in range(start, end)]
         return page, str(end) if end < self.count else ""
 
-    async def scan(self, recipe: str, first: str, last: str, columns: list[str] | None = None) -> AsyncIterator[Entry]:
-        """Yield the rows between two row keys, as `Ledger.scan` does."""
-        active = self._recipes.get(recipe).hash
-        for number in range(_number(first), _number(last) + 1):
+    async def rows(self, recipe: str, keys: Collection[str], columns: list[str] | None = None) -> dict[str, Entry]:
+        """Return the rows with these row keys, as `Ledger.rows` does."""
+        active, rows = self._recipes.get(recipe).hash, dict[str, Entry]()
+        for row in keys:
+            number = _number(row)
             if number not in self.lost:
-                name = name_of(number)
                 version = Version(_ETAG, active if number in self.done else _OLD)
-                key = JobKey.of(recipe, self._container, name)
-                yield Entry(key, self._container, name, state="done", version=version, row_etag=_ETAG)
+                key = JobKey(recipe, row)
+                rows[row] = Entry(key, self._container, name_of(number), state="done", version=version, row_etag=_ETAG)
+        return rows
 
 
 def name_of(number: int) -> str:
