@@ -1,17 +1,19 @@
 """Triggers of the function app: bind, parse, call, respond. All logic is in `pipeline`."""
 
 import os
+from typing import TYPE_CHECKING
 
 import azure.functions as func
-import azurefunctions.extensions.bindings.blob as blob
 
 from pipeline.api import routes
 from pipeline.api.handlers import Route
 from pipeline.api.routes import ROUTES
-from pipeline.console.dispatch import console_of
-from pipeline.jobs import dead_letters
+from pipeline.blob_binding import BlobReference
 from pipeline.services import ServicesProvider
-from pipeline.settings import CONNECTION
+from pipeline.settings import BLOB_TRIGGER_POISON_QUEUE, CONNECTION
+
+if TYPE_CHECKING:
+    from pipeline.console.dispatch import Console
 
 # Provisioning and rollbacks give older code newer settings: unknown ones are a warning here, an error elsewhere.
 process = ServicesProvider(os.environ, ignore_unknown_settings=True)
@@ -25,9 +27,9 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     connection=CONNECTION,
     source=func.BlobSource.EVENT_GRID,
 )
-async def image_uploaded(source: blob.BlobClient) -> None:
-    """Execute the jobs of a new or changed source. The binding provides its name; our own clients read the data."""
-    await process.services().dispatcher.handle_blob(source.container_name, source.blob_name)
+async def image_uploaded(source: BlobReference) -> None:
+    """Execute the jobs of a new or changed source."""
+    await process.services().dispatcher.handle_blob(source.container, source.name)
 
 
 @app.queue_trigger(arg_name="message", queue_name=settings.job_queue, connection=CONNECTION)
@@ -42,23 +44,19 @@ async def run_waiting(message: func.QueueMessage) -> None:
     await process.services().run_worker.handle_message(message.get_body())
 
 
-@app.queue_trigger(
-    arg_name="message", queue_name=settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX, connection=CONNECTION
-)
+@app.queue_trigger(arg_name="message", queue_name=settings.job_poison_queue, connection=CONNECTION)
 async def job_undeliverable(message: func.QueueMessage) -> None:
     """Record a dead letter of the job queue as a failure."""
     await process.services().dead_letters.handle_job_message(message.get_body())
 
 
-@app.queue_trigger(
-    arg_name="message", queue_name=settings.run_queue + dead_letters.POISON_QUEUE_SUFFIX, connection=CONNECTION
-)
+@app.queue_trigger(arg_name="message", queue_name=settings.run_poison_queue, connection=CONNECTION)
 async def run_undeliverable(message: func.QueueMessage) -> None:
     """Record the jobs of a dead letter of the run queue as failures."""
     await process.services().run_dead_letters.handle_message(message.get_body())
 
 
-@app.queue_trigger(arg_name="message", queue_name=dead_letters.BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
+@app.queue_trigger(arg_name="message", queue_name=BLOB_TRIGGER_POISON_QUEUE, connection=CONNECTION)
 async def upload_undeliverable(message: func.QueueMessage) -> None:
     """Queue the jobs of a dead letter of the blob trigger, once."""
     await process.services().dead_letters.handle_blob_message(message.get_body())
@@ -108,22 +106,29 @@ for each in ROUTES:
     serve(each)
 
 
+def _console() -> "Console":
+    """Return the console. Only its requests load the templates."""
+    from pipeline.console.dispatch import console_of
+
+    return console_of(process.services())
+
+
 @app.route("console/{*page}", auth_level=func.AuthLevel.ANONYMOUS)
 async def show_console(req: func.HttpRequest) -> func.HttpResponse:
     """Serve a page of the console. It authenticates by itself: browsers send no function key with a link."""
-    return await console_of(process.services()).handle(req)
+    return await _console().handle(req)
 
 
 @app.route("console-reader", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_reader(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console as a reader. The key of this function grants nothing else."""
-    return await console_of(process.services()).sign_in(req, "read")
+    return await _console().sign_in(req, "read")
 
 
 @app.route("console-operator", methods=[func.HttpMethod.GET, func.HttpMethod.POST])
 async def console_operator(req: func.HttpRequest) -> func.HttpResponse:
     """Sign in to the console as an operator, who may change things."""
-    return await console_of(process.services()).sign_in(req, "write")
+    return await _console().sign_in(req, "write")
 
 
 @app.route("{*path}")

@@ -9,7 +9,6 @@ from typing import Self
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError
-from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
 
 from pipeline.errors import IdentityUnavailable
 
@@ -48,6 +47,9 @@ class Identity:
         A chained credential takes every error of its first member for a missing sign-in, so a function app gets no
         chain. DefaultAzureCredential would also read secrets from the environment.
         """
+        # The emulator needs no identity: its processes do not load the SDK.
+        from azure.identity.aio import AzureCliCredential, ChainedTokenCredential, ManagedIdentityCredential
+
         managed = ManagedIdentityCredential(
             client_id=client_id,
             connection_timeout=CONNECT_TIMEOUT_SECONDS,

@@ -5,20 +5,15 @@ on Azure, settings of the platform configure one. No attribute contains a sessio
 """
 
 import logging
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-suppress_http_spans: Callable[[], AbstractContextManager[None]] = nullcontext
-"""Record no spans of HTTP calls in the block: URLs of the pool contain session identifiers, which are secrets."""
-# Installed together with the instrumentation that it suppresses.
-with suppress(ImportError):
-    pass
 
 NAME = "image-pipeline"
 tracer = trace.get_tracer(NAME)
@@ -110,6 +105,14 @@ def traceparent() -> str:
     carrier: dict[str, str] = {}
     _traceparents.inject(carrier)
     return carrier.get("traceparent", "")
+
+
+def suppress_http_spans() -> AbstractContextManager[None]:
+    """Record no spans of HTTP calls in the block: URLs of the pool contain session identifiers, which are secrets."""
+    # Instrumentations of HTTP clients load this module, and obey it. Without it there is nothing to suppress.
+    utils: Any = sys.modules.get("opentelemetry.instrumentation.utils")
+    suppressed: AbstractContextManager[None] = utils.suppress_http_instrumentation() if utils else nullcontext()
+    return suppressed
 
 
 def quiet_libraries() -> None:

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "telemetry": set(),
     "concurrency": set(),
     "http_connections": set(),
+    "blob_binding": set(),
     "engine": set(),
     "settings": {"errors", "engine", "telemetry"},
     "recipes": LEAVES | {"engine"},
@@ -37,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": CORE | {"monitoring"},
     "testing": CORE,
     "__main__": {"cli"},
-    "function_app": {"jobs", "runs", "services", "settings", "api", "console"},
+    "function_app": {"blob_binding", "services", "settings", "api", "console"},
 }
 DEPLOYED = [ROOT / "function_app.py", *sorted((ROOT / "pipeline").rglob("*.py"))]
 PACKAGES = {path.name: path for path in sorted((ROOT / "packages").glob("*/*/")) if (path / "__init__.py").exists()}

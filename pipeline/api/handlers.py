@@ -1,54 +1,107 @@
 """Description of a route, and all HTTP handlers of the API, composed from the services of a process."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from __future__ import annotations
 
-from pydantic import BaseModel
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pipeline.api.http import Request, Response
-from pipeline.api.idempotency import IdempotencyKeys
-from pipeline.api.images import ImageHandlers
-from pipeline.api.jobs import FailureHandlers, JobHandlers
-from pipeline.api.monitoring import MonitoringHandlers
-from pipeline.api.pauses import PauseHandlers
-from pipeline.api.recipes import PreviewHandlers, RecipeHandlers
-from pipeline.api.runs import RunHandlers
-from pipeline.api.submit import SubmitHandlers
-from pipeline.services import Services
+
+if TYPE_CHECKING:
+    from pipeline.api.idempotency import IdempotencyKeys
+    from pipeline.api.images import ImageHandlers
+    from pipeline.api.jobs import FailureHandlers, JobHandlers
+    from pipeline.api.monitoring import MonitoringHandlers
+    from pipeline.api.pauses import PauseHandlers
+    from pipeline.api.recipes import PreviewHandlers, RecipeHandlers
+    from pipeline.api.runs import RunHandlers
+    from pipeline.api.submit import SubmitHandlers
+    from pipeline.services import Services
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """The handlers by resource."""
+    """The handlers by resource. Each is composed, and its module imported, at its first use."""
 
-    submit: SubmitHandlers
-    jobs: JobHandlers
-    images: ImageHandlers
-    failures: FailureHandlers
-    runs: RunHandlers
-    recipes: RecipeHandlers
-    preview: PreviewHandlers
-    monitoring: MonitoringHandlers
-    pauses: PauseHandlers
+    services: Services
 
-    @classmethod
-    def of(cls, services: Services) -> Self:
-        """Compose the handlers. This is cheap: they hold references only."""
-        settings, jobs = services.settings, services.jobs
-        keys = IdempotencyKeys(services.idempotency, settings.idempotency_ttl_hours)
-        images = ImageHandlers(settings, jobs, services.sources, services.renditions)
-        return cls(
-            submit=SubmitHandlers(settings, jobs, services.dispatcher, keys, images),
-            jobs=JobHandlers(jobs, settings.input_container),
-            images=images,
-            failures=FailureHandlers(jobs),
-            runs=RunHandlers(services.runs, services.planner, keys),
-            recipes=RecipeHandlers(services.recipes, settings.adhoc_recipes),
-            preview=PreviewHandlers(settings, services.previewer),
-            monitoring=MonitoringHandlers(settings, services.pool_monitor, services.health, services.statistics),
-            pauses=PauseHandlers(services.admission.pauses),
+    @cached_property
+    def keys(self) -> IdempotencyKeys:
+        """Idempotency-Keys of requests."""
+        from pipeline.api.idempotency import IdempotencyKeys
+
+        return IdempotencyKeys(self.services.idempotency, self.services.settings.idempotency_ttl_hours)
+
+    @cached_property
+    def images(self) -> ImageHandlers:
+        """Handlers of renditions and sources."""
+        from pipeline.api.images import ImageHandlers
+
+        return ImageHandlers(
+            self.services.settings, self.services.jobs, self.services.sources, self.services.renditions
         )
+
+    @cached_property
+    def submit(self) -> SubmitHandlers:
+        """Handlers of new jobs."""
+        from pipeline.api.submit import SubmitHandlers
+
+        return SubmitHandlers(
+            self.services.settings, self.services.jobs, self.services.dispatcher, self.keys, self.images
+        )
+
+    @cached_property
+    def jobs(self) -> JobHandlers:
+        """Handlers of jobs."""
+        from pipeline.api.jobs import JobHandlers
+
+        return JobHandlers(self.services.jobs, self.services.settings.input_container)
+
+    @cached_property
+    def failures(self) -> FailureHandlers:
+        """Handlers of failures."""
+        from pipeline.api.jobs import FailureHandlers
+
+        return FailureHandlers(self.services.jobs)
+
+    @cached_property
+    def runs(self) -> RunHandlers:
+        """Handlers of runs."""
+        from pipeline.api.runs import RunHandlers
+
+        return RunHandlers(self.services.runs, self.services.planner, self.keys)
+
+    @cached_property
+    def recipes(self) -> RecipeHandlers:
+        """Handlers of recipes."""
+        from pipeline.api.recipes import RecipeHandlers
+
+        return RecipeHandlers(self.services.recipes, self.services.settings.adhoc_recipes)
+
+    @cached_property
+    def preview(self) -> PreviewHandlers:
+        """Handlers of previews."""
+        from pipeline.api.recipes import PreviewHandlers
+
+        return PreviewHandlers(self.services.settings, self.services.previewer)
+
+    @cached_property
+    def monitoring(self) -> MonitoringHandlers:
+        """Handlers of the session pool, health, version and statistics."""
+        from pipeline.api.monitoring import MonitoringHandlers
+
+        return MonitoringHandlers(
+            self.services.settings, self.services.pool_monitor, self.services.health, self.services.statistics
+        )
+
+    @cached_property
+    def pauses(self) -> PauseHandlers:
+        """Handlers of pauses."""
+        from pipeline.api.pauses import PauseHandlers
+
+        return PauseHandlers(self.services.admission.pauses)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -56,19 +109,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Route:
-    """One endpoint. `responses` are documents or media types by status; `problems` are the statuses of problems."""
+    """One endpoint. Its contract in `pipeline.api.contracts` has the same name."""
 
     name: str
     method: str
     path: str
     handler: Callable[[Handlers], Handler]
     summary: str
-    responses: Mapping[int, type[BaseModel] | tuple[type[BaseModel] | str, ...]]
-    problems: tuple[int, ...] = ()
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | None = None
-    form: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:

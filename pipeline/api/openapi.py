@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from pipeline.api.contracts import CONTRACTS, Contract, OpenApiDocument
 from pipeline.api.handlers import Route
 from pipeline.api.http import MEDIA_TYPE, Links, Problem
 from pipeline.api.uploads import RENDITION_PARAMETER
@@ -40,15 +41,11 @@ PROBLEM_DESCRIPTIONS = {
 }
 
 
-class OpenApiDocument(RootModel[dict[str, Any]]):
-    """An OpenAPI document."""
-
-
 def document(routes: Sequence[Route], links: Links) -> OpenApiDocument:
     """Describe the routes, with the path prefix of `links`."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(f"/{route.path}", {})[route.method.lower()] = _operation(route)
+        paths.setdefault(f"/{route.path}", {})[route.method.lower()] = _operation(route, CONTRACTS[route.name])
     return OpenApiDocument(
         {
             "openapi": "3.1.0",
@@ -57,7 +54,7 @@ def document(routes: Sequence[Route], links: Links) -> OpenApiDocument:
             "security": [{"header": []}, {"query": []}],
             "paths": paths,
             "components": {
-                "schemas": _schemas(routes),
+                "schemas": _schemas([CONTRACTS[route.name] for route in routes]),
                 "securitySchemes": {
                     "header": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
                     "query": {"type": "apiKey", "in": "query", "name": "code"},
@@ -67,10 +64,10 @@ def document(routes: Sequence[Route], links: Links) -> OpenApiDocument:
     )
 
 
-def _schemas(routes: Sequence[Route]) -> dict[str, Any]:
+def _schemas(contracts: Sequence[Contract]) -> dict[str, Any]:
     """Return the schemas of all documents, with those of transforms and renditions from the recipe file's schema."""
-    returned = _response_models(routes)
-    models = sorted(returned | {route.body for route in routes if route.body}, key=lambda model: model.__name__)
+    returned = _response_models(contracts)
+    models = sorted(returned | {each.body for each in contracts if each.body}, key=lambda model: model.__name__)
     modes: list[tuple[type[BaseModel], JsonSchemaMode]]
     modes = [(model, "serialization" if model in returned else "validation") for model in models]
     schemas: dict[str, Any] = models_json_schema(modes, ref_template=REFERENCE)[1]["$defs"]
@@ -83,8 +80,10 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Any]:
     return {**recipes, **schemas}
 
 
-def _response_models(routes: Iterable[Route]) -> set[type[BaseModel]]:
-    contents = (content for route in routes for each in route.responses.values() for content in _contents(each))
+def _response_models(contracts: Iterable[Contract]) -> set[type[BaseModel]]:
+    contents = (
+        content for contract in contracts for each in contract.responses.values() for content in _contents(each)
+    )
     return {Problem, *(content for content in contents if not isinstance(content, str))}
 
 
@@ -92,51 +91,51 @@ def _contents(response: type[BaseModel] | tuple[type[BaseModel] | str, ...]) -> 
     return response if isinstance(response, tuple) else (response,)
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, contract: Contract) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "parameters": list(_parameters(route)),
-        "responses": _responses(route),
+        "parameters": list(_parameters(route.path, contract)),
+        "responses": _responses(contract),
     }
-    content = _request_content(route)
+    content = _request_content(contract)
     if content:
-        operation["requestBody"] = {"required": route.body is None or bool(route.form), "content": content}
+        operation["requestBody"] = {"required": contract.body is None or bool(contract.form), "content": content}
     return operation
 
 
-def _parameters(route: Route) -> Iterator[dict[str, Any]]:
-    for name in re.findall(r"\{(\w+)\}", route.path):
+def _parameters(path: str, contract: Contract) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"\{(\w+)\}", path):
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    for name, description in route.headers.items():
+    for name, description in contract.headers.items():
         yield {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-    for name in ("name", *route.form) if route.form else ():
+    for name in ("name", *contract.form) if contract.form else ():
         description = f"`{name}`, if the body is an image."
         yield {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
-    if route.form:
+    if contract.form:
         description = "Name of the rendition to return as an image, if `Accept` allows it."
         yield {"name": RENDITION_PARAMETER, "in": "query", "description": description, "schema": {"type": "string"}}
-    properties = route.query.model_json_schema()["properties"] if route.query else {}
+    properties = contract.query.model_json_schema()["properties"] if contract.query else {}
     for name, schema in properties.items():
         yield {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
 
 
-def _request_content(route: Route) -> dict[str, Any]:
+def _request_content(contract: Contract) -> dict[str, Any]:
     """Return the content types of the request body: a document, a form with an image, the image itself."""
     content: dict[str, Any] = {}
-    if route.body:
-        content["application/json"] = {"schema": _reference(route.body)}
-    if route.form:
-        fields = {"image": BINARY, **{name: {"type": "string"} for name in route.form}}
+    if contract.body:
+        content["application/json"] = {"schema": _reference(contract.body)}
+    if contract.form:
+        fields = {"image": BINARY, **{name: {"type": "string"} for name in contract.form}}
         form = {"type": "object", "properties": fields, "required": ["image"], "additionalProperties": False}
         content["multipart/form-data"] = {"schema": form}
         content |= {kind: {"schema": BINARY} for kind in UPLOADS}
     return content
 
 
-def _responses(route: Route) -> dict[str, Any]:
-    responses = {str(status): _response(status, content) for status, content in route.responses.items()}
-    for status in sorted({401, *route.problems} - set(route.responses)):
+def _responses(contract: Contract) -> dict[str, Any]:
+    responses = {str(status): _response(status, content) for status, content in contract.responses.items()}
+    for status in sorted({401, *contract.problems} - set(contract.responses)):
         # The host itself responds with 401, without a document.
         content = {"content": {MEDIA_TYPE: {"schema": _reference(Problem)}}} if status != 401 else {}
         responses[str(status)] = {"description": PROBLEM_DESCRIPTIONS[status], **content}

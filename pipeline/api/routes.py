@@ -1,36 +1,27 @@
 """Table of all routes of the API, and the entry points of the HTTP triggers.
 
-The function app and the OpenAPI document are generated from the table.
+The function app is generated from the table, and the OpenAPI document from the table and the contracts of the routes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from pipeline.api import jobs, monitoring, openapi, pauses, recipes, runs
 from pipeline.api.handlers import Handlers, Route
 from pipeline.api.http import Request, Response, problem, problem_response, respond
-from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
-from pipeline.api.submit import JobRequest
 from pipeline.errors import RequestError
-from pipeline.monitoring.health import Health, VersionInfo
-from pipeline.monitoring.pool_overview import RecycleResult, Statistics
-from pipeline.services import Services
 
-IMAGES = ("image/jpeg", "image/png", "image/webp", "image/avif", "image/gif")
-SOURCES = (*IMAGES, "image/tiff", "image/bmp", "image/heif", "application/octet-stream")
-IDEMPOTENCY_HEADERS = {
-    "Idempotency-Key": "The same key with the same request returns the job or run that the first request started."
-}
-SUBMIT_HEADERS = {
-    "Prefer": "`wait=SECONDS` or `respond-async` (RFC 7240): time to wait for the end of the job.",
-    **IDEMPOTENCY_HEADERS,
-}
+if TYPE_CHECKING:
+    from pipeline.services import Services
 
 
 async def _show_openapi(request: Request) -> Response:
     """Handle `GET /api/openapi.json`: describe these routes."""
+    from pipeline.api import openapi
+
     return Response(openapi.document(ROUTES, request.links))
 
 
@@ -41,11 +32,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs",
         handler=lambda api: api.submit.submit,
         summary="Submit a job for a blob, or for an image in the request.",
-        responses={200: (JobDocument, *IMAGES), 202: AcceptedDocument},
-        problems=(400, 403, 404, 406, 409, 411, 413, 415, 422, 503, 504),
-        body=JobRequest,
-        form=("recipe",),
-        headers=SUBMIT_HEADERS,
     ),
     Route(
         name="list_jobs",
@@ -53,9 +39,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs",
         handler=lambda api: api.jobs.list_page,
         summary="List jobs by state, recipe, run or prefix of the source's name.",
-        responses={200: JobsDocument},
-        problems=(400, 503),
-        query=jobs.JobsQuery,
     ),
     Route(
         name="show_job",
@@ -63,8 +46,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs/{id}",
         handler=lambda api: api.jobs.show,
         summary="Show a job.",
-        responses={200: JobDocument},
-        problems=(400, 404, 503),
     ),
     Route(
         name="dismiss_job",
@@ -72,8 +53,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs/{id}",
         handler=lambda api: api.jobs.dismiss,
         summary="Dismiss a failed job, or cancel a queued one.",
-        responses={200: JobDocument},
-        problems=(400, 404, 409, 503),
     ),
     Route(
         name="retry_job",
@@ -81,8 +60,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs/{id}/retry",
         handler=lambda api: api.jobs.retry,
         summary="Retry a job, done or failed.",
-        responses={202: JobDocument},
-        problems=(400, 403, 404, 409, 422, 503),
     ),
     Route(
         name="fetch_rendition",
@@ -90,9 +67,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs/{id}/renditions/{name}",
         handler=lambda api: api.images.show_rendition,
         summary="Get a rendition of a job.",
-        responses={200: IMAGES, 304: ()},
-        problems=(400, 404, 422, 503),
-        headers={"If-None-Match": "ETags of cached renditions."},
     ),
     Route(
         name="fetch_source",
@@ -100,8 +74,6 @@ ROUTES: tuple[Route, ...] = (
         path="jobs/{id}/source",
         handler=lambda api: api.images.show_source,
         summary="Get the version of the source that a job processed.",
-        responses={200: SOURCES},
-        problems=(400, 404, 409, 422, 503),
     ),
     Route(
         name="list_failures",
@@ -109,9 +81,6 @@ ROUTES: tuple[Route, ...] = (
         path="failures",
         handler=lambda api: api.failures.show,
         summary="Count the failures by kind, most frequent first.",
-        responses={200: jobs.FailuresDocument},
-        problems=(400, 503),
-        query=jobs.FailuresQuery,
     ),
     Route(
         name="retry_failures",
@@ -119,9 +88,6 @@ ROUTES: tuple[Route, ...] = (
         path="failures/retry",
         handler=lambda api: api.failures.retry,
         summary="Retry all failures of a kind, up to the limit of one request.",
-        responses={200: jobs.RetriedDocument},
-        problems=(400, 411, 413, 415, 503),
-        body=jobs.RetryRequest,
     ),
     Route(
         name="plan_run",
@@ -129,9 +95,6 @@ ROUTES: tuple[Route, ...] = (
         path="runs/plan",
         handler=lambda api: api.runs.plan,
         summary="Plan a run: count its jobs, estimate its time and cost. Nothing is executed.",
-        responses={200: runs.PlanDocument},
-        problems=(400, 404, 409, 411, 413, 415, 422, 503),
-        body=runs.PlanRequest,
     ),
     Route(
         name="start_run",
@@ -139,10 +102,6 @@ ROUTES: tuple[Route, ...] = (
         path="runs",
         handler=lambda api: api.runs.start,
         summary="Start a run.",
-        responses={200: runs.RunDocument, 201: runs.RunDocument},
-        problems=(400, 404, 409, 411, 413, 415, 422, 503),
-        body=runs.StartRequest,
-        headers=IDEMPOTENCY_HEADERS,
     ),
     Route(
         name="list_runs",
@@ -150,9 +109,6 @@ ROUTES: tuple[Route, ...] = (
         path="runs",
         handler=lambda api: api.runs.list_page,
         summary="List runs, newest first.",
-        responses={200: runs.RunsDocument},
-        problems=(400, 503),
-        query=runs.RunsQuery,
     ),
     Route(
         name="show_run",
@@ -160,8 +116,6 @@ ROUTES: tuple[Route, ...] = (
         path="runs/{id}",
         handler=lambda api: api.runs.show,
         summary="Show a run and its progress.",
-        responses={200: runs.RunDocument},
-        problems=(400, 404, 503),
     ),
     Route(
         name="cancel_run",
@@ -169,8 +123,6 @@ ROUTES: tuple[Route, ...] = (
         path="runs/{id}/cancel",
         handler=lambda api: api.runs.cancel,
         summary="Cancel a run: its running jobs end, no others start.",
-        responses={200: runs.RunDocument},
-        problems=(400, 404, 409, 503),
     ),
     Route(
         name="resume_run",
@@ -178,9 +130,6 @@ ROUTES: tuple[Route, ...] = (
         path="runs/{id}/resume",
         handler=lambda api: api.runs.resume,
         summary="Resume a run; ended jobs are not executed again.",
-        responses={202: runs.RunDocument},
-        problems=(400, 404, 409, 411, 413, 415, 422, 503),
-        body=runs.ResumeRequest,
     ),
     Route(
         name="list_recipes",
@@ -188,7 +137,6 @@ ROUTES: tuple[Route, ...] = (
         path="recipes",
         handler=lambda api: api.recipes.show,
         summary="List the recipes with their steps and hashes.",
-        responses={200: recipes.RecipesDocument},
     ),
     Route(
         name="show_recipe_schema",
@@ -196,7 +144,6 @@ ROUTES: tuple[Route, ...] = (
         path="recipes/schema",
         handler=lambda api: api.recipes.show_schema,
         summary="Get the JSON Schema of recipes, with every transform and format.",
-        responses={200: ("application/schema+json",)},
     ),
     Route(
         name="preview_recipe",
@@ -204,9 +151,6 @@ ROUTES: tuple[Route, ...] = (
         path="preview",
         handler=lambda api: api.preview.show,
         summary="Preview a recipe on an image; nothing is stored.",
-        responses={200: (recipes.PreviewDocument, *IMAGES)},
-        problems=(400, 403, 404, 406, 411, 413, 415, 422, 503, 504),
-        form=("recipe", "text"),
     ),
     Route(
         name="show_pool",
@@ -214,8 +158,6 @@ ROUTES: tuple[Route, ...] = (
         path="pool",
         handler=lambda api: api.monitoring.show_pool,
         summary="Show the slots of the session pool.",
-        responses={200: monitoring.PoolDocument},
-        problems=(503,),
     ),
     Route(
         name="recycle_slot",
@@ -223,8 +165,6 @@ ROUTES: tuple[Route, ...] = (
         path="pool/slots/{number}/recycle",
         handler=lambda api: api.monitoring.recycle_slot,
         summary="Recycle a slot: end its session after its running jobs.",
-        responses={200: RecycleResult, 202: RecycleResult},
-        problems=(400, 404, 409, 503),
     ),
     Route(
         name="pause_work",
@@ -232,9 +172,6 @@ ROUTES: tuple[Route, ...] = (
         path="pause",
         handler=lambda api: api.pauses.pause,
         summary="Pause uploads, requests or runs: their jobs wait in the queues.",
-        responses={200: pauses.PausesDocument},
-        problems=(400, 411, 413, 415, 503),
-        body=pauses.PauseRequest,
     ),
     Route(
         name="resume_work",
@@ -242,9 +179,6 @@ ROUTES: tuple[Route, ...] = (
         path="resume",
         handler=lambda api: api.pauses.resume,
         summary="Resume uploads, requests or runs after a pause.",
-        responses={200: pauses.PausesDocument},
-        problems=(400, 411, 413, 415, 503),
-        body=pauses.PauseRequest,
     ),
     Route(
         name="show_stats",
@@ -252,9 +186,6 @@ ROUTES: tuple[Route, ...] = (
         path="stats",
         handler=lambda api: api.monitoring.show_statistics,
         summary="Show statistics: throughput by minute, queue depths, slot counts.",
-        responses={200: Statistics},
-        problems=(400, 503),
-        query=monitoring.StatsQuery,
     ),
     Route(
         name="show_health",
@@ -262,7 +193,6 @@ ROUTES: tuple[Route, ...] = (
         path="health",
         handler=lambda api: api.monitoring.show_health,
         summary="Check the dependencies; 503 with reasons if one is not healthy.",
-        responses={200: Health, 503: Health},
     ),
     Route(
         name="show_version",
@@ -270,7 +200,6 @@ ROUTES: tuple[Route, ...] = (
         path="version",
         handler=lambda api: api.monitoring.show_version,
         summary="Show the version of the app, and its limits.",
-        responses={200: VersionInfo},
     ),
     Route(
         name="show_openapi",
@@ -278,7 +207,6 @@ ROUTES: tuple[Route, ...] = (
         path="openapi.json",
         handler=lambda _: _show_openapi,
         summary="Get this document.",
-        responses={200: openapi.OpenApiDocument},
     ),
 )
 
@@ -293,7 +221,7 @@ async def handle(route: Route, services: Callable[[], Services], request: func.H
             received = Request(request, route.path, composed.settings.http_max_body_bytes, memory)
             # The platform holds the body as long as the function runs.
             received.reserve(len(request.get_body()))
-            return await route.handler(Handlers.of(composed))(received)
+            return await route.handler(Handlers(composed))(received)
 
     return await respond(call, **fields)
 

@@ -19,13 +19,12 @@ from pipeline.cli.common import Json, console, counted, services_provider, show_
 from pipeline.cli.event_subscription import APP_HOST_VARIABLE, check_address
 from pipeline.cli.memory import required_mib
 from pipeline.errors import PipelineError
-from pipeline.jobs.dead_letters import BLOB_TRIGGER_POISON_QUEUE, POISON_QUEUE_SUFFIX
 from pipeline.monitoring.health import version_info
 from pipeline.monitoring.pool_overview import SlotOverview
 from pipeline.pool.auth import SCOPE
 from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
-from pipeline.settings import PLATFORM_AUTH_VARIABLE
+from pipeline.settings import BLOB_TRIGGER_POISON_QUEUE, PLATFORM_AUTH_VARIABLE
 from pipeline.storage import JobQueue, create_all
 from pipeline.telemetry import printable
 
@@ -115,12 +114,12 @@ async def _pauses(services: Services) -> list[Finding]:
 async def _queues(services: Services) -> list[Finding]:
     """Count waiting messages and dead letters. A running app takes dead letters out of their queue."""
     findings = []
-    queues = (services.settings.job_queue, services.settings.run_queue)
-    for name in queues:
+    settings = services.settings
+    for name in (settings.job_queue, settings.run_queue):
         count = await JobQueue(services.account, name).length()
         findings.append(Finding(f"messages in {name}", "ok", str(count)))
     # The platform creates these queues with their first messages.
-    for name in (*(f"{each}{POISON_QUEUE_SUFFIX}" for each in queues), BLOB_TRIGGER_POISON_QUEUE):
+    for name in (settings.job_poison_queue, settings.run_poison_queue, BLOB_TRIGGER_POISON_QUEUE):
         if count := await JobQueue(services.account, name).length(missing_ok=True):
             detail = f"{counted(count, 'dead letter')} that the app has not processed: check that the app is running"
             findings.append(Finding(f"messages in {name}", "warning", detail))

@@ -21,10 +21,6 @@ from pipeline.storage import JobQueue, Message, content_of
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-# The Functions host appends this suffix to the name of a queue.
-POISON_QUEUE_SUFFIX = "-poison"
-# The queue of failed blob triggers, in the storage account of the blobs.
-BLOB_TRIGGER_POISON_QUEUE = "webjobs-blobtrigger-poison"
 
 
 class FailedBlob(BaseModel):

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipeline import telemetry
-from pipeline.pool import engine_bundle
 from pipeline.recipes import load_recipes
 from pipeline.services.clients import pool_client
 from pipeline.services.runs import RunServices
@@ -64,7 +63,6 @@ class ServicesProvider:
         self._environ = environ
         self.settings = Settings.load(environ, ignore_unknown=ignore_unknown_settings)
         self.recipes = load_recipes(self.settings)
-        engine_bundle.build()
         self._services: Services | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

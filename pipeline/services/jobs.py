@@ -87,13 +87,14 @@ class JobServices(Clients):
     @cached_property
     def dead_letters(self) -> DeadLetterHandler:
         """Records dead letters of jobs and uploads."""
-        from pipeline.jobs.dead_letters import BLOB_TRIGGER_POISON_QUEUE, POISON_QUEUE_SUFFIX, DeadLetterHandler
+        from pipeline.jobs.dead_letters import DeadLetterHandler
+        from pipeline.settings import BLOB_TRIGGER_POISON_QUEUE
 
         return DeadLetterHandler(
             self.settings.input_container,
             self.dispatcher,
             self.outcomes,
-            self._dead_letter_queue(self.settings.job_queue + POISON_QUEUE_SUFFIX),
+            self._dead_letter_queue(self.settings.job_poison_queue),
             self._dead_letter_queue(BLOB_TRIGGER_POISON_QUEUE),
         )
 

@@ -101,16 +101,14 @@ class RunServices(JobServices):
     @cached_property
     def run_dead_letters(self) -> RunDeadLetterHandler:
         """Records dead letters of runs."""
-        from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
         from pipeline.runs.dead_letters import RunDeadLetterHandler
 
-        dead_letters = self._dead_letter_queue(self.settings.run_queue + POISON_QUEUE_SUFFIX)
+        dead_letters = self._dead_letter_queue(self.settings.run_poison_queue)
         return RunDeadLetterHandler(self.run_store, self.runs, self.run_items, dead_letters, self.run_queue)
 
     @cached_property
     def lost_messages(self) -> LostMessageRecovery:
         """Sends the messages of lost queues again."""
-        from pipeline.jobs.dead_letters import POISON_QUEUE_SUFFIX
         from pipeline.jobs.lost_messages import JobMessageRecovery
         from pipeline.recipes import adhoc
         from pipeline.runs.lost_messages import LostMessageRecovery, waits_in_run
@@ -120,7 +118,7 @@ class RunServices(JobServices):
         jobs = JobMessageRecovery(
             WaitingJobs(account, settings.ledger_table, [*self.recipes.names, adhoc.GROUP]),
             self.job_queue,
-            JobQueue(account, settings.job_queue + POISON_QUEUE_SUFFIX),
+            JobQueue(account, settings.job_poison_queue),
             (settings.input_container, settings.upload_container),
             settings.upload_container,
             settings.claim_ttl,
@@ -133,7 +131,7 @@ class RunServices(JobServices):
             self.runs,
             self.schedule,
             self.run_queue,
-            JobQueue(account, settings.run_queue + POISON_QUEUE_SUFFIX),
+            JobQueue(account, settings.run_poison_queue),
         )
 
     @cached_property

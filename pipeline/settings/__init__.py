@@ -21,6 +21,7 @@ from pipeline.settings.interfaces import ConsoleSettings, HttpSettings
 from pipeline.settings.jobs import JobSettings, RetentionSettings
 from pipeline.settings.pool import LOOPBACK, PoolSettings
 from pipeline.settings.recipes import APP_FOLDER, LimitSettings, RecipeSettings
+from pipeline.settings.resource_names import BLOB_TRIGGER_POISON_QUEUE
 from pipeline.settings.resources import ResourceSettings
 from pipeline.settings.runs import PriceSettings, RunSettings
 from pipeline.settings.storage_account import CONNECTION, StorageAccount
@@ -28,6 +29,7 @@ from pipeline.telemetry import logger
 
 __all__ = [
     "APP_FOLDER",
+    "BLOB_TRIGGER_POISON_QUEUE",
     "CONNECTION",
     "LOOPBACK",
     "MIB",

@@ -7,6 +7,11 @@ from pydantic import BeforeValidator, Field
 WEBSITE_CONTAINER = "$web"
 """Container that the storage account serves as a web site: every reader of the internet gets its blobs."""
 
+# The Functions host appends this suffix to the name of a queue.
+POISON_QUEUE_SUFFIX = "-poison"
+BLOB_TRIGGER_POISON_QUEUE = "webjobs-blobtrigger-poison"
+"""Queue of failed blob triggers, in the storage account of the blobs."""
+
 
 def _is_not_website(name: object) -> object:
     if name == WEBSITE_CONTAINER:

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.settings.area import Area
-from pipeline.settings.resource_names import ContainerName, OutputContainerName, QueueName
+from pipeline.settings.resource_names import POISON_QUEUE_SUFFIX, ContainerName, OutputContainerName, QueueName
 
 
 class ResourceSettings(Area):
@@ -48,3 +48,13 @@ class ResourceSettings(Area):
         if len(own - shared) < 4:
             raise ValueError("the upload, asset, state and dead-letter containers must differ from all others")
         return self
+
+    @property
+    def job_poison_queue(self) -> str:
+        """Return the name of the queue of the job queue's dead letters."""
+        return self.job_queue + POISON_QUEUE_SUFFIX
+
+    @property
+    def run_poison_queue(self) -> str:
+        """Return the name of the queue of the run queue's dead letters."""
+        return self.run_queue + POISON_QUEUE_SUFFIX

@@ -11,6 +11,7 @@ from typing import Any
 import azure.functions as func
 
 from pipeline.api import openapi, routes
+from pipeline.api.contracts import CONTRACTS
 from pipeline.api.http import Links
 from tests.memory import Memory
 
@@ -50,6 +51,10 @@ def test_functions_and_documented_operations_are_the_same() -> None:
     assert left == {"{*path}", "console/{*page}"}, "the catch-all routes allow all methods"
     anonymous = [one["route"] for one in triggers if one["authLevel"].lower() != "function"]
     assert anonymous in ([], ["console/{*page}"]), "the console authenticates by itself"
+
+
+def test_each_route_has_a_contract() -> None:
+    assert [route.name for route in routes.ROUTES] == list(CONTRACTS)
 
 
 def test_every_schema_reference_resolves() -> None:

@@ -47,7 +47,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (QUEUE + "def f(other: func.QueueMessage): ...", "its parameters must be m"),
         (QUEUE + "def f(m: func.HttpRequest): ...", "cannot provide"),
         (BLOB + "def f(b: func.InputStream | None): ...", "cannot provide"),
-        (BLOB + "def f(b: blob.StorageStreamDownloader): ...", "cannot provide"),
+        (QUEUE + "def f(m: blob.BlobClient): ...", "cannot provide"),
         (QUEUE + "def f(m: Missing): ...", "'Missing' is not defined"),
         (QUEUE + "def f(m): ...\n" + TRIGGER + "def f(m): ...", "f"),
         (HEAD + '@app.queue_output("o", "q", "IMAGES")\n' + TRIGGER + "def f(m, o): ...", "one binding"),

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pipeline import runs
-from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Version
@@ -55,7 +54,7 @@ async def test_a_dead_letter_with_a_held_claim_is_checked_again(stack: Stack) ->
     key = JobKey.of("web", container, "photos/a.jpg")
     claim = await stack.services.ledger.claim(key, (container, "photos/a.jpg"), Version(etag, recipe.hash), yes)
     assert isinstance(claim, Claim)
-    queue = stack.services.account.queue(stack.services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
+    queue = stack.services.account.queue(stack.services.settings.job_poison_queue)
     await queue.create_queue()
     await stack.services.dead_letters.handle_job_message(body(stack))
     assert (await queue.get_queue_properties()).approximate_message_count == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import metrics, trace
+from opentelemetry.instrumentation import utils
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from pipeline.storage.queue import Message
 from pipeline.telemetry import tracer
+from pipeline.testing.pool import FakePool
 from tests.images import image_bytes
 from tests.pool.helpers import slot_documents
 from tests.stack import Stack, open_stack
@@ -133,3 +135,20 @@ async def test_no_span_contains_a_session_identifier(environ: dict[str, str], sp
     assert identifiers
     assert not [each for each in identifiers if each in exported]
     assert "AccountKey" not in exported
+
+
+async def test_calls_of_the_pool_are_suppressed_for_every_instrumentation(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The instrumentation of httpx does not know our transport; that of aiohttp would record the calls."""
+    recorded, send = [], FakePool.handle_async_request
+
+    async def observe(pool: FakePool, request: Any) -> Any:
+        recorded.append(utils.is_http_instrumentation_enabled())
+        return await send(pool, request)
+
+    monkeypatch.setattr(FakePool, "handle_async_request", observe)
+    await stack.upload("photos/a.jpg", image_bytes())
+    await stack.services.dispatcher.handle_blob(stack.services.settings.input_container, "photos/a.jpg")
+    assert set(recorded) == {False}
+    assert utils.is_http_instrumentation_enabled()

@@ -14,7 +14,6 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from pipeline import runs
 from pipeline.errors import PermanentError, StorageUnavailable
-from pipeline.jobs import dead_letters
 from pipeline.runs.model import Progress
 from pipeline.storage.account import create_all
 from pipeline.storage.keys import JobKey
@@ -208,7 +207,7 @@ async def test_a_job_survives_an_outage_longer_than_its_attempts(stack: Stack, m
         waited = await stack.waiting_messages()
         assert await services.dispatcher.execute_message(message) is None
         assert await stack.waiting_messages() == waited + 1, "the job stays queued"
-        queue = services.account.queue(services.settings.job_queue + dead_letters.POISON_QUEUE_SUFFIX)
+        queue = services.account.queue(services.settings.job_poison_queue)
         await queue.create_queue()
         await services.dead_letters.handle_job_message(message.model_dump_json().encode())
         assert (await queue.get_queue_properties()).approximate_message_count == 1

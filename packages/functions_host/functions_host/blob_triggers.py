@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.functions.blob import InputStream
 from azure.storage.blob import BlobProperties
-from azurefunctions.extensions.bindings import blob as sdk
+from azurefunctions.extensions.base import Datum, get_binding_registry
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -137,13 +137,32 @@ class BlobMessageHandler:
     async def _argument(self, function: Function, message: BlobMessage, blob: BlobProperties) -> object:
         """Convert a blob to the type of the parameter."""
         path = (message.container, message.blob_name)
-        if function.parameter_type is sdk.BlobClient:
-            return self._clients.sync_blobs(function.connection).get_blob_client(*path)
+        if function.takes_reference:
+            return _reference(function, *path)
         client = self._clients.blobs(function.connection).get_blob_client(*path)
         data = await (await client.download_blob()).readall()
         if function.parameter_type in (bytes, str):
             return data if function.parameter_type is bytes else data.decode(errors="replace")
         return InputStream(data=data, name="/".join(path), uri=client.url, length=blob.size, metadata=blob.metadata)
+
+
+@dataclass(frozen=True)
+class BindingData:
+    """Model binding data, as Azure sends it to the worker."""
+
+    content: bytes
+    version: str = "1.0"
+    source: str = "AzureStorageBlobs"
+    content_type: str = "application/json"
+
+
+def _reference(function: Function, container: str, blob_name: str) -> object:
+    """Have the converter of the app's SDK binding create the argument from a reference to the blob."""
+    document = {"Connection": function.connection, "ContainerName": container, "BlobName": blob_name}
+    datum = Datum(BindingData(json.dumps(document).encode()), "model_binding_data")
+    converter = get_binding_registry().get(function.trigger_type)
+    argument: object = converter.decode(datum, trigger_metadata={}, pytype=function.parameter_type)
+    return argument
 
 
 def _parse(delivery: Delivery) -> BlobMessage | None:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import azure.functions as func
 from azure.functions import meta
 from azure.functions.decorators.function_app import Function as RegisteredFunction
-from azurefunctions.extensions.bindings import blob as sdk
+from azurefunctions.extensions.base import get_binding_registry
 
 from functions_host.errors import HostError
 
@@ -85,6 +85,12 @@ class Function:
     def parameter(self) -> str:
         """The name of the parameter that receives the trigger's value."""
         return str(self.trigger["name"])
+
+    @property
+    def takes_reference(self) -> bool:
+        """Whether the parameter has a type of the SDK bindings: it receives a reference to the data, not the data."""
+        registry = get_binding_registry()
+        return bool(registry.get(self.trigger_type) and registry.check_supported_type(self.parameter_type))
 
     @property
     def connection(self) -> str:
@@ -164,8 +170,8 @@ def _supports_parameter_type(function: Function) -> bool:
         return False
     if function.parameter_type in (str, bytes):
         return function.trigger_type in ("blobTrigger", "queueTrigger")
-    if function.parameter_type is sdk.BlobClient:
-        return function.trigger_type == "blobTrigger"
+    if function.takes_reference:
+        return True
     converter = meta.get_binding_registry().get(function.trigger_type)  # type: ignore[no-untyped-call]
     return bool(converter.check_input_type_annotation(function.parameter_type))
 
