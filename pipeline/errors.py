@@ -237,4 +237,4 @@ class StateConflict(RequestError, kind="state_conflict", http=(409, "State confl
 
 def is_about_one_blob(error: PipelineError) -> bool:
     """Return True if storage refuses a blob that exists, such as an archived one, and not the app as a whole."""
-    return isinstance(error, SourceError) or (isinstance(error, TransientError) and not error.service)
+    return isinstance(error, PermanentError) or (isinstance(error, TransientError) and not error.service)

@@ -8,8 +8,8 @@ from pipeline.concurrency import map_concurrently
 from pipeline.errors import (
     ConfigError,
     JobSuperseded,
+    PermanentError,
     RecipeError,
-    SourceError,
     StateConflict,
     StorageNotFound,
     TransientError,
@@ -112,7 +112,7 @@ class OrphanCollector:
                 return _Job("source gone", entry)
             except (ConfigError, StorageNotFound):
                 return _Job(None, None)  # a container of another pipeline
-            except (SourceError, TransientError) as error:
+            except (PermanentError, TransientError) as error:
                 if not is_about_one_blob(error):
                     raise
         return _Job(None if key.is_grouped or key.recipe in self.recipes.names else "recipe gone", entry)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pipeline.concurrency import map_concurrently
-from pipeline.errors import JobSuperseded, SourceError, TransientError, is_about_one_blob
+from pipeline.errors import JobSuperseded, PermanentError, TransientError, is_about_one_blob
 from pipeline.recipes import Recipes, adhoc
 from pipeline.runs.model import Run, key_of, now
 from pipeline.runs.retention import RetentionTask
@@ -147,7 +147,7 @@ class JobRetention:
             await self.sources.stat(entry.container, entry.name)
         except JobSuperseded:
             return True
-        except (SourceError, TransientError) as error:
+        except (PermanentError, TransientError) as error:
             if not is_about_one_blob(error):
                 raise
         return False

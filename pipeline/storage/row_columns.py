@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.data.tables import EdmType, EntityProperty
 
 _RENDITION_TEXTS, _RENDITION_NUMBERS = ("name", "path", "format", "sha256"), ("size", "width", "height")
+
+# A claim lasts an hour at most, and clocks differ by minutes.
+MAX_AHEAD = timedelta(days=1)
 
 
 class InvalidColumn(ValueError):  # noqa: N818 - named after the invalid object
@@ -34,8 +37,10 @@ class Columns:
         return float(self._typed(column, int | float, 0.0))
 
     def moment(self, column: str, default: datetime | None = None) -> datetime:
-        """Return a time in UTC."""
+        """Return a time in UTC. A later time than any clock can have written is invalid: a job would wait for it."""
         found: datetime = self._typed(column, datetime, default)
+        if found > datetime.now(UTC) + MAX_AHEAD:
+            raise InvalidColumn(f"the column {column} holds a time in the future, {found:%Y-%m-%d}")
         return found
 
     def document(self, column: str) -> dict[str, Any]:

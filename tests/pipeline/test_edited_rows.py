@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -84,6 +84,17 @@ async def test_an_invalid_value_hides_no_other_row_and_is_replaced(memory: Memor
     await services.ledger.failures_grouped()
     await services.dispatcher.handle_blob("input", NAME)
     assert (await row(memory, NAME)).state == "done"
+
+
+async def test_a_claim_that_ends_in_the_far_future_is_replaced(memory: Memory) -> None:
+    """Otherwise the job's message would return every minute for centuries, and no run would take the job."""
+    await both_done(memory)
+    far = datetime.now(UTC) + timedelta(days=40_000)
+    for column, value in {"state": "running", "expires": far, "since": far}.items():
+        edit(memory, column, value)
+    await memory.services.dispatcher.handle_blob("input", NAME)
+    assert (await row(memory, NAME)).state == "done"
+    assert await memory.waiting_messages() == 0
 
 
 async def test_a_retry_replaces_an_edited_row(memory: Memory) -> None:

@@ -192,11 +192,16 @@ async def test_a_fault_of_storage_does_not_end_the_round_of_a_week(stack: Memory
     assert await listed(stack) == []
 
 
-async def test_a_source_that_storage_refuses_stops_no_round(stack: Memory, later: Clock) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"), [(409, "BlobUsesCustomerSpecifiedEncryption"), (400, "OutOfRangeInput"), (409, "SomethingNew")]
+)
+async def test_a_source_that_storage_refuses_stops_no_round(
+    stack: Memory, later: Clock, status: int, code: str
+) -> None:
     await processed(stack, "photos/a.jpg", "photos/b.jpg")
     await stack.account.container("input").delete_blob("photos/b.jpg")
     later.days = 91
-    stack.account.fail("blob.head input/photos/a.jpg", 409, "BlobUsesCustomerSpecifiedEncryption")
+    stack.account.fail("blob.head input/photos/a.jpg", status, code)
     assert (await stack.services.retention.apply())["jobs"] == 1
     assert await listed(stack) == ["photos/a.jpg"]
 
