@@ -14,6 +14,7 @@ from benchmarks.latency import latency
 from benchmarks.memory import memory
 from benchmarks.runs import counted_run, nights, planning
 from benchmarks.table import HEAD
+from benchmarks.throughput import throughput
 
 FIGURES = {
     "heavy": figures.local_heavy,
@@ -26,6 +27,7 @@ FIGURES = {
     "planning": planning,
     "nights": nights,
     "run": counted_run,
+    "throughput": throughput,
 }
 
 

@@ -19,7 +19,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -30,11 +30,13 @@ from azure.data.tables import EntityProperty
 
 from devstack import azurite, subprocesses
 from devstack.state import ROOT
+from pipeline.storage import DEFAULT_SHARDS
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
+from pipeline.storage.list_row import list_row
 
 BAR = 300.0
-BATCH = 33  # each job is three rows, and a transaction takes a hundred
+BATCH = 50  # each job is two rows, and a transaction takes a hundred
 AT_ONCE = 4
 RECIPE = "web"
 KINDS = ("not_an_image", "damaged_image", "too_many_pixels", "crop_outside")
@@ -66,7 +68,7 @@ def entry(number: int, rows: int, start: datetime) -> Entry:
         ms={"acquire": 1.0, "upload": 20.0, "execute": 300.0, "download": 15.0, "commit": 20.0},
         renditions=[] if failed else renditions,
     )
-    return Entry(**{**vars(made), "listed": made.list_keys()})
+    return Entry(**{**vars(made), "listed": made.list_key})
 
 
 async def fill(connection: str, table: str, rows: int) -> float:
@@ -76,15 +78,21 @@ async def fill(connection: str, table: str, rows: int) -> float:
     turns = asyncio.Semaphore(AT_ONCE)
     async with httpx.AsyncClient(timeout=120) as client:
 
-        async def write(first: int) -> None:
-            jobs = [entry(number, rows, now) for number in range(first, min(first + BATCH, rows))]
-            written = [row for each in jobs for row in (each.to_row(), *map(each.list_row, each.listed))]
+        async def write(jobs: Sequence[Entry], partition: str) -> None:
             async with turns:
+                written = [row for each in jobs for row in (each.to_row(partition), list_row(each, partition))]
                 answer = await client.post(**batch(said, table, written))
                 if answer.status_code != httpx.codes.ACCEPTED or "HTTP/1.1 4" in answer.text:
                     raise SystemExit(f"rows cannot be written: {answer.text[:1000]}")
 
-        await asyncio.gather(*(write(first) for first in range(0, rows, BATCH)))
+        async def write_shard(partition: str, numbers: list[int]) -> None:
+            for first in range(0, len(numbers), BATCH):
+                await write([entry(number, rows, now) for number in numbers[first : first + BATCH]], partition)
+
+        shards: dict[str, list[int]] = {}
+        for number in range(rows):
+            shards.setdefault(entry(number, rows, now).key.partition(DEFAULT_SHARDS), []).append(number)
+        await asyncio.gather(*(write_shard(*each) for each in shards.items()))
     return time.perf_counter() - started
 
 
@@ -121,11 +129,14 @@ def typed(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row as JSON, with type annotations for times and large numbers."""
     times = {name: value for name, value in row.items() if isinstance(value, datetime)}
     large = {name: value for name, value in row.items() if isinstance(value, EntityProperty)}
+    binary = {name: value for name, value in row.items() if isinstance(value, bytes)}
     return {
         **row,
         **{name: value.isoformat(timespec="milliseconds").replace("+00:00", "Z") for name, value in times.items()},
         **{name: str(value.value) for name, value in large.items()},
+        **{name: base64.b64encode(value).decode() for name, value in binary.items()},
         **{f"{name}@odata.type": "Edm.DateTime" for name in times},
+        **{f"{name}@odata.type": "Edm.Binary" for name in binary},
         **{f"{name}@odata.type": "Edm.Int64" for name in large},
     }
 

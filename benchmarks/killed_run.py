@@ -190,9 +190,10 @@ async def _stored_results(services: Services, run_id: str) -> dict[str, Any]:
         names += [blob.path for blob in page]
         if not marker:
             break
-    entries, token = await services.ledger.page(run=run_id, limit=1000)
+    place: dict[str, Any] = {"container": services.settings.input_container, "run": run_id, "limit": 1000}
+    entries, token = await services.ledger.page(**place)
     while token:
-        more, token = await services.ledger.page(run=run_id, limit=1000, cursor=token)
+        more, token = await services.ledger.page(**place, cursor=token)
         entries += more
     return {"outputs": names, "entries": entries}
 

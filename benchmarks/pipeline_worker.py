@@ -17,7 +17,7 @@ from pipeline.pool.drain import drain
 from pipeline.recipes import load_recipes
 from pipeline.services import Services
 from pipeline.settings import Settings
-from pipeline.storage import Entry
+from pipeline.storage import ClaimOptions, Entry
 from pipeline.storage.account import create_all
 
 WARM_UP = 2
@@ -41,7 +41,9 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     async def job(number: int) -> None:
         again = number >= sources
         source = source_name(recipe, number % sources)
-        entry = await services.executor.execute("input", source, services.recipes.get(recipe), again=again)
+        entry = await services.executor.execute(
+            "input", source, services.recipes.get(recipe), options=ClaimOptions(again=again)
+        )
         if entry.state == "running":
             return
         if entry.state != "done":

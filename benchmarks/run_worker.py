@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf
+from typing import Any
 
 from typing_extensions import override
 
@@ -24,6 +25,7 @@ from pipeline.storage import metrics
 from pipeline.storage.account import create_all
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
+from pipeline.storage.list_row import list_row
 
 # A transaction holds 100 rows: 25 jobs with one row each and their list rows.
 CHUNK = 25
@@ -52,17 +54,20 @@ async def fill(recipe: str, numbers: range, at_once: int, _: float) -> Measureme
             if not marker:
                 break
         chosen, table = services.recipes.get(recipe), services.account.table(services.settings.ledger_table)
+        shards = await services.ledger.shards.current()
 
         async def write(at: int) -> None:
-            rows = []
+            rows: dict[str, list[dict[str, Any]]] = {}
             for number in range(at, min(at + CHUNK, numbers.stop)):
                 source = source_name(recipe, number)
                 version, since = Version(etags[source], chosen.hash), datetime.now(UTC) - timedelta(seconds=number)
                 key = JobKey.of(recipe, container, source)
                 entry = Entry(key, container, source, "done", version, generation=1, attempts=1, since=since)
-                entry = replace(entry, listed=entry.list_keys(), renditions=[_rendition(source)])
-                rows += [entry.to_row(), *(entry.list_row(each) for each in entry.listed)]
-            await table.submit_transaction([("upsert", row) for row in rows])
+                entry = replace(entry, listed=entry.list_key, renditions=[_rendition(source)])
+                partition = key.partition(shards.number)
+                rows.setdefault(partition, []).extend([entry.to_row(partition), list_row(entry, partition)])
+            for changed in rows.values():
+                await table.submit_transaction([("upsert", row) for row in changed])
 
         await execute_concurrently(range(numbers.start, numbers.stop, CHUNK), at_once, write)
     return {"jobs": len(numbers), "seconds": 0}

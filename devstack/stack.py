@@ -36,6 +36,8 @@ HOST_GRACE_SECONDS = 10.0
 # The client id of the managed identity that --identity provides.
 IDENTITY_CLIENT_ID = "1de00000-0000-4000-8000-000000000001"
 CONNECTIONS = ("AzureWebJobsStorage", "IMAGES")
+# The emulator has no limit per partition, and a list reads every shard.
+LEDGER_SHARDS = "2"
 # The container for undelivered events, as in infra/main.bicep.
 DEAD_LETTERS = "deadletters"
 Output = Callable[[str, str], None]
@@ -296,7 +298,7 @@ class _Starter:
         """
         app, output = self._options.app, partial(self._output, "init")
         if _has_pipeline(app):
-            argv = [sys.executable, "-m", "pipeline", "init"]
+            argv = [sys.executable, "-m", "pipeline", "init", "--ledger-shards", LEDGER_SHARDS]
             async with subprocesses.running("init", argv, env=settings, cwd=app, output=output) as process:
                 exit_error = await process.wait_for_exit()
                 if process.status != 0:

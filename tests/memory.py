@@ -62,10 +62,13 @@ async def open_in_memory(
     account: MemoryAccount | None = None,
     pool: FakePool | None = None,
     deployment: int = 0,
+    shards: int = 2,
     **settings: Any,
 ) -> AsyncIterator[Memory]:
     """Open services on an account and a pool: new ones, or those of another process."""
     account, pool = account or MemoryAccount(), pool or FakePool()
     chosen = memory_settings(**{"pool_max_sessions": 2, **settings})
-    async with memory_services(chosen, recipes, account=account, pool=pool, deployment=deployment) as services:
+    async with memory_services(
+        chosen, recipes, account=account, pool=pool, deployment=deployment, shards=shards
+    ) as services:
         yield Memory(services, {}, account, pool)

@@ -115,6 +115,7 @@ async def open_stack(environ: dict[str, str]) -> AsyncIterator[Stack]:
     settings = Settings.load(environ)
     services = Services.open(settings, load_recipes(settings), environ)
     await create_all(services.account, settings)
+    await services.ledger.shards.install(2)
     try:
         yield Stack(services, environ)
     finally:

@@ -16,7 +16,8 @@ NO_FAILURES = {
     "pool_full", "paused", "superseded", "state_conflict", "unknown_job", "unknown_slot", "unknown_run", "unknown_plan",
     "run_done", "recipes_differ",
     "no_plan", "plan_incomplete", "plan_changed", "other_selection", "job_dismissed", "invalid_cursor", "bad_message",
-    "source_missing", "slow", "bad_request", "source_changed", "other_version",
+    "source_missing", "shards_changed", "reshard_begun", "not_paused", "jobs_running",
+    "slow", "bad_request", "source_changed", "other_version",
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class JobHandlers:
         query, links = request.query(JobsQuery), request.links
         is_adhoc = query.recipe is not None and adhoc.is_name(query.recipe)
         entries, cursor = await self.jobs.ledger.page(
-            # The ledger lists the jobs of all ad-hoc recipes in one partition.
+            # The ledger lists the jobs of all ad-hoc recipes as one group.
             recipe=adhoc.GROUP if is_adhoc else query.recipe,
             state=query.state,
             container=query.container or (self.input_container if query.prefix else ""),

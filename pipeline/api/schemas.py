@@ -24,8 +24,8 @@ class SourceDocument(Document):
 
     container: str
     name: str
-    etag: str
-    """Version that the job processes; empty before the job has started."""
+    etag: str | None
+    """Version that the job processes; empty before the job has started, and null in a list by time."""
     href: str
 
 
@@ -72,7 +72,8 @@ class JobDocument(AcceptedDocument):
     """A job: its state, its renditions with their URLs, its error."""
 
     recipe: str
-    recipe_hash: str
+    recipe_hash: str | None
+    """Null in a list by time, like the ETag of the source, the milliseconds and the renditions."""
     source: SourceDocument
     since: datetime
     """Time at which the job entered its state."""
@@ -85,21 +86,21 @@ class JobDocument(AcceptedDocument):
     attempts: int
     bytes_in: int
     bytes_out: int
-    ms: dict[str, float]
+    ms: dict[str, float] | None
     """Milliseconds per stage."""
-    renditions: list[RenditionDocument]
+    renditions: list[RenditionDocument] | None
     error: ErrorDocument | None
     report: dict[str, Any] | None
     """Facts about the source, versions and durations; null in a list."""
 
     @classmethod
     def of(cls, entry: Entry, links: Links, *, listed: bool = False) -> Self:
-        """Convert a row of the ledger; pass `listed=True` for a row of a list, which has no report."""
-        job_id = entry.key.id
+        """Convert a row of the ledger; pass `listed=True` for a job of a list, of which only a summary is known."""
+        job_id, is_whole = entry.key.id, entry.summary is None
         source = SourceDocument(
             container=entry.container,
             name=entry.name,
-            etag=entry.version.etag,
+            etag=entry.version.etag if is_whole else None,
             href=links.to("jobs", job_id, "source"),
         )
         return cls(
@@ -107,7 +108,7 @@ class JobDocument(AcceptedDocument):
             href=links.to("jobs", job_id),
             state=entry.state,
             recipe=entry.key.recipe,
-            recipe_hash=entry.version.recipe_hash,
+            recipe_hash=entry.version.recipe_hash if is_whole else None,
             source=source,
             # Tables store less precision than Python: a job must look the same before and after it is stored.
             since=entry.since.replace(microsecond=entry.since.microsecond // 1000 * 1000),
@@ -116,10 +117,12 @@ class JobDocument(AcceptedDocument):
             attempts=entry.attempts,
             bytes_in=entry.bytes_in,
             bytes_out=entry.bytes_out,
-            ms=entry.ms,
+            ms=entry.ms if is_whole else None,
             renditions=[
                 _rendition(each, links.to("jobs", job_id, "renditions", each["name"])) for each in entry.renditions
-            ],
+            ]
+            if is_whole
+            else None,
             error=_error(entry) if entry.error_kind else None,
             report=None if listed else entry.report,
         )
@@ -130,8 +133,8 @@ class JobsDocument(Document):
 
     jobs: list[JobDocument]
     next: str | None
-    """URL of the next page, which contains the cursor; null on the last page. A page sorted by name may be short or
-    empty without being the last.
+    """URL of the next page, which contains the cursor; null on the last page. A page sorted by name, or of a run, may
+    be short or empty without being the last.
     """
 
 

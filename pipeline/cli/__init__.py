@@ -31,7 +31,7 @@ COMMANDS = {
     "runs": ("runs:app", "List, follow, cancel and resume bulk runs."),
     "estimate": ("runs:estimate", "Estimate the duration of a bulk run from measured job times."),
     "minimum-version": ("pauses:minimum_version", "Show or raise the minimum version of the app."),
-    "ledger": ("ledger:app", "Rebuild a lost or restored ledger."),
+    "ledger": ("ledger:app", "Rebuild or reshard the ledger."),
     "prune": ("runs:prune", "List orphaned renditions; delete them with --delete."),
     "pool": ("doctor:show_pool", "Show the slots of the session pool, and the cost of its sessions."),
     "drain": ("doctor:drain", "End all sessions that no running process holds."),

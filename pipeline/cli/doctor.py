@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from itertools import chain
-from typing import Literal
+from typing import Annotated, Literal
 
 import httpx
 import typer
@@ -25,7 +25,7 @@ from pipeline.pool.auth import SCOPE
 from pipeline.pool.drain import drain as end_sessions
 from pipeline.services import Services
 from pipeline.settings import BLOB_TRIGGER_POISON_QUEUE, PLATFORM_AUTH_VARIABLE
-from pipeline.storage import JobQueue, create_all
+from pipeline.storage import DEFAULT_SHARDS, MAX_SHARDS, JobQueue, create_all
 from pipeline.telemetry import printable
 
 Status = Literal["ok", "warning", "error"]
@@ -243,7 +243,17 @@ def drain() -> None:
     console.print(f"{counted(ended, 'session')} ended")
 
 
-def create_resources() -> None:
+def create_resources(
+    ledger_shards: Annotated[
+        int, typer.Option(min=1, max=MAX_SHARDS, help="Shards of a new ledger; an existing one keeps its number.")
+    ] = DEFAULT_SHARDS,
+) -> None:
     """Create missing containers, queues and tables."""
-    created = with_services(lambda services: create_all(services.account, services.settings))
+
+    async def work(services: Services) -> list[str]:
+        created = await create_all(services.account, services.settings)
+        await services.ledger.shards.install(ledger_shards)
+        return created
+
+    created = with_services(work)
     console.print(f"created {', '.join(created)}" if created else "nothing to create: everything exists")

@@ -270,7 +270,7 @@ def _show(entries: Sequence[Entry], *, as_json: bool = False) -> None:
 
 def _cells(entry: Entry) -> list[str]:
     """Return the columns of a job, each on one line: blob names and session output may contain control characters."""
-    renditions = counted(len(entry.renditions), "rendition")
+    renditions = counted(entry.summarized.renditions, "rendition")
     dropped = sorted({name for each in entry.renditions for name in each.get("dropped", ())})
     if dropped:
         renditions += f"; not carried over: {', '.join(dropped)}"

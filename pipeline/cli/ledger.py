@@ -1,4 +1,4 @@
-"""Commands about the ledger: rebuild it from the renditions."""
+"""Commands about the ledger: rebuild it from the renditions, and spread it over another number of shards."""
 
 from typing import Annotated
 
@@ -6,8 +6,9 @@ import typer
 
 from pipeline.cli.common import Json, console, counted, show_json, with_services
 from pipeline.runs.ledger_rebuild import RebuildProgress
+from pipeline.storage import MAX_SHARDS
 
-app = typer.Typer(help="Rebuild a lost or restored ledger.", no_args_is_help=True)
+app = typer.Typer(help="Rebuild or reshard the ledger.", no_args_is_help=True)
 MEANINGS = {
     "adopted": "adopted",
     "present": "present: the ledger has this row or a newer one",
@@ -24,7 +25,7 @@ STRAY_MEANINGS = {
 
 @app.callback()
 def ledger() -> None:
-    """Rebuild a lost or restored ledger."""
+    """Rebuild or reshard the ledger."""
 
 
 @app.command("rebuild")
@@ -53,3 +54,20 @@ def rebuild(
     for name, meaning in STRAY_MEANINGS.items():
         console.print(f"{counted(counts[name], 'rendition')} {meaning}")
     console.print(f"{counted(progress.compared, 'source')} compared by content{'; dry run' if dry_run else ''}")
+
+
+@app.command("reshard")
+def reshard(
+    number: Annotated[int, typer.Argument(min=1, max=MAX_SHARDS, help="New number of shards.", show_default=False)],
+) -> None:
+    """Spread the ledger over another number of shards: more of them take more jobs per second of one recipe.
+
+    The installation must be paused, and no job may be running. The command can be repeated after an interruption.
+    Resume the work afterwards.
+    """
+
+    def report(step: str) -> None:
+        typer.echo(step, err=True)
+
+    moved = with_services(lambda services: services.ledger_reshard.run(number, report))
+    console.print(f"{counted(moved, 'row')} moved; the ledger has {counted(number, 'shard')}")

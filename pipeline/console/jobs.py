@@ -19,13 +19,11 @@ from pipeline.errors import PipelineError, RequestError
 from pipeline.jobs.actions import JobActions
 from pipeline.recipes import Recipes
 from pipeline.settings import Settings
-from pipeline.storage import STATES, Entry, FailureGroup, JobKey, Ledger, cursor_before
+from pipeline.storage import STAGES, STATES, Entry, FailureGroup, JobKey, Ledger, cursor_before
 
 PAGE_SIZE = 40
 MAX_LEDGER_PAGES = 5
 """Number of ledger pages that one request filters."""
-STAGES = ("claim", "acquire", "upload", "execute", "download", "commit", "ledger")
-"""The stages of a job in their order. Other times of a job are parts of these."""
 STAGE_COLORS = dict(zip(STAGES, charts.COLOR_CLASSES, strict=True))
 FILTERS = ("recipe", "state", "name", "container", "before", "run")
 
@@ -39,19 +37,18 @@ class JobRow:
     @property
     def thumbnail_url(self) -> str:
         """The URL of a thumbnail: the smallest rendition, or else the source."""
-        renditions = sorted(self.entry.renditions, key=lambda each: int(each["size"]))
-        has_rendition = self.entry.state == "done" and renditions
-        url = (
-            templates.rendition_url(self.entry.key.id, renditions[0])
-            if has_rendition
-            else templates.source_url(self.entry.key.id, self.entry.version.etag)
-        )
+        job, summary = self.entry.key.id, self.entry.summarized
+        if self.entry.state == "done" and summary.thumbnail:
+            url = templates.rendition_url(job, {"name": summary.thumbnail, "sha256": summary.version})
+        else:
+            # A list does not tell the version of the source; the time of its job stands for it.
+            url = templates.source_url(job, self.entry.version.etag or f"{self.entry.since:%Y%m%d%H%M%S}")
         return f"{url}&thumbnail"
 
     @property
     def seconds(self) -> float | None:
         """The duration of the job in seconds; None before its end."""
-        return sum(stage_times(self.entry.ms).values()) / 1000 if self.entry.ms else None
+        return self.entry.summarized.ms / 1000 or None
 
 
 def stage_times(ms: Mapping[str, float]) -> dict[str, float]:

@@ -52,4 +52,4 @@ class RecipePages:
     async def _latest_job(self, recipe: Recipe) -> Entry | None:
         """Return the latest job in the state done: its images show the effect of the recipe."""
         entries, _ = await self.ledger.page(recipe=recipe.name, state="done", limit=1)
-        return next(iter(entries), None)
+        return await self.ledger.get(entries[0].key) if entries else None

@@ -28,7 +28,7 @@ from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.jobs.retry_policy import Retry, deferral_delay, log_retry, pause, plan_retry, retry_delay
 from pipeline.recipes import Recipe
 from pipeline.settings import Settings
-from pipeline.storage import Entry, JobKey, JobQueue, Message, Sources
+from pipeline.storage import ClaimOptions, Entry, JobKey, JobQueue, Message, Sources
 from pipeline.telemetry import continue_trace, job_log_context, logger
 
 log = logger(__name__)
@@ -71,7 +71,8 @@ class JobDispatcher:
         if not recipes:
             log.info("no recipe matches %s", name, extra={"event": "source.unmatched"})
         messages = [Message(recipe=recipe.name, container=container, name=name) for recipe in recipes]
-        results = await asyncio.gather(*map(self.execute_message, messages), return_exceptions=True)
+        executions = [self.execute_message(message, expected=False) for message in messages]
+        results = await asyncio.gather(*executions, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -94,8 +95,12 @@ class JobDispatcher:
         with continue_trace(message.traceparent):
             await self.execute_message(message)
 
-    async def execute_message(self, message: Message, policy: SchedulingPolicy = UPLOAD_POLICY) -> Entry | None:
+    async def execute_message(
+        self, message: Message, policy: SchedulingPolicy = UPLOAD_POLICY, *, expected: bool = True
+    ) -> Entry | None:
         """Execute a job; requeue it if it cannot be done now, or record a failure after the last attempt.
+
+        The job of a message is `expected` to have a row; that of an event is probably new.
 
         If another worker holds the claim, the message is queued again for the time at which that claim expires: this
         delivery may be all that is left of the job if the other worker has died.
@@ -109,7 +114,7 @@ class JobDispatcher:
         started = time.monotonic()
         with job_log_context(JobKey.of(message.recipe, message.container, message.name).id):
             try:
-                return await self._execute(message, policy)
+                return await self._execute(message, policy, expected=expected)
             except (JobPaused, PoolFull, SourceChanged, OutdatedDeployment) as error:
                 await self._defer(message, error)
             except (TransientError, RecipeError) as error:
@@ -122,7 +127,7 @@ class JobDispatcher:
                 await self._requeue_or_fail(message, internal_error(error), time.monotonic() - started)
         return None
 
-    async def _execute(self, message: Message, policy: SchedulingPolicy) -> Entry | None:
+    async def _execute(self, message: Message, policy: SchedulingPolicy, *, expected: bool) -> Entry | None:
         """Execute a job once. Raises PipelineError unless the job has ended or another worker holds its claim."""
         try:
             async with self.admission.admitted_message(message):
@@ -133,8 +138,7 @@ class JobDispatcher:
                     recipe,
                     policy=policy,
                     history=message,
-                    again=message.again,
-                    seen=message.seen,
+                    options=ClaimOptions(again=message.again, seen=message.seen, expected=expected),
                 )
             if entry.state == "running":
                 log.info(

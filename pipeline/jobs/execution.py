@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from pipeline.concurrency import gather_or_cancel
 from pipeline.engine.revisions import decoder_revision
@@ -39,7 +39,9 @@ from pipeline.recipes import Recipe
 from pipeline.settings import Settings
 from pipeline.storage import (
     JOB_METADATA_KEY,
+    NO_OPTIONS,
     Claim,
+    ClaimOptions,
     Entry,
     JobKey,
     Ledger,
@@ -62,19 +64,6 @@ FIRST_ATTEMPT = QueueMessage()
 UPLOAD_POLICY = SchedulingPolicy("upload")
 
 
-class ClaimOptions(TypedDict, total=False):
-    """Options of a claim.
-
-    `again` executes a job that has ended, unless a generation later than `seen` has ended. `run` is the id of the bulk
-    run. `known` is the job's row as it was when the run found the job; it saves reading the row.
-    """
-
-    again: bool
-    seen: int | None
-    run: str
-    known: Entry | None
-
-
 @dataclass(frozen=True)
 class JobExecutor:
     """Execute jobs under a claim, with a heartbeat, and record their ends in the ledger."""
@@ -94,11 +83,12 @@ class JobExecutor:
         *,
         policy: SchedulingPolicy = UPLOAD_POLICY,
         history: QueueMessage = FIRST_ATTEMPT,
-        **options: Unpack[ClaimOptions],
+        options: ClaimOptions = NO_OPTIONS,
     ) -> Entry:
         """Execute one job, unless it is done already or another worker holds the claim.
 
-        `history` is the message that started the job, with what its earlier attempts used up.
+        `history` is the message that started the job, with what its earlier attempts used up. `options` are those of
+        the claim.
 
         Returns:
             The job's row in the ledger. A failure is recorded there, not raised.
@@ -131,11 +121,14 @@ class JobExecutor:
             version = Version(source.etag, recipe.hash)
             current = partial(self.sources.is_current, *place, source.etag)
             # Whoever wants an ended job executed again gets that.
-            adopt = None if options.get("again") else ContentComparison(source, recipe).adopted
-            # A request's job may be all that tells of its image: it is listed from the start, for the recovery.
-            listed = policy.priority == "interactive"
-            options["known"] = await self._replaced.whole_row(options.get("known"))
-            claim = await self.ledger.claim(key, place, version, current, adopt=adopt, listed=listed, **options)
+            options = replace(
+                options,
+                adopt=None if options.again else ContentComparison(source, recipe).adopted,
+                # A request's job may be all that tells of its image: it is listed from the start, for the recovery.
+                listed=policy.priority == "interactive",
+                known=await self._replaced.whole_row(options.known),
+            )
+            claim = await self.ledger.claim(key, place, version, current, options)
         if isinstance(claim, Entry):
             await self._replaced.delete(claim)
             log.info("skipped: the job is %s already", claim.state, extra={"event": "job.skipped"})

@@ -8,7 +8,7 @@ from typing import Final
 from pipeline.adhoc_recipes import RecipeCatalog
 from pipeline.errors import JobSuperseded, PermanentError, PipelineError, RecipeError, SourceError, TransientError
 from pipeline.jobs.current_version import for_current_version
-from pipeline.storage import Claim, Entry, JobKey, Ledger, Message, Sources, Version
+from pipeline.storage import Claim, ClaimOptions, Entry, JobKey, Ledger, Message, Sources, Version
 from pipeline.telemetry import logger
 
 log = logger(__name__)
@@ -97,9 +97,8 @@ class OutcomeRecorder:
             return await self._etag(*place) == etag
 
         # The claim makes sure that the result of another worker stands.
-        return await self.ledger.claim(
-            key, place, version, current, again=message.again, seen=message.seen, run=run, force=force
-        )
+        options = ClaimOptions(again=message.again, seen=message.seen, run=run, expected=True, force=force)
+        return await self.ledger.claim(key, place, version, current, options)
 
     async def mark_superseded(self, message: Message, error: JobSuperseded) -> bool:
         """Mark a job whose source is gone as superseded, if no worker can still finish it.

@@ -16,7 +16,7 @@ from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.runs.selection import PAGE_SIZE
 from pipeline.settings import Settings
-from pipeline.storage import MAX_PERIOD, MetricsStore, MinuteMetrics
+from pipeline.storage import DEFAULT_SHARDS, MAX_PERIOD, MetricsStore, MinuteMetrics
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ ASSUMED_TIMES = Times(upload=0.05, execution=0.4, download=0.05)
 # Storage requests of a job besides its renditions: reading the source, the claim, the end.
 REQUESTS_PER_JOB = 3
 REQUESTS_PER_BATCH = 2
-# One listing, one range read of the ledger per recipe, the rows of the batches, and the run's document.
-REQUESTS_PER_PAGE = 5
+# One listing, the rows of the batches, and the run's document, besides a range read of each shard for each recipe.
+REQUESTS_PER_PAGE = 4
 
 
 class Estimate(BaseModel, frozen=True):
@@ -181,7 +181,7 @@ def estimate(
     others = (
         REQUESTS_PER_JOB * count
         + REQUESTS_PER_BATCH * ceil(count / settings.run_batch_size)
-        + REQUESTS_PER_PAGE * ceil(count / PAGE_SIZE)
+        + (REQUESTS_PER_PAGE + DEFAULT_SHARDS * len(jobs)) * ceil(count / PAGE_SIZE)
     )
     money = {
         "sessions": hours * settings.price_session_hour,

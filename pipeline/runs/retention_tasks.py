@@ -134,7 +134,7 @@ class JobRetention:
         return count, json.dumps([partition, token])
 
     async def _has_expired(self, entry: Entry) -> bool:
-        if entry.key.is_grouped or entry.key.partition == UNREADABLE_PARTITION:
+        if entry.key.is_grouped or entry.key.group == UNREADABLE_PARTITION:
             return True
         if source_of(entry.key) is None:
             return False  # only the row holds the name of the source: without it, no orphan of the job could be found

@@ -33,6 +33,7 @@ from pipeline.settings import Settings
 from pipeline.storage import (
     UNFINISHED,
     Batch,
+    ClaimOptions,
     Entry,
     Item,
     JobKey,
@@ -85,11 +86,14 @@ class ItemExecutor:
                     item.name,
                     recipe,
                     policy=SchedulingPolicy("run", fairness_key=run),
-                    again=not item.compare,
-                    seen=item.generation,
                     history=work,
-                    run=run,
-                    known=_known_row(container, item),
+                    options=ClaimOptions(
+                        again=not item.compare,
+                        seen=item.generation,
+                        run=run,
+                        known=_known_row(container, item),
+                        expected=item.generation > 0,
+                    ),
                 )
             return self._result(entry, work)
         except JobSuperseded as error:

@@ -113,7 +113,7 @@ class Clients:
             renditions=storage.Renditions(account, settings.output_container),
             assets=storage.Assets(account, settings.asset_container),
             ledger=storage.Ledger(
-                account, settings.ledger_table, settings.claim_ttl, [*recipe_file.names, adhoc.GROUP], deployment
+                account, settings.ledger_table, settings.claim_ttl, [*recipe_file.names, adhoc.GROUP], deployment, clock
             ),
             job_queue=storage.JobQueue(account, settings.job_queue, deployment),
             run_queue=storage.JobQueue(account, settings.run_queue, deployment),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.runs.dead_letters import RunDeadLetterHandler
     from pipeline.runs.estimates import Estimator
     from pipeline.runs.ledger_rebuild import LedgerRebuild
+    from pipeline.runs.ledger_reshard import LedgerReshard
     from pipeline.runs.lifecycle import RunController
     from pipeline.runs.lost_messages import LostMessageRecovery
     from pipeline.runs.orphans import OrphanCollector
@@ -116,7 +117,7 @@ class RunServices(JobServices):
 
         settings, account = self.settings, self.account
         jobs = JobMessageRecovery(
-            WaitingJobs(account, settings.ledger_table, [*self.recipes.names, adhoc.GROUP]),
+            WaitingJobs(account, settings.ledger_table, self.ledger.shards, [*self.recipes.names, adhoc.GROUP]),
             self.job_queue,
             JobQueue(account, settings.job_poison_queue),
             (settings.input_container, settings.upload_container),
@@ -140,6 +141,15 @@ class RunServices(JobServices):
         from pipeline.runs.active_recipes import ActiveRecipes
 
         return ActiveRecipes(self.run_store, self.recipes, self.ledger.deployment)
+
+    @cached_property
+    def ledger_reshard(self) -> LedgerReshard:
+        """Spreads the rows of the ledger over another number of shards."""
+        from pipeline.runs.ledger_reshard import LedgerReshard
+        from pipeline.storage import ShardMoves
+
+        moves = ShardMoves(self.account, self.settings.ledger_table)
+        return LedgerReshard(self.ledger, moves, self.admission.pauses, self.settings.claim_ttl)
 
     @cached_property
     def ledger_rebuild(self) -> LedgerRebuild:

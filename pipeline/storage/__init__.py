@@ -14,11 +14,13 @@ from pipeline.storage.blobs import (
     safe_file_name,
     unquoted,
 )
+from pipeline.storage.claim import NO_OPTIONS, Claim, ClaimOptions
 from pipeline.storage.dead_letter_container import DeadLetterBlob, DeadLetterContainer
 from pipeline.storage.deployment import deployment_number, is_older
 from pipeline.storage.ended_jobs import EndedJobs
 from pipeline.storage.entry import (
     LONG_AGO,
+    STAGES,
     STATES,
     SUMMARY_COLUMNS,
     UNREADABLE_PARTITION,
@@ -31,7 +33,7 @@ from pipeline.storage.entry import (
 from pipeline.storage.json_documents import DocumentName, DocumentStore, StoredDocument
 from pipeline.storage.keys import JobKey, row_key, source_of, source_prefix
 from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
-from pipeline.storage.ledger import Claim, Ledger
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before
 from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
 from pipeline.storage.queue import (
@@ -50,6 +52,8 @@ from pipeline.storage.queue_incarnations import QueueIncarnations, QueueLoss
 from pipeline.storage.rendition_mark import JOB_METADATA_KEY, MarkedBlob, RenditionMark
 from pipeline.storage.renditions import RenditionBlob, Renditions
 from pipeline.storage.run_store import UNFINISHED, Batch, Document, Outcome, RunStore
+from pipeline.storage.shard_moves import PartitionMove, ShardMoves
+from pipeline.storage.shards import DEFAULT_SHARDS, MAX_SHARDS, VALID_SECONDS, ShardNumber, Shards
 from pipeline.storage.shared_secret import SharedSecret
 from pipeline.storage.slot_status_table import SlotStatusTable
 from pipeline.storage.source_facts import SourceFacts
@@ -58,22 +62,28 @@ from pipeline.storage.stored_model import StoredModel
 from pipeline.storage.waiting_jobs import WaitingJob, WaitingJobs
 
 __all__ = [
+    "DEFAULT_SHARDS",
     "JOB_METADATA_KEY",
     "LONG_AGO",
     "MAX_BODY_BYTES",
     "MAX_PERIOD",
+    "MAX_SHARDS",
+    "NO_OPTIONS",
     "READ_CHUNK_BYTES",
     "READ_COPIES",
+    "STAGES",
     "STATES",
     "SUMMARY_COLUMNS",
     "UNFINISHED",
     "UNREADABLE_PARTITION",
+    "VALID_SECONDS",
     "Account",
     "Asset",
     "Assets",
     "Batch",
     "BlobName",
     "Claim",
+    "ClaimOptions",
     "DeadLetterBlob",
     "DeadLetterContainer",
     "Document",
@@ -94,6 +104,7 @@ __all__ = [
     "MetricsStore",
     "MinuteMetrics",
     "Outcome",
+    "PartitionMove",
     "QueueIncarnations",
     "QueueLoss",
     "QueueMessage",
@@ -103,6 +114,9 @@ __all__ = [
     "Renditions",
     "RunStore",
     "RunWork",
+    "ShardMoves",
+    "ShardNumber",
+    "Shards",
     "SharedSecret",
     "SlotStatusTable",
     "Source",

@@ -8,9 +8,11 @@ from azure.data.tables import TableTransactionError
 from azure.data.tables.aio import TableClient
 
 from pipeline.storage.account import Account, map_errors
-from pipeline.storage.entry import LIST_MARK, UNREADABLE_PARTITION, Entry
+from pipeline.storage.entry import UNREADABLE_PARTITION, Entry
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.ledger_queries import next_partition
+from pipeline.storage.list_keys import LIST_MARK
+from pipeline.storage.merged_ranges import merged
 
 PAGE_ROWS = 1000
 MAX_TRANSACTION_ROWS = 100
@@ -60,35 +62,42 @@ class EndedJobs:
     async def exist(self, recipe: str) -> bool:
         """Return True if an ad-hoc recipe has jobs."""
         group, _, digest = recipe.partition("-")
-        query = "PartitionKey eq @group and RowKey gt @first and RowKey lt @end"
-        values = {"group": group, "first": f"{digest}~", "end": f"{digest}~~"}
-        with map_errors("reading the ledger"):
-            async for _ in self._table.query_entities(query, parameters=values, select=["RowKey"], results_per_page=1):
-                return True
+        partitions = (await self._ledger.shards.current()).partitions(group)
+        condition, values = "RowKey gt @first and RowKey lt @end", {"first": f"{digest}~", "end": f"{digest}~~"}
+        async for _ in merged(self._table, partitions, condition, values, ["RowKey"], page_size=1):
+            return True
         return False
 
     async def delete(self, entries: list[Entry]) -> int:
-        """Delete the rows of jobs of one partition, many per transaction. A row that has changed since stays.
+        """Delete the rows of jobs, many of a partition per transaction. A row that has changed since stays.
 
         Returns:
             The number of deleted jobs.
         """
+        shards = await self._ledger.shards.for_writing()
+        partitions: dict[str, list[Entry]] = {}
+        for entry in entries:
+            partitions.setdefault(entry.key.partition(shards.number), []).append(entry)
+        return sum([await self._delete_in(partition, jobs) for partition, jobs in partitions.items()])
+
+    async def _delete_in(self, partition: str, entries: list[Entry]) -> int:
         count, batch, size = 0, list[Entry](), 0
         for entry in entries:
-            rows = 1 + len(entry.listed)
+            rows = 1 + bool(entry.listed)
             if size + rows > MAX_TRANSACTION_ROWS:
-                count += await self._delete(batch)
+                count += await self._delete(partition, batch)
                 batch, size = [], 0
             batch.append(entry)
             size += rows
-        return count + (await self._delete(batch) if batch else 0)
+        return count + (await self._delete(partition, batch) if batch else 0)
 
-    async def _delete(self, batch: list[Entry]) -> int:
+    async def _delete(self, partition: str, batch: list[Entry]) -> int:
         changes: list[Any] = []
         for entry in batch:
-            keys = {"PartitionKey": entry.key.partition, "RowKey": entry.key.row}
+            keys = {"PartitionKey": partition, "RowKey": entry.key.row}
             changes.append(("delete", keys, {"etag": entry.row_etag, "match_condition": MatchConditions.IfNotModified}))
-            changes += [("delete", {**keys, "RowKey": key}) for key in entry.listed]
+            if entry.listed:
+                changes.append(("delete", {**keys, "RowKey": entry.listed}))
         with map_errors("writing the ledger"):
             try:
                 await self._table.submit_transaction(changes)

@@ -1,8 +1,8 @@
-"""Rows of the ledger: the row of a job, and its list rows, which list the job by state and by run."""
+"""Row of a job in the ledger."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, Self, TypeVar, get_args
@@ -10,26 +10,23 @@ from typing import Any, Final, Literal, Self, TypeVar, get_args
 from pipeline.engine.revisions import decoder_revision
 from pipeline.storage.deployment import is_older
 from pipeline.storage.keys import JobKey, source_of
+from pipeline.storage.list_keys import position_at, state_list_prefix
+from pipeline.storage.packed_documents import Documents, pack
 from pipeline.storage.row_columns import Columns, InvalidColumn, int64
 from pipeline.storage.source_facts import SourceFacts
 
 State = Literal["queued", "running", "done", "failed", "dismissed", "superseded"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 T = TypeVar("T")
+STAGES = ("claim", "acquire", "upload", "execute", "download", "commit", "ledger")
+"""The stages of a job in their order. Other times of a job are parts of these."""
 # A job that has been queued for longer than this may have lost its message.
 STALE_AGE = timedelta(hours=1)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-# Row keys of lists begin with this mark. No row key of a source does, since a container's name begins with a letter or
-# a digit, and the mark sorts behind those.
-LIST_MARK = "~"
-# Prefix of the row keys in the list of all jobs.
-ALL_LIST_PREFIX = f"{LIST_MARK}a{LIST_MARK}"
 # Partition, in place of a recipe, of unreadable queue messages that are recorded as failures.
 UNREADABLE_PARTITION = "~unreadable"
 # Kind of failure of a job whose row cannot be read.
 UNREADABLE_ROW_KIND = "unreadable_row"
-# Lists are sorted newest first: a position counts down from this time in milliseconds, with 13 digits until 2286.
-_LAST_MILLISECOND = 9_999_999_999_999
 # Columns that planning needs.
 SUMMARY_COLUMNS = [
     "PartitionKey",
@@ -53,22 +50,10 @@ SUMMARY_COLUMNS = [
     "service_runs",
     "deployment",
 ]
-# Columns that list rows omit.
-UNLISTED_COLUMNS = (
-    "report",
-    "listed",
-    "former",
-    "owner",
-    "source_format",
-    "decoder_revision",
-    "service_runs",
-    "source_size",
-    "source_sha256",
-    "content_md5",
-    "source_metadata",
-    "outputs",
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The column of the documents that no query reads.
+_DOCUMENTS = "details"
+# Renditions of a job have at most this size in a row, so that the report and the former renditions have room, too.
+_MAX_PACKED_RENDITIONS = 28_000
 
 
 @dataclass(frozen=True)
@@ -80,12 +65,33 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What a list shows of a job that is done, in place of its stage times and its renditions.
+
+    `ms` is the sum of its stages in milliseconds. `thumbnail` is the name of its smallest rendition, and `version` the
+    beginning of the SHA-256 of that.
+    """
+
+    ms: int = 0
+    renditions: int = 0
+    version: str = ""
+    thumbnail: str = ""
+
+    @classmethod
+    def of(cls, ms: Mapping[str, float], renditions: Sequence[Mapping[str, Any]]) -> Self:
+        """Summarize stage times and renditions."""
+        took = round(sum(ms.get(stage, 0) for stage in STAGES))
+        smallest = min(renditions, key=lambda each: int(each.get("size", 0)), default={})
+        return cls(took, len(renditions), str(smallest.get("sha256", ""))[:12], str(smallest.get("name", "")))
+
+
+@dataclass(frozen=True)
 class Entry:
     """A row of the ledger. Times are in UTC, sizes in bytes, and `ms` in milliseconds per stage.
 
     `generation` grows with every claim and is the fencing token. `expires` is the end of the claim. `since` is when the
-    job entered its state. `run` is the last run that included the job. `listed` holds the keys of its list rows.
-    Entries of a list have no `report`.
+    job entered its state. `run` is the last run that included the job. `listed` is the key of its list row, or empty.
+    Entries of a list hold what a list shows, with a `summary` in place of times and renditions.
 
     `source_format` is the format of the source as the session detected it (Pillow's name), and `decoder_revision` the
     revision of its decoder when the job ended; both are empty if no session has opened the source. `source` holds the
@@ -133,23 +139,24 @@ class Entry:
     former: dict[str, str] = field(default_factory=dict)
     source: SourceFacts = field(default_factory=SourceFacts)
     outputs: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
+    listed: str = ""
+    summary: Summary | None = None
     changed: datetime | None = None
     row_etag: str = ""
 
     @classmethod
     def from_row(cls, row: Any) -> Self:  # noqa: ANN401 - an entity of the SDK, a mapping with metadata
-        """Read a table entity: the row of a job, or one of its list rows.
+        """Read the table entity of a job.
 
         A row with an invalid value, such as after an edit by hand, is a failure of kind `unreadable_row`. A retry, or
         the next event of the source, replaces it.
         """
         columns = Columns(row)
-        key = JobKey(row["PartitionKey"], str(row.get("job") or row["RowKey"]))
+        key = JobKey.of_row(row["PartitionKey"], row["RowKey"])
         try:
             entry = cls._read(key, columns)
         except InvalidColumn as error:
-            entry = cls._unreadable(key, columns, error)
+            entry = cls.unreadable(key, columns, error)
         return replace(entry, changed=row.metadata.get("timestamp"), row_etag=row.metadata["etag"])
 
     @classmethod
@@ -158,6 +165,9 @@ class Entry:
         state = columns.text("state")
         if state not in STATES:
             raise InvalidColumn(f"the column state holds {state[:60]!r}")
+        documents = Documents(_DOCUMENTS, columns.data(_DOCUMENTS))
+        ms, versions, report = documents.numbers("ms"), documents.mapping("versions"), documents.mapping("report")
+        repeated = {name: facts for name, facts in (("versions", versions), ("ms", ms)) if facts}
         return cls(
             key=key,
             container=columns.text("container", ""),
@@ -183,23 +193,23 @@ class Entry:
             stage=columns.text("stage", ""),
             bytes_in=columns.number("bytes_in", 0),
             bytes_out=columns.number("bytes_out", 0),
-            ms=columns.numbers("ms"),
-            versions=columns.document("versions"),
-            renditions=columns.renditions("renditions"),
-            report=columns.document("report"),
-            former=columns.texts("former"),
+            ms=ms,
+            versions=versions,
+            renditions=documents.renditions("renditions"),
+            report={**report, **repeated} if report or state == "done" else {},
+            former=documents.texts("former"),
             source=SourceFacts(
                 columns.number("source_size", 0),
-                columns.text("source_sha256", ""),
+                documents.text("source_sha256"),
                 columns.text("content_md5", ""),
                 columns.text("source_metadata", ""),
             ),
             outputs=tuple(columns.text("outputs", "").split()),
-            listed=tuple(columns.text("listed", "").split()),
+            listed=columns.text("listed", ""),
         )
 
     @classmethod
-    def _unreadable(cls, key: JobKey, columns: Columns, error: InvalidColumn) -> Self:
+    def unreadable(cls, key: JobKey, columns: Columns, error: InvalidColumn) -> Self:
         """Return a failure with the columns that are valid, so that a claim can replace the row."""
 
         def valid(read: Callable[[], T], default: T) -> T:
@@ -219,15 +229,15 @@ class Entry:
             since=valid(lambda: columns.moment("since"), LONG_AGO),
             run=valid(lambda: columns.text("run"), ""),
             deployment=valid(lambda: columns.number("deployment"), 0),
-            listed=tuple(valid(lambda: columns.text("listed"), "").split()),
+            listed=valid(lambda: columns.text("listed"), ""),
             error_kind=UNREADABLE_ROW_KIND,
             error_class=InvalidColumn.__name__,
             error_message=f"the row in the ledger cannot be read: {error}; retry the job to replace the row",
             stage="ledger",
         )
 
-    def to_row(self) -> dict[str, Any]:
-        """Return the table entity. Empty values have no column: every column costs bytes in up to four rows per job."""
+    def to_row(self, partition: str) -> dict[str, Any]:
+        """Return the table entity in a partition. Empty values have no column: every column costs bytes."""
         texts = {
             "run": self.run,
             "source_format": self.source_format,
@@ -239,6 +249,7 @@ class Entry:
             "stage": self.stage,
             **self.source.columns(),
             "outputs": " ".join(self.outputs),
+            "listed": self.listed,
         }
         numbers = {
             "bytes_in": self.bytes_in,
@@ -250,11 +261,13 @@ class Entry:
             "ms": self.ms,
             "versions": self.versions,
             "renditions": self.renditions,
-            "report": self.report,
+            "report": {name: facts for name, facts in self.report.items() if name not in ("ms", "versions")},
             "former": self.former,
+            "source_sha256": self.source.sha256,
         }
+        packed = pack(documents)
         return {
-            "PartitionKey": self.key.partition,
+            "PartitionKey": partition,
             "RowKey": self.key.row,
             "container": self.container,
             "name": self.name,
@@ -266,14 +279,18 @@ class Entry:
             "expires": self.expires,
             "since": self.since,
             "attempts": self.attempts,
-            "listed": " ".join(self.listed),
             **{column: text for column, text in texts.items() if text},
             **({"decoder_revision": self.decoder_revision} if self.decoder_revision else {}),
             **({"service_seconds": self.service_seconds} if self.service_seconds else {}),
             **({"service_runs": self.service_runs} if self.service_runs else {}),
             **{column: int64(number) for column, number in numbers.items() if number},
-            **{column: json.dumps(each, ensure_ascii=False) for column, each in documents.items() if each},
+            **({_DOCUMENTS: packed} if packed else {}),
         }
+
+    @property
+    def summarized(self) -> Summary:
+        """The summary, also of an entry that is not of a list."""
+        return self.summary or Summary.of(self.ms, self.renditions)
 
     @property
     def decoder_outdated(self) -> bool:
@@ -306,22 +323,11 @@ class Entry:
         start = _path_digest(path)
         return next((output.removeprefix(start) for output in self.outputs if output.startswith(start)), "")
 
-    def list_keys(self) -> tuple[str, ...]:
-        """Return the keys of the list rows that this entry needs: by state, among all jobs, and by run."""
-        starts = (state_list_prefix(self.state), ALL_LIST_PREFIX, *([run_list_prefix(self.run)] if self.run else []))
-        return tuple(start + self._position for start in starts)
-
-    def list_row(self, key: str) -> dict[str, Any]:
-        """Return the list row for a key."""
-        row = {**self.to_row(), "RowKey": key, "job": self.key.row}
-        return {column: value for column, value in row.items() if column not in UNLISTED_COLUMNS}
-
     @property
-    def _position(self) -> str:
-        """The position in a list: newest first, then by a hash of the keys."""
-        milliseconds = (self.since - _EPOCH) // timedelta(milliseconds=1)
-        digest = hashlib.sha256(f"{self.key.partition}/{self.key.row}".encode()).hexdigest()[:16]
-        return f"{_LAST_MILLISECOND - milliseconds:013d}{digest}"
+    def list_key(self) -> str:
+        """The key of the list row that this entry needs: in the list of its state, newest first, then by a hash."""
+        digest = hashlib.sha256(f"{self.key.group}/{self.key.row}".encode()).hexdigest()[:16]
+        return f"{state_list_prefix(self.state)}{position_at(self.since)}{digest}"
 
 
 def outputs_of(renditions: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -334,30 +340,6 @@ def _path_digest(path: str) -> str:
 
 
 def fits_row(renditions: list[dict[str, Any]]) -> bool:
-    """Return True if the facts of these renditions fit into a column, which holds 32 Ki UTF-16 units."""
-    return len(json.dumps(renditions, ensure_ascii=False).encode("utf-16-le", "surrogatepass")) < 64_000
-
-
-def state_list_prefix(state: str) -> str:
-    """Return the prefix of the row keys in the list of a state."""
-    return f"{LIST_MARK}s{LIST_MARK}{state}{LIST_MARK}"
-
-
-def run_list_prefix(run: str) -> str:
-    """Return the prefix of the row keys in the list of a run."""
-    return f"{LIST_MARK}r{LIST_MARK}{run}{LIST_MARK}"
-
-
-def list_position(list_key: str) -> str:
-    """Return the position of a list row; positions of different lists are comparable."""
-    return list_key.rpartition(LIST_MARK)[2]
-
-
-def position_at(moment: datetime) -> str:
-    """Return the position of a moment in a list: all older entries follow it."""
-    return f"{_LAST_MILLISECOND - (moment - _EPOCH) // timedelta(milliseconds=1):013d}"
-
-
-def older_position(position: str, seconds: float) -> str:
-    """Return the position that many seconds further down a list, towards older entries."""
-    return f"{int(position[:13]) + round(seconds * 1000):013d}"
+    """Return True if the facts of these renditions fit into a row, packed, and their `outputs` into a text column."""
+    size = len(json.dumps(renditions, ensure_ascii=False).encode("utf-16-le", "surrogatepass"))
+    return size < 64_000 and len(pack({"renditions": renditions})) < _MAX_PACKED_RENDITIONS

@@ -8,6 +8,7 @@ prefix of the key.
 import base64
 import hashlib
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -68,12 +69,15 @@ def _cut(key: str) -> str:
 class JobKey:
     """Key of a job, which is one source × one recipe. `id` names the job for users and in logs.
 
-    Each recipe of the file has its own partition. Ad-hoc recipes are many and rarely used twice: they share one
-    partition, so that their jobs can be listed. Their names have the form `_GROUP-DIGEST`, which no recipe of a file
-    has; the group is the partition, and the digest begins the row key.
+    The jobs of a recipe form a group. Ad-hoc recipes are many and rarely used twice: they share one group, so that
+    their jobs can be listed. Their names have the form `_GROUP-DIGEST`, which no recipe of a file has; the digest
+    begins the row key.
+
+    The rows of a group are spread over partitions, the shards, by a hash of the row key: a partition takes a limited
+    number of writes per second. The number of shards is that of the ledger, and no part of the key.
     """
 
-    partition: str
+    group: str
     row: str
 
     @classmethod
@@ -85,32 +89,53 @@ class JobKey:
         start = f"{digest}~"
         return cls(group, start + row_key(container, name, MAX_KEY_UNITS - len(start)))
 
+    @classmethod
+    def of_row(cls, partition: str, row: str) -> Self:
+        """Return the key of a row of the ledger, by its partition key and its row key."""
+        return cls(group_of(partition), row)
+
+    @staticmethod
+    def partitions(group: str, shards: int) -> list[str]:
+        """Return the partition keys of a group."""
+        return [group] if group.startswith("~") else [f"{group}~{shard:02d}" for shard in range(shards)]
+
+    def partition(self, shards: int) -> str:
+        """Return the partition key of the job in a ledger with this number of shards."""
+        if self.group.startswith("~"):
+            return self.group  # rows that are no jobs of recipes, such as unreadable messages, are few
+        return f"{self.group}~{zlib.crc32(self.row.encode('utf-8', 'surrogatepass')) % shards:02d}"
+
     @property
     def is_grouped(self) -> bool:
         """True for a job of an ad-hoc recipe."""
-        return self.partition.startswith("_")
+        return self.group.startswith("_")
 
     @property
     def recipe(self) -> str:
         """The name of the recipe."""
-        return f"{self.partition}-{self.row.partition('~')[0]}" if self.is_grouped else self.partition
+        return f"{self.group}-{self.row.partition('~')[0]}" if self.is_grouped else self.group
 
     @property
     def id(self) -> str:
-        """The id of the job, safe in URLs and logs: the partition, a dot, and the row key in URL-safe base64."""
-        return f"{self.partition}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
+        """The id of the job, safe in URLs and logs: the group, a dot, and the row key in URL-safe base64."""
+        return f"{self.group}.{base64.urlsafe_b64encode(self.row.encode()).decode().rstrip('=')}"
 
     @classmethod
     def parse(cls, job_id: str) -> Self:
         """Parse a job id. Raises RecipeError of kind `unknown_job` if it is invalid."""
-        partition, _, encoded = job_id.partition(".")
+        group, _, encoded = job_id.partition(".")
         try:
             row = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
         except ValueError:
             row = ""
-        if not (_is_key(partition) and _is_key(row)):
+        if not (_is_key(group) and _is_key(row)):
             raise RecipeError(f"{job_id[:100]!r} is not a job id", kind="unknown_job")
-        return cls(partition, row)
+        return cls(group, row)
+
+
+def group_of(partition: str) -> str:
+    """Return the group whose rows a partition holds: a recipe, or a group of ad-hoc recipes."""
+    return partition if partition.startswith("~") else partition.partition("~")[0]
 
 
 def source_of(key: JobKey) -> tuple[str, str] | None:

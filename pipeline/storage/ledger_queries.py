@@ -7,39 +7,43 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, Self
 
 from azure.data.tables.aio import TableClient
 
+from pipeline.concurrency import map_concurrently
 from pipeline.errors import InvalidCursor
 from pipeline.storage.account import IgnoreMissing, map_errors
-from pipeline.storage.entry import (
-    ALL_LIST_PREFIX,
+from pipeline.storage.entry import LONG_AGO, STATES, UNREADABLE_ROW_KIND, Entry, State
+from pipeline.storage.keys import group_of, key_range
+from pipeline.storage.list_keys import (
     LIST_MARK,
-    LONG_AGO,
-    UNREADABLE_ROW_KIND,
-    Entry,
-    State,
+    is_position,
     list_position,
     older_position,
     position_at,
-    run_list_prefix,
     state_list_prefix,
 )
-from pipeline.storage.keys import key_range
+from pipeline.storage.list_row import listed_entry, listed_key, listed_source
+from pipeline.storage.merged_ranges import merged
 from pipeline.storage.row_columns import Columns, InvalidColumn
+from pipeline.storage.shards import ShardNumber
 
 # Storage returns at most this many rows per request.
 MAX_PAGE_ROWS = 1000
-RECENT_SECONDS = 3600.0
-# A page by name ends after this many requests, even if it is not full; its cursor continues from there.
-MAX_REQUESTS = 5
+CONCURRENT_READS = 32
+# A list is read from its newest hour first. Of a run, the ranges begin with some minutes, and a page covers 19 days.
+RECENT_SECONDS, FIRST_RUN_SECONDS, MAX_RUN_RANGES = 3600.0, 300.0, 7
+# The clocks of two instances differ by less than this.
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
+# A page by name looks at this many rows, even if it is not full then; its cursor continues from there.
+MAX_LOOKS = 2000
 # Former recipes are searched for at this interval; the search takes one request per recipe.
 FORMER_RECIPES_SECONDS = 600.0
 _RANGE = "PartitionKey eq @recipe and RowKey gt @after and RowKey lt @end"
-_FAILURE = ["PartitionKey", "RowKey", "job", "name", "error_kind", "error_class", "stage", "since"]
+_FAILURE = ["PartitionKey", "RowKey", "job", "container", "name", "error_kind", "error_class", "stage", "since"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,7 @@ class FailureGroup:
 
 
 async def next_partition(table: TableClient, after: str) -> str:
-    """Return the first partition of jobs behind `after`; empty if there is none. This takes one request.
-
-    The partitions of jobs are the names of recipes, present and former, and the group of the ad-hoc recipes.
-    """
+    """Return the first partition of jobs behind `after`; empty if there is none. This takes one request."""
     query, values = "PartitionKey gt @after and PartitionKey lt @end", {"after": after, "end": LIST_MARK}
     with map_errors("reading the ledger"):
         rows = table.query_entities(query, parameters=values, select=["PartitionKey"], results_per_page=1)
@@ -67,11 +68,12 @@ async def next_partition(table: TableClient, after: str) -> str:
     return ""
 
 
-async def _partitions(table: TableClient) -> AsyncIterator[str]:
+async def _groups(table: TableClient) -> AsyncIterator[str]:
+    """Yield the groups of jobs: the recipes, present and former, and the group of the ad-hoc recipes."""
     partition = await next_partition(table, "")
     while partition:
-        yield partition
-        partition = await next_partition(table, partition)
+        yield group_of(partition)
+        partition = await next_partition(table, f"{group_of(partition)}{LIST_MARK}{LIST_MARK}")
 
 
 class LedgerQueries:
@@ -80,8 +82,8 @@ class LedgerQueries:
     A query that names no recipe reads all recipes: the active `recipes`, and those that only the table knows.
     """
 
-    def __init__(self, table: TableClient, recipes: Sequence[str]) -> None:
-        self._table, self._active = table, tuple(recipes)
+    def __init__(self, table: TableClient, shards: ShardNumber, recipes: Sequence[str]) -> None:
+        self._table, self._shards, self._active = table, shards, tuple(recipes)
         self._former: tuple[float, tuple[str, ...]] = (-inf, ())
         self._lock = asyncio.Lock()
 
@@ -89,7 +91,7 @@ class LedgerQueries:
         """Return the names of all recipes; those that only the table knows come from a cache."""
         async with self._lock:
             if time.monotonic() - self._former[0] > FORMER_RECIPES_SECONDS:
-                found = [name async for name in _partitions(self._table) if name not in self._active]
+                found = [name async for name in _groups(self._table) if name not in self._active]
                 self._former = (time.monotonic(), tuple(found))
         return [*self._active, *self._former[1]]
 
@@ -101,55 +103,66 @@ class LedgerQueries:
         limit = max(1, min(limit, MAX_PAGE_ROWS))
         if name[0]:
             return await self._by_name(recipes, state, name, run, limit, _decode_cursor(cursor))
-        return await self._newest(recipes, state, run, limit, _decode_cursor(cursor))
+        partitions = [each for name in recipes for each in (await self._shards.current()).partitions(name)]
+        lists = [(partition, each) for partition in partitions for each in ((state,) if state else STATES)]
+        return await self._newest(lists, run, limit, _text(_decode_cursor(cursor), "after"))
 
     async def _newest(
-        self, recipes: list[str], state: State | None, run: str, limit: int, position: dict[str, Any]
+        self, lists: list[tuple[str, State]], run: str, limit: int, after: str
     ) -> tuple[list[Entry], str]:
-        """Merge the lists of the recipes, newest first, each from the position of the cursor on."""
-        start = run_list_prefix(run) if run else state_list_prefix(state) if state else ALL_LIST_PREFIX
-        lists = [self._list(recipe, start, _text(position, "after"), limit, state) for recipe in recipes]
-        rows = [row for listed in await asyncio.gather(*lists) for row in listed]
-        rows.sort(key=lambda row: list_position(row["RowKey"]))
-        page = await asyncio.gather(*(self._with_claim(Entry.from_row(row)) for row in rows[:limit]))
-        following = {"after": list_position(rows[limit - 1]["RowKey"])} if len(rows) > limit else None
-        return list(page), _encode_cursor(following) if following else ""
+        """Merge lists, newest first, from a position on.
+
+        Storage may scan, and the emulator sorts, everything in a range. The first ranges are therefore kept small. Of a
+        run, only ranges since its start are read; storage filters them, and a page ends after some.
+        """
+        if after and not is_position(after):
+            raise _invalid_cursor()
+        end = _end_of_run(run) if run else LIST_MARK
+        seconds, most = (FIRST_RUN_SECONDS, MAX_RUN_RANGES) if run else (RECENT_SECONDS, 2)
+        rows: list[Any] = []
+        for number in range(most):
+            start = after or position_at(datetime.now(UTC) + MAX_CLOCK_DIFFERENCE)
+            is_last = not run and number == most - 1
+            stop = end if is_last else min(older_position(start, seconds), end)
+            rows += await self._ranges(lists, after, stop, limit + 1 - len(rows), run)
+            after, seconds = stop, 4 * seconds
+            if len(rows) > limit or stop == end:
+                break
+        entries = [listed_entry(row) for row in rows[:limit]]
+        page = await map_concurrently(self._with_claim, entries, CONCURRENT_READS)
+        if len(rows) > limit:
+            return page, _encode_cursor({"after": list_position(rows[limit - 1]["RowKey"])})
+        return page, "" if after == end else _encode_cursor({"after": after})
+
+    async def _ranges(self, lists: list[tuple[str, State]], after: str, stop: str, limit: int, run: str) -> list[Any]:
+        """Return the first `limit` rows of lists between two positions, merged."""
+
+        async def read(one: tuple[str, State]) -> list[Any]:
+            return await self._range(one[0], state_list_prefix(one[1]), (after, stop), limit, run)
+
+        found = [row for rows in await map_concurrently(read, lists, CONCURRENT_READS) for row in rows]
+        # While rows move to other shards, a row may be in two of them.
+        rows = {(group_of(row["PartitionKey"]), row["RowKey"]): row for row in found}
+        return sorted(rows.values(), key=lambda row: list_position(row["RowKey"]))[:limit]
 
     async def _with_claim(self, entry: Entry) -> Entry:
         """Return the job's own row if the list row tells of an expired claim: heartbeats change the own row only."""
         if not entry.claim_expired:
             return entry
-        with map_errors("reading the ledger"), IgnoreMissing():
-            return Entry.from_row(await self._table.get_entity(entry.key.partition, entry.key.row))
+        for partition in (await self._shards.current()).candidates(entry.key):
+            with map_errors("reading the ledger"), IgnoreMissing():
+                return Entry.from_row(await self._table.get_entity(partition, entry.key.row))
         return entry
 
-    async def _list(self, recipe: str, start: str, after: str, limit: int, state: State | None) -> list[Any]:
-        """Return up to `limit` + 1 rows of a list: first those of one hour, then older ones if these are too few.
-
-        Storage may scan, and the emulator sorts, everything behind a position, so the first range is kept small.
-        """
-        hour_end = (
-            older_position(after or position_at(datetime.now(UTC)), RECENT_SECONDS)
-            if after[:13].isdecimal() or not after
-            else ""
-        )
-        rows = await self._range(recipe, start, (after, hour_end), limit + 1, state) if hour_end else []
-        if len(rows) <= limit:
-            rows += await self._range(recipe, start, (hour_end or after, LIST_MARK), limit + 1 - len(rows), state)
-        return rows
-
-    async def _range(
-        self, recipe: str, start: str, bounds: tuple[str, str], limit: int, state: State | None
-    ) -> list[Any]:
-        """Return up to `limit` rows of a list between two positions; filter the list of a run by state."""
-        query, values = _RANGE, {"recipe": recipe, "after": start + bounds[0], "end": start + bounds[1]}
-        if state and start != state_list_prefix(state):
-            query, values = f"{query} and state eq @state", {**values, "state": state}
+    async def _range(self, partition: str, start: str, bounds: tuple[str, str], limit: int, run: str) -> list[Any]:
+        """Return up to `limit` rows of a list between two positions, of all jobs or of those of a run."""
+        query, values = _RANGE, {"recipe": partition, "after": start + bounds[0], "end": start + bounds[1]}
+        if run:
+            query, values = f"{query} and run eq @run", {**values, "run": run}
         rows: list[Any] = []
+        page_size = min(limit, MAX_PAGE_ROWS)
         with map_errors("reading the ledger"):
-            async for row in self._table.query_entities(
-                query, parameters=values, results_per_page=min(limit, MAX_PAGE_ROWS)
-            ):
+            async for row in self._table.query_entities(query, parameters=values, results_per_page=page_size):
                 rows.append(row)
                 if len(rows) >= limit:
                     break
@@ -164,39 +177,49 @@ class LedgerQueries:
         limit: int,
         cursor: dict[str, Any],
     ) -> tuple[list[Entry], str]:
-        """Return entries recipe by recipe, in the order of their row keys."""
-        first, end = key_range(*name)
-        filters = {column: value for column, value in (("state", state), ("run", run)) if value}
-        within = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
-        query = " and ".join([within, *(f"{column} eq @{column}" for column in filters)])
+        """Return entries recipe by recipe, in the order of their row keys, merged from the shards.
+
+        The cursor is the recipe and the last row key that was looked at. A page ends after some looks, full or not.
+        """
         position = cursor or {"recipe": recipes[0] if recipes else ""}
         entries: list[Entry] = []
-        for _ in range(MAX_REQUESTS):
-            values = {"recipe": _text(position, "recipe"), "first": first, "end": end, **filters}
-            found, token = await self._request(query, values, limit - len(entries), position.get("next"))
-            entries += [entry for entry in found if entry.name.startswith(name[1])]
-            position = _following(recipes, values["recipe"], token)
-            if not position or len(entries) >= limit:
-                break
-        return entries, _encode_cursor(position) if position else ""
+        left = MAX_LOOKS
+        while position:
+            recipe = _text(position, "recipe")
+            async for row in self._rows_by_name(recipe, name, _text(position, "after"), limit):
+                entry = Entry.from_row(row)
+                if entry.name.startswith(name[1]) and state in (None, entry.state) and run in ("", entry.run):
+                    entries.append(entry)
+                left -= 1
+                if len(entries) >= limit or not left:
+                    return entries, _encode_cursor({"recipe": recipe, "after": row["RowKey"]})
+            following = recipes[recipes.index(recipe) + 1 :] if recipe in recipes else []
+            position = {"recipe": following[0]} if following else {}
+        return entries, ""
 
-    async def _request(
-        self,
-        query: str,
-        values: dict[str, Any],
-        limit: int,
-        token: Any,  # noqa: ANN401 - the SDK's continuation token
-    ) -> tuple[list[Entry], Any]:
-        """Send one request; return its entries and the continuation token of storage."""
-        pages = self._table.query_entities(query, parameters=values, results_per_page=limit).by_page(token)
-        with map_errors("reading the ledger"):
-            rows = [Entry.from_row(row) async for row in await anext(pages)]
-        return rows, getattr(pages, "continuation_token", None)
+    async def _rows_by_name(self, recipe: str, name: tuple[str, str], after: str, limit: int) -> AsyncIterator[Any]:
+        """Yield the rows of a recipe with a prefix of names behind a row key."""
+        partitions = (await self._shards.current()).partitions(recipe)
+        first, end = key_range(*name)
+        lower, start = ("gt", after) if after >= first else ("ge", first)
+        condition, values = f"RowKey {lower} @start and RowKey lt @end", {"start": start, "end": end}
+        # A shard rarely has more than twice its share of the rows of a page.
+        page_size = min(10 + 2 * limit // len(partitions), MAX_PAGE_ROWS)
+        async for row in merged(self._table, partitions, condition, values, page_size=page_size):
+            yield row
 
     async def failures(self, recipe: str | None, limit: int) -> list[FailureGroup]:
-        """Group the newest `limit` failures of each recipe by error kind, most frequent first."""
+        """Group about the newest `limit` failures of each recipe by error kind, most frequent first."""
         recipes = [recipe] if recipe else await self._recipes()
-        lists = await asyncio.gather(*(self._failures(each, limit) for each in recipes))
+        shards = await self._shards.current()
+        partitions = [each for name in recipes for each in shards.partitions(name)]
+        # The failures of a recipe are spread evenly over its shards.
+        share = -(-limit // max(shards.number, shards.target))
+
+        async def read(partition: str) -> list[Any]:
+            return await self._failures(partition, limit if partition.startswith(LIST_MARK) else share)
+
+        lists = await map_concurrently(read, partitions, CONCURRENT_READS)
         groups: dict[str, list[_Failure]] = {}
         for failure in (_Failure.from_row(row) for rows in lists for row in rows):
             groups.setdefault(failure.kind, []).append(failure)
@@ -236,24 +259,25 @@ class _Failure:
                 columns.text("error_class"),
                 columns.text("stage", ""),
                 columns.moment("since"),
-                columns.text("name"),
+                listed_source(listed_key(row), columns)[1],
             )
         except InvalidColumn:
             return cls(UNREADABLE_ROW_KIND, InvalidColumn.__name__, "ledger", LONG_AGO, "")
+
+
+def _end_of_run(run: str) -> str:
+    """Return the position behind the jobs of a run: its id begins with the time of its creation."""
+    try:
+        created = datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return LIST_MARK
+    return position_at(created - MAX_CLOCK_DIFFERENCE)
 
 
 def _group(kind: str, failures: list[_Failure]) -> FailureGroup:
     newest = max(failures, key=lambda failure: failure.since)
     stages = dict(Counter(failure.stage for failure in failures).most_common())
     return FailureGroup(kind, newest.error_class, len(failures), stages, newest.since, newest.name)
-
-
-def _following(recipes: list[str], recipe: str, token: dict[str, str] | None) -> dict[str, Any]:
-    """Return the position of the next request; empty at the end."""
-    if token:
-        return {"recipe": recipe, "next": token}
-    rest = recipes[recipes.index(recipe) + 1 :] if recipe in recipes else []
-    return {"recipe": rest[0]} if rest else {}
 
 
 def _encode_cursor(position: dict[str, Any]) -> str:
@@ -269,17 +293,19 @@ def _decode_cursor(cursor: str) -> dict[str, Any]:
     except ValueError:
         position = None
     if not isinstance(position, dict) or not _is_position(position):
-        raise InvalidCursor(
-            "invalid cursor: take it from the previous page of jobs, or omit it to start from the beginning"
-        )
+        raise _invalid_cursor()
     return position
 
 
+def _invalid_cursor() -> InvalidCursor:
+    return InvalidCursor(
+        "invalid cursor: take it from the previous page of jobs, or omit it to start from the beginning"
+    )
+
+
 def _is_position(position: dict[str, Any]) -> bool:
-    token = position.get("next", {})
-    texts = [position.get("after", ""), position.get("recipe", "")]
-    texts += list(token.values()) if isinstance(token, dict) else [None]
-    return all(isinstance(text, str) and len(text) < 2000 for text in texts)
+    texts = (position.get("after", ""), position.get("recipe", ""))
+    return position.keys() <= {"after", "recipe"} and all(isinstance(text, str) and len(text) < 2000 for text in texts)
 
 
 def _text(position: dict[str, Any], name: str) -> str:

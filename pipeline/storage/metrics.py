@@ -95,8 +95,8 @@ class MetricsStore:
         if entry.state not in ("done", "failed", "superseded"):
             return
         at = entry.since.replace(second=0, microsecond=0)
-        key = (at.strftime(_MINUTE), entry.key.partition)
-        self._minutes.setdefault(key, MinuteMetrics(at, entry.key.partition)).add(entry)
+        key = (at.strftime(_MINUTE), entry.key.group)
+        self._minutes.setdefault(key, MinuteMetrics(at, entry.key.group)).add(entry)
         self._unwritten.add(key)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_later(), context=Context())

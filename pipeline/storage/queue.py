@@ -99,7 +99,7 @@ class Message(QueueMessage):
 
 
 class Item(StoredModel, frozen=True):
-    """A job of a run, with generation, ETag and list keys of its row when the run found it; empty without a row.
+    """A job of a run, with generation, ETag and list key of its row when the run found it; empty without a row.
 
     `outputs` are those of the row (see `Entry`). `compare` leaves a job alone that has ended with the same content.
     `missed` marks a job that an upload should have started, and that a scheduled run has found.
@@ -109,7 +109,7 @@ class Item(StoredModel, frozen=True):
     name: str = Field(max_length=1024)
     generation: int = Field(0, ge=0)
     etag: str = Field("", max_length=200)
-    listed: tuple[str, ...] = Field((), max_length=4)
+    listed: str = Field("", max_length=100)
     outputs: tuple[str, ...] = ()
     compare: bool = False
     missed: bool = False

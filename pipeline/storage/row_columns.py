@@ -1,13 +1,10 @@
 """Typed columns of a table row. A person may have edited the row by hand, or another version may have written it."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.data.tables import EdmType, EntityProperty
-
-_RENDITION_TEXTS, _RENDITION_NUMBERS = ("name", "path", "format", "sha256"), ("size", "width", "height")
 
 # A claim lasts an hour at most, and clocks differ by minutes.
 MAX_AHEAD = timedelta(days=1)
@@ -43,41 +40,9 @@ class Columns:
             raise InvalidColumn(f"the column {column} holds a time in the future, {found:%Y-%m-%d}")
         return found
 
-    def document(self, column: str) -> dict[str, Any]:
-        """Return a JSON object; empty without the column."""
-        found = self._json(column, "{}")
-        if not isinstance(found, dict):
-            raise InvalidColumn(f"the column {column} is not a JSON object")
-        return found
-
-    def numbers(self, column: str) -> dict[str, float]:
-        """Return a JSON object of numbers; empty without the column."""
-        found = self.document(column)
-        if not all(isinstance(value, int | float) for value in found.values()):
-            raise InvalidColumn(f"the column {column} is not a JSON object of numbers")
-        return found
-
-    def texts(self, column: str) -> dict[str, str]:
-        """Return a JSON object of texts; empty without the column."""
-        found = self.document(column)
-        if not all(isinstance(value, str) for value in found.values()):
-            raise InvalidColumn(f"the column {column} is not a JSON object of texts")
-        return found
-
-    def renditions(self, column: str) -> list[dict[str, Any]]:
-        """Return the facts of renditions, a JSON list; empty without the column."""
-        found = self._json(column, "[]")
-        if not isinstance(found, list) or not all(map(_is_rendition, found)):
-            raise InvalidColumn(f"the column {column} is not a JSON list of renditions")
-        return found
-
-    def _json(self, column: str, default: str) -> Any:  # noqa: ANN401 - any JSON value
-        try:
-            return json.loads(self.text(column, default))
-        except InvalidColumn:
-            raise
-        except (ValueError, RecursionError):
-            raise InvalidColumn(f"the column {column} is not JSON") from None
+    def data(self, column: str) -> bytes:
+        """Return bytes; none without the column."""
+        return bytes(self._typed(column, bytes, b""))
 
     def _typed(self, column: str, kind: Any, default: Any) -> Any:  # noqa: ANN401 - of the type `kind`
         value = self._values.get(column, default)
@@ -96,12 +61,3 @@ def int64(value: int) -> EntityProperty:
 def int64_value(stored: int | EntityProperty) -> int:
     """Return the integer of a table value; the inverse of `int64`."""
     return int(stored.value) if isinstance(stored, EntityProperty) else stored
-
-
-def _is_rendition(facts: object) -> bool:
-    return (
-        isinstance(facts, dict)
-        and "name" in facts
-        and all(isinstance(facts.get(name, ""), str) for name in _RENDITION_TEXTS)
-        and all(isinstance(facts.get(name, 0), int) for name in _RENDITION_NUMBERS)
-    )

@@ -28,9 +28,8 @@ class SourceFacts:
         return self.size != size or self.metadata != metadata or len(declared) == 2
 
     def columns(self) -> dict[str, str]:
-        """Return the text columns of the ledger. The size has the column `source_size`."""
+        """Return the text columns of the ledger that planning reads. The size has the column `source_size`."""
         return {
-            "source_sha256": self.sha256,
             "content_md5": self.content_md5,
             "source_metadata": self.metadata,
         }

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from math import inf
 from typing import Any, Self
 
@@ -11,11 +10,14 @@ from azure.data.tables import TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 
 from pipeline.storage.account import Account, IgnoreMissing, map_errors
-from pipeline.storage.entry import LIST_MARK, LONG_AGO, Entry, State, position_at, state_list_prefix
+from pipeline.storage.entry import LONG_AGO, Entry, State
 from pipeline.storage.keys import JobKey
+from pipeline.storage.list_keys import LIST_MARK, position_at, state_list_prefix
+from pipeline.storage.list_row import listed_key, listed_source
 from pipeline.storage.row_columns import Columns, InvalidColumn
+from pipeline.storage.shards import ShardNumber
 
-_RANGE = "PartitionKey eq @recipe and RowKey ge @first and RowKey lt @end"
+_RANGE = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
 _COLUMNS = ["PartitionKey", "RowKey", "job", "container", "name", "since", "run", "service_seconds", "resent_at"]
 # Rows of one entity-group transaction.
 MAX_TRANSACTION_ROWS = 100
@@ -46,13 +48,12 @@ class WaitingJob:
     @classmethod
     def from_row(cls, row: Any) -> Self | None:  # noqa: ANN401 - an entity of the SDK
         """Read a list row; None if a column is invalid, such as after an edit by hand: no message can name its job."""
-        columns = Columns(row)
+        columns, key = Columns(row), listed_key(row)
         try:
             job = cls(
-                JobKey(row["PartitionKey"], columns.text("job")),
+                key,
                 row["RowKey"],
-                columns.text("container"),
-                columns.text("name"),
+                *listed_source(key, columns),
                 columns.moment("since"),
                 columns.text("run", ""),
                 columns.seconds("service_seconds"),
@@ -70,40 +71,43 @@ class WaitingJobs:
     about the present wait, and writing it disturbs no worker.
     """
 
-    def __init__(self, account: Account, table: str, recipes: Sequence[str]) -> None:
+    def __init__(self, account: Account, table: str, shards: ShardNumber, recipes: Sequence[str]) -> None:
         self._table: TableClient = account.table(table)
-        self._recipes = tuple(recipes)
+        self._shards, self._recipes = shards, tuple(recipes)
 
     async def queued(self, before: datetime) -> AsyncIterator[list[WaitingJob]]:
         """Yield the jobs that have been queued since before a time, in pages."""
-        for recipe in self._recipes:
-            async for page in self._listed(recipe, "queued", before):
+        for partition in await self._partitions():
+            async for page in self._listed(partition, "queued", before):
                 yield page
 
     async def abandoned(self, before: datetime, now: datetime) -> AsyncIterator[list[WaitingJob]]:
         """Yield the running jobs that were claimed before a time, and whose claims have expired, in pages."""
-        for recipe in self._recipes:
-            async for page in self._listed(recipe, "running", before):
+        for partition in await self._partitions():
+            async for page in self._listed(partition, "running", before):
                 # Heartbeats change the job's own row only.
                 yield [job for job in page if await self._claim_expired(job, now)]
 
     async def confirm(self, job: WaitingJob) -> bool:
         """Return True if the job still waits, by its own row; otherwise delete the list row, which an edit has left."""
+        partition = await self._partition(job.key)
         with map_errors("reading the ledger"), IgnoreMissing():
-            row = await self._table.get_entity(job.key.partition, job.key.row)
-            entry = Entry.from_row(row)
+            entry = Entry.from_row(await self._table.get_entity(partition, job.key.row))
             # The list row of a running job may tell about an earlier claim, until the first heartbeat.
-            if entry.state in ("queued", "running") and job.list_key in (*entry.listed, *entry.list_keys()):
+            if entry.state in ("queued", "running") and job.list_key in (entry.listed, entry.list_key):
                 return True
         with map_errors("writing the ledger"):
-            await self._table.delete_entity(job.key.partition, job.list_key)
+            await self._table.delete_entity(partition, job.list_key)
         return False
 
     async def mark_resent(self, jobs: Sequence[WaitingJob], moment: datetime) -> None:
         """Record that the messages of jobs were sent again. Jobs that have changed their state are left out."""
-        by_partition = sorted(jobs, key=lambda job: job.key.partition)
-        for _, group in groupby(by_partition, key=lambda job: job.key.partition):
-            rows = [{"PartitionKey": job.key.partition, "RowKey": job.list_key, "resent_at": moment} for job in group]
+        changes: dict[str, list[dict[str, Any]]] = {}
+        for job in jobs:
+            partition = await self._partition(job.key)
+            row = {"PartitionKey": partition, "RowKey": job.list_key, "resent_at": moment}
+            changes.setdefault(partition, []).append(row)
+        for rows in changes.values():
             for start in range(0, len(rows), MAX_TRANSACTION_ROWS):
                 await self._mark(rows[start : start + MAX_TRANSACTION_ROWS])
 
@@ -119,15 +123,23 @@ class WaitingJobs:
                     continue
                 return
 
-    async def _listed(self, recipe: str, state: State, before: datetime) -> AsyncIterator[list[WaitingJob]]:
+    async def _partitions(self) -> list[str]:
+        shards = await self._shards.for_writing()
+        return [partition for recipe in self._recipes for partition in shards.partitions(recipe)]
+
+    async def _partition(self, key: JobKey) -> str:
+        return key.partition((await self._shards.for_writing()).number)
+
+    async def _listed(self, partition: str, state: State, before: datetime) -> AsyncIterator[list[WaitingJob]]:
         start = state_list_prefix(state)
-        values = {"recipe": recipe, "first": start + position_at(before), "end": start + LIST_MARK}
+        values = {"partition": partition, "first": start + position_at(before), "end": start + LIST_MARK}
         with map_errors("reading the ledger"):
             async for page in self._table.query_entities(_RANGE, parameters=values, select=_COLUMNS).by_page():
                 yield [job async for row in page if (job := WaitingJob.from_row(row))]
 
     async def _claim_expired(self, job: WaitingJob, now: datetime) -> bool:
+        partition = await self._partition(job.key)
         with map_errors("reading the ledger"), IgnoreMissing():
-            entry = Entry.from_row(await self._table.get_entity(job.key.partition, job.key.row))
+            entry = Entry.from_row(await self._table.get_entity(partition, job.key.row))
             return entry.state == "running" and entry.expires <= now
         return False

@@ -105,8 +105,9 @@ class Table(ServiceClient):
     async def update_entity(
         self, entity: dict[str, Any], mode: Any, etag: str, match_condition: MatchConditions
     ) -> dict[str, str]:
-        """Replace a row with this ETag; return the new ETag."""
-        return {"etag": await self._call("row.update", tuple(entity.items()), etag)}
+        """Replace a row with this ETag, or merge columns into it; return the new ETag."""
+        operation = "row.merge" if mode is UpdateMode.MERGE else "row.update"
+        return {"etag": await self._call(operation, tuple(entity.items()), etag)}
 
     async def delete_entity(self, partition: str, key: str) -> None:
         """Delete a row, if it exists."""

@@ -137,8 +137,10 @@ def _row_query(
 ) -> After:
     """Find the rows for which all comparisons hold, from `start` on: a page of them, and the key of the next one."""
     matches: list[tuple[RowKey, Row]] = []
-    for key, row in store.rows[find_index(store.rows, (table, *start)) :]:
-        if key[0] != table or len(matches) > limit:
+    partition = next((to for name, comparison, to in query if (name, comparison) == ("PartitionKey", "eq")), None)
+    first = (table, *start) if partition is None else max((table, partition, ""), (table, *start), key=utf16)
+    for key, row in store.rows[find_index(store.rows, first) :]:
+        if key[0] != table or partition not in (None, key[1]) or len(matches) > limit:
             break
         values = dict(row.items)
         if all(
@@ -364,6 +366,7 @@ _OPERATIONS: dict[str, Any] = {
     "row.get": _row_get,
     "row.create": _row_create,
     "row.update": _row_update,
+    "row.merge": _row_merge,
     "row.delete": _row_delete,
     "row.query": _row_query,
     "rows": _rows,

@@ -117,5 +117,5 @@ def test_adhoc_job_keys_round_trip_and_fit_the_table() -> None:
     name = adhoc.name_of(OWN)
     for source in ("a.jpg", "x" * 1024, "ü/" * 300):
         key = JobKey.of(name, "input", source)
-        assert (key.partition, key.recipe, JobKey.parse(key.id)) == (adhoc.GROUP, name, key)
+        assert (key.group, key.recipe, JobKey.parse(key.id)) == (adhoc.GROUP, name, key)
         assert len(key.row) <= 500

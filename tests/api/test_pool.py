@@ -12,6 +12,7 @@ import pytest
 from pipeline.monitoring import pool_overview
 from pipeline.pool import status
 from pipeline.pool.requests import JobLabel
+from pipeline.storage import ClaimOptions
 from tests.api.client import call
 from tests.api.conftest import Backend
 from tests.images import image_bytes
@@ -29,7 +30,9 @@ async def one_slot(backend: Backend) -> AsyncIterator[Stack]:
 async def job(app: Stack, name: str = "photos/a.jpg") -> None:
     services = app.services
     await app.upload(name, image_bytes())
-    await services.executor.execute(services.settings.input_container, name, services.recipes.get("web"), again=True)
+    await services.executor.execute(
+        services.settings.input_container, name, services.recipes.get("web"), options=ClaimOptions(again=True)
+    )
 
 
 async def identifier(app: Stack) -> str:

@@ -68,7 +68,7 @@ class Checker:
     def recorded(self) -> set[tuple[str, str]]:
         """Return the permanent failures in the ledger: name and ETag of their sources."""
         kinds = " or ".join(f"error_kind eq '{kind}'" for kind in sorted(set(self.bad.values())))
-        asked = f"PartitionKey eq 'web' and state eq 'failed' and RowKey lt '~' and ({kinds})"
+        asked = f"{_partitions('web')} and state eq 'failed' and RowKey lt '~' and ({kinds})"
         with self.account.tables(retry_total=0) as tables:
             rows = tables.get_table_client("ledger").query_entities(asked, select=["name", "source_etag"])
             return {(row["name"], row["source_etag"]) for row in rows}
@@ -148,13 +148,13 @@ class Checker:
         yield from (f"the dead-lettered events in {name} are not processed" for name in self._dead_letters())
         with self.account.tables() as tables:
             listed = defaultdict(set)
-            for row in tables.get_table_client("ledger").query_entities("PartitionKey eq 'web'"):
+            for row in tables.get_table_client("ledger").query_entities(_partitions("web")):
                 if row.get("job"):
                     listed[row["job"]].add(row["RowKey"])
                 else:
                     listed[row["RowKey"]] ^= set()
         for name, row in rows.items():
-            if listed.pop(row["RowKey"], set()) != set(row["listed"].split()):
+            if listed.pop(row["RowKey"], set()) != {row["listed"]}:
                 yield f"{name}: it is not listed where its row says"
         yield from (f"a list names the job {key}, which does not exist" for key in listed)
         yield from self._blob_leftovers()
@@ -173,7 +173,7 @@ class Checker:
     def rows(self, recipe: str = "web") -> dict[str, dict[str, Any]]:
         """Return the rows of a recipe's jobs by the names of their sources."""
         with self.account.tables() as tables:
-            rows = tables.get_table_client("ledger").query_entities(f"PartitionKey eq '{recipe}'")
+            rows = tables.get_table_client("ledger").query_entities(_partitions(recipe))
             return {row["name"]: dict(row) for row in rows if "owner" in row}
 
     def _etags(self) -> dict[str, str]:
@@ -207,3 +207,8 @@ def _has_ended(row: dict[str, Any] | None, name: str, etags: Mapping[str, str], 
     if row is None or row["state"] not in ("done", "failed"):
         return False
     return bool(row["source_etag"] == etags.get(name) and row["recipe_hash"] == recipe_hash)
+
+
+def _partitions(recipe: str) -> str:
+    """Return the condition for all shards of a recipe, such as `web~00`."""
+    return f"PartitionKey ge '{recipe}~' and PartitionKey lt '{recipe}~~'"

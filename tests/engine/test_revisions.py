@@ -124,7 +124,7 @@ def rows() -> Iterator[Entry]:
                 source_format=source_format,
                 decoder_revision=DECODERS[source_format],
             )
-            row = {column: value for column, value in entry.to_row().items() if column in SUMMARY_COLUMNS}
+            row = {column: value for column, value in entry.to_row("small~00").items() if column in SUMMARY_COLUMNS}
             yield Entry.from_row(_Row(row))
 
 

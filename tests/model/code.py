@@ -27,6 +27,7 @@ from pipeline.storage.ledger import Ledger
 from pipeline.storage.metrics import MetricsStore
 from pipeline.storage.queue import JobQueue
 from pipeline.storage.renditions import Renditions
+from pipeline.storage.shards import FixedShards
 from pipeline.testing.clients import Clients
 from tests.model.replay import World, world
 
@@ -59,7 +60,10 @@ def program(message: bytes, renditions: int, large: bool = False, deployment: in
 def _dispatcher(here: World, renditions: int, deployment: int) -> JobDispatcher:
     account: Any = Clients(here.ask, here.token)
     renderer: Any = FakeRenderer()
-    sources, ledger = Sources(account, (INPUT,)), Ledger(account, "ledger", CLAIM, deployment=deployment)
+    sources, ledger = (
+        Sources(account, (INPUT,)),
+        Ledger(account, "ledger", CLAIM, deployment=deployment, shards=FixedShards(1)),
+    )
     executor = JobExecutor(SETTINGS, ledger, sources, Renditions(account, OUTPUT), renderer)
     catalog = _catalog(renditions, deployment)
     outcomes = OutcomeRecorder(ledger, sources, catalog)

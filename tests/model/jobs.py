@@ -8,7 +8,6 @@ crash, or a call whose response is lost, that is sent twice, that arrives late, 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -16,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.storage.packed_documents import Documents
 from pipeline.storage.rendition_mark import GENERATION_METADATA_KEY
 from pipeline.testing.clients import NO_RESPONSE
 from pipeline.testing.operations import apply
@@ -357,10 +357,11 @@ def finished(store: Store, *, touched: bool = False) -> None:
     assert source is not None
     if row is None or row["state"] != "done" or (row["source_etag"] != str(source.version) and not touched):
         raise Violation(f"the job is lost: the source is version {source.version}, and the row {row}")
-    if _lists(store) != set(row["listed"].split()):
-        raise Violation(f"the job is listed under {_lists(store)}, and its row says {row['listed']}")
+    listed = row.get("listed", "")
+    if _lists(store) != {listed}:
+        raise Violation(f"the job is listed under {_lists(store)}, and its row says {listed}")
     outputs = {path: blob.data for path, blob in store.blobs if path.startswith(OUTPUT)}
-    wanted = {f"{OUTPUT}/{one['path']}" for one in json.loads(row["renditions"])}
+    wanted = {f"{OUTPUT}/{one['path']}" for one in Documents("details", row["details"]).renditions("renditions")}
     if set(outputs) != wanted or {(data or b"")[:2] for data in outputs.values()} != {source.data}:
         raise Violation(f"the renditions are {outputs}, of a source that is {source.data!r}")
 

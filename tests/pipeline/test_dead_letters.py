@@ -11,8 +11,9 @@ import pytest
 
 from pipeline import runs
 from pipeline.runs.model import Progress
+from pipeline.storage.claim import Claim, ClaimOptions
+from pipeline.storage.entry import Version
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Claim, Version
 from pipeline.storage.queue import mark_unreadable
 from tests.images import image_bytes
 from tests.stack import RECIPES, Stack, open_stack
@@ -105,7 +106,9 @@ async def test_a_dead_batch_ends_with_each_job_in_another_state(environ: dict[st
         await services.run_worker.handle_message(find)
         (batch,) = await stack.run_messages()
         web = services.recipes.get("web")
-        await services.executor.execute(container, "photos/0.jpg", web, again=True, seen=0, run=run.id)
+        await services.executor.execute(
+            container, "photos/0.jpg", web, options=ClaimOptions(again=True, seen=0, run=run.id)
+        )
         await services.account.container(container).delete_blob("photos/1.jpg")
         source = await services.sources.stat(container, "photos/2.jpg")
         key = JobKey.of("web", container, "photos/2.jpg")

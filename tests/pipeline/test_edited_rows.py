@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline.runs import Selection
-from pipeline.storage import SUMMARY_COLUMNS, Message
-from pipeline.storage.entry import LIST_MARK, Entry
+from pipeline.storage import SUMMARY_COLUMNS, JobKey, Message
+from pipeline.storage.entry import Entry
+from pipeline.storage.list_keys import LIST_MARK
 from tests.api.client import call
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
@@ -23,9 +24,7 @@ INVALID = {
     "since": "yesterday",
     "state": "finished",
     "attempts": "1",
-    "ms": "{",
-    "renditions": '[{"name": 1}]',
-    "report": "[]",
+    "details": b"{",
     "source_etag": None,
     "deployment": "new",
     "error_kind": 7,
@@ -51,7 +50,7 @@ def edit(memory: Memory, column: str, value: Any) -> None:
     store = memory.account.store
     for key, row in store.rows:
         items = dict(row.items)
-        if items.get("name") == NAME and "source_etag" in items:
+        if key[0] == "ledger" and (items.get("job") or key[2]) == JobKey.of("web", "input", NAME).row:
             items.pop(column, None)
             changed = tuple(sorted({**items, **({} if value is None else {column: value})}.items()))
             store, _ = store.put_row(key, changed)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import JobSuperseded, PoolFull, PoolUnavailable, SourceError
+from pipeline.storage import ClaimOptions
 from pipeline.storage.keys import JobKey
 from pipeline.storage.ledger import Claim, Entry, Version
 from pipeline.storage.queue import Message
@@ -329,6 +330,6 @@ async def test_a_path_of_another_owner_is_left_alone(stack: Stack) -> None:
     path = entry.renditions[0]["path"]
     container = stack.services.account.container(stack.services.settings.output_container)
     await container.upload_blob(path, b"the only copy", overwrite=True)
-    entry = await run(stack, "photos/a.jpg", again=True)
+    entry = await run(stack, "photos/a.jpg", options=ClaimOptions(again=True))
     assert (entry.state, entry.error_kind, entry.stage) == ("failed", "output_conflict", "commit")
     assert (await stack.outputs())[path] == b"the only copy"

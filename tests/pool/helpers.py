@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from pipeline.pool.scheduler import SlotScheduler
+from pipeline.storage import ClaimOptions
 from pipeline.storage.leased_documents import LeasedDocuments
 from pipeline.storage.ledger import Entry
 from tests.images import image_bytes
@@ -20,7 +21,10 @@ async def process_image(stack: Stack, name: str = "photos/a.jpg", data: bytes | 
     services = stack.services
     await stack.upload(name, image_bytes(120, 90) if data is None else data)
     return await services.executor.execute(
-        services.settings.input_container, name, services.recipes.get("web"), again=True
+        services.settings.input_container,
+        name,
+        services.recipes.get("web"),
+        options=ClaimOptions(again=True),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import PoolUnavailable
 from pipeline.runs import DUE, Selection
 from pipeline.runs.selection import MAX_SERVICE_RUNS, reason_for
-from pipeline.storage import Entry, JobKey, Listed, SourceFacts, Version
+from pipeline.storage import ClaimOptions, Entry, JobKey, Listed, SourceFacts, Version
 from tests.images import image_bytes
 from tests.memory import Memory
 
@@ -62,7 +62,7 @@ async def test_seven_runs_retry_a_failure_of_a_service(memory: Memory) -> None:
 
         for _ in range(attempts):
             key = JobKey.of("web", *place)
-            claim = await services.ledger.claim(key, place, version, current, again=True, run=run)
+            claim = await services.ledger.claim(key, place, version, current, ClaimOptions(again=True, run=run))
             assert not isinstance(claim, Entry)
             await claim.fail(PoolUnavailable("the pool does not respond"), "queue")
         return reason_for(await services.ledger.get(key), source, recipe, datetime.now(UTC))

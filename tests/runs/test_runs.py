@@ -355,7 +355,7 @@ def test_an_estimate_counts_session_hours_and_transactions() -> None:
     taken = estimate(settings, Counter(web=100_000), Counter(web=200_000), known)
     assert 83 < taken.minutes < 90
     assert (taken.sessions, taken.session_hours) == (10, 500), "a new session after 200 jobs, each for an hour"
-    assert taken.transactions == 200_000 + 300_000 + 2 * 3125 + 5 * 100
+    assert taken.transactions == 200_000 + 300_000 + 2 * 3125 + (4 + 16) * 100
     assert taken.money["sessions"] == pytest.approx(15)
     assert taken.total == pytest.approx(taken.money["sessions"] + taken.money["storage"])
     assert estimate(settings, Counter(), Counter(), known).total == 0

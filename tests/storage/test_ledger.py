@@ -15,8 +15,9 @@ from azure.data.tables import TableEntity
 from pipeline.errors import JobSuperseded, PoolFull, SourceChanged, SourceError, StorageNotFound
 from pipeline.settings import Settings
 from pipeline.storage.account import Account
+from pipeline.storage.claim import Claim, ClaimOptions
 from pipeline.storage.keys import JobKey
-from pipeline.storage.ledger import Claim, Entry, Ledger, Version
+from pipeline.storage.ledger import Entry, Ledger, Version
 
 SOURCE = ("input", "a b/ü#?.jpg")
 KEY = JobKey.of("web", *SOURCE)
@@ -59,7 +60,7 @@ async def test_a_done_job_is_claimed_only_with_again(ledger: Ledger) -> None:
     await (await claimed(ledger)).complete([{"name": "thumb"}], {"ms": {}})
     entry = await refused(ledger)
     assert (entry.state, entry.renditions, entry.attempts) == ("done", [{"name": "thumb"}], 1)
-    again = await ledger.claim(KEY, SOURCE, V1, yes, again=True)
+    again = await ledger.claim(KEY, SOURCE, V1, yes, ClaimOptions(again=True))
     assert isinstance(again, Claim)
     assert again.entry.generation == entry.generation + 1
 
@@ -74,7 +75,7 @@ async def test_a_done_job_keeps_nothing_of_its_failure(ledger: Ledger) -> None:
     """Empty columns are not written, and a replaced row keeps no old column."""
     failed = await (await claimed(ledger)).fail(SourceError("bad", kind="damaged_image", stderr_tail="a tail"), "run")
     assert await ledger.get(KEY) == replace(failed, changed=ANY)
-    again = await ledger.claim(KEY, SOURCE, V1, yes, again=True)
+    again = await ledger.claim(KEY, SOURCE, V1, yes, ClaimOptions(again=True))
     assert isinstance(again, Claim)
     done = await again.complete([{"name": "thumb", "size": 2**33}], {"ms": {"run": 1.5}})
     entry = await ledger.get(KEY)
@@ -85,7 +86,7 @@ async def test_a_done_job_keeps_nothing_of_its_failure(ledger: Ledger) -> None:
 def test_missing_columns_may_be_null() -> None:
     """The service returns null for a selected column that the row does not have."""
     entry = Entry(KEY, *SOURCE, state="done", version=V1)
-    row = TableEntity({**entry.to_row(), "run": None, "bytes_in": None, "ms": None, "error_kind": None})
+    row = TableEntity({**entry.to_row("web~00"), "run": None, "bytes_in": None, "ms": None, "error_kind": None})
     row._metadata = {"etag": "", "timestamp": None}
     assert Entry.from_row(row) == entry
 

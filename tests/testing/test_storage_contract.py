@@ -381,6 +381,10 @@ async def test_a_transaction_merges_columns_into_a_row_that_exists(account: Acco
     await table.submit_transaction([("update", {"PartitionKey": "m", "RowKey": "1", "b": 2}, merge)])
     row = await table.get_entity("m", "1")
     assert (row["a"], row["b"]) == (1, 2)
+    unchanged = {"etag": row.metadata["etag"], "match_condition": MatchConditions.IfNotModified}
+    await table.update_entity({"PartitionKey": "m", "RowKey": "1", "a": 3}, **merge, **unchanged)
+    row = await table.get_entity("m", "1")
+    assert (row["a"], row["b"]) == (3, 2)
     with pytest.raises(TableTransactionError) as caught:
         await table.submit_transaction([("update", {"PartitionKey": "m", "RowKey": "2", "b": 2}, merge)])
     assert (caught.value.status_code, caught.value.error_code) == (404, "ResourceNotFound")
