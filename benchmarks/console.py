@@ -2,9 +2,9 @@
 
     python -m benchmarks.console [--rows 100000] [--visits 15]
 
-Each row is one job with its list rows, as the ledger writes them: nine of ten done, one failed. The goal for each page
-is a median of 300 ms. On a busy machine compare the processor time, which is that of host and storage together. Memory
-is that of the function host, before and after all visits.
+Each job has its row and its list row, as the ledger writes them, in the shards of the local stack: nine of ten are
+done, one has failed. The goal for each page is a median of 300 ms. On a busy machine compare the processor time, which
+is that of host and storage together. Memory is that of the function host, before and after all visits.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import httpx
 from azure.data.tables import EntityProperty
 
 from devstack import azurite, subprocesses
+from devstack.stack import LEDGER_SHARDS
 from devstack.state import ROOT
-from pipeline.storage import DEFAULT_SHARDS
 from pipeline.storage.entry import Entry, Version
 from pipeline.storage.keys import JobKey
 from pipeline.storage.list_row import list_row
@@ -91,7 +91,7 @@ async def fill(connection: str, table: str, rows: int) -> float:
 
         shards: dict[str, list[int]] = {}
         for number in range(rows):
-            shards.setdefault(entry(number, rows, now).key.partition(DEFAULT_SHARDS), []).append(number)
+            shards.setdefault(entry(number, rows, now).key.partition(int(LEDGER_SHARDS)), []).append(number)
         await asyncio.gather(*(write_shard(*each) for each in shards.items()))
     return time.perf_counter() - started
 
@@ -168,7 +168,7 @@ async def measure(rows: int, visits: int) -> bool:
             "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1",
             "PIPELINE_CONSOLE_ACCESS": "open",
         }
-        argv = [sys.executable, "-m", "pipeline", "init"]
+        argv = [sys.executable, "-m", "pipeline", "init", "--ledger-shards", LEDGER_SHARDS]
         async with subprocesses.running("init", argv, env=settings, cwd=ROOT) as init:
             await init.wait_for_exit()
         seconds = await fill(storage.connection_string, "ledger", rows)
