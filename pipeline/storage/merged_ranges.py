@@ -8,6 +8,7 @@ from typing import Any
 from azure.data.tables.aio import TableClient
 
 from pipeline.storage.account import map_errors
+from pipeline.storage.row_reads import table_order
 
 
 async def merged(
@@ -35,7 +36,7 @@ async def merged(
 
     ranges = [rows_of(partition) for partition in partitions]
     firsts = await asyncio.gather(*map(following, ranges))
-    heads = [(_order(row), index, row) for index, row in enumerate(firsts) if row is not None]
+    heads = [(table_order(row["RowKey"]), index, row) for index, row in enumerate(firsts) if row is not None]
     heapq.heapify(heads)
     last = ""
     while heads:
@@ -46,9 +47,4 @@ async def merged(
         if (row := await following(ranges[index])) is None:
             heapq.heappop(heads)
         else:
-            heapq.heapreplace(heads, (_order(row), index, row))
-
-
-def _order(row: Any) -> bytes:  # noqa: ANN401 - an entity of the SDK
-    """Return the sort key of a row: tables compare row keys by UTF-16 code units."""
-    return str(row["RowKey"]).encode("utf-16-be", "surrogatepass")
+            heapq.heapreplace(heads, (table_order(row["RowKey"]), index, row))
