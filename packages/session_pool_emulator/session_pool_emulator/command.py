@@ -50,6 +50,13 @@ def command(
             resolve_path=True,
         ),
     ] = None,
+    restart_kernel: Annotated[
+        bool,
+        typer.Option(
+            "--restart-kernel",
+            help="Restart the kernel process after each execution; files and background processes survive.",
+        ),
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="File for the access log (default: standard error).")] = None,
 ) -> None:
     """Serve the data plane API of an Azure Container Apps session pool, with a sandboxed Python per session."""
@@ -71,6 +78,7 @@ def command(
         tls_certificate=tls,
         tls_key=tls_key,
         packages=packages,
+        restart_kernel=restart_kernel,
     )
     gc.freeze()
     try:

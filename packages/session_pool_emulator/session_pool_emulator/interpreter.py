@@ -10,7 +10,7 @@ import zmq
 from session_pool_emulator.kernel_client import ExecutionResult, KernelClient, KernelLostError
 from session_pool_emulator.memory import MemoryMeter
 from session_pool_emulator.sandbox.process import KernelDied, Sandbox, SandboxError
-from session_pool_emulator.settings import SandboxKind
+from session_pool_emulator.settings import PoolSettings, SandboxKind
 
 TIMED_OUT = "Request timed out waiting for code execution to complete"
 ABORTED = "Execution aborted"
@@ -22,11 +22,15 @@ _WARM_UP_CODE = "pass"
 class Interpreter:
     """Interpreter of one session. It executes one piece of code at a time and replaces a kernel that dies."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], sandbox: Sandbox) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], sandbox: Sandbox, settings: PoolSettings
+    ) -> None:
         """Prepare an interpreter in `sandbox`. `on_restart` is called with the cause of each restart of the kernel."""
         self.sandbox = sandbox
         self.on_restart: Callable[[str], None] = lambda _: None
         self._context = context
+        self._restarts_after_execution = settings.restart_kernel
+        self._successor_requested = False
         self._kernel: KernelClient | None = None
         self._connecting: asyncio.Task[KernelClient] | None = None
         self._kill_reason = RESTARTED
@@ -74,6 +78,8 @@ class Interpreter:
             await self._interrupt(kernel)
         except KernelLostError:
             result = _failed_result(kernel, self._kill_reason if self.alive else ABORTED)
+        if self._restarts_after_execution:
+            await self._succeed(kernel)
         return result
 
     def kill_kernel(self, reason: str = RESTARTED) -> None:
@@ -112,6 +118,13 @@ class Interpreter:
             raise KernelLostError("the sandbox has ended")
         return self._connecting.result()
 
+    async def _succeed(self, kernel: KernelClient) -> None:
+        """Replace a kernel that still runs, and leave all other processes of the session alone."""
+        if self.alive and not kernel.lost.is_set():
+            self._successor_requested = True
+            self.sandbox.succeed_kernel()
+            await kernel.lost.wait()
+
     async def _connect(self, number: int) -> KernelClient:
         """Connect to the kernel with this number, starting at 1. The first one is ready when the sandbox is."""
         while number > 1 and await self.sandbox.next_ready_kernel() != number:
@@ -129,7 +142,9 @@ class Interpreter:
         self._kernel.close()
         self._kernel = None
         self._connecting = asyncio.create_task(self._connect(death.kernel + 1))
-        self.on_restart(_death_cause(death.status))
+        if not self._successor_requested:
+            self.on_restart(_death_cause(death.status))
+        self._successor_requested = False
 
     async def _interrupt(self, kernel: KernelClient) -> None:
         """Send SIGINT, which keeps the state of the session. Kill the kernel if the code ignores the signal."""

@@ -193,7 +193,7 @@ class Pool:
     async def _start_interpreter(self, kind: SandboxKind) -> Interpreter:
         number = next(self._sandbox_numbers)
         folder = SandboxFolder(self._folder / str(number), number)
-        interpreter = Interpreter(self._context, Sandbox(kind, self.settings, self._host_mounts, folder))
+        interpreter = Interpreter(self._context, Sandbox(kind, self.settings, self._host_mounts, folder), self.settings)
         await interpreter.start()
         return interpreter
 

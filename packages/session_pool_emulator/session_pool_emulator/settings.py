@@ -186,6 +186,8 @@ class PoolSettings:
 
     Defaults equal the documented limits of the service where these exist: 300 s cooldown, 220 s per execution,
     4,096 characters per output stream, 128 MB per upload.
+
+    With `restart_kernel`, each execution gets a new kernel process; files and other processes of the session survive.
     """
 
     name: str = "local"
@@ -209,3 +211,4 @@ class PoolSettings:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     packages: Path | None = None
+    restart_kernel: bool = False

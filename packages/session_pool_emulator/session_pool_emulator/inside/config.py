@@ -39,6 +39,7 @@ class BootConfig:
     limits: Limits
     preload: list[str]
     packages: list[str]  # additional folders to import modules from
+    startup_files: bool  # whether a new kernel reads the start-up files of IPython and Python in the home folder
     mounts: Mounts | None
 
     def dump(self) -> bytes:

@@ -1,10 +1,13 @@
 """Jupyter kernel of a session: ipykernel with a display hook that also publishes the last value as JSON."""
 
+import importlib
 import json
 import os
+import site
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +31,28 @@ def serve(config: BootConfig, number: int, on_ready: Callable[[], None]) -> None
     settings.InteractiveShell.colors = "nocolor"
     settings.IPKernelApp.quiet = True
     settings.IPKernelApp.exec_PYTHONSTARTUP = False
-    home = tempfile.mkdtemp(dir=config.scratch)  # a new folder: an earlier kernel could have left start-up files
-    os.environ["IPYTHONDIR"] = home
+    home = tempfile.mkdtemp(dir=config.scratch)
+    if config.startup_files:
+        _read_startup_files()
+    else:
+        os.environ["IPYTHONDIR"] = home  # a new folder: an earlier kernel could have left start-up files
     app: Any = IPKernelApp.instance(config=settings)
     app.initialize(["-f", str(_write_connection_file(config, Path(home), number))])
     values.install(app.shell)
     on_ready()
     app.start()
+
+
+def _read_startup_files() -> None:
+    """Do for the forked kernel as a new Python process does: read `.pth` files and `usercustomize` of the user.
+
+    IPython reads its own start-up files from the home folder.
+    """
+    packages = site.getusersitepackages()
+    if Path(packages).is_dir():
+        site.addsitedir(packages)
+    with suppress(ImportError):
+        importlib.import_module("usercustomize")
 
 
 def _write_connection_file(config: BootConfig, folder: Path, number: int) -> Path:

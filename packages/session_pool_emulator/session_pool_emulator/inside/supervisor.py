@@ -15,7 +15,8 @@ from .config import BootConfig
 class Supervisor:
     """Event loop of the first process. Each message on the control socket is one JSON object.
 
-    Commands of the server: `{"op": "interrupt"}`, `{"op": "restart"}`. Events to the server:
+    Commands of the server: `{"op": "interrupt"}`, `{"op": "restart"}` (end all processes) and `{"op": "succeed"}` (end
+    the kernel alone). Events to the server:
     `{"event": "ready", "kernel": n}`, sent by the kernel after its sockets are bound, and
     `{"event": "died", "kernel": n, "status": wait status}`.
     """
@@ -26,6 +27,7 @@ class Supervisor:
         self._config = config
         self._kernel_number = 0
         self._kernel_pid = 0
+        self._spare_others = False
         self._wakeup_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
@@ -49,9 +51,10 @@ class Supervisor:
             message = b""
         if not message:
             self._shut_down()
-        interrupt = json.loads(message)["op"] == "interrupt"
+        op = json.loads(message)["op"]
+        self._spare_others = op == "succeed"
         with suppress(ProcessLookupError):
-            os.kill(self._kernel_pid, signal.SIGINT if interrupt else signal.SIGKILL)
+            os.kill(self._kernel_pid, signal.SIGINT if op == "interrupt" else signal.SIGKILL)
 
     def _reap_children(self) -> None:
         """Reap ended children; replace the kernel if it is one of them."""
@@ -63,8 +66,10 @@ class Supervisor:
                     self._replace_kernel(child[1])
 
     def _replace_kernel(self, status: int) -> None:
-        """Kill all processes of the old kernel before the new one binds its sockets."""
-        kill_other_processes()
+        """Kill all processes of the old kernel before the new one binds its sockets, unless the server spares them."""
+        if not self._spare_others:
+            kill_other_processes()
+        self._spare_others = False
         self._send_event(event="died", kernel=self._kernel_number, status=status)
         self._start_kernel()
 

@@ -223,6 +223,7 @@ def _boot_config(settings: PoolSettings, folder: SandboxFolder, key: str, mounts
         limits=_process_limits(settings),
         preload=list(settings.preload),
         packages=[PACKAGES] if settings.packages else [],
+        startup_files=settings.restart_kernel,
         mounts=mounts,
     )
 

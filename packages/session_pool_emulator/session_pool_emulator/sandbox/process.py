@@ -130,6 +130,10 @@ class Sandbox:
         """Kill the kernel. The supervisor starts the next one in the same sandbox, with the same files."""
         self._send_command("restart")
 
+    def succeed_kernel(self) -> None:
+        """Kill the kernel alone. The supervisor starts the next one beside the other processes of the session."""
+        self._send_command("succeed")
+
     def socket_prefix(self, kernel: int) -> Path:
         """Return the common prefix of the socket paths of kernel number `kernel`, valid in this process only.
 
