@@ -46,8 +46,10 @@ def explain_recipe(
         recipe = load_recipes(current, file).get(name)
     typer.echo(explain.explain(recipe, source))
     if code:
-        typer.echo("\n# Code. DOCUMENT stands for the document below, encoded in base64.\n")
-        typer.echo(engine_bundle.build().text("DOCUMENT"))
+        typer.echo(
+            "\n# Code. DOCUMENT stands for the document below, encoded in base64, and KEY for a random number.\n"
+        )
+        typer.echo(engine_bundle.build().text("DOCUMENT", "KEY"))
         typer.echo("# Job document\n")
         typer.echo(explain.job_text(recipe, current.limits, current.format_names))
 

@@ -4,12 +4,16 @@ Host and session import this module, so both sides always agree. The engine prin
 standard output. The service truncates streams without a mark: at 4,096 characters by default, perhaps at another length
 if configured. The line therefore carries its own length and checksum. A report longer than `INLINE_REPORT_CHARACTERS`
 is also written to a file, which the line names before any part that can be truncated.
+
+Anything in the session can print, also a process that an earlier execution left behind. The host chooses a random key
+for each execution. Only a line with a tag made with this key counts.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 from typing import Any, NotRequired, TypedDict
 
@@ -172,11 +176,19 @@ def encode_reports(reports: list[Report]) -> bytes:
     return json.dumps(reports, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def report_line(body: bytes, file: str | None = None) -> str:
-    """Build the line that carries `body`, unless it is too long, and names the `file` that holds it too."""
-    digest = hashlib.sha256(body).hexdigest()
+def report_line(body: bytes, key: str, file: str | None = None) -> str:
+    """Build the line that carries `body`, unless it is too long, and names the `file` that holds it too.
+
+    `key` is the key of the execution.
+    """
+    head = f"{len(body)} {hashlib.sha256(body).hexdigest()} {file or '-'}"
     carried = body.decode("ascii") if len(body) <= MAX_LINE_CHARACTERS else ""
-    return f"{REPORT_MARK} {len(body)} {digest} {file or '-'} {carried}"
+    return f"{REPORT_MARK} {head} {line_tag(head, key)} {carried}"
+
+
+def line_tag(head: str, key: str) -> str:
+    """Return the HMAC of a line's length, checksum and file: 32 hexadecimal digits."""
+    return hmac.digest(key.encode(), head.encode("utf-8", "replace"), "sha256").hex()[:32]
 
 
 class ReportRef(TypedDict):
@@ -188,26 +200,33 @@ class ReportRef(TypedDict):
     file: str | None
 
 
-def parse_report_line(stdout: str) -> ReportRef | None:
-    """Parse the last report line in `stdout`. Return None when there is none.
+def parse_report_line(stdout: str, key: str) -> ReportRef | None:
+    """Parse the last report line in `stdout` with a tag made with `key`. Return None when there is none.
 
     Raises:
-        ProtocolError: the line is truncated and names no file.
+        ProtocolError: the line is truncated and names no file, or its length is no number.
     """
-    lines = [line for line in stdout.splitlines() if line.startswith(REPORT_MARK + " ")]
-    if not lines:
+    line = next((line for line in reversed(stdout.splitlines()) if _is_genuine(line, key)), None)
+    if line is None:
         return None
+    _, size, digest, file, _, carried = line.split(" ", 5)
     try:
-        _, size, digest, file, carried = lines[-1].split(" ", 4)
         ref = ReportRef(size=int(size), sha256=digest, body=None, file=None if file == "-" else file)
     except ValueError:
-        raise ProtocolError("the report line is truncated") from None
+        raise ProtocolError("the report line has no length") from None
     try:
         ref["body"] = check_report(carried.encode("utf-8", "replace"), ref)
     except ProtocolError:
         if ref["file"] is None:
             raise
     return ref
+
+
+def _is_genuine(line: str, key: str) -> bool:
+    """Return whether a line is the report line of the execution with this key."""
+    mark, *head, tag, _ = line.split(" ", 5) if line.count(" ") >= 5 else ("", "", "")
+    genuine = line_tag(" ".join(head), key).encode()
+    return mark == REPORT_MARK and hmac.compare_digest(tag.encode("utf-8", "replace"), genuine)
 
 
 def check_report(body: bytes, ref: ReportRef) -> bytes:

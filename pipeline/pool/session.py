@@ -111,6 +111,7 @@ class Session:
         self.name = name
         self._archive = engine_bundle.build()
         self.engine_installed = engine_installed
+        self._image_may_have_engine = image_may_have_engine
         self._engine_presence_unknown = image_may_have_engine and not engine_installed
         self._uploading = asyncio.Lock()
         self._queue = ExecutionBatcher(limits)
@@ -237,8 +238,7 @@ class Session:
 
     async def _run(self, taken: list[PendingWork]) -> None:
         self._check()
-        if self.tainted:
-            raise SessionLost(f"the session was tampered with: it has {self.tainted}", kind="session_tainted")
+        self._raise_if_tainted()
         garbage = sorted(self._garbage - self._packs)
         jobs = [each.item.job for each in taken]
         jobs[0] = {**jobs[0], "remove": garbage}
@@ -247,10 +247,12 @@ class Session:
             self._garbage.add(jobs[0]["pack"])
         seconds = min(sum(each.item.timeout for each in taken), MAX_EXECUTION_SECONDS)
         started = time.perf_counter()
-        code = self._archive.program(protocol.encode_jobs(*jobs))
-        execution = await self._execute(code, seconds)
+        key = secrets.token_hex(16)
+        encoded = protocol.encode_jobs(*jobs)
+        code = self._archive.program(encoded, key, may_be_baked=self._image_may_have_engine)
+        execution = await self._execute(code, key, seconds)
         ended = time.perf_counter()
-        reports = SessionReport.parse_all(await self._reports(execution, jobs[0]["report"]), len(taken))
+        reports = SessionReport.parse_all(await self._reports(execution, key, jobs[0]["report"]), len(taken))
         if any(report.failure and report.failure.kind == "source_missing" for report in reports):
             self._uploaded_assets.clear()  # an empty session replaced this one; the engine is in its image
         self.tainted = next((report.tainted for report in reports if report.tainted), "")
@@ -275,14 +277,17 @@ class Session:
             self._packs.discard(file)
             _resolve(taken, [replace(each, pack=pack) for each in results])
 
-    async def _execute(self, code: str, seconds: int) -> Execution:
-        was_installed = self.engine_installed
+    async def _execute(self, code: str, key: str, seconds: int) -> Execution:
+        was_installed, missing = self.engine_installed, f"{engine_bundle.MISSING} {key}"
         execution = await self._client.execute(self._identifier, code, seconds)
-        if engine_bundle.MISSING in execution.stdout and self._engine_presence_unknown:
+        if missing in execution.stdout and self._engine_presence_unknown:
             self._engine_presence_unknown = False
             await self._install_engine()
             execution = await self._client.execute(self._identifier, code, seconds)
-        if engine_bundle.MISSING in execution.stdout:
+        if f"{engine_bundle.CHANGED} {key}" in execution.stdout:
+            self.tainted = f"another content of {self._archive.name}"
+            self._raise_if_tainted()
+        if missing in execution.stdout:
             # Several jobs may find this out. Record it once: another job may be installing the engine already.
             if was_installed:
                 self.engine_installed = False
@@ -295,6 +300,10 @@ class Session:
         if self._engine_presence_unknown:
             self._engine_presence_unknown, self.engine_installed = False, execution.ok
         return execution
+
+    def _raise_if_tainted(self) -> None:
+        if self.tainted:
+            raise SessionLost(f"the session was tampered with: it has {self.tainted}", kind="session_tainted")
 
     def _check(self) -> None:
         if not self._lease_is_valid():
@@ -319,16 +328,16 @@ class Session:
                 await self._put(self._archive.name, len(data), lambda: single_chunk(data))
                 self.engine_installed = True
 
-    async def _reports(self, execution: Execution, file: str) -> bytes:
-        body = await self._body(execution, file)
+    async def _reports(self, execution: Execution, key: str, file: str) -> bytes:
+        body = await self._body(execution, key, file)
         if self._identifier.encode() in body:
             raise SessionReplyError("the session's report contains the session's identifier, which is a secret")
         return body
 
-    async def _body(self, execution: Execution, file: str) -> bytes:
+    async def _body(self, execution: Execution, key: str, file: str) -> bytes:
         stderr = telemetry.printable(execution.stderr.replace(self._identifier, "…"), keep="\n\t")
         try:
-            ref = protocol.parse_report_line(execution.stdout)
+            ref = protocol.parse_report_line(execution.stdout, key)
             if ref is None and not execution.ok:
                 # The engine's program catches every exception, so something else ended it.
                 raise SessionLost(

@@ -21,7 +21,7 @@ Fault = Callable[[Files], httpx.Response | None]
 """A fault of one call: it returns a response, raises, or changes the session's files and lets the call go on."""
 
 _ARCHIVE = re.compile(r'path = "/mnt/data/([^"]+)"')
-_JOBS = re.compile(r'\.main\("([A-Za-z0-9+/=]+)", ')
+_ARGUMENTS = re.compile(r'\.main\("([A-Za-z0-9+/=]+)", "[^"]*", "([0-9a-f]+)"\)')
 _FILE_NAME = re.compile(rb'filename="([^"]*)"')
 
 
@@ -153,16 +153,16 @@ def _run(code: str, files: Files) -> str:
     from pipeline.engine.protocol import decode_jobs, encode_reports, report_line
     from pipeline.pool.engine_bundle import MISSING
 
-    archive, jobs = _ARCHIVE.search(code), _JOBS.search(code)
-    if not archive or not jobs:
+    archive, arguments = _ARCHIVE.search(code), _ARGUMENTS.search(code)
+    if not archive or not arguments:
         raise ValueError("the fake pool executes only the engine's program: use the session pool emulator for others")
     if archive[1] not in files:
-        return f"{MISSING}\n"
+        return f"{MISSING} {arguments[2]}\n"
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         for name, data in files.items():
             (place / name).write_bytes(data)
-        documents = decode_jobs(jobs[1])
+        documents = decode_jobs(arguments[1])
         reports = [execute_job(job, place) for job in documents]
         if "pack" in documents[0]:
             write_bundle(place / documents[0]["pack"], reports)
@@ -170,4 +170,4 @@ def _run(code: str, files: Files) -> str:
         files.update({each.name: each.read_bytes() for each in place.iterdir()})
     body = encode_reports(reports)
     files[documents[0]["report"]] = body
-    return report_line(body, documents[0]["report"]) + "\n"
+    return report_line(body, arguments[2], documents[0]["report"]) + "\n"

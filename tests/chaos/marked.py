@@ -28,7 +28,7 @@ from tests.chaos.pictures import MARK
 
 FILE = re.compile(rb'filename="(in-[0-9a-f]+\.bin)"')
 JOBS = re.compile(r'\.main\("([A-Za-z0-9+/=]+)"')
-REPORT = re.compile(r"^pipeline-report \d+ \w+ \S+ (\[.*\])\s*$", re.MULTILINE)
+REPORT = re.compile(r"^pipeline-report \d+ \w+ \S+ \w+ (\[.*\])\s*$", re.MULTILINE)
 
 
 class Marking:

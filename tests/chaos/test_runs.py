@@ -132,11 +132,11 @@ def test_truncated_lines_are_ignored(tmp_path: Path) -> None:
 
 def test_job_and_report_lines_of_the_engine_are_parsed() -> None:
     job = protocol.encode_jobs({"source": "in-1.bin"})  # type: ignore[typeddict-item]
-    asked = JOBS.search(engine_bundle.build().program(job))
+    asked = JOBS.search(engine_bundle.build().program(job, "0" * 32))
     assert asked
     assert json.loads(base64.b64decode(asked[1])) == [{"source": "in-1.bin"}]
     reports = json.dumps([{"failure": None}, {"failure": {"kind": "not_an_image", "message": "…"}}]).encode()
-    stdout = f"something else\n{protocol.report_line(reports, 'report-1.json')}\n"
+    stdout = f"something else\n{protocol.report_line(reports, '0' * 32, 'report-1.json')}\n"
     answer = json.dumps({"status": "Succeeded", "result": {"stdout": stdout}}).encode()
     assert said(answer, 2) == ["made", "not_an_image"]
     for broken in (b"", b"{}", b"[]", json.dumps({"result": {"stdout": "pipeline-engine-missing"}}).encode()):

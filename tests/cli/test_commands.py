@@ -67,7 +67,7 @@ def test_typo_in_a_recipe_is_reported_with_line_and_remedy(tmp_path: Path) -> No
 def test_explain_shows_everything_that_a_session_receives() -> None:
     output = pipeline("recipes", "explain", "tutorial", "--code").stdout
     assert "crop: box 100,100,400,400" in output
-    assert '.execution.jobs").main("DOCUMENT", "/mnt/data")' in output
+    assert '.execution.jobs").main("DOCUMENT", "/mnt/data", "KEY")' in output
     assert '"name": "crop"' in output
 
 

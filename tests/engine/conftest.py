@@ -14,6 +14,7 @@ from pipeline.engine.execution import jobs
 from pipeline.engine.protocol import VERSION, Job, Limits, RenditionJob, Report, Step
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP"]
+KEY = "0123456789abcdef" * 2
 LIMITS = Limits(max_pixels=100_000_000, max_frames=500, max_rendition_bytes=50_000_000, max_rendition_pixels=50_000_000)
 
 BACK = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}

@@ -16,7 +16,7 @@ from pipeline.engine import protocol
 from pipeline.engine.errors import KINDS
 from pipeline.engine.execution import jobs
 
-from .conftest import Run, encoded, gradient, job, opened, rendition, steps
+from .conftest import KEY, Run, encoded, gradient, job, opened, rendition, steps
 
 WEB = [rendition(str(side), "webp", ("resize", {"width": side})) for side in (50, 200, 100)]
 
@@ -61,20 +61,20 @@ def test_the_same_job_makes_the_same_bytes(run: Run) -> None:
 
 def test_the_report_is_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    jobs.main(protocol.encode_jobs(job()), str(tmp_path))
-    ref = protocol.parse_report_line(capsys.readouterr().out)
+    jobs.main(protocol.encode_jobs(job()), str(tmp_path), KEY)
+    ref = protocol.parse_report_line(capsys.readouterr().out, KEY)
     assert ref is not None
     assert json.loads(ref["body"])[0]["renditions"][0]["width"] == 40
 
 
 def test_a_long_report_goes_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    jobs.main(protocol.encode_jobs(job(*(rendition(f"r{i}") for i in range(30)))), str(tmp_path))
+    jobs.main(protocol.encode_jobs(job(*(rendition(f"r{i}") for i in range(30)))), str(tmp_path), KEY)
     line = capsys.readouterr().out
-    assert protocol.parse_report_line(line) == protocol.parse_report_line(line[:6000]) | {  # type: ignore[operator]
+    assert protocol.parse_report_line(line, KEY) == protocol.parse_report_line(line[:6000], KEY) | {  # type: ignore[operator]
         "body": (tmp_path / "report.json").read_bytes()
     }, "where the line is cut, the file it names is left"
-    ref = protocol.parse_report_line(line[:6000])
+    ref = protocol.parse_report_line(line[:6000], KEY)
     assert ref is not None
     assert ref["file"] == "report.json"
     body = protocol.check_report((tmp_path / "report.json").read_bytes(), ref)
@@ -88,8 +88,8 @@ def test_a_source_that_fails_does_not_fail_those_it_runs_with(
     for name, body in bodies.items():
         (tmp_path / name).write_bytes(body)
     documents = [job(rendition(name[0]), source=name) for name in bodies]
-    jobs.main(protocol.encode_jobs(*documents), str(tmp_path))
-    ref = protocol.parse_report_line(capsys.readouterr().out)
+    jobs.main(protocol.encode_jobs(*documents), str(tmp_path), KEY)
+    ref = protocol.parse_report_line(capsys.readouterr().out, KEY)
     assert ref is not None
     reports = json.loads(ref["body"] or b"")
     assert [report["failure"] and report["failure"]["kind"] for report in reports] == [None, "not_an_image", None]
@@ -101,8 +101,8 @@ def test_small_renditions_of_several_jobs_are_bundled(tmp_path: Path, capsys: py
     for name in ("a.bin", "b.bin"):
         (tmp_path / name).write_bytes(encoded(gradient(40, 30)))
     documents = [job(rendition("out-a"), source="a.bin", pack="out-all.bin"), job(rendition("out-b"), source="b.bin")]
-    jobs.main(protocol.encode_jobs(*documents), str(tmp_path))
-    ref = protocol.parse_report_line(capsys.readouterr().out)
+    jobs.main(protocol.encode_jobs(*documents), str(tmp_path), KEY)
+    ref = protocol.parse_report_line(capsys.readouterr().out, KEY)
     assert ref is not None
     packed = (tmp_path / "out-all.bin").read_bytes()
     for report in json.loads(ref["body"] or b""):
@@ -130,8 +130,8 @@ def test_a_job_that_cannot_be_read_is_a_failure_too(
     document: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
-    jobs.main(document, str(tmp_path))
-    ref = protocol.parse_report_line(capsys.readouterr().out)
+    jobs.main(document, str(tmp_path), KEY)
+    ref = protocol.parse_report_line(capsys.readouterr().out, KEY)
     assert ref is not None
     assert json.loads(ref["body"])[0]["failure"]["kind"] == "bad_job"
 
@@ -144,11 +144,11 @@ def test_the_engine_runs_from_an_archive_without_the_host(tmp_path: Path) -> Non
     (tmp_path / "in.bin").write_bytes(encoded(gradient(40, 30)))
     code = (
         f"import sys; sys.path.insert(0, 'engine.zip'); from engine_abc.execution.jobs import main; "
-        f"main({protocol.encode_jobs(job())!r}, '.'); "
+        f"main({protocol.encode_jobs(job())!r}, '.', {KEY!r}); "
         f"assert not {{'pydantic', 'yaml', 'pipeline', 'typing_extensions'}} & set(sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    ref = protocol.parse_report_line(out.stdout)
+    ref = protocol.parse_report_line(out.stdout, KEY)
     assert ref is not None
     assert json.loads(ref["body"])[0]["failure"] is None
 

@@ -48,9 +48,17 @@ class Call:
     @property
     def job(self) -> Job:
         """The job in the code of an execution, which an intruder in the session can read."""
-        match = re.search(r'main\("([A-Za-z0-9+/=]+)"', json.loads(self.body)["code"])
+        return protocol.decode_jobs(self._argument(1))[0]
+
+    @property
+    def key(self) -> str:
+        """Key of the execution, which an intruder in the session can read as well."""
+        return self._argument(2)
+
+    def _argument(self, number: int) -> str:
+        match = re.search(r'main\("([A-Za-z0-9+/=]+)", "[^"]*", "(\w+)"\)', json.loads(self.body)["code"])
         assert match
-        return protocol.decode_jobs(match[1])[0]
+        return match[number]
 
 
 @dataclass
@@ -84,20 +92,21 @@ class LyingPool:
         if lie:
             await lie(call, writer)
         elif call.verb == "execute":
-            writer.write(reply(200, printed(self.report_line(call.job))))
+            writer.write(reply(200, printed(self.report_line(call))))
         elif call.verb == "download":
             writer.write(reply(200, self.report if "/files/report-" in call.target else self.contents))
         else:
             writer.write(reply(200, {}))
         await writer.drain()
 
-    def report_line(self, job: Job) -> str:
+    def report_line(self, call: Call) -> str:
         """Return the report line that a session prints: a correct report, changed by the twist."""
+        job = call.job
         report: Any = correct_report(job, self.contents)
         report = self.twist(report, job) if self.twist else report
         body = report if isinstance(report, bytes) else json.dumps([report], separators=(",", ":")).encode()
         self.report = body
-        return protocol.report_line(body, job["report"])
+        return protocol.report_line(body, call.key, job["report"])
 
 
 def correct_report(job: Job, contents: bytes) -> dict[str, Any]:

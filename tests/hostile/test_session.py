@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from pipeline import recipes
-from pipeline.engine.protocol import Job
+from pipeline.engine.protocol import Job, line_tag
 from pipeline.errors import PoolFull, PoolUnavailable, TransientError
 from pipeline.pool import client
 from pipeline.pool.client import PoolClient
@@ -363,22 +363,36 @@ async def test_garbage_in_a_response_is_no_report(scene: Scene, body: str) -> No
     assert kind in ("execution_interrupted", "bad_session_reply")
 
 
+# TAG stands for the tag that the key of the execution makes.
 LINES: dict[str, str] = {
     "nothing": "",
     "a cut line": "pipeline-report 10",
-    "no number": "pipeline-report ten aa - {}",
-    "a long number": f"pipeline-report {'9' * 5000} aa - {{}}",
-    "another length": "pipeline-report 3 " + hashlib.sha256(b"[]").hexdigest() + " - []",
-    "another checksum": "pipeline-report 2 " + "0" * 64 + " - []",
-    "no reports": "pipeline-report 2 " + hashlib.sha256(b"[]").hexdigest() + " - []",
+    "no tag": "pipeline-report 2 " + hashlib.sha256(b"[]").hexdigest() + " - []",
+    "another tag": "pipeline-report 2 " + hashlib.sha256(b"[]").hexdigest() + f" - {'0' * 32} []",
+    "no number": "pipeline-report ten aa - TAG {}",
+    "a long number": f"pipeline-report {'9' * 5000} aa - TAG {{}}",
+    "another length": "pipeline-report 3 " + hashlib.sha256(b"[]").hexdigest() + " - TAG []",
+    "another checksum": "pipeline-report 2 " + "0" * 64 + " - TAG []",
+    "no reports": "pipeline-report 2 " + hashlib.sha256(b"[]").hexdigest() + " - TAG []",
     "many lines": "pipeline-report 1 a - b\n" * 20_000,
-    "half a character": "pipeline-report 1 \ud800 - \udfff",
+    "half a character": "pipeline-report 1 \ud800 - TAG \udfff",
+    "half a character in the tag": "pipeline-report 1 aa - \ud800 {}",
 }
+
+
+def tagged(line: str) -> Lie:
+    """Print a line with the right tag, as an intruder can who has read the key."""
+
+    async def lie(call: Call, writer: asyncio.StreamWriter) -> None:
+        head = line.removeprefix("pipeline-report ").partition(" TAG ")[0]
+        writer.write(reply(200, printed(line.replace("TAG", line_tag(head, call.key)))))
+
+    return lie
 
 
 @pytest.mark.parametrize("line", LINES)
 async def test_an_invalid_report_line_is_rejected(scene: Scene, line: str) -> None:
-    scene.pool.lies["execute"] = constant(reply(200, printed(LINES[line])))
+    scene.pool.lies["execute"] = tagged(LINES[line])
     assert await scene.result() == ("failed", "bad_session_reply")
 
 
@@ -396,7 +410,7 @@ async def test_stderr_is_quoted_without_the_identifier(scene: Scene) -> None:
 async def test_a_report_file_is_read_up_to_its_limit(scene: Scene) -> None:
     """The file name in the report line is ignored: only the agreed file is downloaded."""
     digest = hashlib.sha256(b"x").hexdigest()
-    scene.pool.lies["execute"] = constant(reply(200, printed(f"pipeline-report 1 {digest} ../../etc/passwd ")))
+    scene.pool.lies["execute"] = tagged(f"pipeline-report 1 {digest} ../../etc/passwd TAG ")
     scene.pool.lies["download"] = endless(CHUNKED, FLOOD)
     assert await scene.result() == ("failed", "bad_session_reply")
     paths = [call.target.split("?")[0] for call in scene.pool.calls if call.verb == "download"]

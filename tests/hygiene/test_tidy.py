@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import site
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from PIL import Image
 
 from pipeline.engine import protocol
 from pipeline.engine.execution import jobs, tamper_check
-from tests.engine.conftest import encoded, gradient, job
+from tests.engine.conftest import KEY, encoded, gradient, job
 
 
 @pytest.fixture
@@ -111,6 +114,50 @@ def test_a_process_that_outlives_its_run_is_found(watch: tamper_check.TamperChec
         process.wait()
 
 
+DETACH = """
+import os, subprocess, sys
+if os.fork() == 0:
+    os.setsid()
+    sleeping = subprocess.Popen(["sleep", "100"], stdout=subprocess.DEVNULL)
+    print(sleeping.pid, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_process_that_detaches_itself_is_found(watch: tamper_check.TamperCheck) -> None:
+    tamper_check.adopt_orphans()
+    watch.before_execution()
+    detached = int(subprocess.run([sys.executable, "-c", DETACH], stdout=subprocess.PIPE, check=True).stdout)
+    try:
+        assert watch.after_execution() == f"a process {detached}"
+    finally:
+        os.kill(detached, signal.SIGKILL)
+        os.waitpid(detached, 0)
+
+
+@pytest.mark.parametrize("what", ["a .pth file", "an IPython start-up file", "a module", "a package"])
+def test_start_up_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    folders = {name: tmp_path / name for name in ("data", "site", "ipython", "work")}
+    for folder in folders.values():
+        folder.mkdir()
+    monkeypatch.setattr(site, "getusersitepackages", lambda: str(folders["site"]))
+    monkeypatch.setenv("IPYTHONDIR", str(folders["ipython"]))
+    monkeypatch.chdir(folders["work"])
+    watch = tamper_check.TamperCheck(folders["data"])
+    file = {
+        "a .pth file": folders["site"] / "x.pth",
+        "an IPython start-up file": folders["ipython"] / "profile_default" / "startup" / "00-x.py",
+        "a module": folders["work"] / "statistics.py",
+        "a package": folders["work"] / "statistics" / "__init__.py",
+    }[what]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("print('foreign code')")
+    (folders["work"] / "notes.txt").write_text("no code")
+    found = file.parent if file.name == "__init__.py" else file
+    assert watch.after_execution() == f"a start-up file '{found}'"
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
@@ -123,8 +170,8 @@ def test_no_job_runs_where_somebody_else_has_been(place: Path, capsys: pytest.Ca
 
     def ran() -> dict[str, Any]:
         (place / "in-1.bin").write_bytes(encoded(gradient(20, 10)))
-        jobs.main(protocol.encode_jobs(document), str(place))
-        ref = protocol.parse_report_line(capsys.readouterr().out)
+        jobs.main(protocol.encode_jobs(document), str(place), KEY)
+        ref = protocol.parse_report_line(capsys.readouterr().out, KEY)
         assert ref is not None
         (report,) = json.loads(ref["body"] or b"")
         return report

@@ -165,7 +165,9 @@ def test_image_and_emulator_have_the_same_codecs() -> None:
 
 def test_the_baked_engine_has_the_name_that_jobs_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = bake.bake(ROOT / "pipeline" / "engine", tmp_path)
-    assert f'importlib.import_module("{name}.execution.jobs")' in engine_bundle.build().program("eyJ4IjoxfQ==")
+    assert f'importlib.import_module("{name}.execution.jobs")' in engine_bundle.build().program(
+        "eyJ4IjoxfQ==", "0" * 32
+    )
     monkeypatch.syspath_prepend(tmp_path)
     baked = importlib.import_module(f"{name}.package_files")
     assert baked.package_digest()[:16] == engine_bundle.build().digest

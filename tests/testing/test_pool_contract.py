@@ -16,6 +16,7 @@ from pipeline.pool.client import PoolClient
 from pipeline.settings import MIB, Settings
 from pipeline.testing import FakePool
 from pipeline.testing import pool as faults
+from tests.engine.conftest import KEY
 
 
 def whole(data: bytes) -> Callable[[], AsyncIterator[bytes]]:
@@ -53,9 +54,9 @@ async def test_a_session_that_does_not_exist_can_be_ended(pool: PoolClient) -> N
 
 async def test_a_session_without_the_engine_says_so(pool: PoolClient, session: str) -> None:
     bundle = engine_bundle.build()
-    execution = await pool.execute(session, bundle.program(protocol.encode_jobs()), 60)
+    execution = await pool.execute(session, bundle.program(protocol.encode_jobs(), KEY), 60)
     assert execution.ok
-    assert execution.stdout.strip() == engine_bundle.MISSING
+    assert execution.stdout.strip() == f"{engine_bundle.MISSING} {KEY}"
 
 
 async def test_the_engine_makes_the_same_rendition(pool: PoolClient, session: str) -> None:
@@ -82,8 +83,8 @@ async def test_the_engine_makes_the_same_rendition(pool: PoolClient, session: st
         transforms=[],
         renditions=[rendition],
     )
-    execution = await pool.execute(session, bundle.program(protocol.encode_jobs(job)), 60)
-    line = protocol.parse_report_line(execution.stdout)
+    execution = await pool.execute(session, bundle.program(protocol.encode_jobs(job), KEY), 60)
+    line = protocol.parse_report_line(execution.stdout, KEY)
     assert line is not None
     assert line["body"] is not None
     assert b'"failure":null' in line["body"]

@@ -22,9 +22,7 @@ _WARM_UP_CODE = "pass"
 class Interpreter:
     """Interpreter of one session. It executes one piece of code at a time and replaces a kernel that dies."""
 
-    def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], sandbox: Sandbox, settings: PoolSettings
-    ) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], sandbox: Sandbox, settings: PoolSettings) -> None:
         """Prepare an interpreter in `sandbox`. `on_restart` is called with the cause of each restart of the kernel."""
         self.sandbox = sandbox
         self.on_restart: Callable[[str], None] = lambda _: None

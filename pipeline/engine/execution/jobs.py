@@ -39,17 +39,17 @@ from ..transforms.select_frame import Frame
 from ..transforms.to_srgb import ToSrgb
 from .bundle import write_bundle
 from .gain_map_plan import keeps_map, plan_gain_map
-from .tamper_check import TamperCheck
+from .tamper_check import TamperCheck, adopt_orphans
 
 if TYPE_CHECKING:
     from ..encode.gain_map import MapSource
 
 
-def main(encoded_jobs: str, directory: str) -> None:
+def main(encoded_jobs: str, directory: str, key: str) -> None:
     """Run jobs and print their reports as the last line of standard output. Raise nothing.
 
-    `encoded_jobs` is the result of `protocol.encode_jobs`, `directory` the session's directory. An error of one job is
-    in its report and does not affect the others.
+    `encoded_jobs` is the result of `protocol.encode_jobs`, `directory` the session's directory, `key` the key of this
+    execution's report line. An error of one job is in its report and does not affect the others.
     """
     place = Path(directory)
     file = None
@@ -65,13 +65,14 @@ def main(encoded_jobs: str, directory: str) -> None:
         file = None
     if file:
         (place / file).write_bytes(body)
-    sys.stdout.write(protocol.report_line(body, file) + "\n")
+    sys.stdout.write(protocol.report_line(body, key, file) + "\n")
     sys.stdout.flush()
 
 
 def _execute_all(jobs: list[Job], place: Path) -> list[Report]:
     """Run all jobs between two tamper checks. Run none when the session is tainted."""
     if place not in _tamper_checks:
+        adopt_orphans()
         _tamper_checks[place] = TamperCheck(place)
     watch = _tamper_checks[place]
     found = watch.before_execution()

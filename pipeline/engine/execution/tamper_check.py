@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import site
 import stat
 import sys
 import threading
@@ -38,6 +39,17 @@ WATCHED_MODULES = ("json", "json.decoder", "zipimport", "PIL.Image", "PIL.ImageF
 """Modules that every job uses, besides the engine's own. Kernels change the builtins for their own purposes."""
 
 
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parent has ended: the check then sees processes that detach themselves."""
+    with suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 class TamperCheck:
     """Compare a session with its state at the first job. Create it once per process, before any image is opened."""
 
@@ -45,6 +57,8 @@ class TamperCheck:
         """Record the files and functions in and around the directory `place`."""
         self._place = place
         self._files = set(_unexpected_files(place))
+        self._start_up_folders = _start_up_folders(place)
+        self._start_up_files = set(self._list_start_up_files())
         self._functions: list[tuple[Mapping[str, Any], str, object]] = []
         self._modules: set[str] = set()
         self._archives: dict[str, tuple[int, bytes]] = {}
@@ -69,9 +83,16 @@ class TamperCheck:
     def _findings(self) -> list[str]:
         """Return descriptions of unexpected files, changed archives and replaced functions, at most 5."""
         files = [f"a file {name!r}" for name in sorted(_unexpected_files(self._place)) if name not in self._files]
+        files += [
+            f"a start-up file {name!r}" for name in self._list_start_up_files() if name not in self._start_up_files
+        ]
         files += [f"another content of {name}" for name in self._changed_archives()]
         others = [word for space, word, value in self._functions if space.get(word) is not value]
         return [*files, *(f"another {word}" for word in others)][:5]
+
+    def _list_start_up_files(self) -> list[str]:
+        """Return the files that Python or IPython would execute at the start of the next interpreter."""
+        return [f"{folder}/{name}" for folder in self._start_up_folders for name in _importable_names(folder)]
 
     def _changed_archives(self) -> list[str]:
         """Return the archives of the engine whose content has changed. A file is read again only after a write."""
@@ -94,6 +115,23 @@ class TamperCheck:
             if name in WATCHED_MODULES or name.startswith(own):
                 for space in _namespaces(sys.modules[name]):
                     self._functions += [(space, word, value) for word, value in space.items() if callable(value)]
+
+
+def _start_up_folders(place: Path) -> list[str]:
+    """Return the folders, present or not, that the user of the session can put code for the next interpreter into."""
+    ipython = os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython")  # noqa: PTH111 - no error without a home
+    folders = {site.getusersitepackages(), f"{ipython}/profile_default/startup"}
+    with suppress(OSError):
+        folders.add(os.getcwd())  # noqa: PTH109
+    return sorted(folders - {str(place)})
+
+
+def _importable_names(folder: str) -> Iterator[str]:
+    """Yield the names of modules, packages and `.pth` files in a folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(IMPORTABLE_SUFFIXES) or os.path.exists(f"{entry.path}/__init__.py"):  # noqa: PTH110
+                yield entry.name
 
 
 def _namespaces(module: ModuleType) -> Iterator[Mapping[str, Any]]:
