@@ -98,7 +98,7 @@ async def age_queued(memory: Memory) -> None:
     """Let the job of WAITING be queued for two days."""
     entry = await memory.entry("web", WAITING)
     assert entry is not None
-    old = {"PartitionKey": entry.key.partition, "RowKey": entry.key.row, "since": entry.since - timedelta(days=2)}
+    old = {"PartitionKey": entry.key.partition(2), "RowKey": entry.key.row, "since": entry.since - timedelta(days=2)}
     await memory.account.table("ledger").submit_transaction([("update", old, {"mode": UpdateMode.MERGE})])
 
 
