@@ -9,6 +9,7 @@ import time
 
 from benchmarks import figures
 from benchmarks.counted import counted
+from benchmarks.fairness import fairness
 from benchmarks.figures import Scale
 from benchmarks.latency import latency
 from benchmarks.memory import memory
@@ -27,6 +28,7 @@ FIGURES = {
     "planning": planning,
     "nights": nights,
     "run": counted_run,
+    "fairness": fairness,
     "throughput": throughput,
 }
 

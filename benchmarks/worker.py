@@ -1,11 +1,11 @@
 """Process under measurement: executes jobs and prints duration and resource use as one line of JSON.
 
-    python -m benchmarks.worker pipeline|many|naive|calls|bare|fill|plan|run RECIPE FIRST COUNT AT_ONCE [WORK]
+    python -m benchmarks.worker pipeline|many|naive|calls|bare|fill|plan|run|hold RECIPE FIRST COUNT AT_ONCE [WORK]
 
 `pipeline` executes jobs like the function app, `many` repeats the same few sources; `naive` makes one round trip after
 another; `calls` sends only the storage and pool calls that jobs need; `bare` is Pillow alone, files to files. `fill`
-writes a ledger, `plan` plans a run, `run` processes one. WORK is a pause in seconds that each image adds in a session,
-so that two cores do not limit many sessions.
+writes a ledger, `plan` plans a run, `run` processes one. `hold` holds sessions. WORK is a pause in seconds that each
+image adds in a session, so that two cores do not limit many sessions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
 
         print(json.dumps(measure(lambda: bare.renditions(Path(os.environ["SOURCE"]), recipe, numbers))))
         return
-    from benchmarks import calls, naive, pipeline_worker, run_worker
+    from benchmarks import calls, fairness_worker, naive, pipeline_worker, run_worker
 
     doing = {
         "pipeline": pipeline_worker.pipeline,
@@ -40,6 +40,7 @@ def main() -> None:
         "fill": run_worker.fill,
         "plan": run_worker.plan,
         "run": run_worker.run,
+        "hold": fairness_worker.hold,
     }
     print(json.dumps(asyncio.run(doing[kind](recipe, numbers, int(at_once), work))))
 
