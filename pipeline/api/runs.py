@@ -48,6 +48,8 @@ class PlanDocument(Document):
     """True if every source has been compared; if not, send another request with the marker."""
     marker: str | None
     sources: int
+    written: int
+    """Number of sources that were written after planning started. If it is not 0, a run may find other jobs."""
     jobs: int
     bytes: int
     reasons: dict[str, int]

@@ -275,6 +275,11 @@ def _show_plan(plan: Plan) -> None:
         f"about ${estimate.total:.2f}: sessions ${estimate.money.get('sessions', 0):.2f}, "
         f"storage ${estimate.money.get('storage', 0):.4f}; function instances not included"
     )
+    if plan.written:
+        console.print(
+            f"{counted(plan.written, 'source')} changed while the plan was made: a run may find other jobs; plan again "
+            "to be sure"
+        )
 
 
 def _show_runs(runs: list[Run]) -> None:

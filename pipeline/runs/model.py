@@ -39,9 +39,10 @@ class Plan(StoredModel):
     """The jobs that a run would execute, counted and priced, as stored in JSON.
 
     A plan is complete when `marker` is None; otherwise planning continues from the marker in another call. `sources`
-    were compared; `jobs` are due, with `bytes` in total, counted by `reasons` and `recipes`. `at` is the position in
-    the listing, `candidates` the sample so far, and `recipe_versions` the versions when planning started, by the
-    deployment of number `deployment`.
+    were compared; `jobs` are due, with `bytes` in total, counted by `reasons` and `recipes`. `written` counts the
+    sources that were written after planning started: a run may find other jobs. `at` is the position in the listing,
+    `candidates` the sample so far, and `recipe_versions` the versions when planning started, by the deployment of
+    number `deployment`.
     """
 
     noun = "plan"
@@ -51,6 +52,7 @@ class Plan(StoredModel):
     created: datetime = Field(default_factory=now)
     marker: str | None = None
     sources: int = 0
+    written: int = 0
     jobs: int = 0
     bytes: int = 0
     reasons: dict[Reason, int] = Field(default_factory=dict)

@@ -45,14 +45,17 @@ class MetricsRetention:
 
 @dataclass(frozen=True)
 class PlanRetention:
-    """Delete plans after `days`."""
+    """Delete plans and their parts after `days`."""
 
     store: RunStore
     days: float
 
     async def step(self, position: str) -> tuple[int, str]:
         """Delete old plans. The table lists the newest first."""
-        count = await self.store.delete_behind("plan", _oldest_key(self.days), MAX_ROWS)
+        oldest = _oldest_key(self.days)
+        if await self.store.delete_behind("plan_part", oldest, MAX_ROWS) == MAX_ROWS:
+            return 0, "more"
+        count = await self.store.delete_behind("plan", oldest, MAX_ROWS)
         return count, "more" if count == MAX_ROWS else ""
 
 

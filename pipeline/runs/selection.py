@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -125,7 +126,8 @@ class Due:
 class DuePage:
     """The due jobs of one page of sources, whose names reach from `first` to `last`.
 
-    `offset` continues the listing; it is empty after the last page.
+    `offset` continues the listing; it is empty after the last page. `written` are the times at which the sources were
+    written. The page `is_ordered` if the names come in the order of their characters.
     """
 
     jobs: list[Due]
@@ -133,6 +135,12 @@ class DuePage:
     offset: str
     first: str = ""
     last: str = ""
+    written: tuple[datetime, ...] = ()
+    is_ordered: bool = True
+
+    def written_since(self, moment: datetime) -> int:
+        """Return the number of the page's sources that were written after a moment, which is exact to a millisecond."""
+        return sum(each - moment > timedelta(milliseconds=1) for each in self.written)
 
 
 @dataclass(frozen=True)
@@ -145,19 +153,33 @@ class JobFinder:
     sources: Sources
     renditions: Renditions
 
-    async def page(self, selection: Selection, offset: str) -> DuePage:
-        """Return the selected jobs of the next page of sources: one range read of the ledger for each recipe."""
+    async def page(self, selection: Selection, offset: str, start: str = "", end: str = "") -> DuePage:
+        """Return the selected jobs of the next page of sources, and compare them with the ledger.
+
+        Args:
+            selection: The jobs.
+            offset: The `offset` of the page before; empty for the first page.
+            start: The first name at which the sources begin.
+            end: The name before which the sources end; empty for all of them.
+        """
         selected = self.selected_recipes(selection)
         tags = any(recipe.needs_focal_point for recipe in selected)
-        listed, following = await self.sources.page(
-            self.input_container, selection.prefix, offset, PAGE_SIZE, tags=tags
+        found, following = await self.sources.page(
+            self.input_container, selection.prefix, offset, PAGE_SIZE, tags=tags, start=start
         )
+        listed = [one for one in found if one.name < end] if end else found
+        following = following if len(listed) == len(found) else ""
         moment, jobs = datetime.now(UTC), list[Due]()
         for recipe in selected:
             matching = [one for one in listed if _matches(recipe, one, selection) and _has_age(one, selection, moment)]
             jobs += await self._of_recipe(selection, recipe, matching, moment)
         first, last = (listed[0].name, listed[-1].name) if listed else ("", "")
-        return DuePage(jobs, len(listed), following, first, last)
+        is_ordered = all(one.name < other.name for one, other in pairwise(found))
+        return DuePage(jobs, len(listed), following, first, last, tuple(one.modified for one in listed), is_ordered)
+
+    async def first_name(self, prefix: str, start: str) -> str:
+        """Return the name of the first blob below a prefix at or behind `start`; empty if there is none."""
+        return await self.sources.first_name(self.input_container, prefix, start)
 
     def selected_recipes(self, selection: Selection) -> Sequence[Recipe]:
         """Return the recipes of a selection. Raises RecipeError if one is unknown."""

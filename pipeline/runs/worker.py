@@ -29,6 +29,7 @@ from pipeline.recipes import Recipes
 from pipeline.runs.fan_out import FanOut
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, key_of
+from pipeline.runs.planning import RunPlanner
 from pipeline.settings import Settings
 from pipeline.storage import (
     UNFINISHED,
@@ -186,6 +187,7 @@ class RunWorker:
     fan_out: FanOut
     items: ItemExecutor
     admission: Admission
+    planner: RunPlanner
     fail_message: Callable[[bytes, PipelineError], Awaitable[bool]]
     """Records the failures of the jobs that an unreadable message names; returns False if it names none."""
 
@@ -233,7 +235,9 @@ class RunWorker:
         if refusal and not (work.batch and work.service_seconds >= self.settings.give_up_after):
             raise refusal
         try:
-            if work.batch:
+            if work.plan:
+                await self.planner.help(work.run)
+            elif work.batch:
                 await self.execute_batch(work)
             else:
                 await self.fan_out.find_jobs(work.run)

@@ -47,7 +47,7 @@ class RunServices(JobServices):
         """Makes plans of runs."""
         from pipeline.runs.planning import RunPlanner
 
-        return RunPlanner(self.run_store, self.job_finder, self.estimator)
+        return RunPlanner(self.run_store, self.job_finder, self.estimator, self.run_queue)
 
     @cached_property
     def runs(self) -> RunController:
@@ -96,6 +96,7 @@ class RunServices(JobServices):
             fan_out,
             self.run_items,
             self.admission,
+            self.planner,
             self.run_dead_letters.fail_message,
         )
 

@@ -261,9 +261,18 @@ class Sources:
         return source
 
     async def page(
-        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000, *, tags: bool = False
+        self,
+        container: str,
+        prefix: str = "",
+        cursor: str = "",
+        limit: int = 5000,
+        *,
+        tags: bool = False,
+        start: str = "",
     ) -> tuple[list[Listed], str]:
         """Return a page of at most `limit` sources below a prefix, and the next page's cursor, empty at the end.
+
+        With `start`, the listing begins at the first name at or behind it.
 
         Folder markers are left out. With `tags`, the sources have their index tags, unless storage refuses to list
         them: the account has none, or the app may not read them. They are then left out for some minutes.
@@ -271,19 +280,20 @@ class Sources:
         tags = tags and self._clock() >= self._tags_listed_from
         with map_listing_errors(container):
             try:
-                return await self._page(container, prefix, cursor, limit, tags=tags)
+                return await self._page(container, prefix, cursor, limit, start, tags=tags)
             except HttpResponseError as error:
                 if not (tags and error.status_code in (403, *TAGS_UNSUPPORTED_STATUSES)):
                     raise
-                page = await self._page(container, prefix, cursor, limit, tags=False)
+                page = await self._page(container, prefix, cursor, limit, start, tags=False)
                 self._tags_listed_from = self._clock() + TAGS_REFUSED_SECONDS
                 return page
 
     async def _page(
-        self, container: str, prefix: str, cursor: str, limit: int, *, tags: bool
+        self, container: str, prefix: str, cursor: str, limit: int, start: str, *, tags: bool
     ) -> tuple[list[Listed], str]:
         listing = self._container(container).list_blobs(
             name_starts_with=prefix or None,
+            start_from=start or None,
             include=["metadata", "tags"] if tags else ["metadata"],
             results_per_page=limit,
         )
@@ -294,6 +304,16 @@ class Sources:
             found = []
         page = [_listed(blob, tags=tags) for blob in found if not is_folder_marker(blob.name, blob.size, blob.metadata)]
         return page, getattr(pages, "continuation_token", None) or ""
+
+    async def first_name(self, container: str, prefix: str, start: str) -> str:
+        """Return the name of the first blob below a prefix at or behind `start`; empty if there is none."""
+        with map_listing_errors(container):
+            names = self._container(container).list_blobs(
+                name_starts_with=prefix or None, start_from=start, results_per_page=1
+            )
+            async for blob in names:
+                return str(blob.name)
+        return ""
 
     async def stat(self, container: str, name: str) -> Listed:
         """Return the current properties of a blob. Raises JobSuperseded if it does not exist, or marks a folder."""

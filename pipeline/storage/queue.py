@@ -118,6 +118,8 @@ class Item(StoredModel, frozen=True):
 class RunWork(QueueMessage):
     """A message of a run: execute the jobs of a `batch`, or, without one, find the next jobs and batch them.
 
+    With `plan`, `run` is the id of a plan, and the message calls a process to help planning.
+
     `items` and `etag` repeat the row of a new batch, so that the worker need not read it.
     """
 
@@ -125,6 +127,7 @@ class RunWork(QueueMessage):
     names_job = ("run", "batch")
     run: str = Field(max_length=60)
     batch: str = Field("", max_length=60)
+    plan: bool = False
     etag: str = Field("", max_length=200)
     items: list[Item] = Field(default_factory=list, max_length=100)
 

@@ -315,12 +315,17 @@ class Container(ServiceClient):
         await self.get_blob_client(name).delete_blob(**condition)
 
     def list_blobs(
-        self, name_starts_with: str | None = None, include: list[str] | None = None, results_per_page: int = 5000
+        self,
+        name_starts_with: str | None = None,
+        include: list[str] | None = None,
+        results_per_page: int = 5000,
+        start_from: str | None = None,
     ) -> AsyncItemPaged[Any]:
         """List blobs in order, in pages."""
+        first = f"{self._name}/{start_from}" if start_from else ""
 
         async def page(token: str | None) -> tuple[str | None, list[Any]]:
-            op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or "")
+            op = ("blob.list", f"{self._name}/{name_starts_with or ''}", results_per_page, token or first)
             found, start = await self._clients.call(op)
             return start, [self._listed(path, blob, leased, include or []) for path, blob, leased in found]
 
