@@ -18,6 +18,8 @@ from pipeline.telemetry import logger
 
 log = logger(__name__)
 MAX_CONCURRENT_SENDS = 16
+# A resumed run may have 100,000 messages. One delivery sends at most this many, within seconds.
+MAX_RESENT_BATCHES = 1000
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,8 @@ class RunController:
     async def resume(self, run_id: str, *, max_jobs: int | None = None) -> Run:
         """Resume a run: send its messages again, in case they were lost. Jobs that have ended are not repeated.
 
-        A run that has left jobs at its cap continues with a higher cap, unless it is a scheduled run. The active recipe
-        versions of this process are used.
+        A message of the run queue does that, since it may take minutes. A run that has left jobs at its cap continues
+        with a higher cap, unless it is a scheduled run. The active recipe versions of this process are used.
 
         Args:
             run_id: The run.
@@ -194,9 +196,20 @@ class RunController:
 
         await self.pauses.ensure_version()
         run = await self.records.update(run_id, working)
-        count, _ = await self.send_again(run)
-        log.info("run %s resumes: %d batches are queued again", run.id, count, extra={"event": "run.resumed"})
+        await self.queue.send(RunWork(run=run.id, resend=True))
+        log.info("run %s resumes: its messages are sent again", run.id, extra={"event": "run.resumed"})
         return await self.get(run_id)
+
+    async def resend(self, work: RunWork) -> None:
+        """Send some messages of a resumed run again; then queue a message for the rest."""
+        document = await self.store.get("run", key_of(work.run))
+        run = Run.read(document.content) if document else None
+        if run is None or run.over:
+            return
+        count, after = await self.send_again(run, work.after, MAX_RESENT_BATCHES)
+        log.info("run %s: %d batches are queued again", run.id, count, extra={"event": "run.resumed"})
+        if after:
+            await self.queue.send(RunWork(run=run.id, resend=True, after=after))
 
     async def send_again(self, run: Run, after: str = "", limit: int | None = None) -> tuple[int, str]:
         """Send the messages of a run's unfinished batches again, and that of its listing, from a position on.

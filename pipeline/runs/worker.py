@@ -237,6 +237,8 @@ class RunWorker:
         try:
             if work.plan:
                 await self.planner.help(work.run)
+            elif work.resend:
+                await self.controller.resend(work)
             elif work.batch:
                 await self.execute_batch(work)
             else:

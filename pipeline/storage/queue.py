@@ -118,7 +118,8 @@ class Item(StoredModel, frozen=True):
 class RunWork(QueueMessage):
     """A message of a run: execute the jobs of a `batch`, or, without one, find the next jobs and batch them.
 
-    With `plan`, `run` is the id of a plan, and the message calls a process to help planning.
+    With `plan`, `run` is the id of a plan, and the message calls a process to help planning. With `resend`, it sends
+    the messages of the run's unfinished batches behind the batch `after` again.
 
     `items` and `etag` repeat the row of a new batch, so that the worker need not read it.
     """
@@ -128,6 +129,8 @@ class RunWork(QueueMessage):
     run: str = Field(max_length=60)
     batch: str = Field("", max_length=60)
     plan: bool = False
+    resend: bool = False
+    after: str = Field("", max_length=60)
     etag: str = Field("", max_length=200)
     items: list[Item] = Field(default_factory=list, max_length=100)
 

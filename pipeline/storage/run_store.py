@@ -1,7 +1,8 @@
 """Store of plans and runs: their JSON documents, and one row per batch of a run.
 
 A document is replaced by optimistic concurrency. The batches of a run form a partition; each row holds the outcome of
-every job in the batch, so that a message delivered twice counts once.
+every job in the batch, so that a message delivered twice counts once. Summary rows repeat the outcomes of up to 200
+batches of a page each, in the same transaction, so that the progress of a run is read from a row per page.
 """
 
 import asyncio
@@ -27,11 +28,17 @@ Outcome = Literal["done", "skipped", "failed"]
 # The row of a batch holds one letter per job, or a dot for an unfinished job.
 OUTCOME_LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}
 UNFINISHED = "."
-MAX_TRANSACTION_ROWS = 100
+# A transaction has at most 100 rows; the batches of one may be in two summary rows.
+MAX_TRANSACTION_BATCHES = 98
 # Size limit of a transaction, below the 4 MiB of the service, and the overhead of each row in it.
 MAX_TRANSACTION_BYTES, ROW_OVERHEAD_BYTES = 3_500_000, 1_000
 _OPERATION = "using the table of runs"
-_OUTCOME_COLUMNS = ["RowKey", "outcomes"]
+# Names of summary rows begin with this mark, behind those of batches. A row has at most 252 columns of its own.
+SUMMARY_MARK = "~"
+BATCHES_PER_SUMMARY = 200
+_COLUMN = "batch"
+# Changed by other processes, or deleted.
+_CONFLICT_STATUSES = (404, 412)
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,15 @@ class RunStore:
         for chunk in _transactions(batches):
             with map_errors(_OPERATION):
                 try:
-                    written = await self._table.submit_transaction([("create", _batch_row(each)) for each in chunk])
+                    created = [("create", _batch_row(each)) for each in chunk]
+                    written = await self._table.submit_transaction([*created, *_summary_changes(chunk)])
                 except TableTransactionError as error:
                     if getattr(error, "error_code", None) == "EntityAlreadyExists":
                         return stored
                     raise
-            stored += [replace(each, etag=str(facts["etag"])) for each, facts in zip(chunk, written, strict=True)]
+            stored += [
+                replace(each, etag=str(facts["etag"])) for each, facts in zip(chunk, written[: len(chunk)], strict=True)
+            ]
         return stored
 
     async def batch(self, run: str, name: str) -> Batch | None:
@@ -170,17 +180,21 @@ class RunStore:
                 yield _batch(row)
 
     async def outcomes(self, run: str, after: str = "") -> AsyncIterator[tuple[str, str]]:
-        """Yield name and outcomes of every batch of a run behind the name `after`."""
-        query = "PartitionKey eq @run and RowKey gt @after"
-        values = {"run": _partition(run), "after": after}
+        """Yield name and outcomes of every batch of a run behind the name `after`, from the summary rows."""
+        query = "PartitionKey eq @run and RowKey ge @first"
+        values = {"run": _partition(run), "first": _summary_key(after) if after else SUMMARY_MARK}
         with map_errors(_OPERATION):
-            async for row in self._table.query_entities(query, parameters=values, select=_OUTCOME_COLUMNS):
-                yield row["RowKey"], str(row.get("outcomes") or "")
+            async for row in self._table.query_entities(query, parameters=values):
+                page = row["RowKey"].removeprefix(SUMMARY_MARK).rpartition("-")[0]
+                for column in sorted(column for column in row if column.startswith(_COLUMN)):
+                    name = f"{page}-{column.removeprefix(_COLUMN)}"
+                    if name > after:
+                        yield name, str(row[column] or "")
 
     async def settle(self, batch: Batch, outcomes: dict[int, Outcome]) -> Batch:
         """Add outcomes to a batch and return it as stored.
 
-        This takes one request; after a conflict the batch is read and written again.
+        This takes one request, a transaction of two rows; after a conflict the batch is read and written again.
         """
         while True:
             written = await self._replace_batch(batch.with_outcomes(outcomes))
@@ -192,17 +206,21 @@ class RunStore:
             batch = stored
 
     async def _replace_batch(self, batch: Batch) -> Batch | None:
-        with map_errors(_OPERATION), suppress(ResourceModifiedError), IgnoreMissing():
-            # The jobs of a batch never change, and the partition of a run takes a limited number of KiB per second.
-            row = {"PartitionKey": _partition(batch.run), "RowKey": batch.name, "outcomes": batch.outcomes}
-            condition = {**if_unchanged(batch.etag), "mode": UpdateMode.MERGE}
-            written = await self._table.update_entity(row, **condition)
-            return replace(batch, etag=str(written["etag"]))
-        return None
+        # The jobs of a batch never change, and the partition of a run takes a limited number of KiB per second.
+        row = {"PartitionKey": _partition(batch.run), "RowKey": batch.name, "outcomes": batch.outcomes}
+        condition = {**if_unchanged(batch.etag), "mode": UpdateMode.MERGE}
+        with map_errors(_OPERATION):
+            try:
+                written = await self._table.submit_transaction([("update", row, condition), *_summary_changes([batch])])
+            except TableTransactionError as error:
+                if error.status_code not in _CONFLICT_STATUSES:
+                    raise
+                return None
+            return replace(batch, etag=str(written[0]["etag"]))
 
 
 def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
-    """Split batches into transactions of at most 100 rows and 4 MiB.
+    """Split batches into transactions of at most 100 rows and 4 MiB, summary rows included.
 
     Both limits are the service's (Microsoft, "Performing entity group transactions").
     """
@@ -211,13 +229,29 @@ def _transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     for batch in batches:
         # Binary columns travel in base64.
         row_size = len(_batch_row(batch)["items"]) * 4 // 3 + ROW_OVERHEAD_BYTES
-        if chunk and (len(chunk) == MAX_TRANSACTION_ROWS or size + row_size > MAX_TRANSACTION_BYTES):
+        if chunk and (len(chunk) == MAX_TRANSACTION_BATCHES or size + row_size > MAX_TRANSACTION_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(batch)
         size += row_size
     if chunk:
         yield chunk
+
+
+def _summary_key(batch: str) -> str:
+    """Return the row key of the summary row that includes a batch."""
+    page, _, number = batch.partition("-")
+    return f"{SUMMARY_MARK}{page}-{int(number) // BATCHES_PER_SUMMARY:03d}"
+
+
+def _summary_changes(batches: Sequence[Batch]) -> list[tuple[Any, ...]]:
+    """Return the changes that write the outcomes of batches of one run into their summary rows."""
+    rows: dict[str, dict[str, Any]] = {}
+    for batch in batches:
+        key = _summary_key(batch.name)
+        row = rows.setdefault(key, {"PartitionKey": _partition(batch.run), "RowKey": key})
+        row[f"{_COLUMN}{batch.name.partition('-')[2]}"] = batch.outcomes
+    return [("upsert", row, {"mode": UpdateMode.MERGE}) for row in rows.values()]
 
 
 def _partition(run: str) -> str:

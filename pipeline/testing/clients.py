@@ -149,8 +149,10 @@ class Table(ServiceClient):
 
 
 def _verb(verb: str, options: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Return the operation of a change: an update may also merge."""
-    return "merge" if verb == "update" and options.get("mode") is UpdateMode.MERGE else verb
+    """Return the operation of a change: an update or an upsert may also merge."""
+    if options.get("mode") is not UpdateMode.MERGE:
+        return verb
+    return {"update": "merge", "upsert": "upsert_merge"}[verb]
 
 
 class Lease(ServiceClient):

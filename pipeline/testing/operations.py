@@ -106,6 +106,12 @@ def _row_merge(store: Store, table: str, items: Items, etag: str) -> After:
     return store.put_row(key, tuple({**dict(_row_get(store, *key)[1].items), **dict(items)}.items()))
 
 
+def _row_upsert_merge(store: Store, table: str, items: Items, _: str = "") -> After:
+    """Set some columns of a row; create it if it does not exist."""
+    exists = store.row(*_key(table, items)) is not None
+    return (_row_merge if exists else _row_upsert)(store, table, items, "")
+
+
 def _row_delete(store: Store, table: str, items: Items, etag: str) -> After:
     _check_row(store, table, items, etag)
     return replace(store, rows=with_value(store.rows, _key(table, items), None)), ""
@@ -160,6 +166,7 @@ _ROWS: dict[str, Any] = {
     "update": _row_update,
     "merge": _row_merge,
     "upsert": _row_upsert,
+    "upsert_merge": _row_upsert_merge,
     "delete": _row_delete,
 }
 

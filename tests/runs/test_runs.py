@@ -19,6 +19,7 @@ from pipeline.runs.model import Progress
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
 from tests.images import image_bytes
+from tests.memory import Memory
 from tests.stack import RECIPES, Stack, open_stack
 
 COUNT = 12
@@ -149,8 +150,9 @@ async def test_resume_finishes_a_run_that_lost_its_messages(stack: Stack) -> Non
     run = await stack.services.runs.start(WEB, expected_count=COUNT)
     assert await stack.run_messages()
     await stack.services.runs.resume(run.id)
-    (find,) = await stack.run_messages()
-    await stack.services.run_worker.handle_message(find)
+    for _ in ("resend", "find"):
+        (message,) = await stack.run_messages()
+        await stack.services.run_worker.handle_message(message)
     assert await stack.run_messages()
     seen = await stack.services.runs.get(run.id)
     assert (seen.state, seen.progress) == ("working", Progress(left=COUNT))
@@ -159,6 +161,36 @@ async def test_resume_finishes_a_run_that_lost_its_messages(stack: Stack) -> Non
     assert (await stack.services.runs.get(run.id)).progress == Progress(done=COUNT)
     with pytest.raises(StateConflict):
         await stack.services.runs.resume(run.id)
+
+
+async def test_a_run_of_many_batches_is_resumed_in_pieces(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its progress is read from summary rows, which agree with the batches at any time."""
+    monkeypatch.setattr("pipeline.storage.run_store.BATCHES_PER_SUMMARY", 4)
+    monkeypatch.setattr("pipeline.runs.lifecycle.MAX_RESENT_BATCHES", 3)
+    services = memory.services
+    object.__setattr__(services.settings, "run_batch_size", 1)
+    await upload_images(memory)
+    run = await services.runs.start(WEB, expected_count=COUNT)
+    (find,) = await memory.run_messages()
+    await services.run_worker.handle_message(find)
+    (first, *_) = await memory.run_messages()
+    await services.run_worker.handle_message(first)
+    stored = [(batch.name, batch.outcomes) async for batch in services.run_store.batches(run.id)]
+    assert len(stored) == COUNT
+    assert [each async for each in services.run_store.outcomes(run.id)] == stored
+    assert [each async for each in services.run_store.outcomes(run.id, stored[5][0])] == stored[6:]
+    assert (await services.runs.get(run.id)).progress == Progress(done=1, left=COUNT - 1)
+    await services.runs.resume(run.id)
+    sent = []
+    while messages := await memory.run_messages():
+        sent.append(len(messages))
+        for message in messages:
+            if RunWork.parse(message).resend:
+                await services.run_worker.handle_message(message)
+    assert sent == [1, *[4] * ((COUNT - 2) // 3), (COUNT - 2) % 3 + 1]
+    await services.runs.resume(run.id)
+    await memory.process_messages()
+    assert (await services.runs.get(run.id)).progress == Progress(done=COUNT)
 
 
 @pytest.mark.both
