@@ -20,7 +20,7 @@ log = logger(__name__)
 CONCURRENT_PARTITIONS = 8
 # For this long the SDK may repeat a write that began before the announcement.
 LATE_WRITE_SECONDS = 60.0
-_MARGIN_SECONDS = 10.0
+MARGIN_SECONDS = 10.0
 Report = Callable[[str], None]
 
 
@@ -77,7 +77,7 @@ class LedgerReshard:
                 kind="not_paused",
             )
         # A claim is listed with its first heartbeat.
-        known = CACHE_SECONDS + READ_TIMEOUT_SECONDS + self.claim_ttl / 3 + _MARGIN_SECONDS
+        known = CACHE_SECONDS + READ_TIMEOUT_SECONDS + self.claim_ttl / 3 + MARGIN_SECONDS
         left = known - (datetime.now(UTC) - max(times.values())).total_seconds()
         if left > 0:
             report(f"waiting {left:.0f} s until every instance has noticed the pause")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import common
+from pipeline.runs import ledger_reshard
 from pipeline.storage.queue import Message
 from tests.cli.runner import pipeline, pipeline_json
 from tests.images import image_bytes
@@ -46,6 +47,23 @@ async def test_a_file_is_submitted_listed_shown_and_pruned(stack: Stack, tmp_pat
     assert len(await stack.outputs()) == 2
     assert len((await pipeline_json(stack, "prune", "--delete"))["deleted"]) == 2
     assert await stack.outputs() == {}
+
+
+async def test_a_paused_ledger_is_resharded(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for constant in ("VALID_SECONDS", "LATE_WRITE_SECONDS", "CACHE_SECONDS", "READ_TIMEOUT_SECONDS"):
+        monkeypatch.setattr(ledger_reshard, constant, 0.0)
+    monkeypatch.setattr(ledger_reshard, "MARGIN_SECONDS", -3600.0)
+    for number in range(3):
+        await upload(stack, f"photos/{number}.jpg", image_bytes())
+    before = await pipeline_json(stack, "jobs")
+    refused = await asyncio.to_thread(pipeline, "ledger", "reshard", "5", **stack.environ)
+    assert (refused.exit_code, "are not paused: run `image-pipeline pause`" in refused.stderr) == (1, True)
+    await pipeline_json(stack, "pause")
+    done = await asyncio.to_thread(pipeline, "ledger", "reshard", "5", **stack.environ)
+    assert (done.exit_code, "the ledger has 5 shards" in done.stdout) == (0, True), done.output
+    await pipeline_json(stack, "resume")
+    assert await pipeline_json(stack, "jobs") == before
+    assert (await pipeline_json(stack, "plan"))["jobs"] == 0
 
 
 async def test_a_file_whose_name_no_blob_can_have_is_skipped(stack: Stack, tmp_path: Path) -> None:
