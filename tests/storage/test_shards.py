@@ -102,7 +102,7 @@ async def test_a_list_by_time_is_merged_from_all_shards(
     expected = [job(number).name for number in reversed(range(JOBS)) if state in (None, job(number).state)]
     found, cursor = list[str](), ""
     while True:
-        page, cursor = await ledger.page(state=state, limit=100, cursor=cursor)
+        page, cursor = await ledger.page(state=state, limit=500, cursor=cursor)
         found += [entry.name for entry in page]
         assert len(cursor) < 100, "one position, however many shards there are"
         if not cursor:
