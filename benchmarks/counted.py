@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import nan
+
 from benchmarks.figures import Scale
-from benchmarks.table import Row, below
+from benchmarks.table import Row, below, quotient
 from benchmarks.testbed import photo, test_bed
 
 
@@ -17,7 +19,7 @@ async def counted(scale: Scale) -> list[Row]:
         # The calls that end the sessions come after the measurement.
         calls = [call for call in stage.calls(since) if call["path"] != "/session" and call["method"] != "DELETE"]
     return [
-        below("7 calls to the pool per image, all included", len(calls) / count, "", 3),
+        below("7 calls to the pool per image, all included", quotient(len(calls) or nan, count), "", 3),
         # 3, one for the rendition, and the metrics that are written each minute.
-        below("7 calls to storage per image", told["storage"] / told["jobs"], "", 4.1),
+        below("7 calls to storage per image", quotient(told["storage"] or nan, told["jobs"]), "", 4.1),
     ]

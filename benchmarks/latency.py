@@ -36,6 +36,8 @@ async def latency(scale: Scale) -> list[Row]:
         alone = [_bare(file) for _ in range(10)]
         ours = await _through_stack(Path(folder, "recipes.yaml"), data, count)
     p50, p99 = statistics.median(ours), sorted(ours)[round(0.99 * (len(ours) - 1))]
+    if min(ours) <= 0:
+        raise SystemExit("a rendition was seen before its job began: the clocks differ, nothing is measured")
     pillow = statistics.median(alone)
     return [
         below(

@@ -59,7 +59,7 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
     storage = count_storage_calls()
     meter = Meter(memory=True)
     grown_at = numbers[len(numbers) // 10]
-    early = 0
+    early: int | None = None
 
     async def watched(number: int) -> None:
         nonlocal early
@@ -68,7 +68,9 @@ async def pipeline(recipe: str, numbers: range, at_once: int, work: float, sourc
             early = meter.memory()
 
     await execute_concurrently(range(warm.stop, numbers.stop), at_once, watched)
-    told = meter.result(jobs=len(ended), storage=next(storage), later=meter.memory() - early)
+    told = meter.result(jobs=len(ended), storage=next(storage), later=None if early is None else meter.memory() - early)
+    if not ended:
+        raise SystemExit("no job has ended after the first ones, which warm up: nothing is measured")
     told["first"], told["last"] = min(began), max(ended)
     told["busy"], told["ends"] = sum(worked), list(ended)
     await services.scheduler.close()

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import nan
 from pathlib import Path
 
 import httpx
@@ -32,7 +33,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from benchmarks.table import Row
+from benchmarks.table import Row, below, quotient
 from session_pool_emulator.inside.supervisor import descendants
 
 _VERSION = "2025-10-02-preview"
@@ -181,7 +182,7 @@ async def fairness(seconds: float) -> Row:
             await served.run(identifier, "1")
         end = time.monotonic() + seconds
         counts = await asyncio.gather(*(_busy(served, identifier, end) for identifier in identifiers))
-    ratio = min(counts) / max(counts)
+    ratio = quotient(min(counts), max(counts))
     goal = "slowest >= 0.5 x fastest"
     return Row("20 sessions at once: runs each", f"{min(counts)}-{max(counts)}", "", f"{ratio:.2f}", goal, ratio >= 0.5)
 
@@ -301,7 +302,7 @@ async def idle_memory() -> Row:
     async with pool("--spares", "0") as served:
         await served.run("idle-session", "from PIL import Image")
         own = sum(map(_proportional, descendants(served.pid))) / _MB
-    return Row("idle session with Pillow imported", f"{own:.0f} MB", "", "", "<= 80 MB", own <= 80)
+    return below("idle session with Pillow imported", own or nan, "MB", 80)
 
 
 def _proportional(pid: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite, nan
 
 from typing_extensions import override
 
@@ -29,27 +29,42 @@ class Row:
 HEAD = f"{'':<58}{'measured':>16}{'baseline':>16}{'ratio':>8}  goal"
 
 
+def quotient(dividend: float, divisor: float) -> float:
+    """Return a quotient for a row; NaN, which counts as not measured, if the divisor is 0 or negative."""
+    return dividend / divisor if divisor > 0 else nan
+
+
 def at_least(what: str, measured: float, baseline: float, unit: str, least: float) -> Row:
     """Return a row where more is better: the goal is `least` times the baseline."""
-    ratio = measured / baseline
-    goal = f">= {least:g} x baseline"
-    if isnan(ratio):
-        return Row(what, "not measured", f"{baseline:.2f} {unit}", "", goal, met=False)
-    return Row(what, f"{measured:.2f} {unit}", f"{baseline:.2f} {unit}", f"{ratio:.2f}", goal, ratio >= least)
+    goal, ratio = f">= {least:g} x baseline", _ratio(measured, baseline)
+    return _row(what, (measured, baseline), unit, ratio, goal, met=ratio >= least, digits=2)
 
 
 def at_most(what: str, measured: float, baseline: float, unit: str, most: float) -> Row:
     """Return a row where less is better: the goal is at most `most` times the baseline."""
-    ratio = measured / baseline
-    goal = f"<= {most:g} x baseline"
-    return Row(what, f"{measured:.1f} {unit}", f"{baseline:.1f} {unit}", f"{ratio:.2f}", goal, ratio <= most)
+    goal, ratio = f"<= {most:g} x baseline", _ratio(measured, baseline)
+    return _row(what, (measured, baseline), unit, ratio, goal, met=ratio <= most, digits=1)
 
 
 def above(what: str, measured: float, unit: str, least: float) -> Row:
     """Return a row where more is better: the goal is at least `least`."""
-    return Row(what, f"{measured:.2f} {unit}", "", "", f">= {least:g} {unit}", measured >= least)
+    return Row(what, _text(measured, unit, 2), "", "", f">= {least:g} {unit}", isfinite(measured) and measured >= least)
 
 
 def below(what: str, measured: float, unit: str, most: float) -> Row:
     """Return a row where less is better: the goal is at most `most`."""
-    return Row(what, f"{measured:.2f} {unit}", "", "", f"<= {most:g} {unit}", measured <= most)
+    return Row(what, _text(measured, unit, 2), "", "", f"<= {most:g} {unit}", isfinite(measured) and measured <= most)
+
+
+def _ratio(measured: float, baseline: float) -> float:
+    """Return the ratio of two rates or durations; NaN if one of them is not positive, and so was not measured."""
+    return quotient(measured, baseline) if measured > 0 and isfinite(measured) else nan
+
+
+def _row(what: str, values: tuple[float, float], unit: str, ratio: float, goal: str, *, met: bool, digits: int) -> Row:
+    measured, baseline = (_text(value if value > 0 else nan, unit, digits) for value in values)
+    return Row(what, measured, baseline, f"{ratio:.2f}" if isfinite(ratio) else "", goal, met)
+
+
+def _text(value: float, unit: str, digits: int) -> str:
+    return f"{value:.{digits}f} {unit}" if isfinite(value) else "not measured"
