@@ -28,7 +28,9 @@ from pipeline.errors import ConfigError, IdentityUnavailable, StorageUnavailable
 from pipeline.identity import Identity
 from pipeline.settings import CONNECTION, MIB, Settings, StorageAccount
 from pipeline.storage.error_codes import MISSING_CODES, denied, error_from_code
-from pipeline.storage.transport import Transport, use_fast_policy
+from pipeline.storage.header_values import use_fast_header_values
+from pipeline.storage.transactions import use_fast_transactions
+from pipeline.storage.transport import Transport
 
 # A read returns at most this much, so a transfer holds no more in memory. A smaller blob arrives with the first read.
 READ_CHUNK_BYTES = 4 * MIB
@@ -51,7 +53,8 @@ class Account:
 
     def __init__(self, blobs: BlobServiceClient, queues: QueueServiceClient, tables: TableServiceClient) -> None:
         self._blobs, self._queues, self._tables = blobs, queues, tables
-        use_fast_policy()
+        use_fast_transactions()
+        use_fast_header_values()
 
     @classmethod
     def open(cls, account: StorageAccount, identity: Identity | None) -> Self:

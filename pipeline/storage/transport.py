@@ -1,28 +1,13 @@
-"""HTTP transport of the storage clients: one connection pool for blobs, queues and tables, and a faster serialization.
+"""HTTP transport of the storage clients: one connection pool for blobs, queues and tables."""
 
-azure-core serializes a transaction with the e-mail package, under a policy that parses every header each time it is
-read. That took a seventh of the CPU time of a job. The package's older policy does not parse headers and produces the
-same bytes; a test compares them. `use_fast_policy` patches azure-core with that policy.
-"""
-
-from email.policy import Compat32
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.core.utils import _pipeline_transport_rest_shared as framing
 from typing_extensions import override
 
 from pipeline.errors import PermanentError
 from pipeline.http_connections import new_session
-
-POLICY = Compat32(linesep="\r\n", max_line_length=None, mangle_from_=False)
-
-
-def use_fast_policy() -> None:
-    """Apply the patch to this process. It has no effect on a version of azure-core that serializes in another way."""
-    setattr(framing, "HTTP", POLICY)  # noqa: B010 - the module does not declare it
-
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
