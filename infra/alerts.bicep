@@ -77,6 +77,14 @@ var searches = [
     means: 'Old bookkeeping could not be deleted. Jobs are not affected, but the tables grow if it fails each time. The log line names the kind and the error.'
   }
   {
+    name: 'images-cost'
+    severity: 1
+    window: 'PT15M'
+    above: 0
+    query: 'traces | where message has_any ("event=cost.month_cap_reached", "event=run.cost_paused", "event=run.schedule_refused")'
+    means: 'A cap on the cost holds work, and nothing is lost. Uploads wait for the next month or a higher PIPELINE_MONTH_MAX_COST; a paused run waits until a user resumes it with a higher cap.'
+  }
+  {
     name: 'images-operator'
     severity: 2
     window: 'PT15M'

@@ -19,6 +19,7 @@
     │   ├── InvalidCursor       the cursor of a page is invalid
     │   └── StateConflict       the state of the job or run does not allow the action
     ├── JobPaused               operators have paused this kind of work; the job is requeued, and this is not an attempt
+    │   └── CostCapReached      no session may start, because of a cap on the cost
     ├── PoolFull                no session is free; the job is requeued, and this is not an attempt
     ├── SourceChanged           the source changed during the job; its current version is processed instead
     ├── JobSuperseded           the source is gone, or another worker has taken the job over
@@ -56,6 +57,8 @@ HTTP_BY_KIND: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "Unsupported media type"),
     "unsupported_content_encoding": (415, "Unsupported content encoding"),
     "over_cap": (422, "Limit exceeded"),
+    "cap_below_hour": (422, "Limit exceeded"),
+    "no_cost_cap": (422, "No cap on the cost"),
     "key_reused": (422, "Idempotency key reused"),
     "response_too_large": (422, "Image too large for a response"),
     "timeout": (504, "Timeout"),
@@ -209,6 +212,15 @@ class JobPaused(PipelineError, kind="paused", http=(503, "Paused")):  # noqa: N8
         """Create the error with its delay."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class CostCapReached(JobPaused, kind="cost_cap", http=(503, "Cost cap reached")):
+    """An hour of a session would pass a cap on the cost: that of the month, or that of `run`, which pauses then."""
+
+    def __init__(self, message: str, retry_after: float, run: str = "") -> None:
+        """Create the error with its delay, and with the run whose own cap is reached, if it is one."""
+        super().__init__(message, retry_after)
+        self.run = run
 
 
 class JobSuperseded(PipelineError, kind="superseded", http=(409, "Source changed")):  # noqa: N818

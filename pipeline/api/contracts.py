@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 
 from pipeline.api import jobs, monitoring, pauses, recipes, runs
-from pipeline.api.schemas import AcceptedDocument, JobDocument, JobsDocument
+from pipeline.api.schemas import JobDocument, JobsDocument, WaitingDocument
 from pipeline.api.submit import JobRequest
 from pipeline.monitoring.health import Health, VersionInfo
 from pipeline.monitoring.pool_overview import RecycleResult, Statistics
@@ -47,10 +47,10 @@ class Contract:
 
 CONTRACTS: Mapping[str, Contract] = {
     "submit_job": Contract(
-        responses={200: (JobDocument, *IMAGES), 202: AcceptedDocument},
+        responses={200: (JobDocument, *IMAGES), 202: WaitingDocument},
         problems=(400, 403, 404, 406, 409, 411, 413, 415, 422, 503, 504),
         body=JobRequest,
-        form=("recipe",),
+        form=("recipe", "tenant"),
         headers=SUBMIT_HEADERS,
     ),
     "list_jobs": Contract(

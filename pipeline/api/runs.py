@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -55,6 +55,10 @@ class PlanDocument(Document):
     reasons: dict[str, int]
     """Number of due jobs by reason."""
     recipes: dict[str, int]
+    tenants: int
+    """Number of tenants of the jobs with `isolation: tenant`."""
+    single_jobs: int
+    """Number of jobs that need a session each."""
     estimate: Estimate
     start: str
     """URL to start the run with POST and `{"plan": ID}`."""
@@ -88,6 +92,8 @@ class ResumeRequest(Document):
 
     max_jobs: JobCount | None = None
     """Higher cap on the number of jobs, for a run that has left jobs at its cap (`more_due`)."""
+    max_cost: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Higher cap on the cost, for a run that has paused at its cap."""
 
 
 class RunDocument(Document):
@@ -97,7 +103,11 @@ class RunDocument(Document):
     href: str
     state: RunState
     why: str
-    """Reason for which the run stopped or left due jobs, if it did."""
+    """Reason for which the run stopped, paused or left due jobs, if it did."""
+    paused: Literal["", "cost"]
+    """Kind of the cap that a paused run has reached; a user raises it and resumes the run."""
+    max_cost: float | None
+    """Cap on the cost that the request gave."""
     selection: Selection
     plan: str | None
     scheduled: bool
@@ -195,5 +205,5 @@ class RunHandlers:
     async def resume(self, request: Request) -> Response:
         """Handle `POST /api/runs/{id}/resume`: continue a run; ended jobs are not executed again."""
         body = request.json(ResumeRequest)
-        run = await self.runs.resume(request.parameter("id"), max_jobs=body.max_jobs)
+        run = await self.runs.resume(request.parameter("id"), max_jobs=body.max_jobs, max_cost=body.max_cost)
         return Response(RunDocument.of(run, request.links), 202, {"Location": request.links.to("runs", run.id)})

@@ -68,6 +68,13 @@ class AcceptedDocument(Document):
     state: State
 
 
+class WaitingDocument(AcceptedDocument):
+    """A submitted job that has not ended yet."""
+
+    reason: str
+    """Reason for which the job waits, such as a pause or a cap on the cost; empty if there is none."""
+
+
 class JobDocument(AcceptedDocument):
     """A job: its state, its renditions with their URLs, its error."""
 

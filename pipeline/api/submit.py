@@ -18,12 +18,13 @@ from pipeline.api.http import RETRY_AFTER_SECONDS, Links, Request, Response, pro
 from pipeline.api.idempotency import IdempotencyKey, IdempotencyKeys
 from pipeline.api.images import ImageHandlers
 from pipeline.api.negotiation import ResultFormat, WaitPreference
-from pipeline.api.schemas import AcceptedDocument, JobDocument, RecipeName
+from pipeline.api.schemas import JobDocument, RecipeName, WaitingDocument
 from pipeline.api.uploads import ANY_TYPE, known_query, read_upload
 from pipeline.engine.encode.formats import FORMATS
 from pipeline.errors import JobSuperseded, PermanentError, RequestError, StateConflict, TransientError
 from pipeline.jobs.actions import JobActions
 from pipeline.jobs.dispatch import JobDispatcher
+from pipeline.jobs.isolation import TENANT_METADATA_KEY, checked_tenant
 from pipeline.jobs.recovery_message import RecoveryMessage
 from pipeline.jobs.rendering import SchedulingPolicy
 from pipeline.monitoring.document import Document
@@ -70,7 +71,8 @@ class JobRequest(Document, json_schema_extra={"examples": [{"source": "photos/a.
 class SubmitRequest:
     """A validated submission.
 
-    `image` holds the bytes of an uploaded image; `name` is then its file name. `recipe` is a name or the recipe itself.
+    `image` holds the bytes of an uploaded image; `name` is then its file name, and `tenant` its tenant, if the request
+    names one. `recipe` is a name or the recipe itself.
     """
 
     container: str
@@ -78,12 +80,13 @@ class SubmitRequest:
     recipe: str | dict[str, Any]
     image: memoryview | None = None
     content_type: str = ANY_TYPE
+    tenant: str = ""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the submission in 64 hexadecimal digits; the same for JSON, form and body."""
         image = hashlib.sha256(self.image).hexdigest() if self.image is not None else None
-        content = [self.container, self.name, self.recipe, image, self.content_type]
+        content = [self.container, self.name, self.recipe, image, self.content_type, self.tenant]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -92,11 +95,12 @@ def parse_submission(request: Request, settings: Settings) -> SubmitRequest:
     if request.content_type.value == "application/json":
         known_query(request, set())
         return _named_source(request.json(JobRequest), settings)
-    upload = read_upload(request, settings, {"recipe"})
+    upload = read_upload(request, settings, {"recipe", "tenant"})
     recipe = upload.fields.get("recipe")
     if not recipe:
         raise RequestError("no recipe is named: add the field 'recipe', or ?recipe=NAME to the URL")
-    return SubmitRequest(settings.upload_container, upload.name, recipe, upload.data, upload.content_type)
+    tenant = checked_tenant(upload.fields.get("tenant", ""))
+    return SubmitRequest(settings.upload_container, upload.name, recipe, upload.data, upload.content_type, tenant)
 
 
 def _named_source(body: JobRequest, settings: Settings) -> SubmitRequest:
@@ -109,6 +113,8 @@ def _named_source(body: JobRequest, settings: Settings) -> SubmitRequest:
 
 FINAL_STATES, PENDING_STATES = ("done", "failed"), ("queued", "running")
 POLL_INTERVAL_SECONDS = 0.5
+# The kind of CostCapReached.
+COST_CAP = "cost_cap"
 # An image is stored in blocks of 4 MiB. The next one is collected while one is sent.
 MAX_STORING_BYTES = 12 * MIB
 # A client waits for the response, so the job precedes uploads and runs.
@@ -149,7 +155,7 @@ class SubmitHandlers:
         idempotency_key = IdempotencyKey.of(key_text, fingerprint)
         recipe = await self._recipe(submission)
         wanted.check(recipe)
-        wait = await self._wait_seconds(prefer)
+        wait, reason = await self._wait_seconds(prefer)
         message, is_repeated = await self._message(request, recipe.name, submission, idempotency_key)
         key = JobKey.of(message.recipe, message.container, message.name)
         entry = await self.jobs.ledger.get(key) if is_repeated else None
@@ -160,15 +166,19 @@ class SubmitHandlers:
         if entry and entry.state == "dismissed":
             raise StateConflict("the job was dismissed: retry it to execute it", kind="job_dismissed")
         if entry is None or entry.state not in FINAL_STATES:
-            return _accepted(key, entry.state if entry else "queued", request.links, prefer)
+            reason = entry.error_message if entry and entry.error_kind == COST_CAP else reason
+            return _accepted(key, entry.state if entry else "queued", reason, request.links, prefer)
         return await self._ended(request, entry, prefer, wanted)
 
-    async def _wait_seconds(self, prefer: WaitPreference) -> float:
-        """Return the time to wait for the job: 0 if it cannot start now. Raises the refusal if it cannot even wait."""
+    async def _wait_seconds(self, prefer: WaitPreference) -> tuple[float, str]:
+        """Return the time to wait for the job, and the reason if that is 0 because the job cannot start now.
+
+        Raises the refusal if the job cannot even wait.
+        """
         refusal = await self.dispatcher.admission.refusal("requests")
         if isinstance(refusal, TransientError) and refusal.service == "storage":
             raise refusal
-        return 0 if refusal else prefer.seconds
+        return (0, refusal.message) if refusal else (prefer.seconds, "")
 
     async def _message(
         self, request: Request, recipe: str, submission: SubmitRequest, key: IdempotencyKey | None
@@ -188,7 +198,10 @@ class SubmitHandlers:
             message = Message.model_validate(target)
         if submission.image is not None:
             request.reserve(min(2 * len(submission.image), MAX_STORING_BYTES))
-            await self.jobs.sources.put(message.container, message.name, submission.image, submission.content_type)
+            metadata = {TENANT_METADATA_KEY: submission.tenant} if submission.tenant else {}
+            await self.jobs.sources.put(
+                message.container, message.name, submission.image, submission.content_type, metadata
+            )
         return message, is_repeated
 
     async def _recipe(self, submission: SubmitRequest) -> Recipe:
@@ -206,8 +219,10 @@ class SubmitHandlers:
         entry = await self._execute(message, wait_seconds)
         # Another worker may hold the claim, or the job may wait in the queue.
         while (entry is None or entry.state in PENDING_STATES) and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             entry = await self.jobs.ledger.get(key)
+            if entry and entry.error_kind == COST_CAP:
+                break
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         return entry or await self.jobs.ledger.get(key)
 
     async def _execute(self, message: Message, wait_seconds: float) -> Entry | None:
@@ -247,7 +262,7 @@ class SubmitHandlers:
         return Response(JobDocument.of(entry, links), headers={**headers, **location})
 
 
-def _accepted(key: JobKey, state: State, links: Links, prefer: WaitPreference) -> Response:
+def _accepted(key: JobKey, state: State, reason: str, links: Links, prefer: WaitPreference) -> Response:
     url = links.to("jobs", key.id)
     headers = {"Location": url, "Retry-After": str(RETRY_AFTER_SECONDS), **prefer.applied(accepted=True)}
-    return Response(AcceptedDocument(id=key.id, state=state, href=url), 202, headers)
+    return Response(WaitingDocument(id=key.id, state=state, href=url, reason=reason), 202, headers)

@@ -71,7 +71,9 @@ def reprocess(
     sample: Sample = None,
     plan_id: Annotated[str, typer.Option("--plan", help="Start this plan, not a new one.")] = "",
     max_jobs: Annotated[int | None, typer.Option(min=0, help="Refuse to start more jobs than this.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Refuse to start if the estimate is higher.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Refuse to start above this cost; later, pause.")
+    ] = None,
     yes: Yes = False,
     detach: Detach = False,
     as_json: Json = False,
@@ -141,13 +143,14 @@ def resume(
     max_jobs: Annotated[
         int | None, typer.Option(min=1, help="New maximum number of jobs, for a run that left due jobs.")
     ] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="New maximum cost, for a run that paused.")] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Resume a run that was cancelled, has stopped, has lost its messages or has left due jobs, and follow it."""
+    """Resume a run that was cancelled, has stopped, paused, lost its messages or left due jobs, and follow it."""
 
     async def work(services: Services) -> Run:
-        resumed = await services.runs.resume(run, max_jobs=max_jobs)
+        resumed = await services.runs.resume(run, max_jobs=max_jobs, max_cost=max_cost)
         return resumed if detach else await _follow(services, run, quiet=as_json)
 
     _finish(with_services(work), as_json=as_json)
@@ -252,7 +255,7 @@ def _finish(run: Run | None, *, as_json: bool) -> None:
         _show_runs([run])
     else:
         console.print("no jobs are due")
-    if run and (run.progress.failed or run.more_due or run.state in ("stopped", "cancelled")):
+    if run and (run.progress.failed or run.more_due or run.state in ("stopped", "cancelled", "paused")):
         raise typer.Exit(FAILED)
 
 
@@ -267,13 +270,17 @@ def _show_plan(plan: Plan) -> None:
             table.add_row(reason, f"{count:,}")
         console.print(table)
     estimate = plan.estimate
+    parts = {name: cost for name, cost in estimate.money.items() if name != "total"}
+    tenants = f" for {counted(plan.tenants, 'tenant')}" if plan.tenants else ""
+    single = f", {counted(plan.single_jobs, 'job')} in sessions of their own" if plan.single_jobs else ""
     basis = f"from {counted(estimate.timings, 'measured job')}" if estimate.timings else "assumed: no measured jobs yet"
     console.print(
         f"plan {plan.id}: {_counts(plan)}, {plan.bytes:,} bytes\n"
         f"about {estimate.minutes:.1f} minutes in {counted(estimate.sessions, 'session')} ({basis})\n"
-        f"{counted(estimate.session_hours, 'session-hour')}, {estimate.transactions:,} storage transactions\n"
-        f"about ${estimate.total:.2f}: sessions ${estimate.money.get('sessions', 0):.2f}, "
-        f"storage ${estimate.money.get('storage', 0):.4f}; function instances not included"
+        f"{counted(estimate.session_hours, 'session-hour')}{tenants}{single}, "
+        f"{estimate.gb_seconds:,} GB-seconds, {estimate.transactions:,} storage transactions\n"
+        f"at most ${estimate.total:.2f}: {', '.join(f'{name} ${cost:.2f}' for name, cost in parts.items())}"
+        + (f"; sessions not included: {estimate.unpriced}" if estimate.unpriced else "")
     )
     if plan.written:
         console.print(
@@ -286,7 +293,8 @@ def _show_runs(runs: list[Run]) -> None:
     table = Table("run", "state", "done", "skipped", "failed", "left", "why", box=None)
     for run in runs:
         counts = (run.progress.done, run.progress.skipped, run.progress.failed, run.progress.left)
-        state = f"{run.state}, more is due" if run.more_due else run.state
+        state = f"paused: {run.paused}" if run.paused else run.state
+        state = f"{state}, more is due" if run.more_due else state
         table.add_row(run.id, state, *(f"{count:,}" for count in counts), escape(run.why))
     console.print(table)
 

@@ -17,9 +17,18 @@ MIN_PAUSE_SECONDS = 30.0
 class Admission:
     """Admit jobs, and learn from their ends."""
 
-    def __init__(self, pauses: Pauses, probe_interval: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Create the breakers of this process. They first probe their services after `probe_interval` seconds."""
-        self.pauses = pauses
+    def __init__(
+        self,
+        pauses: Pauses,
+        probe_interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        cost_refusal: Callable[[], JobPaused | None] = lambda: None,
+    ) -> None:
+        """Create the breakers of this process. They first probe their services after `probe_interval` seconds.
+
+        `cost_refusal` returns the reason why no session may start because of a cap on the cost.
+        """
+        self.pauses, self._cost_refusal = pauses, cost_refusal
         self.breakers: dict[str, CircuitBreaker] = {
             dependency: CircuitBreaker(dependency, probe_interval, clock) for dependency in DEPENDENCIES
         }
@@ -38,7 +47,9 @@ class Admission:
         if outdated := await self.pauses.outdated():
             return JobPaused(outdated.message, MAX_PAUSE_SECONDS)
         # Another job may have become the probe meanwhile.
-        return self._open_fault(needs) or (paused_error(work, since) if since else None)
+        if fault := self._open_fault(needs):
+            return fault
+        return paused_error(work, since) if since else self._cost_refusal()
 
     @asynccontextmanager
     async def admitted(
@@ -47,7 +58,7 @@ class Admission:
         """Run the body, the job of a source, if it may start, and let the breakers of the services know what it meets.
 
         Raises:
-            JobPaused: Operators have paused this kind of work.
+            JobPaused: Operators have paused this kind of work, or a cap on the cost is reached.
             TransientError: A breaker is open; or an error of the body.
         """
         if refusal := await self.refusal(work, needs):

@@ -15,6 +15,7 @@ from pipeline.concurrency import gather_or_cancel
 from pipeline.engine.revisions import decoder_revision
 from pipeline.errors import (
     ConfigError,
+    CostCapReached,
     JobSuperseded,
     OutdatedDeployment,
     PermanentError,
@@ -171,7 +172,7 @@ class JobExecutor:
             with suppress(PipelineError):
                 await claim.requeue(error, timer.current, tried=False)
             raise
-        except (TransientError, PoolFull) as error:
+        except (TransientError, PoolFull, CostCapReached) as error:
             log.warning(
                 "interrupted at %s: %s", timer.current, error, extra={"event": "job.interrupted", "kind": error.kind}
             )

@@ -18,6 +18,7 @@ from pipeline.engine.errors import KINDS
 from pipeline.engine.protocol import Job
 from pipeline.errors import OutputError, PipelineError, RecipeError, SessionLost, SourceError
 from pipeline.jobs.admission import Admission
+from pipeline.jobs.isolation import TENANT_JOBS_AT_ONCE, session_label
 from pipeline.jobs.source_metadata import focal_point_of, needs_tags
 from pipeline.jobs.timings import JobTimer
 from pipeline.jobs.verification import check_bytes, check_report
@@ -27,7 +28,6 @@ from pipeline.pool.report import FailureFacts, RenditionFacts, SessionReport
 from pipeline.pool.requests import PRIORITIES, JobLabel, Priority
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.session import BUSY, REPLACED, Session, Workspace
-from pipeline.pool.slot import TRUSTED
 from pipeline.recipes import Recipe, Rendition
 from pipeline.settings import Settings
 from pipeline.storage import Asset, Assets
@@ -48,7 +48,7 @@ class Source(Protocol):
 
     @property
     def container(self) -> str:
-        """The container; with `name` it determines the tenant."""
+        """The container; with `name` and `metadata` it determines the tenant."""
 
     @property
     def name(self) -> str:
@@ -153,12 +153,13 @@ class Renderer:
         source, recipe, policy = request.source, request.recipe, request.policy
         timer.current, started = "acquire", time.perf_counter()
         async with self.scheduler.acquire_slot(
-            self._isolation_label(recipe, source),
+            self._session_label(recipe, source),
             priority=policy.priority,
             fairness_key=policy.fairness_key or recipe.family,
             size=source.size,
             estimate=self._estimate(recipe, source),
             job_label=JobLabel(recipe.name, source.container, source.name),
+            packed=TENANT_JOBS_AT_ONCE if policy.priority == "run" and recipe.isolation == "tenant" else 1,
         ) as session:
             timer.session = session.name
             timer.add_span("acquire", started, time.perf_counter())
@@ -220,17 +221,8 @@ class Renderer:
     def _estimate(self, recipe: Recipe, source: Source) -> Estimate:
         return partial(self.scheduler.durations.estimate, recipe.name, source.size)
 
-    def _isolation_label(self, recipe: Recipe, source: Source) -> str | None:
-        """Return the label of sessions that this job may share; None for a session that serves this job alone.
-
-        Trusted recipes share with trusted recipes on uploads; a tenant is a top-level folder; the rest share one label.
-        """
-        if recipe.isolation == "single" or recipe.has_code:
-            return None
-        if recipe.isolation == "tenant":
-            return f"tenant:{source.container}/{source.name.split('/')[0]}"
-        uploaded = source.container == self.settings.input_container
-        return TRUSTED if recipe.isolation == "trusted" and uploaded else "shared"
+    def _session_label(self, recipe: Recipe, source: Source) -> str | None:
+        return session_label(recipe, source.container, source.name, source.metadata, self.settings.input_container)
 
     def _work_item(self, request: RenderRequest, names: Workspace) -> WorkItem:
         """Describe the job for the session's batcher. A job with its own time limit is never part of a microbatch."""
@@ -238,7 +230,7 @@ class Renderer:
         # The service takes whole seconds, at least one.
         seconds = min(ceil(recipe.limits.get("max_seconds", timeout)), timeout)
         limited = "max_seconds" in recipe.limits
-        exclusive = request.policy.exclusive or limited or self._isolation_label(recipe, request.source) is None
+        exclusive = request.policy.exclusive or limited or self._session_label(recipe, request.source) is None
         return WorkItem(
             self._job(request, names),
             seconds,

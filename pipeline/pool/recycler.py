@@ -7,6 +7,7 @@ from typing import Literal
 
 from pipeline.concurrency import BackgroundTasks
 from pipeline.errors import PipelineError
+from pipeline.pool.hours import HourAccount
 from pipeline.pool.lease_keeper import LeaseKeeper
 from pipeline.pool.slot import ACTIVE, FINAL, Slot, SlotState
 from pipeline.settings import Settings
@@ -19,10 +20,16 @@ class SlotRecycler:
     """Recycler of this process's slots."""
 
     def __init__(
-        self, settings: Settings, leases: LeaseKeeper, tasks: BackgroundTasks, on_ready: Callable[[], None]
+        self,
+        settings: Settings,
+        leases: LeaseKeeper,
+        tasks: BackgroundTasks,
+        on_ready: Callable[[], None],
+        hours: HourAccount,
     ) -> None:
         """Create a recycler that calls `on_ready` when a slot accepts jobs again."""
         self._settings, self._leases, self._tasks, self._on_ready = settings, leases, tasks, on_ready
+        self._hours = hours
 
     async def prepare(self, slot: Slot) -> None:
         """Open a slot that was just leased; recycle its session first where needed."""
@@ -35,6 +42,10 @@ class SlotRecycler:
         self.maintain_idle(slot)
         if slot.state in ACTIVE:
             slot.record_billed_hours()
+            if slot.renewal_is_due:
+                self._tasks.spawn(slot.renew(self._hours))
+            if slot.lifetime.counted > slot.reserved.count:  # the platform has replaced the session
+                self._tasks.spawn(slot.reserved.settle(self._hours, slot.lifetime.counted))
             if slot.needs_writing:
                 self._tasks.spawn(self.write_billed_hours(slot))
 
@@ -102,6 +113,7 @@ class SlotRecycler:
             return
         if slot.state not in FINAL:
             slot.record_billed_hours()
+            await slot.reserved.settle(self._hours, slot.lifetime.counted)
             slot.new_identity()
             log.info(
                 "slot %s gets a new session, generation %d (%s)",
@@ -117,6 +129,7 @@ class SlotRecycler:
         """Release a slot for the time in which its session, which could not be ended, expires by inactivity."""
         self._leases.drop(slot, SlotState.COOLING)
         slot.record_billed_hours(slot.lifetime.ends)
+        await slot.reserved.settle(self._hours, slot.lifetime.counted)
         with suppress(PipelineError):
             await slot.write(SlotState.COOLING, until=time.time() + self._settings.pool_cooldown)
             await slot.document.release()
@@ -132,6 +145,10 @@ class SlotRecycler:
             if slot.jobs == 0 and not slot.in_doubt and slot.lease_is_valid:
                 if await slot.session.clean():
                     slot.lifetime.mark_responded(time.time())
+                if not await slot.reserved.pay_until_expiry(self._hours, slot.lifetime, slot.label):
+                    await slot.session.end()
+                    slot.record_billed_hours()
+                    slot.new_identity()
                 await slot.write(SlotState.FREE)
                 state = SlotState.FREE
             elif slot.unwritten and slot.lease_is_valid:

@@ -31,6 +31,7 @@ class SlotRequest(Generic[S]):
         size: Size of the source in bytes.
         estimate: Returns the job's expected seconds inside a session.
         job_label: Label for status pages.
+        packed: Jobs of this label that a session is to have before the job opens a further one.
         started: Seconds since 1970 at which the job got its slot; 0 while it waits.
         slot: Resolves to the assigned slot.
     """
@@ -41,5 +42,11 @@ class SlotRequest(Generic[S]):
     size: int = 0
     estimate: Estimate = no_estimate
     job_label: JobLabel | None = None
+    packed: int = 1
     started: float = 0.0
     slot: asyncio.Future[S] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def run(self) -> str:
+        """Id of the run of the job; empty for other jobs."""
+        return self.fairness_key if self.priority == "run" else ""

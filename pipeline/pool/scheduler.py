@@ -8,7 +8,7 @@ finds `in use` and starts with a new session.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any
@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError, PoolFull, PoolUnavailable, SessionLos
 from pipeline.pool.batching import DurationEstimator, Estimate, no_estimate
 from pipeline.pool.client import PoolClient
 from pipeline.pool.division import Shares
+from pipeline.pool.hours import HourAccount, UnlimitedHours
 from pipeline.pool.lease_keeper import LeaseKeeper
 from pipeline.pool.recycler import SlotRecycler
 from pipeline.pool.requests import JobLabel, Priority, SlotRequest
@@ -30,6 +31,8 @@ from pipeline.settings import Settings
 
 # Seconds between two rounds of maintenance.
 MAINTENANCE_INTERVAL_SECONDS = 1.0
+# Jobs of runs leave a shared session alone that has been idle for less than this.
+KEPT_IDLE_SECONDS = 10.0
 
 
 class SlotScheduler:
@@ -42,10 +45,19 @@ class SlotScheduler:
     """
 
     def __init__(
-        self, settings: Settings, documents: SlotDocuments, client: PoolClient, board: StatusTable | None = None
+        self,
+        settings: Settings,
+        documents: SlotDocuments,
+        client: PoolClient,
+        board: StatusTable | None = None,
+        hours: HourAccount | None = None,
     ) -> None:
-        """Create a scheduler without slots. Without `board` it publishes no status."""
+        """Create a scheduler without slots.
+
+        Without `board` it publishes no status, and without `hours` it reserves none.
+        """
         self._settings = settings
+        self._hours = hours or UnlimitedHours()
         self._status_publisher = SlotStatusPublisher(board) if board else None
         shares: Shares = {"upload": settings.upload_share, "run": settings.run_share}
         self._queue: FairPriorityQueue[Slot] = FairPriorityQueue(shares)
@@ -54,7 +66,7 @@ class SlotScheduler:
         holder = self._status_publisher.holder if self._status_publisher else ""
         self.durations = DurationEstimator()
         self.leases = LeaseKeeper(settings, documents, client, self._queue.jobs, shares, holder)
-        self.recycler = SlotRecycler(settings, self.leases, self._tasks, self._dispatch)
+        self.recycler = SlotRecycler(settings, self.leases, self._tasks, self._dispatch, self._hours)
 
     @asynccontextmanager
     async def acquire_slot(
@@ -66,6 +78,7 @@ class SlotScheduler:
         size: int = 0,
         estimate: Estimate = no_estimate,
         job_label: JobLabel | None = None,
+        packed: int = 1,
     ) -> AsyncIterator[Session]:
         """Wait for a slot and yield its session for one job. See `SlotRequest` for the arguments.
 
@@ -73,10 +86,13 @@ class SlotScheduler:
 
         Raises:
             PoolFull: No slot became free within the acquire timeout.
-            PipelineError: This process holds no slot, because it cannot lease any.
+            PipelineError: This process holds no slot, because it cannot lease any; or no session-hour may start.
         """
-        request: SlotRequest[Slot] = SlotRequest(label, priority, fairness_key, size, estimate, job_label)
-        slot = await self._acquire(request)
+
+        def new_request() -> SlotRequest[Slot]:
+            return SlotRequest(label, priority, fairness_key, size, estimate, job_label, packed)
+
+        slot, request = await self._acquire_paid(new_request)
         try:
             yield slot.session
         except (SessionLost, SessionReplyError, PoolUnavailable, asyncio.CancelledError) as error:
@@ -86,6 +102,11 @@ class SlotScheduler:
             raise
         finally:
             self._release(slot, request)
+
+    @property
+    def has_session(self) -> bool:
+        """True if this process has a session whose hour has been reserved."""
+        return any(slot.reserved.count for slot in self.leases.slots)
 
     def status_rows(self) -> dict[str, dict[str, Any]]:
         """Return the status rows of the slots that this process holds, by slot name."""
@@ -104,6 +125,35 @@ class SlotScheduler:
         await self._tasks.cancel()
         returns = [self.recycler.start(slot, SlotState.RETURNING) for slot in self.leases.slots]
         await asyncio.gather(self.leases.withdraw_demand(), *returns, return_exceptions=True)
+
+    async def _acquire_paid(self, new_request: Callable[[], SlotRequest[Slot]]) -> tuple[Slot, SlotRequest[Slot]]:
+        """Wait for a slot, and reserve the hour in which the job starts."""
+        while True:
+            request = new_request()
+            slot = await self._acquire(request)
+            try:
+                # A session that has expired starts again, with the files of its jobs: it is no further one.
+                others = 0 if slot.jobs_served else self._open_sessions(request.label)
+                if await slot.pay(self._hours, request, others):
+                    return slot, request
+            except BaseException:
+                self._release(slot, request)
+                raise
+            self._release(slot, request)
+
+    def _open_sessions(self, label: str | None, *, opening: bool = False) -> int:
+        """Return the number of sessions with that label that accept jobs and have an hour, or, if wanted, await it."""
+        of_label = (slot for slot in self.leases.slots if slot.label == label and slot.accepts_jobs)
+        return sum(slot.reserved.count > 0 or (opening and slot.jobs > 0) for slot in of_label)
+
+    def _may_open(self, request: SlotRequest[Slot]) -> bool:
+        """Return whether the job may open another session: for packed jobs, if the open ones have enough of them."""
+        sessions = self._open_sessions(request.label, opening=True)
+        if sessions and request.packed > 1:
+            running = sum(each.label == request.label for slot in self.leases.slots for each in slot.requests)
+            if running + self._queue.count(request.label) <= sessions * request.packed:
+                return False
+        return self._hours.may_open(request.run, request.label or "single", sessions)
 
     async def _acquire(self, request: SlotRequest[Slot]) -> Slot:
         if self._maintenance is None:
@@ -150,8 +200,9 @@ class SlotScheduler:
         while request := self._dispatch_next():
             self._queue.start(request)
         in_maintenance = sum(slot.state not in ACTIVE for slot in self.leases.slots)
-        if any(self._queue.candidates()) and in_maintenance < len(self._queue):
-            self._evict_idle_session()
+        opening = [each for each in self._queue.candidates() if self._may_open(each)]
+        if opening and in_maintenance < len(self._queue):
+            self._evict_idle_session(urgent=any(not each.run for each in opening))
 
     def _dispatch_next(self) -> SlotRequest[Slot] | None:
         """Start the next waiting job for which there is a slot. Returns None when there is none."""
@@ -166,16 +217,21 @@ class SlotScheduler:
 
     def _best_slot(self, request: SlotRequest[Slot]) -> Slot | None:
         """Return the usable slot with the fewest jobs; of equals, prefer one that has served the same label."""
-        usable = (slot for slot in self.leases.slots if slot.can_start(request))
+        usable = [slot for slot in self.leases.slots if slot.can_start(request)]
+        if any(slot.is_unused for slot in usable) and not self._may_open(request):
+            usable = [slot for slot in usable if not slot.is_unused]
         return min(usable, key=lambda slot: (slot.jobs, slot.label != request.label), default=None)
 
-    def _evict_idle_session(self) -> None:
-        """Recycle the session that has been idle longest. It is idle while a job waits, so its label is another one."""
-        idle = [
-            slot
-            for slot in self.leases.slots
-            if slot.idle and not slot.needs_recycling and slot.state is SlotState.READY
-        ]
+    def _evict_idle_session(self, *, urgent: bool) -> None:
+        """Recycle the session that has been idle longest. It is idle while a job waits, so its label is another one.
+
+        If only jobs of runs wait, a session that jobs of several recipes share is kept for a moment: its next job may
+        be the next one of the run, and a new session costs another hour.
+        """
+        idle = [slot for slot in self.leases.slots if slot.idle and slot.accepts_jobs]
+        if not urgent:
+            now = time.monotonic()
+            idle = [each for each in idle if not each.is_shared or now - each.idle_since > KEPT_IDLE_SECONDS]
         if idle:
             oldest = min(idle, key=lambda slot: slot.idle_since)
             oldest.taint("of another label")
@@ -195,6 +251,7 @@ class SlotScheduler:
                 self._queue.shares.shares = self.leases.shares
                 for slot in list(self.leases.slots):
                     self.recycler.maintain(slot)
+                self._dispatch()
                 self._request_more_slots()
                 if self._status_publisher:
                     self._tasks.spawn(self._status_publisher.publish(list(self.leases.slots)))

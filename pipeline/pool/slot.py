@@ -15,13 +15,19 @@ from pipeline.pool import engine_bundle
 from pipeline.pool.batching import BatchLimits
 from pipeline.pool.billing import BilledHours, SessionLifetime
 from pipeline.pool.client import PoolClient
+from pipeline.pool.hours import HourAccount, ReservedHours
 from pipeline.pool.requests import SlotRequest
 from pipeline.pool.session import Session
 from pipeline.settings import Settings
 
+# Isolation label of jobs that may share a session with any other job of this label.
+SHARED = "shared"
 # Isolation label of jobs whose images all belong to the operator. Their sessions are recycled by age, and after this
 # many jobs at the latest.
 TRUSTED, TRUSTED_SESSION_MAX_JOBS = "trusted", 10_000
+
+# A session ends this long before its reserved hour, beside the timeout of a job, and busy ones reserve another before.
+END_MARGIN_SECONDS, RENEWAL_SECONDS = 60.0, 30.0
 
 # Treat a lease as expired this many seconds early, because a call that starts now may take a while to arrive.
 LEASE_MARGIN_SECONDS = 5.0
@@ -128,6 +134,7 @@ class Slot:
         recycle_reason: Reason for ending the session; empty while it is trusted.
         renewing: Whether a heartbeat is in flight.
         lifetime: Lifetime of the present session.
+        reserved: Hours that are reserved for the present session.
     """
 
     name: str
@@ -149,6 +156,7 @@ class Slot:
     renewing: bool = False
     session: Session = field(init=False)
     lifetime: SessionLifetime = field(init=False)
+    reserved: ReservedHours = field(default_factory=ReservedHours)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -163,6 +171,7 @@ class Slot:
         slot.identifier = "" if content.get("state") == SlotState.COOLING else str(content.get("identifier", ""))
         slot.label, slot.billed_hours = str(content.get("label", "")), BilledHours.parse(str(content.get("hours", "")))
         slot.lifetime = SessionLifetime.read(content if slot.identifier else {}, settings.pool_cooldown)
+        slot.reserved = ReservedHours.read(content if slot.identifier else {}, slot.lifetime.counted)
         slot.session = slot.new_session(engine_installed=content.get("engine") == engine_bundle.build().digest)
         slot.record_billed_hours()
         if content.get("state") != SlotState.FREE:
@@ -206,10 +215,41 @@ class Slot:
     @property
     def needs_recycling(self) -> bool:
         """Return whether the session is unusable: in doubt, too old, used up, absent, or with an uncertain lease."""
-        old = self.lifetime.started and time.time() - self.lifetime.started > self.settings.session_max_age
+        old = self.lifetime.started and self.age > min(self.settings.session_max_age, self._reserved_age)
         unusable = self.in_doubt or not self.identifier or not self.lease_is_valid
         max_jobs = TRUSTED_SESSION_MAX_JOBS if self.label == TRUSTED else self.settings.session_max_jobs
         return bool(unusable or old or self.jobs_served + self.jobs >= max_jobs)
+
+    @property
+    def accepts_jobs(self) -> bool:
+        """Return whether jobs of the session's label may start here."""
+        return self.state is SlotState.READY and not self.needs_recycling
+
+    @property
+    def is_unused(self) -> bool:
+        """Return whether no job has used the session, so that jobs of every label may."""
+        return self.jobs == 0 and self.jobs_served == 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether jobs of any tenant may use the session."""
+        return not self.is_unused and self.label in (SHARED, TRUSTED)
+
+    @property
+    def age(self) -> float:
+        """Age of the session in seconds."""
+        return time.time() - self.lifetime.started
+
+    @property
+    def _reserved_age(self) -> float:
+        """Age up to which a job may start, so that it ends within the reserved hours."""
+        return self.reserved.seconds - self.settings.job_timeout - END_MARGIN_SECONDS
+
+    @property
+    def renewal_is_due(self) -> bool:
+        """Return whether to reserve another hour, so that the busy session may go on."""
+        due = self.lifetime.started and self.jobs and self.age > self._reserved_age - RENEWAL_SECONDS
+        return bool(due and self._reserved_age < self.settings.session_max_age) and not self.needs_recycling
 
     @property
     def idle(self) -> bool:
@@ -227,9 +267,9 @@ class Slot:
         An unused session accepts any isolation label; a job with label None needs an unused session. Beyond the
         session's concurrency, small jobs still start while they fit into that number of microbatches.
         """
-        if self.state is not SlotState.READY or self.needs_recycling or self.session.overdue:
+        if not self.accepts_jobs or self.session.overdue:
             return False
-        if self.jobs == 0 and self.jobs_served == 0:
+        if self.is_unused:
             return True
         if request.label is None or self.label != request.label:
             return False
@@ -250,8 +290,18 @@ class Slot:
     def end_job(self, request: SlotRequest[Slot]) -> None:
         """Remove a job."""
         self.requests.remove(request)
-        self.jobs_served += 1
+        # Without an hour, no job has used the session.
+        self.jobs_served += int(self.reserved.count > 0)
         self.idle_since = time.monotonic()
+
+    async def pay(self, account: HourAccount, request: SlotRequest[Slot], open_sessions: int) -> bool:
+        """Reserve the hour in which the job starts (see `ReservedHours.pay`)."""
+        return await self.reserved.pay(account, self.lifetime, request.run, self.label, open_sessions)
+
+    async def renew(self, account: HourAccount) -> None:
+        """Reserve another hour for the last job that runs here. After a refusal, the session ends with its hour."""
+        run = self.requests[-1].run if self.requests else self.reserved.payer
+        await self.reserved.renew(account, run, self.label)
 
     def record_billed_hours(self, until: float | None = None) -> None:
         """Add the hours that the session has started until now, or until a given time (seconds since 1970)."""
@@ -277,6 +327,7 @@ class Slot:
 
     def _end_lifetime(self) -> None:
         self.record_billed_hours()
+        self.reserved.use(self.lifetime.counted)
         self.lifetime = SessionLifetime(self.settings.pool_cooldown)
 
     def new_session(self, *, engine_installed: bool) -> Session:
@@ -300,7 +351,7 @@ class Slot:
 
     def reset(self) -> None:
         """Forget the session and its identifier."""
-        self.identifier, self.jobs_served, self.label = "", 0, ""
+        self.identifier, self.jobs_served, self.label, self.reserved = "", 0, "", ReservedHours()
         self.lifetime = SessionLifetime(self.settings.pool_cooldown)
 
     async def write(self, state: SlotState | None = None, **fields: float) -> None:
@@ -334,4 +385,6 @@ class Slot:
             "holder": self.holder,
             "engine": engine_bundle.build().digest if self.session.engine_installed else "",
             "label": self.label,
+            "paid": self.reserved.count,
+            "payer": self.reserved.payer,
         }

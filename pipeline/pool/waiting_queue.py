@@ -35,6 +35,11 @@ class FairPriorityQueue(Generic[S]):
         """Return the number of waiting and running jobs, by priority."""
         return {priority: self._waiting[priority] + self._running[priority] for priority in PRIORITIES}
 
+    def count(self, label: str | None) -> int:
+        """Return the number of waiting requests with that label."""
+        groups = (group for groups in self._groups.values() for key, group in groups.items() if key[1] == label)
+        return sum(map(len, groups))
+
     def add(self, request: SlotRequest[S]) -> None:
         """Append a request to its group."""
         self._settle()

@@ -4,7 +4,7 @@ The duration comes from a closed formula.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -12,7 +12,8 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from pipeline.pool.slot import TRUSTED_SESSION_MAX_JOBS
+from pipeline.pool.billing import HOUR_SECONDS
+from pipeline.pool.slot import END_MARGIN_SECONDS, SHARED, TRUSTED, TRUSTED_SESSION_MAX_JOBS
 from pipeline.recipes import Recipe, Recipes
 from pipeline.runs.selection import PAGE_SIZE
 from pipeline.settings import Settings
@@ -32,6 +33,10 @@ class Times:
     whole: float = 0.0
 
 
+# A new session takes this long to start.
+SESSION_START_SECONDS = 4.0
+
+
 @dataclass(frozen=True)
 class Pool:
     """The sessions of a run.
@@ -45,7 +50,7 @@ class Pool:
 
     sessions: int
     concurrency: int = 2
-    start: float = 4.0
+    start: float = SESSION_START_SECONDS
     jobs: int = 200
 
     @classmethod
@@ -62,29 +67,54 @@ ASSUMED_TIMES = Times(upload=0.05, execution=0.4, download=0.05)
 # Storage requests of a job besides its renditions: reading the source, the claim, the end.
 REQUESTS_PER_JOB = 3
 REQUESTS_PER_BATCH = 2
+# The reservation of an hour, and the writes of the slot's document.
+REQUESTS_PER_SESSION = 4
+# A tenth more sessions than the jobs need, as some end early.
+SPARE_SESSIONS = 1.1
+# An instance of the template executes this many jobs at once, and has this memory unless the settings name another.
+JOBS_PER_INSTANCE, ASSUMED_MEMORY_MIB = 16, 2048
 # One listing, the rows of the batches, and the run's document, besides a range read of each shard for each recipe.
 REQUESTS_PER_PAGE = 4
 
 
 class Estimate(BaseModel, frozen=True):
-    """The expected duration and cost of a plan or a run.
+    """The expected duration of a plan or a run, and an upper bound of its session-hours and cost.
 
     `timings` is the number of measured jobs behind it; with 0, the times are assumed. `money` holds `sessions`,
-    `storage` and their sum `total`, in the currency of the price settings; function instances are not included.
-    `minutes` assumes that the whole pool is free for the run.
+    `functions`, `storage` and their sum `total`, in the currency of the price settings; `unpriced` is the reason if
+    `sessions` is not included. `planned` are the hours of sessions that several jobs share, by label. `minutes` assumes
+    that the whole pool is free for the run.
     """
 
     minutes: float = 0
     sessions: int = 0
     session_hours: int = 0
     transactions: int = 0
+    gb_seconds: int = 0
     money: dict[str, float] = {}
+    unpriced: str = ""
     timings: int = 0
+    planned: dict[str, int] = {}
 
     @property
     def total(self) -> float:
         """The total cost, in the currency of the price settings."""
         return self.money.get("total", 0)
+
+    def scaled(self, factor: float) -> Self:
+        """Return the estimate of that many times as many jobs."""
+        return self.model_copy(
+            update={
+                "session_hours": ceil(self.session_hours * factor),
+                "money": {name: round(value * factor, 4) for name, value in self.money.items()},
+                "planned": {label: ceil(hours * factor) for label, hours in self.planned.items()},
+            }
+        )
+
+    @property
+    def without_sessions(self) -> float:
+        """The cost of everything but sessions, in the currency of the price settings."""
+        return self.total - self.money.get("sessions", 0)
 
 
 @dataclass(frozen=True)
@@ -112,9 +142,19 @@ class Estimator:
         """Return the times of the jobs of the last two days."""
         return of_minutes(await self.metrics.minutes(datetime.now(UTC) - MAX_PERIOD + timedelta(minutes=1)))
 
-    def estimate(self, jobs: Counter[str], renditions: Counter[str], measured: Measured) -> Estimate:
-        """Estimate a number of jobs of each recipe; `renditions` is their total number by recipe."""
-        return estimate(self.settings, jobs, renditions, measured, jobs_per_session(self.settings, self.recipes))
+    def estimate(
+        self,
+        jobs: Counter[str],
+        renditions: Counter[str],
+        measured: Measured,
+        tenant_sessions: int | None = None,
+    ) -> Estimate:
+        """Estimate a number of jobs of each recipe; `renditions` is their total number by recipe.
+
+        Without the number of sessions that their tenants need, each job of a `tenant` recipe counts as a tenant.
+        """
+        isolation = {recipe.name: recipe.isolation for recipe in self.recipes}
+        return estimate(self.settings, jobs, renditions, measured, isolation, tenant_sessions)
 
     def of_recipes(self, recipes: Sequence[Recipe], jobs: int, measured: Measured) -> Estimate:
         """Estimate a number of jobs that is spread evenly over the recipes."""
@@ -142,18 +182,13 @@ def _mean(ms: Counter[str]) -> Times:
     return Times(ms["upload"] / count, execution / count, ms["download"] / count, whole / count)
 
 
-def jobs_per_session(settings: Settings, recipes: Iterable[Recipe]) -> dict[str, int]:
-    """Return the number of jobs after which a session is recycled, by recipe."""
-    limits = {"single": 1, "trusted": TRUSTED_SESSION_MAX_JOBS}
-    return {each.name: limits.get(each.isolation, settings.session_max_jobs) for each in recipes}
-
-
 def estimate(
     settings: Settings,
     jobs: Counter[str],
     renditions: Counter[str],
     measured: Measured,
-    session_max_jobs: Mapping[str, int] | None = None,
+    isolation: Mapping[str, str] | None = None,
+    tenant_sessions: int | None = None,
 ) -> Estimate:
     """Estimate a number of jobs of each recipe.
 
@@ -162,40 +197,113 @@ def estimate(
         jobs: The number of jobs by recipe.
         renditions: The total number of renditions by recipe.
         measured: Measured times.
-        session_max_jobs: The jobs that one session serves, by recipe (see `jobs_per_session`).
+        isolation: The isolation level by recipe; `shared` by default.
+        tenant_sessions: The number of sessions that the tenants need (see `tenant_sessions`); by default, each job of
+            a `tenant` recipe needs one.
     """
     count = sum(jobs.values())
     if count == 0:
         return Estimate(timings=measured.jobs)
     times = _mean_times(jobs, measured)
-    # The sessions that the jobs use up, and with that the mean number of jobs of a session.
-    limits = session_max_jobs or {}
-    used_up = sum(number / limits.get(recipe, settings.session_max_jobs) for recipe, number in jobs.items())
-    pool = replace(Pool.of(settings, times), jobs=max(1, round(count / used_up)))
+    need = SessionNeed.of(settings, jobs, measured, isolation or {}, tenant_sessions)
+    pool = replace(Pool.of(settings, times), jobs=max(1, round(count / need.used_up)))
     seconds = duration(count, pool, times, settings.run_concurrency * measured.processes)
     sessions = min(pool.sessions, count)
-    # Sessions are billed per started hour, and are recycled after a number of jobs or at their maximum age.
-    lifetimes = max(ceil(round(used_up, 6)), sessions * ceil(seconds / settings.session_max_age))
-    hours = max(lifetimes, sessions) * ceil(min(seconds, settings.session_max_age) / 3600)
+    instances = max(measured.processes, ceil(sessions * settings.session_concurrency / JOBS_PER_INSTANCE))
+    planned = need.planned(settings, seconds, ceil(instances))
+    hours = need.alone + sum(planned.values())
+    if planned and need.alone + len(planned) > 1:
+        # Sessions end for jobs of other labels. Then each instance opens one more, so that its jobs go on.
+        hours = min(count, hours + len(planned) * ceil(instances))
     writes = renditions.total()
     others = (
         REQUESTS_PER_JOB * count
         + REQUESTS_PER_BATCH * ceil(count / settings.run_batch_size)
         + (REQUESTS_PER_PAGE + DEFAULT_SHARDS * len(jobs)) * ceil(count / PAGE_SIZE)
+        + REQUESTS_PER_SESSION * hours
     )
+    gb_seconds = ceil(instances * seconds * (settings.instance_memory_mib or ASSUMED_MEMORY_MIB) / 1024)
     money = {
         "sessions": hours * settings.price_session_hour,
+        "functions": gb_seconds * settings.price_gb_second,
         "storage": writes / 10_000 * settings.price_writes + others / 10_000 * settings.price_operations,
     }
+    if not settings.caps_cost:
+        del money["sessions"]
     money["total"] = sum(money.values())
     return Estimate(
         minutes=round(seconds / 60, 2),
         sessions=sessions,
         session_hours=hours,
         transactions=writes + others,
+        gb_seconds=gb_seconds,
         money={name: round(value, 4) for name, value in money.items()},
+        unpriced=settings.uncapped_reason,
         timings=measured.jobs,
+        planned=planned,
     )
+
+
+@dataclass(frozen=True)
+class SessionNeed:
+    """The sessions that jobs need.
+
+    Attributes:
+        alone: Sessions of `single` jobs and of tenants.
+        shared: Jobs by label of the sessions that they share.
+        shares: The share of all work of the sessions, by label.
+        used_up: Sessions that the jobs use up.
+    """
+
+    alone: int
+    shared: Mapping[str, int]
+    shares: Mapping[str, float]
+    used_up: float
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        jobs: Counter[str],
+        measured: Measured,
+        isolation: Mapping[str, str],
+        tenant_sessions: int | None,
+    ) -> Self:
+        """Count the jobs by isolation level, and the seconds in which they keep a session busy."""
+        counts, work = Counter[str](), Counter[str]()
+        for recipe, number in jobs.items():
+            level = isolation.get(recipe, SHARED)
+            counts[level] += number
+            work[level] += number * measured.of(recipe).execution  # type: ignore[assignment]  # a Counter of floats
+        tenants = counts["tenant"]
+        if tenant_sessions is not None:
+            tenants = min(tenants, ceil(round(tenant_sessions * SPARE_SESSIONS, 6)))
+        work["single"] += counts["single"] * SESSION_START_SECONDS  # type: ignore[assignment]
+        work["tenant"] += tenants * SESSION_START_SECONDS  # type: ignore[assignment]
+        shared = {level: counts[level] for level in (SHARED, TRUSTED) if counts[level]}
+        total = sum(work.values()) or 1
+        used_up = sum(number / max_jobs(settings, label) for label, number in shared.items())
+        alone = counts["single"] + tenants
+        return cls(alone, shared, {label: work[label] / total for label in shared}, alone + used_up)
+
+    def planned(self, settings: Settings, seconds: float, instances: int) -> dict[str, int]:
+        """Return the hours of shared sessions, by label, if the jobs take so long.
+
+        All sessions of the pool start, divided by the work of the labels, and each instance has one. They are replaced
+        by age, or after a number of jobs. As they end at different times, some more start before the last jobs end.
+        """
+        lifetime = min(settings.session_max_age, HOUR_SECONDS - settings.job_timeout - END_MARGIN_SECONDS)
+        planned = {}
+        for label, number in self.shared.items():
+            width = min(number, ceil(settings.pool_max_sessions * self.shares[label]))
+            least = max(ceil(number / max_jobs(settings, label)), width * ceil(seconds / lifetime), instances)
+            planned[label] = min(number, ceil(round(least * SPARE_SESSIONS, 6)))
+        return planned
+
+
+def max_jobs(settings: Settings, label: str) -> int:
+    """Return the number of jobs after which a session with that label is recycled."""
+    return TRUSTED_SESSION_MAX_JOBS if label == TRUSTED else settings.session_max_jobs
 
 
 def _mean_times(jobs: Counter[str], measured: Measured) -> Times:

@@ -16,6 +16,7 @@ from pipeline.runs.model import Run, key_of
 from pipeline.runs.rounds import MAX_ROUND_NIGHTS, MISSED_REASONS, Night
 from pipeline.runs.schedule import save_rounds
 from pipeline.runs.selection import FIRST_PLACE, Due, DuePage, JobFinder, Place, Reason
+from pipeline.runs.tenants import tenant_batch_size, tenant_of
 from pipeline.settings import Settings
 from pipeline.storage import UNFINISHED, Batch, Item, JobQueue, RunStore, RunWork
 from pipeline.telemetry import logger
@@ -23,9 +24,9 @@ from pipeline.telemetry import logger
 log = logger(__name__)
 # A function ends after some minutes; the next message continues.
 TIME_BUDGET_SECONDS = 120.0
-# A column of a table holds 32 Ki characters, and a message 48 KiB before it is encoded.
-MAX_BATCH_CHARACTERS = 16_000
-MAX_MESSAGE_BYTES = 45_000
+# The column of a batch's items holds 64 KiB, and a message 48 KiB before it is encoded.
+MAX_BATCH_BYTES = 60_000
+MAX_MESSAGE_BYTES, MAX_MESSAGE_ITEMS = 45_000, 100
 MAX_BATCHES_PER_PAGE = 99_999
 # The reasons of jobs whose events or messages may wait for the end of a pause, by the paused kind of work.
 WAITING_REASONS: dict[str, tuple[Reason, ...]] = {"uploads": MISSED_REASONS, "requests": ("unfinished",)}
@@ -149,11 +150,29 @@ class FanOut:
         while True:
             known = {(item.name, item.recipe) for batch in existing for item in batch.items}
             rest = [item for item in items if (item.name, item.recipe) not in known]
-            batches = _batches(run, _first(rest, room - len(known)), self.settings.run_batch_size, len(existing))
+            batches = self._batches(run, _first(rest, room - len(known)), len(existing))
             stored = await self.store.create_batches(batches)
             if len(stored) == len(batches):
                 return [*existing, *stored]
             existing = await self._batches_of_page(run)
+
+    def _batches(self, run: Run, items: list[Item], number: int) -> list[Batch]:
+        """Divide the items of a page into batches, in the order of their first items.
+
+        The jobs of a tenant stay together, up to the number that a session serves. All others are mixed in the order of
+        the sources, so that the jobs of each label come evenly.
+        """
+        groups: dict[str, list[Item]] = {}
+        for item in items:
+            recipe = self.finder.recipes.get(item.recipe)
+            groups.setdefault(tenant_of(recipe, item.name), []).append(item)
+        others = _chunks(sorted(groups.pop("", []), key=_place), self.settings.run_batch_size)
+        tenants = [chunk for group in groups.values() for chunk in _chunks(group, tenant_batch_size(self.settings))]
+        chunks = sorted(others + _joined(tenants, self.settings.run_batch_size), key=lambda chunk: _place(chunk[0]))
+        return [
+            Batch(run.id, _batch_name(run, number + index), tuple(chunk), UNFINISHED * len(chunk))
+            for index, chunk in enumerate(chunks)
+        ]
 
     async def _batches_of_page(self, run: Run) -> list[Batch]:
         first, last = _batch_name(run, 0), _batch_name(run, MAX_BATCHES_PER_PAGE)
@@ -181,29 +200,43 @@ def _first(items: list[Item], room: int) -> list[Item]:
     """Return the first items by place, as many as there is room for, in the order of the page."""
     if len(items) <= room:
         return items
-    kept = set(heapq.nsmallest(max(0, room), ((item.name, item.recipe) for item in items)))
+    kept = set(heapq.nsmallest(max(0, room), map(_place, items)))
     return [item for item in items if (item.name, item.recipe) in kept]
 
 
-def _batches(run: Run, items: list[Item], size: int, number: int) -> list[Batch]:
-    """Split items into batches of at most `size` items and of the characters that fit into a row."""
+def _place(item: Item) -> Place:
+    return item.name, item.recipe
+
+
+def _chunks(items: list[Item], size: int) -> list[list[Item]]:
+    """Split items into chunks of at most `size` items and of the bytes that fit into a row."""
     chunks: list[list[Item]] = []
     left = 0
     for item in items:
-        characters = 200 + len(item.name.encode("utf-16-le")) // 2 + sum(len(output) + 3 for output in item.outputs)
-        if not chunks or len(chunks[-1]) >= size or characters > left:
+        item_bytes = 200 + sum(len(text.encode("utf-8", "surrogatepass")) + 3 for text in (item.name, *item.outputs))
+        if not chunks or len(chunks[-1]) >= size or item_bytes > left:
             chunks.append([])
-            left = MAX_BATCH_CHARACTERS
+            left = MAX_BATCH_BYTES
         chunks[-1].append(item)
-        left -= characters
-    return [
-        Batch(run.id, _batch_name(run, number + index), tuple(chunk), UNFINISHED * len(chunk))
-        for index, chunk in enumerate(chunks)
-    ]
+        left -= item_bytes
+    return chunks
+
+
+def _joined(chunks: list[list[Item]], size: int) -> list[list[Item]]:
+    """Join small chunks that follow one another, up to `size` items."""
+    joined: list[list[Item]] = []
+    for chunk in chunks:
+        if joined and len(joined[-1]) + len(chunk) <= size:
+            joined[-1] += chunk
+        else:
+            joined.append(list(chunk))
+    return joined
 
 
 def _message(batch: Batch) -> RunWork:
     """Return the message of a batch. It includes the jobs if they fit, which saves reading the row."""
+    if len(batch.items) > MAX_MESSAGE_ITEMS:
+        return RunWork(run=batch.run, batch=batch.name)
     work = RunWork(run=batch.run, batch=batch.name, etag=batch.etag, items=list(batch.items))
     fits = len(work.model_dump_json(exclude_defaults=True).encode()) <= MAX_MESSAGE_BYTES
     return work if fits else RunWork(run=batch.run, batch=batch.name)

@@ -1,12 +1,13 @@
 """Control runs from start to end: start, look up, cancel, stop and resume them."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.concurrency import gather_or_cancel
 from pipeline.errors import RequestError, StateConflict
 from pipeline.jobs.pauses import Pauses
+from pipeline.jobs.session_hours import SessionHours
 from pipeline.runs.caps import RunCaps
 from pipeline.runs.model import Run, key_of, now
 from pipeline.runs.planning import RunPlanner, new_id
@@ -33,6 +34,7 @@ class RunController:
     planner: RunPlanner
     caps: RunCaps
     pauses: Pauses
+    hours: SessionHours
 
     @property
     def store(self) -> RunStore:
@@ -87,6 +89,8 @@ class RunController:
                 recipe_versions=plan.recipe_versions,
                 deployment=plan.deployment,
                 last_rank=plan.last_rank,
+                estimate=plan.estimate,
+                max_cost=max_cost,
             )
             return await self.begin(run, reserve_id)
         if expected_count is None or selection is None or selection.sample:
@@ -98,7 +102,15 @@ class RunController:
         estimate = await self.caps.estimate(selection, expected_count)
         limit = self.caps.job_limit(expected_count, estimate, max_jobs, max_cost)
         versions = self.finder.recipe_versions(selection)
-        run = Run(id=new_id(), selection=selection, expected=expected_count, most=limit, recipe_versions=versions)
+        run = Run(
+            id=new_id(),
+            selection=selection,
+            expected=expected_count,
+            most=limit,
+            recipe_versions=versions,
+            estimate=estimate,
+            max_cost=max_cost,
+        )
         return await self.begin(run, reserve_id)
 
     async def get(self, run_id: str) -> Run:
@@ -136,6 +148,13 @@ class RunController:
         log.error("run %s stops: %s", run_id, reason, extra={"event": "run.stopped"})
         await self.records.update(run_id, stopped)
 
+    async def pause_for_cost(self, run_id: str, reason: str) -> None:
+        """Pause a run that would pass a cap on the cost, unless it is over. It never expires: a user resumes it."""
+        paused = {"state": "paused", "paused": "cost", "why": reason, "finished": now()}
+        run = await self.records.update(run_id, lambda run: run if run.over else run.model_copy(update=paused))
+        if run.finished == paused["finished"]:
+            log.error("run %s pauses: %s", run_id, reason, extra={"event": "run.cost_paused"})
+
     async def stop_on_version_mismatch(self, run: Run) -> bool:
         """Stop a run whose recipe versions differ from those of this process; return True if it stops.
 
@@ -160,7 +179,7 @@ class RunController:
             await self.stop(run.id, f"{mismatch}, and resume the run")
         return bool(mismatch)
 
-    async def resume(self, run_id: str, *, max_jobs: int | None = None) -> Run:
+    async def resume(self, run_id: str, *, max_jobs: int | None = None, max_cost: float | None = None) -> Run:
         """Resume a run: send its messages again, in case they were lost. Jobs that have ended are not repeated.
 
         A message of the run queue does that, since it may take minutes. A run that has left jobs at its cap continues
@@ -169,10 +188,11 @@ class RunController:
         Args:
             run_id: The run.
             max_jobs: A new cap on the number of jobs, for a run that has left jobs at its cap.
+            max_cost: A new cap on the cost, up to PIPELINE_RUN_MAX_COST. Without one, that of the start holds.
 
         Raises:
             StateConflict: The run is done.
-            RequestError: There is no such run, or the cap exceeds PIPELINE_RUN_MAX_JOBS.
+            RequestError: There is no such run, or a cap is exceeded.
             OutdatedDeployment: A newer deployment, with other recipe versions, has the run.
         """
         limit = self.settings.run_max_jobs
@@ -187,7 +207,8 @@ class RunController:
                     f"a run processes at most {limit:,} jobs ({variable('run_max_jobs')})", kind="over_cap"
                 )
             self.finder.version_mismatch(run.selection, run.recipe_versions, run.deployment)
-            changes: dict[str, Any] = {"state": "working", "finished": None, "why": "", "most": max_jobs or run.most}
+            changes: dict[str, Any] = {"state": "working", "finished": None, "why": "", "paused": ""}
+            changes |= {"most": max_jobs or run.most, "max_cost": run.max_cost if max_cost is None else max_cost}
             if continues:
                 changes |= {"listed": False, "more_due": False}
             versions = self.finder.recipe_versions(run.selection)
@@ -195,6 +216,13 @@ class RunController:
             return run.model_copy(update={**changes, "recipe_versions": versions, "deployment": deployment})
 
         await self.pauses.ensure_version()
+        before = await self.get(run_id)
+        working(before)  # which raises the errors that have nothing to do with the cost
+        if before.over or max_jobs is not None or max_cost is not None:
+            counter = self.hours.of_run(run_id)
+            hours = await counter.read()
+            allowed = await self.caps.hours_to_resume(before, hours, max_jobs or before.most, max_cost)
+            await counter.update(lambda now: replace(now, limit=allowed.limit, planned=allowed.planned))
         run = await self.records.update(run_id, working)
         await self.queue.send(RunWork(run=run.id, resend=True))
         log.info("run %s resumes: its messages are sent again", run.id, extra={"event": "run.resumed"})
@@ -244,6 +272,7 @@ class RunController:
         await self.pauses.ensure_version()
         run_id = await reserve_id(run.id) if reserve_id else run.id
         run = run.model_copy(update={"id": run_id, "deployment": run.deployment or self.finder.ledger.deployment})
+        await self.hours.of_run(run.id).create(self.caps.hours(run.estimate, run.max_cost))
         # The document is written first: workers drop a message about an unknown run.
         if await self.store.create("run", key_of(run.id), run.model_dump(mode="json")) is None:
             existing = await self.find(run.id) if reserve_id else None

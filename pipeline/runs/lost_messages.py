@@ -28,12 +28,12 @@ SEARCHED = "scheduled run"
 async def waits_in_run(store: RunStore, run_id: str) -> bool:
     """Return True if a run exists and is not done: its batches, or a user's `resume`, take care of its jobs.
 
-    Nobody resumes a scheduled run that has stopped, for example because a deployment changed the recipes.
+    Nobody resumes a scheduled run that has stopped or is paused, for example because a deployment changed the recipes.
     """
     document = await store.get("run", key_of(run_id))
     if document is None or document.content.get("state") == "done":
         return False
-    return not (document.content.get("state") == "stopped" and document.content.get("scheduled"))
+    return not (document.content.get("state") in ("stopped", "paused") and document.content.get("scheduled"))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,16 @@ from pipeline.storage import StoredModel
 from pipeline.telemetry import logger
 
 log = logger(__name__)
-RunState = Literal["working", "done", "cancelled", "stopped"]
+RunState = Literal["working", "done", "cancelled", "stopped", "paused"]
+HIDDEN_PLAN_FIELDS = (
+    "at",
+    "candidates",
+    "recipe_versions",
+    "renditions",
+    "tenant_sessions",
+    "first_tenant",
+    "last_tenants",
+)
 _NEWEST_FIRST = str.maketrans("0123456789", "9876543210")
 
 
@@ -42,7 +51,9 @@ class Plan(StoredModel):
     were compared; `jobs` are due, with `bytes` in total, counted by `reasons` and `recipes`. `written` counts the
     sources that were written after planning started: a run may find other jobs. `at` is the position in the listing,
     `candidates` the sample so far, and `recipe_versions` the versions when planning started, by the deployment of
-    number `deployment`.
+    number `deployment`. `tenants` counts the tenants of jobs that need a session for their tenant, and
+    `tenant_sessions` these sessions; `single_jobs` need a session each. `first_tenant` and `last_tenants` may be
+    counted on other pages, too.
     """
 
     noun = "plan"
@@ -63,6 +74,11 @@ class Plan(StoredModel):
     recipe_versions: dict[str, str] = Field(default_factory=dict)
     candidates: list[tuple[str, Reason, str, int]] = Field(default_factory=list)
     deployment: int = 0
+    tenants: int = 0
+    tenant_sessions: int = 0
+    single_jobs: int = 0
+    first_tenant: str = ""
+    last_tenants: list[str] = Field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -76,7 +92,7 @@ class Plan(StoredModel):
 
     def as_json(self) -> dict[str, Any]:
         """Return the public fields as JSON."""
-        shown = self.model_dump(mode="json", exclude={"at", "candidates", "recipe_versions", "renditions", "needs"})
+        shown = self.model_dump(mode="json", exclude={*HIDDEN_PLAN_FIELDS, "needs"})
         return {**shown, "complete": self.complete}
 
 
@@ -116,7 +132,9 @@ class Run(StoredModel):
     is the cursor of the next page, `after` the last job taken from it if the run has taken a part of the page only.
     A scheduled run has a `night`, and `cap` names the setting from which its `most` comes. `settled` counts the
     outcomes of all batches up to `settled_to`, in which no job is left. `recipe_versions` are the versions with which
-    the run started, or was resumed, by the deployment of number `deployment`. `unreadable` is not stored.
+    the run started, or was resumed, by the deployment of number `deployment`. `estimate` is that of the expected jobs,
+    or of `most` jobs, and `max_cost` the cap of the request. A run in the state `paused` has reached a cap, `paused`
+    names its kind, and a user resumes it. `unreadable` is not stored.
     """
 
     noun = "run"
@@ -146,6 +164,9 @@ class Run(StoredModel):
     settled_to: str = ""
     progress: Progress = Progress()
     deployment: int = 0
+    estimate: Estimate = Estimate()
+    max_cost: float | None = None
+    paused: Literal["", "cost"] = ""
     unreadable: bool = Field(False, exclude=True)
 
     @classmethod
@@ -168,10 +189,21 @@ class Run(StoredModel):
 
     @property
     def over(self) -> bool:
-        """True if the run has ended; a user may still resume it."""
+        """True if the run has ended or is paused; a user may still resume it."""
         return self.state != "working"
 
     def as_json(self) -> dict[str, Any]:
         """Return the public fields as JSON."""
-        hidden = {"at", "after", "night", "cap", "recipe_versions", "pages", "settled", "settled_to", "last_rank"}
+        hidden = {
+            "at",
+            "after",
+            "night",
+            "cap",
+            "recipe_versions",
+            "pages",
+            "settled",
+            "settled_to",
+            "last_rank",
+            "estimate",
+        }
         return self.model_dump(mode="json", exclude=hidden | {"needs"})

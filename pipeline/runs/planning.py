@@ -18,6 +18,7 @@ from pipeline.runs.estimates import Estimator
 from pipeline.runs.model import Plan, is_id, key_of, now
 from pipeline.runs.plan_parts import PlanParts, StoredPart, claim_end
 from pipeline.runs.selection import Due, JobFinder, Reason, Selection
+from pipeline.runs.tenants import add_tenants, merged_tenants
 from pipeline.storage import Document, JobQueue, RunStore, RunWork
 from pipeline.telemetry import logger
 
@@ -120,6 +121,7 @@ class RunPlanner:
             part = current.part
             page = await self.finder.page(plan.selection, part.counts.at, part.names.start, part.names.end)
             counts = _add_page(part.counts, page.sources, page.jobs, page.written_since(plan.created))
+            counts = add_tenants(counts, page.jobs, self.estimator.settings)
             is_over = deadline is not None and time.monotonic() >= deadline
             update = {
                 "counts": counts.model_copy(update={"at": page.offset}),
@@ -157,12 +159,16 @@ class RunPlanner:
         return merged
 
     async def _merged(self, plan: Plan) -> Plan:
-        parts = [each.part for each in await self.parts.load(plan)]
+        parts = sorted((each.part for each in await self.parts.load(plan)), key=lambda part: part.names.start)
         merged = _merge_counts(plan, [part.counts for part in parts])
         jobs, renditions = Counter(merged.recipes), Counter(merged.renditions)
-        estimate = self.estimator.estimate(jobs, renditions, await self.estimator.measured())
+        # The tenants of a sample are not known: in the worst case, each job has another one.
+        sessions = None if plan.selection.sample else merged.tenant_sessions
+        estimate = self.estimator.estimate(jobs, renditions, await self.estimator.measured(), sessions)
         marker = None if all(part.done for part in parts) else plan.id
-        return merged.model_copy(update={"estimate": estimate, "marker": marker})
+        levels = {recipe.name: recipe.isolation for recipe in self.finder.recipes}
+        single = sum(number for name, number in merged.recipes.items() if levels.get(name) == "single")
+        return merged.model_copy(update={"estimate": estimate, "marker": marker, "single_jobs": single})
 
     async def _stored(self, plan_id: str) -> Document:
         document = await self.store.get("plan", key_of(plan_id)) if is_id(plan_id) else None
@@ -205,6 +211,7 @@ def _merge_counts(plan: Plan, parts: Sequence[Plan]) -> Plan:
             merged = _add_rows(merged, each.candidates, per_job)
         return merged
     sums |= {name: sum(getattr(each, name) for each in parts) for name in ("jobs", "bytes")}
+    sums |= merged_tenants(parts)
     for name in ("reasons", "recipes", "renditions"):
         sums[name] = dict(sum((Counter(getattr(each, name)) for each in parts), Counter[str]()))
     return plan.model_copy(update=sums)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.errors import RequestError
 from pipeline.runs.active_recipes import ActiveRecipes
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, now
@@ -31,7 +32,9 @@ class RunSchedule:
     active: ActiveRecipes
 
     async def start(self) -> Run | None:
-        """Start the scheduled run; None if the last one has just started or is still working, or if none may start.
+        """Start the scheduled run.
+
+        Returns None if the last one has just started or is still working, or if none may start.
 
         A run whose messages seem to be lost is resumed: it would block all later ones.
         """
@@ -65,7 +68,11 @@ class RunSchedule:
         if written is None:
             return None
         selection = Selection(prefix=self.runs.settings.schedule_prefix, reasons=self.runs.settings.schedule_reasons)
-        limit, cap = await self.runs.caps.scheduled_limit(selection)
+        try:
+            limit, cap, estimate = await self.runs.caps.scheduled_limit(selection)
+        except RequestError as error:
+            log.error("no scheduled run is started: %s", error, extra={"event": "run.schedule_refused"})  # noqa: TRY400
+            return None
         number, rounds = await load_rounds(self.runs.store, selection.prefix)
         run = Run(
             id=run_id,
@@ -73,6 +80,7 @@ class RunSchedule:
             scheduled=True,
             most=limit,
             cap=cap,
+            estimate=estimate,
             night=Night.begin(number, limit, selection.reasons, rounds),
             recipe_versions=self.runs.finder.recipe_versions(selection),
         )

@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from pipeline.errors import (
+    CostCapReached,
     JobPaused,
     JobSuperseded,
     OutdatedDeployment,
@@ -21,6 +23,7 @@ from pipeline.errors import (
 from pipeline.jobs.admission import Admission, paused_error
 from pipeline.jobs.dispatch import internal_error
 from pipeline.jobs.execution import JobExecutor
+from pipeline.jobs.isolation import TENANT_JOBS_AT_ONCE
 from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.put_back import UnreadableMessages, leave_to_newer
 from pipeline.jobs.rendering import SchedulingPolicy
@@ -30,6 +33,7 @@ from pipeline.runs.fan_out import FanOut
 from pipeline.runs.lifecycle import RunController
 from pipeline.runs.model import Run, key_of
 from pipeline.runs.planning import RunPlanner
+from pipeline.runs.tenants import tenant_of
 from pipeline.settings import Settings
 from pipeline.storage import (
     UNFINISHED,
@@ -56,10 +60,14 @@ MAX_CHANGES = 5
 
 @dataclass(frozen=True)
 class ItemResult:
-    """Result of one attempt at a job of a run: an outcome, or none if another attempt follows, delayed by `retry`."""
+    """Result of one attempt at a job of a run: an outcome, or none if another attempt follows, delayed by `retry`.
+
+    `cost` is the reason if the job would pass a cap on the cost, so that the run pauses.
+    """
 
     outcome: Outcome | None = None
     retry: Retry[RunWork] | None = None
+    cost: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,13 @@ class ItemExecutor:
     outcomes: OutcomeRecorder
     slots: asyncio.Semaphore
     admission: Admission
+
+    def tenant(self, item: Item) -> str:
+        """Return the label of the sessions of an item's tenant; empty if its recipe separates no tenants."""
+        try:
+            return tenant_of(self.recipes.get(item.recipe), item.name)
+        except RecipeError:
+            return ""
 
     async def execute(self, work: RunWork, item: Item) -> ItemResult:
         """Execute a job of a batch once. Errors that can be recorded are part of the result."""
@@ -104,7 +119,7 @@ class ItemExecutor:
         except PermanentError as error:
             return await self.record_failure(work, item, error)
         except JobPaused as error:
-            return ItemResult(retry=Retry(work, error.retry_after))
+            return _paused(work, error)
         except PoolFull as error:
             return ItemResult(retry=Retry(work, deferral_delay(self.settings, error)))
         except SourceChanged as error:
@@ -227,6 +242,9 @@ class RunWorker:
 
     async def _process(self, work: RunWork) -> None:
         refusal = await self.admission.refusal("runs")
+        if isinstance(refusal, CostCapReached):
+            await self.controller.pause_for_cost(work.run, refusal.message)
+            return
         if isinstance(refusal, JobPaused):
             log.info("a message of run %s waits: %s", work.run, refusal, extra={"event": "run.paused"})
             await self.queue.send(work, refusal.retry_after)
@@ -267,6 +285,9 @@ class RunWorker:
         for end in ends.values():
             if isinstance(end, BaseException):
                 raise end  # the host redelivers the message for the rest
+        if reason := next((result.cost for result in results.values() if result.cost), ""):
+            await self.controller.pause_for_cost(run.id, reason)
+            return
         if batch.unfinished and await self._working_run(work.run):
             retries = [result.retry for result in results.values() if result.retry]
             await self.queue.send(_following(work, retries), max((retry.delay for retry in retries), default=0))
@@ -292,9 +313,13 @@ class RunWorker:
     async def _execute_items(self, batch: Batch, work: RunWork) -> dict[int, ItemResult | BaseException]:
         """Execute the unfinished jobs of a batch; return each one's result, or the error that left it unrecorded."""
         deadline = time.monotonic() + self.settings.run_batch_timeout
+        # The jobs of a tenant are for one session, and take no more slots than that session can use.
+        tenants: dict[str, asyncio.Semaphore] = {}
 
         async def execute(index: int) -> ItemResult:
-            async with self.items.slots:
+            tenant = self.items.tenant(batch.items[index])
+            at_once = tenants.setdefault(tenant, asyncio.Semaphore(TENANT_JOBS_AT_ONCE)) if tenant else nullcontext()
+            async with at_once, self.items.slots:
                 if time.monotonic() > deadline or await self._working_run(batch.run) is None:
                     return ItemResult()
                 item = batch.items[index]
@@ -317,6 +342,12 @@ def _following(work: RunWork, retries: list[Retry[RunWork]]) -> RunWork:
         losses=max(message.losses for message in messages),
         changes=max(message.changes for message in messages),
     )
+
+
+def _paused(work: RunWork, error: JobPaused) -> ItemResult:
+    if isinstance(error, CostCapReached):
+        return ItemResult(cost=error.message)
+    return ItemResult(retry=Retry(work, error.retry_after))
 
 
 def _skipped(error: PermanentError | OutdatedDeployment | SourceChanged | JobPaused) -> ItemResult:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from pipeline.adhoc_recipes import AdHocRecipes
+    from pipeline.errors import CostCapReached
     from pipeline.identity import Identity
     from pipeline.jobs.admission import Admission
+    from pipeline.jobs.session_hours import SessionHours
     from pipeline.pool.client import PoolClient
     from pipeline.pool.scheduler import SlotScheduler
     from pipeline.recipes import Recipes
@@ -57,6 +59,7 @@ class Clients:
     slot_documents: LeasedDocuments
     slot_status: SlotStatusTable
     scheduler: SlotScheduler
+    hours: SessionHours
     admission: Admission
     identity: Identity | None
 
@@ -91,6 +94,7 @@ class Clients:
         from pipeline.adhoc_recipes import AdHocRecipes
         from pipeline.jobs.admission import Admission
         from pipeline.jobs.pauses import Pauses
+        from pipeline.jobs.session_hours import SessionHours
         from pipeline.pool.scheduler import SlotScheduler
         from pipeline.recipes import adhoc
 
@@ -99,6 +103,12 @@ class Clients:
             account, settings.state_container, SLOT_PREFIX, settings.slot_lease_duration
         )
         slot_status = storage.SlotStatusTable(account, settings.run_table)
+        hours = SessionHours(settings, run_store)
+        scheduler = SlotScheduler(settings, documents, pool, slot_status, hours)
+
+        def cost_refusal() -> CostCapReached | None:
+            return None if scheduler.has_session else hours.refusal()
+
         return cls(
             settings=settings,
             recipes=recipe_file,
@@ -121,8 +131,9 @@ class Clients:
             pool=pool,
             slot_documents=documents,
             slot_status=slot_status,
-            scheduler=SlotScheduler(settings, documents, pool, slot_status),
-            admission=Admission(Pauses(run_store, clock), settings.requeue_delay, clock),
+            scheduler=scheduler,
+            hours=hours,
+            admission=Admission(Pauses(run_store, clock), settings.requeue_delay, clock, cost_refusal),
             identity=identity,
         )
 

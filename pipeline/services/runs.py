@@ -64,6 +64,7 @@ class RunServices(JobServices):
             self.planner,
             RunCaps(self.settings, self.job_finder, self.estimator),
             self.admission.pauses,
+            self.hours,
         )
 
     @cached_property

@@ -11,9 +11,10 @@ A request cannot change any setting.
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from math import floor
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from pipeline.errors import ConfigError
 from pipeline.settings.area import MIB
@@ -38,6 +39,7 @@ __all__ = [
     "Settings",
     "StorageAccount",
     "variable",
+    "whole_hours",
 ]
 
 log = logger(__name__)
@@ -67,6 +69,45 @@ class Settings(
 ):
     """All settings except the storage account. Units: seconds, bytes, and pixels summed over all frames."""
 
+    @model_validator(mode="after")
+    def _caps_on_cost_can_hold(self) -> Self:
+        caps = [name for name in ("run_max_cost", "month_max_cost") if name in self.model_fields_set]
+        if self.uncapped_reason and caps:
+            raise ValueError(f"{variable(caps[0])} cannot hold: {self.uncapped_reason}; remove it")
+        if self.caps_cost and self.month_max_cost < self.price_session_hour:
+            raise ValueError(
+                f"{variable('month_max_cost')}={self.month_max_cost:g} is less than one session-hour costs "
+                f"({self.price_session_hour:g}), so no session could start: raise it, or use `image-pipeline pause`"
+            )
+        return self
+
+    @property
+    def uncapped_reason(self) -> str:
+        """The reason why the app can hold no cap on the cost; empty if it can."""
+        if self.pool_is_custom_container:
+            return (
+                "the pool has an image of its own, so that its nodes are billed and not its sessions, and the app does "
+                "not know their number"
+            )
+        if self.price_session_hour == 0:
+            return f"{variable('price_session_hour')} is 0, so that sessions have no price"
+        return ""
+
+    @property
+    def caps_cost(self) -> bool:
+        """True if the caps on the cost hold."""
+        return not self.uncapped_reason
+
+    @property
+    def run_max_hours(self) -> int | None:
+        """Session-hours that PIPELINE_RUN_MAX_COST allows; None without a cap."""
+        return whole_hours(self.run_max_cost, self.price_session_hour) if self.caps_cost else None
+
+    @property
+    def month_max_hours(self) -> int | None:
+        """Session-hours that PIPELINE_MONTH_MAX_COST allows; None without a cap."""
+        return whole_hours(self.month_max_cost, self.price_session_hour) if self.caps_cost else None
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, ignore_unknown: bool = False) -> Self:
         """Read the settings from `environ` (default: the environment of the process).
@@ -87,6 +128,12 @@ class Settings(
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError("settings:\n" + "\n".join(f"  {line}" for line in _problems(error))) from None
+
+
+def whole_hours(cost: float, price: float) -> int:
+    """Return the number of whole session-hours that a cost covers at a price per hour above 0."""
+    # 0.6 / 0.03 is 20, not 19.99.
+    return max(0, floor(round(cost / price, 6)))
 
 
 def variable(field: str) -> str:

@@ -19,7 +19,7 @@ class JobSettings(Area):
         le=600,
         description="Stall timeout: abort a transfer that neither moves 256 KiB nor ends in this time.",
     )
-    job_timeout: float = Field(600, ge=1, le=3600, description="Timeout of a job, from the time when it has a session.")
+    job_timeout: float = Field(600, ge=1, le=3000, description="Timeout of a job, from the time when it has a session.")
     claim_ttl: int = Field(
         60, ge=15, le=3600, description="Lifetime of a claim in the ledger. It is renewed after a third of it."
     )

@@ -22,7 +22,18 @@ class RunSettings(Area):
         20_000, ge=1, le=100_000_000, description="Cap on the jobs of a run. Raise it before a larger run."
     )
     run_max_cost: float = Field(
-        25.0, ge=0, le=1_000_000, description="Cap on the estimated cost of a run, in the currency of the prices below."
+        25.0,
+        ge=0,
+        le=1_000_000,
+        description="Cap on the cost of a run, in the currency of the prices below: a run with a higher estimate does "
+        "not start, and a run pauses before it passes the cap.",
+    )
+    month_max_cost: float = Field(
+        500.0,
+        ge=1,
+        le=10_000_000,
+        description="Cap on the cost of all sessions of a calendar month (UTC). Beyond it no session starts: uploads "
+        "and requests wait in the queue, and runs pause.",
     )
     run_overrun_tolerance: float = Field(
         0.1, ge=0, le=10, description="A run takes more jobs than planned, up to this fraction; it leaves the others."
@@ -43,7 +54,8 @@ class PriceSettings(Area):
         0.03,
         ge=0,
         description="Price of one session-hour in USD: code-interpreter sessions, from secondary sources, November "
-        "2026; compare with azure.microsoft.com/pricing/details/container-apps.",
+        "2026; compare with azure.microsoft.com/pricing/details/container-apps. With a price of 0, no cap on the cost "
+        "can hold, and none may be set.",
     )
     price_writes: float = Field(
         0.05,
@@ -55,4 +67,11 @@ class PriceSettings(Area):
         0.004,
         ge=0,
         description="Price of 10,000 other storage operations (reads, tables, queues) in USD, same source and date.",
+    )
+    price_gb_second: float = Field(
+        0.000026,
+        ge=0,
+        description="Price of a GB-second of a function instance in USD: on-demand, East US, by "
+        "modal.com/blog/azure-function-pricing-guide, May 2025; compare with "
+        "azure.microsoft.com/pricing/details/functions.",
     )

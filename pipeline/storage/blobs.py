@@ -340,7 +340,14 @@ class Sources:
         except JobSuperseded:
             return False
 
-    async def put(self, container: str, name: str, data: bytes | memoryview, content_type: str) -> None:
+    async def put(
+        self,
+        container: str,
+        name: str,
+        data: bytes | memoryview,
+        content_type: str,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
         """Store an image of a request. An existing blob of that name is the same image: such names are never reused.
 
         A large image is written in blocks: the client would copy it for a single request.
@@ -350,7 +357,9 @@ class Sources:
         with map_errors(f"storing {container}/{name}"), memoryview(data) as view:
             for start in range(0, len(view), MIB):
                 await staged.add(view[start : start + MIB])
-            await staged.commit(metadata={}, content_settings=settings, match_condition=MatchConditions.IfMissing)
+            await staged.commit(
+                metadata=metadata or {}, content_settings=settings, match_condition=MatchConditions.IfMissing
+            )
 
     def _container(self, name: str) -> ContainerClient:
         try:

@@ -23,7 +23,7 @@ from pipeline.storage.account import Account, IgnoreMissing, already_exists, del
 from pipeline.storage.packed_documents import Documents, pack
 from pipeline.storage.queue import Item
 
-Kind = Literal["run", "plan", "plan_part", "schedule", "queue", "pauses", "recipes", "retention"]
+Kind = Literal["run", "plan", "plan_part", "schedule", "queue", "pauses", "recipes", "retention", "hours"]
 Outcome = Literal["done", "skipped", "failed"]
 # The row of a batch holds one letter per job, or a dot for an unfinished job.
 OUTCOME_LETTERS: dict[Outcome, str] = {"done": "d", "skipped": "s", "failed": "f"}

@@ -26,18 +26,19 @@ async def memory_services(
     *,
     account: MemoryAccount | None = None,
     pool: FakePool | None = None,
+    client: PoolClient | None = None,
     deployment: int = 0,
     shards: int = 2,
 ) -> AsyncIterator[Services]:
     """Yield services, with the containers, queues and tables created, and close them at the end.
 
     Pass an `account` and a `pool` to look into them, to make them fail, or to share them between several services,
-    which then act like several processes. Give these a `deployment` number each to act like two deployments. A new
-    account gets a ledger with `shards` shards.
+    which then act like several processes. A `client` takes the place of the pool. Give the services a `deployment`
+    number each to act like two deployments. A new account gets a ledger with `shards` shards.
     """
     loaded = recipes.loads(recipe_file, allow_code=settings.allow_code) if isinstance(recipe_file, str) else recipe_file
     account = account or MemoryAccount()
-    client = PoolClient(settings, None, transport=pool or FakePool(settings.pool_max_sessions))
+    client = client or PoolClient(settings, None, transport=pool or FakePool(settings.pool_max_sessions))
     services = Services.compose(settings, loaded, account, client, None, deployment, account.clock)
     await create_all(account, settings)
     await services.ledger.shards.install(shards)

@@ -167,6 +167,6 @@ def test_alerts_search_for_events_that_the_pipeline_logs() -> None:
     """The query about dead letters matches a line of the Functions host instead."""
     strings = [text(node).strip("'") for node in walk(File(INFRA / "alerts.bicep").root) if node.type == "string"]
     queries = [each for each in strings if each.startswith("traces |")]
-    assert len(queries) == 8
+    assert len(queries) == 9
     assert [each for each in queries if not queried_events(each)] == queries[:1] == host_queries()
     assert {name for each in queries for name in queried_events(each)} <= set(logged_events())

@@ -140,7 +140,7 @@ async def test_a_run_finishes_what_it_found_up_to_its_cap(
 
 
 async def test_caps_refuse_a_run_before_it_starts(memory: Memory) -> None:
-    for options in ({"max_jobs": 2}, {"max_cost": 1e-9}):
+    for options in ({"max_jobs": 2}, {"max_cost": 0.05}):
         with pytest.raises(RequestError) as caught:
             await memory.services.runs.start(WEB, expected_count=3, **options)
         assert caught.value.kind == "over_cap"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pipeline import recipes, runs
 from pipeline.errors import RequestError, StateConflict
 from pipeline.runs import scheduled_start
-from pipeline.runs.estimates import Measured, Pool, Times, duration, estimate, jobs_per_session
+from pipeline.runs.estimates import Measured, Pool, Times, duration, estimate
 from pipeline.runs.model import Progress
 from pipeline.settings import Settings
 from pipeline.storage.queue import RunWork
@@ -381,28 +381,37 @@ async def test_a_message_of_an_unknown_run_is_dropped(stack: Stack) -> None:
         await stack.services.runs.resume("20260101-000000-abcdef")
 
 
-def test_an_estimate_counts_session_hours_and_transactions() -> None:
+def test_an_estimate_counts_session_hours_transactions_and_instances() -> None:
     settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_max_jobs=200)
     known = Measured({"": Times(0.05, 0.5, 0.05)}, 100)
     taken = estimate(settings, Counter(web=100_000), Counter(web=200_000), known)
     assert 83 < taken.minutes < 90
-    assert (taken.sessions, taken.session_hours) == (10, 500), "a new session after 200 jobs, each for an hour"
-    assert taken.transactions == 200_000 + 300_000 + 2 * 3125 + (4 + 16) * 100
-    assert taken.money["sessions"] == pytest.approx(15)
-    assert taken.total == pytest.approx(taken.money["sessions"] + taken.money["storage"])
+    assert (taken.sessions, taken.session_hours) == (10, 550), "a new session after 200 jobs, and some to spare"
+    assert taken.transactions == 200_000 + 300_000 + 2 * 3125 + (4 + 16) * 100 + 4 * 550
+    assert taken.gb_seconds == pytest.approx(2 * 2 * taken.minutes * 60, abs=2), "two instances of 2 GB, all the time"
+    money = taken.money
+    assert money["sessions"] == pytest.approx(16.5)
+    assert money["functions"] == pytest.approx(taken.gb_seconds * 0.000026, abs=1e-4)
+    assert taken.total == pytest.approx(money["sessions"] + money["functions"] + money["storage"], abs=1e-3)
     assert estimate(settings, Counter(), Counter(), known).total == 0
 
 
-def test_an_estimate_uses_the_jobs_per_session_of_each_recipe() -> None:
+def test_an_estimate_counts_the_sessions_of_each_isolation_level() -> None:
     settings = Settings(pool_endpoint="http://127.0.0.1:1", pool_max_sessions=10, session_max_jobs=200)
     known, file = Measured({"": Times(0.05, 0.5, 0.05)}, 100), recipes.loads(ISOLATED)
-    served = jobs_per_session(settings, file)
-    hours = {
-        name: estimate(settings, Counter({name: 10_000}), Counter(), known, served).session_hours for name in file.names
+    levels = {recipe.name: recipe.isolation for recipe in file}
+
+    def hours(sessions: int | None = None, **jobs: int) -> int:
+        return estimate(settings, Counter(jobs), Counter(), known, levels, sessions).session_hours
+
+    assert {name: hours(**{name: 10_000}) for name in levels} == {
+        "web": 55,
+        "tenants": 10_000,
+        "alone": 10_000,
+        "ours": 11,
     }
-    assert hours == {"web": 50, "tenants": 50, "alone": 10_000, "ours": 10}
-    mixed = estimate(settings, Counter(web=10_000, alone=100), Counter(), known, served)
-    assert mixed.session_hours == 50 + 100
+    assert hours(70, tenants=10_000) == 77
+    assert hours(web=10_000, alone=100) == 55 + 100 + 2, "and one more for each instance"
 
 
 @pytest.mark.parametrize(("jobs", "at_once", "seconds"), [(1000, 1000, 50), (1000, 10, 200), (60_000, 1000, 3000)])
