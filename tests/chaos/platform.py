@@ -108,7 +108,11 @@ async def deploy(scene: Scene, sources: Sources, *, complete: bool = True) -> st
         await host.stop()
         scene.deployments.write(host.name)
         scene.deployed.append(time.time())
+        scene.differ_since = scene.differ_since or time.time()
         await host.restart()
+    if completes and scene.differ_since:
+        scene.side_by_side.append((scene.differ_since, time.time()))
+        scene.differ_since = None
     direction = "deployment" if scene.deployments.active == "second" else "rollback"
     return f"{direction}: {'completed' if completes else 'side by side'}"
 

@@ -41,7 +41,8 @@ class Runs:
 
     `reasons` are the periods in which something was harmed (from, to). `recorded` is the time at which a permanent
     failure was first seen in storage, by mark. `again` is the time of a retry, by name. `taken_over` is the number of
-    takeovers that workers have detected, by name. `deployed` holds the times of deployments, which change the recipe.
+    takeovers that workers have detected, by name. `deployed` holds the times of deployments, which change the recipe,
+    and `side_by_side` the periods in which the hosts had different ones.
     `touches` are writes that changed no content, by time and name: they justify another execution of a job that has
     failed, and of one that was running.
     """
@@ -53,6 +54,7 @@ class Runs:
     recorded: dict[str, float] = field(default_factory=dict)
     taken_over: Counter[str] = field(default_factory=Counter)
     deployed: list[float] = field(default_factory=list)
+    side_by_side: list[tuple[float, float]] = field(default_factory=list)
     touches: list[tuple[float, str]] = field(default_factory=list)
 
     def violations(self, file: Path) -> Iterator[str]:
@@ -79,7 +81,18 @@ class Runs:
                     or self._touched(drop.name, one, next_one, ended=verdict == MADE)
                 ):
                     found.setdefault(next_one.began, f"{about} was run again although nothing had happened to it")
-            yield from ((drop.name, told) for told in found.values())
+            yield from ((drop.name, told) for told in self._without_newer_versions(found))
+
+    def _without_newer_versions(self, found: dict[float, str]) -> Iterator[str]:
+        """Yield the evidence without one execution in each period in which the hosts had different recipe versions.
+
+        If an event arrives twice there, the newer deployment does the job again, in its recipe version.
+        """
+        excused = [
+            min((moment for moment in found if start <= moment <= end), default=None)
+            for start, end in self.side_by_side
+        ]
+        yield from (told for moment, told in found.items() if moment not in excused)
 
     def _late(self, mark: str, runs: list[Run]) -> list[Run]:
         """Return the executions after the record of a failure, up to a retry, a deployment or a write."""

@@ -130,7 +130,8 @@ class Part:
 class Scene:
     """All parts, the proxies in front of storage, and the account behind them.
 
-    `outages` lists the past outages with their beginnings and ends, `deployed` the times of deployments.
+    `outages` lists the past outages with their beginnings and ends, `deployed` the times of deployments, `side_by_side`
+    the periods in which the hosts had different ones. Such a period has begun at `differ_since`, or it is None.
     """
 
     folder: Path
@@ -148,6 +149,8 @@ class Scene:
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     outages: list[tuple[str, float, float]] = field(default_factory=list)
     deployed: list[float] = field(default_factory=list)
+    side_by_side: list[tuple[float, float]] = field(default_factory=list)
+    differ_since: float | None = None
 
     @property
     def pool_log(self) -> Path:

@@ -68,6 +68,18 @@ def test_a_deployment_repeats_jobs(tmp_path: Path) -> None:
     assert list(runs.violations(file)) == []
 
 
+@pytest.mark.parametrize("mark", ["bad#0", "good#0"])
+def test_hosts_of_different_deployments_repeat_a_job_once(tmp_path: Path, mark: str) -> None:
+    verdict = "not_an_image" if mark == "bad#0" else "made"
+    file = kept(tmp_path, *((mark, moment, verdict) for moment in (200, 210, 220, 300)))
+    counts = []
+    for period in ((90, 230), (205, 215), (90, 100)):
+        runs = Runs(DROPS, BAD, [], side_by_side=[period])
+        runs.recorded |= {"bad#0": 201} if mark == "bad#0" else {}
+        counts.append(len(list(runs.violations(file))))
+    assert counts == [2, 2, 3]
+
+
 def test_attempts_used_up_during_an_outage_are_found() -> None:
     now = datetime(2026, 11, 24, 12, 5).astimezone().timestamp()
     line = "12:04:{} INFO    [job_waiting 1] event=job.requeued [web.YQ] not done: the next attempt follows in 1 s {}\n"

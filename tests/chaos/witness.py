@@ -69,6 +69,7 @@ class Witness:
         for proxy in scene.proxies.values():
             self.runs.reasons += [(moment, moment) for moment, fault in proxy.strikes if fault != "slow"]
         self.runs.deployed += scene.deployed
+        self.runs.side_by_side += scene.side_by_side
         text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
         names = {job_id(drop.name): drop.name for drop in self.runs.drops.values()}
         self.runs.taken_over = Counter(source_of(job) for job in TAKEN_OVER.findall(text))
