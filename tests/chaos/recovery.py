@@ -1,7 +1,7 @@
 """Measure recoveries from faults, each without other faults: `python -m tests.chaos.recovery`.
 
 The time is scaled (see `scaled`): the requeue delay, pauses and timers are a thirtieth of the defaults; claims and
-leases have 15 s instead of 60 s. No scheduled run helps, except after a deployment.
+leases have 15 s instead of 60 s. No nightly run helps, except after a deployment.
 """
 
 from __future__ import annotations
