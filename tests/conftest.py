@@ -51,6 +51,7 @@ SLOW_PLACES = (
     "functions_runtime",
     "hostile",
     "hygiene/test_secrets.py",
+    "isolation",
     "identity",
     "infra",
     "model/test_jobs.py",
