@@ -21,8 +21,8 @@ MAX_BATCHES = 20_000
 # A run is stored shortly before its first message is sent.
 GRACE = timedelta(minutes=5)
 FINISHED = "~"
-# In the progress of the job queue's loss: the scheduled run that has started since, and finds uploads without rows.
-SEARCHED = "scheduled run"
+# In the progress of the job queue's loss: the messages of jobs with rows are sent again.
+RESENT = "resent"
 
 
 async def waits_in_run(store: RunStore, run_id: str) -> bool:
@@ -72,12 +72,12 @@ class LostMessageRecovery:
 
     async def _recover_jobs(self) -> None:
         loss = await self.incarnations.check(self.jobs.queue.name, create=True)
-        if loss is None:
+        if loss is None or RESENT in loss.progress:
             await self.jobs.recover_missing()
             return
         _, is_complete = await self.jobs.recover_all(loss.at)
-        if is_complete and SEARCHED in loss.progress:
-            await self.incarnations.resolve(loss)
+        if is_complete:
+            await self.incarnations.save(replace(loss, progress={RESENT: "done"}))
 
     async def _recover_runs(self) -> None:
         loss = await self.incarnations.check(self.run_queue.name, create=True)
@@ -121,21 +121,21 @@ class LostMessageRecovery:
             return
         if [run async for run in self._working() if run.scheduled]:
             return
-        run = await self.schedule.start()
-        if run is None:
+        if await self.schedule.start() is None:
             return
         for loss in losses:
-            if loss.queue == self.jobs.queue.name:
-                await self.incarnations.save(replace(loss, progress={**loss.progress, SEARCHED: run.id}))
-            else:
-                await self.incarnations.resolve(loss)
+            await self.incarnations.resolve(loss)
 
     async def _losses_of_uploads(self) -> list[QueueLoss]:
-        """Return the losses after which no scheduled run has started."""
+        """Return the losses after which a scheduled run is to start.
+
+        The loss of the job queue waits for the claims of dead workers to expire: a claim is listed with its first
+        heartbeat only, and a scheduled run leaves a job whose claim has not expired.
+        """
         names = await self.incarnations.names(BLOB_TRIGGER_QUEUE_PREFIX)
         losses = [await self.incarnations.check(name, create=False) for name in names]
-        losses.append(await self.incarnations.check(self.jobs.queue.name, create=True))
-        return [loss for loss in losses if loss and SEARCHED not in loss.progress]
+        jobs = await self.incarnations.check(self.jobs.queue.name, create=True)
+        return [loss for loss in losses if loss] + [loss for loss in (jobs,) if loss and RESENT in loss.progress]
 
     async def _start_missed(self) -> None:
         await self.schedule.start_missed()

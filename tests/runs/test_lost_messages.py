@@ -443,6 +443,9 @@ async def test_uploads_that_were_refused_survive_the_loss_of_the_queue(
     etag = await memory.upload(name, image_bytes(40, 60))
     await services.dispatcher.handle_blob("input", name)
     await lose(memory, "jobs")
+    await tick(memory)
+    assert await runs_of(memory) == [], "claims of dead workers may not have expired"
+    object.__setattr__(services.lost_messages.jobs, "claim_ttl", -1)
     for _ in range(3):
         await tick(memory)
     assert len(await runs_of(memory)) == (0 if refused_by == "pause" else 1), "not while uploads are paused"
@@ -456,11 +459,23 @@ async def test_uploads_that_were_refused_survive_the_loss_of_the_queue(
     assert row is not None
     assert (row.state, row.version.etag) == ("done", etag)
     assert len(await runs_of(memory)) == 1, "one loss starts one run"
-    object.__setattr__(services.lost_messages.jobs, "claim_ttl", -1)
-    await tick(memory)
     document = await services.run_store.get("queue", "jobs")
     assert document is not None
     assert "lost_at" not in document.content
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_messages_that_are_lost_while_uploads_are_paused_are_found(memory: Memory) -> None:
+    """The loss of the queue stays recorded until a scheduled run starts, after the pause."""
+    await tick(memory)
+    await memory.services.admission.pauses.pause(["uploads"])
+    await lose(memory, "jobs")
+    object.__setattr__(memory.services.lost_messages.jobs, "claim_ttl", -1)
+    await tick(memory)
+    await queued(memory, 2)
+    await memory.take()
+    assert await tick(memory) == 2
+    assert await tick(memory) == 2
 
 
 @pytest.mark.usefixtures("at_once")
