@@ -239,7 +239,7 @@ class SubmitHandlers:
         return None
 
     async def _execute_recoverably(self, message: Message, recovery: RecoveryMessage) -> Entry | None:
-        entry = await replace(self.dispatcher, queue=recovery).execute_message(message, SUBMIT_POLICY)
+        entry = await replace(self.dispatcher, queue=recovery).execute_message(message, SUBMIT_POLICY, expected=False)
         _in_background(recovery.discard())
         return entry
 

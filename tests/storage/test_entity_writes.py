@@ -8,6 +8,7 @@ from pipeline.errors import PoolFull
 from pipeline.jobs.rendering import Renderer
 from pipeline.runs import Selection
 from pipeline.testing.entities import EntityWrite, entity_writes
+from tests.api.client import call
 from tests.images import image_bytes
 from tests.memory import Memory
 
@@ -112,3 +113,12 @@ async def test_a_job_that_waits_for_a_session_writes_six_entities_each_time(
     await memory.run_queued(message)
     assert reads(memory) == 1
     assert verbs(writes(memory)) == ["update", "upsert", "delete"] * 2
+
+
+async def test_the_image_of_a_request_is_not_looked_up(memory: Memory) -> None:
+    """It has no row yet. Unlike an upload, it is listed at once, since its row may be all that tells of it."""
+    memory.account.operations.clear()
+    data = image_bytes(200, 150)
+    response = await call(memory, "POST", "/api/jobs?recipe=web", data, Content_Type="image/jpeg", Prefer="wait=30")
+    assert response.json()["state"] == "done"
+    assert (reads(memory), verbs(writes(memory))) == (0, ["create", "upsert", "update", "upsert", "delete"])
