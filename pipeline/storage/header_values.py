@@ -1,7 +1,7 @@
 """Values of response headers without the SDK's general deserialization.
 
 The SDK converts each of the 50 headers that a blob may have, most of them absent, with code for whole documents: a
-seventh of its CPU time for a read. Absent values and text need no conversion. The SDK converts all others; a test
+sixth of its CPU time for a read. Absent values and text need no conversion. The SDK converts all others; a test
 compares the results.
 """
 

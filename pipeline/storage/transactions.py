@@ -1,8 +1,8 @@
 """Transactions of tables without the SDK's general framing of multipart messages.
 
 The SDK frames a transaction with the e-mail package and an HTTP client of the standard library, and parses the response
-with both: a sixth of the CPU time of a job. This module joins the same bytes, and reads the ETags of a transaction that
-has succeeded. The SDK itself handles every other response. A test compares the bytes.
+with both: most of the CPU time of a transaction. This module joins the same bytes, and reads the ETags of a transaction
+that has succeeded. The SDK itself handles every other response. A test compares the bytes.
 """
 
 import re
