@@ -7,7 +7,6 @@ from pipeline.storage.account import READ_CHUNK_BYTES, READ_COPIES, Account, cre
 from pipeline.storage.assets import Asset, Assets
 from pipeline.storage.blobs import (
     BlobName,
-    Listed,
     Source,
     Sources,
     is_blob_name,
@@ -35,6 +34,7 @@ from pipeline.storage.keys import JobKey, row_key, source_of, source_prefix
 from pipeline.storage.leased_documents import DocumentSummary, LeasedDocuments
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.ledger_queries import FailureGroup, cursor_before
+from pipeline.storage.listed import Listed
 from pipeline.storage.metrics import MAX_PERIOD, MetricsStore, MinuteMetrics
 from pipeline.storage.queue import (
     MAX_BODY_BYTES,

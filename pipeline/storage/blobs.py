@@ -7,8 +7,6 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from math import inf
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -23,6 +21,8 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, Vali
 from pipeline.errors import ConfigError, JobSuperseded, PermanentError, SourceChanged
 from pipeline.settings import MIB
 from pipeline.storage.account import READ_CHUNK_BYTES, Account, is_missing, map_errors, map_listing_errors
+from pipeline.storage.fast_responses import TakenBlobs
+from pipeline.storage.listed import Listed
 from pipeline.storage.staging import Staged
 from pipeline.telemetry import printable
 
@@ -192,24 +192,6 @@ class Source:
         return JobSuperseded(f"{self.container}/{self.name} was deleted while it was read", kind="source_gone")
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A source as listed. `size` is in bytes, `modified` the time of the last write.
-
-    `content_md5` is the Content-MD5 that the blob declares, hexadecimal. `tags` are its index tags; None if they were
-    not asked for, or storage did not list them.
-    """
-
-    name: str
-    etag: str
-    size: int
-    content_type: str
-    modified: datetime
-    content_md5: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] | None = None
-
-
 def _listed(blob: BlobProperties, *, tags: bool = False) -> Listed:
     return Listed(
         blob.name,
@@ -296,13 +278,15 @@ class Sources:
             start_from=start or None,
             include=["metadata", "tags"] if tags else ["metadata"],
             results_per_page=limit,
+            raw_response_hook=(taken := TakenBlobs(tags=tags)),
         )
         pages = listing.by_page(cursor or None)
         try:
-            found = [blob async for blob in await anext(pages)]
+            found = [_listed(blob, tags=tags) async for blob in await anext(pages)]
         except StopAsyncIteration:
             found = []
-        page = [_listed(blob, tags=tags) for blob in found if not is_folder_marker(blob.name, blob.size, blob.metadata)]
+        listed = found if taken.blobs is None else taken.blobs
+        page = [one for one in listed if not is_folder_marker(one.name, one.size, one.metadata)]
         return page, getattr(pages, "continuation_token", None) or ""
 
     async def first_name(self, container: str, prefix: str, start: str) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 from azure.data.tables.aio import TableClient
 
+from pipeline.storage.fast_responses import TakenRows
+
 # Storage returns at most this many rows per request.
 MAX_PAGE_ROWS = 1000
 _RANGE = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
@@ -50,9 +52,13 @@ async def _first_page(
     table: TableClient, values: dict[str, str], columns: list[str] | None, size: int
 ) -> tuple[list[Any], bool]:
     """Return the first rows of a range, and True if no more follow. A response of storage may be empty."""
-    pages = table.query_entities(_RANGE, parameters=values, select=columns, results_per_page=size).by_page()
+    taken = TakenRows()
+    pages = table.query_entities(
+        _RANGE, parameters=values, select=columns, results_per_page=size, raw_response_hook=taken
+    ).by_page()
     async for page in pages:
-        rows = [row async for row in page]
+        decoded = [row async for row in page]
+        rows: list[Any] = decoded if taken.rows is None else [*taken.rows]
         more = getattr(pages, "continuation_token", None)
         if rows or not more:
             return rows, not more

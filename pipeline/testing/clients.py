@@ -134,8 +134,9 @@ class Table(ServiceClient):
         parameters: dict[str, Any],
         select: list[str] | None = None,
         results_per_page: int = MAX_PAGE_ROWS,
+        raw_response_hook: object = None,
     ) -> AsyncItemPaged[Entity]:
-        """Query with comparisons such as `RowKey ge @first`, joined by `and`."""
+        """Query with comparisons such as `RowKey ge @first`, joined by `and`. There is no response for a hook."""
         compared = re.findall(r"(\w+) (\w\w) @(\w+)", query)
         wanted = tuple((column, op, parameters[name]) for column, op, name in compared)
 
@@ -322,8 +323,9 @@ class Container(ServiceClient):
         include: list[str] | None = None,
         results_per_page: int = 5000,
         start_from: str | None = None,
+        raw_response_hook: object = None,
     ) -> AsyncItemPaged[Any]:
-        """List blobs in order, in pages."""
+        """List blobs in order, in pages. There is no response for a hook."""
         first = f"{self._name}/{start_from}" if start_from else ""
 
         async def page(token: str | None) -> tuple[str | None, list[Any]]:
