@@ -96,6 +96,21 @@ def center_engine(photo: Path, folder: Path) -> None:
     _by_engine(photo, folder, _web(first=[Step(name="crop", params={"aspect": "16:9"})]))
 
 
+def _small(gravity: str) -> Job:
+    params = {"width": 300, "height": 300, "mode": "cover", "gravity": gravity}
+    return _job(_rendition("out", "jpeg", [Step(name="resize", params=params)], {}))
+
+
+def small_smart_engine(photo: Path, folder: Path) -> None:
+    """Create one JPEG of 300 pixels with the engine and a smart crop."""
+    _by_engine(photo, folder, _small("smart"))
+
+
+def small_center_engine(photo: Path, folder: Path) -> None:
+    """Create one JPEG of 300 pixels with the engine and a centered crop."""
+    _by_engine(photo, folder, _small("center"))
+
+
 def crop_engine(photo: Path, folder: Path) -> None:
     """Crop like the tutorial, with the engine."""
     step = Step(name="crop", params={"box": [100, 100, 400, 400]})
@@ -117,6 +132,8 @@ VARIANTS: dict[str, Callable[[Path, Path], None]] = {
         "web_obvious",
         "center_engine",
         "smart_engine",
+        "small_center_engine",
+        "small_smart_engine",
         "crop_engine",
         "crop_by_hand",
     )
@@ -199,6 +216,7 @@ RATIOS = (
     ("crop_engine", "crop_by_hand", "≤ 1.05", 0),
     ("crop_engine", "crop_sharp", "is told", 0),
     ("smart_engine", "center_engine", "≤ 1.25", 0),
+    ("small_smart_engine", "small_center_engine", "≤ 1.25", 0),
     ("web_engine", "web_by_hand", "≤ 1.3", 1),
     ("crop_engine", "crop_by_hand", "≤ 1.3", 1),
 )

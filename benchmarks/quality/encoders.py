@@ -43,11 +43,14 @@ QUALITIES = (50, 65, 80, 90)
 CALIBRATED = (40, 50, 65, 80, 90, 95)
 """Qualities of JPEG for which `--calibrate` searches equal values."""
 
+POINTS_PER_QUALITY = 0.5
+"""Points of the score by which a step of the quality changes it at least, for the size of the search's steps."""
+
 CURVE = (-10, -2, 6)
 """Qualities of sharp's AVIF, relative to our default, between which its score at our bytes is interpolated."""
 
 MEASURED_SIDE = 480
-"""Pixels of the longer side of the photos on which the figures are measured."""
+"""Pixels of the longer side of the photos, for the calibration and for the figures."""
 
 MAX_DIFFERENCE = 1.5
 MAX_LOSS = 1.0
@@ -314,36 +317,51 @@ def show(group: str, judge: Judge, folder: Path) -> None:
         print(judge.result(encoder).line(encoder.name), flush=True)
 
 
-def calibrate(judges: Sequence[Judge]) -> None:
-    """Print the quality of WebP and AVIF whose mean score is nearest to that of JPEG. All judges weigh the same."""
+def calibrate(judges: Sequence[Judge]) -> bool:
+    """Print the quality of WebP and AVIF whose mean score is nearest to that of JPEG. All judges weigh the same.
+
+    Return True when these are the values that `auto` and `keep` use.
+    """
 
     def mean(kind: Format) -> float:
         return statistics.fmean(judge.result(ours(kind)).mean for judge in judges)
 
     print(f"{'JPEG':>8}{'score':>8}" + "".join(f"{kind.name:>8}{'score':>8}" for kind in (Webp, Avif)))
+    same = True
     known: dict[type[Webp | Avif], dict[int, float]] = {Webp: {}, Avif: {}}
     for quality in CALIBRATED:
         aim = mean(Jpeg(quality=quality))
         line = f"{quality:>8}{aim:>8.2f}"
         for kind, scores in known.items():
-            best = _nearest(aim, scores, lambda each, kind=kind: mean(kind(quality=each)))  # type: ignore[misc]
-            line += f"{best:>8}{scores[best]:>8.2f}"
+            used = equal_quality(kind.name, quality)
+            best = nearest(aim, scores, lambda each, kind=kind: mean(kind(quality=each)), used)  # type: ignore[misc]
+            line += f"{best:>8}{scores[best]:>8.2f}" + ("" if best == used else f" (used: {used})")
+            same &= best == used
         print(line, flush=True)
+    return same
 
 
-def _nearest(aim: float, scores: dict[int, float], measure: Callable[[int], float]) -> int:
-    """Find the quality with the score nearest to `aim`, by interpolation. `scores` keeps the measured ones."""
-    for end in (10, 100):
-        if end not in scores:
-            scores[end] = measure(end)
+def nearest(aim: float, scores: dict[int, float], measure: Callable[[int], float], guess: int) -> int:
+    """Find the quality with the score nearest to `aim`, from a guess on. `scores` keeps the measured ones.
+
+    Of equal scores, the lowest quality counts: AVIF has fewer real steps than numbers.
+    """
     while True:
-        low = max((each for each in scores if scores[each] < aim), default=10)
-        high = min((each for each in scores if each > low), default=100)
-        if high - low <= 1:
-            return min((low, high), key=lambda each: abs(scores[each] - aim))
-        guess = round(low + (high - low) * (aim - scores[low]) / (scores[high] - scores[low]))
-        guess = min(high - 1, max(low + 1, guess))
-        scores[guess] = measure(guess)
+        if guess not in scores:
+            scores[guess] = measure(guess)
+        low = max((each for each in scores if scores[each] < aim), default=None)
+        high = min((each for each in scores if scores[each] >= aim), default=None)
+        if low is None or high is None:
+            known = guess if low is None else low
+            step = max(2, round(abs(aim - scores[known]) / POINTS_PER_QUALITY) + 1)
+            guess = max(1, known - step) if low is None else min(100, known + step)
+            if guess in scores:
+                return guess
+        elif high - low <= 1:
+            return min((low, high), key=lambda each: (abs(scores[each] - aim), each))
+        else:
+            guess = round(low + (high - low) * (aim - scores[low]) / (scores[high] - scores[low]))
+            guess = min(high - 1, max(low + 1, guess))
 
 
 def main() -> None:
@@ -363,10 +381,11 @@ def main() -> None:
         return
     if options.calibrate:
         groups = (
-            [photos.own(options.photos)] if options.photos else [photos.load(g, folder) for g in photos.CALIBRATION]
+            [photos.own(options.photos)]
+            if options.photos
+            else [photos.load(group, folder, MEASURED_SIDE) for group in photos.CALIBRATION]
         )
-        calibrate([Judge(group) for group in groups])
-        return
+        raise SystemExit(0 if calibrate([Judge(group) for group in groups]) else 1)
     print(HEAD)
     met = True
     measured = judge(options.size, folder, options.photos)

@@ -1,7 +1,8 @@
 """Quality values that look the same in different formats, for `auto` and `keep`.
 
-Encoders number their qualities in different ways. The values here were chosen between groups of photos so that the mean
-SSIMULACRA2 score is near that of our JPEG. docs/quality.md tells the history.
+Encoders number their qualities in different ways. With these values, the mean SSIMULACRA2 score of photos is near that
+of our JPEG. `python -m benchmarks.quality.encoders --calibrate` measures them; docs/quality.md has the check on other
+photos.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from itertools import pairwise
 
 _JPEG = (1, 40, 50, 65, 80, 90, 95, 100)
 _EQUAL = {
-    "webp": (1, 44, 54, 74, 83, 92, 99, 100),
-    "avif": (1, 40, 45, 52, 62, 77, 89, 98),
+    "webp": (1, 42, 54, 72, 83, 92, 99, 100),
+    "avif": (1, 42, 45, 52, 61, 77, 89, 98),
 }
 """The quality of each format that equals the quality of JPEG in the same place."""
 
