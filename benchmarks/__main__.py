@@ -13,6 +13,7 @@ from benchmarks.fairness import fairness
 from benchmarks.figures import Scale
 from benchmarks.latency import latency
 from benchmarks.memory import memory
+from benchmarks.money import money
 from benchmarks.runs import counted_run, nights, planning
 from benchmarks.table import HEAD
 from benchmarks.throughput import throughput
@@ -28,6 +29,7 @@ FIGURES = {
     "planning": planning,
     "nights": nights,
     "run": counted_run,
+    "money": money,
     "fairness": fairness,
     "throughput": throughput,
 }

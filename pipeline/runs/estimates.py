@@ -213,8 +213,8 @@ def estimate(
     planned = need.planned(settings, seconds, ceil(instances))
     hours = need.alone + sum(planned.values())
     if planned and need.alone + len(planned) > 1:
-        # Sessions end for jobs of other labels. Then each instance opens one more, so that its jobs go on.
-        hours = min(count, hours + len(planned) * ceil(instances))
+        # Sessions end for jobs of other labels. Then each instance opens further ones, so that its jobs go on.
+        hours = min(count, ceil(round((hours + len(planned) * ceil(instances)) * SPARE_SESSIONS, 6)))
     writes = renditions.total()
     others = (
         REQUESTS_PER_JOB * count

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,11 @@ MESSAGES_AT_ONCE, POLL_SECONDS = 16, 1.0
 MAX_SECONDS, LOOK_SECONDS = 100_000, 10
 
 
+def _now() -> float:
+    """Return the virtual time: `time.time` is another function later."""
+    return time.time()
+
+
 class IdlePool:
     """A session pool whose calls only take time."""
 
@@ -62,12 +68,23 @@ class NewSources:
         self._names = sorted(names)
 
     async def page(
-        self, container: str, prefix: str = "", cursor: str = "", limit: int = 5000, *, tags: bool = False
+        self,
+        container: str,
+        prefix: str = "",
+        cursor: str = "",
+        limit: int = 5000,
+        *,
+        tags: bool = False,
+        start: str = "",
     ) -> tuple[list[Listed], str]:
         """Return a page of sources, as `Sources.page` does."""
-        start = int(cursor or 0)
-        page = [Listed(name, "0x1", 1000, "image/jpeg", _WRITTEN) for name in self._names[start : start + limit]]
-        return page, str(start + limit) if start + limit < len(self._names) else ""
+        first = int(cursor) if cursor else bisect_left(self._names, start)
+        page = [Listed(name, "0x1", 1000, "image/jpeg", _WRITTEN) for name in self._names[first : first + limit]]
+        return page, str(first + limit) if first + limit < len(self._names) else ""
+
+    async def first_name(self, container: str, prefix: str, start: str) -> str:
+        """Return the first name at or behind `start`, as `Sources.first_name` does."""
+        return next(iter(self._names[bisect_left(self._names, start) :]), "")
 
     async def rows(self, *_: object) -> dict[str, Entry]:
         """Return no rows, as `Ledger.rows` may."""
@@ -136,7 +153,7 @@ class CostlyRun:
     seconds: float = 0.4
     processes: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
-    account: MemoryAccount = field(default_factory=lambda: MemoryAccount(time.time))
+    account: MemoryAccount = field(default_factory=lambda: MemoryAccount(_now))
 
     @cached_property
     def _library(self) -> NewSources:

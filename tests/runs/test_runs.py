@@ -411,7 +411,7 @@ def test_an_estimate_counts_the_sessions_of_each_isolation_level() -> None:
         "ours": 11,
     }
     assert hours(70, tenants=10_000) == 77
-    assert hours(web=10_000, alone=100) == 55 + 100 + 2, "and one more for each instance"
+    assert hours(web=10_000, alone=100) == 173, "155, one more for each of two instances, and a tenth"
 
 
 @pytest.mark.parametrize(("jobs", "at_once", "seconds"), [(1000, 1000, 50), (1000, 10, 200), (60_000, 1000, 3000)])
