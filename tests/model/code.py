@@ -21,7 +21,7 @@ from pipeline.jobs.outcomes import OutcomeRecorder
 from pipeline.jobs.rendering import StagedRendition
 from pipeline.pool.report import RenditionFacts, SessionReport
 from pipeline.settings import Settings
-from pipeline.storage import entry, ledger, staging
+from pipeline.storage import claim, entry, ledger, staging
 from pipeline.storage.blobs import HeldBytes, Source, Sources
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.metrics import MetricsStore
@@ -184,6 +184,7 @@ def in_a_model() -> Iterator[None]:
     """Let the model control time, tokens and sessions; all decisions remain in the pipeline's code."""
     tokens = SimpleNamespace(token_hex=lambda _: world().name)
     with (
+        mock.patch.object(claim, "datetime", _Clock),
         mock.patch.object(ledger, "datetime", _Clock),
         mock.patch.object(entry, "datetime", _Clock),
         mock.patch.object(ledger, "secrets", tokens),
