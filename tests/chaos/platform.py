@@ -105,7 +105,9 @@ async def deploy(scene: Scene, sources: Sources, *, complete: bool = True) -> st
         scene.deployments.next()
         behind = [sources.random.choice(behind or scene.hosts)]
     for host in behind:
+        stopping = time.time()
         await host.stop()
+        scene.stopped.append((stopping, time.time()))
         scene.deployments.write(host.name)
         scene.deployed.append(time.time())
         scene.differ_since = scene.differ_since or time.time()

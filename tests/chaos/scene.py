@@ -132,6 +132,7 @@ class Scene:
 
     `outages` lists the past outages with their beginnings and ends, `deployed` the times of deployments, `side_by_side`
     the periods in which the hosts had different ones. Such a period has begun at `differ_since`, or it is None.
+    `stopped` holds the periods in which deployments stopped a host, and with it the jobs that it was executing.
     """
 
     folder: Path
@@ -151,6 +152,7 @@ class Scene:
     deployed: list[float] = field(default_factory=list)
     side_by_side: list[tuple[float, float]] = field(default_factory=list)
     differ_since: float | None = None
+    stopped: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def pool_log(self) -> Path:

@@ -129,6 +129,11 @@ def test_both_reports_of_a_takeover_are_recognized() -> None:
     reports = ("another worker has taken this job over", "a newer generation of next/a b/small.webp has been committed")
     assert [TAKEN_OVER.findall(line.format(report)) for report in reports] == [["next.YQ"], ["next.YQ"]]
     assert TAKEN_OVER.findall(line.format("the source was deleted")) == []
+    unwritten = (
+        "event=job.requeued [next.YQ] not done: the next attempt follows in 3 s ({}): {}: storage responded with 503"
+    )
+    assert TAKEN_OVER.findall(unwritten.format("attempts used up: 0", "writing the ledger")) == ["next.YQ"]
+    assert TAKEN_OVER.findall(unwritten.format("attempts used up: 0", "reading input/a.jpg")) == []
 
 
 def test_truncated_lines_are_ignored(tmp_path: Path) -> None:

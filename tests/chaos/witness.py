@@ -22,9 +22,10 @@ from tests.chaos.sources import job_id, source_of
 # Seconds between two observations, and the delay beyond which the machine itself counts as frozen.
 EVERY, STILL = 1.0, 4.0
 LOOKS = 3
+# A worker cannot detect a takeover if storage refuses to write the end of its job.
 TAKEN_OVER = re.compile(
-    r"event=job\.superseded \[([\w-]+\.[\w-]+)\] superseded: "
-    r"(?:another \w+ has taken this job over|a newer generation of .+ has been committed)"
+    r"event=job\.\w+ \[([\w-]+\.[\w-]+)\] (?:superseded: another \w+ has taken this job over|"
+    r"superseded: a newer generation of .+ has been committed|not done: .+: writing the ledger: )"
 )
 # Logged after the failure is written to the ledger.
 FAILED = re.compile(r"^(\d\d):(\d\d):(\d\d(?:\.\d{3})?) .*event=job\.failed \[(web\.[\w-]+)\] failed at", re.MULTILINE)
@@ -70,6 +71,7 @@ class Witness:
             self.runs.reasons += [(moment, moment) for moment, fault in proxy.strikes if fault != "slow"]
         self.runs.deployed += scene.deployed
         self.runs.side_by_side += scene.side_by_side
+        self.runs.reasons += scene.stopped
         text = "\n".join(log.read_text(errors="replace") for log in scene.folder.glob("host-*.log"))
         names = {job_id(drop.name): drop.name for drop in self.runs.drops.values()}
         self.runs.taken_over = Counter(source_of(job) for job in TAKEN_OVER.findall(text))
