@@ -162,7 +162,8 @@ class Ledger:
                 if not await is_current():
                     raise SourceChanged("the source has changed since this job began")
                 adopted = await options.adopt(entry) if options.adopt else None
-                if adopted and (written := await self._writer.write(replace(adopted, owner=fresh.owner))):
+                # Neither its state nor the time of its end changes, so that its list row stays.
+                if adopted and (written := await self._writer.write(replace(adopted, owner=fresh.owner), lists=False)):
                     return written
             lists = options.listed or (entry is not None and entry.state == "queued")
             claimed, stored = await self._writer.put(claimed_row(fresh, entry, now, self._ttl), lists=lists)

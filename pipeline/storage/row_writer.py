@@ -42,10 +42,12 @@ class RowWriter:
     async def put(self, entry: Entry, *, lists: bool = True) -> tuple[Entry | None, Entry | None]:
         """Write a row. Returns it or, on a conflict, None and the row that is stored instead, if there is one.
 
-        With `lists`, its list row moves in the same transaction, unless it is in its place already.
+        With `lists`, its list row moves in the same transaction, unless it is in its place already. That of an ended
+        job is written in any case: the job may have ended again within the millisecond, in a later run.
         """
-        moves = lists and entry.listed != entry.list_key
-        obsolete = entry.listed if moves else ""
+        moved = entry.listed != entry.list_key
+        moves = lists and (moved or entry.state in ("done", "failed"))
+        obsolete = entry.listed if moves and moved else ""
         entry = replace(entry, listed=entry.list_key) if moves else entry
         partition = await self._partition(entry.key)
         with map_errors("writing the ledger"):

@@ -178,8 +178,8 @@ async def test_doctor_finds_no_problem_and_the_pool_is_shown(stack: Stack) -> No
 
 async def test_doctor_reports_problems_with_remedies(stack: Stack) -> None:
     settings = stack.services.settings
-    await stack.services.account.table(settings.run_table).delete_table()
     await upload(stack, "photos/bad.jpg", b"not an image")
+    await stack.services.account.table(settings.run_table).delete_table()
     broken = Stack(stack.services, {**stack.environ, "PIPELINE_POOL_ENDPOINT": "http://127.0.0.1:1"})
     findings = {finding["check"]: finding for finding in await pipeline_json(broken, "doctor", status=1)}
     assert "PIPELINE_POOL_ENDPOINT" in findings["session pool"]["detail"]

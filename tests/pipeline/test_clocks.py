@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.storage import claim, ledger
 from pipeline.storage import entry as entries
-from pipeline.storage import ledger
 from tests.images import image_bytes
 from tests.memory import Memory, open_in_memory
 
@@ -38,6 +38,7 @@ async def test_a_clock_ten_minutes_off_loses_and_mixes_nothing(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, first: int, second: int
 ) -> None:
     monkeypatch.setattr(ledger, "datetime", Clock)
+    monkeypatch.setattr(claim, "datetime", Clock)
     monkeypatch.setattr(entries, "datetime", Clock)
     await memory.upload(NAME, image_bytes())
     async with open_in_memory(account=memory.account, pool=memory.pool) as other:

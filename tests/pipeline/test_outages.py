@@ -274,7 +274,7 @@ async def test_a_batch_whose_failures_cannot_be_recorded_waits_for_storage() -> 
         run = await memory.services.runs.start(Selection(recipes=("web",)), expected_count=1)
         await deliver_run(memory, times=1)
         memory.account.fail("row.get runs", 503, "ServerBusy", times=4)
-        memory.account.fail("row.update runs", 503, "ServerBusy", times=4)
+        memory.account.fail("rows runs", 503, "ServerBusy", times=4)
         await deliver_run(memory, times=12)
         assert (await memory.services.runs.get(run.id)).progress.done == 1
 

@@ -435,8 +435,9 @@ async def test_a_run_stops_on_other_recipe_versions_with_a_reason(environ: dict[
             assert (seen.state, seen.progress) == ("stopped", Progress())
             assert "another version of the recipe web" in seen.why
             await new.services.runs.resume(run.id)
-            (find,) = await new.run_messages()
-            await new.services.run_worker.handle_message(find)
+            for _ in ("resumption", "listing"):
+                (message,) = await new.run_messages()
+                await new.services.run_worker.handle_message(message)
             await old.process_messages()
             seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("stopped", Progress(left=2)), "a batch, too"
@@ -444,8 +445,10 @@ async def test_a_run_stops_on_other_recipe_versions_with_a_reason(environ: dict[
             await new.process_messages()
             seen = await new.services.runs.get(run.id)
             assert (seen.state, seen.progress) == ("done", Progress(done=2))
-            with pytest.raises(StateConflict):
-                await old.services.planner.plan(runs.Selection(), marker=plan.id)
+            assert (await old.services.planner.plan(runs.Selection(), marker=plan.id)).reasons == plan.reasons
+            unfinished = await new.services.planner._create(runs.Selection())
+            with pytest.raises(StateConflict, match="make a new plan"):
+                await old.services.planner.plan(runs.Selection(), marker=unfinished.id)
 
 
 async def test_a_run_with_an_unknown_recipe_stops_with_a_reason(environ: dict[str, str], recipe_file: Path) -> None:

@@ -328,6 +328,9 @@ async def test_a_backlog_multiplies_no_messages_of_a_scheduled_run() -> None:
         await memory.services.run_worker.handle_message(listing)
         assert [await start_an_hour_later(memory) for _ in range(3)] == [4, 4, 4]
         assert len(await memory.run_messages()) == 4, "the queue is emptied"
+        assert [await start_an_hour_later(memory) for _ in range(3)] == [1, 1, 1]
+        (resumption,) = await memory.run_messages()
+        await memory.services.run_worker.handle_message(resumption)
         assert [await start_an_hour_later(memory) for _ in range(3)] == [4, 4, 4]
 
 
