@@ -1,6 +1,5 @@
 """Guaranteed shares of priorities in the running jobs of one process."""
 
-import time
 from collections.abc import Callable, Mapping
 
 from pipeline.pool.requests import PRIORITIES, Priority
@@ -23,7 +22,7 @@ class GuaranteedShares:
         shares: Guaranteed shares as fractions, by priority.
     """
 
-    def __init__(self, shares: Mapping[Priority, float], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, shares: Mapping[Priority, float], clock: Callable[[], float]) -> None:
         """Create an account with balances of zero. `clock` returns seconds."""
         self.shares, self._clock = shares, clock
         self._balance: dict[Priority, float] = dict.fromkeys(PRIORITIES, 0.0)

@@ -60,7 +60,7 @@ class SlotScheduler:
         self._hours = hours or UnlimitedHours()
         self._status_publisher = SlotStatusPublisher(board) if board else None
         shares: Shares = {"upload": settings.upload_share, "run": settings.run_share}
-        self._queue: FairPriorityQueue[Slot] = FairPriorityQueue(shares)
+        self._queue: FairPriorityQueue[Slot] = FairPriorityQueue(shares, time.monotonic)
         self._maintenance: asyncio.Task[None] | None = None
         self._tasks = BackgroundTasks()
         holder = self._status_publisher.holder if self._status_publisher else ""

@@ -1,6 +1,5 @@
 """Fair priority queue of the requests for slots: urgent ones first, recipes and runs in round-robin."""
 
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic
@@ -19,8 +18,8 @@ class FairPriorityQueue(Generic[S]):
         shares: Guaranteed shares of priorities in the running jobs.
     """
 
-    def __init__(self, shares: Mapping[Priority, float], clock: Callable[[], float] = time.monotonic) -> None:
-        """Create an empty queue. `shares` are the guaranteed shares, as fractions of the running jobs."""
+    def __init__(self, shares: Mapping[Priority, float], clock: Callable[[], float]) -> None:
+        """Create an empty queue. `shares` are guaranteed fractions of the running jobs; `clock` returns seconds."""
         self.shares = GuaranteedShares(shares, clock)
         self._groups: dict[Priority, OrderedDict[tuple[str, str | None], deque[SlotRequest[S]]]]
         self._groups = {priority: OrderedDict() for priority in PRIORITIES}

@@ -16,8 +16,9 @@ from typing import Any
 from unittest import mock
 
 from pipeline.errors import PipelineError
-from pipeline.pool import lease_keeper, rebalancing, recycler, slot
+from pipeline.pool import lease_keeper, rebalancing, recycler, scheduler, slot
 from pipeline.pool.billing import BilledHours
+from pipeline.pool.hours import UnlimitedHours
 from pipeline.pool.requests import SlotRequest
 from pipeline.pool.scheduler import SlotScheduler
 from pipeline.pool.slot import LEASE_MARGIN_SECONDS, SlotState
@@ -69,6 +70,7 @@ async def holder(here: World) -> None:
             if not one.can_start(request):
                 break
             one.start_job(request)
+            await one.pay(UnlimitedHours(), request, 0)
             try:
                 one.session._check()
                 since = EPOCH + here.clock
@@ -138,6 +140,11 @@ class Search:
         with model_clock(), self._replayer:
             self.states, self.steps = explored(first, self._following, self._check)
         return self
+
+    @property
+    def runs(self) -> set[Run]:
+        """The different processes that the search replayed."""
+        return set(self._runs.values())
 
     def _following(self, state: State) -> Iterator[State]:
         clock = state.store.clock
@@ -250,6 +257,7 @@ def model_clock() -> Iterator[None]:
     now = SimpleNamespace(monotonic=lambda: world().clock, time=lambda: EPOCH + world().clock, perf_counter=lambda: 0.0)
     tokens = SimpleNamespace(token_hex=lambda _: world().token())
     with (
+        mock.patch.object(scheduler, "time", now),
         mock.patch.object(lease_keeper, "time", now),
         mock.patch.object(rebalancing, "time", now),
         mock.patch.object(recycler, "time", now),

@@ -10,8 +10,9 @@ from unittest import mock
 import pytest
 
 from pipeline.pool.slot import Slot
+from tests.model.replay import Replayer
 from tests.model.search import Violation
-from tests.model.slots import Bounds, Search
+from tests.model.slots import Bounds, Search, holder, model_clock
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,15 @@ def test_a_slot_has_one_session_with_one_user(bounds: Bounds, least: int) -> Non
     assert search.states >= least, "the search has become smaller: it may miss faults"
     assert search.takeovers > 0
     assert search.counted == 2, "hours of successive sessions"
+
+
+def test_a_replay_reaches_the_same_state() -> None:
+    """A state that contains a real clock or a real token is never seen twice, which multiplies the search."""
+    search = Search(Bounds(processes=2, crashes=0, seconds=10)).run()
+    with model_clock(), Replayer() as replayer:
+        for run in search.runs:
+            again = replayer.run(run.name, holder, run.heard, run.began)
+            assert again.print == run.outcome.print
 
 
 def _without_doubt(*arguments: Any) -> Slot:
