@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from pipeline.engine.encode import formats, placeholders, quality_search
+from pipeline.engine.encode import encoder, formats, placeholders, quality_search
 from pipeline.engine.errors import EngineError
 from pipeline.engine.protocol import Job
 
@@ -29,10 +30,20 @@ def with_output(kind: str = "jpeg", shared: Any = None, options: dict[str, Any] 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "avif"])
 @pytest.mark.parametrize("most", [5_000, 12_000, 10**6])
-def test_max_bytes_is_kept_and_not_wasted(run: Run, kind: str, most: int) -> None:
+def test_max_bytes_is_kept_and_not_wasted(run: Run, monkeypatch: pytest.MonkeyPatch, kind: str, most: int) -> None:
+    following: list[int] = []
+
+    def search(encode: Callable[[int], bytes], top: int, limit: int) -> tuple[int, bytes]:
+        quality, body = quality_search.find_quality(encode, top, limit)
+        following.append(len(encode(min(quality + 1, top))))
+        return quality, body
+
+    monkeypatch.setattr(encoder, "find_quality", search)
     (made,) = run(encoded(NOISY), with_output(kind, max_bytes=most))["renditions"]
     (best,) = run(encoded(NOISY), with_output(kind))["renditions"]
-    assert min(most, best["size"]) * 0.7 < made["size"] <= most
+    assert made["size"] <= most
+    # libaom drops the noise of this image from one quantizer to the next: its file has 13,329 bytes, then 5,904.
+    assert made["size"] > min(most, best["size"]) * 0.7 or following[0] > most
 
 
 def test_max_bytes_that_are_impossible_are_named(run: Run) -> None:
@@ -65,6 +76,24 @@ def test_the_search_never_takes_more_than_six_encodes(growth: float, most: int) 
         assert len(body) == round(100 * growth**quality) <= most
         assert quality == 90 or 100 * growth ** (quality + 6) > most or len(body) > most * 0.9
     assert len(tried) <= quality_search.MAX_ENCODES
+
+
+@pytest.mark.parametrize("place", [10, 44, 70])
+@pytest.mark.parametrize("jump", [2, 10])
+def test_the_search_gets_near_the_best_quality_where_sizes_jump(place: int, jump: int) -> None:
+    sizes = [round(500 * 1.03**quality * (jump if quality > place else 1)) for quality in range(81)]
+    for most in range(sizes[quality_search.MIN_QUALITY], sizes[80], sizes[80] // 200):
+        quality, body = quality_search.find_quality(lambda quality: b"x" * sizes[quality], 80, most)
+        best = max(each for each in range(81) if sizes[each] <= most)
+        assert len(body) == sizes[quality] <= most
+        assert quality >= best - 7 or len(body) >= most * quality_search.ACCEPTED_FRACTION
+
+
+def test_the_search_does_not_fall_back_to_the_lowest_quality_after_a_steep_part() -> None:
+    sizes = [round(20_000 * 1.01**quality * 1.15 ** max(0, quality - 55)) for quality in range(81)]
+    for most in range(sizes[30], sizes[80], 100):
+        quality, _ = quality_search.find_quality(lambda quality: b"x" * sizes[quality], 80, most)
+        assert quality >= max(each for each in range(81) if sizes[each] <= most) - 7
 
 
 def test_auto_takes_the_smallest_and_tries_each_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ class Output:
     """Size limit, metadata, animation and computed values of a rendition."""
 
     revisions: ClassVar[dict[str, int]] = {
-        "max_bytes": 1,
+        "max_bytes": 2,
         "keep": 1,
         "ai_label": 1,
         "animation": 1,

@@ -19,7 +19,7 @@ INITIAL_SLOPE = math.log(12) / 75
 
 
 def find_quality(encode: Callable[[int], bytes], max_quality: int, max_bytes: int) -> tuple[int, bytes]:
-    """Find the highest quality up to `max_quality` whose file has at most `max_bytes` bytes. Return both.
+    """Find a quality up to `max_quality` whose file has at most `max_bytes` bytes, near the highest. Return both.
 
     File size grows about exponentially with quality. Each guess is therefore the point where the line through the
     logarithms of the two nearest known sizes meets `max_bytes`. If nothing fits, the last encode uses the lowest
@@ -58,7 +58,9 @@ def _guess(above: list[tuple[int, int]], below: tuple[int, int] | None, max_byte
         slope = max(1e-3, math.log(size / known[1]) / (quality - known[0]))
     aim = math.floor(quality - math.log(size / max_bytes) / slope)
     if below is None:
-        # Prefer too low over too high: from then on the result lies between two known sizes.
-        return min(quality - 1, max(MIN_QUALITY, round(aim - (quality - aim) * 0.1)))
-    margin = (quality - below[0]) * 0.15
+        # Prefer too low over too high: from then on the result lies between two known sizes. The least distance doubles
+        # with each file that is too large, because a steep line would go on in steps of one.
+        return min(quality - 1, max(MIN_QUALITY, round(quality - max((quality - aim) * 1.1, 2.0 ** len(above)))))
+    # Each guess also narrows the range: sizes of AVIF jump, and a line across a jump misses by far.
+    margin = (quality - below[0]) * 0.35
     return min(quality - 1, max(below[0] + 1, round(min(quality - margin, max(below[0] + margin, aim)))))
