@@ -29,6 +29,7 @@ from typing import Any
 from PIL import Image, features
 
 from benchmarks.quality import photos
+from benchmarks.quality.nearest_quality import nearest
 from benchmarks.quality.ssimulacra2 import Reference
 from benchmarks.table import HEAD, Row, at_most
 from pipeline.engine.encode.equal_quality import equal_quality
@@ -43,7 +44,6 @@ QUALITIES = (50, 65, 80, 90)
 CALIBRATED = (40, 50, 65, 80, 90, 95)
 """Qualities of JPEG for which `--calibrate` searches equal values."""
 
-POINTS_PER_QUALITY = 0.5
 """Points of the score by which a step of the quality changes it at least, for the size of the search's steps."""
 
 CURVE = (-10, -2, 6)
@@ -339,29 +339,6 @@ def calibrate(judges: Sequence[Judge]) -> bool:
             same &= best == used
         print(line, flush=True)
     return same
-
-
-def nearest(aim: float, scores: dict[int, float], measure: Callable[[int], float], guess: int) -> int:
-    """Find the quality with the score nearest to `aim`, from a guess on. `scores` keeps the measured ones.
-
-    Of equal scores, the lowest quality counts: AVIF has fewer real steps than numbers.
-    """
-    while True:
-        if guess not in scores:
-            scores[guess] = measure(guess)
-        low = max((each for each in scores if scores[each] < aim), default=None)
-        high = min((each for each in scores if scores[each] >= aim), default=None)
-        if low is None or high is None:
-            known = guess if low is None else low
-            step = max(2, round(abs(aim - scores[known]) / POINTS_PER_QUALITY) + 1)
-            guess = max(1, known - step) if low is None else min(100, known + step)
-            if guess in scores:
-                return guess
-        elif high - low <= 1:
-            return min((low, high), key=lambda each: (abs(scores[each] - aim), each))
-        else:
-            guess = round(low + (high - low) * (aim - scores[low]) / (scores[high] - scores[low]))
-            guess = min(high - 1, max(low + 1, guess))
 
 
 def main() -> None:

@@ -70,48 +70,55 @@ class RunController:
             StateConflict: The plan is incomplete.
         """
         if plan_id is not None:
-            plan = await self.planner.get(plan_id)
-            if not plan.complete:
-                raise StateConflict(
-                    f"plan {plan.id} is not complete: continue planning with its marker first", kind="plan_incomplete"
-                )
-            if selection not in (None, plan.selection):
-                raise RequestError(
-                    "the selection differs from the plan's: omit it, or make a new plan", kind="other_selection"
-                )
-            limit = self.caps.job_limit(plan.jobs, plan.estimate, max_jobs, max_cost)
-            run = Run(
-                id=new_id(),
-                selection=plan.selection,
-                plan=plan.id,
-                expected=plan.jobs,
-                most=limit,
-                recipe_versions=plan.recipe_versions,
-                deployment=plan.deployment,
-                last_rank=plan.last_rank,
-                estimate=plan.estimate,
-                max_cost=max_cost,
-            )
-            return await self.begin(run, reserve_id)
-        if expected_count is None or selection is None or selection.sample:
+            run = await self._planned(plan_id, selection, max_jobs, max_cost)
+        elif expected_count is not None and selection is not None and not selection.sample:
+            run = await self._counted(selection, expected_count, max_jobs, max_cost)
+        else:
             raise RequestError(
                 "make a plan and start it by its id, or give a selection and the number of jobs that you expect "
                 "(a sample always needs a plan)",
                 kind="no_plan",
             )
-        estimate = await self.caps.estimate(selection, expected_count)
-        limit = self.caps.job_limit(expected_count, estimate, max_jobs, max_cost)
-        versions = self.finder.recipe_versions(selection)
-        run = Run(
+        return await self.begin(run, reserve_id)
+
+    async def _planned(
+        self, plan_id: str, selection: Selection | None, max_jobs: int | None, max_cost: float | None
+    ) -> Run:
+        """Return a new run of a plan. Raises StateConflict or RequestError if the plan does not allow it."""
+        plan = await self.planner.get(plan_id)
+        if not plan.complete:
+            raise StateConflict(
+                f"plan {plan.id} is not complete: continue planning with its marker first", kind="plan_incomplete"
+            )
+        if selection not in (None, plan.selection):
+            raise RequestError(
+                "the selection differs from the plan's: omit it, or make a new plan", kind="other_selection"
+            )
+        return Run(
+            id=new_id(),
+            selection=plan.selection,
+            plan=plan.id,
+            expected=plan.jobs,
+            most=self.caps.job_limit(plan.jobs, plan.estimate, max_jobs, max_cost),
+            recipe_versions=plan.recipe_versions,
+            deployment=plan.deployment,
+            last_rank=plan.last_rank,
+            estimate=plan.estimate,
+            max_cost=max_cost,
+        )
+
+    async def _counted(self, selection: Selection, expected: int, max_jobs: int | None, max_cost: float | None) -> Run:
+        """Return a new run of a selection, with the number of jobs that the caller expects."""
+        estimate = await self.caps.estimate(selection, expected)
+        return Run(
             id=new_id(),
             selection=selection,
-            expected=expected_count,
-            most=limit,
-            recipe_versions=versions,
+            expected=expected,
+            most=self.caps.job_limit(expected, estimate, max_jobs, max_cost),
+            recipe_versions=self.finder.recipe_versions(selection),
             estimate=estimate,
             max_cost=max_cost,
         )
-        return await self.begin(run, reserve_id)
 
     async def get(self, run_id: str) -> Run:
         """Return a run with its progress, which is exact when the run is done. Raises RequestError if there is none."""

@@ -3,11 +3,9 @@
 import asyncio
 import random
 import time
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, cast
 
@@ -23,11 +21,11 @@ from pipeline.runs.fan_out import FanOut
 from pipeline.runs.selection import JobFinder
 from pipeline.runs.worker import ItemExecutor, ItemResult, RunWorker
 from pipeline.services import Services
-from pipeline.storage import Entry, Item, Ledger, Listed, Renditions, RunWork, Sources
+from pipeline.storage import Entry, Item, Ledger, Renditions, RunWork, Sources
 from pipeline.testing.account import MemoryAccount
+from pipeline.testing.named_sources import NamedSources
 from pipeline.testing.services import memory_services, memory_settings
 
-_WRITTEN = datetime.now(UTC) - timedelta(days=30)
 TRANSFER_SECONDS, START_SECONDS = 0.05, 2.0
 # An instance takes this many messages at once, and looks for new ones so often.
 MESSAGES_AT_ONCE, POLL_SECONDS = 16, 1.0
@@ -59,32 +57,8 @@ class IdlePool:
         """Do nothing."""
 
 
-class NewSources:
-    """Sources without ledger rows, in the order of their names."""
-
-    deployment = 0
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = sorted(names)
-
-    async def page(
-        self,
-        container: str,
-        prefix: str = "",
-        cursor: str = "",
-        limit: int = 5000,
-        *,
-        tags: bool = False,
-        start: str = "",
-    ) -> tuple[list[Listed], str]:
-        """Return a page of sources, as `Sources.page` does."""
-        first = int(cursor) if cursor else bisect_left(self._names, start)
-        page = [Listed(name, "0x1", 1000, "image/jpeg", _WRITTEN) for name in self._names[first : first + limit]]
-        return page, str(first + limit) if first + limit < len(self._names) else ""
-
-    async def first_name(self, container: str, prefix: str, start: str) -> str:
-        """Return the first name at or behind `start`, as `Sources.first_name` does."""
-        return next(iter(self._names[bisect_left(self._names, start) :]), "")
+class NewSources(NamedSources):
+    """Sources without ledger rows."""
 
     async def rows(self, *_: object) -> dict[str, Entry]:
         """Return no rows, as `Ledger.rows` may."""
@@ -157,7 +131,7 @@ class CostlyRun:
 
     @cached_property
     def _library(self) -> NewSources:
-        return NewSources(self.names)
+        return NewSources(sorted(self.names))
 
     def _finder(self, services: Services) -> JobFinder:
         ledger, sources = cast("Ledger", self._library), cast("Sources", self._library)

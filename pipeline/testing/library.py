@@ -1,31 +1,29 @@
 """A library of sources and their ledger rows that are computed, not stored: a million cost no memory."""
 
 import asyncio
-from bisect import bisect_left
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
-from typing import cast
+from collections.abc import Collection, Sequence
+from typing import cast, overload
+
+from typing_extensions import override
 
 from pipeline.recipes import Recipes
 from pipeline.runs.selection import JobFinder
-from pipeline.storage import Entry, JobKey, Ledger, Listed, Renditions, Sources, Version
+from pipeline.storage import Entry, JobKey, Ledger, Renditions, Sources, Version
+from pipeline.testing.named_sources import SOURCE_ETAG, NamedSources
 
-_ETAG, _OLD = "0x1", "0" * 64
-_WRITTEN = datetime.now(UTC) - timedelta(days=30)
+_OLD = "0" * 64
 
 
-class SimulatedLibrary:
+class SimulatedLibrary(NamedSources):
     """`count` sources of one recipe, all done with an older recipe version.
 
     `lost` holds the numbers of sources without a row: no event has started their jobs. `done` holds the numbers of
     sources that are done with the active version. Each answer takes `latency` seconds.
     """
 
-    deployment = 0
-
     def __init__(self, recipes: Recipes, count: int, container: str = "input", latency: float = 0.0) -> None:
-        self.latency = latency
-        self.count, self.lost, self.done = count, set[int](), set[int]()
+        super().__init__(_NumberedNames(count), latency)
+        self.lost, self.done = set[int](), set[int]()
         self._recipes, self._container = recipes, container
 
     @property
@@ -40,29 +38,6 @@ class SimulatedLibrary:
         self.lost.discard(number)
         self.done.add(number)
 
-    async def page(
-        self,
-        container: str,
-        prefix: str = "",
-        cursor: str = "",
-        limit: int = 5000,
-        *,
-        tags: bool = False,
-        start: str = "",
-    ) -> tuple[list[Listed], str]:
-        """Return a page of sources, as `Sources.page` does."""
-        await asyncio.sleep(self.latency)
-        first = int(cursor) if cursor else bisect_left(range(self.count), start, key=name_of)
-        end = min(first + limit, self.count)
-        page = [Listed(name_of(number), _ETAG, 1000, "image/jpeg", _WRITTEN) for number in range(first, end)]
-        return page, str(end) if end < self.count else ""
-
-    async def first_name(self, container: str, prefix: str, start: str) -> str:
-        """Return the first name at or behind `start`, as `Sources.first_name` does."""
-        await asyncio.sleep(self.latency)
-        number = bisect_left(range(self.count), start, key=name_of)
-        return name_of(number) if number < self.count else ""
-
     async def rows(self, recipe: str, keys: Collection[str], columns: list[str] | None = None) -> dict[str, Entry]:
         """Return the rows with these row keys, as `Ledger.rows` does."""
         await asyncio.sleep(self.latency)
@@ -70,10 +45,35 @@ class SimulatedLibrary:
         for row in keys:
             number = _number(row)
             if number not in self.lost:
-                version = Version(_ETAG, active if number in self.done else _OLD)
+                version = Version(SOURCE_ETAG, active if number in self.done else _OLD)
                 key = JobKey(recipe, row)
-                rows[row] = Entry(key, self._container, name_of(number), state="done", version=version, row_etag=_ETAG)
+                rows[row] = Entry(
+                    key, self._container, name_of(number), state="done", version=version, row_etag=SOURCE_ETAG
+                )
         return rows
+
+
+class _NumberedNames(Sequence[str]):
+    """The names of `count` sources, each made when it is asked for."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = range(count)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [name_of(number) for number in self._numbers[index]]
+        return name_of(self._numbers[index])
+
+    @override
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 def name_of(number: int) -> str:

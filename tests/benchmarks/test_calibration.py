@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.quality import encoders, photos
+from benchmarks.quality.nearest_quality import nearest
 from pipeline.engine.encode.equal_quality import equal_quality
 
 from ..engine.profiles import display_p3
@@ -29,7 +30,7 @@ def test_the_nearest_quality_is_found_from_any_guess(
     guess: int, score: Callable[[int], float], aim: float, found: int
 ) -> None:
     measured: dict[int, float] = {}
-    assert encoders.nearest(aim, measured, score, guess) == found
+    assert nearest(aim, measured, score, guess) == found
     assert len(measured) < 60
 
 

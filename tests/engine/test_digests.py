@@ -14,7 +14,7 @@ from . import digests
 def test_bytes_change_only_with_a_new_revision() -> None:
     before = digests.recorded().get(digests.platform_name())
     if before is None:
-        pytest.skip(f"digests.json has no digests of {digests.platform_name()}")
+        pytest.skip(f"digests.json has no digests of {digests.platform_name()}: python -m tests.engine.digests --write")
     now = digests.computed()
     assert not digests.problems(before, now)
     known = {name: each for name, each in before.items() if name in now or "pillow_heif" not in name}

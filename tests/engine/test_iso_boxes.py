@@ -242,7 +242,7 @@ def test_changed_bytes_in_the_boxes_are_no_traceback(run: Run, kind: str, seed: 
         assert failure is None or failure["kind"] not in {"engine_failed", "transform_failed", "encode_failed"}
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="the example files are not here")
+@pytest.mark.skipif(not CASES.is_dir(), reason="no example files beside the repository")
 @needs_avif
 def test_the_example_files(run: Run, tmp_path: Path) -> None:
     assert made(run, tmp_path, (CASES / "kimono.crop.avif").read_bytes()).size == (385, 330)
