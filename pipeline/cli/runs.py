@@ -270,7 +270,8 @@ def _show_plan(plan: Plan) -> None:
             table.add_row(reason, f"{count:,}")
         console.print(table)
     estimate = plan.estimate
-    parts = {name: cost for name, cost in estimate.money.items() if name != "total"}
+    parts = ", ".join(f"{name} ${cost:.2f}" for name, cost in estimate.money.items() if name != "total")
+    prices = f": {parts}" if parts else ""
     tenants = f" for {counted(plan.tenants, 'tenant')}" if plan.tenants else ""
     single = f", {counted(plan.single_jobs, 'job')} in sessions of their own" if plan.single_jobs else ""
     basis = f"from {counted(estimate.timings, 'measured job')}" if estimate.timings else "assumed: no measured jobs yet"
@@ -279,7 +280,7 @@ def _show_plan(plan: Plan) -> None:
         f"about {estimate.minutes:.1f} minutes in {counted(estimate.sessions, 'session')} ({basis})\n"
         f"{counted(estimate.session_hours, 'session-hour')}{tenants}{single}, "
         f"{estimate.gb_seconds:,} GB-seconds, {estimate.transactions:,} storage transactions\n"
-        f"at most ${estimate.total:.2f}: {', '.join(f'{name} ${cost:.2f}' for name, cost in parts.items())}"
+        f"at most ${estimate.total:.2f}{prices}"
         + (f"; sessions not included: {estimate.unpriced}" if estimate.unpriced else "")
     )
     if plan.written:
